@@ -160,7 +160,15 @@ fn a_server_tells_policies_whose_signature_it_trusts() {
     let evidence = |name: &str| example(&format!("policies/slsa-signed-provenance/evidence/{name}"));
     let store = format!("sqlite:{}/s.db", folder.path().display());
     let trusted = format!("release={}", evidence("signer.pub"));
-    let settings = [("store", store.as_str()), ("signatures.trusted_keys", &trusted)];
+    let workflow = "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/*";
+    let identities = format!("sigstore-js=https://token.actions.githubusercontent.com={workflow}");
+    let root = evidence("trusted_root.json");
+    let settings = [
+        ("store", store.as_str()),
+        ("signatures.trusted_keys", &trusted),
+        ("signatures.trusted_root", &root),
+        ("signatures.identities", &identities),
+    ];
     let server = Server::start(folder.path(), &settings);
     let token = admin_token(&store);
     let policy = example("policies/slsa-signed-provenance/policy.yaml");
@@ -172,9 +180,14 @@ fn a_server_tells_policies_whose_signature_it_trusts() {
         Ran::of(client.output().unwrap(), &args)
     };
     evaluate("release.sigstore.json").expect(0);
+    evaluate("workflow.sigstore.json").expect(0);
     evaluate("changed.sigstore.json").expect(1).shows("no signature is that of the trusted key over this content");
     evaluate("unsigned.sigstore.json").expect(1).shows("there is no signature");
     let mut check = command();
     check.args(["config", "check"]).env("LONGRUN_SIGNATURES_TRUSTED_KEYS", "release=/nonexistent");
     Ran::of(check.output().unwrap(), &["config", "check"]).expect(2).says("signatures.trusted_keys");
+    let mut check = command();
+    check.args(["config", "check"]).env("LONGRUN_SIGNATURES_IDENTITIES", &identities);
+    check.env("LONGRUN_SIGNATURES_TRUSTED_ROOT", "/nonexistent");
+    Ran::of(check.output().unwrap(), &["config", "check"]).expect(2).says("signatures.trusted_root");
 }

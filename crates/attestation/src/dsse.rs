@@ -62,8 +62,13 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     EITHER.iter().find_map(|engine| engine.decode(text).ok())
 }
 
+/// Base64, padded.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 fn write<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&STANDARD.encode(bytes))
+    serializer.serialize_str(&encode(bytes))
 }
 
 fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {

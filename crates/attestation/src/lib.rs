@@ -2,7 +2,8 @@
 //!
 //! [`keys`] verify, [`signer`] signs, [`dsse`] is the envelope, [`summary`] what is said of an evaluation
 //! (an in-toto statement of the verification-summary type), [`signature`] what is said of an envelope or a Sigstore
-//! bundle that came as evidence. All of it works on bytes in memory: no network, no file, no clock.
+//! bundle that came as evidence, [`sigstore`] how a bundle that was signed with a certificate is verified. All of it works
+//! on bytes in memory: no network, no file, no clock.
 //!
 //! What it promises: a statement is rebuilt byte by byte from the output of its evaluation, so that only its signature
 //! is kept; what does not verify is never said to, and why not is told.
@@ -12,6 +13,7 @@ pub mod dsse;
 pub mod keys;
 pub mod signature;
 pub mod signer;
+pub mod sigstore;
 pub mod summary;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ pub use dsse::{Envelope, EnvelopeSignature};
 pub use keys::{KeyError, PublicKey};
 pub use signature::{SignatureReport, TrustedKey, inspect};
 pub use signer::Signer;
+pub use sigstore::{Bundle, Identities, RootError, TrustedIdentities, TrustedIdentity, TrustedRoot};
 pub use summary::{Evaluated, SummaryError};
 pub use verify::{Unverified, Verified, verify};
 

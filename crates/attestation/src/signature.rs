@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dsse::Envelope;
 use crate::keys::{KeyError, PublicKey};
+use crate::sigstore::{Bundle, Identities};
 
 /// A key whose signatures are trusted, as the configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +30,13 @@ impl TrustedKey {
 /// What is found of an envelope's signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignatureReport {
-    /// Whether one of them is that of a trusted key.
+    /// Whether one of them is that of a trusted key or a trusted identity.
     pub verified: bool,
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<VerifiedBy>,
-    /// Why none is, for programs: `unsigned`, `no_trusted_keys`, `certificate` or `untrusted`.
+    /// Why none is, for programs: `unsigned`, `no_trusted_keys`, `certificate`, `untrusted`, or the reason of a
+    /// [`Refusal`](crate::sigstore::Refusal).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// The same for people.
@@ -47,26 +49,56 @@ pub struct SignatureReport {
 /// Who signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifiedBy {
-    /// The name of the trusted key.
+    /// The name of the trusted key or identity.
     pub key: String,
-    /// Its id: the SHA-256 of its `SubjectPublicKeyInfo`, in hexadecimal digits.
+    /// The key's id: the SHA-256 of its `SubjectPublicKeyInfo`, in hexadecimal digits.
     pub key_id: String,
     /// `Ed25519`, `ECDSA P-256`, `ECDSA P-384` or `RSA`.
     pub algorithm: &'static str,
+    /// Whose the certificate is, where there is one: a URI, an e-mail address or another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Who vouched for the identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
-/// Looks whether one of the signatures is that of a trusted key. `has_certificate` says whether the signer shows a
-/// certificate beside the envelope; certificates are not verified, their key counts like any other.
-pub fn inspect(envelope: &Envelope, has_certificate: bool, trusted: &[(String, PublicKey)]) -> SignatureReport {
+/// Looks whether one of the signatures is that of a trusted key or, in a bundle with a certificate, of a trusted identity.
+/// The key of a certificate counts like any other where it is trusted itself.
+pub fn inspect(
+    envelope: &Envelope,
+    bundle: &Bundle,
+    trusted: &[(String, PublicKey)],
+    identities: Option<&Identities>,
+) -> SignatureReport {
     let signatures = envelope.signatures.len();
+    let verified = |by| SignatureReport { verified: true, by: Some(by), reason: None, why_not: None, signatures };
     if let Some(found) = envelope.verified_by(trusted.iter().map(|(_, key)| key)) {
         let name = trusted.iter().find(|(_, key)| key == found).map(|(name, _)| name.clone());
-        let by =
-            VerifiedBy { key: name.unwrap_or_default(), key_id: found.id().to_owned(), algorithm: found.algorithm() };
-        return SignatureReport { verified: true, by: Some(by), reason: None, why_not: None, signatures };
+        return verified(VerifiedBy {
+            key: name.unwrap_or_default(),
+            key_id: found.id().to_owned(),
+            algorithm: found.algorithm(),
+            identity: None,
+            issuer: None,
+        });
     }
+    let has_certificate = bundle.has_certificate();
     let (reason, why_not) = if envelope.signatures.iter().all(|one| one.sig.is_empty()) {
         ("unsigned", "there is no signature".to_owned())
+    } else if let Some(identities) = identities.filter(|_| has_certificate) {
+        match identities.verify(envelope, bundle) {
+            Ok(by) => {
+                return verified(VerifiedBy {
+                    key: by.name,
+                    key_id: by.key.id().to_owned(),
+                    algorithm: by.key.algorithm(),
+                    identity: Some(by.identity),
+                    issuer: Some(by.issuer),
+                });
+            }
+            Err(refusal) => (refusal.reason(), refusal.to_string()),
+        }
     } else if trusted.is_empty() {
         ("no_trusted_keys", "no keys are trusted here: the server's configuration names none".to_owned())
     } else if has_certificate {

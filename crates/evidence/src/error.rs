@@ -1,6 +1,6 @@
 //! Why there is no verdict.
 
-use attestation::KeyError;
+use attestation::{KeyError, RootError};
 
 use crate::material::MaterialError;
 use crate::policy::PolicyError;
@@ -52,6 +52,9 @@ pub enum EvaluateError {
         /// Why not.
         source: KeyError,
     },
+    /// What the signatures of trusted identities rest on cannot be used.
+    #[error("the trusted root: {0}")]
+    TrustedRoot(#[from] RootError),
     /// The caller no longer wants the answer.
     #[error("the evaluation was cancelled")]
     Cancelled,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attestation::{PublicKey, TrustedKey};
+use attestation::{Identities, PublicKey, TrustedIdentities, TrustedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EvaluateError;
@@ -39,6 +39,8 @@ pub struct EvaluatorConfig {
     pub memory_limit: u64,
     /// Keys whose signatures on attestations are trusted; policies are told.
     pub trusted_keys: Vec<TrustedKey>,
+    /// Identities in certificates of Sigstore whose signatures are trusted, too.
+    pub trusted_identities: Option<TrustedIdentities>,
     /// Whether policies may call `http.send`: who runs the evaluations makes the calls ([`Evaluator::evaluate_calling`]).
     pub makes_calls: bool,
 }
@@ -65,6 +67,7 @@ impl Default for EvaluatorConfig {
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
             trusted_keys: Vec::new(),
+            trusted_identities: None,
             makes_calls: false,
         }
     }
@@ -76,6 +79,7 @@ pub struct Evaluator {
     config: EvaluatorConfig,
     resolver: Resolver,
     trusted_keys: Arc<[(String, PublicKey)]>,
+    trusted_identities: Option<Arc<Identities>>,
 }
 
 impl Evaluator {
@@ -110,7 +114,9 @@ impl Evaluator {
             Err(source) => Err(EvaluateError::TrustedKey { name: key.name.clone(), source }),
         };
         let trusted_keys = config.trusted_keys.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Evaluator { config, resolver, trusted_keys })
+        let trusted_identities =
+            config.trusted_identities.as_ref().map(TrustedIdentities::read).transpose()?.map(Arc::new);
+        Ok(Evaluator { config, resolver, trusted_keys, trusted_identities })
     }
 
     /// The references over the network that could not be resolved since the last call because the cache lacks what they
@@ -188,6 +194,7 @@ impl Evaluator {
             project_name: request.project_name.as_deref(),
             project_version_name: request.project_version_name.as_deref(),
             trusted_keys: &self.trusted_keys,
+            trusted_identities: self.trusted_identities.as_deref(),
         };
         let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
         let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;

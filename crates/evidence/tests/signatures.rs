@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
-use attestation::{PAYLOAD_TYPE, Signer, TrustedKey};
+use attestation::{PAYLOAD_TYPE, Signer, TrustedIdentities, TrustedIdentity, TrustedKey};
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, EvaluatorConfig, digest};
 use serde_json::{Value, json};
 
@@ -19,6 +19,10 @@ const KEY_OF_GITHUB: &str = "-----BEGIN PUBLIC KEY-----\n\
     oG5U2vG1cOpZgnJqYnrVmXCpSN/K1X9Q6AYBtmn5QtGhQWdJ+ijnW4Gbng==\n\
     -----END PUBLIC KEY-----\n";
 
+/// A real bundle of the public instance of Sigstore, signed by a workflow of GitHub, and the trusted root of that instance.
+const WORKFLOW: &[u8] = include_bytes!("../../attestation/tests/sigstore/data/workflow.sigstore.json");
+const ROOT: &str = include_str!("../../attestation/tests/sigstore/data/public.trusted_root.json");
+
 const STATEMENT: &str = r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"app","digest":{"sha256":"00"}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}"#;
 
 fn trusted(name: &str, pem: &str) -> TrustedKey {
@@ -29,9 +33,13 @@ fn signer() -> Signer {
     Signer::from_pem(Signer::generate_pem().unwrap().as_bytes(), "urn:test").unwrap()
 }
 
-/// What a policy finds in `input.chainloop_metadata.signature`.
+/// What a policy finds in `input.chainloop_metadata.signature` where keys are trusted.
 fn seen(evidence: &[u8], trusted_keys: &[TrustedKey]) -> Value {
-    let config = EvaluatorConfig { trusted_keys: trusted_keys.to_vec(), ..EvaluatorConfig::default() };
+    seen_by(EvaluatorConfig { trusted_keys: trusted_keys.to_vec(), ..EvaluatorConfig::default() }, evidence)
+}
+
+/// The same where identities are trusted, too.
+fn seen_by(config: EvaluatorConfig, evidence: &[u8]) -> Value {
     let script = "package main\nimport rego.v1\nviolations contains {\"message\": \"seen\", \"signature\": \
         object.get(input.chainloop_metadata, \"signature\", \"none\")}\n";
     let policy = json!({"apiVersion": "chainloop.dev/v1", "kind": "Policy", "metadata": {"name": "p"},
@@ -71,6 +79,66 @@ fn what_is_signed_with_the_key_of_a_certificate_is_not_verified_by_the_certifica
         assert_eq!(signature["reason"], if keys.is_empty() { "no_trusted_keys" } else { "certificate" });
         assert_eq!(signature.get("by"), None);
     }
+}
+
+/// A configuration that trusts the workflows that release one of GitHub's repositories, and these keys.
+fn trusting(root: &str, repository: &str, trusted_keys: &[TrustedKey]) -> EvaluatorConfig {
+    let identity = TrustedIdentity {
+        name: "workflow".to_owned(),
+        issuer: "https://token.actions.githubusercontent.com".to_owned(),
+        identity: format!("https://github.com/{repository}/.github/workflows/release.yml@refs/tags/*"),
+    };
+    let trusted_identities = Some(TrustedIdentities { root: root.to_owned(), identities: vec![identity] });
+    EvaluatorConfig { trusted_keys: trusted_keys.to_vec(), trusted_identities, ..EvaluatorConfig::default() }
+}
+
+#[test]
+fn a_policy_is_told_by_which_identity_a_bundle_is_signed() {
+    let trusting = |repository: &str| trusting(ROOT, repository, &[]);
+    let signature = seen_by(trusting("trailofbits/pypi-attestation-models"), WORKFLOW);
+    let expected = json!({
+        "verified": true,
+        "by": {
+            "key": "workflow",
+            "key_id": signature["by"]["key_id"],
+            "algorithm": "ECDSA P-256",
+            "identity": "https://github.com/trailofbits/pypi-attestation-models/.github/workflows/release.yml@refs/tags/v0.0.4a2",
+            "issuer": "https://token.actions.githubusercontent.com",
+        },
+        "signatures": 1,
+    });
+    assert_eq!(signature, expected);
+    assert_eq!(signature["by"]["key_id"].as_str().map(str::len), Some(64));
+    let signature = seen_by(trusting("example/app"), WORKFLOW);
+    assert_eq!((&signature["verified"], &signature["reason"]), (&json!(false), &json!("untrusted_identity")));
+    assert!(signature["why_not"].as_str().unwrap().contains("trailofbits"), "{signature}");
+    // What the policy sees of the statement is what the certificate's key signed.
+    let mut changed: Value = serde_json::from_slice(WORKFLOW).unwrap();
+    let envelope = signer().sign(PAYLOAD_TYPE, STATEMENT.as_bytes().to_vec());
+    changed["dsseEnvelope"]["payload"] = serde_json::from_str::<Value>(&envelope.json()).unwrap()["payload"].clone();
+    let signature = seen_by(trusting("trailofbits/pypi-attestation-models"), changed.to_string().as_bytes());
+    assert_eq!(signature["reason"], "wrong_signature");
+}
+
+#[test]
+fn keys_count_as_before_where_identities_are_trusted() {
+    let signer = signer();
+    let keys = [trusted("release", &signer.public_pem()), trusted("github", KEY_OF_GITHUB)];
+    let trusting = trusting(ROOT, "example/app", &keys);
+    let envelope = envelope(&signer).to_string();
+    assert_eq!(seen_by(trusting.clone(), envelope.as_bytes())["by"]["key"], "release");
+    // The key of a certificate that is trusted itself needs no log and no identity.
+    let signature = seen_by(trusting.clone(), GITHUB);
+    assert_eq!((&signature["by"]["key"], signature["by"].get("identity")), (&json!("github"), None));
+    assert_eq!(seen_by(trusting.clone(), CHAINLOOP)["reason"], "no_log_entry");
+    let stranger = self::envelope(&self::signer()).to_string();
+    assert_eq!(seen_by(trusting, stranger.as_bytes())["reason"], "untrusted");
+}
+
+#[test]
+fn a_trusted_root_that_cannot_be_used_is_told_when_the_evaluator_is_made() {
+    let error = Evaluator::new(trusting("{}", "example/app", &[])).unwrap_err();
+    assert!(matches!(&error, EvaluateError::TrustedRoot(_)), "{error}");
 }
 
 #[test]

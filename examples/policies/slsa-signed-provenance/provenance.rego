@@ -1,5 +1,5 @@
-# The provenance is signed with a key that the server trusts ([signatures] in its configuration), and the signed statement,
-# SLSA provenance 0.2 or 1, is of the right origin.
+# The provenance is signed with a key, or by an identity, that the server trusts ([signatures] in its configuration), and the
+# signed statement, SLSA provenance 0.2 or 1, is of the right origin.
 package main
 
 import rego.v1

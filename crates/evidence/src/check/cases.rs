@@ -44,7 +44,21 @@ pub(super) struct Cases {
     /// Whose signatures are trusted: files with public keys, by name.
     #[serde(default)]
     pub trusted_keys: BTreeMap<String, String>,
+    /// The file of the trusted root that the signatures of identities rest on.
+    #[serde(default)]
+    pub trusted_root: Option<String>,
+    /// Whose signatures are trusted, too, by name.
+    #[serde(default)]
+    pub identities: BTreeMap<String, Identity>,
     pub cases: Vec<Case>,
+}
+
+/// An identity in a certificate.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub issuer: String,
+    pub identity: String,
 }
 
 // Spelt out rather than flattened: serde tells unknown keys only so, and a misspelt expectation expects nothing.
@@ -167,6 +181,11 @@ pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
         }
     };
     let read: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax(&shown, error))?;
+    if read.trusted_root.is_none() != read.identities.is_empty() {
+        let field = if read.trusted_root.is_none() { "trusted_root" } else { "identities" };
+        let message = "trusted_root and identities come together".to_owned();
+        return Err(PolicyError::Field { file: shown, field: field.to_owned(), message });
+    }
     let cases = &read.cases;
     for (index, case) in cases.iter().enumerate() {
         let wrong = |field: &str, message: &str| PolicyError::Field {

@@ -4,6 +4,9 @@
 //!
 //! ```yaml
 //! trusted_keys: {release: evidence/release.pub} # optional: whose signatures are trusted, by file
+//! trusted_root: evidence/trusted_root.json      # optional: what the signatures of identities rest on
+//! identities:                                   # optional: whose signatures are trusted, too
+//!   workflow: {issuer: https://token.actions.githubusercontent.com, identity: https://github.com/example/*}
 //! cases:
 //!   - name: a component without a licence
 //!     evidence: evidence/unlicensed.cdx.json   # relative to cases.yaml
@@ -28,7 +31,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use attestation::TrustedKey;
+use attestation::{TrustedIdentities, TrustedIdentity, TrustedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
@@ -40,7 +43,7 @@ use crate::rego::{Coverage, HttpCalls, ScriptCoverage};
 use crate::request::{EvaluateRequest, GroupAttachment};
 use crate::yaml;
 
-use cases::{Case, Cases};
+use cases::{Case, Cases, Identity};
 pub use cases::{Expectation, Outcome};
 pub use find::find;
 
@@ -106,18 +109,30 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let reference = format!("file://{name}");
-    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
+    let Cases { trusted_keys, trusted_root, identities, cases } = cases::read(&cases::file_of(file))?;
     let makes_calls = cases.iter().any(|case| !case.http.is_empty());
     let mut resolver = Resolver::new(Some(folder))?;
     if makes_calls {
         resolver = resolver.calling();
     }
     let document = resolver.load(&reference)?;
-    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
-    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
+    let trusted_key = |(name, file): (String, String)| {
+        let pem = trusted_file(folder, &format!("trusted_keys.{name}"), &file)?;
+        Ok::<_, PolicyError>(TrustedKey { name, pem })
+    };
+    let trusted_keys = trusted_keys.into_iter().map(trusted_key).collect::<Result<_, _>>()?;
+    let trusted_identities = match trusted_root {
+        Some(file) => {
+            let root = trusted_file(folder, "trusted_root", &file)?;
+            let identity = |(name, Identity { issuer, identity })| TrustedIdentity { name, issuer, identity };
+            Some(TrustedIdentities { root, identities: identities.into_iter().map(identity).collect() })
+        }
+        None => None,
+    };
     let config = EvaluatorConfig {
         policy_dir: Some(folder.to_owned()),
         trusted_keys,
+        trusted_identities,
         makes_calls,
         ..EvaluatorConfig::default()
     };
@@ -154,21 +169,19 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     Ok(Report { policy: name.to_owned(), ok, notes, cases, coverage })
 }
 
-fn trusted_key(folder: &Path, name: String, file: &str) -> Result<TrustedKey, PolicyError> {
-    match fs::read_to_string(folder.join(file)) {
-        Ok(pem) => Ok(TrustedKey { name, pem }),
-        Err(error) => {
-            let reference = format!("cases.yaml: trusted_keys.{name}");
-            Err(PolicyError::Reference { reference, message: format!("{file}: {error}") })
-        }
-    }
+/// The text of a file that says who is trusted.
+fn trusted_file(folder: &Path, field: &str, file: &str) -> Result<String, PolicyError> {
+    fs::read_to_string(folder.join(file)).map_err(|error| {
+        let reference = format!("cases.yaml: {field}");
+        PolicyError::Reference { reference, message: format!("{file}: {error}") }
+    })
 }
 
 /// The evidence of a case that passes a policy as it is, without inputs, if there is one.
 pub fn passing_example(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|_| file.is_file())?;
-    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file)).ok()?;
-    if !trusted_keys.is_empty() {
+    let Cases { trusted_keys, trusted_root, cases, .. } = cases::read(&cases::file_of(file)).ok()?;
+    if !trusted_keys.is_empty() || trusted_root.is_some() {
         return None;
     }
     let passes = cases.into_iter().find(|case| case.expected().expect == Outcome::Passed && case.is_plain())?;

@@ -2,16 +2,17 @@
 //!
 //! Of an `ATTESTATION` the policy sees the statement alone. Of a `SLSA_PROVENANCE` it sees the bundle with the members
 //! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both
-//! who signed and what was signed. Whether one of the signatures is that of a trusted key stands in
+//! who signed and what was signed. Whether one of the signatures is that of a trusted key or identity stands in
 //! `chainloop_metadata.signature`; it is looked at on the very bytes that the statement is read from.
 
 use std::collections::BTreeMap;
 
-use attestation::{Envelope, EnvelopeSignature, PublicKey, SignatureReport, dsse, inspect};
+use attestation::{Bundle, Envelope, EnvelopeSignature, SignatureReport, dsse, inspect};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use regorus::Value;
 
+use super::Metadata;
 use super::error::MaterialError;
 use super::json;
 use super::kind::MaterialKind;
@@ -21,10 +22,10 @@ use super::node::Node;
 pub fn open(
     kind: MaterialKind,
     value: Value,
-    trusted: &[(String, PublicKey)],
+    metadata: &Metadata<'_>,
 ) -> Result<(Value, SignatureReport), MaterialError> {
     let (statement, payload) = read(kind, &value)?;
-    let report = signatures(&value, payload, trusted);
+    let report = signatures(&value, payload, metadata);
     if kind == MaterialKind::Attestation {
         return Ok((statement, report));
     }
@@ -38,7 +39,7 @@ pub fn open(
 }
 
 /// What there is of signatures over a payload that was read from this envelope or bundle.
-fn signatures(value: &Value, payload: Vec<u8>, trusted: &[(String, PublicKey)]) -> SignatureReport {
+fn signatures(value: &Value, payload: Vec<u8>, metadata: &Metadata<'_>) -> SignatureReport {
     let envelope = if value["dsseEnvelope"].as_object().is_ok() { &value["dsseEnvelope"] } else { value };
     let text = |value: &Value| value.as_string().map(|text| text.to_string()).unwrap_or_default();
     let given = envelope["signatures"].as_array().map(|list| list.as_slice()).unwrap_or_default();
@@ -52,10 +53,10 @@ fn signatures(value: &Value, payload: Vec<u8>, trusted: &[(String, PublicKey)]) 
         payload,
         signatures: given.iter().map(signature).collect(),
     };
-    let material = &value["verificationMaterial"];
-    let has_certificate =
-        ["certificate", "x509CertificateChain"].iter().any(|name| material[*name].as_object().is_ok());
-    inspect(&envelope, has_certificate, trusted)
+    // What has no form in JSON is no material.
+    let material = serde_json::to_value(&value["verificationMaterial"]).unwrap_or_default();
+    let bundle = Bundle { media_type: text(&value["mediaType"]), material };
+    inspect(&envelope, &bundle, metadata.trusted_keys, metadata.trusted_identities)
 }
 
 /// Checks an envelope or bundle and the statement in it.

@@ -32,7 +32,7 @@ mod xml;
 
 use std::collections::BTreeMap;
 
-use ::attestation::{PublicKey, SignatureReport};
+use ::attestation::{Identities, PublicKey, SignatureReport};
 use base64::Engine as _;
 use regorus::Value;
 
@@ -55,6 +55,8 @@ pub struct Metadata<'a> {
     pub project_version_name: Option<&'a str>,
     /// Keys whose signatures are trusted, with their names.
     pub trusted_keys: &'a [(String, PublicKey)],
+    /// Identities whose signatures are trusted, too.
+    pub trusted_identities: Option<&'a Identities>,
 }
 
 /// A piece of evidence, ready for policies.
@@ -75,7 +77,7 @@ impl Material {
             Some(kind) => kind,
             None => detect(bytes).ok_or(MaterialError::NotRecognised)?,
         };
-        let content = content(kind, bytes, metadata.trusted_keys)?;
+        let content = content(kind, bytes, metadata)?;
         let input = with_metadata(&content, kind, metadata, bytes);
         Ok(Material { kind, size: bytes.len(), input })
     }
@@ -116,9 +118,9 @@ impl From<Value> for Content {
 const TOOL: &str = "chainloop.material.tool.name";
 const TOOL_VERSION: &str = "chainloop.material.tool.version";
 
-fn content(kind: MaterialKind, bytes: &[u8], trusted: &[(String, PublicKey)]) -> Result<Content, MaterialError> {
+fn content(kind: MaterialKind, bytes: &[u8], metadata: &Metadata<'_>) -> Result<Content, MaterialError> {
     if matches!(kind, MaterialKind::Attestation | MaterialKind::SlsaProvenance) {
-        let (value, signature) = attestation::open(kind, json::read(bytes)?, trusted)?;
+        let (value, signature) = attestation::open(kind, json::read(bytes)?, metadata)?;
         return Ok(Content { signature: Some(signature), ..Content::from(value) });
     }
     let mut content = Content::from(value(kind, bytes)?);
@@ -210,7 +212,7 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::RadamsaReport => fuzzing::radamsa(bytes),
         MaterialKind::RadamsaCrashes => fuzzing::crashes(bytes).map(|_| Value::new_object()),
         MaterialKind::Attestation | MaterialKind::SlsaProvenance => {
-            attestation::open(kind, json::read(bytes)?, &[]).map(|(value, _)| value)
+            attestation::open(kind, json::read(bytes)?, &Metadata::default()).map(|(value, _)| value)
         }
         MaterialKind::OpenapiSpec | MaterialKind::AsyncapiSpec => {
             let value = specs::read(bytes)?;

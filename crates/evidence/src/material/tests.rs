@@ -443,6 +443,7 @@ fn metadata_stand_beside_the_content() {
         project_name: Some("p"),
         project_version_name: None,
         trusted_keys: &[],
+        trusted_identities: None,
     };
     let material = Material::parse(Some(MaterialKind::Evidence), &metadata, b"[1]").unwrap();
     assert_eq!(

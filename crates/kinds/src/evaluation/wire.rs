@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use evidence::{EvaluatorConfig, MaterialKind};
 
-/// The longest line, in bytes.
-pub const MAX_LINE: u64 = 64 * 1024;
+/// The longest line, in bytes: the settings, with the keys and the root that the configuration trusts, fit in.
+pub const MAX_LINE: u64 = 256 * 1024;
 /// The most references that are asked for at once.
 pub const MAX_REFERENCES: usize = 8;
 /// The longest message of an error, in bytes.

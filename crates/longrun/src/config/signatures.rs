@@ -1,16 +1,20 @@
 //! Whose signatures on attestations are trusted: `[signatures]`.
 
-use attestation::{PublicKey, TrustedKey};
+use attestation::{PublicKey, TrustedIdentities, TrustedIdentity, TrustedKey};
 use serde::{Deserialize, Serialize};
 
 use super::encryption::KeyFile;
 
-/// The most keys: the evaluation processes are told all of them, in one line.
-const MAX_KEYS: usize = 24;
+/// The most keys, and the most identities: the evaluation processes are told all of them, in one line.
+const MAX_SIGNERS: usize = 24;
 /// The longest file of a key, in bytes; an RSA key of 8192 bits has some 1,400.
 const MAX_FILE_BYTES: u64 = 1_800;
+/// The longest file of a trusted root, in bytes; that of the public instance of Sigstore has some 7,000.
+const MAX_ROOT_BYTES: u64 = 64 * 1024;
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 64;
+/// The longest issuer, and the longest identity, in bytes.
+const MAX_IDENTITY_BYTES: usize = 512;
 
 /// Whose signatures on attestations are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,54 @@ const MAX_ID_BYTES: usize = 64;
 pub struct Signatures {
     /// Public keys, each with the id that policies know it by, and its file.
     pub trusted_keys: Vec<KeyFile>,
+    /// The file of a trusted root of Sigstore, on which the signatures of identities rest; empty: no certificate is verified.
+    pub trusted_root: String,
+    /// Identities in certificates, each with the id that policies know it by.
+    pub identities: Vec<Identity>,
+}
+
+/// An identity. In the environment it is written `ID=ISSUER=IDENTITY`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", deny_unknown_fields)]
+pub struct Identity {
+    /// What policies know it by.
+    pub id: String,
+    /// Exactly the issuer in the certificate.
+    pub issuer: String,
+    /// The URI, e-mail address or other name in the certificate; a star stands for any text without a slash.
+    pub identity: String,
+}
+
+/// How an identity is written in the file, and in the environment.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Table(Table),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    id: String,
+    issuer: String,
+    identity: String,
+}
+
+impl TryFrom<Written> for Identity {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Identity, &'static str> {
+        match written {
+            Written::Table(Table { id, issuer, identity }) => Ok(Identity { id, issuer, identity }),
+            Written::Text(text) => {
+                let parts = text.split_once('=').and_then(|(id, rest)| Some((id, rest.split_once('=')?)));
+                let form = "an identity is { id = \"…\", issuer = \"…\", identity = \"…\" }, or ID=ISSUER=IDENTITY";
+                let (id, (issuer, identity)) = parts.ok_or(form)?;
+                Ok(Identity { id: id.to_owned(), issuer: issuer.to_owned(), identity: identity.to_owned() })
+            }
+        }
+    }
 }
 
 impl Signatures {
@@ -26,14 +78,12 @@ impl Signatures {
     /// # Errors
     /// What is wrong with the first that cannot be used.
     pub fn trusted_keys(&self) -> Result<Vec<TrustedKey>, String> {
-        if self.trusted_keys.len() > MAX_KEYS {
-            return Err(format!("there are {} keys; at most {MAX_KEYS} are taken", self.trusted_keys.len()));
+        if self.trusted_keys.len() > MAX_SIGNERS {
+            return Err(format!("there are {} keys; at most {MAX_SIGNERS} are taken", self.trusted_keys.len()));
         }
         let mut keys: Vec<TrustedKey> = Vec::new();
         for KeyFile { id: name, file } in &self.trusted_keys {
-            if name.is_empty() || name.len() > MAX_ID_BYTES || name.chars().any(char::is_control) {
-                return Err(format!("{name:?} is no id: it has 1 to {MAX_ID_BYTES} bytes of printable text"));
-            }
+            check_id(name)?;
             if keys.iter().any(|key| key.name == *name) {
                 return Err(format!("there are two keys with the id {name:?}"));
             }
@@ -41,6 +91,80 @@ impl Signatures {
         }
         Ok(keys)
     }
+
+    /// The identities with the trusted root, read from its file; nothing when there are none.
+    ///
+    /// # Errors
+    /// The key of the configuration that cannot be used, and why.
+    pub fn trusted_identities(&self) -> Result<Option<TrustedIdentities>, (&'static str, String)> {
+        match (self.trusted_root.is_empty(), self.identities.is_empty()) {
+            (true, true) => return Ok(None),
+            (true, false) => {
+                let why = "must name a file (trusted_root.json of Sigstore): signatures.identities rest on it";
+                return Err(("signatures.trusted_root", why.to_owned()));
+            }
+            (false, true) => {
+                let why = "must name whose signatures count: by signatures.trusted_root alone nobody is trusted";
+                return Err(("signatures.identities", why.to_owned()));
+            }
+            (false, false) => {}
+        }
+        let identities = self.check_identities().map_err(|why| ("signatures.identities", why))?;
+        let root = read_root(&self.trusted_root);
+        let trusted = root.and_then(|root| {
+            let trusted = TrustedIdentities { root, identities };
+            trusted.read().map(|_| trusted).map_err(|error| error.to_string())
+        });
+        trusted.map(Some).map_err(|why| ("signatures.trusted_root", format!("{}: {why}", self.trusted_root)))
+    }
+
+    fn check_identities(&self) -> Result<Vec<TrustedIdentity>, String> {
+        if self.identities.len() > MAX_SIGNERS {
+            return Err(format!("there are {} identities; at most {MAX_SIGNERS} are taken", self.identities.len()));
+        }
+        let mut trusted: Vec<TrustedIdentity> = Vec::new();
+        for Identity { id, issuer, identity } in &self.identities {
+            check_id(id)?;
+            // A policy knows signers by their ids alone.
+            let is_taken = trusted.iter().any(|other| other.name == *id);
+            if is_taken || self.trusted_keys.iter().any(|key| key.id == *id) {
+                return Err(format!("there are two identities, or an identity and a key, with the id {id:?}"));
+            }
+            for (what, text) in [("issuer", issuer), ("identity", identity)] {
+                if text.is_empty() || text.len() > MAX_IDENTITY_BYTES || text.chars().any(char::is_control) {
+                    return Err(format!(
+                        "the {what} of {id:?} is {text:?}: it has 1 to {MAX_IDENTITY_BYTES} bytes of printable text"
+                    ));
+                }
+            }
+            if identity.chars().all(|character| matches!(character, '*' | '/')) {
+                return Err(format!("the identity of {id:?} is {identity:?}: that would be anybody"));
+            }
+            let (name, issuer, identity) = (id.clone(), issuer.clone(), identity.clone());
+            trusted.push(TrustedIdentity { name, issuer, identity });
+        }
+        Ok(trusted)
+    }
+}
+
+fn check_id(id: &str) -> Result<(), String> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+        return Err(format!("{id:?} is no id: it has 1 to {MAX_ID_BYTES} bytes of printable text"));
+    }
+    Ok(())
+}
+
+/// The text of a trusted root, without its blanks.
+fn read_root(file: &str) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
+    let found = std::fs::metadata(file).map_err(cannot)?;
+    if !found.is_file() || found.len() > MAX_ROOT_BYTES {
+        return Err(format!("it is no file of at most {MAX_ROOT_BYTES} bytes"));
+    }
+    let text = std::fs::read(file).map_err(cannot)?;
+    let root: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| format!("it is not one document of JSON: {error}"))?;
+    Ok(root.to_string())
 }
 
 fn read(name: &str, file: &str) -> Result<TrustedKey, String> {
@@ -73,7 +197,7 @@ mod tests {
         let (one, two, none) = (write("one", KEY), write("two", &KEY.repeat(2)), write("none", "nothing"));
         let of = |keys: &[(&str, &str)]| {
             let key = |(id, file): &(&str, &str)| KeyFile { id: (*id).to_owned(), file: (*file).to_owned() };
-            Signatures { trusted_keys: keys.iter().map(key).collect() }.trusted_keys()
+            Signatures { trusted_keys: keys.iter().map(key).collect(), ..Signatures::default() }.trusted_keys()
         };
         assert_eq!(of(&[]), Ok(Vec::new()));
         let keys = of(&[("release", &one), ("nightly", &one)]).expect("two ids");
@@ -89,5 +213,59 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert!(of(&[("a", one.as_str()); 25]).expect_err("too many").contains("at most 24"));
+    }
+    const ROOT: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../attestation/tests/sigstore/data/public.trusted_root.json");
+
+    fn identity(id: &str, issuer: &str, identity: &str) -> Identity {
+        Identity { id: id.to_owned(), issuer: issuer.to_owned(), identity: identity.to_owned() }
+    }
+
+    #[test]
+    fn identities_and_the_trusted_root_come_together() {
+        let of = |root: &str, identities: &[Identity]| {
+            let trusted_keys = vec![KeyFile { id: "key".to_owned(), file: "unread".to_owned() }];
+            let (trusted_root, identities) = (root.to_owned(), identities.to_vec());
+            Signatures { trusted_keys, trusted_root, identities }.trusted_identities()
+        };
+        let release = identity("release", "https://issuer.example.com", "https://example.com/*");
+        assert_eq!(of("", &[]), Ok(None));
+        let trusted = of(ROOT, &[release.clone()]).expect("in order").expect("some");
+        assert_eq!((trusted.identities.len(), trusted.identities[0].name.as_str()), (1, "release"));
+        assert!(trusted.read().is_ok());
+        let other = |id: &str, issuer: &str, name: &str| vec![identity(id, issuer, name)];
+        for (root, identities, key, why) in [
+            ("", vec![release.clone()], "signatures.trusted_root", "must name a file"),
+            (ROOT, Vec::new(), "signatures.identities", "nobody is trusted"),
+            ("/nonexistent", vec![release.clone()], "signatures.trusted_root", "cannot be read"),
+            (
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+                vec![release.clone()],
+                "signatures.trusted_root",
+                "JSON",
+            ),
+            (ROOT, vec![release.clone(); 2], "signatures.identities", "two identities"),
+            (ROOT, other("key", "i", "a@example.com"), "signatures.identities", "an identity and a key"),
+            (ROOT, other("", "i", "a@example.com"), "signatures.identities", "is no id"),
+            (ROOT, other("a", "", "a@example.com"), "signatures.identities", "the issuer of"),
+            (ROOT, other("a", "i", ""), "signatures.identities", "the identity of"),
+            (ROOT, other("a", "i", "*/*"), "signatures.identities", "anybody"),
+            (ROOT, vec![release.clone(); 25], "signatures.identities", "at most 24"),
+        ] {
+            let (found, message) = of(root, &identities).expect_err(why);
+            assert!(found == key && message.contains(why), "{found}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_a_table_or_a_text() {
+        let read = |written: &str| toml::from_str::<Signatures>(&format!("identities = [{written}]"));
+        let both = r#"{ id = "a", issuer = "https://i.example.com", identity = "x=y" }, "a=https://i.example.com=x=y""#;
+        let identities = read(both).expect("both").identities;
+        assert_eq!(identities, vec![identity("a", "https://i.example.com", "x=y"); 2]);
+        assert!(
+            read(r#""a=https://i.example.com""#).expect_err("no identity").to_string().contains("ID=ISSUER=IDENTITY")
+        );
+        assert!(read(r#"{ id = "a", issuer = "i", identity = "x", more = 1 }"#).is_err());
     }
 }

@@ -104,6 +104,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     if let Err(message) = config.signatures.trusted_keys() {
         check(false, "signatures.trusted_keys", &message);
     }
+    if let Err((key, message)) = config.signatures.trusted_identities() {
+        check(false, key, &message);
+    }
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);

@@ -18,6 +18,8 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     let policies = &config.policies;
     let trusted_keys = config.signatures.trusted_keys();
     let trusted_keys = trusted_keys.map_err(|message| anyhow::anyhow!("signatures.trusted_keys: {message}"))?;
+    let trusted_identities = config.signatures.trusted_identities();
+    let trusted_identities = trusted_identities.map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
     let attach =
         |reference: &String| PolicyAttachment { reference: Some(reference.clone()), ..PolicyAttachment::default() };
     let evaluator = EvaluatorConfig {
@@ -27,6 +29,7 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
         time_limit: policies.time_limit.0,
         memory_limit: policies.memory_limit.0,
         trusted_keys,
+        trusted_identities,
         makes_calls: !policies.http_send_hosts.is_empty(),
     };
     let mut evaluations = Evaluations::new(evaluation_worker::this_program()?, evaluator).hint(

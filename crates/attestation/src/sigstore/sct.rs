@@ -1,0 +1,101 @@
+//! The proofs in a certificate that it is published: signed certificate timestamps of RFC 6962, section 3.2.
+
+use ring::digest::{SHA256, digest};
+
+use super::Refusal;
+use super::certificate::Certificate;
+use super::root::Log;
+use crate::hex;
+
+/// The most of them that are looked at; Fulcio puts one there.
+const MAX_SCTS: usize = 16;
+
+/// Looks whether one of them is that of a log of certificates. `issuer` is the `SubjectPublicKeyInfo` of who issued it.
+pub fn verify(certificate: &Certificate<'_>, issuer: &[u8], logs: &[Log]) -> Result<(), Refusal> {
+    let list = certificate.scts().ok_or(Refusal::Unpublished("it has no signed certificate timestamp"))?;
+    let damaged = Refusal::Unpublished("its signed certificate timestamps cannot be read");
+    let mut outer = Tls(list);
+    let mut list = outer.vector(2).filter(|_| outer.0.is_empty()).map(Tls).ok_or_else(|| damaged.clone())?;
+    let shown = certificate.before_scts();
+    for _ in 0..MAX_SCTS {
+        if list.0.is_empty() {
+            break;
+        }
+        let sct = list.vector(2).and_then(Sct::read).ok_or_else(|| damaged.clone())?;
+        let signed = sct.signed(issuer, &shown);
+        let id = hex(sct.log);
+        let is_of = |log: &Log| {
+            log.key.id() == id
+                && log.valid.contains(sct.milliseconds / 1000)
+                && log.key.verifies(&signed, sct.signature)
+        };
+        if logs.iter().any(is_of) {
+            return Ok(());
+        }
+    }
+    Err(Refusal::Unpublished("no signed certificate timestamp in it is that of a trusted log of certificates"))
+}
+
+struct Sct<'a> {
+    /// The SHA-256 of the log's key.
+    log: &'a [u8],
+    milliseconds: u64,
+    extensions: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Sct<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Sct<'a>> {
+        let mut reader = Tls(bytes);
+        // Version 1.
+        if reader.number(1)? != 0 {
+            return None;
+        }
+        let log = reader.take(32)?;
+        let milliseconds = reader.number(8)?;
+        let extensions = reader.vector(2)?;
+        // The algorithm is that of the log's key.
+        let _algorithm = reader.take(2)?;
+        let signature = reader.vector(2)?;
+        reader.0.is_empty().then_some(Sct { log, milliseconds, extensions, signature })
+    }
+
+    /// What the log signed: of a certificate that was shown to it before it was issued.
+    fn signed(&self, issuer: &[u8], shown: &[u8]) -> Vec<u8> {
+        let length = |bytes: &[u8], size: usize| (bytes.len() as u64).to_be_bytes()[8 - size..].to_vec();
+        [
+            // Version 1, a timestamp of a certificate.
+            &[0, 0][..],
+            &self.milliseconds.to_be_bytes(),
+            // A certificate before it is issued.
+            &[0, 1],
+            digest(&SHA256, issuer).as_ref(),
+            &length(shown, 3),
+            shown,
+            &length(self.extensions, 2),
+            self.extensions,
+        ]
+        .concat()
+    }
+}
+
+/// What is left to read of what TLS writes.
+struct Tls<'a>(&'a [u8]);
+
+impl<'a> Tls<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self, size: usize) -> Option<u64> {
+        Some(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// Bytes, with their count before them.
+    fn vector(&mut self, size: usize) -> Option<&'a [u8]> {
+        let count = usize::try_from(self.number(size)?).ok()?;
+        self.take(count)
+    }
+}
