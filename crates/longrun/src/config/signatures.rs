@@ -230,7 +230,7 @@ mod tests {
         };
         let release = identity("release", "https://issuer.example.com", "https://example.com/*");
         assert_eq!(of("", &[]), Ok(None));
-        let trusted = of(ROOT, &[release.clone()]).expect("in order").expect("some");
+        let trusted = of(ROOT, std::slice::from_ref(&release)).expect("in order").expect("some");
         assert_eq!((trusted.identities.len(), trusted.identities[0].name.as_str()), (1, "release"));
         assert!(trusted.read().is_ok());
         let other = |id: &str, issuer: &str, name: &str| vec![identity(id, issuer, name)];
