@@ -40,6 +40,7 @@ impl Setup {
 
     /// A client of an organization that repeats nothing by itself.
     fn client(&self, server: &Server, organization: &str) -> Client {
+        self.run(&["organizations", "create", organization]).expect(0);
         let create =
             ["token", "create", "--organization", organization, "--name", "test", "--scopes", "admin", "-o", "id"];
         let token = Token::new(&self.run(&create).expect(0).line()).unwrap();
@@ -81,7 +82,7 @@ async fn answered<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
     let setup = setup().await;
-    let mut server = setup.serve();
+    let server = setup.serve();
     let (acme, globex) = (setup.client(&server, "acme"), setup.client(&server, "globex"));
     for client in [&acme, &globex, &globex] {
         client.create(&scan(), None).await.unwrap();
@@ -90,9 +91,9 @@ async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
     let created = acme.create(&scan(), Some("once")).await.unwrap().value.operation.id;
 
     setup.run(&["migrate", "--organization", "acme"]).expect(2).says("--to-cell CELL");
-    setup.run(&["migrate", "--organization", "acme", "--to-cell", "c"]).expect(1).says("the configuration has a, b");
-    setup.run(&["migrate", "--organization", "nobody", "--to-cell", "b"]).expect(1).says("no organization nobody");
-    setup.run(&["migrate", "--organization", "acme", "--abort"]).expect(1).says("no move of the organization");
+    setup.run(&["migrate", "--organization", "acme", "--to-cell", "c"]).expect(2).says("the configuration has a, b");
+    setup.run(&["migrate", "--organization", "nobody", "--to-cell", "b"]).expect(2).says("no organization nobody");
+    setup.run(&["migrate", "--organization", "acme", "--abort"]).expect(2).says("no move of the organization");
     let moved = setup.run(&["migrate", "--organization", "acme", "--to-cell", "b"]).expect(0).line();
     assert!(moved.starts_with("moved acme to the cell b: ") && moved.contains("checked"), "{moved}");
     let again = setup.run(&["migrate", "--organization", "acme", "--to-cell", "b"]).expect(0).line();
@@ -111,7 +112,7 @@ async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cell_that_is_away_stops_its_own_organizations_alone() {
     let setup = setup().await;
-    let server = setup.serve();
+    let mut server = setup.serve();
     let (acme, globex) = (setup.client(&server, "acme"), setup.client(&server, "globex"));
     for client in [&acme, &globex] {
         client.create(&scan(), None).await.unwrap();
@@ -127,7 +128,7 @@ async fn a_cell_that_is_away_stops_its_own_organizations_alone() {
     // Another one can be started meanwhile; what is of all says which is missing.
     let other = setup.serve();
     assert_eq!(get(&other.admin_url, "/readyz", None).0, 200);
-    setup.run(&["doctor"]).expect(1).shows("the cell b");
+    setup.run(&["doctor"]).expect(6).says("the cell b does not answer");
 
     setup.second.start_again().unwrap();
     assert_eq!(answered(async || total(&globex).await).await, 1);
@@ -145,7 +146,7 @@ async fn what_is_of_one_database_says_so() {
     let file = setup.folder.path().join("backup").to_str().unwrap().to_owned();
     setup.run(&["backup", &file]).says("one database at a time");
     let single = ["migrate", "--organization", "acme", "--to-cell", "b", "--store", &setup.directory];
-    run(&single).expect(1).says("has no cells");
+    run(&single).expect(2).says("the configuration has no cells");
     // A cell in a file, and two cells in one database, are refused before anything is opened.
     let text = "store = \"postgres://a@127.0.0.1/d\"\n[cells.a]\nstore = \"sqlite:a.db\"\n[cells.b]\nstore = \"postgres://a@127.0.0.1/d\"\n[cells.c]\nstore = \"postgres://a@127.0.0.1/d\"\n";
     std::fs::write(&setup.config, text).unwrap();

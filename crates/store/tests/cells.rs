@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Status};
 use store::{
-    Cells, CellsConfig, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, OperationCommand, Patience, Pausable,
-    PostgresStore, STATISTICS_CONSUMER, Settlement, Statistics as _, Store as _, StoreError,
+    Cells, CellsConfig, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken, OperationCommand, Patience,
+    Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, Settlement, Statistics as _, Store as _, StoreError,
 };
 use testkit::{Cluster, Durability};
 
@@ -299,6 +299,32 @@ async fn a_cursor_from_before_a_move_is_refused_and_one_from_after_it_goes_on() 
     .await;
     assert_eq!(changes.changes[0].status, Some(Status::Failed));
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_is_known_to_a_server_whose_copy_of_the_directory_is_older_than_the_move() {
+    let (directory, urls) = databases(2).await;
+    let config = cells_config(&directory, &urls);
+    let mover = Cells::open(impatient(config.clone())).await.unwrap();
+    mover.create_organization("acme", Limits::default()).await.unwrap();
+    let wish = NewToken {
+        hash: [7; 32],
+        name: "test".to_owned(),
+        access: Access::organization("acme"),
+        scopes: [Scope::OperationsRead].into(),
+        expires_at: None,
+        instance: None,
+    };
+    let token = mover.create_token(wish).await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let patience = Patience { look: hour, answer: hour, trust: hour };
+    let sleeper = Cells::open(CellsConfig { patience, ..config }).await.unwrap();
+    assert_eq!(sleeper.find_token(&[7; 32]).await.unwrap().map(|found| found.id), Some(token.id.clone()));
+    mover.move_organization("acme", "b", |_| {}).await.unwrap();
+    assert_eq!(sleeper.find_token(&[7; 32]).await.unwrap().map(|found| found.id), Some(token.id));
+    assert_eq!(sleeper.find_token(&[8; 32]).await.unwrap().map(|found| found.id), None);
+    sleeper.close().await;
+    mover.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -93,7 +93,7 @@ async fn move_organization(
             "the same command goes on with it; before the directory names the other cell, --abort gives it up"
         }
         Err(MoveError::UnderWay) => "a process that died is noticed by the database after a while",
-        _ => "`longrun config show` lists the cells, `longrun organization list` the organizations",
+        _ => "`longrun config show` lists the cells, `longrun organizations list` the organizations",
     };
     let text = match (done.hint(hint)?, to) {
         (Some(Moved { rows: Some(rows), stood_still }), Some(to)) => format!(

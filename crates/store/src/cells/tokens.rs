@@ -6,6 +6,7 @@ use std::sync::Arc;
 use operations::Timestamp;
 
 use super::Cells;
+use super::cell::moving;
 use crate::{Organizations, Store, StoreError, Token, TokenReach};
 
 impl Cells {
@@ -54,11 +55,18 @@ impl Cells {
             futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
         let (found, mut error) = of_cells;
         for (cell, token) in found {
-            // Where it is moved from there is one, too.
-            if let Some(token) = token
-                && self.is_in(cell, &token.access.organization).await
-            {
+            let Some(token) = token else { continue };
+            let organization = &token.access.organization;
+            if self.is_in(cell, organization).await {
                 return Ok(Some(token));
+            }
+            // Where it was moved from there is one for a while, too; and the copy may not know of the move yet.
+            let placed = self.shared.directory.look_up(organization).await?;
+            if placed.is_some_and(|placed| placed.cell == cell.url.name) {
+                if !cell.lacks(organization) {
+                    return Ok(Some(token));
+                }
+                error = error.or(Some(moving()));
             }
         }
         match of_directory {
