@@ -44,6 +44,8 @@ async fn all_measured() -> (Server, Caller) {
     meters.lost.get_or_create(&meters.kind("scan")).inc_by(0);
     meters.batch_failures.get_or_create(&QueueLabel { queue: Queue::all }).inc_by(0);
     meters.notice_attempts.get_or_create(&DeliveryLabel { outcome: Ended::failed }).inc_by(0);
+    // A store without cells has none.
+    meters.cell_up("a").set(1);
     let admin = admin(&server, CancellationToken::new()).await;
     let counted = async {
         let mut rows = tokio::time::interval(Duration::from_millis(20));
