@@ -13,6 +13,7 @@ use store::{
 };
 use testkit::{Cluster, Durability};
 
+use crate::load::must;
 use crate::support::*;
 
 /// Longer than it takes on a busy machine.
@@ -41,25 +42,13 @@ async fn total(store: &Cells, organization: &str, status: Option<Status>) -> u64
     store.list(&Access::organization(organization), &filter, page).await.unwrap().page.total_count
 }
 
-/// What comes of a call once the store answers it.
-async fn answered<T, F: Future<Output = Result<T, StoreError>>>(mut call: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match call().await {
-            Ok(answer) => return answer,
-            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => tokio::task::yield_now().await,
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-}
-
 async fn create_until(store: Cells, creator: usize, stop: Arc<AtomicBool>) -> Vec<OperationId> {
     let mut ids = Vec::new();
     let mut number = 0;
     while !stop.load(Ordering::SeqCst) {
         let key = IdempotencyKey { key: format!("{creator}-{number}"), fingerprint: [7; 32] };
         let new = NewOperation { project_id: format!("p{}", number % 3), ..NewOperation::of_kind("scan") };
-        let created = answered(|| store.create("acme", vec![new.clone()], Some(key.clone()))).await;
+        let created = must(|| store.create("acme", vec![new.clone()], Some(key.clone()))).await;
         ids.push(created[0].id);
         number += 1;
     }
@@ -71,10 +60,10 @@ async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u6
     let mut settled = Vec::new();
     let mut held: Vec<Claimed> = Vec::new();
     loop {
-        held.extend(answered(|| store.claim(claim_request(&["scan"], 8))).await);
+        held.extend(must(|| store.claim(claim_request(&["scan"], 8))).await);
         let beats: Vec<Heartbeat> =
             held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
-        answered(|| store.heartbeat(beats.clone(), Duration::from_secs(30))).await;
+        must(|| store.heartbeat(beats.clone(), Duration::from_secs(30))).await;
         let settlements: Vec<Settlement> = held
             .iter()
             .map(|claimed| Settlement {
@@ -83,7 +72,7 @@ async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u6
                 retry_after: Duration::ZERO,
             })
             .collect();
-        let results = answered(|| store.settle(settlements.clone())).await;
+        let results = must(|| store.settle(settlements.clone())).await;
         for (claimed, result) in held.drain(..).zip(results) {
             assert_eq!(result, Ok(Status::Completed), "nobody else has the lease");
             settled.push((claimed.operation.id, claimed.lease.fence));
@@ -98,7 +87,7 @@ async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u6
 async fn count_until(store: Cells, done: Arc<AtomicBool>) {
     loop {
         let is_last = done.load(Ordering::SeqCst);
-        let uncommitted = answered(|| store.uncommitted(STATISTICS_CONSUMER, "", 100)).await;
+        let uncommitted = must(|| store.uncommitted(STATISTICS_CONSUMER, "", 100)).await;
         let is_empty = uncommitted.is_empty();
         for (organization, position) in uncommitted {
             match store.count_changes(&organization, position, 500).await {
@@ -142,7 +131,7 @@ async fn an_organization_is_moved_under_load_and_nothing_is_lost_or_done_twice()
         // Something happens between two moves.
         let before = total(&mover, "acme", None).await;
         let (acme, every) = (Access::organization("acme"), Filter::default());
-        while answered(|| mover.list(&acme, &every, EVERY)).await.page.total_count < before + 50 {
+        while must(|| mover.list(&acme, &every, EVERY)).await.page.total_count < before + 50 {
             tokio::task::yield_now().await;
         }
         let globex = servers[1].create("globex", vec![NewOperation::of_kind("other")], None);
@@ -249,7 +238,7 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        let after = answered(|| store.list(&access, &every, EVERY)).await;
+        let after = must(|| store.list(&access, &every, EVERY)).await;
         assert_eq!(after, before, "after {times} polls");
         assert_eq!(store.doctor().await.unwrap().findings, [], "after {times} polls");
         if store.cell_of("acme").as_deref() == Some(there) {
@@ -262,9 +251,9 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
     }
     // What ran goes on, with the lease that it has.
     let settlement = Settlement { lease: held.lease.clone(), outcome: completed("late"), retry_after: Duration::ZERO };
-    assert_eq!(answered(|| store.settle(vec![settlement.clone()])).await, [Ok(Status::Completed)]);
+    assert_eq!(must(|| store.settle(vec![settlement.clone()])).await, [Ok(Status::Completed)]);
     let same = NewOperation { unique_key: Some("only".to_owned()), ..NewOperation::of_kind("unique") };
-    let same = answered(|| store.create("acme", vec![same.clone()], None)).await;
+    let same = must(|| store.create("acme", vec![same.clone()], None)).await;
     assert_eq!(same[0].id, unique, "unique keys came along");
     assert_eq!(store.paused().await.unwrap().len(), 1, "what was paused is, and nothing else");
     assert_eq!(store.doctor().await.unwrap().findings, []);
@@ -292,7 +281,7 @@ async fn a_cursor_from_before_a_move_is_refused_and_one_from_after_it_goes_on() 
     assert_eq!(store.uncommitted("reader", "", 10).await.unwrap(), []);
     let after = store.end_of_changes("acme").await.unwrap();
     store.command(&Access::organization("acme"), created[0].id, OperationCommand::Cancel).await.unwrap();
-    let changes = answered(|| async {
+    let changes = must(|| async {
         let found = store.changes("acme", after, 10).await?;
         if found.changes.is_empty() { Err(StoreError::Unavailable("nothing yet".to_owned())) } else { Ok(found) }
     })
@@ -407,7 +396,7 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
 
     clusters[1].start_again().unwrap();
     for store in [&store, &second] {
-        assert_eq!(answered(|| store.list(&globex, &every, EVERY)).await.page.total_count, 3);
+        assert_eq!(must(|| store.list(&globex, &every, EVERY)).await.page.total_count, 3);
     }
     let claimed = store.claim(claim_request(&["scan"], 10)).await.unwrap();
     assert!(claimed.iter().any(|claimed| claimed.lease.organization == "globex"));

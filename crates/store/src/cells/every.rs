@@ -33,6 +33,23 @@ impl Cells {
         error.map_or(Ok(answers), Err)
     }
 
+    /// What cells said of the organizations that are in them; what they said of others is left out.
+    pub(super) async fn in_their_cells<T>(
+        &self,
+        found: Vec<(&Arc<Cell>, Vec<T>)>,
+        organization: impl Fn(&T) -> &str,
+    ) -> Vec<T> {
+        let mut theirs = Vec::new();
+        for (cell, found) in found {
+            for one in found {
+                if self.is_in(cell, organization(&one)).await {
+                    theirs.push(one);
+                }
+            }
+        }
+        theirs
+    }
+
     /// What the cells answered, in their order, and the first error. A cell that is lost meanwhile is not waited for.
     pub(super) async fn ask<T, F>(
         &self,

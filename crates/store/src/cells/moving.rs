@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Cells;
 use super::cell::Cell;
 use crate::postgres::{AWAY, Left};
-use crate::{PostgresStore, Store as _, StoreError};
+use crate::{PostgresStore, StoreError};
 
 /// Clocks of machines run alike but for less than this.
 const CLOCKS: Duration = Duration::from_millis(500);
@@ -185,11 +185,5 @@ impl Cells {
     #[doc(hidden)]
     pub fn store_of(&self, cell: &str) -> Option<PostgresStore> {
         self.cell(cell).and_then(|cell| cell.last_store())
-    }
-
-    /// Closes everything; see [`Store::close`](crate::Store::close).
-    #[doc(hidden)]
-    pub async fn shut(&self) {
-        self.close().await;
     }
 }

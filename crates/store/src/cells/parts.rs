@@ -130,11 +130,8 @@ cells! {
         async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
             let mut due = DueSchedules::default();
             for (cell, found) in self.every(|store| async move { store.due_schedules().await }).await? {
-                for organization in found.organizations {
-                    if self.is_in(cell, &organization).await {
-                        due.organizations.push(organization);
-                    }
-                }
+                let here = self.in_their_cells(vec![(cell, found.organizations)], |name| name).await;
+                due.organizations.extend(here);
                 due.next = [due.next, found.next].into_iter().flatten().min();
             }
             Ok(due)
@@ -221,15 +218,8 @@ cells! {
         at(&change.organization) => fn note_waiver_change(&self, change: WaiverChange) -> ();
     } {
         async fn waiver_changes(&self, limit: u32) -> Result<Vec<WaiverChange>, StoreError> {
-            let mut changes = Vec::new();
-            for (cell, found) in self.every(|store| async move { store.waiver_changes(limit).await }).await? {
-                for change in found {
-                    if self.is_in(cell, &change.organization).await {
-                        changes.push(change);
-                    }
-                }
-            }
-            Ok(changes)
+            let found = self.every(|store| async move { store.waiver_changes(limit).await }).await?;
+            Ok(self.in_their_cells(found, |change| &change.organization).await)
         }
     }
 }

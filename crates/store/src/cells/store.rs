@@ -113,27 +113,13 @@ cells! {
         }
 
         async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-            let mut lost = Vec::new();
-            for (cell, found) in self.every(|store| async move { store.lost_leases(which, limit).await }).await? {
-                for one in found {
-                    if self.is_in(cell, &one.lease.organization).await {
-                        lost.push(one);
-                    }
-                }
-            }
-            Ok(lost)
+            let found = self.every(|store| async move { store.lost_leases(which, limit).await }).await?;
+            Ok(self.in_their_cells(found, |lost| &lost.lease.organization).await)
         }
 
         async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
-            let mut overruns = Vec::new();
-            for (cell, found) in self.every(|store| async move { store.overruns(timeouts, limit).await }).await? {
-                for one in found {
-                    if self.is_in(cell, &one.lease.organization).await {
-                        overruns.push(one);
-                    }
-                }
-            }
-            Ok(overruns)
+            let found = self.every(|store| async move { store.overruns(timeouts, limit).await }).await?;
+            Ok(self.in_their_cells(found, |overrun| &overrun.lease.organization).await)
         }
 
         async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -274,14 +260,8 @@ cells! {
         }
 
         async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
-            let mut organizations = Vec::new();
-            for (cell, found) in self.all(|store| async move { store.organizations().await }).await? {
-                for organization in found {
-                    if self.is_in(cell, &organization.name).await {
-                        organizations.push(organization);
-                    }
-                }
-            }
+            let found = self.all(|store| async move { store.organizations().await }).await?;
+            let mut organizations = self.in_their_cells(found, |organization| &organization.name).await;
             organizations.sort_by(|one, other| one.name.cmp(&other.name));
             Ok(organizations)
         }
@@ -404,12 +384,7 @@ cells! {
             let mut page = walked.store()?.text_heads(TextCursor { cell: 0, ..after }, limit).await?;
             let others = (cell + 1 < self.shared.cells.len()).then(|| TextCursor { cell: cell + 1, ..TextCursor::default() });
             page.next = page.next.map(|next| TextCursor { cell, ..next }).or(others);
-            let mut heads = Vec::with_capacity(page.heads.len());
-            for head in page.heads {
-                if self.is_in(walked, &head.place.organization).await {
-                    heads.push(head);
-                }
-            }
+            let heads = self.in_their_cells(vec![(walked, page.heads)], |head| &head.place.organization).await;
             Ok(TextPage { heads, ..page })
         }
 
