@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::search::Set;
 use crate::{Operation, Status};
 
 /// What an operation is about: a type and an id, always together.
@@ -78,6 +79,19 @@ impl Access {
         Access { organization: name.into(), projects: Projects::Only(projects) }
     }
 
+    /// The same, as far as it is of the projects that are meant; `None` where a list of projects cannot say that.
+    pub fn within(&self, projects: &Set<String>) -> Option<Access> {
+        let only = match (&self.projects, projects) {
+            (_, set) if set.is_any() => return Some(self.clone()),
+            (Projects::Only(seen), set) => {
+                seen.iter().filter(|project| set.contains(project.as_str())).cloned().collect()
+            }
+            (Projects::All, Set::Among(meant)) if !meant.contains("") => meant.clone(),
+            (Projects::All, _) => return None,
+        };
+        Some(Access { organization: self.organization.clone(), projects: Projects::Only(only) })
+    }
+
     /// Whether an operation of this organization with this `project_id` (empty: none) is visible.
     pub fn sees_project(&self, project_id: &str) -> bool {
         self.projects.include(project_id)
@@ -95,5 +109,19 @@ mod tests {
         assert!(!access.sees_project(""));
         assert!(!access.sees_project("b"));
         assert!(Access::organization("acme").sees_project(""));
+    }
+
+    #[test]
+    fn projects_that_are_meant_narrow_what_is_seen() {
+        let set = |projects: &[&str]| Set::among(projects.iter().map(ToString::to_string));
+        let (all, some) = (Access::organization("acme"), Access::projects("acme", ["a", "b"]));
+        assert_eq!(all.within(&Set::default()), Some(all.clone()));
+        assert_eq!(all.within(&set(&["a"])), Some(Access::projects("acme", ["a"])));
+        assert_eq!(all.within(&set(&["a", ""])), None);
+        assert_eq!(all.within(&set(&["a"]).negated()), None);
+        assert_eq!(some.within(&Set::default()), Some(some.clone()));
+        assert_eq!(some.within(&set(&["a", "c", ""])), Some(Access::projects("acme", ["a"])));
+        assert_eq!(some.within(&set(&["a"]).negated()), Some(Access::projects("acme", ["b"])));
+        assert_eq!(some.within(&set(&["c"])), Some(Access::projects("acme", [""; 0])));
     }
 }

@@ -440,6 +440,71 @@ async fn what_is_removed_for_good_is_not_found(fixture: Fixture) {
     assert_eq!((ids_of(&page), page.total), (vec![], 0));
 }
 
+async fn pages_of_a_resource_that_has_counters_hold_what_matches(fixture: Fixture) {
+    let about_it =
+        |n: usize| NewOperation { project_id: PROJECTS[n % 4].to_owned(), ..about(KINDS[n % 2], "thing", "x") };
+    for part in 0..3 {
+        let new = (0..500).map(about_it).chain([about("scan", "thing", "y")]).collect();
+        fixture.store.create("acme", new, None).await.unwrap();
+        for (n, claimed) in fixture.claim(&["scan", "export"], 100).await.into_iter().enumerate() {
+            let outcome = if (n + part) % 3 == 0 { failed("no", false) } else { completed("ok") };
+            fixture.settle(&claimed, outcome).await.unwrap();
+        }
+    }
+    fixture.claim(&["scan"], 5).await;
+    fixture.count_resource("acme", &Resource { resource_type: "thing".to_owned(), resource_id: "x".to_owned() }).await;
+    let everything = Access::organization("acme");
+    let mut request = SearchRequest { page_size: 2_000, ..newest(&Search::default(), SearchStart::Page(0)) };
+    let all = fixture.store.search(&everything, &request).await.unwrap().found;
+    assert_eq!(all.len(), 1_503);
+    let of_it = "resource_type = thing AND resource_id = x";
+    for (filter, is_of_one) in [
+        ("", true),
+        (" AND status = FAILED", true),
+        (" AND status = RUNNING AND kind = scan", true),
+        (" AND status = COMPLETED AND project_id = (a OR c)", true),
+        (" AND kind = never", true),
+        (" AND status != FAILED", false),
+        (" AND project_id != a", true),
+        (" AND attempts = 1 AND status = FAILED", false),
+    ] {
+        let search: Search = format!("{of_it}{filter}").parse().unwrap();
+        assert_eq!(search.of_one_resource().is_some(), is_of_one, "{search}");
+        for access in [everything.clone(), Access::projects("acme", ["a", "b"])] {
+            let matches = |of: &&OperationDetail| {
+                let searched = Searched {
+                    operation: &of.operation,
+                    labels: &of.labels,
+                    unique_key: None,
+                    schedule: None,
+                    worker: &of.worker,
+                    attempts: of.attempts,
+                    priority: 0,
+                    input: "",
+                };
+                search.matches(searched) && access.sees_project(&of.operation.project_id)
+            };
+            let expected: Vec<OperationId> = all.iter().filter(matches).map(|of| of.operation.id).collect();
+            for page_size in [7, 50, 2_000] {
+                let last = expected.len() as u32 / page_size;
+                for page in [0, 1, last / 2, last, last + 1] {
+                    request = SearchRequest { page_size, ..newest(&search, SearchStart::Page(page)) };
+                    let found = fixture.store.search(&access, &request).await.unwrap();
+                    let here = expected.chunks(page_size as usize).nth(page as usize).unwrap_or_default();
+                    assert_eq!(ids_of(&found), here, "page {page} of {page_size}: {search}");
+                    assert_eq!((found.total, found.total_is_exact), (expected.len() as u64, true), "{search}");
+                    let Some(next) = found.next else { continue };
+                    let after = SearchRequest { start: SearchStart::After(next), ..request };
+                    let after = fixture.store.search(&access, &after).await.unwrap();
+                    let here = expected.chunks(page_size as usize).nth(page as usize + 1).unwrap_or_default();
+                    assert_eq!((ids_of(&after).as_slice(), after.total), (here, expected.len() as u64), "{search}");
+                }
+            }
+        }
+    }
+    fixture.assert_sound().await;
+}
+
 async fn what_is_encrypted_or_unbounded_is_refused(fixture: Fixture) {
     let search: Search = "created_at >= \"2020-01-01T00:00:00Z\" AND output : \"x\"".parse().unwrap();
     let refused = fixture.store.check_search(&search).err();
@@ -452,5 +517,6 @@ against_both_engines![
     tokens_neither_skip_nor_repeat_while_operations_are_created,
     buckets_at_the_edges_of_a_time_are_looked_into,
     what_is_removed_for_good_is_not_found,
+    pages_of_a_resource_that_has_counters_hold_what_matches,
     what_is_encrypted_or_unbounded_is_refused,
 ];

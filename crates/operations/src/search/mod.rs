@@ -19,7 +19,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::{NOTICE_KIND, Operation, OperationId, Status, Timestamp, Violation};
+use crate::{Filter, NOTICE_KIND, Operation, OperationId, Resource, Status, Timestamp, Violation};
 
 pub use range::{Numbers, Times};
 pub use set::Set;
@@ -212,6 +212,25 @@ impl Search {
             || !self.unique_key.is_any()
             || !self.schedule.is_any()
             || !self.labels.is_empty()
+    }
+
+    /// The same as what a list asks for ([`Filter`]), where it is that of one resource: any status or one, any kind or one,
+    /// and nothing else but projects, which the filter of a list has not.
+    pub fn of_one_resource(&self) -> Option<Filter> {
+        let resource =
+            Resource { resource_type: self.resource_type.one()?.clone(), resource_id: self.resource_id.one()?.clone() };
+        let status = if self.status.is_any() { None } else { Some(*self.status.one()?) };
+        let kind = if self.kind.is_any() { None } else { Some(self.kind.one()?.clone()) };
+        let rest = Search {
+            status: Set::default(),
+            kind: Set::default(),
+            project_id: Set::default(),
+            resource_type: Set::default(),
+            resource_id: Set::default(),
+            ..self.clone()
+        };
+        let has_resource = !resource.resource_type.is_empty();
+        (rest == Search::default() && has_resource).then_some(Filter { status, kind, resource: Some(resource) })
     }
 
     /// Refuses a filter for which all operations would have to be looked at one by one.

@@ -39,6 +39,14 @@ impl<T: Ord + Clone> Set<T> {
         matches!(self, Set::Among(values) if values.is_empty())
     }
 
+    /// The value that is meant, where it is the only one.
+    pub fn one(&self) -> Option<&T> {
+        match self {
+            Set::Among(values) if values.len() == 1 => values.first(),
+            _ => None,
+        }
+    }
+
     /// Whether this value is meant.
     pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
     where

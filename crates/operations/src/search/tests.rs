@@ -317,3 +317,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_list_of_one_resource_can_say_is_told() {
+    let resource = || Some(Resource { resource_type: "image".to_owned(), resource_id: "x".to_owned() });
+    let of = |rest: &str| parsed(&format!("resource_type = image AND resource_id = x{rest}")).of_one_resource();
+    let any = Filter { resource: resource(), ..Filter::default() };
+    assert_eq!(of(""), Some(any.clone()));
+    assert_eq!(of(" AND project_id != a"), Some(any.clone()));
+    assert_eq!(of(" AND status = FAILED"), Some(Filter { status: Some(Status::Failed), ..any.clone() }));
+    assert_eq!(of(" AND kind = notice"), Some(Filter { kind: Some("notice".to_owned()), ..any }));
+    for more in [" AND status != FAILED", " AND kind = (a OR b)", " AND attempts = 1", " AND labels.a = b"] {
+        assert_eq!(of(more), None, "{more}");
+    }
+    for filter in ["", "resource_type = image", "resource_type = \"\" AND resource_id = \"\""] {
+        assert_eq!(parsed(filter).of_one_resource(), None, "{filter}");
+    }
+}

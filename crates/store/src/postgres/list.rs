@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
-use sqlx::postgres::{PgArguments, PgExecutor};
+use sqlx::postgres::{PgArguments, PgConnection, PgExecutor, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 use uuid::Uuid;
 
@@ -24,43 +24,74 @@ pub(super) async fn list(
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
-    let Some(resource) = &filter.resource else { return Ok(read(pool, access, filter, page, None).await?.0) };
-    let known = resources.key(&access.organization, resource);
-    let (mut listing, counted) = read(pool, access, filter, page, known).await?;
-    if known.is_some() && counted != known {
-        // Its organization was deleted, and perhaps made anew.
-        listing = read(pool, access, filter, page, None).await?.0;
+    let known = resources.key(access, filter);
+    let mut found = read(pool, access, filter, page, known).await?;
+    if found.is_outdated(known) {
+        found = read(pool, access, filter, page, None).await?;
     }
-    if known.is_none() || counted != known {
-        resources.found(&access.organization, resource, listing.page.total_count, counted);
-    }
-    Ok(listing)
+    resources.note(access, filter, known, &found);
+    let entry =
+        |row: &PgRow| Ok(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? });
+    let entries = found.rows.iter().map(entry).collect::<Result<Vec<Listed>, StoreError>>()?;
+    Ok(Listing { entries, page: PageInfo { total_count: found.total, request: page } })
 }
 
-/// Reads a page, by counters where the `key` of the filter's resource is given; answers that key too, if the resource is
-/// counted.
+/// The numbers of a page and the total, within a transaction.
+pub(super) async fn numbers(
+    connection: &mut PgConnection,
+    resources: &Resources,
+    access: &Access,
+    filter: &Filter,
+    page: PageRequest,
+) -> Result<(Vec<i64>, u64), StoreError> {
+    let known = resources.key(access, filter);
+    let mut found = read(&mut *connection, access, filter, page, known).await?;
+    if found.is_outdated(known) {
+        found = read(connection, access, filter, page, None).await?;
+    }
+    resources.note(access, filter, known, &found);
+    let numbers = found.rows.iter().map(|row| row.try_get("seq")).collect::<Result<_, sqlx::Error>>()?;
+    Ok((numbers, found.total))
+}
+
+/// What a page's statement found.
+pub(super) struct Found {
+    rows: Vec<PgRow>,
+    pub(super) total: u64,
+    /// The key of the filter's resource, if that is counted.
+    pub(super) counted: Option<Uuid>,
+}
+
+impl Found {
+    /// Whether it was read by counters that are not those of its resource: its organization was deleted, and perhaps made
+    /// anew.
+    fn is_outdated(&self, known: Option<Uuid>) -> bool {
+        known.is_some() && self.counted != known
+    }
+}
+
+/// Reads a page, by counters where the `key` of the filter's resource is given.
 async fn read(
-    pool: &Connections,
+    database: impl PgExecutor<'_>,
     access: &Access,
     filter: &Filter,
     page: PageRequest,
     key: Option<Uuid>,
-) -> Result<(Listing, Option<Uuid>), StoreError> {
+) -> Result<Found, StoreError> {
     let Page { text, arguments, .. } = Page::of(access, filter, page, key)?;
-    let found = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(pool).await?;
-    let (mut total_count, mut counted) = (0, None);
-    let mut entries = Vec::with_capacity(found.len());
-    for row in &found {
+    let mut rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(database).await?;
+    let (mut total, mut counted) = (0, None);
+    if let Some(row) = rows.first() {
+        total = row.try_get::<i64, _>("total_count")?.unsigned_abs();
         if filter.resource.is_some() {
             counted = row.try_get("counted")?;
         }
-        total_count = row.try_get::<i64, _>("total_count")?.unsigned_abs();
-        // A page without rows still has one with the total.
-        if row.try_get::<Option<i64>, _>("seq")?.is_some() {
-            entries.push(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? });
+        // A page without entries still has one row, with the total.
+        if row.try_get::<Option<i64>, _>("seq")?.is_none() {
+            rows.clear();
         }
     }
-    Ok((Listing { entries, page: PageInfo { total_count, request: page } }, counted))
+    Ok(Found { rows, total, counted })
 }
 
 pub(super) fn projects(access: &Access) -> Option<Vec<String>> {

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use operations::Resource;
+use operations::{Access, Filter, Resource};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tasks::{Health, Next, Schedule, run_periodic};
 use tokio::sync::Notify;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connections::Connections;
+use super::list::Found;
 use super::session;
 use super::tx::Tx;
 use crate::StoreError;
@@ -94,32 +95,32 @@ impl Resources {
         Resources(inner)
     }
 
-    /// The key of a resource that is counted, as far as is known.
-    pub(super) fn key(&self, organization: &str, resource: &Resource) -> Option<Uuid> {
-        lock(&self.0.counted).get(&(organization.to_owned(), resource.clone())).copied()
+    /// The key of a filter's resource, if that is known to be counted.
+    pub(super) fn key(&self, access: &Access, filter: &Filter) -> Option<Uuid> {
+        let resource = filter.resource.clone()?;
+        lock(&self.0.counted).get(&(access.organization.clone(), resource)).copied()
     }
 
-    /// Notes what a read has found: how many operations, and the key of the resource if it is counted.
-    pub(super) fn found(&self, organization: &str, resource: &Resource, operations: u64, key: Option<Uuid>) {
+    /// Notes what a read of a filter's operations has found of its resource, of which `known` was the key.
+    pub(super) fn note(&self, access: &Access, filter: &Filter, known: Option<Uuid>, found: &Found) {
+        let Some(resource) = &filter.resource else { return };
+        if known.is_some() && known == found.counted {
+            return;
+        }
         let mut counted = lock(&self.0.counted);
         if counted.len() >= KNOWN {
             counted.clear();
         }
-        match key {
-            Some(key) => {
-                counted.insert((organization.to_owned(), resource.clone()), key);
-            }
-            None => {
-                counted.remove(&(organization.to_owned(), resource.clone()));
-                let mut wanted = lock(&self.0.wanted);
-                let Resource { resource_type, resource_id } = resource.clone();
-                if operations >= MANY
-                    && wanted.len() < KNOWN
-                    && wanted.insert((organization.to_owned(), resource_type, resource_id))
-                {
-                    self.0.noticed.notify_one();
-                }
-            }
+        let key = (access.organization.clone(), resource.clone());
+        if let Some(is) = found.counted {
+            counted.insert(key, is);
+            return;
+        }
+        counted.remove(&key);
+        let (organization, Resource { resource_type, resource_id }) = key;
+        let mut wanted = lock(&self.0.wanted);
+        if found.total >= MANY && wanted.len() < KNOWN && wanted.insert((organization, resource_type, resource_id)) {
+            self.0.noticed.notify_one();
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use operations::{Access, OperationId, Search};
+use operations::{Access, Filter, OperationId, PageRequest, Search};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::connections::Connections;
+use super::resources::Resources;
 use super::rows::{text_in, text_out, uuid};
 use super::tx::Tx;
-use super::{PostgresStore, details};
+use super::{PostgresStore, details, list};
 use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, TimesCache, Value};
 use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
 
@@ -42,7 +43,10 @@ const FULL: &str = "SELECT organization_id FROM organizations o WHERE deleted = 
     coalesce((SELECT max(bucket) + 1 FROM bucket_times t WHERE t.organization_id = o.organization_id AND level = 12), 0)";
 
 /// A connection within a transaction.
-struct Whole<'c>(&'c mut PgConnection);
+struct Whole<'c> {
+    connection: &'c mut PgConnection,
+    resources: &'c Resources,
+}
 
 impl Snapshot for Whole<'_> {
     fn dialect(&self) -> &'static Dialect {
@@ -60,7 +64,7 @@ impl Snapshot for Whole<'_> {
             added.map_err(sqlx::Error::Encode)?;
         }
         let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments);
-        let rows = query.fetch_all(&mut *self.0).await?;
+        let rows = query.fetch_all(&mut *self.connection).await?;
         let row = |row: sqlx::postgres::PgRow| {
             let cell = |(index, column): (usize, &Column)| {
                 Ok(match column {
@@ -79,7 +83,7 @@ impl Snapshot for Whole<'_> {
     }
 
     async fn start(&mut self, organization: &str) -> Result<(i64, Vec<Delta>), StoreError> {
-        let rows = sqlx::query(START).bind(organization).fetch_all(&mut *self.0).await?;
+        let rows = sqlx::query(START).bind(organization).fetch_all(&mut *self.connection).await?;
         let (mut next, mut deltas) = (1, Vec::new());
         for row in &rows {
             next = row.try_get(0)?;
@@ -90,16 +94,25 @@ impl Snapshot for Whole<'_> {
         }
         Ok((next, deltas))
     }
+
+    async fn list(
+        &mut self,
+        access: &Access,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<(Vec<i64>, u64), StoreError> {
+        list::numbers(self.connection, self.resources, access, filter, page).await
+    }
 }
 
 /// Reads in one snapshot. Its end is not waited for: a connection that is dropped ends what is under way on it.
 macro_rules! in_snapshot {
-    ($pool:expr, |$whole:ident| $read:expr) => {{
+    ($pool:expr, $resources:expr, |$whole:ident| $read:expr) => {{
         let pool: &Connections = $pool;
         pool.within(async {
             let mut held = pool.acquire().await?;
             let mut tx = Tx::snapshot(&mut held).await?;
-            let mut $whole = Whole(&mut tx);
+            let mut $whole = Whole { connection: &mut tx, resources: $resources };
             $read.await
         })
         .await
@@ -108,33 +121,35 @@ macro_rules! in_snapshot {
 
 async fn search_in(
     pool: &Connections,
+    resources: &Resources,
     cache: &TimesCache,
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage, StoreError> {
-    in_snapshot!(pool, |whole| async {
+    in_snapshot!(pool, resources, |whole| async {
         let page = search::search(&mut whole, cache, access, request).await?;
-        let found = details::of_numbers(&mut *whole.0, access, &page.found, LISTED_OUTPUT_BYTES).await?;
+        let found = details::of_numbers(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
         Ok::<_, StoreError>(page.with(found))
     })
 }
 
 async fn count_in(
     pool: &Connections,
+    resources: &Resources,
     cache: &TimesCache,
     access: &Access,
     search: &Search,
     by: GroupBy,
 ) -> Result<Counted, StoreError> {
-    in_snapshot!(pool, |whole| search::count(&mut whole, cache, access, search, by))
+    in_snapshot!(pool, resources, |whole| search::count(&mut whole, cache, access, search, by))
 }
 
 /// Notes the times of full buckets of one organization, in a transaction.
-async fn fill(pool: &Connections, organization: &str, limit: u32) -> Result<u64, StoreError> {
+async fn fill(pool: &Connections, resources: &Resources, organization: &str, limit: u32) -> Result<u64, StoreError> {
     pool.within(async {
         let mut held = pool.acquire().await?;
         let mut tx = Tx::begun(&mut held).await?;
-        let noted = search::fill(&mut Whole(&mut tx), organization, limit).await?;
+        let noted = search::fill(&mut Whole { connection: &mut tx, resources }, organization, limit).await?;
         tx.commit().await?;
         held.release();
         Ok(noted)
@@ -145,23 +160,25 @@ async fn fill(pool: &Connections, organization: &str, limit: u32) -> Result<u64,
 #[async_trait]
 impl SearchOperations for PostgresStore {
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
-        let cache = &self.times;
-        if let Some(found) =
-            self.on_standby(access, |pool| async move { search_in(&pool, cache, access, request).await }).await
+        let (resources, cache) = (&self.resources, &self.times);
+        if let Some(found) = self
+            .on_standby(access, |pool| async move { search_in(&pool, resources, cache, access, request).await })
+            .await
         {
             return Ok(found);
         }
-        search_in(&self.pool, cache, access, request).await.map_err(StoreError::or_unavailable)
+        search_in(&self.pool, resources, cache, access, request).await.map_err(StoreError::or_unavailable)
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
-        let cache = &self.times;
-        if let Some(found) =
-            self.on_standby(access, |pool| async move { count_in(&pool, cache, access, search, by).await }).await
+        let (resources, cache) = (&self.resources, &self.times);
+        if let Some(found) = self
+            .on_standby(access, |pool| async move { count_in(&pool, resources, cache, access, search, by).await })
+            .await
         {
             return Ok(found);
         }
-        count_in(&self.pool, cache, access, search, by).await.map_err(StoreError::or_unavailable)
+        count_in(&self.pool, resources, cache, access, search, by).await.map_err(StoreError::or_unavailable)
     }
 
     async fn matching_ids(
@@ -171,13 +188,19 @@ impl SearchOperations for PostgresStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
-        let found =
-            in_snapshot!(&self.pool, |whole| search::matching(&mut whole, &self.times, access, search, numbers, limit));
+        let found = in_snapshot!(&self.pool, &self.resources, |whole| search::matching(
+            &mut whole,
+            &self.times,
+            access,
+            search,
+            numbers,
+            limit
+        ));
         found.map_err(StoreError::or_unavailable)
     }
 
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
-        let found = in_snapshot!(&self.pool, |whole| search::next_number(&mut whole, organization));
+        let found = in_snapshot!(&self.pool, &self.resources, |whole| search::next_number(&mut whole, organization));
         found.map_err(StoreError::or_unavailable)
     }
 
@@ -186,7 +209,8 @@ impl SearchOperations for PostgresStore {
             sqlx::query_scalar(FULL).fetch_all(&self.pool).await.map_err(super::error::unavailable)?;
         let mut noted = 0;
         for organization in full {
-            noted += fill(&self.pool, &organization, limit).await.map_err(StoreError::or_unavailable)?;
+            noted +=
+                fill(&self.pool, &self.resources, &organization, limit).await.map_err(StoreError::or_unavailable)?;
         }
         Ok(noted)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 
 use operations::page::{FINEST, LEVELS};
-use operations::{Access, OperationId, Search, Status};
+use operations::{Access, OperationId, PageRequest, Search, Status};
 
 use super::cover::{Piece, cover, runs};
 use super::plan::Plan;
@@ -33,6 +33,9 @@ pub(crate) async fn search(
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage<i64>, StoreError> {
+    if let Some(page) = listed(snapshot, access, request).await? {
+        return Ok(page);
+    }
     let nothing = SearchPage { found: Vec::new(), total: 0, total_is_exact: true, next: None };
     let Some(mut finder) = Finder::of(snapshot, cache, access, &request.search).await? else { return Ok(nothing) };
     finder.is_newest_first = request.order == SearchOrder::Newest;
@@ -53,6 +56,23 @@ pub(crate) async fn search(
     let seq = if has_more { page.found.last().copied() } else { page.looked_until };
     let next = seq.map(|seq| SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 });
     Ok(SearchPage { found: page.found, total: page.total, total_is_exact: page.looked_until.is_none(), next })
+}
+
+/// The same as a page of the list, where it is one.
+async fn listed(
+    snapshot: &mut impl Snapshot,
+    access: &Access,
+    request: &SearchRequest,
+) -> Result<Option<SearchPage<i64>>, StoreError> {
+    let (SearchOrder::Newest, SearchStart::Page(page)) = (request.order, request.start) else { return Ok(None) };
+    let Some(filter) = request.search.of_one_resource() else { return Ok(None) };
+    let Some(access) = access.within(&request.search.project_id) else { return Ok(None) };
+    let page = PageRequest { page, page_size: request.page_size };
+    let (found, total) = snapshot.list(&access, &filter, page).await?;
+    let passed = page.offset() + found.len() as u64;
+    let last = found.last().copied().filter(|_| passed < total);
+    let next = last.map(|seq| SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 });
+    Ok(Some(SearchPage { found, total, total_is_exact: true, next }))
 }
 
 /// What tells groups apart; `None` where they are not told apart by it.

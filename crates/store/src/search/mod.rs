@@ -6,7 +6,8 @@
 //!   range of times is a few ranges of numbers: buckets that lie inside of it are counted by their counters, those at its
 //!   edges operation by operation ([`cover`]). Counts are exact, and every page costs about the same.
 //! - **An index** serves a resource, an id, a unique key and labels: what it has is looked at, at most [`LOOKED_AT`]
-//!   operations of it.
+//!   operations of it. A page of one resource, of any status or one and of any kind or one, is a page of the list, which
+//!   has counters for resources with many operations.
 //! - **Everything else** is looked at operation by operation, at most [`LOOKED_AT`] a call, from the end of the list
 //!   where the call begins. [`Search::check_cost`] refuses what nothing bounds.
 //!
@@ -24,7 +25,7 @@ mod times;
 use std::ops::Range;
 
 use async_trait::async_trait;
-use operations::{Access, OperationId, Search, Status, Violation};
+use operations::{Access, Filter, OperationId, PageRequest, Search, Status, Violation};
 
 use crate::{OperationDetail, StoreError};
 
@@ -211,4 +212,12 @@ pub(crate) trait Snapshot {
 
     /// [`next_number`], and the counts that are not in the counters yet.
     fn start(&mut self, organization: &str) -> impl Future<Output = Result<(i64, Vec<Delta>), StoreError>>;
+
+    /// The numbers of a page of the list, newest first, and how many operations it has in all.
+    fn list(
+        &mut self,
+        access: &Access,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> impl Future<Output = Result<(Vec<i64>, u64), StoreError>>;
 }

@@ -35,6 +35,16 @@ pub(super) fn list(
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
+    Ok(numbered(connection, access, filter, page)?.1)
+}
+
+/// The same, with the number of each entry.
+pub(super) fn numbered(
+    connection: &Connection,
+    access: &Access,
+    filter: &Filter,
+    page: PageRequest,
+) -> Result<(Vec<i64>, Listing), StoreError> {
     let projects = match &access.projects {
         Projects::All => None,
         Projects::Only(projects) => Some(projects),
@@ -49,8 +59,12 @@ pub(super) fn list(
         Some(_) if counted.is_none() => list.by_range(page)?,
         _ => list.by_counters(page)?,
     };
-    Ok(Listing { entries, page: PageInfo { total_count: total_count.unsigned_abs(), request: page } })
+    let (numbers, entries) = entries.into_iter().unzip();
+    Ok((numbers, Listing { entries, page: PageInfo { total_count: total_count.unsigned_abs(), request: page } }))
 }
+
+/// An entry of a list and its number.
+type Numbered = (i64, Listed);
 
 /// Where an entry of a list is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +85,7 @@ struct List<'a> {
 
 impl List<'_> {
     /// The total and the page's entries, by counters.
-    fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Listed>), StoreError> {
+    fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Numbered>), StoreError> {
         let mut counted = BTreeMap::new();
         let total = self.count(LEVELS[0], 0..i64::MAX, &mut counted)?;
         let mut part = Part::of_page(page, total);
@@ -211,7 +225,7 @@ impl List<'_> {
     }
 
     /// The total and the page's entries along the index range of a resource that has no counters.
-    fn by_range(&self, page: PageRequest) -> Result<(i64, Vec<Listed>), StoreError> {
+    fn by_range(&self, page: PageRequest) -> Result<(i64, Vec<Numbered>), StoreError> {
         let counts: Vec<String> =
             tables(self.filter).into_iter().map(|table| format!("({})", self.arm(table, "count(*)", false))).collect();
         let mut statement = self.connection.prepare_cached(&format!("SELECT {}", counts.join(" + ")))?;
@@ -221,7 +235,7 @@ impl List<'_> {
     }
 
     /// The entries of a part of what matches in a range, newest first.
-    fn page(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Listed>, StoreError> {
+    fn page(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Numbered>, StoreError> {
         if part.take == 0 {
             return Ok(Vec::new());
         }
@@ -241,11 +255,11 @@ impl List<'_> {
         let mut found = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
         let mut rows = bound(&mut statement, &values)?;
         while let Some(row) = rows.next()? {
-            found.push((row.get::<_, i64>(1)?, listed(row)?));
+            found.push((row.get(1)?, listed(row)?));
         }
         // They come in order, or in the opposite one: a statement that had to promise it would sort them.
         found.sort_by_key(|(seq, _)| Reverse(*seq));
-        Ok(found.into_iter().map(|(_, entry)| entry).collect())
+        Ok(found)
     }
 
     /// The statement for the rows of a part of what matches: ?8 rows after ?9.
@@ -363,7 +377,7 @@ impl List<'_> {
     }
 
     /// The entries of the keys.
-    fn entries(&self, keys: Vec<Key>) -> Result<Vec<Listed>, StoreError> {
+    fn entries(&self, keys: Vec<Key>) -> Result<Vec<Numbered>, StoreError> {
         let by_row = |table| {
             let (columns, t) = (columns(table), alias(table));
             let name = if matches!(table, Table::Settled(_)) { "settled" } else { "active" };
@@ -374,7 +388,7 @@ impl List<'_> {
         let entry = |key: Key| {
             let statement = if key.is_settled { &mut settled } else { &mut active };
             let mut rows = statement.query([key.row])?;
-            listed(rows.next()?.ok_or_else(|| read::damaged("row"))?)
+            Ok((key.seq, listed(rows.next()?.ok_or_else(|| read::damaged("row"))?)?))
         };
         keys.into_iter().map(entry).collect()
     }

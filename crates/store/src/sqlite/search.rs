@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use operations::{Access, OperationId, Search};
+use operations::{Access, Filter, OperationId, PageRequest, Search};
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::statement::query;
-use super::{SqliteStore, details};
+use super::{SqliteStore, details, list};
 use crate::batch::{Upkeep, Write};
 use crate::rows::damaged;
 use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, Value};
@@ -73,6 +73,16 @@ impl Snapshot for Whole<'_> {
 
     async fn start(&mut self, organization: &str) -> Result<(i64, Vec<Delta>), StoreError> {
         Ok((search::next_number(self, organization).await?, Vec::new()))
+    }
+
+    async fn list(
+        &mut self,
+        access: &Access,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<(Vec<i64>, u64), StoreError> {
+        let (numbers, listing) = list::numbered(self.0, access, filter, page)?;
+        Ok((numbers, listing.page.total_count))
     }
 }
 
