@@ -1,7 +1,7 @@
 //! The rows of `bench pages`, the same in every run, and the filters that ask for them.
 
 use operations::{Access, Filter, NewOperation, PageRequest, Resource, Search, Status};
-use store::{SearchOrder, SearchRequest, SearchStart, Store};
+use store::{GroupBy, SearchOrder, SearchRequest, SearchStart, Store};
 
 use super::plain::Plain;
 
@@ -24,17 +24,27 @@ pub const COLD: &str = "cold-";
 /// Operations of a resource that has few.
 pub const COLD_RESOURCE: u64 = 10;
 
-/// What a page is asked for by.
+/// The label that one of a thousand operations has.
+pub const LABEL: (&str, &str) = ("team", "payments");
+
+/// What is asked for.
 #[derive(Debug)]
 pub enum Asked {
     /// By the list's own parameters.
     List(Filter),
     /// By a search, with the condition that means the same in the plain table.
     Search(Box<Search>, String),
+    /// How many there are by groups, and the same for the plain table: a condition, and the columns.
+    Count(Box<Search>, GroupBy, String, &'static str),
 }
 
 impl Asked {
-    /// Reads one page of the store; answers how many entries it has, and the total.
+    /// Whether it has pages.
+    pub fn has_pages(&self) -> bool {
+        !matches!(self, Asked::Count(..))
+    }
+
+    /// Reads one page of the store, or counts; answers how many entries or groups there are, and the total.
     pub async fn of_store(
         &self,
         store: &dyn Store,
@@ -57,6 +67,11 @@ impl Asked {
                 anyhow::ensure!(found.total_is_exact, "{search:?} is not counted exactly: {}", found.total);
                 Ok((found.found.len(), found.total))
             }
+            Asked::Count(search, by, ..) => {
+                let counted = std::hint::black_box(store.count_matching(access, search, *by).await?);
+                anyhow::ensure!(counted.is_exact, "{search:?} is not counted exactly: {}", counted.total);
+                Ok((counted.groups.len(), counted.total))
+            }
         }
     }
 
@@ -65,6 +80,7 @@ impl Asked {
         match self {
             Asked::List(filter) => plain.list(access, filter, "", page).await,
             Asked::Search(_, condition) => plain.list(access, &Filter::default(), condition, page).await,
+            Asked::Count(_, _, condition, columns) => plain.count(access, condition, columns).await,
         }
     }
 }
@@ -109,7 +125,10 @@ pub fn new_operation(n: u64, rows: u64) -> NewOperation {
     let every = (rows / HOT_RESOURCE.min(rows / 10).max(1)).max(1);
     let resource_id = if n.is_multiple_of(every) { HOT.to_owned() } else { format!("{COLD}{}", n / COLD_RESOURCE) };
     let project_id = if hash.is_multiple_of(7) { String::new() } else { project((hash >> 20) % PROJECTS) };
+    let (key, value) = LABEL;
+    let labels = n.is_multiple_of(1_000).then(|| (key.to_owned(), value.to_owned()));
     NewOperation {
+        labels: labels.into_iter().collect(),
         resource: Some(Resource { resource_type: "evidence".to_owned(), resource_id }),
         project_id,
         input: r#"{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#.to_owned(),

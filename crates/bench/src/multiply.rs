@@ -170,8 +170,15 @@ impl Dialect {
                      created_at + {later}, started_at + {later}, finished_at + {later}, {SAME}
                  FROM settled WHERE organization_id = '{ORGANIZATION}' AND seq <= {chunk} ORDER BY seq"
             );
+            let labels = [("details", "labels"), ("labels", "key, value")].map(|(table, columns)| {
+                format!(
+                    "INSERT INTO {table} (organization_id, seq, {columns})
+                     SELECT organization_id, seq + {there}, {columns} FROM {table}
+                     WHERE organization_id = '{ORGANIZATION}' AND seq <= {chunk}"
+                )
+            });
             there += chunk;
-            statements.push((copy, there));
+            statements.extend(labels.into_iter().chain([copy]).map(|statement| (statement, there)));
         }
         let rest = indexes.into_iter().map(|(_, definition)| definition);
         let rest = rest.chain(self.forget.iter().map(|statement| (*statement).to_owned()));
@@ -193,7 +200,16 @@ pub async fn tidy(target: &Target) -> anyhow::Result<()> {
         for statement in COUNT_RESOURCE {
             sqlx::query(statement).bind(ORGANIZATION).bind("evidence").bind(HOT).execute(pool).await?;
         }
-        for table in ["settled", "active", "counters", "project_counters", "resource_counters", "counter_deltas"] {
+        for table in [
+            "settled",
+            "active",
+            "counters",
+            "project_counters",
+            "resource_counters",
+            "counter_deltas",
+            "details",
+            "labels",
+        ] {
             sqlx::query(AssertSqlSafe(format!("VACUUM (ANALYZE) longrun.{table}"))).execute(pool).await?;
         }
         sqlx::query("CHECKPOINT").execute(pool).await?;

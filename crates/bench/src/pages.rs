@@ -51,8 +51,10 @@ pub async fn measure(target: &Target, settings: Settings) -> anyhow::Result<Repo
     for (name, access, asked) in if is_search { searches(&*store, rows).await? } else { filters(rows) } {
         let (_, total) = asked.of_store(&*store, &access, PageRequest { page: 0, page_size: 1 }).await?;
         let pages = total.div_ceil(u64::from(PAGE_SIZE)).max(1);
-        for (page, number) in [("first", 0), ("middle", pages / 2), ("last", pages - 1)] {
-            spinner.say(format!("measuring {name}, {page} page"));
+        let ways = [("first", 0), ("middle", pages / 2), ("last", pages - 1)];
+        let ways = if asked.has_pages() { &ways[..] } else { &[("count", 0)] };
+        for &(page, number) in ways {
+            spinner.say(format!("measuring {name}: {page}"));
             let request = PageRequest { page: u32::try_from(number)?, page_size: PAGE_SIZE };
             let times = time_store(&*store, &access, &asked, request, samples).await?;
             let baseline = match &plain {

@@ -1,9 +1,9 @@
 //! The searches of `bench pages --search`: what counters serve, what an index serves, and what is looked at row by row.
 
 use operations::{Access, Filter, PageRequest, Search, Status, Timestamp};
-use store::Store;
+use store::{GroupBy, Store};
 
-use super::data::{Asked, COMMON_KIND, DENSE_KIND, HOT, ORGANIZATION, SPARSE_KIND};
+use super::data::{Asked, COMMON_KIND, DENSE_KIND, HOT, LABEL, ORGANIZATION, SPARSE_KIND};
 
 /// Operations of the range of times in which texts are looked for, at most: fewer than a call looks at.
 const LOOKED_AT: u64 = 50_000;
@@ -23,6 +23,7 @@ pub async fn searches(store: &dyn Store, rows: u64) -> anyhow::Result<Vec<(&'sta
         format!("created_at >= \"{oldest}\" AND created_at < \"{newest}\""),
         format!("created_at >= {} AND created_at < {}", oldest.as_millis(), newest.as_millis()),
     );
+    let (key, value) = LABEL;
     let text = "the scanner found no image";
     let searches = [
         ("pending or running", "status = (PENDING OR RUNNING)".to_owned(), statuses),
@@ -48,6 +49,12 @@ pub async fn searches(store: &dyn Store, rows: u64) -> anyhow::Result<Vec<(&'sta
             format!("resource_type = evidence AND resource_id = {HOT} AND status = FAILED"),
             format!("resource_type = 'evidence' AND resource_id = '{HOT}' AND {failed}"),
         ),
+        ("a label", format!("labels.{key} = {value}"), format!("{key} = '{value}'")),
+        (
+            "a label, failed",
+            format!("labels.{key} = {value} AND status = FAILED"),
+            format!("{key} = '{value}' AND {failed}"),
+        ),
         (
             "a text of the newest",
             format!("error_message : \"{text}\" AND created_at >= \"{recent}\""),
@@ -58,7 +65,19 @@ pub async fn searches(store: &dyn Store, rows: u64) -> anyhow::Result<Vec<(&'sta
         let search = Search::parse(&filter, store.now())?;
         Ok((name, Access::organization(ORGANIZATION), Asked::Search(Box::new(search), condition)))
     });
-    parsed.collect()
+    let counts = [
+        ("by status and kind", String::new(), String::new(), "status, kind"),
+        ("by project, failed", "status = FAILED".to_owned(), failed.clone(), "project_id"),
+        ("half of the time, by status", between.0, between.1, "status"),
+        ("a label, by status", format!("labels.{key} = {value}"), format!("{key} = '{value}'"), "status"),
+    ];
+    let counts = counts.into_iter().map(|(name, filter, condition, columns)| {
+        let search = Box::new(Search::parse(&filter, store.now())?);
+        let has = |column| columns.split(", ").any(|of| of == column);
+        let by = GroupBy { status: has("status"), kind: has("kind"), project_id: has("project_id") };
+        Ok((name, Access::organization(ORGANIZATION), Asked::Count(search, by, condition, columns)))
+    });
+    parsed.chain(counts).collect()
 }
 
 /// When the operation was created before which there are `skipped` newer ones.

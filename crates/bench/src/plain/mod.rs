@@ -1,6 +1,6 @@
 //! The baseline: the table that one would write at first, with the indexes that one would add.
 //!
-//! One row an operation, a status column, five indexes; `COUNT(*)` and `OFFSET` for pages, one transaction a step for
+//! One row an operation, a status column, six indexes, a column for the one label; `COUNT(*)` and `OFFSET` for pages, one transaction a step for
 //! lifecycles, `SKIP LOCKED` where the engine has it. In the same engine with the same settings.
 
 mod postgres;
@@ -11,12 +11,13 @@ use operations::{Access, Filter, PageRequest};
 use super::target::{Database, Target};
 
 /// The indexes, of either engine.
-const INDEXES: [&str; 5] = [
+const INDEXES: [&str; 6] = [
     "CREATE INDEX plain_by_age ON {table} (organization_id, seq)",
     "CREATE INDEX plain_by_status ON {table} (organization_id, status, seq)",
     "CREATE INDEX plain_by_kind ON {table} (organization_id, kind, seq)",
     "CREATE INDEX plain_by_resource ON {table} (organization_id, resource_type, resource_id, seq)",
     "CREATE INDEX plain_by_project ON {table} (organization_id, project_id, seq)",
+    "CREATE INDEX plain_by_team ON {table} (organization_id, team, seq) WHERE team IS NOT NULL",
 ];
 
 /// A plain table of operations.
@@ -71,6 +72,19 @@ impl Plain {
             Plain::Sqlite(plain) => plain.list(access, filter, condition, page).await,
             Plain::Postgres(plain) => plain.list(access, filter, condition, page).await,
         }
+    }
+
+    /// Counts by groups of columns; answers how many groups there are, and the total.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn count(&self, access: &Access, condition: &str, columns: &str) -> anyhow::Result<(usize, u64)> {
+        let condition = if condition.is_empty() { String::new() } else { format!(" AND {condition}") };
+        let counts = match self {
+            Plain::Sqlite(plain) => plain.count(access, &condition, columns).await?,
+            Plain::Postgres(plain) => plain.count(access, &condition, columns).await?,
+        };
+        Ok((counts.len(), counts.into_iter().map(i64::unsigned_abs).sum()))
     }
 
     /// Creates one operation.

@@ -13,15 +13,17 @@ const TABLE: &str = "
         id BLOB PRIMARY KEY, organization_id TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
         status INTEGER NOT NULL, resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, project_id TEXT NOT NULL,
         project_version_id TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,
-        error_message TEXT NOT NULL, output TEXT NOT NULL) WITHOUT ROWID";
+        error_message TEXT NOT NULL, output TEXT NOT NULL, team TEXT) WITHOUT ROWID";
 
 const COPY: &str = "
     INSERT INTO operations
         SELECT id, organization_id, seq, kind, status, resource_type, resource_id, project_id, project_version_id,
-            created_at, started_at, finished_at, error_message, output FROM store.settled
+            created_at, started_at, finished_at, error_message, output, labels->>'team'
+        FROM store.settled LEFT JOIN store.details USING (organization_id, seq)
         UNION ALL
         SELECT id, organization_id, seq, kind, status, resource_type, resource_id, project_id, project_version_id,
-            created_at, started_at, NULL, '', '' FROM store.active";
+            created_at, started_at, NULL, '', '', labels->>'team'
+        FROM store.active LEFT JOIN store.details USING (organization_id, seq)";
 
 /// A plain table in a file beside the store's.
 ///
@@ -121,6 +123,19 @@ impl PlainSqlite {
                 .prepare_cached("UPDATE operations SET status = 3, finished_at = ?2, output = ?3 WHERE id = ?1")?;
             statement.execute(params![taken.0.as_bytes(), now(), sample::OUTPUT])?;
             Ok(())
+        })
+        .await
+    }
+
+    pub async fn count(&self, access: &Access, condition: &str, columns: &str) -> anyhow::Result<Vec<i64>> {
+        let organization = access.organization.clone();
+        let sql = format!(
+            "SELECT {columns}, count(*) AS n FROM operations WHERE organization_id = ?1{condition} GROUP BY {columns}"
+        );
+        self.with(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let counts = statement.query_map([organization], |row| row.get("n"))?;
+            Ok(counts.collect::<Result<_, rusqlite::Error>>()?)
         })
         .await
     }
