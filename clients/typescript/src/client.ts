@@ -367,7 +367,7 @@ export class Client {
     }
   }
 
-  /** Deletes a piece of evidence for good, unless an operation that has not ended refers to it. */
+  /** Deletes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it. */
   async deleteEvidence(digest: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/evidence/${segment(digest)}`, once: true, ...options });
   }

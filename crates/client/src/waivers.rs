@@ -12,7 +12,7 @@ use crate::types::{Deleted, StartedEvaluation};
 pub struct NewWaiver {
     /// The name of the policy whose violations it covers.
     pub policy: String,
-    /// Which of them: a whole message, or an identifier in a finding; empty: all.
+    /// Which of them: a whole message, an identifier in a finding, or `vex:` and the digest of a VEX document; empty: all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub finding: String,
     /// Of which evidence: its digest, its name, or the name or the id of its project; empty: any.

@@ -20,6 +20,7 @@ pub mod rego;
 mod request;
 #[cfg(test)]
 mod tests;
+mod vex;
 pub mod waivers;
 pub mod yaml;
 
@@ -31,4 +32,5 @@ pub use output::{
     AiOutput, EvidenceOutput, GroupOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput,
 };
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
-pub use waivers::{Difference, DifferenceCounts, Objection, Waived, Waiver};
+pub use vex::{Vex, VexError};
+pub use waivers::{Covered, Difference, DifferenceCounts, Objection, Waived, Waiver};

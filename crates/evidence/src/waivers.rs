@@ -2,11 +2,13 @@
 //! of an output that is whole.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::output::{Output, Status, Totals, ViolationOutput};
+use crate::vex::Vex;
 
 /// Members of a finding that name it: the identifiers of rules, vulnerabilities and checks.
 const IDENTIFIERS: [&str; 10] = [
@@ -25,14 +27,14 @@ const IDENTIFIERS: [&str; 10] = [
 const LISTED: usize = 100;
 
 /// An objection that is lived with, as an evaluation needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiver {
     /// Its id.
     pub id: String,
     /// The name of the policy whose objections it covers.
     pub policy: String,
-    /// Which of them: a message, or an identifier in a finding; empty: all.
-    pub finding: String,
+    /// Which of them.
+    pub covered: Covered,
     /// Of which evidence: its digest, its name, or a name of its project; empty: any.
     pub subject: String,
     /// Why.
@@ -41,6 +43,17 @@ pub struct Waiver {
     pub by: String,
     /// From when on it has no effect any more, RFC 3339; empty: never.
     pub expires: String,
+}
+
+/// Which objections of a policy a waiver covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// All.
+    All,
+    /// Those with this message, or with this identifier in their finding.
+    Finding(String),
+    /// Those that name a vulnerability which a VEX document answers.
+    Vex(Arc<Vex>),
 }
 
 /// A waiver at an objection that it covers, or among those of an output.
@@ -55,6 +68,9 @@ pub struct Waived {
     /// Until when, RFC 3339; left out when it does not end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expires: String,
+    /// At an objection: what the VEX document says that the waiver names; else left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub vex: String,
 }
 
 /// What objections came and went since another evaluation of the same evidence by the same policies.
@@ -125,13 +141,28 @@ pub fn objections(output: &Value) -> BTreeSet<Objection> {
 }
 
 impl Waiver {
-    fn covers(&self, policy: &str, violation: &ViolationOutput) -> bool {
-        let is_it = || {
-            let finding = violation.finding.as_ref();
-            violation.message == self.finding
-                || finding.is_some_and(|finding| IDENTIFIERS.iter().any(|name| finding[*name] == self.finding.as_str()))
-        };
-        self.policy == policy && (self.finding.is_empty() || is_it())
+    /// Marks an objection that it covers.
+    fn waived(&self, policy: &str, violation: &ViolationOutput) -> Option<Waived> {
+        if self.policy != policy {
+            return None;
+        }
+        let finding = violation.finding.as_ref();
+        let mut names = IDENTIFIERS.iter().filter_map(|name| finding?[*name].as_str());
+        match &self.covered {
+            Covered::All => Some(self.as_used()),
+            Covered::Finding(wanted) => {
+                (violation.message == *wanted || names.any(|name| name == wanted)).then(|| self.as_used())
+            }
+            Covered::Vex(vex) => {
+                let vex = names.find_map(|name| vex.answer(name))?.to_owned();
+                Some(Waived { vex, ..self.as_used() })
+            }
+        }
+    }
+
+    fn as_used(&self) -> Waived {
+        let Waiver { id, reason, by, expires, .. } = self.clone();
+        Waived { id, reason, by, expires, vex: String::new() }
     }
 }
 
@@ -146,11 +177,9 @@ impl Output {
         let about: Vec<&Waiver> = waivers.iter().filter(is_about).collect();
         for policy in &mut self.policies {
             for violation in &mut policy.violations {
-                let covering = about.iter().find(|waiver| waiver.covers(&policy.name, violation));
-                violation.waived = covering.map(|waiver| waiver.as_used());
-                let used = violation.waived.iter().filter(|used| !self.waivers.contains(used));
-                let used: Vec<Waived> = used.cloned().collect();
-                self.waivers.extend(used);
+                violation.waived = about.iter().find_map(|waiver| waiver.waived(&policy.name, violation));
+                let used = violation.waived.clone().map(|used| Waived { vex: String::new(), ..used });
+                self.waivers.extend(used.filter(|used| !self.waivers.contains(used)));
             }
             let is_answered = !policy.violations.is_empty();
             if policy.status == Status::Failed
@@ -183,19 +212,13 @@ impl Output {
     }
 }
 
-impl Waiver {
-    fn as_used(&self) -> Waived {
-        let Waiver { id, reason, by, expires, .. } = self.clone();
-        Waived { id, reason, by, expires }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
+    use crate::MaterialKind;
 
     fn output() -> Output {
         let policy = |name: &str, violations: Value| {
@@ -219,8 +242,9 @@ mod tests {
 
     fn waiver(id: &str, policy: &str, finding: &str, subject: &str) -> Waiver {
         let text = str::to_owned;
-        let (id, policy, finding, subject) = (text(id), text(policy), text(finding), text(subject));
-        Waiver { id, policy, finding, subject, reason: text("known"), by: text("ci"), expires: String::new() }
+        let (id, policy, subject) = (text(id), text(policy), text(subject));
+        let covered = if finding.is_empty() { Covered::All } else { Covered::Finding(text(finding)) };
+        Waiver { id, policy, covered, subject, reason: text("known"), by: text("ci"), expires: String::new() }
     }
 
     /// Which waiver covers each violation, and the statuses.
@@ -254,6 +278,24 @@ mod tests {
         output.waive(&[], &both);
         assert_eq!(output.waivers.iter().map(|used| &*used.id).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((output.totals.violations, output.totals.waived), (0, 3));
+    }
+
+    #[test]
+    fn a_vex_document_covers_the_vulnerabilities_that_it_answers() {
+        let document = json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1",
+            "author": "a", "timestamp": "2026-11-01T00:00:00Z", "version": 1, "statements": [
+            {"vulnerability": {"name": "cve-1"}, "products": [{"@id": "pkg:oci/app"}], "status": "not_affected",
+                "justification": "component_not_present"},
+            {"vulnerability": {"name": "CVE-2"}, "products": [{"@id": "pkg:oci/app"}], "status": "not_affected",
+                "justification": "component_not_present"}]});
+        let vex = Arc::new(Vex::read(MaterialKind::Openvex, document.to_string().as_bytes()).unwrap());
+        let waiver = Waiver { covered: Covered::Vex(vex), ..waiver("w", "vulnerabilities", "", "") };
+        assert_eq!(waived(std::slice::from_ref(&waiver)).0, ["w", "", ""], "a message without a finding names nothing");
+        let mut output = output();
+        output.waive(&[], &[waiver]);
+        let used = output.policies[0].violations[0].waived.as_ref().unwrap();
+        assert_eq!(used.vex, "not_affected: component_not_present");
+        assert_eq!((output.waivers.len(), output.waivers[0].vex.as_str()), (1, ""));
     }
 
     #[test]

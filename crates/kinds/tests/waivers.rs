@@ -10,7 +10,9 @@ use kinds::evaluation::{EvaluationHandler, KIND};
 use kinds::reevaluation::{self, ReevaluationHandler, Selection, follow_waivers};
 use operations::{NewOperation, Operation, Outcome, Resource};
 use serde_json::{Value, json};
-use store::{ClaimRequest, Claimed, ContentStore, NewEvidence, Settlement, SqliteStore, Store, Waiver, WaiverOutcome};
+use store::{
+    ClaimRequest, Claimed, ContentStore, Digest, NewEvidence, Settlement, SqliteStore, Store, Waiver, WaiverOutcome,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A store with a piece of evidence, and the handlers over it.
@@ -19,6 +21,7 @@ pub struct World {
     evaluation: EvaluationHandler,
     reevaluation: ReevaluationHandler,
     digest: String,
+    content: ContentStore,
     _folder: tempfile::TempDir,
 }
 
@@ -38,9 +41,9 @@ impl World {
         let new = NewEvidence { digest, size, kind: String::new(), name: "app".to_owned() };
         store.put_evidence("acme", new).await.unwrap();
         let evaluations = Arc::new(super::evaluations(config));
-        let evaluation = EvaluationHandler::new(content, evaluations).with_store(Arc::clone(&store));
+        let evaluation = EvaluationHandler::new(content.clone(), evaluations).with_store(Arc::clone(&store));
         let reevaluation = ReevaluationHandler::new(Arc::clone(&store));
-        World { store, evaluation, reevaluation, digest: digest.to_string(), _folder: folder }
+        World { store, evaluation, reevaluation, digest: digest.to_string(), content, _folder: folder }
     }
 
     /// Creates an evaluation by a policy that objects to these things.
@@ -117,6 +120,22 @@ impl World {
         }
     }
 
+    /// Stores a VEX document with these statements; answers its digest.
+    async fn vex(&self, statements: &[(&str, &str)]) -> Digest {
+        let statement = |(id, status): &(&str, &str)| {
+            json!({"vulnerability": {"name": id}, "products": [{"@id": "pkg:oci/app"}], "status": status,
+                "justification": "component_not_present"})
+        };
+        let statements: Vec<Value> = statements.iter().map(statement).collect();
+        let document = json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1",
+            "author": "security", "timestamp": "2026-11-01T00:00:00Z", "version": 1, "statements": statements});
+        let pieces = stream::iter([Ok::<_, String>(document.to_string().into())]);
+        let (digest, size) = self.content.put("acme", pieces).await.unwrap();
+        let new = NewEvidence { digest, size, kind: "OPENVEX".to_owned(), name: "vex".to_owned() };
+        self.store.put_evidence("acme", new).await.unwrap();
+        digest
+    }
+
     /// Does what follows from waivers, to its end; answers the output of the last evaluation.
     async fn follow(&self) -> Output {
         assert!(follow_waivers(&*self.store).await.unwrap());
@@ -168,6 +187,40 @@ pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
     }
     assert_eq!(world.follow().await.status, Status::Failed);
     assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be looked up");
+}
+
+pub async fn a_vex_document_that_takes_the_place_of_another_is_followed() {
+    let world = World::new().await;
+    let script = r#"package main
+import rego.v1
+violations contains {"message": sprintf("%s in libxml", [id]), "external_id": id} if {
+    some id in ["CVE-2026-1", "CVE-2026-2"]
+}
+"#;
+    world.create_by(json!({"policies": [{"embedded": super::document(script)}]})).await;
+    assert_eq!(world.evaluate().await.totals.violations, 2);
+
+    let first = world.vex(&[("CVE-2026-1", "not_affected"), ("CVE-2026-2", "under_investigation")]).await;
+    let waiver = world.waive(&format!("vex:{first}"), None).await;
+    let second = world.follow().await;
+    assert_eq!((second.status, second.totals.violations, second.totals.waived), (Status::Failed, 1, 1));
+    let used = second.policies[0].violations.iter().find_map(|violation| violation.waived.as_ref()).unwrap();
+    assert_eq!((used.id.as_str(), used.vex.as_str()), (waiver.id.as_str(), "not_affected: component_not_present"));
+    assert_eq!(counts(&second), (0, 1, 1));
+
+    let newer = world.vex(&[("cve-2026-2", "fixed")]).await;
+    world.waive(&format!("vex:{newer}"), None).await;
+    assert_eq!(world.follow().await.status, Status::Passed, "both cover what they answer");
+    assert!(world.store.delete_waiver("acme", &waiver.id).await.unwrap());
+    let last = world.follow().await;
+    assert_eq!((last.status, counts(&last)), (Status::Failed, (1, 0, 0)), "the older one covers nothing any more");
+
+    // One that is not there, or none, covers nothing.
+    world.waive("vex:sha256:0000000000000000000000000000000000000000000000000000000000000000", None).await;
+    assert_eq!(world.follow().await.totals.violations, 1);
+    let evidence = format!("vex:{}", world.digest);
+    world.waive(&evidence, None).await;
+    assert_eq!(world.follow().await.totals.violations, 1);
 }
 
 pub async fn a_difference_is_of_the_same_policies_alone() {

@@ -116,9 +116,9 @@ pub struct EvidenceTotals {
 /// How long evidence is kept that nobody asks to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceRetention {
-    /// After its last use, unless an operation that has not ended refers to it; `None`: for ever.
+    /// After its last use, unless an operation that has not ended, or a waiver, refers to it; `None`: for ever.
     pub after_use: Option<Duration>,
-    /// The same for evidence that no operation refers to at all; `None`: for ever.
+    /// The same for evidence that no operation and no waiver refers to at all; `None`: for ever.
     pub unreferenced: Option<Duration>,
 }
 
@@ -154,9 +154,9 @@ pub struct EvidenceStanding {
     pub size: u64,
     /// Whether it can be found.
     pub is_stored: bool,
-    /// Whether an operation refers to it that has not ended.
+    /// Whether an operation refers to it that has not ended, or a waiver that has an effect.
     pub is_awaited: bool,
-    /// Whether any operation refers to it.
+    /// Whether any operation or waiver refers to it.
     pub is_referred_to: bool,
     row: EvidenceRow,
 }
@@ -199,8 +199,11 @@ pub enum EvidenceKept {
     /// There is none such.
     #[error("there is no such evidence")]
     NotFound,
-    /// An operation that has not ended refers to it.
-    #[error("an operation that has not ended refers to the evidence: wait until it has, or cancel it")]
+    /// An operation that has not ended, or a waiver, refers to it.
+    #[error(
+        "an operation that has not ended or a waiver refers to the evidence: wait until it has ended, cancel it, or remove \
+         the waiver"
+    )]
     InUse,
 }
 
@@ -391,7 +394,7 @@ pub(crate) trait EvidenceTable {
     /// Inserts the row, or writes it in the stead of the one that there is.
     async fn save(&mut self, digest: &Digest, row: &EvidenceRow) -> Result<(), StoreError>;
     async fn remove(&mut self, digest: &Digest) -> Result<(), StoreError>;
-    /// Whether an operation refers to it that has not ended, and whether one that has.
+    /// Whether an operation that has not ended or a waiver refers to it, and whether an operation that has ended.
     async fn references(&mut self, digest: &Digest) -> Result<(bool, bool), StoreError>;
     async fn totals(&mut self) -> Result<EvidenceTotals, StoreError>;
     /// Adds to the totals.

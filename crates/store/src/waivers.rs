@@ -18,7 +18,8 @@ pub struct Waiver {
     pub id: String,
     /// The name of the policy whose violations it covers.
     pub policy: String,
-    /// Which of them: a message, or an identifier in a finding; empty: all.
+    /// Which of them: a message, an identifier in a finding, or `vex:` and the digest of a VEX document that is stored as
+    /// evidence, which is kept as long as the waiver has an effect; empty: all.
     pub finding: String,
     /// Of which evidence: its digest, its name, or the name or id of its project; empty: any.
     pub subject: String,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use operations::Timestamp;
 use store::{
     Digest, EvidenceAges, EvidenceFilter, EvidenceKept, EvidenceRemoval, EvidenceRetention, EvidenceTotals,
-    NewEvidence, Quota, Quotas, Removing, Reservation,
+    NewEvidence, Quota, Quotas, Removing, Reservation, Waiver,
 };
 
 use crate::support::{Engine, Fixture, about, against_both_engines, completed, fixture, in_project};
@@ -16,6 +16,7 @@ against_both_engines!(
     an_organization_has_no_more_bytes_than_it_may_whoever_stores,
     the_list_is_newest_first_and_goes_on_where_a_page_ended,
     what_an_unfinished_operation_refers_to_is_not_removed,
+    what_a_waiver_names_is_not_removed_while_that_has_an_effect,
     what_is_being_removed_is_neither_found_nor_stored_until_it_is_gone,
     a_removal_that_was_taken_up_by_another_is_not_ended_by_the_first,
     what_is_old_goes_and_what_is_referred_to_or_used_stays,
@@ -166,6 +167,38 @@ async fn what_an_unfinished_operation_refers_to_is_not_removed(fixture: Fixture)
     assert_eq!(fixture.store.begin_removal("acme", one).await.unwrap(), Err(EvidenceKept::NotFound));
     assert_eq!(totals(&fixture).await, (0, 0));
     fixture.assert_sound().await;
+}
+
+async fn what_a_waiver_names_is_not_removed_while_that_has_an_effect(fixture: Fixture) {
+    fixture.create("acme", in_project("scan", "p")).await;
+    let digest = put(&fixture, new("vex", "OPENVEX", "")).await;
+    let one = EvidenceRemoval::One(digest);
+    let now = fixture.store.now();
+    let waiver = Waiver {
+        id: Waiver::new_id(now),
+        policy: "vulnerabilities".to_owned(),
+        finding: format!("vex:{digest}"),
+        subject: "app".to_owned(),
+        reason: "by its document".to_owned(),
+        created_by: "ci".to_owned(),
+        created_at: now,
+        expires_at: Some(now.after(DAY * 500)),
+    };
+    fixture.store.create_waiver("acme", waiver).await.unwrap();
+    for days in [0, 400] {
+        fixture.advance(DAY * days);
+        assert_eq!(fixture.store.begin_removal("acme", one.clone()).await.unwrap(), Err(EvidenceKept::InUse));
+        assert_eq!(aged(&fixture, kept_for(Some(DAY), Some(DAY))).await, []);
+        for change in fixture.store.waiver_changes(10).await.unwrap() {
+            fixture.store.note_waiver_change(change).await.unwrap();
+        }
+    }
+    fixture.advance(DAY * 101);
+    for change in fixture.store.waiver_changes(10).await.unwrap() {
+        fixture.store.note_waiver_change(change).await.unwrap();
+    }
+    assert_eq!(aged(&fixture, kept_for(None, Some(DAY))).await, [digest], "it has expired");
+    assert!(fixture.store.begin_removal("acme", one).await.unwrap().is_ok());
 }
 
 async fn what_is_being_removed_is_neither_found_nor_stored_until_it_is_gone(fixture: Fixture) {

@@ -442,7 +442,7 @@ class AsyncClient:
                 yield piece
 
     async def delete_evidence(self, digest: str) -> None:
-        """Deletes a piece of evidence for good, unless an operation that has not ended refers to it."""
+        """Deletes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it."""
         await self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
 
     async def reevaluate_evidence(self, request: wire.ReevaluateEvidence) -> str:

@@ -442,7 +442,7 @@ class Client:
                 yield piece
 
     def delete_evidence(self, digest: str) -> None:
-        """Deletes a piece of evidence for good, unless an operation that has not ended refers to it."""
+        """Deletes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it."""
         self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
 
     def reevaluate_evidence(self, request: wire.ReevaluateEvidence) -> str:

@@ -318,10 +318,12 @@ class CreateWaiver(TypedDict):
 
     #: The name of the policy whose violations it covers.
     policy: str
-    #: Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left
-    #: out, all.
+    #: Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability, or
+    #: vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not
+    #: affect the product or are fixed; left out, all.
     finding: NotRequired[str]
-    #: Of which evidence: its digest, its name, or the name or the id of its project; left out, any.
+    #: Of which evidence: its digest, its name, or the name or the id of its project; left out, any. Required with a
+    #: VEX document.
     subject: NotRequired[str]
     #: Why.
     reason: str

@@ -64,7 +64,7 @@ impl EvaluationHandler {
         let (waivers, before) = match &self.records {
             Some(records) => {
                 records.note_use(&attempt.organization, digest).await?;
-                (records.waivers(&attempt.organization).await?, records.before(attempt).await?)
+                (records.waivers(&attempt.organization, &self.content).await?, records.before(attempt).await?)
             }
             None => (Vec::new(), None),
         };
@@ -122,7 +122,7 @@ impl EvaluationHandler {
 }
 
 /// At most `limit` bytes of content, its first ones.
-async fn beginning(mut content: Content, limit: usize) -> Result<Vec<u8>, ContentError> {
+pub(super) async fn beginning(mut content: Content, limit: usize) -> Result<Vec<u8>, ContentError> {
     let mut bytes = Vec::new();
     while let Some(piece) = content.try_next().await? {
         bytes.extend_from_slice(&piece[..piece.len().min(limit - bytes.len())]);

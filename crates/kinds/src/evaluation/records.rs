@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use engine::{Attempt, Failure};
-use evidence::Waiver;
+use evidence::{Covered, Waiver};
 use operations::{Access, Filter, Operation, OperationId, PageRequest, Resource, Status};
 use serde_json::Value;
-use store::{Digest, Store, StoreError};
+use store::{ContentStore, Digest, Store, StoreError};
 
 use super::handler::KIND;
+use super::vex::{self, VexDocuments};
 
 /// Evaluations of the same evidence that are looked at for those by the same policies, the newest.
 const LOOKED_AT: u32 = 10;
 
 /// The store, as an evaluation needs it.
 #[derive(Clone)]
-pub(super) struct Records(Arc<dyn Store>);
+pub(super) struct Records {
+    store: Arc<dyn Store>,
+    vex: Arc<VexDocuments>,
+}
 
 impl std::fmt::Debug for Records {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,40 +35,53 @@ pub(super) struct Before {
 
 impl Records {
     pub(super) fn new(store: Arc<dyn Store>) -> Records {
-        Records(store)
+        Records { store, vex: Arc::default() }
     }
 
     /// Notes that the evidence is used.
     pub(super) async fn note_use(&self, organization: &str, digest: Digest) -> Result<(), Failure> {
-        let record = self.0.evidence(organization, &digest).await.map_err(unread)?;
-        if record.is_some_and(|record| record.is_use_to_be_noted(self.0.now(), "")) {
-            self.0.touch_evidence(organization, digest, "").await.map_err(unread)?;
+        let record = self.store.evidence(organization, &digest).await.map_err(unread)?;
+        if record.is_some_and(|record| record.is_use_to_be_noted(self.store.now(), "")) {
+            self.store.touch_evidence(organization, digest, "").await.map_err(unread)?;
         }
         Ok(())
     }
 
     /// The waivers that have an effect now.
-    pub(super) async fn waivers(&self, organization: &str) -> Result<Vec<Waiver>, Failure> {
-        let now = self.0.now();
-        let waivers = self.0.waivers(organization).await.map_err(unread)?;
-        let live = waivers.into_iter().filter(|waiver| waiver.is_live(now));
-        let waiver = |waiver: store::Waiver| Waiver {
-            id: waiver.id,
-            policy: waiver.policy,
-            finding: waiver.finding,
-            subject: waiver.subject,
-            reason: waiver.reason,
-            by: waiver.created_by,
-            expires: waiver.expires_at.map(|at| at.to_string()).unwrap_or_default(),
-        };
-        Ok(live.map(waiver).collect())
+    pub(super) async fn waivers(&self, organization: &str, content: &ContentStore) -> Result<Vec<Waiver>, Failure> {
+        let now = self.store.now();
+        let mut live = Vec::new();
+        for waiver in self.store.waivers(organization).await.map_err(unread)? {
+            if !waiver.is_live(now) {
+                continue;
+            }
+            let covered = match vex::named(&waiver.finding) {
+                Some(digest) => match self.vex.get(&*self.store, content, organization, digest).await {
+                    Ok(Some(vex)) => Covered::Vex(vex),
+                    Ok(None) => continue,
+                    Err(error) => return Err(unread(error)),
+                },
+                None if waiver.finding.is_empty() => Covered::All,
+                None => Covered::Finding(waiver.finding),
+            };
+            live.push(Waiver {
+                id: waiver.id,
+                policy: waiver.policy,
+                covered,
+                subject: waiver.subject,
+                reason: waiver.reason,
+                by: waiver.created_by,
+                expires: waiver.expires_at.map(|at| at.to_string()).unwrap_or_default(),
+            });
+        }
+        Ok(live)
     }
 
     /// The newest completed evaluation of the same evidence, in the same project, by the same policies.
     pub(super) async fn before(&self, attempt: &Attempt) -> Result<Option<Before>, Failure> {
         let access = Access::organization(&attempt.organization);
         let Some(resource) = &attempt.operation.resource else { return Ok(None) };
-        let newest = newest(&*self.0, &access, resource.clone()).await.map_err(unread)?;
+        let newest = newest(&*self.store, &access, resource.clone()).await.map_err(unread)?;
         let asked = asked(&attempt.input);
         for operation in newest {
             let id = operation.id;
@@ -72,7 +89,7 @@ impl Records {
                 continue;
             }
             // Removed meanwhile, or not to be opened any more: there is nothing to compare with.
-            let Ok(Some(detail)) = self.0.detail(&access, id).await else { continue };
+            let Ok(Some(detail)) = self.store.detail(&access, id).await else { continue };
             if self::asked(&detail.input) == asked
                 && let Ok(output) = serde_json::from_str(&detail.operation.output)
             {
@@ -101,7 +118,7 @@ pub(crate) fn asked(input: &str) -> Option<[Value; 3]> {
     Some(["policies", "policy_groups", "prompt"].map(|name| input[name].take()))
 }
 
-fn unread(error: StoreError) -> Failure {
+fn unread(error: impl std::error::Error + 'static) -> Failure {
     tracing::error!(error = &error as &dyn std::error::Error, "could not read what an evaluation needs of the store");
     Failure::transient("the store could not be read")
 }

@@ -15,8 +15,12 @@ pub struct AddArgs {
     /// The name of the policy whose violations it covers
     policy: String,
     /// Which of them: a whole message, or an identifier such as CVE-2026-0001; without it, all
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "vex")]
     finding: String,
+    /// Those that name a vulnerability which does not affect the product or is fixed, as this VEX document says:
+    /// its digest, sha256:…, as evidence
+    #[arg(long, value_name = "DIGEST", requires = "subject")]
+    vex: Option<String>,
     /// Of which evidence: its digest, its name, or the name or the id of its project; without it, any
     #[arg(long, default_value = "", hide_default_value = true)]
     subject: String,
@@ -55,7 +59,8 @@ pub struct RemoveArgs {
 /// # Errors
 /// What the call may fail with.
 pub async fn add(args: AddArgs) -> anyhow::Result<Exit> {
-    let AddArgs { policy, finding, subject, reason, expires_in, output, server } = args;
+    let AddArgs { policy, finding, vex, subject, reason, expires_in, output, server } = args;
+    let finding = vex.map_or(finding, |digest| format!("vex:{digest}"));
     let expires_in = expires_in.map(|time| format!("{}s", time.as_secs()));
     let new = NewWaiver { policy, finding, subject, reason, expires_in };
     render::print(output.format, &server.client()?.create_waiver(&new).await?)?;

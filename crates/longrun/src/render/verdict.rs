@@ -58,6 +58,9 @@ struct Violation {
 struct Waived {
     #[serde(default)]
     reason: String,
+    /// What a VEX document says.
+    #[serde(default)]
+    vex: String,
 }
 
 impl Verdict {
@@ -124,7 +127,8 @@ impl PolicyVerdict {
             text += &style.faint(&format!("      … and {left} more (-o json shows all)\n"));
         }
         for (found, waiver) in waived.iter().filter_map(|found| Some((found, found.waived.as_ref()?))).take(most) {
-            let (message, reason) = (printable(&found.message), printable(&waiver.reason));
+            let reason = if waiver.vex.is_empty() { &waiver.reason } else { &waiver.vex };
+            let (message, reason) = (printable(&found.message), printable(reason));
             text += &style.faint(&format!("      waived: {message} ({reason})\n"));
         }
         for warning in &self.warnings {
@@ -171,6 +175,8 @@ mod tests {
         let policies = r#"[{"name":"p","violations":[{"message":"one","waived":{"id":"w","reason":"known"}}]}]"#;
         let text = verdict(policies, "passed").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: passed\n  ✓ p\n      waived: one (known)\n");
+        let by_vex = policies.replace(r#""reason":"known""#, r#""reason":"known","vex":"fixed""#);
+        assert!(verdict(&by_vex, "passed").render(Style::PLAIN, 9).contains("waived: one (fixed)"));
     }
 
     #[test]

@@ -231,7 +231,7 @@ fn verdict(output: &str) -> Option<&'static str> {
     ["passed", "failed", "skipped"].into_iter().find(|known| *known == verdict.status)
 }
 
-/// Removes a piece of evidence for good, unless an operation that has not ended refers to it.
+/// Removes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it.
 pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceWrite)?;
     caller.require_whole_organization()?;

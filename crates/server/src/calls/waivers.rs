@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use kinds::evaluation::{VEX_PREFIX, VexUnread, read_vex, vex_named};
 use kinds::reevaluation::{self, Selection};
 use operations::{Operation, Timestamp, Violation, check_text};
 use serde::Deserialize;
@@ -35,12 +36,14 @@ pub(crate) struct CreateWaiver {
     #[schema(required = true, min_length = 1, max_length = 128, example = "vulnerabilities")]
     #[serde(default)]
     pub(crate) policy: String,
-    /// Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left out,
-    /// all.
+    /// Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability, or vex: and
+    /// the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not affect the
+    /// product or are fixed; left out, all.
     #[schema(required = false, max_length = 2048, example = "CVE-2026-0001")]
     #[serde(default)]
     pub(crate) finding: String,
-    /// Of which evidence: its digest, its name, or the name or the id of its project; left out, any.
+    /// Of which evidence: its digest, its name, or the name or the id of its project; left out, any. Required with a VEX
+    /// document.
     #[schema(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) subject: String,
@@ -99,6 +102,7 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
     if time.is_zero() || time > LONGEST {
         found.add(Violation::new("expires_in", "must be above 0s and at most ten years, 315360000s"));
     }
+    check_vex(app, caller, &asked, &mut found).await?;
     found.none()?;
     let now = app.store.now();
     let waiver = Waiver {
@@ -120,6 +124,28 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
         }
         WaiverOutcome::Missing => Err(ApiError::NotFound("organization")),
     }
+}
+
+/// Whether the VEX document is one, if a waiver names any.
+async fn check_vex(app: &App, caller: &Caller, asked: &CreateWaiver, found: &mut Found) -> Result<(), ApiError> {
+    let Some(digest) = vex_named(&asked.finding) else { return Ok(()) };
+    if asked.subject.is_empty() {
+        found.add(Violation::new(
+            "subject",
+            "must not be empty: say which evidence the VEX document is of, since its products are not compared",
+        ));
+    }
+    let Ok(digest) = digest.parse::<Digest>() else {
+        found.add(Violation::new("finding", format!("what follows {VEX_PREFIX} {}", store::InvalidDigest)));
+        return Ok(());
+    };
+    match read_vex(&*app.store, &app.content, caller.organization(), digest).await {
+        Ok(_) => {}
+        Err(VexUnread::Store(error)) => return Err(error.into()),
+        Err(VexUnread::Content(error)) => return Err(error.into()),
+        Err(error) => found.add(Violation::new("finding", error.to_string())),
+    }
+    Ok(())
 }
 
 fn check(field: &str, text: &str, most: usize, is_needed: bool, found: &mut Found) {

@@ -1,6 +1,6 @@
 //! Waivers, and evaluating evidence again, over both faces.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use operations::Access;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
@@ -52,6 +52,52 @@ async fn who_stores_evidence_may_not_wave_it_through() {
     for answer in [limited.post(PATH, asked).await, limited.get(PATH).await, limited.post(AGAIN, asked).await] {
         assert_eq!(answer.reason(), "PERMISSION_DENIED");
     }
+}
+
+#[tokio::test]
+async fn a_waiver_names_a_vex_document_that_is_stored() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let put = async |document: Value| {
+        let stored = acme
+            .send(Method::POST, "/v1/evidence", &[("content-type", "application/octet-stream")], document.to_string())
+            .await;
+        assert_eq!(stored.status, StatusCode::OK, "{stored:?}");
+        stored.json()["digest"].as_str().unwrap().to_owned()
+    };
+    let vex = |status: &str| {
+        json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1", "author": "security",
+            "timestamp": "2026-11-01T00:00:00Z", "version": 1, "statements": [{"vulnerability": {"name": "CVE-2026-1"},
+            "products": [{"@id": "pkg:oci/app"}], "status": status, "justification": "component_not_present",
+            "action_statement": "update"}]})
+    };
+    let (answered, open) = (put(vex("not_affected")).await, put(vex("affected")).await);
+    let other = put(json!({"some": "thing"})).await;
+    let missing = Digest::of(b"nothing");
+    for (finding, subject, told) in [
+        (format!("vex:{answered}"), "", "subject"),
+        (format!("vex:{missing}"), "app", "is not stored as evidence"),
+        (format!("vex:{open}"), "app", "says of no vulnerability"),
+        (format!("vex:{other}"), "app", "is no VEX document"),
+        ("vex:sha256:12".to_owned(), "app", "must be sha256:"),
+    ] {
+        let asked = json!({"policy": "p", "finding": finding, "subject": subject, "reason": "r"});
+        let refused = acme.post(PATH, asked.to_string()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{asked}");
+        assert!(refused.text().contains(told), "{asked}: {}", refused.text());
+    }
+    // Nor may it be another organization's.
+    let stranger = server.caller(Access::organization("other"), &[Scope::Admin]).await;
+    let asked =
+        json!({"policy": "p", "finding": format!("vex:{answered}"), "subject": "app", "reason": "r"}).to_string();
+    assert!(stranger.post(PATH, asked.clone()).await.text().contains("is not stored as evidence"));
+    let made = acme.post(PATH, asked).await;
+    assert_eq!(made.status, StatusCode::OK, "{made:?}");
+    let evidence = format!("/v1/evidence/{answered}");
+    assert_eq!(acme.delete(&evidence).await.reason(), "EVIDENCE_IN_USE");
+    let waiver = format!("{PATH}/{}", made.json()["waiver"]["id"].as_str().unwrap());
+    assert_eq!(acme.delete(&waiver).await.status, StatusCode::OK);
+    assert_eq!(acme.delete(&evidence).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -28,10 +28,12 @@ const SAVE: &str = "
 
 const REMOVE: &str = "DELETE FROM evidence WHERE organization_id = ?1 AND digest = ?2";
 
-/// Served by active_by_resource and settled_by_resource.
+/// Served by active_by_resource, settled_by_resource and the primary key of waivers, which are few.
 const REFERENCES: &str = "
     SELECT EXISTS (SELECT 1 FROM active
-            WHERE organization_id = ?1 AND resource_type = 'evidence' AND resource_id = ?2) AS is_awaited,
+            WHERE organization_id = ?1 AND resource_type = 'evidence' AND resource_id = ?2)
+        OR EXISTS (SELECT 1 FROM waivers
+            WHERE organization_id = ?1 AND finding = 'vex:' || ?2 AND state IN (1, 2)) AS is_awaited,
         EXISTS (SELECT 1 FROM settled
             WHERE organization_id = ?1 AND resource_type = 'evidence' AND resource_id = ?2) AS has_ended";
 
@@ -60,7 +62,9 @@ const LIST: &str = "
 const WALK: &str = "
     SELECT digest, size, kind, name, created_at, last_used_at, state, removing_since,
         EXISTS (SELECT 1 FROM active a WHERE a.organization_id = ?1 AND a.resource_type = 'evidence'
-            AND a.resource_id = e.digest) AS is_awaited,
+            AND a.resource_id = e.digest)
+        OR EXISTS (SELECT 1 FROM waivers w WHERE w.organization_id = ?1 AND w.finding = 'vex:' || e.digest
+            AND w.state IN (1, 2)) AS is_awaited,
         EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = ?1 AND s.resource_type = 'evidence'
             AND s.resource_id = e.digest) AS has_ended
     FROM evidence e WHERE organization_id = ?1 AND digest > ?2 ORDER BY digest LIMIT ?3 + 0";

@@ -1,0 +1,265 @@
+//! What a VEX document says of vulnerabilities, for waivers that name one.
+//!
+//! Three formats say the same in words of their own: OpenVEX (`status`), CSAF 2 (`product_status`) and CycloneDX
+//! (`analysis.state`). A vulnerability is *answered* when all that a document says of it is that it does not affect, or
+//! is fixed. Of which product that is said is not looked at: one document may name a product in ways that evidence does
+//! not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document is of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::material::MaterialKind;
+
+/// What a VEX document says, by the identifiers of vulnerabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vex {
+    /// By identifiers in upper case.
+    answers: BTreeMap<String, String>,
+}
+
+/// Why evidence is not read as a VEX document.
+#[derive(Debug, thiserror::Error)]
+pub enum VexError {
+    /// It is no JSON.
+    #[error("the document is no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is something else.
+    #[error("{0} is no VEX document: give one of the type OPENVEX, CSAF_VEX or SBOM_CYCLONEDX_JSON")]
+    Kind(MaterialKind),
+    /// It answers no vulnerability.
+    #[error("the document says of no vulnerability that it does not affect the product or is fixed")]
+    Nothing,
+}
+
+/// What a part of a document says of one vulnerability.
+struct Statement {
+    /// Every identifier it has.
+    ids: BTreeSet<String>,
+    /// What is said, with the reason; `None` while it is open.
+    answer: Option<String>,
+}
+
+impl Vex {
+    /// Reads a document of a kind. It is read as what it was detected to be when it was stored, and not validated.
+    ///
+    /// # Errors
+    /// [`VexError`] when it is no VEX document, or has no answer.
+    pub fn read(kind: MaterialKind, document: &[u8]) -> Result<Vex, VexError> {
+        let read = |document| serde_json::from_slice::<Value>(document);
+        let statements: Vec<Statement> = match kind {
+            MaterialKind::Openvex => list(&read(document)?["statements"]).map(openvex).collect(),
+            MaterialKind::CsafVex => list(&read(document)?["vulnerabilities"]).flat_map(csaf).collect(),
+            MaterialKind::SbomCyclonedxJson => list(&read(document)?["vulnerabilities"]).map(cyclonedx).collect(),
+            other => return Err(VexError::Kind(other)),
+        };
+        let answers = answered(statements);
+        if answers.is_empty() { Err(VexError::Nothing) } else { Ok(Vex { answers }) }
+    }
+
+    /// What is said of a vulnerability: its status and the reason. `None` when nothing is, or when it is open.
+    pub fn answer(&self, id: &str) -> Option<&str> {
+        self.answers.get(&id.to_uppercase()).map(String::as_str)
+    }
+}
+
+/// The answers of identifiers that are open nowhere, by this or by another name.
+fn answered(statements: Vec<Statement>) -> BTreeMap<String, String> {
+    let (mut answered, open): (Vec<_>, Vec<_>) =
+        statements.into_iter().partition(|statement| statement.answer.is_some());
+    let mut open: BTreeSet<String> = open.into_iter().flat_map(|statement| statement.ids).collect();
+    loop {
+        let (also_open, rest): (Vec<_>, Vec<_>) =
+            answered.into_iter().partition(|statement| !statement.ids.is_disjoint(&open));
+        answered = rest;
+        if also_open.is_empty() {
+            break;
+        }
+        open.extend(also_open.into_iter().flat_map(|statement| statement.ids));
+    }
+    let mut answers = BTreeMap::new();
+    for Statement { ids, answer } in answered {
+        let answer = answer.unwrap_or_default();
+        answers.extend(ids.into_iter().map(|id| (id, answer.clone())));
+    }
+    answers
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn ids<'v>(of: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
+    of.into_iter().filter_map(Value::as_str).filter(|id| !id.is_empty()).map(str::to_uppercase).collect()
+}
+
+/// The status with the reason that is given first.
+fn told(status: &str, reasons: &[&Value]) -> String {
+    match reasons.iter().filter_map(|reason| reason.as_str()).find(|reason| !reason.trim().is_empty()) {
+        Some(reason) => format!("{status}: {reason}"),
+        None => status.to_owned(),
+    }
+}
+
+/// A statement of OpenVEX 0.2, or of 0.0, where the vulnerability is a text.
+fn openvex(statement: &Value) -> Statement {
+    let vulnerability = &statement["vulnerability"];
+    let names = [vulnerability, &vulnerability["name"]];
+    let status = statement["status"].as_str().unwrap_or_default();
+    let reasons = [&statement["justification"], &statement["impact_statement"], &statement["status_notes"]];
+    let answer = matches!(status, "not_affected" | "fixed").then(|| told(status, &reasons));
+    Statement { ids: ids(names.into_iter().chain(list(&vulnerability["aliases"]))), answer }
+}
+
+/// What CSAF says of a vulnerability: a statement for each status that products have.
+fn csaf(vulnerability: &Value) -> Vec<Statement> {
+    let known = list(&vulnerability["ids"]).map(|id| &id["text"]);
+    let ids = ids([&vulnerability["cve"]].into_iter().chain(known));
+    let flag = list(&vulnerability["flags"]).map(|flag| &flag["label"]).next().unwrap_or(&Value::Null);
+    let threat = list(&vulnerability["threats"]).find(|threat| threat["category"] == "impact");
+    let impact = threat.map_or(&Value::Null, |threat| &threat["details"]);
+    let products = vulnerability["product_status"].as_object();
+    let has_any = |products: &Value| products.as_array().is_some_and(|products| !products.is_empty());
+    let statuses = products.into_iter().flatten().filter(|(_, products)| has_any(products));
+    let statement = |(status, _): (&String, &Value)| {
+        let answer = match status.as_str() {
+            "known_not_affected" => Some(told("not_affected", &[flag, impact])),
+            "fixed" | "first_fixed" => Some("fixed".to_owned()),
+            _ => None,
+        };
+        Statement { ids: ids.clone(), answer }
+    };
+    // "recommended" says which version to use, and nothing of the one at hand.
+    statuses.filter(|(status, _)| *status != "recommended").map(statement).collect()
+}
+
+/// What CycloneDX says of a vulnerability; without an analysis it is open.
+fn cyclonedx(vulnerability: &Value) -> Statement {
+    let references = list(&vulnerability["references"]).map(|reference| &reference["id"]);
+    let analysis = &vulnerability["analysis"];
+    let state = analysis["state"].as_str().unwrap_or_default();
+    let status = match state {
+        "not_affected" | "false_positive" => Some("not_affected"),
+        "resolved" | "resolved_with_pedigree" => Some("fixed"),
+        _ => None,
+    };
+    let answer = status.map(|status| told(status, &[&analysis["justification"], &analysis["detail"]]));
+    Statement { ids: ids([&vulnerability["id"]].into_iter().chain(references)), answer }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::detect;
+
+    fn read(document: &Value) -> Vex {
+        let document = document.to_string();
+        Vex::read(detect(document.as_bytes()).unwrap(), document.as_bytes()).unwrap()
+    }
+
+    fn openvex(statements: &Value) -> Value {
+        json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1", "author": "security",
+            "timestamp": "2026-11-01T00:00:00Z", "version": 1, "statements": statements})
+    }
+
+    fn statement(id: &str, aliases: &[&str], status: &str) -> Value {
+        json!({"vulnerability": {"name": id, "aliases": aliases}, "products": [{"@id": "pkg:oci/app"}],
+            "status": status, "justification": "vulnerable_code_not_present", "impact_statement": "not linked in",
+            "action_statement": "update"})
+    }
+
+    #[test]
+    fn openvex_answers_by_every_identifier() {
+        let vex = read(&openvex(&json!([
+            statement("CVE-2026-1", &["GHSA-aaaa"], "not_affected"),
+            statement("CVE-2026-2", &[], "affected"),
+            statement("CVE-2026-3", &[], "under_investigation"),
+            statement("CVE-2026-4", &[], "fixed"),
+        ])));
+        let not_affected = Some("not_affected: vulnerable_code_not_present");
+        assert_eq!(vex.answer("CVE-2026-1"), not_affected);
+        assert_eq!(vex.answer("ghsa-AAAA"), not_affected);
+        assert!(vex.answer("CVE-2026-4").unwrap().starts_with("fixed"));
+        for open in ["CVE-2026-2", "CVE-2026-3", "CVE-2026-9", ""] {
+            assert_eq!(vex.answer(open), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_in_one_product_or_by_another_name_is_open() {
+        let vex = read(&openvex(&json!([
+            statement("CVE-2026-1", &["GHSA-1"], "not_affected"),
+            statement("GHSA-1", &["OSV-1"], "not_affected"),
+            statement("OSV-1", &[], "affected"),
+            statement("CVE-2026-2", &[], "not_affected"),
+            statement("CVE-2026-2", &[], "affected"),
+            statement("CVE-2026-3", &[], "fixed"),
+        ])));
+        assert_eq!(vex.answers.keys().collect::<Vec<_>>(), ["CVE-2026-3"]);
+    }
+
+    #[test]
+    fn csaf_answers_by_the_status_of_products() {
+        let vulnerability = |cve: &str, status: Value| {
+            json!({"cve": cve, "product_status": status, "notes": [{"category": "description", "text": "x"}],
+                "flags": [{"label": "component_not_present", "product_ids": ["P"]}],
+                "remediations": [{"category": "vendor_fix", "details": "update", "product_ids": ["P"]}]})
+        };
+        let vex = read(&json!({
+            "document": {"category": "csaf_vex", "csaf_version": "2.0", "title": "t",
+                "notes": [{"category": "summary", "text": "x"}],
+                "publisher": {"category": "vendor", "name": "n", "namespace": "https://example.com"},
+                "tracking": {"id": "1", "status": "final", "version": "1", "current_release_date": "2026-11-01T00:00:00Z",
+                    "initial_release_date": "2026-11-01T00:00:00Z",
+                    "revision_history": [{"date": "2026-11-01T00:00:00Z", "number": "1", "summary": "x"}]}},
+            "product_tree": {"full_product_names": [{"product_id": "P", "name": "p"}, {"product_id": "Q", "name": "q"}]},
+            "vulnerabilities": [
+                vulnerability("CVE-2026-1", json!({"known_not_affected": ["P"]})),
+                vulnerability("CVE-2026-2", json!({"known_not_affected": ["P"], "known_affected": ["Q"]})),
+                vulnerability("CVE-2026-3", json!({"under_investigation": ["P"]})),
+                vulnerability("CVE-2026-4", json!({"fixed": ["P"]})),
+            ],
+        }));
+        assert_eq!(vex.answer("CVE-2026-1"), Some("not_affected: component_not_present"));
+        assert_eq!(vex.answers.keys().collect::<Vec<_>>(), ["CVE-2026-1", "CVE-2026-4"]);
+    }
+
+    #[test]
+    fn cyclonedx_answers_by_its_analysis() {
+        let vulnerability = |id: &str, state: &str| {
+            json!({"id": id, "references": [{"id": format!("SNYK-{id}"), "source": {"name": "s"}}],
+                "analysis": {"state": state, "justification": "code_not_reachable"}})
+        };
+        let vex = read(&json!({
+            "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+            "vulnerabilities": [
+                vulnerability("CVE-2026-1", "not_affected"), vulnerability("CVE-2026-2", "exploitable"),
+                vulnerability("CVE-2026-3", "resolved"), {"id": "CVE-2026-4"}, vulnerability("CVE-2026-5", "in_triage"),
+            ],
+        }));
+        assert_eq!(vex.answer("snyk-cve-2026-1"), Some("not_affected: code_not_reachable"));
+        assert_eq!(vex.answers.len(), 4, "two vulnerabilities by two identifiers each");
+        assert!(vex.answer("CVE-2026-3").is_some());
+    }
+
+    #[test]
+    fn what_is_no_vex_document_is_refused() {
+        let error = |kind, document: &[u8]| Vex::read(kind, document).unwrap_err().to_string();
+        assert!(error(MaterialKind::Sarif, b"{}").starts_with("SARIF is no VEX document"));
+        assert!(error(MaterialKind::Openvex, b"{").starts_with("the document is no JSON"));
+        let open = openvex(&json!([statement("CVE-2026-1", &[], "affected")])).to_string();
+        assert!(error(MaterialKind::Openvex, open.as_bytes()).contains("of no vulnerability"));
+        for kind in [MaterialKind::Openvex, MaterialKind::CsafVex, MaterialKind::SbomCyclonedxJson] {
+            for document in
+                ["null", "[1]", r#"{"statements": 1, "vulnerabilities": {}}"#, r#"{"statements": [1, null]}"#]
+            {
+                assert!(error(kind, document.as_bytes()).contains("of no vulnerability"), "{document}");
+            }
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(error(MaterialKind::Openvex, deep.as_bytes()).contains("recursion limit"));
+    }
+}

@@ -1,0 +1,100 @@
+//! VEX documents that waivers name, read from where evidence is stored.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evidence::{MaterialKind, Vex, VexError};
+use store::{ContentError, ContentStore, Digest, EvidenceRecords, StoreError};
+
+use super::handler::beginning;
+
+/// What stands before the digest of a VEX document where a waiver names one.
+pub const VEX_PREFIX: &str = "vex:";
+/// The largest document that is read, in bytes.
+pub const MAX_VEX_BYTES: u64 = 4 * 1024 * 1024;
+/// Documents that are remembered; then all are forgotten.
+const REMEMBERED: usize = 64;
+
+/// Why a VEX document is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum VexUnread {
+    /// There is none such.
+    #[error("{0} is not stored as evidence")]
+    Missing(Digest),
+    /// It is longer than any is read.
+    #[error("the document is longer than {MAX_VEX_BYTES} bytes")]
+    TooLong,
+    /// It is something else, or answers nothing.
+    #[error(transparent)]
+    Vex(#[from] VexError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The content could not be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// The digest of the VEX document that a waiver's `finding` names; `None` when it names something else.
+pub fn named(finding: &str) -> Option<&str> {
+    finding.strip_prefix(VEX_PREFIX)
+}
+
+/// Reads a VEX document that an organization has stored.
+///
+/// # Errors
+/// [`VexUnread`].
+pub async fn read_vex(
+    records: &(impl EvidenceRecords + ?Sized),
+    content: &ContentStore,
+    organization: &str,
+    digest: Digest,
+) -> Result<Vex, VexUnread> {
+    let missing = || VexUnread::Missing(digest);
+    let record = records.evidence(organization, &digest).await?.ok_or_else(missing)?;
+    if record.size > MAX_VEX_BYTES {
+        return Err(VexUnread::TooLong);
+    }
+    // What could not be told when it was stored is no VEX document.
+    let kind: MaterialKind = record.kind.parse().unwrap_or(MaterialKind::Evidence);
+    let content = content.open(organization, &digest).await?.ok_or_else(missing)?;
+    let document = beginning(content, MAX_VEX_BYTES as usize).await?;
+    let read = tokio::task::spawn_blocking(move || Vex::read(kind, &document));
+    Ok(read.await.map_err(|_| VexUnread::Missing(digest))??)
+}
+
+/// Those that were read. Content under a digest never changes.
+#[derive(Debug, Default)]
+pub(super) struct VexDocuments(Mutex<HashMap<(String, Digest), Arc<Vex>>>);
+
+impl VexDocuments {
+    /// What a waiver's document says; `None` when it is gone, or none: then the waiver covers nothing.
+    pub(super) async fn get(
+        &self,
+        records: &(impl EvidenceRecords + ?Sized),
+        content: &ContentStore,
+        organization: &str,
+        digest: &str,
+    ) -> Result<Option<Arc<Vex>>, VexUnread> {
+        let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
+        let key = (organization.to_owned(), digest);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let vex = match read_vex(records, content, organization, digest).await {
+            Ok(vex) => Arc::new(vex),
+            Err(error @ (VexUnread::Store(_) | VexUnread::Content(_))) => return Err(error),
+            Err(error) => {
+                tracing::warn!(organization, %digest, %error, "a waiver names a VEX document that is not read");
+                return Ok(None);
+            }
+        };
+        let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if documents.len() >= REMEMBERED {
+            documents.clear();
+        }
+        documents.insert(key, Arc::clone(&vex));
+        Ok(Some(vex))
+    }
+}
