@@ -14,7 +14,8 @@ pub struct Resource {
     pub resource_id: String,
 }
 
-/// The kind of the operations that deliver notices of the ends of others. They are many and of interest to few.
+/// The kind of the operations that deliver notices of the ends of others. They are many and of interest to few. longrun itself
+/// makes them, without labels.
 pub const NOTICE_KIND: &str = "notice";
 /// The built-in kind of bulk operations, which act on others: longrun itself makes them.
 pub const BULK_KIND: &str = "bulk";

@@ -393,16 +393,37 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(drivers.into_iter().next().unwrap_or_default())
     }
 
-    /// The resources that lead to what is asked for, where they have no more operations than a call looks at: those are
-    /// looked at where their index has them, and not fetched first.
-    async fn few_of_resources<'d>(
-        &mut self,
-        drivers: &'d [Driver],
-        numbers: &Range<i64>,
-    ) -> Result<Option<&'d [(String, String)]>, StoreError> {
-        let [driver @ Driver::Resources(resources)] = drivers else { return Ok(None) };
+    /// What an index of resources or of labels leads to, where that is no more than a call looks at: it is looked at where the
+    /// index has it, and not fetched first.
+    async fn few<'d>(&mut self, drivers: &'d [Driver], numbers: &Range<i64>) -> Result<Option<Among<'d>>, StoreError> {
+        let (driver, among) = match drivers {
+            [driver @ Driver::Resources(resources)] => (driver, Among::Resources(numbers.clone(), resources)),
+            [driver @ Driver::Labels(key, values)] => (driver, Among::Labelled(numbers.clone(), key, values)),
+            _ => return Ok(None),
+        };
         let n = self.how_many(driver, numbers, LOOKED_AT + 1).await?;
-        Ok((n <= i64::from(LOOKED_AT)).then_some(resources))
+        Ok((n <= i64::from(LOOKED_AT)).then_some(among))
+    }
+
+    /// A page of what has a label, where nothing else is asked for: the index of labels says all, since notices have none.
+    async fn by_label_alone(
+        &mut self,
+        drivers: &[Driver],
+        numbers: &Range<i64>,
+        (skip, take, passed): (u64, u64, u64),
+    ) -> Result<Option<Found>, StoreError> {
+        let [driver] = drivers else { return Ok(None) };
+        if !self.plan.is_of_one_label() {
+            return Ok(None);
+        }
+        let n = self.how_many(driver, numbers, LOOKED_AT + 1).await?;
+        if n > i64::from(LOOKED_AT) {
+            return Ok(None);
+        }
+        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
+        driver.candidates(&mut sql, numbers, self.is_newest_first, skip, take);
+        let found = numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?;
+        Ok(Some(Found { found, total: passed + n.unsigned_abs(), looked_until: None }))
     }
 
     /// How many an index leads to, at most `limit`.
@@ -422,7 +443,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let mut seqs = Vec::new();
         for driver in drivers {
             let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-            driver.candidates(&mut sql, numbers, self.is_newest_first, limit);
+            driver.candidates(&mut sql, numbers, self.is_newest_first, 0, limit.into());
             seqs.extend(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?);
         }
         seqs.sort_unstable();
@@ -440,9 +461,14 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let page = |found: &[i64]| found.iter().skip(first).copied().take(take as usize).collect();
         let drivers = self.driver(&numbers).await?;
         if self.is_counted
-            && let Some(resources) = self.few_of_resources(&drivers, &numbers).await?
+            && let Some(found) = self.by_label_alone(&drivers, &numbers, (skip, take, passed)).await?
         {
-            let matching = self.keys(Among::Resources(numbers, resources), true, 0, LOOKED_AT.into()).await?;
+            return Ok(found);
+        }
+        if self.is_counted
+            && let Some(among) = self.few(&drivers, &numbers).await?
+        {
+            let matching = self.keys(among, true, 0, LOOKED_AT.into()).await?;
             let total = passed + matching.len() as u64;
             return Ok(Found { found: page(&matching), total, looked_until: None });
         }
@@ -472,11 +498,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let mut add = |more: Groups| more.into_iter().for_each(|(group, n)| *groups.entry(group).or_default() += n);
         if self.plan.search.is_by_index() {
             let drivers = self.driver(&everything).await?;
-            if let Some(resources) = self.few_of_resources(&drivers, &everything).await? {
-                return Ok((
-                    self.row_counts(Among::Resources(everything, resources), true, by.project_id).await?,
-                    true,
-                ));
+            if let Some(among) = self.few(&drivers, &everything).await? {
+                return Ok((self.row_counts(among, true, by.project_id).await?, true));
             }
             let mut candidates = self.candidates(drivers, &everything, LOOKED_AT + 1).await?;
             let is_exact = candidates.len() <= LOOKED_AT as usize;

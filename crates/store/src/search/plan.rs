@@ -1,6 +1,6 @@
 //! What a search comes to for a caller.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use operations::search::Set;
 use operations::{Access, NOTICE_KIND, Projects, Search, Status};
@@ -63,6 +63,12 @@ impl Plan {
     /// Whether rows must be looked at for something that neither counters nor times of buckets tell.
     pub(super) fn is_by_row(&self) -> bool {
         self.search.looked_at_by_row().is_some()
+    }
+
+    /// Whether operations with a label are asked for, whatever else they are.
+    pub(super) fn is_of_one_label(&self) -> bool {
+        let rest = Search { labels: BTreeMap::new(), ..self.search.clone() };
+        self.search.labels.len() == 1 && rest == Search::default() && self.projects.is_any()
     }
 
     /// Whether an index range each is read for the kinds that there are, which are to be told then.

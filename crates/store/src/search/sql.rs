@@ -166,6 +166,8 @@ pub(super) enum Among<'a> {
     These(&'a [i64]),
     /// Those of a range whose resource is one of these, by type and id.
     Resources(Range<i64>, &'a [(String, String)]),
+    /// Those of a range that have one of these values of a label, by its key.
+    Labelled(Range<i64>, &'a str, &'a [String]),
 }
 
 /// Which rows a statement reads.
@@ -190,22 +192,37 @@ impl Rows<'_> {
             (By::Resource(..), _) => "active_by_resource",
         };
         let index = sql.index(index);
-        let source = match table {
-            Table::Active(_) => format!("active t{index}"),
-            Table::Settled(_) => format!("settled t{index}"),
-            Table::Leased => format!(
-                "leases l CROSS JOIN active t{index} \
-                 WHERE t.organization_id = l.organization_id AND t.seq = l.seq AND l.organization_id"
-            ),
-        };
         let organization = sql.organization();
-        let mut part = match table {
-            Table::Leased => format!("SELECT {columns} FROM {source} = {organization}"),
-            _ => format!("SELECT {columns} FROM {source} WHERE t.organization_id = {organization}"),
+        let (name, key) = match table {
+            Table::Active(_) => ("active", "t"),
+            Table::Settled(_) => ("settled", "t"),
+            Table::Leased => ("active", "l"),
         };
-        let key = if matches!(table, Table::Leased) { "l" } else { "t" };
+        // Which labels, where their index leads to the rows.
+        let mut labels = None;
+        let mut part = match (table, &self.numbers) {
+            (Table::Leased, _) => format!(
+                "SELECT {columns} FROM leases l CROSS JOIN active t{index} \
+                 WHERE t.organization_id = l.organization_id AND t.seq = l.seq AND l.organization_id = {organization}"
+            ),
+            (_, Among::Labelled(range, key, values)) => {
+                let (key, values) = (sql.text(key), sql.texts(*values));
+                let mut of_label =
+                    format!("x.organization_id = {organization} AND x.key = {key} AND x.value IN ({values})");
+                let _ = write!(of_label, " AND {}", sql.within("x.seq", range));
+                let source = if sql.dialect.names_indexes {
+                    format!("labels x CROSS JOIN {name} t{index} WHERE {of_label} AND")
+                } else {
+                    labels = Some(of_label);
+                    format!("{name} t WHERE")
+                };
+                format!("SELECT {columns} FROM {source} t.organization_id = {organization} AND t.seq = x.seq")
+            }
+            _ => format!("SELECT {columns} FROM {name} t{index} WHERE t.organization_id = {organization}"),
+        };
         match &self.numbers {
-            Among::Range(range) | Among::Resources(range, _) => {
+            Among::Labelled(..) if key == "t" => {}
+            Among::Range(range) | Among::Resources(range, _) | Among::Labelled(range, ..) => {
                 let _ = write!(part, " AND {}", sql.within(&format!("{key}.seq"), range));
             }
             Among::These(seqs) => {
@@ -241,7 +258,13 @@ impl Rows<'_> {
         if self.is_checked {
             self.check(&mut part, sql, table, by);
         }
-        part
+        match labels {
+            // OFFSET 0 has each looked up, where a planner might read whatever has the status.
+            Some(of_label) => {
+                format!("SELECT t.* FROM labels x CROSS JOIN LATERAL ({part} OFFSET 0) AS t WHERE {of_label}")
+            }
+            None => part,
+        }
     }
 
     /// What is looked at row by row.
@@ -288,8 +311,15 @@ impl Rows<'_> {
                  AND x.{column} IN ({values}))"
             );
         }
+        let found_by = match self.numbers {
+            Among::Labelled(_, key, _) if !matches!(table, Table::Leased) => Some(key),
+            _ => None,
+        };
         for (key, values) in &search.labels {
             let Set::Among(values) = values else { continue };
+            if found_by == Some(key.as_str()) {
+                continue;
+            }
             let (key, values) = (sql.text(key), sql.texts(values));
             let _ = write!(
                 part,
@@ -372,7 +402,7 @@ impl Rows<'_> {
         let mut parts = Vec::new();
         let by = match self.numbers {
             Among::Range(_) => self.plan.by.clone(),
-            Among::These(_) => vec![By::Number],
+            Among::These(_) | Among::Labelled(..) => vec![By::Number],
             Among::Resources(_, resources) => resources.iter().cloned().map(|(of, id)| By::Resource(of, id)).collect(),
         };
         for table in self.plan.tables(self.is_checked) {
@@ -416,12 +446,12 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// The numbers of what the index has, in order, at most `limit`.
-    pub(super) fn candidates(&self, sql: &mut Sql, within: &Range<i64>, is_newest_first: bool, limit: u32) {
+    /// The numbers of what the index has, in order, at most `take` after `skip`.
+    pub(super) fn candidates(&self, sql: &mut Sql, within: &Range<i64>, is_newest_first: bool, skip: u64, take: u64) {
         let order = if is_newest_first { " DESC" } else { "" };
         let organization = sql.organization();
         let numbers = sql.within("t.seq", within);
-        let limit = sql.int(limit.into());
+        let limit = sql.rows(skip.saturating_add(take));
         let mut parts = Vec::new();
         let in_order = |from: &str, condition: &str| {
             format!(
@@ -467,12 +497,13 @@ impl Driver {
                 }
             }
         }
-        let _ = write!(sql.text, "{} ORDER BY 1{order} LIMIT {limit}", parts.join(" UNION ALL "));
+        let (take, skip) = (sql.rows(take), sql.rows(skip));
+        let _ = write!(sql.text, "{} ORDER BY 1{order} LIMIT {take} OFFSET {skip}", parts.join(" UNION ALL "));
     }
 
-    /// How many of those there are.
+    /// How many of those there are, at most `limit`.
     pub(super) fn count(&self, sql: &mut Sql, within: &Range<i64>, limit: u32) {
-        self.candidates(sql, within, true, limit);
+        self.candidates(sql, within, true, 0, limit.into());
         sql.text = format!("SELECT count(*) FROM ({}) AS c", sql.text);
     }
 }
