@@ -19,11 +19,12 @@ RUSTFLAGS="$flags" cargo build --locked --release --manifest-path fuzz/Cargo.tom
 
 limit="-max_total_time=${FUZZ_SECONDS:-60}"
 [ -z "${FUZZ_RUNS:-}" ] || limit="-runs=$FUZZ_RUNS"
-for name in ${FUZZ_TARGETS:-body cursor filter lease_token material message path policy query rego token}; do
+for name in ${FUZZ_TARGETS:-body bundle cursor filter lease_token material message path policy query rego token}; do
     mkdir -p "fuzz/found/$name" fuzz/artifacts
     case $name in
         policy) examples=$(find examples/policies -name '*.yaml') ;;
         rego) examples=$(find examples/policies -name '*.rego') ;;
+        bundle) examples=$(find crates/attestation/tests/sigstore/data -name '*.sigstore.json') ;;
         material) examples=$(find examples/evidence examples/policies/*/evidence -type f -size -64k) ;;
         *) examples= ;;
     esac

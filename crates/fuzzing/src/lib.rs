@@ -3,17 +3,20 @@
 //! `fuzz/` gives them to libFuzzer (`make fuzz`); `tests/corpus.rs` feeds them the corpus and mutations of it on every
 //! run of the tests. A function here may refuse its input, and asserts what holds for whatever it takes.
 
+use std::sync::LazyLock;
+
+use attestation::{Identities, TrustedIdentities, TrustedIdentity};
 use evidence::material::Metadata;
 use evidence::policy::{Policy, PolicyGroup};
 use evidence::rego::Script;
-use evidence::{Material, MaterialKind};
+use evidence::{Material, MaterialKind, Vex};
 use operations::{Search, Timestamp};
 
 /// A function that is fuzzed, and its name, which is that of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("query", query),
     ("body", body),
     ("message", message),
@@ -25,6 +28,7 @@ pub const TARGETS: [Target; 11] = [
     ("policy", policy),
     ("rego", rego),
     ("material", material),
+    ("bundle", bundle),
 ];
 
 /// The part of a URL after `?`, as each call that has one reads it.
@@ -94,6 +98,22 @@ pub fn material(bytes: &[u8]) {
     let _ = evidence::detect(bytes);
     for kind in MaterialKind::ALL {
         let _ = Material::parse(Some(*kind), &Metadata::default(), bytes);
+        let _ = Vex::read(*kind, bytes);
+    }
+}
+
+/// Attestations and Sigstore bundles whose signatures are looked at, certificates and entries of logs included.
+pub fn bundle(bytes: &[u8]) {
+    static IDENTITIES: LazyLock<Option<Identities>> = LazyLock::new(|| {
+        let root = include_str!("../../attestation/tests/sigstore/data/public.trusted_root.json").to_owned();
+        // Whomever the issuer of the corpus names, so that what comes after the look at the identity is reached too.
+        let issuer = "https://token.actions.githubusercontent.com".to_owned();
+        let any = TrustedIdentity { name: "any".to_owned(), issuer, identity: "*".to_owned() };
+        TrustedIdentities { root, identities: vec![any] }.read().ok()
+    });
+    let metadata = Metadata { trusted_identities: IDENTITIES.as_ref(), ..Metadata::default() };
+    for kind in [MaterialKind::Attestation, MaterialKind::SlsaProvenance] {
+        let _ = Material::parse(Some(kind), &metadata, bytes);
     }
 }
 
