@@ -33,4 +33,4 @@ pub use output::{
 };
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
 pub use vex::{Vex, VexError};
-pub use waivers::{Covered, Difference, DifferenceCounts, Objection, Waived, Waiver};
+pub use waivers::{Covered, Difference, DifferenceCounts, Objection, Waived, WaivedByVex, Waiver};

@@ -53,7 +53,12 @@ pub enum Covered {
     /// Those with this message, or with this identifier in their finding.
     Finding(String),
     /// Those that name a vulnerability which a VEX document answers.
-    Vex(Arc<Vex>),
+    Vex {
+        /// The digest of the document.
+        document: String,
+        /// What it says.
+        vex: Arc<Vex>,
+    },
 }
 
 /// A waiver at an objection that it covers, or among those of an output.
@@ -68,9 +73,19 @@ pub struct Waived {
     /// Until when, RFC 3339; left out when it does not end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expires: String,
-    /// At an objection: what the VEX document says that the waiver names; else left out.
+    /// Where the waiver names a VEX document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vex: Option<WaivedByVex>,
+}
+
+/// The VEX document by which an objection is waived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaivedByVex {
+    /// Its digest.
+    pub document: String,
+    /// At an objection: the status that the document gives the vulnerability, and why; else left out.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub vex: String,
+    pub statement: String,
 }
 
 /// What objections came and went since another evaluation of the same evidence by the same policies.
@@ -153,8 +168,9 @@ impl Waiver {
             Covered::Finding(wanted) => {
                 (violation.message == *wanted || names.any(|name| name == wanted)).then(|| self.as_used())
             }
-            Covered::Vex(vex) => {
-                let vex = names.find_map(|name| vex.answer(name))?.to_owned();
+            Covered::Vex { document, vex } => {
+                let statement = names.find_map(|name| vex.answer(name))?.to_owned();
+                let vex = Some(WaivedByVex { document: document.clone(), statement });
                 Some(Waived { vex, ..self.as_used() })
             }
         }
@@ -162,7 +178,17 @@ impl Waiver {
 
     fn as_used(&self) -> Waived {
         let Waiver { id, reason, by, expires, .. } = self.clone();
-        Waived { id, reason, by, expires, vex: String::new() }
+        Waived { id, reason, by, expires, vex: None }
+    }
+}
+
+impl Waived {
+    /// The same among the waivers of an output, where it stands once.
+    fn without_statement(mut self) -> Waived {
+        if let Some(vex) = &mut self.vex {
+            vex.statement.clear();
+        }
+        self
     }
 }
 
@@ -178,7 +204,7 @@ impl Output {
         for policy in &mut self.policies {
             for violation in &mut policy.violations {
                 violation.waived = about.iter().find_map(|waiver| waiver.waived(&policy.name, violation));
-                let used = violation.waived.clone().map(|used| Waived { vex: String::new(), ..used });
+                let used = violation.waived.clone().map(Waived::without_statement);
                 self.waivers.extend(used.filter(|used| !self.waivers.contains(used)));
             }
             let is_answered = !policy.violations.is_empty();
@@ -289,13 +315,18 @@ mod tests {
             {"vulnerability": {"name": "CVE-2"}, "products": [{"@id": "pkg:oci/app"}], "status": "not_affected",
                 "justification": "component_not_present"}]});
         let vex = Arc::new(Vex::read(MaterialKind::Openvex, document.to_string().as_bytes()).unwrap());
-        let waiver = Waiver { covered: Covered::Vex(vex), ..waiver("w", "vulnerabilities", "", "") };
+        let waiver = Waiver {
+            covered: Covered::Vex { document: "sha256:2".to_owned(), vex },
+            ..waiver("w", "vulnerabilities", "", "")
+        };
         assert_eq!(waived(std::slice::from_ref(&waiver)).0, ["w", "", ""], "a message without a finding names nothing");
         let mut output = output();
         output.waive(&[], &[waiver]);
-        let used = output.policies[0].violations[0].waived.as_ref().unwrap();
-        assert_eq!(used.vex, "not_affected: component_not_present");
-        assert_eq!((output.waivers.len(), output.waivers[0].vex.as_str()), (1, ""));
+        let waived = serde_json::to_value(&output.policies[0].violations[0].waived).unwrap();
+        let vex = json!({"document": "sha256:2", "statement": "not_affected: component_not_present"});
+        assert_eq!(waived["vex"], vex);
+        let used = json!([{"id": "w", "reason": "known", "by": "ci", "vex": {"document": "sha256:2"}}]);
+        assert_eq!(serde_json::to_value(&output.waivers).unwrap(), used);
     }
 
     #[test]

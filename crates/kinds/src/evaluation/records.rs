@@ -57,7 +57,7 @@ impl Records {
             }
             let covered = match vex::named(&waiver.finding) {
                 Some(digest) => match self.vex.get(&*self.store, content, organization, digest).await {
-                    Ok(Some(vex)) => Covered::Vex(vex),
+                    Ok(Some(vex)) => Covered::Vex { document: digest.to_owned(), vex },
                     Ok(None) => continue,
                     Err(error) => return Err(unread(error)),
                 },

@@ -58,9 +58,15 @@ struct Violation {
 struct Waived {
     #[serde(default)]
     reason: String,
-    /// What a VEX document says.
     #[serde(default)]
-    vex: String,
+    vex: WaivedByVex,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct WaivedByVex {
+    /// What the VEX document says.
+    #[serde(default)]
+    statement: String,
 }
 
 impl Verdict {
@@ -127,7 +133,7 @@ impl PolicyVerdict {
             text += &style.faint(&format!("      … and {left} more (-o json shows all)\n"));
         }
         for (found, waiver) in waived.iter().filter_map(|found| Some((found, found.waived.as_ref()?))).take(most) {
-            let reason = if waiver.vex.is_empty() { &waiver.reason } else { &waiver.vex };
+            let reason = if waiver.vex.statement.is_empty() { &waiver.reason } else { &waiver.vex.statement };
             let (message, reason) = (printable(&found.message), printable(reason));
             text += &style.faint(&format!("      waived: {message} ({reason})\n"));
         }
@@ -175,7 +181,7 @@ mod tests {
         let policies = r#"[{"name":"p","violations":[{"message":"one","waived":{"id":"w","reason":"known"}}]}]"#;
         let text = verdict(policies, "passed").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: passed\n  ✓ p\n      waived: one (known)\n");
-        let by_vex = policies.replace(r#""reason":"known""#, r#""reason":"known","vex":"fixed""#);
+        let by_vex = policies.replace(r#""reason":"known""#, r#""reason":"known","vex":{"statement":"fixed"}"#);
         assert!(verdict(&by_vex, "passed").render(Style::PLAIN, 9).contains("waived: one (fixed)"));
     }
 
