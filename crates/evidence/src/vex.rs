@@ -6,16 +6,22 @@
 //! not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document is of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::material::MaterialKind;
 
+/// Identifiers of vulnerabilities that a document answers, at most.
+const MAX_ANSWERS: usize = 10_000;
+/// Characters that are kept of what is said of one.
+const KEPT_CHARACTERS: usize = 256;
+
 /// What a VEX document says, by the identifiers of vulnerabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vex {
     /// By identifiers in upper case.
-    answers: BTreeMap<String, String>,
+    answers: BTreeMap<String, Arc<str>>,
 }
 
 /// Why evidence is not read as a VEX document.
@@ -30,6 +36,9 @@ pub enum VexError {
     /// It answers no vulnerability.
     #[error("the document says of no vulnerability that it does not affect the product or is fixed")]
     Nothing,
+    /// It answers more than is kept in memory.
+    #[error("the document answers more than {MAX_ANSWERS} identifiers of vulnerabilities")]
+    TooMany,
 }
 
 /// What a part of a document says of one vulnerability.
@@ -37,7 +46,7 @@ struct Statement {
     /// Every identifier it has.
     ids: BTreeSet<String>,
     /// What is said, with the reason; `None` while it is open.
-    answer: Option<String>,
+    answer: Option<Arc<str>>,
 }
 
 impl Vex {
@@ -54,17 +63,21 @@ impl Vex {
             other => return Err(VexError::Kind(other)),
         };
         let answers = answered(statements);
-        if answers.is_empty() { Err(VexError::Nothing) } else { Ok(Vex { answers }) }
+        match answers.len() {
+            0 => Err(VexError::Nothing),
+            1..=MAX_ANSWERS => Ok(Vex { answers }),
+            _ => Err(VexError::TooMany),
+        }
     }
 
     /// What is said of a vulnerability: its status and the reason. `None` when nothing is, or when it is open.
     pub fn answer(&self, id: &str) -> Option<&str> {
-        self.answers.get(&id.to_uppercase()).map(String::as_str)
+        self.answers.get(&id.to_uppercase()).map(AsRef::as_ref)
     }
 }
 
 /// The answers of identifiers that are open nowhere, by this or by another name.
-fn answered(statements: Vec<Statement>) -> BTreeMap<String, String> {
+fn answered(statements: Vec<Statement>) -> BTreeMap<String, Arc<str>> {
     let (mut answered, open): (Vec<_>, Vec<_>) =
         statements.into_iter().partition(|statement| statement.answer.is_some());
     let mut open: BTreeSet<String> = open.into_iter().flat_map(|statement| statement.ids).collect();
@@ -80,7 +93,7 @@ fn answered(statements: Vec<Statement>) -> BTreeMap<String, String> {
     let mut answers = BTreeMap::new();
     for Statement { ids, answer } in answered {
         let answer = answer.unwrap_or_default();
-        answers.extend(ids.into_iter().map(|id| (id, answer.clone())));
+        answers.extend(ids.into_iter().map(|id| (id, Arc::clone(&answer))));
     }
     answers
 }
@@ -94,10 +107,10 @@ fn ids<'v>(of: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
 }
 
 /// The status with the reason that is given first.
-fn told(status: &str, reasons: &[&Value]) -> String {
+fn told(status: &str, reasons: &[&Value]) -> Arc<str> {
     match reasons.iter().filter_map(|reason| reason.as_str()).find(|reason| !reason.trim().is_empty()) {
-        Some(reason) => format!("{status}: {reason}"),
-        None => status.to_owned(),
+        Some(reason) => format!("{status}: {}", reason.chars().take(KEPT_CHARACTERS).collect::<String>()).into(),
+        None => status.into(),
     }
 }
 
@@ -124,7 +137,7 @@ fn csaf(vulnerability: &Value) -> Vec<Statement> {
     let statement = |(status, _): (&String, &Value)| {
         let answer = match status.as_str() {
             "known_not_affected" => Some(told("not_affected", &[flag, impact])),
-            "fixed" | "first_fixed" => Some("fixed".to_owned()),
+            "fixed" | "first_fixed" => Some("fixed".into()),
             _ => None,
         };
         Statement { ids: ids.clone(), answer }
@@ -186,6 +199,15 @@ mod tests {
         for open in ["CVE-2026-2", "CVE-2026-3", "CVE-2026-9", ""] {
             assert_eq!(vex.answer(open), None, "{open}");
         }
+    }
+
+    #[test]
+    fn long_reasons_are_cut() {
+        let long = "é".repeat(100_000);
+        let mut of = statement("CVE-2026-1", &["GHSA-1"], "not_affected");
+        of["justification"] = json!(long);
+        let vex = read(&openvex(&json!([of])));
+        assert_eq!(vex.answer("GHSA-1").unwrap().chars().count(), "not_affected: ".len() + KEPT_CHARACTERS);
     }
 
     #[test]
@@ -259,6 +281,8 @@ mod tests {
                 assert!(error(kind, document.as_bytes()).contains("of no vulnerability"), "{document}");
             }
         }
+        let many: Vec<Value> = (0..=MAX_ANSWERS).map(|n| statement(&format!("CVE-{n}"), &[], "fixed")).collect();
+        assert!(error(MaterialKind::Openvex, openvex(&json!(many)).to_string().as_bytes()).contains("more than 10000"));
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(error(MaterialKind::Openvex, deep.as_bytes()).contains("recursion limit"));
     }

@@ -11,7 +11,9 @@ use super::handler::beginning;
 /// What stands before the digest of a VEX document where a waiver names one.
 pub const VEX_PREFIX: &str = "vex:";
 /// The largest document that is read, in bytes.
-pub const MAX_VEX_BYTES: u64 = 4 * 1024 * 1024;
+pub const MAX_VEX_BYTES: u64 = 2 * 1024 * 1024;
+/// Waivers of an organization that name a document, at most: an evaluation has all of these documents in memory.
+pub const MAX_VEX_WAIVERS: usize = 50;
 /// Documents that are remembered; then all are forgotten.
 const REMEMBERED: usize = 64;
 
@@ -33,6 +35,9 @@ pub enum VexUnread {
     /// The content could not be read.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// The reading of it ended before it was done.
+    #[error("the document could not be read")]
+    Ended(#[from] tokio::task::JoinError),
 }
 
 /// The digest of the VEX document that a waiver's `finding` names; `None` when it names something else.
@@ -59,8 +64,7 @@ pub async fn read_vex(
     let kind: MaterialKind = record.kind.parse().unwrap_or(MaterialKind::Evidence);
     let content = content.open(organization, &digest).await?.ok_or_else(missing)?;
     let document = beginning(content, MAX_VEX_BYTES as usize).await?;
-    let read = tokio::task::spawn_blocking(move || Vex::read(kind, &document));
-    Ok(read.await.map_err(|_| VexUnread::Missing(digest))??)
+    Ok(tokio::task::spawn_blocking(move || Vex::read(kind, &document)).await??)
 }
 
 /// Those that were read. Content under a digest never changes.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use kinds::evaluation::{VEX_PREFIX, VexUnread, read_vex, vex_named};
+use kinds::evaluation::{MAX_VEX_WAIVERS, VEX_PREFIX, VexUnread, read_vex, vex_named};
 use kinds::reevaluation::{self, Selection};
 use operations::{Operation, Timestamp, Violation, check_text};
 use serde::Deserialize;
@@ -139,6 +139,13 @@ async fn check_vex(app: &App, caller: &Caller, asked: &CreateWaiver, found: &mut
         found.add(Violation::new("finding", format!("what follows {VEX_PREFIX} {}", store::InvalidDigest)));
         return Ok(());
     };
+    let waivers = app.store.waivers(caller.organization()).await?;
+    if waivers.iter().filter(|waiver| vex_named(&waiver.finding).is_some()).count() >= MAX_VEX_WAIVERS {
+        let told =
+            format!("{MAX_VEX_WAIVERS} waivers of the organization name a VEX document already: remove some of them");
+        found.add(Violation::new("finding", told));
+        return Ok(());
+    }
     match read_vex(&*app.store, &app.content, caller.organization(), digest).await {
         Ok(_) => {}
         Err(VexUnread::Store(error)) => return Err(error.into()),

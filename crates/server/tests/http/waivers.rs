@@ -91,12 +91,18 @@ async fn a_waiver_names_a_vex_document_that_is_stored() {
     let asked =
         json!({"policy": "p", "finding": format!("vex:{answered}"), "subject": "app", "reason": "r"}).to_string();
     assert!(stranger.post(PATH, asked.clone()).await.text().contains("is not stored as evidence"));
-    let made = acme.post(PATH, asked).await;
+    let made = acme.post(PATH, asked.clone()).await;
     assert_eq!(made.status, StatusCode::OK, "{made:?}");
     let evidence = format!("/v1/evidence/{answered}");
     assert_eq!(acme.delete(&evidence).await.reason(), "EVIDENCE_IN_USE");
-    let waiver = format!("{PATH}/{}", made.json()["waiver"]["id"].as_str().unwrap());
-    assert_eq!(acme.delete(&waiver).await.status, StatusCode::OK);
+    for _ in 1..kinds::evaluation::MAX_VEX_WAIVERS {
+        assert_eq!(acme.post(PATH, asked.clone()).await.status, StatusCode::OK);
+    }
+    assert!(acme.post(PATH, asked).await.text().contains("name a VEX document already"));
+    for waiver in acme.get(PATH).await.json()["waivers"].as_array().unwrap() {
+        let waiver = format!("{PATH}/{}", waiver["id"].as_str().unwrap());
+        assert_eq!(acme.delete(&waiver).await.status, StatusCode::OK);
+    }
     assert_eq!(acme.delete(&evidence).await.status, StatusCode::OK);
 }
 
