@@ -72,7 +72,7 @@ pub async fn read_vex(
 pub(super) struct VexDocuments(Mutex<HashMap<(String, Digest), Arc<Vex>>>);
 
 impl VexDocuments {
-    /// What a waiver's document says; `None` when it is gone, or none: then the waiver covers nothing.
+    /// What a waiver's document says; `None` when it is gone, damaged or none: then the waiver covers nothing.
     pub(super) async fn get(
         &self,
         records: &(impl EvidenceRecords + ?Sized),
@@ -88,7 +88,9 @@ impl VexDocuments {
         }
         let vex = match read_vex(records, content, organization, digest).await {
             Ok(vex) => Arc::new(vex),
-            Err(error @ (VexUnread::Store(_) | VexUnread::Content(_))) => return Err(error),
+            Err(error @ VexUnread::Store(_)) => return Err(error),
+            // What is damaged stays so; what could not be read may be read another time.
+            Err(VexUnread::Content(error)) if !matches!(error, ContentError::Damaged(_)) => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(organization, %digest, %error, "a waiver names a VEX document that is not read");
                 return Ok(None);
