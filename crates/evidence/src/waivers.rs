@@ -244,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::MaterialKind;
+    use crate::vex::tests::{openvex, read, statement};
 
     fn output() -> Output {
         let policy = |name: &str, violations: Value| {
@@ -308,13 +308,8 @@ mod tests {
 
     #[test]
     fn a_vex_document_covers_the_vulnerabilities_that_it_answers() {
-        let document = json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1",
-            "author": "a", "timestamp": "2026-11-01T00:00:00Z", "version": 1, "statements": [
-            {"vulnerability": {"name": "cve-1"}, "products": [{"@id": "pkg:oci/app"}], "status": "not_affected",
-                "justification": "component_not_present"},
-            {"vulnerability": {"name": "CVE-2"}, "products": [{"@id": "pkg:oci/app"}], "status": "not_affected",
-                "justification": "component_not_present"}]});
-        let vex = Arc::new(Vex::read(MaterialKind::Openvex, document.to_string().as_bytes()).unwrap());
+        let statements = ["cve-1", "CVE-2"].map(|id| statement(id, &[], "not_affected"));
+        let vex = Arc::new(read(&openvex(&json!(statements))));
         let waiver = Waiver {
             covered: Covered::Vex { document: "sha256:2".to_owned(), vex },
             ..waiver("w", "vulnerabilities", "", "")
@@ -323,7 +318,7 @@ mod tests {
         let mut output = output();
         output.waive(&[], &[waiver]);
         let waived = serde_json::to_value(&output.policies[0].violations[0].waived).unwrap();
-        let vex = json!({"document": "sha256:2", "statement": "not_affected: component_not_present"});
+        let vex = json!({"document": "sha256:2", "statement": "not_affected: vulnerable_code_not_present"});
         assert_eq!(waived["vex"], vex);
         let used = json!([{"id": "w", "reason": "known", "by": "ci", "vex": {"document": "sha256:2"}}]);
         assert_eq!(serde_json::to_value(&output.waivers).unwrap(), used);

@@ -287,7 +287,7 @@ impl Write {
             }),
             Write::Waiver(slot) => slot.record(|outcome| match outcome {
                 WaiverOutcome::Kept(waiver) => Some(vec![format!("waivers/{}", waiver.id)]),
-                WaiverOutcome::TooMany(_) | WaiverOutcome::Missing => None,
+                WaiverOutcome::TooMany(_) | WaiverOutcome::TooManyVex(_) | WaiverOutcome::Missing => None,
             }),
             Write::Evidence(slot) => slot.record(|reply| reply.is_change().then(Vec::new)),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {

@@ -118,7 +118,9 @@ pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
-pub use waivers::{MAX_WAIVERS, Waiver, WaiverChange, WaiverEvent, WaiverOutcome, Waivers};
+pub use waivers::{
+    MAX_VEX_WAIVERS, MAX_WAIVERS, VEX_PREFIX, Waiver, WaiverChange, WaiverEvent, WaiverOutcome, Waivers, vex_named,
+};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,

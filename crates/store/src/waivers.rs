@@ -10,6 +10,15 @@ use crate::StoreError;
 
 /// Waivers of an organization at most, those that have ended included: an evaluation looks at all of them.
 pub const MAX_WAIVERS: u32 = 1_000;
+/// Those of them at most that name a VEX document: an evaluation has all of these documents in memory.
+pub const MAX_VEX_WAIVERS: u32 = 50;
+/// What stands before the digest of a VEX document where a waiver's finding names one.
+pub const VEX_PREFIX: &str = "vex:";
+
+/// The digest of the VEX document that the finding of a waiver names, as it stands there; `None` when it names none.
+pub fn vex_named(finding: &str) -> Option<&str> {
+    finding.strip_prefix(VEX_PREFIX)
+}
 
 /// A violation that is lived with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub enum WaiverOutcome {
     Kept(Waiver),
     /// There are as many as there may be.
     TooMany(u32),
+    /// There are as many that name a VEX document as there may be.
+    TooManyVex(u32),
     /// There is no such organization.
     Missing,
 }
@@ -122,6 +133,18 @@ impl WaiverWrite {
             WaiverWrite::Create(organization, _) | WaiverWrite::Delete(organization, _) => organization,
             WaiverWrite::Note(change) => &change.organization,
         }
+    }
+}
+
+/// Why a waiver with this finding cannot be kept beside those with the others.
+pub(crate) fn refusal(finding: &str, others: &[String]) -> Option<WaiverOutcome> {
+    let by_vex = || others.iter().filter(|other| vex_named(other).is_some()).count();
+    if others.len() >= MAX_WAIVERS as usize {
+        Some(WaiverOutcome::TooMany(MAX_WAIVERS))
+    } else if vex_named(finding).is_some() && by_vex() >= MAX_VEX_WAIVERS as usize {
+        Some(WaiverOutcome::TooManyVex(MAX_VEX_WAIVERS))
+    } else {
+        None
     }
 }
 

@@ -136,21 +136,6 @@ impl Made {
         found.into_iter().flatten().collect()
     }
 
-    fn matches(&self, access: &Access, search: &Search, detail: &OperationDetail) -> bool {
-        let operation = &detail.operation;
-        let searched = Searched {
-            operation,
-            labels: &detail.labels,
-            unique_key: detail.unique_key.as_deref(),
-            schedule: detail.schedule.as_deref(),
-            worker: &detail.worker,
-            attempts: detail.attempts,
-            priority: detail.priority,
-            input: &detail.input,
-        };
-        access.organization == "acme" && access.sees_project(&operation.project_id) && search.matches(searched)
-    }
-
     fn time(&mut self) -> Timestamp {
         let time = *self.times.choose(&mut self.random).unwrap();
         Timestamp::from_millis(time.as_millis() + self.random.random_range(-1..2))
@@ -246,7 +231,7 @@ impl Made {
                 let read: Search = search.to_string().parse().unwrap();
                 assert_eq!(read, search);
                 let expected: Vec<&OperationDetail> =
-                    operations.iter().filter(|of| self.matches(&access, &search, of)).collect();
+                    operations.iter().filter(|of| matches(&access, &search, of)).collect();
                 self.compare_pages(&access, &search, &expected).await;
                 self.compare_counts(&access, &search, &expected).await;
             }
@@ -323,6 +308,22 @@ impl Made {
         assert_eq!((counted.total, counted.is_exact), (expected.len() as u64, true));
         assert!(counted.groups.is_sorted_by(|one, other| one.count >= other.count));
     }
+}
+
+/// Whether an operation of `acme` may be seen and is meant.
+fn matches(access: &Access, search: &Search, detail: &OperationDetail) -> bool {
+    let operation = &detail.operation;
+    let searched = Searched {
+        operation,
+        labels: &detail.labels,
+        unique_key: detail.unique_key.as_deref(),
+        schedule: detail.schedule.as_deref(),
+        worker: &detail.worker,
+        attempts: detail.attempts,
+        priority: detail.priority,
+        input: &detail.input,
+    };
+    access.organization == "acme" && access.sees_project(&operation.project_id) && search.matches(searched)
 }
 
 fn seeds(few: u64) -> std::ops::Range<u64> {
@@ -482,20 +483,8 @@ async fn pages_of_a_resource_that_has_counters_hold_what_matches(fixture: Fixtur
         let search: Search = format!("{of_it}{filter}").parse().unwrap();
         assert_eq!(search.of_one_resource().is_some(), is_of_one, "{search}");
         for access in [everything.clone(), Access::projects("acme", ["a", "b"])] {
-            let matches = |of: &&OperationDetail| {
-                let searched = Searched {
-                    operation: &of.operation,
-                    labels: &of.labels,
-                    unique_key: None,
-                    schedule: None,
-                    worker: &of.worker,
-                    attempts: of.attempts,
-                    priority: 0,
-                    input: "",
-                };
-                search.matches(searched) && access.sees_project(&of.operation.project_id)
-            };
-            let expected: Vec<OperationId> = all.iter().filter(matches).map(|of| of.operation.id).collect();
+            let expected = all.iter().filter(|of| matches(&access, &search, of));
+            let expected: Vec<OperationId> = expected.map(|of| of.operation.id).collect();
             for page_size in [7, 50, 2_000] {
                 let last = expected.len() as u32 / page_size;
                 for page in [0, 1, last / 2, last, last + 1] {

@@ -1,7 +1,7 @@
 //! The baseline: the table that one would write at first, with the indexes that one would add.
 //!
-//! One row an operation, a status column, six indexes, a column for the one label; `COUNT(*)` and `OFFSET` for pages, one transaction a step for
-//! lifecycles, `SKIP LOCKED` where the engine has it. In the same engine with the same settings.
+//! One row an operation, a status column, a column for the one label, six indexes; `COUNT(*)` and `OFFSET` for pages, one
+//! transaction a step for lifecycles, `SKIP LOCKED` where the engine has it. In the same engine with the same settings.
 
 mod postgres;
 mod sqlite;

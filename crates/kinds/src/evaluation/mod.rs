@@ -41,4 +41,4 @@ pub use prompt::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, Provider, ProviderSett
 pub(crate) use records::{asked, newest};
 pub use references::{NotFetched, ReferenceSettings, References};
 pub use serve::serve;
-pub use vex::{MAX_VEX_BYTES, MAX_VEX_WAIVERS, VEX_PREFIX, VexUnread, named as vex_named, read_vex};
+pub use vex::{MAX_VEX_BYTES, VexUnread, read_vex};

@@ -6,10 +6,10 @@ use engine::{Attempt, Failure};
 use evidence::{Covered, Waiver};
 use operations::{Access, Filter, Operation, OperationId, PageRequest, Resource, Status};
 use serde_json::Value;
-use store::{ContentStore, Digest, Store, StoreError};
+use store::{ContentStore, Digest, Store, StoreError, vex_named};
 
 use super::handler::KIND;
-use super::vex::{self, VexDocuments};
+use super::vex::VexDocuments;
 
 /// Evaluations of the same evidence that are looked at for those by the same policies, the newest.
 const LOOKED_AT: u32 = 10;
@@ -55,12 +55,13 @@ impl Records {
             if !waiver.is_live(now) {
                 continue;
             }
-            let covered = match vex::named(&waiver.finding) {
-                Some(digest) => match self.vex.get(&*self.store, content, organization, digest).await {
-                    Ok(Some(vex)) => Covered::Vex { document: digest.to_owned(), vex },
-                    Ok(None) => continue,
-                    Err(error) => return Err(unread(error)),
-                },
+            let covered = match vex_named(&waiver.finding) {
+                Some(digest) => {
+                    match self.vex.get(&*self.store, content, organization, digest).await.map_err(unread)? {
+                        Some(vex) => Covered::Vex { document: digest.to_owned(), vex },
+                        None => continue,
+                    }
+                }
                 None if waiver.finding.is_empty() => Covered::All,
                 None => Covered::Finding(waiver.finding),
             };

@@ -8,12 +8,8 @@ use store::{ContentError, ContentStore, Digest, EvidenceRecords, StoreError};
 
 use super::handler::beginning;
 
-/// What stands before the digest of a VEX document where a waiver names one.
-pub const VEX_PREFIX: &str = "vex:";
 /// The largest document that is read, in bytes.
 pub const MAX_VEX_BYTES: u64 = 2 * 1024 * 1024;
-/// Waivers of an organization that name a document, at most: an evaluation has all of these documents in memory.
-pub const MAX_VEX_WAIVERS: usize = 50;
 /// Documents that are remembered; then all are forgotten.
 const REMEMBERED: usize = 64;
 
@@ -38,11 +34,6 @@ pub enum VexUnread {
     /// The reading of it ended before it was done.
     #[error("the document could not be read")]
     Ended(#[from] tokio::task::JoinError),
-}
-
-/// The digest of the VEX document that a waiver's `finding` names; `None` when it names something else.
-pub fn named(finding: &str) -> Option<&str> {
-    finding.strip_prefix(VEX_PREFIX)
 }
 
 /// Reads a VEX document that an organization has stored.

@@ -60,7 +60,7 @@ pub struct RemoveArgs {
 /// What the call may fail with.
 pub async fn add(args: AddArgs) -> anyhow::Result<Exit> {
     let AddArgs { policy, finding, vex, subject, reason, expires_in, output, server } = args;
-    let finding = vex.map_or(finding, |digest| format!("vex:{digest}"));
+    let finding = vex.map_or(finding, |digest| format!("{}{digest}", store::VEX_PREFIX));
     let expires_in = expires_in.map(|time| format!("{}s", time.as_secs()));
     let new = NewWaiver { policy, finding, subject, reason, expires_in };
     render::print(output.format, &server.client()?.create_waiver(&new).await?)?;

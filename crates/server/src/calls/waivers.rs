@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use kinds::evaluation::{MAX_VEX_WAIVERS, VEX_PREFIX, VexUnread, read_vex, vex_named};
+use kinds::evaluation::{VexUnread, read_vex};
 use kinds::reevaluation::{self, Selection};
 use operations::{Operation, Timestamp, Violation, check_text};
 use serde::Deserialize;
-use store::{Digest, Scope, Waiver, WaiverOutcome};
+use store::{Digest, Scope, VEX_PREFIX, Waiver, WaiverOutcome, vex_named};
 use utoipa::ToSchema;
 
 use super::{creation, duration, idempotency};
@@ -122,6 +122,10 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
             let told = format!("is one too many: the organization has {most} waivers; remove some that have expired");
             Err(ApiError::field("policy", told))
         }
+        WaiverOutcome::TooManyVex(most) => {
+            let told = format!("{most} waivers of the organization name a VEX document already: remove some of them");
+            Err(ApiError::field("finding", told))
+        }
         WaiverOutcome::Missing => Err(ApiError::NotFound("organization")),
     }
 }
@@ -139,13 +143,6 @@ async fn check_vex(app: &App, caller: &Caller, asked: &CreateWaiver, found: &mut
         found.add(Violation::new("finding", format!("what follows {VEX_PREFIX} {}", store::InvalidDigest)));
         return Ok(());
     };
-    let waivers = app.store.waivers(caller.organization()).await?;
-    if waivers.iter().filter(|waiver| vex_named(&waiver.finding).is_some()).count() >= MAX_VEX_WAIVERS {
-        let told =
-            format!("{MAX_VEX_WAIVERS} waivers of the organization name a VEX document already: remove some of them");
-        found.add(Violation::new("finding", told));
-        return Ok(());
-    }
     match read_vex(&*app.store, &app.content, caller.organization(), digest).await {
         Ok(_) => {}
         Err(VexUnread::Store(error)) => return Err(error.into()),

@@ -193,8 +193,8 @@ pub(super) async fn list(
 
 /// Delete evidence
 ///
-/// For good. Its evaluations stay, and cannot be repeated. Refused while an operation that has not ended or a waiver refers to it,
-/// and to tokens that are limited to projects.
+/// For good. Its evaluations stay, and cannot be repeated. Refused while an operation that has not ended or a waiver
+/// refers to it, and to tokens that are limited to projects.
 #[utoipa::path(delete, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_DeleteEvidence",
     tag = "EvidenceService",
     params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),

@@ -95,7 +95,7 @@ async fn a_waiver_names_a_vex_document_that_is_stored() {
     assert_eq!(made.status, StatusCode::OK, "{made:?}");
     let evidence = format!("/v1/evidence/{answered}");
     assert_eq!(acme.delete(&evidence).await.reason(), "EVIDENCE_IN_USE");
-    for _ in 1..kinds::evaluation::MAX_VEX_WAIVERS {
+    for _ in 1..store::MAX_VEX_WAIVERS {
         assert_eq!(acme.post(PATH, asked.clone()).await.status, StatusCode::OK);
     }
     assert!(acme.post(PATH, asked).await.text().contains("name a VEX document already"));

@@ -13,7 +13,7 @@ use crate::quota::Admission;
 use crate::rows::damaged;
 use crate::{
     Digest, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRecords, EvidenceRemoval, EvidenceStanding,
-    EvidenceTotals, ListedEvidence, NewEvidence, Removing, Reservation, StoreError,
+    EvidenceTotals, ListedEvidence, NewEvidence, Removing, Reservation, StoreError, VEX_PREFIX,
 };
 
 /// Writes about evidence of an organization wait for each other here, so that its limit holds.
@@ -38,7 +38,7 @@ const REFERENCES: &str = "
     SELECT EXISTS (SELECT FROM active
             WHERE organization_id = $1 AND resource_type = 'evidence' AND resource_id = $2)
         OR EXISTS (SELECT FROM waivers
-            WHERE organization_id = $1 AND finding = 'vex:' || $2 AND state IN (1, 2)),
+            WHERE organization_id = $1 AND finding = $3 || $2 AND state IN (1, 2)),
         EXISTS (SELECT FROM settled
             WHERE organization_id = $1 AND resource_type = 'evidence' AND resource_id = $2)";
 
@@ -68,7 +68,7 @@ const WALK: &str = "
     SELECT digest, size, kind, name, created_at, last_used_at, state, removing_since,
         EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.resource_type = 'evidence'
             AND a.resource_id = e.digest)
-        OR EXISTS (SELECT FROM waivers w WHERE w.organization_id = $1 AND w.finding = 'vex:' || e.digest
+        OR EXISTS (SELECT FROM waivers w WHERE w.organization_id = $1 AND w.finding = $4 || e.digest
             AND w.state IN (1, 2)) AS is_awaited,
         EXISTS (SELECT FROM settled s WHERE s.organization_id = $1 AND s.resource_type = 'evidence'
             AND s.resource_id = e.digest) AS has_ended
@@ -140,7 +140,7 @@ impl EvidenceTable for Table<'_> {
     }
 
     async fn references(&mut self, digest: &Digest) -> Result<(bool, bool), StoreError> {
-        let references = sqlx::query_as(REFERENCES).bind(self.organization).bind(digest.to_string());
+        let references = sqlx::query_as(REFERENCES).bind(self.organization).bind(digest.to_string()).bind(VEX_PREFIX);
         Ok(references.fetch_one(&mut *self.connection).await?)
     }
 
@@ -230,7 +230,7 @@ impl EvidenceRecords for PostgresStore {
         limit: u32,
     ) -> Result<Vec<EvidenceStanding>, StoreError> {
         let after = after.map(|digest| digest.to_string()).unwrap_or_default();
-        let walk = sqlx::query(WALK).bind(organization).bind(after).bind(i64::from(limit));
+        let walk = sqlx::query(WALK).bind(organization).bind(after).bind(i64::from(limit)).bind(VEX_PREFIX);
         walk.fetch_all(&self.pool).await.map_err(unread)?.iter().map(standing).collect()
     }
 

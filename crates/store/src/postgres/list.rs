@@ -25,9 +25,9 @@ pub(super) async fn list(
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
     let known = resources.key(access, filter);
-    let mut found = read(pool, access, filter, page, known).await?;
+    let mut found = read(pool, Page::rows, access, filter, page, known).await?;
     if found.is_outdated(known) {
-        found = read(pool, access, filter, page, None).await?;
+        found = read(pool, Page::rows, access, filter, page, None).await?;
     }
     resources.note(access, filter, known, &found);
     let entry =
@@ -45,9 +45,9 @@ pub(super) async fn numbers(
     page: PageRequest,
 ) -> Result<(Vec<i64>, u64), StoreError> {
     let known = resources.key(access, filter);
-    let mut found = read(&mut *connection, access, filter, page, known).await?;
+    let mut found = read(&mut *connection, Page::numbers, access, filter, page, known).await?;
     if found.is_outdated(known) {
-        found = read(connection, access, filter, page, None).await?;
+        found = read(connection, Page::numbers, access, filter, page, None).await?;
     }
     resources.note(access, filter, known, &found);
     let numbers = found.rows.iter().map(|row| row.try_get("seq")).collect::<Result<_, sqlx::Error>>()?;
@@ -70,15 +70,18 @@ impl Found {
     }
 }
 
-/// Reads a page, by counters where the `key` of the filter's resource is given.
-async fn read(
+/// Reads what `select` selects of a page, by counters where the `key` of the filter's resource is given.
+async fn read<'f>(
     database: impl PgExecutor<'_>,
+    select: fn(&mut Page<'f>),
     access: &Access,
-    filter: &Filter,
+    filter: &'f Filter,
     page: PageRequest,
     key: Option<Uuid>,
 ) -> Result<Found, StoreError> {
-    let Page { text, arguments, .. } = Page::of(access, filter, page, key)?;
+    let mut statement = Page::of(access, filter, page, key)?;
+    select(&mut statement);
+    let Page { text, arguments, .. } = statement;
     let mut rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(database).await?;
     let (mut total, mut counted) = (0, None);
     if let Some(row) = rows.first() {
@@ -156,7 +159,6 @@ impl<'q> Page<'q> {
         } else {
             this.by_counters()
         }
-        this.rows();
         Ok(this)
     }
 
@@ -283,17 +285,10 @@ impl<'q> Page<'q> {
 
     /// The rows of `page`, newest first, each with the total; long outputs are left out.
     fn rows(&mut self) {
-        let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-        let counted = self.resource.map_or_else(String::new, |resource| {
-            format!(
-                ", (SELECT resource FROM counted_resources WHERE organization_id = $1 AND resource_type = ${resource}
-                    AND resource_id = ${} AND is_counted) AS counted",
-                resource + 1
-            )
-        });
+        let (of_active, of_settled, total) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS, self.total());
         let _ = write!(
             self.text,
-            " SELECT total.n::bigint AS total_count{counted}, r.* FROM total LEFT JOIN (
+            " SELECT {total}, r.* FROM total LEFT JOIN (
                  SELECT a.* FROM page CROSS JOIN LATERAL (
                      SELECT {of_active}, false AS left_out, '' AS output
                      FROM active a WHERE a.organization_id = $1 AND a.seq = page.seq OFFSET 0) AS a
@@ -306,6 +301,24 @@ impl<'q> Page<'q> {
                  WHERE page.settled
              ) AS r ON true ORDER BY r.seq DESC"
         );
+    }
+
+    /// The numbers of `page`, newest first, each with the total.
+    fn numbers(&mut self) {
+        let total = self.total();
+        let _ = write!(self.text, " SELECT {total}, page.seq FROM total LEFT JOIN page ON true ORDER BY page.seq DESC");
+    }
+
+    /// The total, and the key of the filter's resource if that is counted.
+    fn total(&self) -> String {
+        let counted = self.resource.map_or_else(String::new, |resource| {
+            format!(
+                ", (SELECT resource FROM counted_resources WHERE organization_id = $1 AND resource_type = ${resource}
+                    AND resource_id = ${} AND is_counted) AS counted",
+                resource + 1
+            )
+        });
+        format!("total.n::bigint AS total_count{counted}")
     }
 
     /// Every table's part of what matches, each in its own order and no longer than needed, so that its index gives it

@@ -13,7 +13,7 @@ use super::resources::Resources;
 use super::rows::{text_in, text_out, uuid};
 use super::tx::Tx;
 use super::{PostgresStore, details, list};
-use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, TimesCache, Value};
+use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, Value};
 use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
 
 static DIALECT: Dialect = Dialect {
@@ -107,12 +107,12 @@ impl Snapshot for Whole<'_> {
 
 /// Reads in one snapshot. Its end is not waited for: a connection that is dropped ends what is under way on it.
 macro_rules! in_snapshot {
-    ($pool:expr, $resources:expr, |$whole:ident| $read:expr) => {{
+    ($pool:expr, $store:expr, |$whole:ident| $read:expr) => {{
         let pool: &Connections = $pool;
         pool.within(async {
             let mut held = pool.acquire().await?;
             let mut tx = Tx::snapshot(&mut held).await?;
-            let mut $whole = Whole { connection: &mut tx, resources: $resources };
+            let mut $whole = Whole { connection: &mut tx, resources: &$store.resources };
             $read.await
         })
         .await
@@ -121,13 +121,12 @@ macro_rules! in_snapshot {
 
 async fn search_in(
     pool: &Connections,
-    resources: &Resources,
-    cache: &TimesCache,
+    store: &PostgresStore,
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage, StoreError> {
-    in_snapshot!(pool, resources, |whole| async {
-        let page = search::search(&mut whole, cache, access, request).await?;
+    in_snapshot!(pool, store, |whole| async {
+        let page = search::search(&mut whole, &store.times, access, request).await?;
         let found = details::of_numbers(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
         Ok::<_, StoreError>(page.with(found))
     })
@@ -135,50 +134,48 @@ async fn search_in(
 
 async fn count_in(
     pool: &Connections,
-    resources: &Resources,
-    cache: &TimesCache,
+    store: &PostgresStore,
     access: &Access,
     search: &Search,
     by: GroupBy,
 ) -> Result<Counted, StoreError> {
-    in_snapshot!(pool, resources, |whole| search::count(&mut whole, cache, access, search, by))
+    in_snapshot!(pool, store, |whole| search::count(&mut whole, &store.times, access, search, by))
 }
 
 /// Notes the times of full buckets of one organization, in a transaction.
-async fn fill(pool: &Connections, resources: &Resources, organization: &str, limit: u32) -> Result<u64, StoreError> {
-    pool.within(async {
-        let mut held = pool.acquire().await?;
-        let mut tx = Tx::begun(&mut held).await?;
-        let noted = search::fill(&mut Whole { connection: &mut tx, resources }, organization, limit).await?;
-        tx.commit().await?;
-        held.release();
-        Ok(noted)
-    })
-    .await
+async fn fill(store: &PostgresStore, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    store
+        .pool
+        .within(async {
+            let mut held = store.pool.acquire().await?;
+            let mut tx = Tx::begun(&mut held).await?;
+            let mut whole = Whole { connection: &mut tx, resources: &store.resources };
+            let noted = search::fill(&mut whole, organization, limit).await?;
+            tx.commit().await?;
+            held.release();
+            Ok(noted)
+        })
+        .await
 }
 
 #[async_trait]
 impl SearchOperations for PostgresStore {
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
-        let (resources, cache) = (&self.resources, &self.times);
-        if let Some(found) = self
-            .on_standby(access, |pool| async move { search_in(&pool, resources, cache, access, request).await })
-            .await
+        if let Some(found) =
+            self.on_standby(access, |pool| async move { search_in(&pool, self, access, request).await }).await
         {
             return Ok(found);
         }
-        search_in(&self.pool, resources, cache, access, request).await.map_err(StoreError::or_unavailable)
+        search_in(&self.pool, self, access, request).await.map_err(StoreError::or_unavailable)
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
-        let (resources, cache) = (&self.resources, &self.times);
-        if let Some(found) = self
-            .on_standby(access, |pool| async move { count_in(&pool, resources, cache, access, search, by).await })
-            .await
+        if let Some(found) =
+            self.on_standby(access, |pool| async move { count_in(&pool, self, access, search, by).await }).await
         {
             return Ok(found);
         }
-        count_in(&self.pool, resources, cache, access, search, by).await.map_err(StoreError::or_unavailable)
+        count_in(&self.pool, self, access, search, by).await.map_err(StoreError::or_unavailable)
     }
 
     async fn matching_ids(
@@ -188,7 +185,7 @@ impl SearchOperations for PostgresStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
-        let found = in_snapshot!(&self.pool, &self.resources, |whole| search::matching(
+        let found = in_snapshot!(&self.pool, self, |whole| search::matching(
             &mut whole,
             &self.times,
             access,
@@ -200,7 +197,7 @@ impl SearchOperations for PostgresStore {
     }
 
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
-        let found = in_snapshot!(&self.pool, &self.resources, |whole| search::next_number(&mut whole, organization));
+        let found = in_snapshot!(&self.pool, self, |whole| search::next_number(&mut whole, organization));
         found.map_err(StoreError::or_unavailable)
     }
 
@@ -209,8 +206,7 @@ impl SearchOperations for PostgresStore {
             sqlx::query_scalar(FULL).fetch_all(&self.pool).await.map_err(super::error::unavailable)?;
         let mut noted = 0;
         for organization in full {
-            noted +=
-                fill(&self.pool, &self.resources, &organization, limit).await.map_err(StoreError::or_unavailable)?;
+            noted += fill(self, &organization, limit).await.map_err(StoreError::or_unavailable)?;
         }
         Ok(noted)
     }

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{PostgresStore, rows};
 use crate::batch::Write;
-use crate::waivers::{self, ADDED, MAX_WAIVERS, REMOVED, Waiver, WaiverChange, WaiverOutcome, WaiverWrite, Waivers};
+use crate::waivers::{self, ADDED, REMOVED, Waiver, WaiverChange, WaiverOutcome, WaiverWrite, Waivers};
 use crate::{Store as _, StoreError};
 
 /// Creations of waivers wait for each other here, so that there are no more than there may be.
@@ -17,6 +17,9 @@ const LOCK: &str = "SELECT true FROM organizations WHERE organization_id = $1 AN
 const READ: &str = "
     SELECT organization_id, id, policy, finding, subject, reason, created_by, created_at, expires_at, state FROM waivers
     WHERE organization_id = $1 AND state <> 3 ORDER BY id COLLATE \"C\"";
+
+/// Served by the primary key.
+const FINDINGS: &str = "SELECT finding FROM waivers WHERE organization_id = $1 AND state <> 3";
 
 /// Served by the primary key.
 const READ_ONE: &str = "SELECT * FROM waivers WHERE organization_id = $1 AND id = $2 AND state <> 3";
@@ -58,9 +61,10 @@ pub(super) async fn write(
     }
     match write {
         WaiverWrite::Create(_, waiver) => {
-            let found = sqlx::query(READ).bind(organization).fetch_all(&mut *connection).await?;
-            if found.len() >= MAX_WAIVERS as usize {
-                return Ok(WaiverOutcome::TooMany(MAX_WAIVERS));
+            let findings: Vec<String> =
+                sqlx::query_scalar(FINDINGS).bind(organization).fetch_all(&mut *connection).await?;
+            if let Some(refusal) = waivers::refusal(&waiver.finding, &findings) {
+                return Ok(refusal);
             }
             let waiver = Waiver { created_at: now, ..waiver.clone() };
             sqlx::query(INSERT)

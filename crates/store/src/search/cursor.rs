@@ -10,6 +10,11 @@ use crate::{Position, PositionKey};
 pub struct InvalidCursor;
 
 impl SearchCursor {
+    /// The place after the operation of this number, with so many found up to there.
+    pub(super) fn after(seq: i64, passed: u64) -> SearchCursor {
+        SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 }
+    }
+
     /// The same place for a filter whose durations are before so many seconds since the epoch.
     #[must_use]
     pub fn with_now(self, now: u32) -> SearchCursor {

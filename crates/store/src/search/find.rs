@@ -54,7 +54,7 @@ pub(crate) async fn search(
         SearchStart::After(_) => u64::from(passed) + page.found.len() as u64,
     };
     let seq = if has_more { page.found.last().copied() } else { page.looked_until };
-    let next = seq.map(|seq| SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 });
+    let next = seq.map(|seq| SearchCursor::after(seq, passed));
     Ok(SearchPage { found: page.found, total: page.total, total_is_exact: page.looked_until.is_none(), next })
 }
 
@@ -71,7 +71,7 @@ async fn listed(
     let (found, total) = snapshot.list(&access, &filter, page).await?;
     let passed = page.offset() + found.len() as u64;
     let last = found.last().copied().filter(|_| passed < total);
-    let next = last.map(|seq| SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 });
+    let next = last.map(|seq| SearchCursor::after(seq, passed));
     Ok(Some(SearchPage { found, total, total_is_exact: true, next }))
 }
 
@@ -393,37 +393,20 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(drivers.into_iter().next().unwrap_or_default())
     }
 
-    /// What an index of resources or of labels leads to, where that is no more than a call looks at: it is looked at where the
-    /// index has it, and not fetched first.
-    async fn few<'d>(&mut self, drivers: &'d [Driver], numbers: &Range<i64>) -> Result<Option<Among<'d>>, StoreError> {
+    /// What an index of resources or of labels leads to, and how much that is, where it is no more than a call looks at: it
+    /// is looked at where the index has it, and not fetched first.
+    async fn few<'d>(
+        &mut self,
+        drivers: &'d [Driver],
+        numbers: &Range<i64>,
+    ) -> Result<Option<(Among<'d>, u64)>, StoreError> {
         let (driver, among) = match drivers {
             [driver @ Driver::Resources(resources)] => (driver, Among::Resources(numbers.clone(), resources)),
             [driver @ Driver::Labels(key, values)] => (driver, Among::Labelled(numbers.clone(), key, values)),
             _ => return Ok(None),
         };
         let n = self.how_many(driver, numbers, LOOKED_AT + 1).await?;
-        Ok((n <= i64::from(LOOKED_AT)).then_some(among))
-    }
-
-    /// A page of what has a label, where nothing else is asked for: the index of labels says all, since notices have none.
-    async fn by_label_alone(
-        &mut self,
-        drivers: &[Driver],
-        numbers: &Range<i64>,
-        (skip, take, passed): (u64, u64, u64),
-    ) -> Result<Option<Found>, StoreError> {
-        let [driver] = drivers else { return Ok(None) };
-        if !self.plan.is_of_one_label() {
-            return Ok(None);
-        }
-        let n = self.how_many(driver, numbers, LOOKED_AT + 1).await?;
-        if n > i64::from(LOOKED_AT) {
-            return Ok(None);
-        }
-        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-        driver.candidates(&mut sql, numbers, self.is_newest_first, skip, take);
-        let found = numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?;
-        Ok(Some(Found { found, total: passed + n.unsigned_abs(), looked_until: None }))
+        Ok((n <= i64::from(LOOKED_AT)).then_some((among, n.unsigned_abs())))
     }
 
     /// How many an index leads to, at most `limit`.
@@ -431,6 +414,19 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
         driver.count(&mut sql, numbers, limit);
         Ok(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?.iter().sum())
+    }
+
+    /// What an index leads to, in order, at most `take` after `skip`.
+    async fn led_to(
+        &mut self,
+        driver: &Driver,
+        numbers: &Range<i64>,
+        skip: u64,
+        take: u64,
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
+        driver.candidates(&mut sql, numbers, self.is_newest_first, skip, take);
+        numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)
     }
 
     /// What indexes lead to, in order, at most `limit`.
@@ -442,9 +438,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
     ) -> Result<Vec<i64>, StoreError> {
         let mut seqs = Vec::new();
         for driver in drivers {
-            let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-            driver.candidates(&mut sql, numbers, self.is_newest_first, 0, limit.into());
-            seqs.extend(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?);
+            seqs.extend(self.led_to(&driver, numbers, 0, limit.into()).await?);
         }
         seqs.sort_unstable();
         seqs.dedup();
@@ -461,16 +455,16 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let page = |found: &[i64]| found.iter().skip(first).copied().take(take as usize).collect();
         let drivers = self.driver(&numbers).await?;
         if self.is_counted
-            && let Some(found) = self.by_label_alone(&drivers, &numbers, (skip, take, passed)).await?
+            && let Some((among, n)) = self.few(&drivers, &numbers).await?
         {
-            return Ok(found);
-        }
-        if self.is_counted
-            && let Some(among) = self.few(&drivers, &numbers).await?
-        {
-            let matching = self.keys(among, true, 0, LOOKED_AT.into()).await?;
-            let total = passed + matching.len() as u64;
-            return Ok(Found { found: page(&matching), total, looked_until: None });
+            let (found, n) = if self.plan.is_of_one_label() {
+                // The index of labels says all, since notices have none.
+                (self.led_to(&drivers[0], &numbers, skip, take).await?, n)
+            } else {
+                let matching = self.keys(among, true, 0, LOOKED_AT.into()).await?;
+                (page(&matching), matching.len() as u64)
+            };
+            return Ok(Found { found, total: passed + n, looked_until: None });
         }
         let most = if self.is_counted { LOOKED_AT } else { LOOKED_AT.min(4 * PART as u32) };
         let mut candidates = self.candidates(drivers, &numbers, most + 1).await?;
@@ -498,7 +492,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let mut add = |more: Groups| more.into_iter().for_each(|(group, n)| *groups.entry(group).or_default() += n);
         if self.plan.search.is_by_index() {
             let drivers = self.driver(&everything).await?;
-            if let Some(among) = self.few(&drivers, &everything).await? {
+            if let Some((among, _)) = self.few(&drivers, &everything).await? {
                 return Ok((self.row_counts(among, true, by.project_id).await?, true));
             }
             let mut candidates = self.candidates(drivers, &everything, LOOKED_AT + 1).await?;

@@ -12,7 +12,7 @@ use crate::quota::Admission;
 use crate::rows::damaged;
 use crate::{
     Digest, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRecords, EvidenceRemoval, EvidenceStanding,
-    EvidenceTotals, ListedEvidence, NewEvidence, Removing, Reservation, StoreError,
+    EvidenceTotals, ListedEvidence, NewEvidence, Removing, Reservation, StoreError, VEX_PREFIX,
 };
 
 /// Served by the primary key.
@@ -33,7 +33,7 @@ const REFERENCES: &str = "
     SELECT EXISTS (SELECT 1 FROM active
             WHERE organization_id = ?1 AND resource_type = 'evidence' AND resource_id = ?2)
         OR EXISTS (SELECT 1 FROM waivers
-            WHERE organization_id = ?1 AND finding = 'vex:' || ?2 AND state IN (1, 2)) AS is_awaited,
+            WHERE organization_id = ?1 AND finding = ?3 || ?2 AND state IN (1, 2)) AS is_awaited,
         EXISTS (SELECT 1 FROM settled
             WHERE organization_id = ?1 AND resource_type = 'evidence' AND resource_id = ?2) AS has_ended";
 
@@ -63,7 +63,7 @@ const WALK: &str = "
     SELECT digest, size, kind, name, created_at, last_used_at, state, removing_since,
         EXISTS (SELECT 1 FROM active a WHERE a.organization_id = ?1 AND a.resource_type = 'evidence'
             AND a.resource_id = e.digest)
-        OR EXISTS (SELECT 1 FROM waivers w WHERE w.organization_id = ?1 AND w.finding = 'vex:' || e.digest
+        OR EXISTS (SELECT 1 FROM waivers w WHERE w.organization_id = ?1 AND w.finding = ?4 || e.digest
             AND w.state IN (1, 2)) AS is_awaited,
         EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = ?1 AND s.resource_type = 'evidence'
             AND s.resource_id = e.digest) AS has_ended
@@ -126,7 +126,11 @@ impl EvidenceTable for Table<'_> {
     }
 
     async fn references(&mut self, digest: &Digest) -> Result<(bool, bool), StoreError> {
-        let found = query(REFERENCES).bind(self.organization).bind(digest.to_string()).fetch_one(self.connection)?;
+        let found = query(REFERENCES)
+            .bind(self.organization)
+            .bind(digest.to_string())
+            .bind(VEX_PREFIX)
+            .fetch_one(self.connection)?;
         Ok((found.try_get("is_awaited")?, found.try_get("has_ended")?))
     }
 
@@ -212,7 +216,7 @@ impl EvidenceRecords for SqliteStore {
         limit: u32,
     ) -> Result<Vec<EvidenceStanding>, StoreError> {
         let after = after.map(|digest| digest.to_string()).unwrap_or_default();
-        let walk = query(WALK).bind(organization.to_owned()).bind(after).bind(limit);
+        let walk = query(WALK).bind(organization.to_owned()).bind(after).bind(limit).bind(VEX_PREFIX);
         let standing = |row: &Row| {
             let (is_awaited, has_ended) = (row.try_get("is_awaited")?, row.try_get("has_ended")?);
             Ok(EvidenceStanding::new(digest(row)?, read(row)?, is_awaited, has_ended))

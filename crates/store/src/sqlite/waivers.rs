@@ -8,7 +8,7 @@ use super::statement::{Row, query};
 use super::{SqliteStore, rows};
 use crate::batch::Write;
 use crate::rows::damaged;
-use crate::waivers::{self, ADDED, MAX_WAIVERS, REMOVED, Waiver, WaiverChange, WaiverOutcome, WaiverWrite, Waivers};
+use crate::waivers::{self, ADDED, REMOVED, Waiver, WaiverChange, WaiverOutcome, WaiverWrite, Waivers};
 use crate::{Store as _, StoreError};
 
 /// Served by the primary key.
@@ -24,9 +24,10 @@ const CHANGES: &str = "
     SELECT * FROM waivers WHERE state IN (1, 3) OR (state = 2 AND expires_at <= ?1) ORDER BY id LIMIT ?2 + 0";
 
 /// Served by the primary key.
-const COUNT: &str = "
-    SELECT (SELECT count(*) FROM waivers WHERE organization_id = ?1 AND state <> 3) AS count,
-        (SELECT count(*) FROM organizations WHERE organization_id = ?1 AND deleted = 0) AS is_there";
+const IS_THERE: &str = "SELECT true FROM organizations WHERE organization_id = ?1 AND deleted = 0";
+
+/// Served by the primary key.
+const FINDINGS: &str = "SELECT finding FROM waivers WHERE organization_id = ?1 AND state <> 3";
 
 const INSERT: &str = "
     INSERT INTO waivers (organization_id, id, policy, finding, subject, reason, created_by, created_at, expires_at, state)
@@ -52,12 +53,13 @@ fn read(row: &Row) -> Result<Waiver, StoreError> {
 pub(super) fn write(connection: &Connection, now: Timestamp, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError> {
     match write {
         WaiverWrite::Create(organization, waiver) => {
-            let found = query(COUNT).bind(organization).fetch_one(connection)?;
-            if found.try_get::<i64>("is_there")? == 0 {
+            if query(IS_THERE).bind(organization).fetch_optional(connection)?.is_none() {
                 return Ok(WaiverOutcome::Missing);
             }
-            if found.try_get::<i64>("count")? >= i64::from(MAX_WAIVERS) {
-                return Ok(WaiverOutcome::TooMany(MAX_WAIVERS));
+            let findings = query(FINDINGS).bind(organization).fetch_all(connection)?;
+            let findings = findings.iter().map(|row| row.try_get("finding")).collect::<Result<Vec<_>, _>>()?;
+            if let Some(refusal) = waivers::refusal(&waiver.finding, &findings) {
+                return Ok(refusal);
             }
             let waiver = Waiver { created_at: now, ..waiver.clone() };
             let insert = query(INSERT).bind(organization).bind(&waiver.id).bind(&waiver.policy).bind(&waiver.finding);
