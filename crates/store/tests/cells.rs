@@ -1,9 +1,7 @@
 //! Cells: an organization is moved while it is used, a cell is lost, a server knows nothing of it.
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Status};
@@ -166,20 +164,6 @@ async fn an_organization_is_moved_under_load_and_nothing_is_lost_or_done_twice()
     for store in servers.iter().chain([&mover]) {
         store.close().await;
     }
-}
-
-/// Gives a future up after so many polls; `None`: it was not done by then.
-async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = times;
-    std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => {
-            left = left.saturating_sub(1);
-            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
-        }
-    })
-    .await
 }
 
 /// An organization with something in most tables.

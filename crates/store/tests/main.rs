@@ -14,6 +14,7 @@ mod evidence;
 mod failover;
 mod frozen;
 mod full_disk;
+mod given_up;
 mod heads;
 mod hints;
 mod history;

@@ -32,6 +32,11 @@ const LIFE: Duration = Duration::from_secs(1_800);
 /// Between two tries to connect to a server that is starting.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Ends whatever transaction a connection is in, without a warning when it is in none. The driver does so for those that it
+/// knows to be begun; one that was given up while it began is not among them, and what is carried out in it later would
+/// seem to be done, and never be committed.
+const END: &str = "SET LOCAL client_min_messages = error; ROLLBACK";
+
 /// Tells one database server from another, and from itself before it was started anew.
 const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
 
@@ -327,12 +332,12 @@ impl Drop for Held {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            // This also ends a transaction that was given up.
-            if !pool.is_alive(&mut connection).await {
-                // Nor are those that were last used before this one.
-                pool.0.idle().retain(|idle| idle.used > since);
-            } else if !connection.is_in_transaction() {
-                pool.0.keep(connection, made);
+            match timeout(pool.limits().alive, connection.execute(END)).await {
+                // What the driver still counts as begun it would go on counting.
+                Ok(Ok(_)) if !connection.is_in_transaction() => pool.0.keep(connection, made),
+                Ok(Ok(_) | Err(sqlx::Error::Database(_))) => {}
+                // Nor are those alive that were last used before this one.
+                _ => pool.0.idle().retain(|idle| idle.used > since),
             }
             drop(permit);
         });

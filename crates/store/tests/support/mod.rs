@@ -1,8 +1,10 @@
 //! What the store's tests share: a store of either engine, a clock that moves by hand, operations to create.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Timestamp};
@@ -302,6 +304,20 @@ pub fn about(kind: &str, resource_type: &str, resource_id: &str) -> NewOperation
 
 pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
     NewOperation { project_id: project_id.to_owned(), ..NewOperation::of_kind(kind) }
+}
+
+/// Gives a future up after so many polls; `None`: it was not done by then.
+pub async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = times;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => {
+            left = left.saturating_sub(1);
+            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
 }
 
 /// Makes four tests of each function: one against each engine, one against an encrypted store, and one against cells.
