@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +19,11 @@ pub const KIND: &str = "scan";
 
 /// A server on an embedded store in `folder`, at an address that stays.
 pub fn serve(folder: &Path, address: &str) -> Server {
-    let mut serve = command();
+    serve_by(command(), folder, address)
+}
+
+/// The same by a command that runs the binary.
+pub fn serve_by(mut serve: Command, folder: &Path, address: &str) -> Server {
     serve.current_dir(folder).args(["serve", "--listen", address, "--admin-listen", "127.0.0.1:0"]);
     for (key, value) in [
         ("STORE", "sqlite:longrun.db"),

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
+mod full_disk;
 mod kills;
 mod load;
 mod promises;

@@ -444,12 +444,8 @@ impl From<ContentError> for ApiError {
         match error {
             ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
-            // An operator can help, and then it is there.
-            ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
-            ContentError::Damaged(_)
-            | ContentError::Bucket(_)
-            | ContentError::NoRandomNumbers
-            | ContentError::Store(_) => ApiError::Internal(error.into()),
+            error if error.may_pass() => ApiError::Unavailable(error.into()),
+            error => ApiError::Internal(error.into()),
         }
     }
 }

@@ -120,8 +120,12 @@ impl StoreError {
             _ => false,
         };
         if away {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database is away or too busy");
-            return StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)));
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database is away, too busy or full");
+            let told = match &error {
+                sqlx::Error::Database(_) => "the database cannot do this now",
+                _ => "the database cannot be reached",
+            };
+            return StoreError::Unavailable(format!("{told}: {}", cause(&error)));
         }
         StoreError::Database(error)
     }

@@ -1,11 +1,15 @@
-//! The disk of the embedded store is full, and then it is not: no restart is needed, and what was acknowledged is
-//! there.
+//! The disk is full, and then it is not: no restart of longrun is needed, and what was acknowledged is there.
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use store::{SqliteStore, Store, StoreError};
+use store::{IdempotencyKey, PostgresStore, SqliteStore, Store, StoreError};
+use testkit::{Cluster, Disk, Durability};
+
+use super::load::{Load, must};
+use super::support::foreign;
 
 /// The process that this is set for is the one whose disk is full: its value is the folder of the store.
 const FOLDER: &str = "LONGRUN_TEST_FULL_DISK";
@@ -86,6 +90,68 @@ async fn fills(folder: &Path) {
 async fn total(store: &SqliteStore) -> u64 {
     let page = PageRequest { page: 0, page_size: 1 };
     store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count
+}
+
+/// Whoever asks again is answered by then.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The disk of PostgreSQL fills up under load: it refuses what needs space, and in the end, when there is none for its
+/// log, it stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fills_up() {
+    let disk = Disk::new().unwrap();
+    let cluster = Cluster::start_on(&disk, Durability::Full).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 8).await.unwrap();
+    let load = Load::start(&store);
+    let (globex, every) = (Access::organization("globex"), Filter::default());
+    let page = PageRequest { page: 0, page_size: 1 };
+    // One that was refused is asked for again, with its key.
+    let create = async |number: usize| {
+        let key = IdempotencyKey { key: number.to_string(), fingerprint: [7; 32] };
+        let new = NewOperation { input: "x".repeat(100_000), ..NewOperation::of_kind("export") };
+        store.create("globex", vec![new], Some(key)).await
+    };
+    let total = async || must(|| store.list(&globex, &every, page)).await.page.total_count;
+    let mut large = 0;
+    let mut recoveries = Vec::new();
+    for round in 0..4 {
+        load.has_created(load.created() + 50).await;
+        disk.fill().unwrap();
+        // What is large does not fit into what the database has.
+        let refused = loop {
+            match create(large).await {
+                Ok(_) => large += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        assert!(refused.to_string().contains("No space left on device"), "{refused}");
+        assert_eq!(total().await, large as u64, "what is there can be read");
+        if round % 2 == 1 {
+            // Each fills what is left of a file of the log.
+            let foreign = foreign(&url).await;
+            while sqlx::query("SELECT pg_logical_emit_message(false, 'longrun', 'test'), pg_switch_wal()")
+                .execute(&foreign)
+                .await
+                .is_ok()
+            {}
+            cluster.has_ended().unwrap();
+            disk.free().unwrap();
+            cluster.start_again().unwrap();
+        } else {
+            disk.free().unwrap();
+        }
+        let begun = Instant::now();
+        must(|| store.ping()).await;
+        must(|| create(large)).await;
+        large += 1;
+        recoveries.push(begun.elapsed());
+    }
+    let acknowledged = load.end(&url).await;
+    assert_eq!(total().await, large as u64, "what was refused is not there");
+    println!("{} times a full disk: {acknowledged} acknowledged, 0 lost, 0 doubled; {recoveries:?}", recoveries.len());
+    assert!(recoveries.iter().all(|recovery| *recovery < RECOVERS_WITHIN), "{recoveries:?}");
 }
 
 /// A page that the disk does not give must not end the process: mapped into memory, it would by a signal.

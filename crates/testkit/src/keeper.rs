@@ -54,6 +54,7 @@ impl Keeper {
     pub(crate) fn start(server: &Command, folder: &Path, owner: Owner) -> Result<Result<Keeper, String>, ClusterError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "keeper"]).arg(folder).arg(server.get_program()).args(server.get_args());
+        command.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
         owned(&mut command, owner).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn()?;
         let stdin = process.stdin.take().expect("it was piped");
@@ -79,6 +80,12 @@ impl Keeper {
         while news.try_recv().is_ok() {}
         writeln!(stdin.as_mut().expect("closed by the drop only"), "{word}")?;
         wait(news, up).map_err(|said| ClusterError::Failed { program: "postgres", said })
+    }
+
+    /// Returns when the server has ended.
+    pub(crate) fn has_ended(&self) -> Result<(), ClusterError> {
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        wait(&channel.1, false).map_err(|said| ClusterError::Failed { program: "postgres", said })
     }
 }
 

@@ -6,6 +6,7 @@
 //! keeper, a small shell script, waits for its standard input to close. In between it can be stopped, crashed and
 //! started again with what it holds, and have standbys.
 
+mod disk;
 mod keeper;
 mod notifications;
 mod programs;
@@ -21,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 
+pub use disk::Disk;
 pub use proxy::Proxy;
 
 use keeper::Keeper;
@@ -79,7 +81,19 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotInstalled`], or what went wrong.
     pub fn start(durability: Durability) -> Result<Cluster, ClusterError> {
-        Cluster::make(durability, "initdb", |command, data| {
+        Cluster::initialized(durability, None)
+    }
+
+    /// The same on a disk that can be full. When it cannot go on without space it ends, and waits to be started again.
+    ///
+    /// # Errors
+    /// As of [`Cluster::start`].
+    pub fn start_on(disk: &Disk, durability: Durability) -> Result<Cluster, ClusterError> {
+        Cluster::initialized(durability, Some(disk))
+    }
+
+    fn initialized(durability: Durability, disk: Option<&Disk>) -> Result<Cluster, ClusterError> {
+        Cluster::make(durability, disk, "initdb", |command, data| {
             command.arg("-D").arg(data).args([
                 "-U",
                 USER,
@@ -97,7 +111,7 @@ impl Cluster {
     /// What went wrong.
     pub fn standby(&self) -> Result<Cluster, ClusterError> {
         let port = self.port.to_string();
-        Cluster::make(self.durability, "pg_basebackup", |command, data| {
+        Cluster::make(self.durability, None, "pg_basebackup", |command, data| {
             command.args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "-D"]).arg(data);
             command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
         })
@@ -138,6 +152,7 @@ impl Cluster {
     /// Fills a folder by `program`, and serves what it made there.
     fn make(
         durability: Durability,
+        disk: Option<&Disk>,
         program: &'static str,
         arguments: impl FnOnce(&mut Command, &Path),
     ) -> Result<Cluster, ClusterError> {
@@ -147,7 +162,7 @@ impl Cluster {
         let mut command = Command::new(programs.join(program));
         arguments(&mut command, &folder.path().join("data"));
         match run(&mut command, owner)? {
-            Ok(()) => serve(&programs, folder, owner, durability),
+            Ok(()) => serve(&programs, folder, owner, durability, disk),
             Err(said) => Err(ClusterError::Failed { program, said }),
         }
     }
@@ -191,6 +206,14 @@ impl Cluster {
     /// When it does not end.
     pub fn kill(&self) -> Result<(), ClusterError> {
         self.keeper.command("KILL", false)
+    }
+
+    /// Returns when the server has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn has_ended(&self) -> Result<(), ClusterError> {
+        self.keeper.has_ended()
     }
 
     /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with what it holds;
@@ -248,11 +271,20 @@ impl Cluster {
 }
 
 /// Starts the server of a folder on a free port.
-fn serve(programs: &Path, folder: TempDir, owner: Owner, durability: Durability) -> Result<Cluster, ClusterError> {
+fn serve(
+    programs: &Path,
+    folder: TempDir,
+    owner: Owner,
+    durability: Durability,
+    disk: Option<&Disk>,
+) -> Result<Cluster, ClusterError> {
     let mut said = String::new();
     for _ in 0..TRIES {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = server(programs.join("postgres"), &folder.path().join("data"), port, durability);
+        let mut server = server(programs.join("postgres"), &folder.path().join("data"), port, durability);
+        if let Some(disk) = disk {
+            disk.under(&mut server).args(["-c", "restart_after_crash=off"]);
+        }
         match Keeper::start(&server, folder.path(), owner)? {
             Ok(keeper) => {
                 // From here on the keeper removes it.

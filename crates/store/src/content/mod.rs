@@ -81,6 +81,17 @@ pub enum ContentError {
     Store(#[from] object_store::Error),
 }
 
+impl ContentError {
+    /// Whether the same may succeed later, perhaps with an operator's help: the disk is full, the bucket is away or does not let
+    /// this server in, a key is missing.
+    pub fn may_pass(&self) -> bool {
+        use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
+        let away =
+            matches!(self, ContentError::Store(Generic { .. } | PermissionDenied { .. } | Unauthenticated { .. }));
+        away || matches!(self, ContentError::KeyMissing { .. })
+    }
+}
+
 /// Content by organization and digest.
 #[derive(Clone, Debug)]
 pub struct ContentStore {

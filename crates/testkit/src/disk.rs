@@ -1,0 +1,74 @@
+//! A disk that is full when a test wants it to be: for a process that is started with it, whoever runs the tests.
+
+use std::fs::{File, Permissions, remove_file, set_permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// What stands between the process and the C library.
+const SOURCE: &str = include_str!("disk.c");
+
+/// The disk of the processes that are [started](Disk::under) on it.
+#[derive(Debug)]
+pub struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    /// A disk with space. It takes a C compiler, as the build does.
+    ///
+    /// # Errors
+    /// When the compiler is missing or fails.
+    pub fn new() -> io::Result<Disk> {
+        let folder = tempfile::Builder::new().prefix("longrun-disk-").tempdir()?;
+        // The process may run as another user.
+        set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        let disk = Disk { folder };
+        let source = disk.folder.path().join("disk.c");
+        std::fs::write(&source, SOURCE)?;
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
+            .arg(disk.library())
+            .arg(source)
+            .arg("-ldl");
+        let compiled = compiler.output()?;
+        if compiled.status.success() {
+            return Ok(disk);
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&compiled.stderr).into_owned()))
+    }
+
+    /// Has a process, and those that it starts, write to this disk.
+    pub fn under<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env("LD_PRELOAD", self.library()).env("LONGRUN_TEST_DISK", self.full())
+    }
+
+    /// No file can grow from now on.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn fill(&self) -> io::Result<()> {
+        File::create(self.full()).map(drop)
+    }
+
+    /// There is space again.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn free(&self) -> io::Result<()> {
+        remove_file(self.full())
+    }
+
+    fn library(&self) -> PathBuf {
+        self.folder.path().join("disk.so")
+    }
+
+    /// It is full while this file exists.
+    fn full(&self) -> PathBuf {
+        self.folder.path().join("full")
+    }
+}
