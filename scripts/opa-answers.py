@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Asks OPA for what the expressions in crates/evidence/tests/opa/answers.jsonl come to, and writes the answers down.
+"""Asks OPA for what the expressions in crates/evidence/tests/opa/answers.jsonl come to, and the rules in rules.jsonl beside it,
+and writes the answers down.
 
     scripts/opa-answers.py [FOLDER]
 
-A line of the file is a list: an expression, and what OPA answers (null for a new one). OPA comes from the package
+A line of a file is a list: an expression, or rules that define `value`, and what OPA answers (null for a new one). OPA comes from the package
 opa-golib-python-bindings; FOLDER is where its wheel is unpacked. Without it, it is fetched with pip into target/opa.
 """
 
@@ -17,6 +18,7 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "crates/evidence/tests/opa/answers.jsonl"
+RULES = ROOT / "crates/evidence/tests/opa/rules.jsonl"
 # The version whose OPA is 1.20. Its wheel asks for a newer Python than it needs.
 PACKAGE = "opa-golib-python-bindings==0.4.4"
 # OPA never ends on some expressions.
@@ -34,23 +36,22 @@ def fetch() -> pathlib.Path:
     return folder
 
 
-def ask(module: str, answers) -> None:
+def ask(modules: list[str], answers) -> None:
     from opa_bindings import OpaEngine
 
     try:
         with OpaEngine() as engine:
-            engine.add_policy("expressions.rego", module)
-            answers.put(engine.eval_document("expressions", {}))
+            for number, module in enumerate(modules):
+                engine.add_policy(f"m{number}.rego", f"package m{number}\nimport rego.v1\n{module}")
+            answers.put([engine.eval_document(f"m{number}", {}) for number in range(len(modules))])
     except Exception as error:
         answers.put("error: " + str(error).replace("\n", " ")[:150])
 
 
-def evaluate(expressions: list[str], numbers: list[int], found: dict[int, object]) -> None:
-    rules = [
-        f'v{n} := {expressions[n]}\na{n} := {{"value": v{n}, "type": type_name(v{n})}}' for n in numbers
-    ]
+def evaluate(rules: list[str], numbers: list[int], found: dict[int, object]) -> None:
+    modules = [rules[n] + '\nanswer := {"value": value, "type": type_name(value)}' for n in numbers]
     answers = multiprocessing.Queue()
-    process = multiprocessing.Process(target=ask, args=("package expressions\nimport rego.v1\n" + "\n".join(rules), answers))
+    process = multiprocessing.Process(target=ask, args=(modules, answers))
     process.start()
     try:
         answer = answers.get(timeout=PATIENCE)
@@ -58,26 +59,32 @@ def evaluate(expressions: list[str], numbers: list[int], found: dict[int, object
         answer = "error: hangs"
     process.kill()
     process.join()
-    if isinstance(answer, dict):
-        for n in numbers:
-            found[n] = answer.get(f"a{n}", "undefined")
+    if isinstance(answer, list):
+        for n, document in zip(numbers, answer):
+            found[n] = document.get("answer", "undefined")
     elif len(numbers) == 1:
         found[numbers[0]] = answer
     else:
         # One that does not compile takes the others with it.
         half = len(numbers) // 2
-        evaluate(expressions, numbers[:half], found)
-        evaluate(expressions, numbers[half:], found)
+        evaluate(rules, numbers[:half], found)
+        evaluate(rules, numbers[half:], found)
+
+
+def renew(file: pathlib.Path, rules_of) -> None:
+    texts = [json.loads(line)[0] for line in file.read_text().splitlines()]
+    rules = [rules_of(text) for text in texts]
+    found: dict[int, object] = {}
+    for start in range(0, len(rules), 100):
+        evaluate(rules, list(range(start, min(start + 100, len(rules)))), found)
+    lines = [json.dumps([text, found[n]], ensure_ascii=False) for n, text in enumerate(texts)]
+    file.write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
     sys.path.insert(0, sys.argv[1] if len(sys.argv) > 1 else str(fetch()))
-    expressions = [json.loads(line)[0] for line in ANSWERS.read_text().splitlines()]
-    found: dict[int, object] = {}
-    for start in range(0, len(expressions), 100):
-        evaluate(expressions, list(range(start, min(start + 100, len(expressions)))), found)
-    lines = [json.dumps([text, found[n]], ensure_ascii=False) for n, text in enumerate(expressions)]
-    ANSWERS.write_text("\n".join(lines) + "\n")
+    renew(ANSWERS, lambda expression: f"value := {expression}")
+    renew(RULES, lambda rules: rules)
 
 
 if __name__ == "__main__":

@@ -13,29 +13,38 @@ violations contains message if {
 	message := sprintf("the input ceiling is %q: it must be none, info, low, medium, high or critical", [input.args.ceiling])
 }
 
-severity(found) := lower(found.severity) if {
-	lower(found.severity) in object.keys(rank)
+severity(found) := name if {
+	is_string(found.severity)
+	name := lower(found.severity)
+	name in object.keys(rank)
 } else := "critical"
 
 # There are no results when the scan found none.
 results := [found |
 	some found in input.results
-	found.type in as_list(object.get(input.args, "types", found.type))
+	lower(found.type) in {lower(type) | some type in as_list(object.get(input.args, "types", found.type))}
 	not object.get(found, "state", "TO_VERIFY") in as_list(input.args.settled)
 	object.get(found, "status", "NEW") != "FIXED"
 ]
 
 # Each engine has its own members.
-label(found) := found.data.queryName if {
-	found.data.queryName
-} else := found.data.packageIdentifier if {
-	found.data.packageIdentifier
-} else := found.id
+label(found) := name if {
+	name := found.data.queryName
+	is_string(name)
+} else := name if {
+	name := found.data.packageIdentifier
+	is_string(name)
+} else := name if {
+	name := found.id
+	is_string(name)
+} else := "a result without a name"
 
-place(found) := {"path": node.fileName, "line": node.line} if {
-	node := found.data.nodes[0]
-} else := {"path": found.data.filename, "line": object.get(found.data, "line", 1)} if {
-	found.data.filename
+place(found) := {"path": path, "line": object.get(found.data.nodes[0], "line", 1)} if {
+	path := found.data.nodes[0].fileName
+	is_string(path)
+} else := {"path": path, "line": object.get(found.data, "line", 1)} if {
+	path := found.data.filename
+	is_string(path)
 } else := {"path": label(found), "line": 1}
 
 violations contains {

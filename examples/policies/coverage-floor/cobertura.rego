@@ -7,7 +7,7 @@ default skip_reason := ""
 skip_reason := "the report measured no lines" if not valid_input
 
 # Without a measured line the rate says nothing: 0 would fail, and 1 pass, for no reason.
-valid_input if object.get(input, "lines-valid", 1) > 0
+valid_input if "line" in measures
 
 floors := {name: to_number(floor) |
 	some name, floor in {
@@ -17,12 +17,21 @@ floors := {name: to_number(floor) |
 	floor != null
 }
 
-# A program without branches has none that is not covered.
-measures contains "line"
-
-measures contains "branch" if object.get(input, "branches-valid", 1) > 0
-
 rate_of := {"line": "line-rate", "branch": "branch-rate"}
+
+count_of := {"line": "lines-valid", "branch": "branches-valid"}
+
+# A program without branches has none that is not covered. Whoever counts none, and has a share of them, left out the count.
+measures contains measure if {
+	some measure, name in count_of
+	object.get(input, name, 1) > 0
+}
+
+measures contains measure if {
+	some measure, name in rate_of
+	input[name] > 0
+	input[name] < 1
+}
 
 # To one decimal, which an integer does without.
 percent(rate) := round(rate * 1000) / 10
@@ -31,6 +40,7 @@ percent(rate) := round(rate * 1000) / 10
 weakest(measure) := concat(", ", array.slice(
 	[sprintf("%s (%v %%)", [name, percent(rate)]) |
 		some [rate, name] in sort([[pkg[rate_of[measure]], pkg.name] | some pkg in input.packages])
+		is_number(rate)
 	],
 	0, 3,
 ))
@@ -41,6 +51,7 @@ violations contains {"message": message, "measure": measure, "floor": floor} if 
 	some measure, floor in floors
 	measure in measures
 	rate := input[rate_of[measure]]
+	is_number(rate)
 	round(rate * 1000000) < round(floor * 10000)
 	message := sprintf("%s coverage is %v %%, below the floor of %v %%; the least covered packages: %s", [
 		measure,

@@ -9,9 +9,13 @@ as_list(value) := value if is_array(value)
 valid_input if input.document.category == "csaf_vex"
 
 # Each has one of the two.
-identifier(vulnerability) := vulnerability.cve if {
-	vulnerability.cve
-} else := vulnerability.ids[0].text
+identifier(vulnerability) := id if {
+	id := vulnerability.cve
+	is_string(id)
+} else := id if {
+	id := vulnerability.ids[0].text
+	is_string(id)
+} else := "a vulnerability without an identifier"
 
 violations contains message if {
 	status := input.document.tracking.status
@@ -28,21 +32,22 @@ violations contains message if {
 # Products may be named one by one, or by a group.
 concerns(entry) := {product | some product in entry.product_ids} | {product |
 	some group in input.product_tree.product_groups
-	group.group_id in object.get(entry, "group_ids", [])
+	some id in entry.group_ids
+	group.group_id == id
 	some product in group.product_ids
 }
 
 explained(vulnerability) := {product |
-	some entry in object.get(vulnerability, "flags", [])
+	some entry in vulnerability.flags
 	some product in concerns(entry)
 } | {product |
-	some entry in object.get(vulnerability, "threats", [])
+	some entry in vulnerability.threats
 	entry.category == "impact"
 	some product in concerns(entry)
 }
 
 remedied(vulnerability) := {product |
-	some entry in object.get(vulnerability, "remediations", [])
+	some entry in vulnerability.remediations
 	some product in concerns(entry)
 }
 

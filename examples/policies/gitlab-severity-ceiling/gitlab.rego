@@ -18,8 +18,10 @@ violations contains message if {
 	message := sprintf("the scan of the type %s ended as %q: what it did not find says nothing", [input.scan.type, input.scan.status])
 }
 
-severity(vulnerability) := lower(vulnerability.severity) if {
-	lower(vulnerability.severity) in object.keys(rank)
+severity(vulnerability) := name if {
+	is_string(vulnerability.severity)
+	name := lower(vulnerability.severity)
+	name in object.keys(rank)
 } else := "critical"
 
 ignored(vulnerability) if {
@@ -28,16 +30,20 @@ ignored(vulnerability) if {
 	text in as_list(object.get(input.args, "ignored", []))
 }
 
-label(vulnerability) := vulnerability.name if {
-	vulnerability.name
-} else := vulnerability.identifiers[0].name if {
-	vulnerability.identifiers[0].name
+label(vulnerability) := name if {
+	name := vulnerability.name
+	is_string(name)
+} else := name if {
+	name := vulnerability.identifiers[0].name
 } else := vulnerability.id
 
-place(vulnerability) := {"path": vulnerability.location.file, "line": object.get(vulnerability.location, "start_line", 1)} if {
-	vulnerability.location.file
-} else := {"path": vulnerability.location.image, "line": 1} if {
-	vulnerability.location.image
+place(vulnerability) := {"path": path, "line": line} if {
+	path := vulnerability.location.file
+	is_string(path)
+	line := object.get(vulnerability.location, "start_line", 1)
+} else := {"path": path, "line": 1} if {
+	path := vulnerability.location.image
+	is_string(path)
 } else := {"path": "a place that the report does not name", "line": 1}
 
 violations contains {

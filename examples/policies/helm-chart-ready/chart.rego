@@ -31,27 +31,41 @@ violations contains message if {
 	message := sprintf("%s is deprecated", [label])
 }
 
-# Wherever values.yaml has `image`, with the tag in it or beside it.
-images contains {"at": concat(".", [sprintf("%v", [part]) | some part in path]), "tag": tag_of(value)} if {
+# Wherever values.yaml has `image`, as one text or in parts.
+images contains {"at": at, "tag": tag} if {
 	walk(object.get(input, "values", {}), [path, value])
 	path[count(path) - 1] == "image"
+	at := concat(".", [sprintf("%v", [step]) | some step in path])
+	tag := tag_of(value)
 }
 
-tag_of(image) := sprintf("%v", [image.tag]) if {
+# What stands in a member of an image; one that is null or empty is as good as absent.
+part(image, member) := sprintf("%v", [value]) if {
 	is_object(image)
-	image.tag != ""
-} else := "none" if {
-	is_object(image)
-	not image.digest
+	value := object.get(image, member, null)
+	not value in ["", null]
+} else := ""
+
+tag_of(image) := tag if {
+	tag := part(image, "tag")
+	tag != ""
 } else := "pinned" if {
-	is_string(image)
-	contains(image, "@sha256:")
+	part(image, "digest") != ""
 } else := tag if {
-	is_string(image)
-	[_, tag] := split(image, ":")
-} else := "pinned" if {
-	is_object(image)
+	some name in [image, part(image, "repository"), part(image, "name")]
+	is_string(name)
+	tag := tag_in(name)
 } else := "none"
+
+# What follows the last colon behind the last slash: one before it is of the port of a registry.
+tag_in(name) := "pinned" if {
+	contains(name, "@sha256:")
+} else := tag if {
+	parts := split(regex.replace(name, "^.*/", ""), ":")
+	count(parts) > 1
+	tag := parts[count(parts) - 1]
+	tag != ""
+}
 
 # Without a tag the chart takes its appVersion, by custom.
 violations contains message if {

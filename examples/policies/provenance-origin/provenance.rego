@@ -13,10 +13,12 @@ default skip_reason := ""
 
 skip_reason := sprintf("a statement of the type %s is no provenance", [input.predicateType]) if not valid_input
 
-builder := input.predicate.runDetails.builder.id if {
-	input.predicate.runDetails.builder.id
-} else := input.predicate.builder.id if {
-	input.predicate.builder.id
+builder := id if {
+	id := input.predicate.runDetails.builder.id
+	is_string(id)
+} else := id if {
+	id := input.predicate.builder.id
+	is_string(id)
 } else := "nobody"
 
 # git+https://github.com/example/shop@refs/tags/v1 -> the repository and refs/tags/v1
@@ -30,12 +32,21 @@ origins contains {"source": trim_suffix(trim_prefix(uri, "git+"), ".git"), "ref"
 	not contains(uri, "@")
 }
 
-uris contains dependency.uri if some dependency in input.predicate.buildDefinition.resolvedDependencies
+# SLSA 1 names what was asked to be built among the external parameters. Where the build type has no repository there, the
+# dependencies that were resolved for it, or what SLSA 0.2 has, must do.
+workflow := input.predicate.buildDefinition.externalParameters.workflow
 
-uris contains input.predicate.invocation.configSource.uri
+uris contains sprintf("%s@%s", [workflow.repository, object.get(workflow, "ref", "none")]) if is_string(workflow.repository)
 
-uris contains sprintf("%s@%s", [workflow.repository, object.get(workflow, "ref", "none")]) if {
-	workflow := input.predicate.buildDefinition.externalParameters.workflow
+uris contains uri if {
+	not is_string(workflow.repository)
+	some dependency in input.predicate.buildDefinition.resolvedDependencies
+	uri := dependency.uri
+}
+
+uris contains uri if {
+	not is_string(workflow.repository)
+	uri := input.predicate.invocation.configSource.uri
 }
 
 matches(text, name) if {
@@ -83,8 +94,13 @@ names(member) := concat(", ", found) if {
 
 violations contains {"message": message} if {
 	some subject in input.subject
-	not subject.digest.sha256
+	not is_digest(object.get(subject, ["digest", "sha256"], ""))
 	message := sprintf("%s is not named by its SHA-256 digest", [object.get(subject, "name", "a subject")])
+}
+
+is_digest(text) if {
+	is_string(text)
+	regex.match(`^[0-9a-fA-F]{64}$`, text)
 }
 
 violations contains {"message": "the provenance is about nothing"} if count(object.get(input, "subject", [])) == 0

@@ -11,20 +11,25 @@ change := input.data
 label := sprintf("%s #%s", [change.platform, change.number])
 
 # Before version 1.2 of the schema the author is a name, and there are no reviewers.
-author := change.author.login if {
-	is_object(change.author)
-} else := object.get(change, "author", "")
+author := name if {
+	name := change.author.login
+} else := name if {
+	name := change.author
+	is_string(name)
+} else := ""
 
 is_bot if {
 	change.author.type == "Bot"
 	input.args.bots_need_review == "false"
 }
 
-reviews := [review | some review in object.get(change, "reviewers", [])]
+reviews := [review | some review in change.reviewers]
 
 counts(login) if login in as_list(object.get(input.args, "reviewers", [login]))
 
+# Where nobody is named as the author, an approval could be the author's own.
 approvals contains review.login if {
+	author != ""
 	some review in reviews
 	review.review_status == "APPROVED"
 	review.type != "Bot"

@@ -6,13 +6,19 @@ as_list(value) := [value] if is_string(value)
 
 as_list(value) := value if is_array(value)
 
-valid_input if count(object.get(input.data, "repos", [])) > 0
+valid_input if count(given(input.data, "repos", [])) > 0
 
 default skip_reason := ""
 
 skip_reason := "the context names no repository" if not valid_input
 
-full_name(repo) := sprintf("%s/%s", [repo.owner, repo.repository])
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
+
+full_name(repo) := sprintf("%s/%s", [given(repo, "owner", "?"), given(repo, "repository", "?")])
 
 branch_named(repo, name) := branch if {
 	some branch in repo.branches
@@ -40,9 +46,10 @@ violations contains message if {
 	message := sprintf("%s: the branch %s has no rule %s", [full_name(repo), name, concat(", ", sort(missing))])
 }
 
-reviews(rule) := to_number(setting.value) if {
+reviews(rule) := number if {
 	some setting in rule.context
 	setting.name == "required_approving_review_count"
+	number := to_number(setting.value)
 } else := 0
 
 violations contains message if {
@@ -65,9 +72,9 @@ violations contains message if {
 	some actor in rule.bypass_configuration
 	message := sprintf("%s: %s may bypass the rule %s of the %s %s", [
 		full_name(repo),
-		object.get(actor, "actor_name", "somebody"),
-		rule.name,
+		given(actor, "actor_name", "somebody"),
+		given(rule, "name", "without a name"),
 		kind,
-		part.name,
+		given(part, "name", "without a name"),
 	])
 }

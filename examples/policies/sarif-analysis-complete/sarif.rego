@@ -25,15 +25,28 @@ violations contains message if {
 	message := sprintf("%s did not finish: %s", [run.tool.driver.name, reason(invocation)])
 }
 
+# SARIF 2.1.0, 3.14.23: who looked and found nothing writes an empty list.
+violations contains message if {
+	some run in runs
+	not is_array(run.results)
+	message := sprintf("%s has no results, not even none: nothing was looked at", [run.tool.driver.name])
+}
+
 reason(invocation) := concat("; ", texts) if {
-	texts := [notification.message.text | some notification in invocation.toolExecutionNotifications]
+	texts := [text |
+		some notification in invocation.toolExecutionNotifications
+		text := notification.message.text
+		is_string(text)
+	]
 	count(texts) > 0
 } else := sprintf("it ended with code %v", [object.get(invocation, "exitCode", "?")])
 
-version(driver) := driver.semanticVersion if {
-	driver.semanticVersion
-} else := driver.version if {
-	driver.version
+version(driver) := text if {
+	text := driver.semanticVersion
+	not text in {"", null}
+} else := text if {
+	text := driver.version
+	not text in {"", null}
 } else := "unknown"
 
 violations contains message if {

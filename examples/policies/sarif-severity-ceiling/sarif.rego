@@ -1,4 +1,5 @@
-# Levels follow SARIF 2.1.0, 3.27.10: a result that fails takes its own level, else its rule's, else "warning".
+# Levels follow SARIF 2.1.0, 3.27.10: a result that fails takes its own level, else that of its rule, which an invocation may
+# have set anew, else "warning".
 package main
 
 import rego.v1
@@ -12,55 +13,106 @@ violations contains message if {
 	message := sprintf("the input ceiling is %q: it must be none, note, warning or error", [input.args.ceiling])
 }
 
-rule_id(run, finding) := finding.ruleId if {
-	finding.ruleId
-} else := finding.rule.id if {
-	finding.rule.id
-} else := run.tool.driver.rules[finding.ruleIndex].id
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
 
-# Rules stand with the tool itself or with its plug-ins.
-rule_level(run, finding) := level if {
-	some component in array.concat([run.tool.driver], object.get(run.tool, "extensions", []))
-	some rule in component.rules
-	rule.id == rule_id(run, finding)
-	level := rule.defaultConfiguration.level
+# A rule is named by its id, or by its place among the rules of the tool or of one of its extensions.
+rule_id(run, finding) := id if {
+	id := given(finding, "ruleId", given(finding, ["rule", "id"], ""))
+	id != ""
+} else := id if {
+	index := given(finding, ["rule", "index"], given(finding, "ruleIndex", -1))
+	id := component(run, finding).rules[index].id
+} else := "no rule"
+
+component(run, finding) := extension if {
+	extension := run.tool.extensions[finding.rule.toolComponent.index]
+} else := driver if {
+	driver := run.tool.driver
+}
+
+# The rules of an id: R1/a is a case of R1. One that is not described has no members.
+rules(run, id) := exact if {
+	exact := [rule | some rule in described(run); rule.id == id]
+	count(exact) > 0
+} else := above if {
+	above := [rule | some rule in described(run); startswith(id, sprintf("%s/", [rule.id]))]
+	count(above) > 0
+} else := [{}]
+
+described(run) := [rule |
+	some part in array.concat([run.tool.driver], given(run.tool, "extensions", []))
+	some rule in part.rules
+]
+
+overrides(run, id, invocations) := {level |
+	some invocation in invocations
+	some override in invocation.ruleConfigurationOverrides
+	name := rule_id(run, {"rule": override.descriptor})
+	startswith(sprintf("%s/", [id]), sprintf("%s/", [name]))
+	level := override.configuration.level
+	level in object.keys(rank)
+}
+
+# Where a result does not name its invocation, it could be of any of them, or of one that set nothing.
+rule_levels(run, finding) := levels if {
+	levels := overrides(run, rule_id(run, finding), [run.invocations[finding.provenance.invocationIndex]])
+	count(levels) > 0
+} else := levels if {
+	id := rule_id(run, finding)
+	own := {given(rule, ["defaultConfiguration", "level"], "warning") | some rule in rules(run, id)}
+	levels := own | overrides(run, id, given(run, "invocations", []))
 }
 
 level_of(run, finding) := "none" if {
-	object.get(finding, "kind", "fail") != "fail"
-} else := finding.level if {
-	finding.level
-} else := rule_level(run, finding) if {
-	rule_level(run, finding)
-} else := "warning"
-
-# A suppression that is under review, or was rejected, does not count yet.
-suppressed(finding) if {
-	some suppression in finding.suppressions
-	object.get(suppression, "status", "accepted") == "accepted"
+	given(finding, "kind", "fail") != "fail"
+} else := level if {
+	level := given(finding, "level", "")
+	level != ""
+} else := gravest if {
+	levels := rule_levels(run, finding)
+	some gravest in levels
+	every level in levels { rank[level] <= rank[gravest] }
 }
 
-place(finding) := sprintf("%s:%v", [location.artifactLocation.uri, object.get(location, ["region", "startLine"], 1)]) if {
+# A suppression that is under review, or was rejected, does not count, nor does one without a reason.
+suppressed(finding) if {
+	some suppression in finding.suppressions
+	trim_space(given(suppression, "justification", "")) != ""
+	every other in finding.suppressions { given(other, "status", "accepted") == "accepted" }
+}
+
+# The file stands with the result, or among the artifacts of the run.
+path(run, artifact) := uri if {
+	uri := artifact.uri
+	is_string(uri)
+} else := uri if {
+	uri := run.artifacts[artifact.index].location.uri
+	is_string(uri)
+}
+
+place(run, finding) := at if {
 	location := finding.locations[0].physicalLocation
+	at := sprintf("%s:%v", [path(run, location.artifactLocation), given(location, ["region", "startLine"], 1)])
 } else := "a place that the report does not name"
 
-text(finding) := finding.message.text if {
-	finding.message.text
-} else := finding.message.id
-
-violations contains {"message": message, "rule": rule, "level": level, "location": place(finding)} if {
+violations contains {"message": message, "rule": rule, "level": level, "location": at} if {
 	some run in input.runs
 	some finding in run.results
 	level := level_of(run, finding)
 	rank[level] > rank[input.args.ceiling]
 	not suppressed(finding)
 	rule := rule_id(run, finding)
+	at := place(run, finding)
 	message := sprintf("%s reports %s (%s) at %s, graver than the ceiling %q: %s", [
 		run.tool.driver.name,
 		rule,
 		level,
-		place(finding),
+		at,
 		input.args.ceiling,
-		text(finding),
+		given(finding, ["message", "text"], given(finding, ["message", "id"], "")),
 	])
 }

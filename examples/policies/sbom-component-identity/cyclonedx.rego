@@ -2,7 +2,7 @@ package main
 
 import rego.v1
 
-valid_input if count(object.get(input, "components", [])) > 0
+valid_input if count(given(input, "components", [])) > 0
 
 default skip_reason := ""
 
@@ -11,6 +11,12 @@ skip_reason := "the SBOM has no components" if not valid_input
 as_list(value) := [value] if is_string(value)
 
 as_list(value) := value if is_array(value)
+
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
 
 exempt(name) if {
 	some pattern in as_list(object.get(input.args, "exempt", []))
@@ -33,31 +39,32 @@ components := [component |
 	not exempt(component.name)
 ]
 
-label(component) := sprintf("%s %s", [component.name, object.get(component, "version", "(no version)")])
+label(component) := sprintf("%s %s", [component.name, given(component, "version", "(no version)")])
 
 strong := {"SHA-256", "SHA-384", "SHA-512", "SHA3-256", "SHA3-384", "SHA3-512", "BLAKE2b-256", "BLAKE2b-384", "BLAKE2b-512", "BLAKE3"}
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("purl")
 	some component in components
-	object.get(component, "purl", "") == ""
+	given(component, "purl", "") == ""
 	message := sprintf("%s has no package URL: add its purl", [label(component)])
 }
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("purl")
 	some component in components
-	component.purl
+	given(component, "purl", "") != ""
 	not fits(component)
 	message := sprintf("%s has the package URL %s, which is of another version", [label(component), component.purl])
 }
 
 # Without a version there is nothing to compare.
-fits(component) if object.get(component, "version", "") == ""
+fits(component) if given(component, "version", "") == ""
 
-fits(component) if contains(component.purl, sprintf("@%s", [component.version]))
-
-fits(component) if contains(component.purl, sprintf("@%s", [urlquery.encode(component.version)]))
+fits(component) if {
+	some version in {component.version, urlquery.encode(component.version), replace(urlquery.encode(component.version), "%2B", "+")}
+	endswith(regex.replace(component.purl, `[?#].*$`, ""), sprintf("@%s", [version]))
+}
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("hash")
@@ -74,6 +81,6 @@ hashed(component) if {
 violations contains {"message": message, "component": component.name} if {
 	demanded("supplier")
 	some component in components
-	object.get(component, ["supplier", "name"], object.get(component, "publisher", "")) == ""
+	given(component, ["supplier", "name"], given(component, "publisher", "")) == ""
 	message := sprintf("%s has no supplier", [label(component)])
 }

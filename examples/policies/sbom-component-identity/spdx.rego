@@ -3,7 +3,7 @@ package main
 
 import rego.v1
 
-valid_input if count(object.get(input, "packages", [])) > 0
+valid_input if count([package_ | some package_ in input.packages]) > 0
 
 default skip_reason := ""
 
@@ -62,6 +62,6 @@ hashed(package_) if {
 violations contains {"message": message, "component": package_.name} if {
 	demanded("supplier")
 	some package_ in packages
-	object.get(package_, "supplier", "NOASSERTION") in {"", "NOASSERTION"}
+	object.get(package_, "supplier", "NOASSERTION") in {"", "NOASSERTION", null}
 	message := sprintf("%s has no supplier", [label(package_)])
 }

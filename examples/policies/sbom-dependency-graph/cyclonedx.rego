@@ -2,21 +2,26 @@ package main
 
 import rego.v1
 
-valid_input if count(object.get(input, "components", [])) > 0
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
+
+valid_input if count(given(input, "components", [])) > 0
 
 default skip_reason := ""
 
 skip_reason := "the SBOM has no components" if not valid_input
 
-product := object.get(input, ["metadata", "component", "bom-ref"], "")
+product := given(input, ["metadata", "component", "bom-ref"], "")
 
-needs[dependency.ref] := {needed | some needed in object.get(dependency, "dependsOn", [])} if {
-	some dependency in object.get(input, "dependencies", [])
-}
+needs[dependency.ref] := {needed | some needed in dependency.dependsOn} if some dependency in input.dependencies
 
-known contains component["bom-ref"] if {
+known contains reference if {
 	walk(input.components, [_, component])
 	component.type
+	reference := component["bom-ref"]
 }
 
 known contains product if product != ""
@@ -48,5 +53,5 @@ violations contains {"message": message, "component": component.name} if {
 	product != ""
 	some component in input.components
 	not component["bom-ref"] in reached
-	message := sprintf("%s %s is not reached from the product: nothing says why it is there", [component.name, object.get(component, "version", "")])
+	message := sprintf("%s %s is not reached from the product: nothing says why it is there", [component.name, given(component, "version", "")])
 }

@@ -2,7 +2,7 @@ package main
 
 import rego.v1
 
-valid_input if count(object.get(input, "components", [])) > 0
+valid_input if count(components) > 0
 
 default skip_reason := ""
 
@@ -17,17 +17,40 @@ exempt(name) if {
 	glob.match(pattern, null, name)
 }
 
-# Components of the same name in different groups or ecosystems have nothing to do with each other.
-key(component) := split(component.purl, "@")[0] if {
-	not startswith(component.purl, "pkg:npm/%40")
-	component.purl
-} else := concat("@", array.slice(split(component.purl, "@"), 0, count(split(component.purl, "@")) - 1)) if {
-	component.purl
-} else := concat("/", [part | some part in [object.get(component, "group", ""), component.name]; part != ""])
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
 
-versions[name] contains component.version if {
-	some component in input.components
-	component.version
+# Components nest. The ancestors in a component's pedigree are not part of the product.
+components contains component if {
+	walk(given(input, "components", []), [path, component])
+	is_object(component)
+	every key in path { nesting(key) }
+}
+
+nesting(key) if key == "components"
+
+nesting(key) if is_number(key)
+
+# Components of the same name in different groups or ecosystems have nothing to do with each other. The @ of a scope follows a
+# slash: pkg:npm/@angular/core@17.0.1 is pkg:npm/@angular/core.
+key(component) := regex.replace(purl, `([^/])[@?#].*$`, "${1}") if {
+	purl := component.purl
+	is_string(purl)
+} else := concat("/", [part | some part in [given(component, "group", ""), component.name]; part != ""])
+
+version(component) := text if {
+	text := component.version
+	not text in {"", null}
+} else := text if {
+	[_, text] := split(trim_prefix(regex.replace(component.purl, `[?#].*$`, ""), key(component)), "@")
+}
+
+versions[name] contains text if {
+	some component in components
+	text := version(component)
 	name := key(component)
 	not exempt(component.name)
 }

@@ -3,7 +3,7 @@ package main
 
 import rego.v1
 
-valid_input if count(object.get(input, "components", [])) > 0
+valid_input if count(components) > 0
 
 default skip_reason := ""
 
@@ -22,7 +22,8 @@ families := {
 	"advertising clause": ["BSD-4-Clause", "BSD-4-Clause-UC", "OpenSSL"],
 }
 
-family_of[license] := family if {
+# By the identifier in lower case.
+family_of[lower(license)] := family if {
 	some family, licenses in families
 	some license in licenses
 }
@@ -37,40 +38,69 @@ conflicts(product) := object.get(
 		"strong copyleft, version 3": {"strong copyleft, version 2 only", "advertising clause"},
 		"network copyleft": {"strong copyleft, version 2 only", "advertising clause"},
 	},
-	object.get(family_of, product, "permissive or proprietary"),
+	object.get(family_of, lower(product), "permissive or proprietary"),
 	copyleft,
 )
 
-name_of(choice) := choice.license.id if {
-	choice.license.id
-} else := choice.license.name
+# Components nest. The ancestors in a component's pedigree are not part of the product.
+components contains component if {
+	walk(object.get(input, "components", []), [path, component])
+	is_object(component)
+	every key in path { nesting(key) }
+}
 
-# Of an expression with OR one may choose; each way out has licences that all hold.
-ways(component) := [{trim(license, " ()") | some license in split(way, " AND ")} | some way in split(expression, " OR ")] if {
-	expression := component.licenses[0].expression
-} else := [{name_of(choice) | some choice in object.get(component, "licenses", [])}]
+nesting(key) if key == "components"
+
+nesting(key) if is_number(key)
+
+# Of an expression with OR one may choose; each way out has licences that all hold. One with parentheses inside counts as a
+# single way, which errs on the side of asking.
+ways(choice) := [parts(way, `\s+(?i:and)\s+`) | some way in regex.split(`\s+(?i:or)\s+`, expression)] if {
+	is_string(choice.expression)
+	expression := trim(choice.expression, " ()")
+	not regex.match(`[()]`, expression)
+} else := [parts(choice.expression, `[()]|\s+(?i:and|or)\s+`)] if {
+	is_string(choice.expression)
+} else := [{name}] if {
+	name := choice.license.id
+	is_string(name)
+} else := [{name}] if {
+	name := choice.license.name
+}
+
+parts(text, border) := {trim_space(license) | some license in regex.split(border, text)}
 
 conflicting(way) := {license |
 	some license in way
-	family_of[license] in conflicts(input.args.product_license)
+	family_of[lower(license)] in conflicts(input.args.product_license)
+}
+
+# All licences that are listed hold; one without a way out is enough.
+hopeless(component) := {license |
+	some choice in component.licenses
+	every way in ways(choice) { count(conflicting(way)) > 0 }
+	some license in conflicting(ways(choice)[0])
 }
 
 violations contains {
 	"message": message,
 	"component_name": component.name,
-	"component_version": object.get(component, "version", ""),
+	"component_version": version,
 	"license_id": license,
 } if {
-	some component in input.components
+	some component in components
 	not component.name in as_list(object.get(input.args, "accepted", []))
-	every way in ways(component) {
-		count(conflicting(way)) > 0
-	}
-	license := concat(" AND ", sort(conflicting(ways(component)[0])))
-	message := sprintf("%s %s is under %s, which may not go into a product under %s", [
-		component.name,
-		object.get(component, "version", ""),
+	count(hopeless(component)) > 0
+	version := version_of(component)
+	license := concat(" AND ", sort(hopeless(component)))
+	message := sprintf("%s is under %s, which may not go into a product under %s", [
+		trim_space(sprintf("%s %s", [component.name, version])),
 		license,
 		input.args.product_license,
 	])
 }
+
+version_of(component) := text if {
+	text := component.version
+	is_string(text)
+} else := ""

@@ -48,7 +48,10 @@ licensed(component) if {
 	meaningful(object.get(choice, ["license", "name"], ""))
 }
 
-meaningful(text) if not upper(trim_space(text)) in {"", "NOASSERTION", "NONE", "UNKNOWN"}
+meaningful(text) if {
+	is_string(text)
+	not upper(trim_space(text)) in {"", "NOASSERTION", "NONE", "UNKNOWN"}
+}
 
 exempt(component) if component.name in as_list(object.get(input.args, "exempt", []))
 
@@ -67,4 +70,7 @@ violations contains {"message": message, "component": label(component)} if {
 	)
 }
 
-label(component) := object.get(component, "purl", sprintf("%s@%s", [component.name, object.get(component, "version", "?")]))
+label(component) := purl if {
+	purl := component.purl
+	is_string(purl)
+} else := sprintf("%s@%s", [component.name, object.get(component, "version", "?")])

@@ -5,7 +5,7 @@ import rego.v1
 
 valid_input if startswith(input.spdxVersion, "SPDX-2")
 
-stated(license) if not license in {"", "NOASSERTION", "NONE"}
+stated(license) if not license in {"", "NOASSERTION", "NONE", null}
 
 # What the supplier declared and what the reviewer concluded both answer the question.
 licensed(pkg) if stated(object.get(pkg, "licenseDeclared", ""))

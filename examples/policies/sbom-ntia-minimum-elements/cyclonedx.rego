@@ -20,7 +20,7 @@ as_list(value) := value if is_array(value)
 
 waived contains element if some element in as_list(object.get(input.args, "waive", []))
 
-present(component, member) if not object.get(component, member, "") in {"", [], {}}
+present(component, member) if not object.get(component, member, "") in {"", [], {}, null}
 
 has(component, "version") if present(component, "version")
 
@@ -60,7 +60,7 @@ violations contains {"message": message, "component": label, "missing": missing(
 
 violations contains "the SBOM does not say when it was made: set metadata.timestamp" if {
 	not "timestamp" in waived
-	not input.metadata.timestamp
+	not present(input, ["metadata", "timestamp"])
 }
 
 violations contains "the SBOM does not say who made it: set metadata.authors, metadata.manufacturer, metadata.supplier or metadata.tools" if {
@@ -70,5 +70,5 @@ violations contains "the SBOM does not say who made it: set metadata.authors, me
 
 authored if {
 	some member in ["authors", "manufacturer", "manufacture", "supplier", "tools"]
-	present(object.get(input, "metadata", {}), member)
+	present(input, ["metadata", member])
 }

@@ -12,9 +12,9 @@ as_list(value) := value if is_array(value)
 
 waived contains element if some element in as_list(object.get(input.args, "waive", []))
 
-has(pkg, "version") if object.get(pkg, "versionInfo", "") != ""
+has(pkg, "version") if not object.get(pkg, "versionInfo", "") in {"", null}
 
-has(pkg, "supplier") if not object.get(pkg, "supplier", "NOASSERTION") in {"", "NOASSERTION"}
+has(pkg, "supplier") if not object.get(pkg, "supplier", "NOASSERTION") in {"", "NOASSERTION", null}
 
 has(pkg, "identifier") if {
 	some reference in pkg.externalRefs

@@ -10,12 +10,12 @@ ignored := {fingerprint | some fingerprint in as_list(object.get(input.args, "ig
 
 # In a baseline that was audited, `is_secret` says what people found.
 counts(finding) if {
-	object.get(finding, "is_secret", true) == true
+	object.get(finding, "is_secret", true) != false
 	input.args.only_verified != "true"
 }
 
 counts(finding) if {
-	object.get(finding, "is_secret", true) == true
+	object.get(finding, "is_secret", true) != false
 	finding.is_verified == true
 }
 

@@ -12,11 +12,12 @@ ignored := {fingerprint | some fingerprint in as_list(object.get(input.args, "ig
 place(finding) := {"path": path, "line": object.get(source, "line", 1)} if {
 	some source in finding.SourceMetadata.Data
 	path := source.file
+	is_string(path)
 } else := {"path": "a place that the report does not name", "line": 1}
 
 counts(finding) if input.args.only_verified != "true"
 
-counts(finding) if object.get(finding, "Verified", true) == true
+counts(finding) if object.get(finding, "Verified", true) != false
 
 violations contains {"message": message, "rule_id": finding.DetectorName, "severity": severity(finding), "location": at.path, "line_number": at.line} if {
 	some finding in input.elements

@@ -9,28 +9,35 @@ statement := json.unmarshal(base64.decode(input.dsseEnvelope.payload))
 
 valid_input if startswith(statement.predicateType, "https://slsa.dev/provenance/")
 
-builder := statement.predicate.runDetails.builder.id if {
-	statement.predicate.runDetails
-} else := statement.predicate.builder.id
+builder := id if {
+	id := statement.predicate.runDetails.builder.id
+	is_string(id)
+} else := id if {
+	id := statement.predicate.builder.id
+	is_string(id)
+}
 
 # SLSA 1 names what was asked to be built among the external parameters; where the build type has no repository there,
 # the dependencies that were resolved for it have to do.
-repository := statement.predicate.buildDefinition.externalParameters.workflow.repository
+repository := location if {
+	location := statement.predicate.buildDefinition.externalParameters.workflow.repository
+	is_string(location)
+}
 
 sources contains repository
 
-sources contains uri(source) if {
+# git+https://example.com/repository@refs/tags/v1 -> https://example.com/repository@refs/tags/v1
+sources contains location if {
 	not repository
 	some source in statement.predicate.buildDefinition.resolvedDependencies
+	location := trim_prefix(source.uri, "git+")
 }
 
 # SLSA 0.2
-sources contains uri(source) if {
-	source := statement.predicate.invocation.configSource
+sources contains location if {
+	not repository
+	location := trim_prefix(statement.predicate.invocation.configSource.uri, "git+")
 }
-
-# git+https://example.com/repository@refs/tags/v1 -> https://example.com/repository@refs/tags/v1
-uri(source) := trim_prefix(source.uri, "git+")
 
 as_list(value) := [value] if is_string(value)
 
@@ -42,25 +49,27 @@ default signature := {"verified": false, "why_not": "the evaluator does not veri
 signature := input.chainloop_metadata.signature
 
 violations contains message if {
-	not signature.verified
-	message := sprintf("the signature does not count: %s", [signature.why_not])
+	not signature.verified == true
+	message := sprintf("the signature does not count: %s", [object.get(signature, "why_not", "nobody says why")])
 }
 
 violations contains message if {
-	signature.verified
+	signature.verified == true
 	input.args.signers
-	not signature.by.key in as_list(input.args.signers)
+	signer := object.get(signature, ["by", "key"], "somebody without a name")
+	not signer in as_list(input.args.signers)
 	message := sprintf("the provenance is signed by %s: asked for are %s", [
-		signature.by.key,
+		signer,
 		concat(", ", as_list(input.args.signers)),
 	])
 }
 
 violations contains "the provenance names no builder" if not builder
 
-violations contains {"message": message, "builder": builder} if {
+violations contains {"message": message, "builder": by} if {
+	by := builder
 	not trusted
-	message := sprintf("the artifact was built by %s: trusted are %s", [builder, concat(", ", as_list(input.args.builders))])
+	message := sprintf("the artifact was built by %s: trusted are %s", [by, concat(", ", as_list(input.args.builders))])
 }
 
 trusted if {
@@ -90,9 +99,18 @@ from_source if {
 }
 
 # Without a digest the provenance speaks of no artifact in particular.
-violations contains {"message": message, "subject": subject.name} if {
+violations contains {"message": message, "subject": name} if {
 	some subject in statement.subject
-	not subject.digest.sha256
-	not subject.digest.sha512
-	message := sprintf("the subject %s has neither a SHA-256 nor a SHA-512 digest", [subject.name])
+	not digested(subject, "sha256", 64)
+	not digested(subject, "sha512", 128)
+	name := object.get(subject, "name", "without a name")
+	message := sprintf("the subject %s has neither a SHA-256 nor a SHA-512 digest", [name])
 }
+
+digested(subject, algorithm, length) if {
+	digest := subject.digest[algorithm]
+	is_string(digest)
+	regex.match(sprintf(`^[0-9a-fA-F]{%d}$`, [length]), digest)
+}
+
+violations contains "the provenance is about nothing" if count(statement.subject) == 0

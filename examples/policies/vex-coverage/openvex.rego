@@ -8,26 +8,65 @@ as_list(value) := [value] if is_string(value)
 
 as_list(value) := value if is_array(value)
 
+# What is null is as good as absent.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	value != null
+} else := otherwise
+
 # OpenVEX 0.2 has an object here, the drafts before it a string.
-identifier(statement) := statement.vulnerability if is_string(statement.vulnerability)
+identifier(statement) := id if {
+	id := statement.vulnerability
+	is_string(id)
+} else := id if {
+	id := statement.vulnerability.name
+}
 
-identifier(statement) := statement.vulnerability.name if is_object(statement.vulnerability)
-
-identifiers(statement) := {identifier(statement)} | {alias | some alias in object.get(statement.vulnerability, "aliases", [])} if {
-	is_object(statement.vulnerability)
-} else := {identifier(statement)}
+identifiers(statement) := {identifier(statement)} | {alias | some alias in statement.vulnerability.aliases}
 
 # A statement inherits the document's timestamp.
-made(statement) := time.parse_rfc3339_ns(object.get(statement, "timestamp", input.timestamp))
+made(statement) := time.parse_rfc3339_ns(given(statement, "timestamp", input.timestamp))
 
-products(statement) := {product["@id"] | some product in statement.products}
+products(statement) := given(statement, "products", [])
 
-# The latest statement about a vulnerability in a product is the one that holds.
+# The drafts have a string here, too. One without an id is all that is said of it.
+name_of(product) := product if {
+	is_string(product)
+} else := id if {
+	id := product["@id"]
+	is_string(id)
+} else := json.marshal(product)
+
+parts(product) := {name_of(part) | some part in product.subcomponents}
+
+# Whether a statement is about the whole of a product, or about those of its parts that are named.
+covers(statement, product) if {
+	some other in products(statement)
+	name_of(other) == name_of(product)
+	count(parts(other)) == 0
+}
+
+covers(statement, product) if {
+	some other in products(statement)
+	name_of(other) == name_of(product)
+	count(parts(product)) > 0
+	count(parts(product) - parts(other)) == 0
+}
+
+# The latest statement about a vulnerability in a product is the one that holds. One that names no product could be about any.
 superseded(statement) if {
 	some later in input.statements
 	identifier(later) == identifier(statement)
-	products(statement) - products(later) == set()
 	made(later) > made(statement)
+	count(products(statement)) > 0
+	every product in products(statement) { covers(later, product) }
+}
+
+superseded(statement) if {
+	some later in input.statements
+	identifier(later) == identifier(statement)
+	made(later) > made(statement)
+	count(products(statement)) + count(products(later)) == 0
 }
 
 current := [statement |
@@ -37,7 +76,7 @@ current := [statement |
 
 answered := union({identifiers(statement) | some statement in current})
 
-about(statement) := sprintf("%s in %s", [identifier(statement), concat(", ", sort(products(statement)))]) if {
+about(statement) := sprintf("%s in %s", [identifier(statement), concat(", ", sort({name_of(product) | some product in products(statement)}))]) if {
 	count(products(statement)) > 0
 } else := identifier(statement)
 
@@ -62,14 +101,14 @@ violations contains {"message": message, "vulnerability": identifier(statement)}
 violations contains {"message": message, "vulnerability": identifier(statement)} if {
 	some statement in current
 	statement.status == "affected"
-	object.get(statement, "action_statement", "") == ""
+	given(statement, "action_statement", "") == ""
 	message := sprintf("%s is affected, and the statement does not say what to do: add an action_statement", [about(statement)])
 }
 
 violations contains {"message": message, "vulnerability": identifier(statement)} if {
 	some statement in current
 	statement.status == "not_affected"
-	object.get(statement, "justification", "") == ""
-	object.get(statement, "impact_statement", "") == ""
+	given(statement, "justification", "") == ""
+	given(statement, "impact_statement", "") == ""
 	message := sprintf("%s is said to be not affected, without a reason: add a justification or an impact_statement", [about(statement)])
 }

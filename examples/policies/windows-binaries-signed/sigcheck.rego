@@ -12,24 +12,26 @@ default skip_reason := ""
 
 skip_reason := "sigcheck looked at no file" if not valid_input
 
-path(file) := replace(file.Path, `\`, "/")
+path(file) := object.get(file, "Path", "a file without a path")
+
+verdict(file) := object.get(file, "Verified", "nothing is said of it")
 
 exempt(file) if {
 	some pattern in as_list(object.get(input.args, "exempt", []))
-	glob.match(lower(pattern), ["/"], lower(path(file)))
+	glob.match(lower(pattern), ["/"], lower(replace(path(file), `\`, "/")))
 }
 
-violations contains {"message": message, "location": file.Path} if {
+violations contains {"message": message, "location": path(file)} if {
 	some file in input.elements
 	not exempt(file)
-	file.Verified != "Signed"
-	message := sprintf("%s is not signed validly: %s", [file.Path, file.Verified])
+	verdict(file) != "Signed"
+	message := sprintf("%s is not signed validly: %s", [path(file), verdict(file)])
 }
 
-violations contains {"message": message, "location": file.Path} if {
+violations contains {"message": message, "location": path(file)} if {
 	some file in input.elements
-	file.Verified == "Signed"
+	verdict(file) == "Signed"
 	publisher := object.get(file, "Publisher", "nobody")
 	not publisher in as_list(object.get(input.args, "publishers", [publisher]))
-	message := sprintf("%s is signed by %s, who is none of %s", [file.Path, publisher, concat(", ", as_list(input.args.publishers))])
+	message := sprintf("%s is signed by %s, who is none of %s", [path(file), publisher, concat(", ", as_list(input.args.publishers))])
 }

@@ -22,13 +22,30 @@ violations contains message if {
 }
 
 # A scan that reached no site found nothing because it looked at nothing.
-violations contains "the scan reached no site" if count(object.get(input, "site", [])) == 0
+violations contains "the scan reached no site" if count(given(input, "site", [])) == 0
 
-violations contains {"message": message, "rule_id": alert.pluginid, "severity": upper(split(alert.riskdesc, " ")[0]), "location": site["@name"]} if {
+# What an alert does not say is taken for the worst.
+given(of, member, otherwise) := value if {
+	value := object.get(of, member, null)
+	not value in {null, ""}
+} else := otherwise
+
+risk(alert) := to_number(given(alert, "riskcode", risks.high))
+
+confidence(alert) := to_number(given(alert, "confidence", confidences.confirmed))
+
+described(alert) := given(alert, "riskdesc", "High, since nothing else is said")
+
+name(alert) := given(alert, "alert", given(alert, "name", "an alert without a name"))
+
+violations contains {"message": message, "rule_id": id, "severity": severity, "location": at} if {
 	some site in input.site
 	some alert in site.alerts
-	to_number(alert.riskcode) > risks[input.args.ceiling]
-	to_number(alert.confidence) >= confidences[input.args.min_confidence]
-	not alert.pluginid in as_list(object.get(input.args, "ignored", []))
-	message := sprintf("%s: %s (%s), %s times, above the ceiling %q", [site["@name"], alert.alert, alert.riskdesc, alert.count, input.args.ceiling])
+	risk(alert) > risks[input.args.ceiling]
+	confidence(alert) >= confidences[input.args.min_confidence]
+	id := given(alert, "pluginid", "unknown")
+	not id in as_list(object.get(input.args, "ignored", []))
+	severity := upper(regex.replace(described(alert), `[^A-Za-z].*`, ""))
+	at := given(site, "@name", "a site without a name")
+	message := sprintf("%s: %s (%s), %v times, above the ceiling %q", [at, name(alert), described(alert), given(alert, "count", "?"), input.args.ceiling])
 }

@@ -21,6 +21,7 @@ mod definitions;
 mod error;
 mod graph;
 mod guard;
+mod heads;
 mod imports;
 mod own;
 mod rewrite;

@@ -10,7 +10,7 @@ use super::coverage::Probe;
 use super::error::{RegoError, engine_error};
 use super::graph::Graph;
 use super::guard::MAX_BYTES;
-use super::{boilerplate, builtins, definitions, guard, imports, own, rewrite, safety, walk};
+use super::{boilerplate, builtins, definitions, guard, heads, imports, own, rewrite, safety, walk};
 
 /// A script, checked, completed and ready to run.
 #[derive(Clone)]
@@ -51,7 +51,8 @@ impl Script {
             .map(|path| format!("data.{path}"))
             .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
         let calls = builtins::check(&module, &package, makes_calls)?;
-        let mut complete = rewrite::rewrite(text, &module, &boilerplate::NAMES);
+        let renamed = rewrite::rewrite(text, &module, &boilerplate::NAMES);
+        let mut complete = heads::rewrite(&renamed, &parse(&renamed)?);
         complete.push_str(&boilerplate::missing(&module));
         let completed = parse(&complete)?;
         definitions::check(&completed, &package)?;

@@ -1,0 +1,290 @@
+//! Rewrites the heads of rules, so that a value that is undefined is passed over, as in OPA. Lines stay what they were.
+//!
+//! When the value of a head, or an index in its path, is undefined for what a body has found, the engine forgets what the rule
+//! had collected before, and does not always try the `else`. So it is asked for in the body too: `contains x.p if some x in xs`
+//! becomes `contains x.p if { some x in xs; v := x.p }`. What a head comes to again and again by a variable in brackets is
+//! passed over where it is undefined: `contains xs[_].p` becomes `contains [v | v := xs[_].p][_] if { v := xs[_].p }`.
+
+use std::collections::BTreeSet;
+
+use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
+
+use super::walk;
+
+/// The rewritten source.
+pub fn rewrite(source: &str, module: &Module) -> String {
+    let mut suffix = String::new();
+    while source.contains(&format!("longrun_value{suffix}")) || source.contains(&format!("longrun_index{suffix}")) {
+        suffix.push('_');
+    }
+    let mut edits: Vec<(usize, usize, String)> = Vec::new();
+    for (number, rule) in module.policy.iter().enumerate() {
+        if let Rule::Spec { head, bodies, .. } = rule.as_ref() {
+            Head { source, name: format!("{suffix}_{number}"), bound: bound(head, bodies) }
+                .rewrite(head, bodies, &mut edits);
+        }
+    }
+    // At one place, what ends comes before what begins.
+    edits.sort_by_key(|(place, order, _)| (*place, *order));
+    let mut rewritten = String::with_capacity(source.len() + edits.len() * 64);
+    let mut done = 0;
+    for (place, _, text) in edits {
+        rewritten.push_str(&source[done..place]);
+        rewritten.push_str(&text);
+        done = place;
+    }
+    rewritten.push_str(&source[done..]);
+    rewritten
+}
+
+/// A place in the source, in bytes.
+fn place(offset: u32) -> usize {
+    usize::try_from(offset).expect("a script is smaller than the address space")
+}
+
+fn is_quote(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b'"' | b'`'))
+}
+
+/// The head of a rule in hand.
+struct Head<'s> {
+    source: &'s str,
+    /// What the names of our variables end with.
+    name: String,
+    /// The variables that every body gives a value.
+    bound: BTreeSet<&'s str>,
+}
+
+impl<'s> Head<'s> {
+    /// Where something begins: the engine leaves the quote before a string out.
+    fn begin(&self, offset: u32) -> usize {
+        let at = place(offset);
+        if is_quote(at.checked_sub(1).and_then(|before| self.source.as_bytes().get(before))) { at - 1 } else { at }
+    }
+
+    /// Where something ends: the engine leaves the quote behind a string out.
+    fn end(&self, offset: u32) -> usize {
+        let at = place(offset);
+        if is_quote(self.source.as_bytes().get(at)) { at + 1 } else { at }
+    }
+
+    fn rewrite(&self, head: &'s RuleHead, bodies: &'s [RuleBody], edits: &mut Vec<(usize, usize, String)>) {
+        let indices = self.indices(head);
+        let (end, value) = match head {
+            RuleHead::Compr { span, assign, .. } | RuleHead::Func { span, assign, .. } => {
+                (self.end(span.end), assign.as_ref().map(|assign| (&assign.value, self.assigned(assign))))
+            }
+            RuleHead::Set { span, refr, key } => {
+                let (from, end) = (place(refr.span().end), self.end(span.end));
+                let (Some(key), Some(contains)) = (key, self.source[from..end].find("contains")) else { return };
+                (end, Some((key, (from + contains + "contains".len(), end))))
+            }
+        };
+        if bodies.is_empty() {
+            let is_partial = !indices.is_empty() || matches!(head, RuleHead::Set { .. });
+            if let Some((value, at)) = value.filter(|(value, _)| is_partial && self.may_be_undefined(value)) {
+                self.pass_over(value, at, edits);
+                edits.push((end, 1, format!(" if {{ {} }}", self.asked(&indices, Some(at)))));
+            }
+            return;
+        }
+        for (number, body) in bodies.iter().enumerate() {
+            let own = body.assign.as_ref().map(|assign| (&assign.value, self.assigned(assign)));
+            // A further body without a value of its own has that of the head, unless it is an else.
+            let value = if number == 0 || !body.is_else { value } else { own };
+            if let Some((value, at)) = if number == 0 { value } else { own } {
+                self.pass_over(value, at, edits);
+            }
+            let asked = value.filter(|(value, _)| self.may_be_undefined(value)).map(|(_, at)| at);
+            if asked.is_some() || !indices.is_empty() {
+                self.ask(body, &self.asked(&indices, asked), edits);
+            }
+        }
+    }
+
+    /// Has what a value comes to again and again, by a variable in its brackets, be passed over when it is undefined.
+    fn pass_over(&self, value: &Expr, (from, to): (usize, usize), edits: &mut Vec<(usize, usize, String)>) {
+        if comes_again(value) {
+            let name = &self.name;
+            let begin = format!(" [longrun_value{name} | longrun_value{name} :=");
+            edits.extend([(from, 1, begin), (to, 0, "][_]".to_owned())]);
+        }
+    }
+
+    /// Has a body hold only if what is asked holds too.
+    fn ask(&self, body: &RuleBody, asked: &str, edits: &mut Vec<(usize, usize, String)>) {
+        let (Some(first), Some(last)) = (body.query.stmts.first(), body.query.stmts.last()) else { return };
+        let mut text = format!("; {asked}");
+        // A body of one statement may have no braces.
+        if first.span.start == body.query.span.start {
+            edits.push((self.begin(first.span.start), 1, "{ ".to_owned()));
+            text.push_str(" }");
+        }
+        edits.push((self.end(last.span.end), 0, text));
+    }
+
+    /// Statements that hold when the indices and the value are defined.
+    fn asked(&self, indices: &[String], value: Option<(usize, usize)>) -> String {
+        let name = &self.name;
+        let index = |(number, index): (usize, &String)| format!("longrun_index{name}_{number} := {index}");
+        let value = value.map(|(from, to)| format!("longrun_value{name} := {}", flat(&self.source[from..to])));
+        indices.iter().enumerate().map(index).chain(value).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The indices in the path of a head that may be undefined, each on one line.
+    fn indices(&self, head: &RuleHead) -> Vec<String> {
+        let (RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. }) = head;
+        let (mut node, mut found) = (refr, Vec::new());
+        loop {
+            match node.as_ref() {
+                Expr::RefDot { refr, .. } => node = refr,
+                Expr::RefBrack { span, refr, index, .. } => {
+                    if self.may_be_undefined(index) {
+                        // From its bracket to what comes before the other one.
+                        let text = self.source[place(refr.span().end)..self.end(span.end)].trim_start();
+                        found.extend(text.strip_prefix('[').map(flat));
+                    }
+                    node = refr;
+                }
+                _ => return found,
+            }
+        }
+    }
+
+    /// Where the value of an assignment is.
+    fn assigned(&self, assign: &RuleAssign) -> (usize, usize) {
+        let operator = if assign.op == AssignOp::ColEq { ":=" } else { "=" };
+        (place(assign.span.start) + operator.len(), self.end(assign.span.end))
+    }
+
+    fn may_be_undefined(&self, value: &Expr) -> bool {
+        match value {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => false,
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
+            Expr::Var { span, .. } => !self.bound.contains(span.text()),
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+                walk::children(value).into_iter().any(|child| self.may_be_undefined(child))
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether an expression may have several values, by a variable in brackets.
+fn comes_again(value: &Expr) -> bool {
+    let here = matches!(value, Expr::RefBrack { index, .. } if !matches!(index.as_ref(), Expr::String { .. } | Expr::Number { .. }));
+    here || walk::children(value).into_iter().any(|child| comes_again(child))
+}
+
+/// The variables that have a value wherever a body holds: a function's arguments, and what every body binds.
+fn bound<'m>(head: &'m RuleHead, bodies: &'m [RuleBody]) -> BTreeSet<&'m str> {
+    let mut found: Option<BTreeSet<&str>> = None;
+    for body in bodies {
+        let inside = bound_in(&body.query);
+        found = Some(found.map_or_else(|| inside.clone(), |found| found.intersection(&inside).copied().collect()));
+    }
+    let mut found = found.unwrap_or_default();
+    if let RuleHead::Func { args, .. } = head {
+        args.iter().for_each(|arg| names(arg, &mut found));
+    }
+    found
+}
+
+fn bound_in(query: &Query) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for statement in &query.stmts {
+        match &statement.literal {
+            Literal::SomeVars { vars, .. } => found.extend(vars.iter().map(|span| span.text())),
+            Literal::SomeIn { key, value, .. } => key.iter().chain([value]).for_each(|part| names(part, &mut found)),
+            Literal::Expr { expr, .. } => {
+                if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr.as_ref() {
+                    names(lhs, &mut found);
+                }
+            }
+            Literal::Every { .. } | Literal::NotExpr { .. } => {}
+        }
+    }
+    found
+}
+
+/// The variables of a pattern.
+fn names<'m>(pattern: &'m Expr, found: &mut BTreeSet<&'m str>) {
+    match pattern {
+        Expr::Var { span, .. } => {
+            found.insert(span.text());
+        }
+        Expr::Array { items, .. } => items.iter().for_each(|item| names(item, found)),
+        Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, value)| names(value, found)),
+        _ => {}
+    }
+}
+
+/// An expression on one line, without its comments. A raw string of several lines stays as it is.
+fn flat(text: &str) -> String {
+    let mut flat = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '#' => {
+                characters.by_ref().find(|next| *next == '\n');
+                flat.push(' ');
+            }
+            '\n' | '\r' => flat.push(' '),
+            '"' | '`' => {
+                flat.push(character);
+                while let Some(next) = characters.next() {
+                    flat.push(next);
+                    if next == character {
+                        break;
+                    }
+                    if next == '\\' && character == '"' {
+                        flat.extend(characters.next());
+                    }
+                }
+            }
+            other => flat.push(other),
+        }
+    }
+    flat.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::parse;
+    use super::rewrite;
+
+    #[test]
+    fn bodies_ask_for_what_may_be_undefined() {
+        for (rule, expected) in [
+            ("v contains x if some x in xs", "v contains x if some x in xs"),
+            ("v contains \"x\" if some x in xs", "v contains \"x\" if some x in xs"),
+            ("v contains x.p if some x in xs", "v contains x.p if { some x in xs; longrun_value_0 := x.p }"),
+            (
+                "v contains {\n  \"p\": x.p, # a comment\n} if {\n  some x in xs\n  \"a\" in x\n  x.n == \"b\" # another\n}",
+                "v contains {\n  \"p\": x.p, # a comment\n} if {\n  some x in xs\n  \"a\" in x\n  \
+                 x.n == \"b\"; longrun_value_0 := {   \"p\": x.p,  } # another\n}",
+            ),
+            ("v[x.p] if some x in xs", "v[x.p] if { some x in xs; longrun_index_0_0 := x.p }"),
+            ("v[x[\"p\"]] := 1 if some x in xs", "v[x[\"p\"]] := 1 if { some x in xs; longrun_index_0_0 := x[\"p\"] }"),
+            (
+                "f(x) := x.p if \"a\" == x.n else := x.n == \"b\" if { x.q } else := `c`",
+                "f(x) := x.p if { \"a\" == x.n; longrun_value_0 := x.p } else := x.n == \"b\" \
+                 if { x.q; longrun_value_0 := x.n == \"b\" } else := `c`",
+            ),
+            (
+                "v contains xs[_].p",
+                "v contains [longrun_value_0 | longrun_value_0 := xs[_].p][_] if { longrun_value_0 := xs[_].p }",
+            ),
+        ] {
+            let source = format!("package p\nimport rego.v1\n{rule}\n");
+            let rewritten = rewrite(&source, &parse(&source).unwrap_or_else(|error| panic!("{rule}: {error}")));
+            let rule = rewritten.trim_end().splitn(3, '\n').nth(2);
+            assert_eq!(rule, Some(expected));
+            parse(&rewritten).unwrap_or_else(|error| panic!("{rewritten}: {error}"));
+        }
+    }
+}
