@@ -23,6 +23,17 @@ struct Kinds {
     limiters: KindLimiters,
     /// The loop is at the queue, or has not begun.
     is_claiming: bool,
+    /// How often the loop went to the queue.
+    visits: u64,
+}
+
+/// What the loop may ask for when it goes to the queue.
+pub(crate) struct Visit {
+    pub(crate) budgets: Vec<ClaimBudget>,
+    /// How much in all.
+    pub(crate) free: usize,
+    /// Which visit it is: by this it takes what it needs.
+    pub(crate) number: u64,
 }
 
 /// The capacity that one attempt takes, until it is dropped.
@@ -45,7 +56,7 @@ impl Capacity {
     pub(crate) fn new(attempts: usize, limiters: KindLimiters) -> Capacity {
         Capacity {
             places: Arc::new(Semaphore::new(attempts.max(1))),
-            kinds: Mutex::new(Kinds { limiters, is_claiming: true }),
+            kinds: Mutex::new(Kinds { limiters, is_claiming: true, visits: 0 }),
         }
     }
 
@@ -60,25 +71,30 @@ impl Capacity {
         let _ = self.places.acquire().await;
     }
 
-    /// The loop goes to the queue: what it may ask for, and how much in all. Until it [leaves](Capacity::leave) the
-    /// queue, it alone takes.
-    pub(crate) fn enter(&self, now: Instant) -> (Vec<ClaimBudget>, usize) {
+    /// The loop goes to the queue. Until it [leaves](Capacity::leave) the queue, it alone takes.
+    pub(crate) fn enter(&self, now: Instant) -> Visit {
         let mut kinds = self.lock();
         kinds.is_claiming = true;
+        kinds.visits += 1;
         let free = self.places.available_permits().min(CLAIM_LIMIT);
-        (if free == 0 { Vec::new() } else { kinds.limiters.budgets(free, now) }, free)
+        let budgets = if free == 0 { Vec::new() } else { kinds.limiters.budgets(free, now) };
+        Visit { budgets, free, number: kinds.visits }
     }
 
-    /// The loop has started what it claimed.
+    /// The loop has started what it claimed, or has given the claim up.
     pub(crate) fn leave(&self) {
         self.lock().is_claiming = false;
     }
 
-    /// Takes what an attempt needs that the loop has claimed: no more than [`Capacity::enter`] said.
-    pub(crate) fn take(&self, kind: &str) -> Option<Reserved> {
-        let of_kind = self.lock().limiters.start(kind);
+    /// Takes what an attempt needs that was claimed on this visit: no more than [`Capacity::enter`] said. Nothing once
+    /// the loop has left, since others may have what it counted.
+    pub(crate) fn take(&self, visit: u64, kind: &str) -> Option<Reserved> {
+        let mut kinds = self.lock();
+        if !kinds.is_claiming || kinds.visits != visit {
+            return None;
+        }
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Reserved { _place: place, of_kind })
+        Some(Reserved { _place: place, of_kind: kinds.limiters.start(kind) })
     }
 
     /// Takes what an attempt of this kind needs, if it is there and the loop is not at the queue.

@@ -8,6 +8,7 @@ use store::{Claimed, Store};
 use tasks::Health;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::capacity::Capacity;
 use crate::held::Held;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) capacity: Capacity,
     /// What runs here.
     pub(crate) attempts: TaskTracker,
+    /// Claims and creations at the store that may begin an attempt (see [`Context::begin_start`]).
+    pub(crate) starting: TaskTracker,
     /// Cancelled when the drain time is over: attempts end and are released.
     pub(crate) release: CancellationToken,
     /// Cancelled when draining starts: nothing more is claimed.
@@ -40,6 +43,14 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// To be held from before the store is asked for an attempt until that is among [`Context::attempts`]: the drain
+    /// waits for it. `None` once nothing more is to be started.
+    pub(crate) fn begin_start(&self) -> Option<TaskTrackerToken> {
+        // In this order: the drain stops claiming before it waits, so either it waits for this or this is seen here.
+        let token = self.starting.token();
+        (!self.stop_claiming.is_cancelled()).then_some(token)
+    }
+
     /// The span of an attempt, when its operation belongs to a trace. An attempt is not kept from running by a look that
     /// fails.
     pub(crate) async fn trace_of(&self, claimed: &Claimed) -> Option<TraceContext> {

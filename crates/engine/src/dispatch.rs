@@ -9,8 +9,9 @@ use tasks::{ROUND_LIMIT, Task, after_stop, supervise};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, Visit};
 use crate::context::Context;
 use crate::held::Held;
 use crate::limiter::{ClaimBudget, KindLimiters};
@@ -56,6 +57,7 @@ impl Engine {
             held: Held::default(),
             capacity,
             attempts: TaskTracker::new(),
+            starting: TaskTracker::new(),
             release: CancellationToken::new(),
             stop_claiming: CancellationToken::new(),
             worker: worker.into(),
@@ -99,15 +101,29 @@ impl Running {
     }
 
     /// Stops in good order: claims no more, waits up to the drain time for what runs, hands the rest back to pending
-    /// without charging an attempt, and returns when nothing runs here any more.
+    /// without charging an attempt, and returns when nothing runs here any more. What is being claimed or created
+    /// meanwhile is handed back as well.
     pub async fn drain(self) {
-        let Context { settings, attempts, stop_claiming, release, waker, .. } = &*self.context;
+        let Context { settings, attempts, starting, stop_claiming, release, waker, .. } = &*self.context;
         stop_claiming.cancel();
         waker.wake();
+        starting.close();
         attempts.close();
-        if timeout(settings.drain, attempts.wait()).await.is_err() {
+        let ended = async {
+            // First, since they may begin attempts.
+            starting.wait().await;
+            attempts.wait().await;
+        };
+        if timeout(settings.drain, ended).await.is_err() {
             tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is released");
             release.cancel();
+            tokio::select! {
+                () = starting.wait() => {}
+                // A store that does not answer must not hold up the end of the process.
+                () = after_stop(release) => {
+                    tracing::warn!("the store did not answer in time; the leases of what it starts still will run out");
+                }
+            }
             attempts.wait().await;
         }
         self.stop_maintenance.cancel();
@@ -141,7 +157,10 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
         if context.capacity.is_used_up() {
             task.rest();
         }
-        context.capacity.wait().await;
+        tokio::select! {
+            () = context.capacity.wait() => {}
+            () = context.stop_claiming.cancelled() => return,
+        }
         task.expect();
         let round = tokio::select! {
             round = timeout(ROUND_LIMIT, round(context)) => round,
@@ -171,23 +190,24 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
 
 /// Claims as much as there is capacity for, and starts it; answers how long there is nothing to do if that was nothing.
 async fn round(context: &Arc<Context>) -> Result<Option<Duration>, StoreError> {
-    let (budgets, free) = context.capacity.enter(Instant::now());
-    if free == 0 {
+    let visit = context.capacity.enter(Instant::now());
+    if visit.free == 0 {
         // A creation took the last place: it is waited for.
         return Ok(None);
     }
-    let started = claim(context, budgets, free).await?;
+    let started = claim(context, visit).await?;
     Ok(if started == 0 { Some(pause(context)) } else { None })
 }
 
-/// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
-async fn claim(context: &Arc<Context>, budgets: Vec<ClaimBudget>, free: usize) -> Result<usize, StoreError> {
+/// Claims what may be asked for and starts it; answers how much that was.
+async fn claim(context: &Arc<Context>, Visit { budgets, free, number }: Visit) -> Result<usize, StoreError> {
     let mut started = 0;
     for ClaimBudget { kinds, limit } in budgets {
         let limit = limit.min(free - started);
-        if limit == 0 || context.stop_claiming.is_cancelled() {
+        if limit == 0 {
             break;
         }
+        let Some(starting) = context.begin_start() else { break };
         let request = ClaimRequest {
             kinds,
             access: None,
@@ -196,15 +216,38 @@ async fn claim(context: &Arc<Context>, budgets: Vec<ClaimBudget>, free: usize) -
             worker: context.worker.clone(),
             lease: context.settings.lease,
         };
-        for claimed in context.store.claim(request).await? {
-            started += 1;
-            match context.capacity.take(&claimed.operation.kind) {
-                Some(reserved) => run::start(context, claimed, reserved),
-                None => tracing::error!("a claim gave more than was asked; it is left to run out"),
-            }
-        }
+        started += carry_out(context, request, number, starting).await?;
     }
     Ok(started)
+}
+
+/// Carries a claim out and starts what comes of it; answers how much that was. It is on a task of its own: the store
+/// goes on with what it was asked, also when the loop waits no longer, and what comes of it then is to be handed back.
+async fn carry_out(
+    context: &Arc<Context>,
+    request: ClaimRequest,
+    visit: u64,
+    starting: TaskTrackerToken,
+) -> Result<usize, StoreError> {
+    let context = Arc::clone(context);
+    let claim = tokio::spawn(async move {
+        let all = context.store.claim(request).await?;
+        let count = all.len();
+        for claimed in all {
+            let reserved = context.capacity.take(visit, &claimed.operation.kind);
+            if reserved.is_none() {
+                tracing::warn!(operation = %claimed.lease.id, "a claim gave too much, or too late; it is handed back");
+            }
+            run::start(&context, claimed, reserved);
+        }
+        drop(starting);
+        Ok::<_, StoreError>(count)
+    });
+    claim.await.unwrap_or_else(|error| match error.try_into_panic() {
+        // The loop breaks off with it, and is restarted.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(StoreError::Unavailable("the process is stopping".to_owned())),
+    })
 }
 
 /// How long there is nothing to do, as far as is known: until a kind may start again, at most the poll time. What becomes

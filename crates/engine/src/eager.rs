@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use store::{Claimed, Start};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::capacity::Reserved;
 use crate::context::Context;
@@ -16,11 +17,10 @@ use crate::run;
 
 /// Capacity for one operation of this kind that is about to be created, if there is some.
 pub(crate) fn reserve(context: &Arc<Context>, kind: &str) -> Option<Start> {
-    if context.stop_claiming.is_cancelled() {
-        return None;
-    }
-    let reserved = context.capacity.reserve(kind, Instant::now())?;
-    let reservation = Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved: Some(reserved) };
+    let starting = context.begin_start()?;
+    let reserved = Some(context.capacity.reserve(kind, Instant::now())?);
+    let reservation =
+        Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved, _starting: starting };
     let (worker, lease) = (context.worker.clone(), context.settings.lease);
     Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
 }
@@ -30,12 +30,14 @@ struct Reservation {
     context: Arc<Context>,
     kind: String,
     reserved: Option<Reserved>,
+    /// Given up last, once the attempt is among those that the drain waits for.
+    _starting: TaskTrackerToken,
 }
 
 impl Reservation {
     fn start(mut self, claimed: Claimed) {
         if let Some(reserved) = self.reserved.take() {
-            run::start(&self.context, claimed, reserved);
+            run::start(&self.context, claimed, Some(reserved));
         }
     }
 }

@@ -13,7 +13,7 @@
 //! **Promises.** At most [`Settings::concurrency`] handlers at a time, and of each kind no more than its [`Limits`]
 //! say: what has no capacity left is not claimed and stays for others. A handler whose lease is lost is cancelled and
 //! its result is not recorded. [`Running::drain`] stops claiming, lets what runs finish within the drain time, and
-//! hands the rest back without charging an attempt.
+//! hands the rest back without charging an attempt, together with what was being claimed or created when it began.
 
 mod capacity;
 mod context;

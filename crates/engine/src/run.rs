@@ -31,12 +31,19 @@ enum Ended {
     Released,
 }
 
-/// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it.
-pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Reserved) {
+/// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it. One that has
+/// none, or that comes when nothing more is to be started, is handed back.
+pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Option<Reserved>) {
     // Under heartbeat before it is started, so that a slow start cannot lose the lease.
     let stops = context.held.add(&claimed.lease);
     let task_context = Arc::clone(context);
+    let reserved = reserved.filter(|_| !context.stop_claiming.is_cancelled());
     context.attempts.spawn(async move {
+        let Some(reserved) = reserved else {
+            release(&task_context, &claimed.lease).await;
+            task_context.held.remove(&claimed.lease);
+            return;
+        };
         attempt(&task_context, claimed, stops).await;
         let is_of_limited_kind = reserved.is_of_limited_kind();
         drop(reserved);

@@ -10,10 +10,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::gate::{DEADLINE, gate, next};
 
-struct Setup {
-    store: Arc<SqliteStore>,
-    engine: Running,
-    started: mpsc::UnboundedReceiver<OperationId>,
+pub struct Setup {
+    pub store: Arc<SqliteStore>,
+    pub engine: Running,
+    pub started: mpsc::UnboundedReceiver<OperationId>,
     go: Arc<Semaphore>,
     _folder: TempDir,
 }
@@ -21,6 +21,11 @@ struct Setup {
 impl Setup {
     /// An engine for three attempts, at most one of `tight`, whose loop sleeps: it polls once an hour.
     async fn start() -> Setup {
+        Setup::draining_for(Settings::default().drain).await
+    }
+
+    /// The same with another drain time.
+    pub async fn draining_for(drain: Duration) -> Setup {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
         let (gate, started, go) = gate();
@@ -32,7 +37,7 @@ impl Setup {
             .with_limits("tight", tight)
             .with("rare", gate.clone())
             .with_limits("rare", rare);
-        let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), ..Settings::default() };
+        let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), drain, ..Settings::default() };
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
         let mut setup = Setup { store, engine, started, go, _folder: folder };
         // The loop has looked once, and sleeps.

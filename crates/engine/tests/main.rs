@@ -1,6 +1,7 @@
 //! The engine over a real embedded store: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod drain;
 mod eager;
 mod engine;
 mod follow_ups;

@@ -368,8 +368,9 @@ pub(crate) trait Transaction {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError>;
     /// Creates, in their order; what refuses one creation is its own reply.
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError>;
-    /// Claims, for one request after the other.
-    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError>;
+    /// Claims, for one request after the other; what failed once something was claimed for good is the reply to those
+    /// who got nothing.
+    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError>;
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError>;
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
@@ -410,7 +411,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|slot| &slot.request).collect();
         let results = transaction.claim(&requests).await?;
-        claims.into_iter().zip(results).for_each(|(slot, claimed)| slot.answer(Ok(claimed)));
+        claims.into_iter().zip(results).for_each(|(slot, claimed)| slot.answer(claimed));
     }
     for write in &mut *writes {
         match write {

@@ -54,6 +54,7 @@ mod token;
 mod traced;
 mod transfer;
 mod transition;
+mod turns;
 mod url;
 mod views;
 mod waivers;
@@ -116,6 +117,7 @@ pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, 
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
+pub use turns::{Turn, Turns};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
 pub use waivers::{

@@ -222,6 +222,19 @@ async fn readers_take_turns(fixture: Fixture) {
     assert!(turn("b").await && !turn("a").await);
 }
 
+async fn a_turn_does_not_last_because_the_clock_was_set_back(fixture: Fixture) {
+    let store = &*fixture.store;
+    let turn = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
+    store.register_consumer("r").await.unwrap();
+    assert!(turn("a").await);
+    fixture.set_back(Duration::from_secs(9));
+    assert!(!turn("b").await, "the clocks of two servers may differ a little");
+    fixture.set_back(Duration::from_secs(3_600));
+    assert!(turn("b").await && !turn("a").await);
+    fixture.advance(Duration::from_secs(10));
+    assert!(turn("a").await && !turn("b").await);
+}
+
 /// Whoever waits for operations of this process is told at once, and not by looking again and again.
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
@@ -266,6 +279,7 @@ against_both_engines!(
     commits_that_the_feed_tells_of_are_told,
     what_a_reader_has_not_read_is_kept,
     readers_take_turns,
+    a_turn_does_not_last_because_the_clock_was_set_back,
     steering_and_removals_are_told,
     every_transition_is_told_once_in_order,
     a_creation_of_many_is_read_in_parts,

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Resource};
 use store::{
     Contents, Digest, Heartbeat, IdempotencyKey, LeaseStatus, NewEvidence, NewToken, Pausable, Scope, Store, StoreError,
 };
 
-use super::support::{Engine, Fixture, against_both_engines, claim_request, completed, failed, fixture, in_project};
+use super::support::{
+    Engine, Fixture, about, against_both_engines, claim_request, completed, failed, fixture, in_project,
+};
 
 fn token(organization: &str, hash: u8) -> NewToken {
     NewToken {
@@ -160,7 +162,48 @@ async fn who_creates_meanwhile_is_told_and_leaves_nothing(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+/// More operations of one resource than are counted along their index.
+const MANY: usize = 1_500;
+
+/// Makes an organization with a resource that has many operations, which are all counted.
+async fn make_with_resource(fixture: &Fixture, organization: &str, hash: u8) {
+    fixture.store.create_token(token(organization, hash)).await.unwrap();
+    fixture.store.create(organization, vec![about("scan", "thing", "x"); MANY], None).await.unwrap();
+    let resource = Resource { resource_type: "thing".to_owned(), resource_id: "x".to_owned() };
+    let filter = Filter { resource: Some(resource), ..Filter::default() };
+    let access = Access::organization(organization);
+    let listing = fixture.store.list(&access, &filter, PageRequest { page: 1, page_size: 50 }).await.unwrap();
+    assert_eq!((listing.page.total_count, listing.entries.len()), (MANY as u64, 50));
+    fixture.assert_sound().await;
+}
+
+async fn delete(store: &dyn Store, organization: &str) {
+    store.begin_deletion(organization, true).await.unwrap();
+    while store.delete_part(organization, 1_000).await.unwrap() > 0 {}
+    store.end_deletion(organization).await.unwrap();
+}
+
+async fn resources_of_an_organization_that_is_made_anew_are_counted_anew(fixture: Fixture) {
+    for hash in 1..=3 {
+        make_with_resource(&fixture, "acme", hash).await;
+        delete(&*fixture.store, "acme").await;
+        fixture.assert_sound().await;
+    }
+}
+
+/// As `longrun organizations delete` does beside a server.
+#[tokio::test]
+async fn so_are_those_of_one_that_another_process_has_deleted() {
+    let fixture = fixture(Engine::Sqlite).await;
+    make_with_resource(&fixture, "acme", 1).await;
+    let other = fixture.reopen().await;
+    delete(&*other, "acme").await;
+    other.close().await;
+    make_with_resource(&fixture, "acme", 2).await;
+}
+
 against_both_engines!(
+    resources_of_an_organization_that_is_made_anew_are_counted_anew,
     everything_of_an_organization_goes_and_nothing_else,
     who_creates_meanwhile_is_told_and_leaves_nothing,
 );

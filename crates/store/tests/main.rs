@@ -22,6 +22,7 @@ mod inbox;
 mod limits;
 mod load;
 mod measured;
+mod midway;
 mod open;
 mod outage;
 mod pagination;

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::support::*;
-use operations::{Access, NewOperation, Status};
-use store::{AttemptTimeouts, ClaimRequest, NewToken, Organizations, Pausable, Paused, Quota, Quotas, Scope};
+use operations::{Access, NewOperation, OperationId, Status, Timestamp};
+use store::{AttemptTimeouts, ClaimRequest, Coverage, NewToken, Organizations, Pausable, Paused, Quota, Quotas, Scope};
 
 fn weights(weights: &[(&str, u32)]) -> Quotas {
     let named =
@@ -266,7 +266,39 @@ async fn what_one_worker_finds_does_not_move_another_ones_turn(fixture: Fixture)
     fixture.assert_sound().await;
 }
 
+async fn what_becomes_due_at_one_time_is_made_claimable_in_parts(fixture: Fixture) {
+    let store = &fixture.store;
+    let due = store.now().after(Duration::from_secs(60));
+    let before = Timestamp::from_millis(due.as_millis() - 1);
+    let mut new = vec![NewOperation { run_after: Some(due), ..NewOperation::of_kind("scan") }; 2_500];
+    new.push(NewOperation { run_after: Some(due), ..NewOperation::of_kind("export") });
+    let created: Vec<OperationId> = store.create("acme", new, None).await.unwrap().iter().map(|one| one.id).collect();
+    fixture.advance(Duration::from_secs(60));
+    let claim = async |kind: &str, limit: u32| -> Vec<OperationId> {
+        let request = ClaimRequest { access: Some(Access::organization("acme")), ..claim_request(&[kind], limit) };
+        store.claim(request).await.unwrap().iter().map(|claimed| claimed.operation.id).collect()
+    };
+    assert_eq!(claim("scan", 1).await, created[..1]);
+    assert_eq!(store.next_due(before).await.unwrap(), Some(due), "one transaction does not do it all");
+    // Behind all the others, and found by whoever asks for it: at once where one process has the store.
+    let mut tries = if store.commits().coverage() == Coverage::All { 1 } else { 4 };
+    let mut exports = Vec::new();
+    while exports.is_empty() && tries > 0 {
+        exports = claim("export", 10).await;
+        tries -= 1;
+    }
+    assert_eq!(exports, created[2_500..]);
+    assert_eq!(store.next_due(before).await.unwrap(), None);
+    let mut scans = Vec::new();
+    for _ in 0..4 {
+        scans.extend(claim("scan", 2_500).await);
+    }
+    assert!(scans == created[1..2_500], "all of them, in their order");
+    fixture.assert_sound().await;
+}
+
 against_both_engines!(
+    what_becomes_due_at_one_time_is_made_claimable_in_parts,
     a_worker_for_several_organizations_gets_theirs_alone_and_in_turn,
     what_one_worker_finds_does_not_move_another_ones_turn,
     attempts_of_workers_that_take_too_long_are_found,

@@ -24,7 +24,7 @@ const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
             AND (SELECT 1 FROM concurrency_slots s WHERE s.organization_id = $1 AND s.seq = queue.seq LIMIT 1) IS NULL
-        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
+        ORDER BY due_at, seq LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
     RETURNING kind, -priority, seq";
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
@@ -120,8 +120,9 @@ const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM active a
         WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($12))";
 
-/// Claims for several workers of one organization; answers them in their order. Workers that can run the same are
-/// served together, one after the other from the line.
+/// Claims for several workers of one organization, into their `answers`. Workers that can run the same are served
+/// together, one after the other from the line. After an error `answers` has what was claimed before it: unless there is
+/// a transaction around all of this, that stands.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -129,8 +130,8 @@ pub(super) async fn claim(
     quotas: &Quotas,
     organization: &str,
     requests: &[&ClaimRequest],
-) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
+    answers: &mut [Vec<Claimed>],
+) -> Result<(), StoreError> {
     for ((projects, kinds), indexes) in alike(requests) {
         // Whose each place in the queue is.
         let mut places: Vec<usize> =
@@ -138,11 +139,11 @@ pub(super) async fn claim(
         let limited = quotas.running.of_kinds(organization, kinds);
         let line = Line { now, heads, organization, projects, requests, limited };
         let begin = heads.begin(connection, organization, kinds).await?;
-        let next_due = line.take(connection, begin.clone(), &mut places, &mut answers).await?;
+        let next_due = line.take(connection, begin.clone(), &mut places, answers).await?;
         // Something may have come in before the place where the claim began.
         if !places.is_empty() && heads.look_again(connection, organization, kinds).await? {
             let begin = heads.begin(connection, organization, kinds).await?;
-            line.take(connection, begin, &mut places, &mut answers).await?;
+            line.take(connection, begin, &mut places, answers).await?;
         }
         if next_due.is_some_and(|due| due <= now) {
             let promote = sqlx::query_as(PROMOTE).bind(organization).bind(now.as_millis()).bind(begin.due);
@@ -151,11 +152,11 @@ pub(super) async fn claim(
             concurrency::promote(connection, heads, organization, now.as_millis(), begin.due).await?;
             if !places.is_empty() {
                 let begin = heads.begin(connection, organization, kinds).await?;
-                line.take(connection, begin, &mut places, &mut answers).await?;
+                line.take(connection, begin, &mut places, answers).await?;
             }
         }
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// The places of the requests that may have the same: of the same projects and kinds.
@@ -186,8 +187,7 @@ struct Rooms {
 }
 
 impl Line<'_> {
-    /// [`Line::start`] of no more than may run. What runs of a kind that is limited is counted under a lock that whoever
-    /// starts some of it takes, and holds until that is committed: the two are a transaction by themselves.
+    /// [`Line::start`] of no more than may run.
     async fn take(
         &self,
         connection: &mut PgConnection,
@@ -198,6 +198,24 @@ impl Line<'_> {
         if self.limited.is_empty() {
             return self.start(connection, begin, &Rooms::default(), places, answers).await;
         }
+        let before: Vec<usize> = answers.iter().map(Vec::len).collect();
+        let taken = self.take_limited(connection, begin, places, answers).await;
+        if taken.is_err() {
+            // It is taken back.
+            answers.iter_mut().zip(before).for_each(|(answer, length)| answer.truncate(length));
+        }
+        taken
+    }
+
+    /// The same of kinds that are limited. What runs of them is counted under a lock that whoever starts some of it takes,
+    /// and holds until that is committed: the two are a transaction by themselves.
+    async fn take_limited(
+        &self,
+        connection: &mut PgConnection,
+        begin: Begin,
+        places: &mut Vec<usize>,
+        answers: &mut [Vec<Claimed>],
+    ) -> Result<Option<Timestamp>, StoreError> {
         // A connection on which this breaks off is not used again.
         connection.execute("BEGIN").await?;
         let locks = self.limited.iter().map(|(kind, _)| lock_number("limit of a kind", self.organization, kind));

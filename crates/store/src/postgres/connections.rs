@@ -21,6 +21,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Either, Execute, Executor, Post
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::Turn;
+
 /// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so
 /// fast, and connections that are busy are not asked at all.
 pub(super) const ALIVE: Duration = Duration::from_millis(100);
@@ -136,7 +138,8 @@ impl Connections {
         self.0.meters.connection_wait_seconds.observe(asked.elapsed().as_secs_f64());
         let used = Present::one_more(&self.0.meters.connections_used);
         let since = Instant::now();
-        Ok(Held { pool: self.clone(), connection: Some(connection), made, since, permit: Some(permit), _used: used })
+        let (connection, permit) = (Some(connection), Some(permit));
+        Ok(Held { pool: self.clone(), connection, made, since, permit, turn: None, _used: used })
     }
 
     /// One that was used before and is alive.
@@ -297,10 +300,17 @@ pub(super) struct Held {
     made: Instant,
     since: Instant,
     permit: Option<OwnedSemaphorePermit>,
+    /// In which it is used.
+    turn: Option<Arc<Turn>>,
     _used: Present,
 }
 
 impl Held {
+    /// Keeps a turn for as long as the connection is in use: a caller who leaves must not let another one in.
+    pub(super) fn keep(&mut self, turn: Arc<Turn>) {
+        self.turn = Some(turn);
+    }
+
     /// Gives it back; nothing is under way on it.
     pub(super) fn release(mut self) {
         if let Some(connection) = self.connection.take() {
@@ -326,7 +336,8 @@ impl DerefMut for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        let (pool, made, since, permit) = (self.pool.clone(), self.made, self.since, self.permit.take());
+        let (pool, made, since) = (self.pool.clone(), self.made, self.since);
+        let place = (self.permit.take(), self.turn.take());
         if since.elapsed() >= pool.limits().call {
             return;
         }
@@ -339,7 +350,7 @@ impl Drop for Held {
                 // Nor are those alive that were last used before this one.
                 _ => pool.0.idle().retain(|idle| idle.used > since),
             }
-            drop(permit);
+            drop(place);
         });
     }
 }

@@ -33,8 +33,12 @@ const END: &str = "
     WITH marks AS (DELETE FROM change_marks WHERE reader = $1)
     DELETE FROM change_readers WHERE reader = $1";
 
+/// A turn that would last for more than twice the time that is asked for, from $3 until $4, is of a clock that was set
+/// back since: nobody has it. Not for more than that time: of two servers that ask at once, the other's clock, or when
+/// it looked at it, may be a little ahead.
 const LEASE: &str = "
-    UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1 AND (holder = $2 OR held_until <= $3)";
+    UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1
+        AND (holder = $2 OR held_until <= $3 OR held_until > 2 * $4::bigint - $3::bigint)";
 
 const MARK: &str = "
     INSERT INTO change_marks (reader, organization_id, xid, n, seen) VALUES ($1, $2, $3::text::xid8, $4, $5)

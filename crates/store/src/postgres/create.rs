@@ -30,8 +30,9 @@ const KEEP_KEYS: &str = "
     ON CONFLICT (organization_id, key)
         DO UPDATE SET fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at";
 
+/// One that was used anew while this waited for its row is looked at again, and stays; "+ 0" as in [`FIND_KEYS`].
 const FORGET_KEYS: &str = "
-    DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
+    DELETE FROM idempotency_keys WHERE created_at + 0 <= $1 AND (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
 /// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the

@@ -89,7 +89,7 @@ use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing,
     Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
-    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach, Turns,
 };
 pub(crate) use cells::Elsewhere;
 use clock::DatabaseClock;
@@ -134,6 +134,8 @@ pub struct PostgresStore {
     folds: Folds,
     resources: Resources,
     times: TimesCache,
+    /// Searches, which may take long. They leave connections to other reads; one organization has half of them at most.
+    searches: Turns,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -252,6 +254,7 @@ impl PostgresStore {
         let (creations, claims, others) =
             (batchers(Queue::creations), batchers(Queue::claims), batchers(Queue::others));
         let (rotations, purged) = (Arc::default(), Arc::default());
+        let searches = connections.saturating_sub(2) as usize;
         Ok(PostgresStore {
             creations,
             claims,
@@ -272,6 +275,7 @@ impl PostgresStore {
             folds,
             resources,
             times: TimesCache::default(),
+            searches: Turns::new(searches, searches / 2),
             replica,
             call: None,
         })

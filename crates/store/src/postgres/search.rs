@@ -1,6 +1,7 @@
 //! Searching: see [`crate::search`]. A call is a few statements in one snapshot.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use operations::{Access, Filter, OperationId, PageRequest, Search};
@@ -14,7 +15,9 @@ use super::rows::{text_in, text_out, uuid};
 use super::tx::Tx;
 use super::{PostgresStore, details, list};
 use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, Value};
-use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
+use crate::{
+    Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError, Turn,
+};
 
 static DIALECT: Dialect = Dialect {
     mark: '$',
@@ -105,12 +108,16 @@ impl Snapshot for Whole<'_> {
     }
 }
 
-/// Reads in one snapshot. Its end is not waited for: a connection that is dropped ends what is under way on it.
+/// Reads in one snapshot, in a turn if one is given. Its end is not waited for: a connection that is dropped ends what
+/// is under way on it.
 macro_rules! in_snapshot {
-    ($pool:expr, $store:expr, |$whole:ident| $read:expr) => {{
-        let pool: &Connections = $pool;
+    ($pool:expr, $store:expr, $turn:expr, |$whole:ident| $read:expr) => {{
+        let (pool, turn): (&Connections, Option<Arc<Turn>>) = ($pool, $turn);
         pool.within(async {
             let mut held = pool.acquire().await?;
+            if let Some(turn) = turn {
+                held.keep(turn);
+            }
             let mut tx = Tx::snapshot(&mut held).await?;
             let mut $whole = Whole { connection: &mut tx, resources: &$store.resources };
             $read.await
@@ -122,10 +129,11 @@ macro_rules! in_snapshot {
 async fn search_in(
     pool: &Connections,
     store: &PostgresStore,
+    turn: Arc<Turn>,
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage, StoreError> {
-    in_snapshot!(pool, store, |whole| async {
+    in_snapshot!(pool, store, Some(turn), |whole| async {
         let page = search::search(&mut whole, &store.times, access, request).await?;
         let found = details::of_numbers(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
         Ok::<_, StoreError>(page.with(found))
@@ -135,11 +143,12 @@ async fn search_in(
 async fn count_in(
     pool: &Connections,
     store: &PostgresStore,
+    turn: Arc<Turn>,
     access: &Access,
     search: &Search,
     by: GroupBy,
 ) -> Result<Counted, StoreError> {
-    in_snapshot!(pool, store, |whole| search::count(&mut whole, &store.times, access, search, by))
+    in_snapshot!(pool, store, Some(turn), |whole| search::count(&mut whole, &store.times, access, search, by))
 }
 
 /// Notes the times of full buckets of one organization, in a transaction.
@@ -158,24 +167,33 @@ async fn fill(store: &PostgresStore, organization: &str, limit: u32) -> Result<u
         .await
 }
 
+impl PostgresStore {
+    /// Waits for the organization's turn to search.
+    async fn turn(&self, access: &Access) -> Arc<Turn> {
+        Arc::new(self.searches.take(&access.organization).await)
+    }
+}
+
 #[async_trait]
 impl SearchOperations for PostgresStore {
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
-        if let Some(found) =
-            self.on_standby(access, |pool| async move { search_in(&pool, self, access, request).await }).await
-        {
+        let turn = self.turn(access).await;
+        let of_standby = Arc::clone(&turn);
+        let read = |pool: Connections| async move { search_in(&pool, self, of_standby, access, request).await };
+        if let Some(found) = self.on_standby(access, read).await {
             return Ok(found);
         }
-        search_in(&self.pool, self, access, request).await.map_err(StoreError::or_unavailable)
+        search_in(&self.pool, self, turn, access, request).await.map_err(StoreError::or_unavailable)
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
-        if let Some(found) =
-            self.on_standby(access, |pool| async move { count_in(&pool, self, access, search, by).await }).await
-        {
+        let turn = self.turn(access).await;
+        let of_standby = Arc::clone(&turn);
+        let read = |pool: Connections| async move { count_in(&pool, self, of_standby, access, search, by).await };
+        if let Some(found) = self.on_standby(access, read).await {
             return Ok(found);
         }
-        count_in(&self.pool, self, access, search, by).await.map_err(StoreError::or_unavailable)
+        count_in(&self.pool, self, turn, access, search, by).await.map_err(StoreError::or_unavailable)
     }
 
     async fn matching_ids(
@@ -185,7 +203,8 @@ impl SearchOperations for PostgresStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
-        let found = in_snapshot!(&self.pool, self, |whole| search::matching(
+        let turn = self.turn(access).await;
+        let found = in_snapshot!(&self.pool, self, Some(turn), |whole| search::matching(
             &mut whole,
             &self.times,
             access,
@@ -197,7 +216,7 @@ impl SearchOperations for PostgresStore {
     }
 
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
-        let found = in_snapshot!(&self.pool, self, |whole| search::next_number(&mut whole, organization));
+        let found = in_snapshot!(&self.pool, self, None, |whole| search::next_number(&mut whole, organization));
         found.map_err(StoreError::or_unavailable)
     }
 

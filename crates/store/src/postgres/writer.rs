@@ -36,6 +36,17 @@ use crate::{
     WaiverOutcome,
 };
 
+/// What became of writes that were to be carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    /// A transaction could not even be begun.
+    NotBegun,
+    /// They are durable.
+    Out,
+    /// So they are, but for what was answered with an error: their connection is not to be used again.
+    OutInPart,
+}
+
 /// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
@@ -107,28 +118,33 @@ impl Writer {
             }
             None => self.connect().await?,
         };
-        if !self.carry_out(&mut connection.0, organization, writes).await? {
+        let mut carried = self.carry_out(&mut connection.0, organization, writes).await?;
+        if carried == Carried::NotBegun {
             // It broke since its last use, when the database was started anew perhaps.
             connection = self.connect().await?;
-            if !self.carry_out(&mut connection.0, organization, writes).await? {
-                return Err(StoreError::Unavailable("the database does not begin a transaction".to_owned()));
-            }
+            carried = self.carry_out(&mut connection.0, organization, writes).await?;
         }
-        self.connection = Some(connection);
-        self.used = Instant::now();
-        Ok(())
+        match carried {
+            Carried::Out => {
+                self.connection = Some(connection);
+                self.used = Instant::now();
+                Ok(())
+            }
+            Carried::OutInPart => Ok(()),
+            Carried::NotBegun => Err(StoreError::Unavailable("the database does not begin a transaction".to_owned())),
+        }
     }
 
-    /// Carries out the writes and makes them durable. `false`: a transaction could not even be begun.
+    /// Carries out the writes and makes them durable.
     async fn carry_out(
         &self,
         connection: &mut PgConnection,
         organization: &str,
         writes: &mut [&mut Write],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Carried, StoreError> {
         let mut tx = Tx::new(connection);
         if !is_one_statement(writes) && tx.begin().await.is_err() {
-            return Ok(false);
+            return Ok(Carried::NotBegun);
         }
         let mut whole = Whole {
             tx,
@@ -138,11 +154,13 @@ impl Writer {
             heads: &self.heads,
             organization,
             frees: false,
+            carried: Carried::Out,
         };
         perform(&mut whole, writes).await?;
         self.frees.fetch_or(whole.frees, Ordering::Relaxed);
+        let carried = whole.carried;
         whole.tx.commit().await?;
-        Ok(true)
+        Ok(carried)
     }
 
     async fn connect(&mut self) -> Result<(PgConnection, Arc<str>), StoreError> {
@@ -307,6 +325,7 @@ struct Whole<'w> {
     organization: &'w str,
     /// Something may be claimed in the place of what ended.
     frees: bool,
+    carried: Carried,
 }
 
 impl Transaction for Whole<'_> {
@@ -337,9 +356,22 @@ impl Transaction for Whole<'_> {
         create::create(&mut self.tx, self.now, self.admission, self.heads, self.organization, creates).await
     }
 
-    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        let quotas = self.admission.quotas();
-        claim::claim(&mut self.tx, self.now, self.heads, &quotas, self.organization, requests).await
+    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError> {
+        let (quotas, organization) = (self.admission.quotas(), self.organization);
+        let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
+        let claim = claim::claim(&mut self.tx, self.now, self.heads, &quotas, organization, requests, &mut answers);
+        let Err(error) = claim.await else { return Ok(answers.into_iter().map(Ok).collect()) };
+        if self.tx.has_begun() || answers.iter().all(Vec::is_empty) {
+            return Err(error);
+        }
+        // Each step of a claim is committed by itself. To try all of it again would leave what was claimed to nobody.
+        tracing::warn!(error = &error as &dyn std::error::Error, "a claim failed after some of it was carried out");
+        self.carried = Carried::OutInPart;
+        let why = error.to_string();
+        let answer = |claimed: Vec<Claimed>| {
+            if claimed.is_empty() { Err(StoreError::Unavailable(why.clone())) } else { Ok(claimed) }
+        };
+        Ok(answers.into_iter().map(answer).collect())
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {

@@ -16,12 +16,15 @@ use crate::quota::{Quotas, RunningLimits};
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
 
-/// Makes claimable what has become due, or lets it wait for a place of its concurrency key; without a limit, since each
-/// row was put there by one write of a client.
-/// Served by active_due.
+/// Makes claimable what has become due, or lets it wait for a place of its concurrency key: what is due longest first,
+/// at most ?2, so that nothing else waits for long when much becomes due at one time. Served by active_due.
 const PROMOTE: &str = "
-    UPDATE active SET due_at = NULL, waits = concurrency_key IS NOT NULL WHERE due_at <= ?1
+    UPDATE active SET due_at = NULL, waits = concurrency_key IS NOT NULL WHERE rowid IN (
+        SELECT rowid FROM active INDEXED BY active_due WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2 + 0)
     RETURNING organization_id, concurrency_key";
+
+/// So many become claimable in one transaction.
+const PROMOTED: usize = 1_000;
 
 /// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
 /// seek each.
@@ -82,8 +85,8 @@ pub(super) const LEASE: &str = "
 /// What workers ask for that may have the same: organization, projects, kinds; and who asks for several organizations.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String], Option<(&'r str, &'r Organizations)>);
 
-/// Claims for several workers; answers them in their order. Workers that may have the same are served together, one
-/// after the other from the line.
+/// Claims for several workers; answers them in their order, and whether more may be due, which the next claim makes
+/// claimable. Workers that may have the same are served together, one after the other from the line.
 pub(super) fn claim(
     connection: &Connection,
     now: Timestamp,
@@ -91,8 +94,8 @@ pub(super) fn claim(
     rotations: &mut Rotations,
     resources: &Resources,
     requests: &[&ClaimRequest],
-) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    promote(connection, now)?;
+) -> Result<(Vec<Vec<Claimed>>, bool), StoreError> {
+    let is_more_due = promote(connection, now)?;
     let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         let among = request.among.as_ref().map(|among| (request.worker.as_str(), among));
@@ -117,19 +120,22 @@ pub(super) fn claim(
             .collect();
         start(connection, now, resources, requests, &chosen, &mut answers)?;
     }
-    Ok(answers)
+    Ok((answers, is_more_due))
 }
 
-fn promote(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    let mut keys = Keys::default();
+/// Answers whether more may be due.
+fn promote(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
+    let (mut keys, mut count) = (Keys::default(), 0);
     let mut promote = connection.prepare_cached(PROMOTE)?;
-    let mut promoted = promote.query([now.as_millis()])?;
+    let mut promoted = promote.query((now.as_millis(), PROMOTED as i64))?;
     while let Some(row) = promoted.next()? {
+        count += 1;
         if let Some(key) = row.get::<_, Option<String>>(1)? {
             keys.touch(row.get(0)?, key);
         }
     }
-    keys.admit(connection).map(drop)
+    keys.admit(connection)?;
+    Ok(count >= PROMOTED)
 }
 
 /// A row that is to be started, and the place of the request that gets it.

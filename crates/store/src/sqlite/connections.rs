@@ -1,21 +1,23 @@
 //! Connections to the file. What is read is read in one snapshot, on a thread that may wait for the disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use meters::{Meters, Present};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::disk::Disk;
-use crate::StoreError;
+use crate::{StoreError, Turns};
 
 /// How long a statement waits for another process that writes (`longrun token create` beside a server).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads at a time: they scale with cores, and each connection has a page cache of its own.
 const READERS: usize = 4;
+/// Searches among them, which may take long; one organization has half of them at most.
+const SEARCHES: usize = READERS - 2;
 /// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
 const STATEMENTS: usize = 256;
 /// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: a page that
@@ -52,6 +54,7 @@ struct Inner {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
+    searches: Turns,
     meters: Meters,
     disk: Disk,
 }
@@ -61,7 +64,8 @@ impl Readers {
     pub(super) fn open(path: &Path, disk: Disk, meters: &Meters) -> Result<Readers, StoreError> {
         meters.connections_max.set(READERS as i64);
         let (path, meters) = (path.to_owned(), meters.clone());
-        let inner = Inner { path, idle: Mutex::default(), places: Semaphore::new(READERS), meters, disk };
+        let (places, searches) = (Semaphore::new(READERS), Turns::new(SEARCHES, SEARCHES / 2));
+        let inner = Inner { path, idle: Mutex::default(), places, searches, meters, disk };
         let first = inner.connect()?;
         inner.give_back(first);
         Ok(Readers(Arc::new(inner)))
@@ -98,6 +102,24 @@ impl Readers {
         found
     }
 
+    /// The same for what may take long: when it is the organization's turn, so that searches leave connections to other
+    /// reads, and to the searches of others; and for as long only as somebody waits for it.
+    pub(super) async fn search<T: Send + 'static>(
+        &self,
+        organization: &str,
+        search: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.0.searches.take(organization).await;
+        let wanted = Wanted::default();
+        let _caller = Caller(wanted.clone());
+        let read = move |connection: &Connection| {
+            // As long as it has the connection: a caller who leaves must not let another search in.
+            let _turn = turn;
+            wanted.carry_out(connection, search)
+        };
+        self.read(read).await
+    }
+
     /// Closes the connections when their reads have ended; later reads fail.
     pub(super) async fn close(&self) {
         if let Ok(all) = self.0.places.acquire_many(READERS as u32).await {
@@ -105,6 +127,60 @@ impl Readers {
         }
         self.0.places.close();
         self.0.idle().clear();
+    }
+}
+
+/// What is known of a search on both sides: where it is carried out, and where it is waited for.
+#[derive(Clone, Default)]
+struct Wanted(Arc<Mutex<Search>>);
+
+#[derive(Default)]
+enum Search {
+    #[default]
+    Waits,
+    IsUnderWay(InterruptHandle),
+    /// Or nobody waits for it any more.
+    IsOver,
+}
+
+impl Wanted {
+    fn carry_out<T>(
+        &self,
+        connection: &Connection,
+        search: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // Begun and not ended: else SQLite forgets between two statements of the search that it is to be interrupted.
+        let mut begun = connection.prepare_cached("SELECT 1")?;
+        let mut rows = begun.query([])?;
+        rows.next()?;
+        {
+            let mut state = self.lock();
+            if matches!(*state, Search::IsOver) {
+                return Err(StoreError::Unavailable("nobody waits for the search".to_owned()));
+            }
+            *state = Search::IsUnderWay(connection.get_interrupt_handle());
+        }
+        let found = search(connection);
+        // Before the connection is another read's.
+        *self.lock() = Search::IsOver;
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Search> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who waits for a search. Dropped, it ends what is under way.
+struct Caller(Wanted);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if let Search::IsUnderWay(search) = &*state {
+            search.interrupt();
+        }
+        *state = Search::IsOver;
     }
 }
 
@@ -135,7 +211,7 @@ impl Inner {
         self.idle().push(connection);
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         // Nothing that holds the lock can panic between two changes.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,9 +219,81 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use rusqlite::StatementStatus;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
+
+    /// Longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn readers() -> (tempfile::TempDir, Readers) {
+        let folder = tempfile::tempdir().expect("a folder is made");
+        let path = folder.path().join("t.db");
+        let made = Connection::open(&path).expect("a file is made");
+        made.execute_batch("CREATE TABLE t (a TEXT)").expect("it has a table");
+        let readers = Readers::open(&path, Disk::Threads, &Meters::default()).expect("it is opened");
+        (folder, readers)
+    }
+
+    #[tokio::test]
+    async fn searches_leave_connections_to_other_reads_and_to_others() {
+        let (_folder, readers) = readers();
+        let (begun, may_end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let search = |organization: &'static str| {
+            let (readers, begun, may_end) = (readers.clone(), Arc::clone(&begun), Arc::clone(&may_end));
+            let search = move |_: &Connection| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                while !may_end.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            };
+            tokio::spawn(async move { readers.search(organization, search).await })
+        };
+        let mut searches: Vec<_> = (0..10).map(|_| search("greedy")).collect();
+        searches.push(search("other"));
+        let both = async {
+            while begun.load(Ordering::SeqCst) < 2 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(LONG, both).await.expect("one of them is the other's");
+        for _ in 0..100 {
+            timeout(LONG, readers.read(|_| Ok(()))).await.expect("a connection is left").expect("it is read");
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        may_end.store(true, Ordering::SeqCst);
+        for search in searches {
+            timeout(LONG, search).await.expect("its turn comes").expect("it did not panic").expect("it is read");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_that_nobody_waits_for_ends() {
+        let (_folder, readers) = readers();
+        let begun = Arc::new(AtomicUsize::new(0));
+        for number in 1..=2 * READERS {
+            let is_begun = Arc::clone(&begun);
+            let endless = move |connection: &Connection| {
+                is_begun.fetch_add(1, Ordering::SeqCst);
+                let sql = "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+                connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(StoreError::from)
+            };
+            let leaves = async {
+                while begun.load(Ordering::SeqCst) < number {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                _ = readers.search("acme", endless) => panic!("it has no end"),
+                left = timeout(LONG, leaves) => left.expect("its turn comes"),
+            }
+        }
+        timeout(LONG, readers.search("acme", |_| Ok(()))).await.expect("its turn comes").expect("it is read");
+    }
 
     #[test]
     fn statements_stay_prepared_where_a_file_was_analyzed() {

@@ -34,8 +34,11 @@ const BEGIN: &str = "
 const END: &str = "DELETE FROM change_readers WHERE reader = ?1";
 const FORGET_MARKS: &str = "DELETE FROM change_marks WHERE reader = ?1";
 
+/// A turn that would last for more than twice the time that is asked for, from ?3 until ?4, is of a clock that was set
+/// back since: nobody has it.
 const LEASE: &str = "
-    UPDATE change_readers SET holder = ?2, held_until = ?4 WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3)";
+    UPDATE change_readers SET holder = ?2, held_until = ?4
+    WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3 OR held_until > 2 * ?4 - ?3)";
 
 const MARK: &str = "
     INSERT INTO change_marks (reader, organization_id, id, seen) VALUES (?1, ?2, ?3, ?4)

@@ -109,14 +109,18 @@ pub(super) fn kinds(connection: &Connection, organization: Option<&str>) -> Resu
 pub(super) fn step(
     connection: &Connection,
     now: Timestamp,
-    resources: &Resources,
+    resources: &mut Resources,
     organization: &str,
     step: Deletion,
 ) -> Result<u64, StoreError> {
     match step {
         Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too),
         Deletion::Part(limit) => part(connection, resources, organization, limit),
-        Deletion::End => end(connection, organization).map(|()| 0),
+        Deletion::End => {
+            end(connection, organization)?;
+            resources.forget(organization);
+            Ok(0)
+        }
     }
 }
 

@@ -58,6 +58,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -138,6 +139,8 @@ pub struct SqliteStore {
     purged: Arc<Mutex<String>>,
     path: PathBuf,
     times: TimesCache,
+    /// As [`Shared::left_due`].
+    left_due: Arc<AtomicU64>,
 }
 
 impl SqliteStore {
@@ -215,12 +218,14 @@ impl SqliteStore {
         let (retention, admission) = (Retention::default(), Admission::default());
         let (health, clocks, commits) =
             (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::new(Coverage::All));
+        let left_due = Arc::new(AtomicU64::new(0));
         let shared = Shared {
             path: path.to_owned(),
             disk: disk.clone(),
             clocks: Arc::clone(&clocks),
             retention: retention.clone(),
             admission: admission.clone(),
+            left_due: Arc::clone(&left_due),
         };
         let writer = Writer::new(shared);
         let writer = match disk {
@@ -242,6 +247,7 @@ impl SqliteStore {
             purged,
             path,
             times,
+            left_due,
         })
     }
 
@@ -352,7 +358,21 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        self.writer.submit(Write::Claim, request).await
+        let mut all: Vec<Claimed> = Vec::new();
+        loop {
+            let left_due = self.left_due.load(Ordering::Relaxed);
+            let limit = request.limit.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
+            match self.writer.submit(Write::Claim, ClaimRequest { limit, ..request.clone() }).await {
+                Ok(claimed) => all.extend(claimed),
+                Err(error) if all.is_empty() => return Err(error),
+                // What was claimed before is answered.
+                Err(_) => return Ok(all),
+            }
+            // What became due is made claimable so much at a time, and what comes next of it may be what is asked for.
+            if all.len() >= request.limit as usize || self.left_due.load(Ordering::Relaxed) == left_due {
+                return Ok(all);
+            }
+        }
     }
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {

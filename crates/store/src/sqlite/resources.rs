@@ -3,7 +3,8 @@
 //! The others are counted along their range of an index, which is short. Which resource has many is noticed when one of
 //! its operations is created, by a look at one creation of [`LOOKS`]; from then on every transaction that changes the
 //! status of one of its operations changes its counters. The writer knows the resources that are counted by heart, so
-//! that the others cost it nothing.
+//! that the others cost it nothing. It forgets those of an organization that is deleted, and all of them when another
+//! process has written: that one may have deleted some.
 
 use std::collections::HashMap;
 
@@ -18,13 +19,18 @@ const MANY: i64 = 1_024;
 /// One creation of so many looks whether its resource has many, so that looking costs a creation next to nothing.
 const LOOKS: u64 = 64;
 
-/// Those known to the writer, by organization, type and id. Deletions leave names behind that are never asked for again.
+/// Those known to the writer, by organization, type and id.
 #[derive(Default)]
 pub(super) struct Resources {
     counted: HashMap<String, HashMap<String, HashMap<String, i64>>>,
     /// The last one known.
     last: i64,
+    /// What SQLite says of commits by others than the writer's connection, when it looked last.
+    others: i64,
 }
+
+/// Another number whenever another connection has committed something.
+const OTHERS: &str = "PRAGMA data_version";
 
 const LATER: &str = "
     SELECT resource, organization_id, resource_type, resource_id FROM counted_resources WHERE resource > ?1
@@ -66,8 +72,12 @@ impl Resources {
         self.counted.get(organization)?.get(&resource.resource_type)?.get(&resource.resource_id).copied()
     }
 
-    /// Learns which resources are counted since the last look, also by another process.
+    /// Learns which resources are counted since the last look, also by another process, and which are not any more.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let others: i64 = connection.prepare_cached(OTHERS)?.query_row([], |row| row.get(0))?;
+        if self.others != others {
+            *self = Resources { others, ..Resources::default() };
+        }
         let mut statement = connection.prepare_cached(LATER)?;
         let mut rows = statement.query([self.last])?;
         while let Some(row) = rows.next()? {
@@ -75,6 +85,11 @@ impl Resources {
             self.learn(row.get(1)?, row.get(2)?, row.get(3)?, number);
         }
         Ok(())
+    }
+
+    /// An organization is deleted: one that is made anew in its name has none of them.
+    pub(super) fn forget(&mut self, organization: &str) {
+        self.counted.remove(organization);
     }
 
     fn learn(&mut self, organization: String, resource_type: String, resource_id: String, number: i64) {

@@ -105,20 +105,22 @@ pub(super) fn note_times(connection: &Connection, limit: u32) -> Result<u64, Sto
 #[async_trait]
 impl SearchOperations for SqliteStore {
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
+        let organization = access.organization.as_str();
         let (cache, access, request) = (self.times.clone(), access.clone(), request.clone());
         let read = move |connection: &Connection| {
             let page = at_once(search::search(&mut Whole(connection), &cache, &access, &request))?;
             let found = details::of_numbers(connection, &access, &page.found, LISTED_OUTPUT_BYTES)?;
             Ok(page.with(found))
         };
-        self.readers.read(read).await
+        self.readers.search(organization, read).await
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        let organization = access.organization.as_str();
         let (cache, access, search) = (self.times.clone(), access.clone(), search.clone());
         let read =
             move |connection: &Connection| at_once(search::count(&mut Whole(connection), &cache, &access, &search, by));
-        self.readers.read(read).await
+        self.readers.search(organization, read).await
     }
 
     async fn matching_ids(
@@ -128,11 +130,12 @@ impl SearchOperations for SqliteStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
+        let organization = access.organization.as_str();
         let (cache, access, search) = (self.times.clone(), access.clone(), search.clone());
         let read = move |connection: &Connection| {
             at_once(search::matching(&mut Whole(connection), &cache, &access, &search, numbers, limit))
         };
-        self.readers.read(read).await
+        self.readers.search(organization, read).await
     }
 
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) clocks: Arc<Clocks>,
     pub(super) retention: Retention,
     pub(super) admission: Admission,
+    /// How many batches of claims have left something that may be due to the next one.
+    pub(super) left_due: Arc<AtomicU64>,
 }
 
 /// The writer. A batch that panics takes the state with it.
@@ -131,7 +134,7 @@ impl State {
     }
 
     fn transact(&mut self, transaction: rusqlite::Transaction<'_>, writes: &mut [Write]) -> Result<(), StoreError> {
-        let Shared { clocks, retention, admission, .. } = &self.shared;
+        let Shared { clocks, retention, admission, left_due, .. } = &self.shared;
         let (now, set_by) = (clocks.now(), clocks.set_by());
         if set_by != 0 {
             clock::move_leases(&transaction, set_by)?;
@@ -155,6 +158,7 @@ impl State {
             rotations: &mut self.rotations,
             resources: &mut self.resources,
             frees: &mut self.frees,
+            left_due,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
         perform(&mut whole, &mut all).now_or_never().expect("nothing here waits for anything")?;
@@ -174,6 +178,7 @@ struct Whole<'w> {
     rotations: &'w mut Rotations,
     resources: &'w mut Resources,
     frees: &'w mut bool,
+    left_due: &'w AtomicU64,
 }
 
 impl Transaction for Whole<'_> {
@@ -190,8 +195,14 @@ impl Transaction for Whole<'_> {
         Ok(created)
     }
 
-    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotations, self.resources, requests)
+    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError> {
+        let quotas = self.admission.quotas();
+        let (claimed, is_more_due) =
+            claim::claim(self.connection, self.now, &quotas, self.rotations, self.resources, requests)?;
+        if is_more_due {
+            self.left_due.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(claimed.into_iter().map(Ok).collect())
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
