@@ -65,6 +65,47 @@ fn a_result_is_verified_without_a_server_and_its_verdict_is_the_exit_code() {
     run_in(folder.path(), &["verify", "result.json", "--key", "result.json"]).expect(2).says("--key takes public keys");
 }
 
+#[test]
+fn a_result_tells_which_script_a_policy_had_when_only_the_script_changed() {
+    let folder = tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    fs::create_dir_all(&policies).unwrap();
+    let write = |name: &str, text: &str| fs::write(policies.join(name), text).unwrap();
+    let spec = |script: &str| {
+        format!(
+            "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {{name: p}}\n\
+             spec: {{policies: [{{kind: EVIDENCE, {script}}}]}}\n"
+        )
+    };
+    write("banned.yaml", &spec("path: banned.rego"));
+    write("whole.yaml", &spec("embedded: \"package main\\nimport rego.v1\\nviolations := []\""));
+    write("banned.rego", "package main\nimport rego.v1\nviolations := [\"banned\"]\n");
+    fs::write(folder.path().join("e.json"), r#"{"a": 1}"#).unwrap();
+    let dev = Dev::start_with(folder.path(), "127.0.0.1:0", &["--policies", "policies"]);
+    fs::write(folder.path().join("keys.pem"), get(&dev.url, KEYS, None).1).unwrap();
+    // The digests of the policy's document and of its content, and that for who knows only the specification.
+    let digests = |policy: &str, exit: i32| {
+        let evaluate = ["evidence", "evaluate", "e.json", "--kind", "EVIDENCE", "--policy-ref", policy, "-o", "id"];
+        let id = dev.run(&evaluate).expect(exit).line();
+        dev.run(&["attestation", &id, "--to", "result.json"]).expect(0);
+        let verify = ["verify", "result.json", "--key", "keys.pem", "--any-verdict", "-o", "json"];
+        let statement = run_in(folder.path(), &verify).expect(0).json()["statement"].take();
+        let predicate = &statement["predicate"];
+        let ran = &predicate["longrun_evaluation"]["policies"][0];
+        let digests = [&ran["digest"], &ran["content_digest"], &predicate["policy"]["digest"]];
+        digests.map(|digest| digest["sha256"].as_str().unwrap().to_owned())
+    };
+    let [document, content, policy] = digests("banned", 1);
+    assert_eq!(policy, content);
+    write("banned.rego", "package main\nimport rego.v1\nviolations := []\n");
+    let [same_document, other_content, other_policy] = digests("banned", 0);
+    assert_eq!(same_document, document);
+    assert_ne!(other_content, content);
+    assert_eq!(other_policy, other_content);
+    let [document, content, policy] = digests("whole", 0);
+    assert_eq!((&content, &policy), (&document, &document), "all of it stands in the document");
+}
+
 /// Another implementation of Ed25519, and of how keys and signatures are written.
 #[test]
 fn openssl_verifies_the_signature_over_the_encoded_payload() {

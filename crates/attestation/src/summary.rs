@@ -20,8 +20,9 @@ use crate::dsse::{Envelope, EnvelopeSignature, decode};
 use crate::signer::Signer;
 use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
 
-/// The form of statements that are made now.
-const FORM: u32 = 1;
+/// The form of statements that are made now. The first one says nothing of the scripts of policies in other files, nor
+/// of groups.
+const FORM: u32 = 2;
 /// The longest that is added to an output, in bytes; a verifier's URI has 512 at most.
 pub const MAX_ADDED_BYTES: usize = 1024;
 /// The longest URI of a verifier, in bytes.
@@ -78,12 +79,23 @@ pub fn attest(
     output: &str,
     now: SystemTime,
 ) -> Result<String, SummaryError> {
+    attest_in(FORM, signer, version, of, output, now)
+}
+
+fn attest_in(
+    form: u32,
+    signer: &Signer,
+    version: &str,
+    of: Evaluated<'_>,
+    output: &str,
+    now: SystemTime,
+) -> Result<String, SummaryError> {
     use base64::Engine as _;
     let time = humantime::format_rfc3339_seconds(now).to_string();
-    let statement = statement(of, output, signer.verifier(), version, &time)?;
+    let statement = statement(form, of, output, signer.verifier(), version, &time)?;
     let envelope = signer.sign(PAYLOAD_TYPE, statement);
     let kept = Kept {
-        form: FORM,
+        form,
         verifier: signer.verifier().into(),
         version: version.into(),
         time: time.into(),
@@ -101,10 +113,10 @@ pub fn attest(
 /// [`SummaryError`] when it was, and the statement cannot be made again.
 pub fn envelope(of: Evaluated<'_>, output: &str) -> Result<Option<Envelope>, SummaryError> {
     let Some((opened, kept)) = apart(output) else { return Ok(None) };
-    if kept.form != FORM {
+    if !(1..=FORM).contains(&kept.form) {
         return Err(SummaryError::Form(kept.form));
     }
-    let payload = statement(of, &format!("{opened}}}"), &kept.verifier, &kept.version, &kept.time)?;
+    let payload = statement(kept.form, of, &format!("{opened}}}"), &kept.verifier, &kept.version, &kept.time)?;
     // What is no base64 is no signature either, and does not verify.
     let sig = decode(&kept.sig).unwrap_or_default();
     let signatures = vec![EnvelopeSignature { keyid: kept.keyid.into_owned(), sig }];
@@ -132,6 +144,8 @@ struct Output<'a> {
     status: Cow<'a, str>,
     #[serde(borrow)]
     policies: Vec<Policy<'a>>,
+    #[serde(borrow, default)]
+    groups: Vec<Group<'a>>,
     #[serde(borrow)]
     left_out: Vec<LeftOut<'a>>,
     #[serde(borrow)]
@@ -159,6 +173,9 @@ struct Policy<'a> {
     reference: Cow<'a, str>,
     #[serde(borrow)]
     digest: Cow<'a, str>,
+    /// With the scripts that the document names in other files; left out when it names none.
+    #[serde(borrow, default)]
+    content_digest: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -166,6 +183,23 @@ struct Policy<'a> {
     #[serde(borrow, rename = "with")]
     arguments: &'a RawValue,
     violations: Vec<Violation>,
+}
+
+impl Policy<'_> {
+    /// The digest of all that the policy is; in the first form, of its document.
+    fn digest_in(&self, is_first_form: bool) -> &str {
+        self.content_digest.as_deref().filter(|_| !is_first_form).unwrap_or(&self.digest)
+    }
+}
+
+#[derive(Deserialize)]
+struct Group<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    reference: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -237,6 +271,8 @@ struct Evaluation<'a> {
     evidence: EvidenceFacts<'a>,
     policies: Vec<PolicyFacts<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<GroupFacts<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<&'a str>,
     totals: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -255,6 +291,10 @@ struct PolicyFacts<'a> {
     name: &'a str,
     reference: &'a str,
     digest: Digests<'a>,
+    /// Of the document with the scripts that it names in other files; that of the document when it names none. Not in
+    /// the first form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_digest: Option<Digests<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
     /// With other arguments it may be another policy.
@@ -264,7 +304,16 @@ struct PolicyFacts<'a> {
     violations: usize,
 }
 
+/// A group whose policies were asked for. Not in the first form.
+#[derive(Serialize)]
+struct GroupFacts<'a> {
+    name: &'a str,
+    reference: &'a str,
+    digest: Digests<'a>,
+}
+
 fn statement(
+    form: u32,
     of: Evaluated<'_>,
     output: &str,
     verifier: &str,
@@ -272,6 +321,7 @@ fn statement(
     time: &str,
 ) -> Result<Vec<u8>, SummaryError> {
     let found: Output<'_> = serde_json::from_str(output)?;
+    let is_first_form = form == 1;
     let evidence = &found.evidence;
     let is_passed = found.status == "passed";
     let name = if evidence.name.is_empty() { &evidence.digest } else { &evidence.name };
@@ -281,10 +331,16 @@ fn statement(
         name: &policy.name,
         reference: &policy.reference,
         digest: digests(&policy.digest),
+        content_digest: (!is_first_form).then(|| digests(policy.digest_in(false))),
         group: policy.group.as_deref(),
         arguments: Some(policy.arguments).filter(|arguments| arguments.get() != "{}"),
         status: &policy.status,
         violations: policy.violations.iter().filter(|violation| violation.waived.is_none()).count(),
+    });
+    let groups = found.groups.iter().filter(|_| !is_first_form).map(|group| GroupFacts {
+        name: &group.name,
+        reference: &group.reference,
+        digest: digests(&group.digest),
     });
     let statement = Statement {
         form: STATEMENT_TYPE,
@@ -294,7 +350,7 @@ fn statement(
             verifier: Verifier { id: verifier, version: BTreeMap::from([("longrun", version)]) },
             time_verified: time,
             resource_uri: uri.clone(),
-            policy: policy(&found.policies),
+            policy: policy(&found.policies, is_first_form),
             input_attestations: ATTESTATIONS.contains(&&*evidence.kind).then(input).into_iter().collect(),
             // What nothing has looked at has not passed.
             verification_result: if is_passed { "PASSED" } else { "FAILED" },
@@ -308,6 +364,7 @@ fn statement(
                 status: &found.status,
                 evidence: EvidenceFacts { kind: &evidence.kind, size: evidence.size },
                 policies: policies.collect(),
+                groups: groups.collect(),
                 left_out: found.left_out.iter().map(|left_out| &*left_out.name).collect(),
                 totals: found.totals,
                 waivers: found.waivers,
@@ -320,14 +377,16 @@ fn statement(
 
 /// What stands for all policies together: the only one, or the list of them, whose digest is over a line for each with
 /// its digest and its reference.
-fn policy<'a>(policies: &'a [Policy<'_>]) -> Resource<'a> {
+fn policy<'a>(policies: &'a [Policy<'_>], is_first_form: bool) -> Resource<'a> {
     let uri = |reference: &str| {
         if reference.contains("://") { reference.to_owned() } else { format!("longrun:policy/{reference}") }
     };
     if let [policy] = policies {
-        return Resource { uri: Some(uri(&policy.reference)), name: None, digest: digests(&policy.digest) };
+        let digest = digests(policy.digest_in(is_first_form));
+        return Resource { uri: Some(uri(&policy.reference)), name: None, digest };
     }
-    let lines: String = policies.iter().map(|policy| format!("{}  {}\n", policy.digest, policy.reference)).collect();
+    let line = |policy: &Policy<'_>| format!("{}  {}\n", policy.digest_in(is_first_form), policy.reference);
+    let lines: String = policies.iter().map(line).collect();
     let digest = BTreeMap::from([("sha256", sha256(lines.as_bytes()).into())]);
     Resource { uri: Some("longrun:policies".to_owned()), name: None, digest }
 }
@@ -361,17 +420,80 @@ mod tests {
         Signer::from_pem(KEY.as_bytes(), "https://longrun.example.com").unwrap()
     }
 
-    fn signed() -> String {
+    /// What was added to [`OUTPUT`] when there was only the first form.
+    const IN_FIRST_FORM: &str = concat!(
+        r#","attestation":{"form":1,"verifier":"https://longrun.example.com","version":"1.2.3","#,
+        r#""time":"2027-01-15T08:00:00Z","keyid":"a1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f","#,
+        r#""sig":"dAi2XNFf/rf8NL4H/Yrugw1hjgdJa9zT4YD5fRlZbI3wy8vLWqkWKxvvS9zdVR7NCuYVdpf7ypX66Y4i2Bd5Cg=="}}"#,
+    );
+
+    fn signed_in(form: u32, output: &str) -> String {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_500);
-        attest(&signer(), "1.2.3", OF, OUTPUT, now).unwrap()
+        attest_in(form, &signer(), "1.2.3", OF, output, now).unwrap()
+    }
+
+    fn signed() -> String {
+        signed_in(FORM, OUTPUT)
+    }
+
+    /// The same output, of a policy with a script in another file, which a group brought.
+    fn output_with_scripts(content_digest: &str) -> String {
+        let digests = format!(r#""digest":"sha256:bb","content_digest":"{content_digest}","#);
+        let groups = r#","groups":[{"name":"gate","reference":"gate","digest":"sha256:dd"}],"left_out":[{"#;
+        OUTPUT.replacen(r#""digest":"sha256:bb","#, &digests, 1).replacen(r#","left_out":[{"#, groups, 1)
+    }
+
+    fn statement_of(signed: &str) -> serde_json::Value {
+        serde_json::from_slice(&envelope(OF, signed).unwrap().unwrap().payload).unwrap()
+    }
+
+    fn shown(signed: &str) -> String {
+        String::from_utf8(envelope(OF, signed).unwrap().unwrap().payload).unwrap().replace(",\"", ",\n\"")
     }
 
     /// Old signatures are over these bytes: whoever changes them makes another form.
     #[test]
     fn the_first_form_of_a_statement_stays_as_it_is() {
-        let envelope = envelope(OF, &signed()).unwrap().unwrap();
-        let shown = String::from_utf8(envelope.payload).unwrap().replace(",\"", ",\n\"");
+        let shown = shown(&signed_in(1, OUTPUT));
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn the_second_form_of_a_statement_stays_as_it_is() {
+        let shown = shown(&signed_in(2, &output_with_scripts("sha256:cc")));
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn what_was_signed_in_the_first_form_still_verifies() {
+        let old = format!("{}{IN_FIRST_FORM}", &OUTPUT[..OUTPUT.len() - 1]);
+        assert_eq!(old, signed_in(1, OUTPUT));
+        let signer = signer();
+        // Outputs had these members before statements did.
+        for signed in [old, signed_in(1, &output_with_scripts("sha256:cc"))] {
+            let envelope = envelope(OF, &signed).unwrap().unwrap();
+            let verified = crate::verify(envelope.json().as_bytes(), signer.published(), None).unwrap();
+            let evaluation = &verified.statement["predicate"]["longrun_evaluation"];
+            assert_eq!((verified.key_id.as_str(), verified.result.as_str()), (signer.key_id(), "FAILED"));
+            assert!(evaluation["policies"][0]["content_digest"].is_null() && evaluation["groups"].is_null());
+        }
+    }
+
+    #[test]
+    fn a_statement_says_which_scripts_and_which_groups_there_were() {
+        let of = |output: &str| {
+            let statement = statement_of(&signed_in(FORM, output));
+            let predicate = &statement["predicate"];
+            let policy = &predicate["longrun_evaluation"]["policies"][0];
+            let digests = [&policy["digest"], &policy["content_digest"], &predicate["policy"]["digest"]];
+            digests.map(|digest| digest["sha256"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(of(&output_with_scripts("sha256:cc")), ["bb", "cc", "cc"]);
+        assert_eq!(of(&output_with_scripts("sha256:ce")), ["bb", "ce", "ce"], "another script");
+        assert_eq!(of(OUTPUT), ["bb", "bb", "bb"], "all of it stands in the document");
+        let statement = statement_of(&signed_in(FORM, &output_with_scripts("sha256:cc")));
+        let groups = serde_json::json!([{"name": "gate", "reference": "gate", "digest": {"sha256": "dd"}}]);
+        assert_eq!(statement["predicate"]["longrun_evaluation"]["groups"], groups);
     }
 
     #[test]
@@ -431,8 +553,7 @@ mod tests {
             1,
         );
         let signed = attest(&signer(), "1.2.3", OF, &waived, SystemTime::now()).unwrap();
-        let payload = envelope(OF, &signed).unwrap().unwrap().payload;
-        let statement: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let statement = statement_of(&signed);
         let evaluation = &statement["predicate"]["longrun_evaluation"];
         assert_eq!(evaluation["policies"][0]["violations"], 0);
         assert_eq!(evaluation["waivers"][0]["id"], "w1");
@@ -443,8 +564,10 @@ mod tests {
         assert!(envelope(OF, OUTPUT).unwrap().is_none());
         assert!(envelope(OF, "").unwrap().is_none());
         assert!(envelope(OF, "hello").unwrap().is_none());
-        let later = signed().replacen("\"form\":1", "\"form\":2", 1);
-        assert!(matches!(envelope(OF, &later), Err(SummaryError::Form(2))));
+        for unknown in [0, FORM + 1] {
+            let later = signed().replacen(&format!("\"form\":{FORM}"), &format!("\"form\":{unknown}"), 1);
+            assert!(matches!(envelope(OF, &later), Err(SummaryError::Form(form)) if form == unknown));
+        }
         assert!(attest(&signer(), "1", OF, "{}", SystemTime::now()).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! (`analysis.state`). A vulnerability is *answered* when all that a document says of it is that it does not affect, or
 //! is fixed. Of which product that is said is not looked at: one document may name a product in ways that evidence does
 //! not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document is of.
+//! A document may not know that two names are of one vulnerability, and a finding may have both: then what the document
+//! calls open by the one name is not covered by the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,14 +16,18 @@ use crate::material::MaterialKind;
 
 /// Identifiers of vulnerabilities that a document answers, at most.
 const MAX_ANSWERS: usize = 10_000;
+/// Identifiers that a document calls open, at most: they are kept in memory too.
+const MAX_OPEN: usize = 50_000;
 /// Characters that are kept of what is said of one.
 const KEPT_CHARACTERS: usize = 256;
 
 /// What a VEX document says, by the identifiers of vulnerabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vex {
-    /// By identifiers in upper case.
+    /// By identifiers in upper case; none of them is open.
     answers: BTreeMap<String, Arc<str>>,
+    /// Identifiers, in upper case, of what affects a product or may do so.
+    open: BTreeSet<String>,
 }
 
 /// Why evidence is not read as a VEX document.
@@ -39,6 +45,9 @@ pub enum VexError {
     /// It answers more than is kept in memory.
     #[error("the document answers more than {MAX_ANSWERS} identifiers of vulnerabilities")]
     TooMany,
+    /// It calls more open than is kept in memory.
+    #[error("the document calls more than {MAX_OPEN} identifiers of vulnerabilities open")]
+    TooManyOpen,
 }
 
 /// What a part of a document says of one vulnerability.
@@ -62,22 +71,28 @@ impl Vex {
             other => return Err(VexError::Kind(other)),
         };
         let document: Value = serde_json::from_slice(document)?;
-        let answers = answered(list(&document[member]).flat_map(statements).collect());
-        match answers.len() {
-            0 => Err(VexError::Nothing),
-            1..=MAX_ANSWERS => Ok(Vex { answers }),
+        let vex = answered(list(&document[member]).flat_map(statements).collect());
+        match (vex.answers.len(), vex.open.len()) {
+            (0, _) => Err(VexError::Nothing),
+            (1..=MAX_ANSWERS, 0..=MAX_OPEN) => Ok(vex),
+            (1..=MAX_ANSWERS, _) => Err(VexError::TooManyOpen),
             _ => Err(VexError::TooMany),
         }
     }
 
-    /// What is said of a vulnerability: its status and the reason. `None` when nothing is, or when it is open.
-    pub fn answer(&self, id: &str) -> Option<&str> {
-        self.answers.get(&id.to_uppercase()).map(AsRef::as_ref)
+    /// What is said of a vulnerability that has these names: the status and the reason, by the first name that is
+    /// answered. `None` when nothing is said by any name, or when it is open by one of them.
+    pub fn answer<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<&str> {
+        let names: Vec<String> = names.into_iter().map(str::to_uppercase).collect();
+        if names.iter().any(|name| self.open.contains(name)) {
+            return None;
+        }
+        names.iter().find_map(|name| self.answers.get(name)).map(AsRef::as_ref)
     }
 }
 
-/// The answers of identifiers that are open nowhere, by this or by another name.
-fn answered(statements: Vec<Statement>) -> BTreeMap<String, Arc<str>> {
+/// The answers of identifiers that are open nowhere, by this or by another name, and the identifiers that are.
+fn answered(statements: Vec<Statement>) -> Vex {
     let (mut answered, open): (Vec<_>, Vec<_>) =
         statements.into_iter().partition(|statement| statement.answer.is_some());
     let mut open: BTreeSet<String> = open.into_iter().flat_map(|statement| statement.ids).collect();
@@ -95,7 +110,7 @@ fn answered(statements: Vec<Statement>) -> BTreeMap<String, Arc<str>> {
         let answer = answer.unwrap_or_default();
         answers.extend(ids.into_iter().map(|id| (id, Arc::clone(&answer))));
     }
-    answers
+    Vex { answers, open }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -193,11 +208,11 @@ pub(crate) mod tests {
             statement("CVE-2026-4", &[], "fixed"),
         ])));
         let not_affected = Some("not_affected: vulnerable_code_not_present");
-        assert_eq!(vex.answer("CVE-2026-1"), not_affected);
-        assert_eq!(vex.answer("ghsa-AAAA"), not_affected);
-        assert_eq!(vex.answer("CVE-2026-4"), Some("fixed: vulnerable_code_not_present"));
+        assert_eq!(vex.answer(["CVE-2026-1"]), not_affected);
+        assert_eq!(vex.answer(["ghsa-AAAA"]), not_affected);
+        assert_eq!(vex.answer(["CVE-2026-4"]), Some("fixed: vulnerable_code_not_present"));
         for open in ["CVE-2026-2", "CVE-2026-3", "CVE-2026-9", ""] {
-            assert_eq!(vex.answer(open), None, "{open}");
+            assert_eq!(vex.answer([open]), None, "{open}");
         }
     }
 
@@ -208,7 +223,7 @@ pub(crate) mod tests {
         of["justification"] = json!(long);
         let vex = read(&openvex(&json!([of])));
         let kept = format!("not_affected: {}", "é".repeat(KEPT_CHARACTERS));
-        assert_eq!(vex.answer("GHSA-1"), Some(kept.as_str()));
+        assert_eq!(vex.answer(["GHSA-1"]), Some(kept.as_str()));
     }
 
     #[test]
@@ -222,6 +237,22 @@ pub(crate) mod tests {
             statement("CVE-2026-3", &[], "fixed"),
         ])));
         assert_eq!(vex.answers.keys().collect::<Vec<_>>(), ["CVE-2026-3"]);
+        assert!(vex.open.iter().eq(["CVE-2026-1", "CVE-2026-2", "GHSA-1", "OSV-1"]), "{:?}", vex.open);
+    }
+
+    /// The document does not say that both names are of one vulnerability; the finding does.
+    #[test]
+    fn a_vulnerability_is_answered_by_none_of_its_names_when_it_is_open_by_one() {
+        for status in ["affected", "under_investigation", "unknown"] {
+            let statements = [statement("GHSA-1", &[], "not_affected"), statement("CVE-1", &["OSV-1"], status)];
+            let vex = read(&openvex(&json!(statements)));
+            let not_affected = Some("not_affected: vulnerable_code_not_present");
+            assert_eq!(vex.answer(["GHSA-1"]), not_affected);
+            assert_eq!(vex.answer(["GHSA-1", "CVE-9"]), not_affected, "nothing is said by the other name");
+            for names in [["GHSA-1", "CVE-1"], ["cve-1", "ghsa-1"], ["GHSA-1", "osv-1"]] {
+                assert_eq!(vex.answer(names), None, "{names:?}: {status}");
+            }
+        }
     }
 
     #[test]
@@ -246,7 +277,7 @@ pub(crate) mod tests {
                 vulnerability("CVE-2026-4", json!({"fixed": ["P"]})),
             ],
         }));
-        assert_eq!(vex.answer("CVE-2026-1"), Some("not_affected: component_not_present"));
+        assert_eq!(vex.answer(["CVE-2026-1"]), Some("not_affected: component_not_present"));
         assert_eq!(vex.answers.keys().collect::<Vec<_>>(), ["CVE-2026-1", "CVE-2026-4"]);
     }
 
@@ -263,9 +294,9 @@ pub(crate) mod tests {
                 vulnerability("CVE-2026-3", "resolved"), {"id": "CVE-2026-4"}, vulnerability("CVE-2026-5", "in_triage"),
             ],
         }));
-        assert_eq!(vex.answer("snyk-cve-2026-1"), Some("not_affected: code_not_reachable"));
+        assert_eq!(vex.answer(["snyk-cve-2026-1"]), Some("not_affected: code_not_reachable"));
         assert_eq!(vex.answers.len(), 4, "two vulnerabilities by two identifiers each");
-        assert!(vex.answer("CVE-2026-3").is_some());
+        assert!(vex.answer(["CVE-2026-3"]).is_some());
     }
 
     #[test]
@@ -284,6 +315,10 @@ pub(crate) mod tests {
         }
         let many: Vec<Value> = (0..=MAX_ANSWERS).map(|n| statement(&format!("CVE-{n}"), &[], "fixed")).collect();
         assert!(error(MaterialKind::Openvex, openvex(&json!(many)).to_string().as_bytes()).contains("more than 10000"));
+        let names: Vec<String> = (0..=MAX_OPEN).map(|n| format!("CVE-{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let open = [statement("GHSA-1", &[], "fixed"), statement("CVE-0", &names, "affected")];
+        assert!(error(MaterialKind::Openvex, openvex(&json!(open)).to_string().as_bytes()).contains("more than 50000"));
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(error(MaterialKind::Openvex, deep.as_bytes()).contains("recursion limit"));
     }

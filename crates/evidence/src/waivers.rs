@@ -35,7 +35,8 @@ pub struct Waiver {
     pub policy: String,
     /// Which of them.
     pub covered: Covered,
-    /// Of which evidence: its digest, its name, or a name of its project; empty: any.
+    /// Of which evidence: its digest, or the id of its project; where it belongs to none, its name or the name of its
+    /// project. Empty: any.
     pub subject: String,
     /// Why.
     pub reason: String,
@@ -52,7 +53,7 @@ pub enum Covered {
     All,
     /// Those with this message, or with this identifier in their finding.
     Finding(String),
-    /// Those that name a vulnerability which a VEX document answers.
+    /// Those that name a vulnerability which a VEX document answers, and calls open by no name in the finding.
     Vex {
         /// The digest of the document.
         document: String,
@@ -169,7 +170,7 @@ impl Waiver {
                 (violation.message == *wanted || names.any(|name| name == wanted)).then(|| self.as_used())
             }
             Covered::Vex { document, vex } => {
-                let statement = names.find_map(|name| vex.answer(name))?.to_owned();
+                let statement = vex.answer(names)?.to_owned();
                 let vex = Some(WaivedByVex { document: document.clone(), statement });
                 Some(Waived { vex, ..self.as_used() })
             }
@@ -193,13 +194,12 @@ impl Waived {
 }
 
 impl Output {
-    /// Marks the objections that waivers cover: they stay, and count no more. `projects` are the names of the project. A
-    /// policy that objects to nothing else has passed. Whoever calls it has left out the waivers that have ended.
-    pub fn waive(&mut self, projects: &[&str], waivers: &[Waiver]) {
-        let subjects = [self.evidence.digest.as_str(), self.evidence.name.as_str()];
-        let is_about = |waiver: &&Waiver| {
-            waiver.subject.is_empty() || subjects.iter().chain(projects).any(|name| *name == waiver.subject)
-        };
+    /// Marks the objections that waivers cover: they stay, and count no more. `project_id` is that of the operation, in
+    /// which its caller was allowed to create it; `project_name` is what the request says. A policy that objects to
+    /// nothing else has passed. Whoever calls it has left out the waivers that have ended.
+    pub fn waive(&mut self, project_id: &str, project_name: &str, waivers: &[Waiver]) {
+        let subjects = self.subjects(project_id, project_name);
+        let is_about = |waiver: &&Waiver| waiver.subject.is_empty() || subjects.contains(&waiver.subject.as_str());
         let about: Vec<&Waiver> = waivers.iter().filter(is_about).collect();
         for policy in &mut self.policies {
             for violation in &mut policy.violations {
@@ -217,6 +217,14 @@ impl Output {
         }
         self.totals = Totals::count(&self.policies, &self.left_out);
         self.status = self.totals.status();
+    }
+
+    /// What a waiver that concerns the evaluation may have as its subject. Callers choose all names. Who may evaluate in
+    /// some projects alone has to give the id of one, and that is checked: where there is an id, names count for nothing,
+    /// so that nobody reaches the waivers of another project by them.
+    fn subjects<'a>(&'a self, project_id: &'a str, project_name: &'a str) -> Vec<&'a str> {
+        let (digest, name) = (self.evidence.digest.as_str(), self.evidence.name.as_str());
+        if project_id.is_empty() { vec![digest, name, project_name] } else { vec![digest, project_id] }
     }
 
     /// Says what is new and gone since another evaluation of the same evidence by the same policies, whose output this is.
@@ -273,10 +281,14 @@ mod tests {
         Waiver { id, policy, covered, subject, reason: text("known"), by: text("ci"), expires: String::new() }
     }
 
-    /// Which waiver covers each violation, and the statuses.
+    /// Which waiver covers each violation, and the statuses, where the evaluation belongs to no project.
     fn waived(waivers: &[Waiver]) -> (Vec<String>, Vec<Status>) {
+        waived_in("", "shop", waivers)
+    }
+
+    fn waived_in(project_id: &str, project_name: &str, waivers: &[Waiver]) -> (Vec<String>, Vec<Status>) {
         let mut output = output();
-        output.waive(&["shop"], waivers);
+        output.waive(project_id, project_name, waivers);
         let violations = output.policies.iter().flat_map(|policy| &policy.violations);
         let by =
             violations.map(|violation| violation.waived.as_ref().map_or(String::new(), |waived| waived.id.clone()));
@@ -301,9 +313,41 @@ mod tests {
         let both = [waiver("a", "vulnerabilities", "", ""), waiver("b", "licences", "GPL", "")];
         assert_eq!(waived(&both), (all(["a", "a", "b"]), vec![Passed, Passed, Passed]));
         let mut output = output();
-        output.waive(&[], &both);
+        output.waive("", "", &both);
         assert_eq!(output.waivers.iter().map(|used| &*used.id).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((output.totals.violations, output.totals.waived), (0, 3));
+    }
+
+    /// The evidence is called `app`, as whoever evaluates it likes.
+    #[test]
+    fn an_evaluation_in_a_project_is_found_by_the_id_of_the_project_and_by_no_name() {
+        let is_waived = |project_id, project_name, subject| {
+            waived_in(project_id, project_name, &[waiver("w", "licences", "", subject)]).0[2] == "w"
+        };
+        for subject in ["", "sha256:1", "proj-b"] {
+            assert!(is_waived("proj-b", "shop", subject), "{subject}");
+        }
+        for subject in ["app", "shop", "proj-a"] {
+            assert!(!is_waived("proj-b", "shop", subject), "{subject}");
+        }
+        assert!(!is_waived("proj-b", "proj-a", "proj-a"), "the id decides");
+        assert!(is_waived("", "shop", "app") && is_waived("", "shop", "shop"), "where there is none, names count");
+    }
+
+    #[test]
+    fn a_vex_document_covers_no_finding_that_it_calls_open_by_another_name() {
+        let waived_by = |statements: Value| {
+            let covered = Covered::Vex { document: "sha256:2".to_owned(), vex: Arc::new(read(&openvex(&statements))) };
+            let mut output = output();
+            output.policies[0].violations[0].finding = Some(json!({"id": "GHSA-1", "cve": "CVE-1"}));
+            output.waive("", "", &[Waiver { covered, ..waiver("w", "vulnerabilities", "", "") }]);
+            output.totals.waived
+        };
+        let not_affected = statement("GHSA-1", &[], "not_affected");
+        assert_eq!(waived_by(json!([not_affected])), 1);
+        for status in ["affected", "under_investigation"] {
+            assert_eq!(waived_by(json!([not_affected, statement("CVE-1", &[], status)])), 0, "{status}");
+        }
     }
 
     #[test]
@@ -316,7 +360,7 @@ mod tests {
         };
         assert_eq!(waived(std::slice::from_ref(&waiver)).0, ["w", "", ""], "a message without a finding names nothing");
         let mut output = output();
-        output.waive(&[], &[waiver]);
+        output.waive("", "", &[waiver]);
         let waived = serde_json::to_value(&output.policies[0].violations[0].waived).unwrap();
         let vex = json!({"document": "sha256:2", "statement": "not_affected: vulnerable_code_not_present"});
         assert_eq!(waived["vex"], vex);
@@ -329,7 +373,7 @@ mod tests {
         let before = json!({"policies": [{"name": "vulnerabilities", "violations": [
             {"message": "CVE-2 in b"}, {"message": "CVE-0 in z"}, {"message": "CVE-9", "waived": {"id": "w"}}]}]});
         let mut output = output();
-        output.waive(&[], &[waiver("w", "licences", "", "")]);
+        output.waive("", "", &[waiver("w", "licences", "", "")]);
         output.compare("op".to_owned(), &before);
         let difference = output.difference.unwrap();
         let messages = |all: &[Objection]| all.iter().map(|one| one.message.clone()).collect::<Vec<_>>();

@@ -5,22 +5,30 @@ use std::time::{Duration, Instant};
 
 use evidence::policy::PolicyAttachment;
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, EvaluatorConfig, PolicyOutput, Status, digest};
+use serde_json::Value;
 
 const INPUT: &str = r#"{"a":1,"xs":[1,2,3],"s":"abc"}"#;
 
-fn evaluate(body: &str) -> Result<PolicyOutput, EvaluateError> {
-    let policy = serde_json::json!({
+fn policy(body: &str) -> Value {
+    serde_json::json!({
         "apiVersion": "chainloop.dev/v1", "kind": "Policy", "metadata": {"name": "p"},
         "spec": {"policies": [{"kind": "EVIDENCE", "embedded": format!("package main\nimport rego.v1\n{body}\n")}]},
-    });
+    })
+}
+
+fn evaluate(body: &str) -> Result<PolicyOutput, EvaluateError> {
+    evaluate_with(policy(body), INPUT)
+}
+
+fn evaluate_with(policy: Value, input: &str) -> Result<PolicyOutput, EvaluateError> {
     let request = EvaluateRequest {
-        digest: digest(INPUT.as_bytes()),
+        digest: digest(input.as_bytes()),
         kind: Some("EVIDENCE".to_owned()),
         policies: Some(vec![PolicyAttachment { embedded: Some(policy), ..PolicyAttachment::default() }]),
         ..EvaluateRequest::default()
     };
     let evaluator = Evaluator::new(EvaluatorConfig::default()).unwrap();
-    evaluator.evaluate(&request, INPUT.as_bytes(), &AtomicBool::new(false)).map(|mut output| output.policies.remove(0))
+    evaluator.evaluate(&request, input.as_bytes(), &AtomicBool::new(false)).map(|mut output| output.policies.remove(0))
 }
 
 /// Asserts that there is an error, and that it says this.
@@ -286,4 +294,22 @@ fn checking_a_script_takes_little_time_whatever_it_is() {
         }
         assert!(start.elapsed() < Duration::from_secs(20), "{:?} for {}", start.elapsed(), &body[..60]);
     }
+}
+
+#[test]
+fn a_policy_for_a_material_type_that_does_not_exist_is_refused() {
+    let policy = serde_json::json!({
+        "apiVersion": "chainloop.dev/v1", "kind": "Policy", "metadata": {"name": "p"},
+        "spec": {"policies": [{"kind": "evidence", "embedded": "package main\nviolations contains \"no\""}]},
+    });
+    let error = evaluate_with(policy, INPUT).unwrap_err().to_string();
+    assert!(error.ends_with("\"evidence\" is not a material type; did you mean EVIDENCE?"), "{error}");
+}
+
+#[test]
+fn evidence_that_cannot_be_read_is_refused() {
+    let forbids = "violations contains \"no\" if input.secrets";
+    assert_eq!(evaluate_with(policy(forbids), r#"{"secrets":["a"]}"#).unwrap().status, Status::Failed);
+    let error = evaluate_with(policy(forbids), r#"{"secrets":["a"],"score":1e999}"#).unwrap_err().to_string();
+    assert!(error.starts_with("evidence: not JSON: ") && error.ends_with("a number out of range"), "{error}");
 }

@@ -215,6 +215,13 @@ fn table() -> String {
     table.push_str(
         "\nXML, JSON lines and text become JSON; a list at the top becomes `{\"elements\": […]}`; content that has no JSON form is\n\
         `{}`. Integers keep all their digits.\n\n\
+        `EVIDENCE` and `ARTIFACT` that begin like JSON (`{`, `[`) and cannot be read as one document of it are refused with the\n\
+        reason: a policy would see `{}` and object to nothing. What only begins with such a bracket, as a section of an INI file,\n\
+        a line of a log or a template does, is not JSON.\n\n\
+        A zip has one `report_json.json` of ZAP; one with several is refused. Of JUnit reports, tests outside of suites are in a\n\
+        suite without a name. What failed without a test case is a test with the name of its suite: a `<failure>` or an `<error>` of\n\
+        the suite, and what only the counts in its attributes `failures` and `errors` tell of. Of Cobertura, `lines-covered`,\n\
+        `lines-valid`, `branches-covered` and `branches-valid` are there when the report has them.\n\n\
         ## Limits\n\n\
         JSON and XML nest at most 128 deep, YAML 64 deep and without anchors, aliases and tags; a number has at most 1,000\n\
         characters. An archive has at most 50,000 entries, which are at most 100 MiB together and at most 200 times as large\n\

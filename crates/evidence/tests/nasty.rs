@@ -72,6 +72,7 @@ fn nesting_without_end() {
         ("!a ", ""),
         ("*a ", ""),
         ("<a>", "</a>"),
+        ("<testsuite>", "</testsuite>"),
         ("{a: ", "}"),
         ("\"", "\""),
         ("-", ""),

@@ -53,12 +53,18 @@ impl World {
     }
 
     /// Creates an evaluation by the policies of a request.
-    pub async fn create_by(&self, mut request: Value) -> Operation {
+    pub async fn create_by(&self, request: Value) -> Operation {
+        self.create_in("", request).await
+    }
+
+    /// Creates an evaluation that belongs to a project; empty: to none.
+    async fn create_in(&self, project: &str, mut request: Value) -> Operation {
         request["digest"] = json!(self.digest);
         request["kind"] = json!("EVIDENCE");
         let input = request.to_string();
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id: self.digest.clone() };
-        let new = NewOperation { input, resource: Some(resource), ..NewOperation::of_kind(KIND) };
+        let (resource, project_id) = (Some(resource), project.to_owned());
+        let new = NewOperation { input, resource, project_id, ..NewOperation::of_kind(KIND) };
         self.store.create_one("acme", new, None, None).await.unwrap()
     }
 
@@ -103,12 +109,16 @@ impl World {
     }
 
     async fn waive(&self, finding: &str, expires_in: Option<Duration>) -> Waiver {
+        self.waive_of("", finding, expires_in).await
+    }
+
+    async fn waive_of(&self, subject: &str, finding: &str, expires_in: Option<Duration>) -> Waiver {
         let now = self.store.now();
         let waiver = Waiver {
             id: Waiver::new_id(now),
             policy: "p".to_owned(),
             finding: finding.to_owned(),
-            subject: String::new(),
+            subject: subject.to_owned(),
             reason: "known".to_owned(),
             created_by: "ci".to_owned(),
             created_at: now,
@@ -187,6 +197,26 @@ pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
     }
     assert_eq!(world.follow().await.status, Status::Failed);
     assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be looked up");
+}
+
+/// Whoever may evaluate in one project alone chooses the names in a request, and not the project.
+pub async fn no_name_in_a_request_reaches_a_waiver_from_within_a_project() {
+    let world = World::new().await;
+    let script = "package main\nimport rego.v1\nviolations := [\"one\"]\n";
+    let request = json!({"name": "app", "project_name": "app", "policies": [{"embedded": super::document(script)}]});
+    world.create_in("proj-b", request.clone()).await;
+    world.evaluate().await;
+    world.waive_of("app", "", None).await;
+    assert_eq!(world.follow().await.status, Status::Failed, "nor does the server when it repeats the request");
+    world.create_in("proj-b", request.clone()).await;
+    assert_eq!(world.evaluate().await.status, Status::Failed);
+    world.create_by(request.clone()).await;
+    assert_eq!(world.evaluate().await.status, Status::Passed, "who is limited to no project is asked for no project");
+
+    world.waive_of("proj-b", "", None).await;
+    assert_eq!(world.follow().await.status, Status::Passed);
+    world.create_in("proj-c", request).await;
+    assert_eq!(world.evaluate().await.status, Status::Failed, "that is a waiver of another project");
 }
 
 pub async fn a_vex_document_that_takes_the_place_of_another_is_followed() {

@@ -58,6 +58,7 @@ fn main() {
         prompt::troubles_of_the_provider_are_tried_again_and_refusals_of_the_call_are_not
         waivers::a_waiver_is_followed_when_it_comes_and_when_it_goes
         waivers::a_waiver_that_has_expired_has_no_effect_and_is_followed
+        waivers::no_name_in_a_request_reaches_a_waiver_from_within_a_project
         waivers::a_vex_document_that_takes_the_place_of_another_is_followed
         waivers::a_difference_is_of_the_same_policies_alone
         waivers::a_reevaluation_repeats_each_evaluation_once

@@ -71,13 +71,13 @@ pub(super) struct Case {
     pub kind: Option<String>,
     #[serde(default)]
     pub material_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Scalar::written")]
     pub annotations: BTreeMap<String, Scalar>,
     #[serde(default)]
     pub project_name: Option<String>,
     #[serde(default)]
     pub project_version_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Scalar::written")]
     pub with: BTreeMap<String, Scalar>,
     /// Policies of a group that are left out.
     #[serde(default)]

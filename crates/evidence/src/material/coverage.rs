@@ -12,8 +12,9 @@
 //!     "lines": [{"number": 1, "hits": 0, "branch": true, "condition-coverage": "50% (1/2)"}]}]}]}
 //! ```
 //!
-//! What the report leaves out is 0 or empty; a rate of `NaN`, of nothing that could be covered, is null. Attributes that
-//! are not known stand there as text.
+//! What the report leaves out is 0 or empty, but for the counts of lines and branches of the whole: one that is not told
+//! is not there, since 0 would say that there was nothing to cover. A rate of `NaN`, of nothing that could be covered, is
+//! null. Attributes that are not known stand there as text.
 
 use std::collections::BTreeMap;
 
@@ -74,6 +75,8 @@ enum Read {
     Number,
     /// An integer of at least 0.
     Count,
+    /// As a count, but not there when it is absent.
+    Total,
     /// `true` or `false`, in any case.
     Flag,
     Text,
@@ -81,10 +84,10 @@ enum Read {
 
 const RATES: [(&str, Read); 3] = [("line-rate", Read::Rate), ("branch-rate", Read::Rate), ("complexity", Read::Number)];
 const TOTALS: [(&str, Read); 6] = [
-    ("lines-covered", Read::Count),
-    ("lines-valid", Read::Count),
-    ("branches-covered", Read::Count),
-    ("branches-valid", Read::Count),
+    ("lines-covered", Read::Total),
+    ("lines-valid", Read::Total),
+    ("branches-covered", Read::Total),
+    ("branches-valid", Read::Total),
     ("version", Read::Text),
     ("timestamp", Read::Count),
 ];
@@ -148,13 +151,17 @@ fn list(
     Ok(())
 }
 
-/// The attributes of an element: those that are known as what they are, 0 or empty when they are absent, the others as
-/// text.
+/// The attributes of an element: those that are known as what they are, 0 or empty when they are absent (of totals,
+/// nothing), the others as text.
 fn attributes(element: &Element, known: &[(&str, Read)]) -> Checked<Fields> {
     let text = |(name, text): &(String, String)| (Value::from(name.as_str()), Value::from(text.as_str()));
     let mut fields: Fields = element.attributes.iter().map(text).collect();
     for (name, read) in known {
         let text = element.attribute(name).map(str::trim).filter(|text| !text.is_empty());
+        if text.is_none() && matches!(read, Read::Total) {
+            fields.remove(&Value::from(*name));
+            continue;
+        }
         let wrong = || {
             let expected = format!("{} in the attribute {name} of <{}>", read.expected(), element.name);
             wrong(element, &expected, &format!("{:?}", text.unwrap_or_default()))
@@ -170,7 +177,7 @@ impl Read {
         match self {
             Read::Rate => "a number from 0 to 1",
             Read::Number => "a number",
-            Read::Count => "a count",
+            Read::Count | Read::Total => "a count",
             Read::Flag => "true or false",
             Read::Text => "text",
         }
@@ -187,7 +194,7 @@ impl Read {
                 _ => return None,
             }),
             (_, None) => Value::from(0),
-            (Read::Count, Some(text)) => Value::from(text.parse::<u64>().ok()?),
+            (Read::Count | Read::Total, Some(text)) => Value::from(text.parse::<u64>().ok()?),
             (Read::Rate | Read::Number, Some(text)) => {
                 let number = number(text)?;
                 match self {

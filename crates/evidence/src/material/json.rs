@@ -5,6 +5,7 @@
 //! reads as the number 1). It never overflows the stack, and the time that it takes is linear in the input.
 
 use std::collections::{BTreeMap, HashSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use regorus::Value;
@@ -39,6 +40,49 @@ pub fn lines(bytes: &[u8]) -> Result<Value, MaterialError> {
         })?);
     }
     Ok(Value::from(items))
+}
+
+/// Whether bytes begin as JSON does, so that they were meant to be it even where they cannot be read.
+///
+/// With the same brackets begin templates (`{{`), RTF (`{\`), the sections of INI and TOML (`[name]`) and the lines of
+/// many logs (`[12:00] …`).
+pub fn is_meant(bytes: &[u8]) -> bool {
+    let (text, is_wide) = match bytes {
+        [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => (rest, true),
+        [0xef, 0xbb, 0xbf, rest @ ..] => (rest, false),
+        _ => (bytes, false),
+    };
+    // Of UTF-16 the half of a character that is empty for what JSON begins with.
+    let is_gap = |byte: u8| byte.is_ascii_whitespace() || (is_wide && byte == 0);
+    let mut rest = text.iter().copied().filter(|byte| !is_gap(*byte)).peekable();
+    match rest.next() {
+        Some(b'{') => !matches!(rest.next(), Some(b'{' | b'%' | b'#' | b'\\')),
+        Some(b'[') => is_meant_list(rest),
+        _ => false,
+    }
+}
+
+/// Whether what stands behind a bracket, blanks left out, begins as a list does.
+fn is_meant_list(mut rest: Peekable<impl Iterator<Item = u8>>) -> bool {
+    const WORDS: [&[u8]; 5] = [b"true", b"false", b"null", b"NaN", b"Infinity"];
+    const LONGEST: usize = 16;
+    while rest.next_if_eq(&b'[').is_some() {}
+    let mut word = Vec::new();
+    while let Some(byte) = rest.next_if(|byte| byte.is_ascii_alphanumeric() || b".+-_".contains(byte)) {
+        if word.len() < LONGEST {
+            word.push(byte);
+        }
+    }
+    if word.first().is_some_and(u8::is_ascii_alphabetic) && !WORDS.contains(&word.as_slice()) {
+        return false;
+    }
+    match rest.next() {
+        None | Some(b',') => true,
+        Some(b']') => matches!(rest.next(), None | Some(b',' | b']' | b'}' | b'[' | b'{' | b'"')),
+        Some(b'{' | b'"' | b'\'') => word.is_empty(),
+        Some(b'/') => word.is_empty() && matches!(rest.next(), Some(b'/' | b'*')),
+        Some(_) => false,
+    }
 }
 
 fn document(bytes: &[u8], is_lenient: bool) -> Result<Value, MaterialError> {
@@ -345,6 +389,56 @@ mod tests {
         let whole = |digits: usize| read("5".repeat(digits).as_bytes());
         assert!(whole(310).unwrap_err().to_string().contains("out of range"));
         assert!(!whole(308).unwrap().to_string().is_empty(), "what is taken can be shown");
+    }
+
+    #[test]
+    fn what_was_meant_as_json_is_told_from_what_only_begins_with_a_bracket() {
+        for text in [
+            "{\"a\":1,}",
+            "{a: 1}",
+            "{'a': 1}",
+            "{",
+            "[",
+            "\u{feff} \n {\"a\": 1e999}",
+            "[[[[[[",
+            "[[1, 2], [1e999]]",
+            "[0x1F, 1]",
+            "[-1 , 2",
+            "[true, x]",
+            "[NaN]",
+            "[1]\n[2]",
+            "[{\"a\":1}",
+            "[\"a\",]",
+            "['a']",
+            "[ // all\n 1]",
+            "{\"a\":1}\n{\"a\":2}",
+        ] {
+            assert!(is_meant(text.as_bytes()), "{text}");
+            assert!(read_report(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "text",
+            "{{ template }}",
+            "{% if %}",
+            "{\\rtf1",
+            "[package]\nname = \"a\"",
+            "[[bin]]",
+            "[nullable]",
+            "[1]\nkey = 1",
+            "[2026-11-29 10:00:00] started",
+            "[    0.000000] Linux version",
+            "[INFO] started",
+            "[a link](https://example.com)",
+            "[](x)",
+            "[/etc/hosts]",
+            "// {\"a\": 1}",
+        ] {
+            assert!(!is_meant(text.as_bytes()), "{text}");
+        }
+        let wide = "\u{feff} {\"a\":1}".encode_utf16();
+        assert!(is_meant(&wide.clone().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()));
+        assert!(is_meant(&wide.flat_map(u16::to_be_bytes).collect::<Vec<u8>>()));
     }
 
     #[test]

@@ -17,8 +17,12 @@
 //!
 //! `status` is `passed`, `skipped`, `failed` or `error`; `duration` is in nanoseconds; `error` is null unless the test
 //! failed; `stdout` and `stderr` are there when the report has them. Totals are counted from the tests, those of nested
-//! suites included, and never taken from the report's own attributes, which may lie. This is the form that Chainloop
-//! gives to its policies.
+//! suites included. This is the form that Chainloop gives to its policies.
+//!
+//! Nothing that broke is lost: tests that stand in no suite are put into one without a name, elements that are not
+//! known are looked through, and what has no test case becomes a test with the name of its suite: an `<error>` or
+//! `<failure>` of the suite itself, and failures and errors that only the suite's own attributes tell of (one test, which
+//! counts as many). Those attributes may make the totals larger, never smaller.
 
 use regorus::Value;
 use serde_json::{Map, Value as Json, json};
@@ -34,20 +38,11 @@ pub fn elements(suites: Vec<Json>) -> Value {
 
 /// Checks a report and answers its suites.
 pub fn suites(root: &Element) -> Result<Vec<Json>, MaterialError> {
-    let mut suites = Vec::new();
     match root.name.as_str() {
-        "testsuite" => suites.push(suite(root)?.0),
-        "testsuites" => {
-            counts(root)?;
-            for child in &root.children {
-                if child.name == "testsuite" {
-                    suites.push(suite(child)?.0);
-                }
-            }
-        }
-        other => return Err(mismatch(root, "<testsuites> or <testsuite>", &format!("<{other}>"))),
+        "testsuite" => Ok(vec![suite(root)?.0]),
+        "testsuites" => Ok(contents(root)?.into_suites()),
+        other => Err(mismatch(root, "<testsuites> or <testsuite>", &format!("<{other}>"))),
     }
-    Ok(suites)
 }
 
 fn mismatch(at: &Element, expected: &str, found: &str) -> MaterialError {
@@ -84,11 +79,11 @@ struct Totals {
 
 impl Totals {
     fn add(&mut self, other: Totals) {
-        self.tests += other.tests;
-        self.passed += other.passed;
-        self.skipped += other.skipped;
-        self.failed += other.failed;
-        self.error += other.error;
+        self.tests = self.tests.saturating_add(other.tests);
+        self.passed = self.passed.saturating_add(other.passed);
+        self.skipped = self.skipped.saturating_add(other.skipped);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.error = self.error.saturating_add(other.error);
         self.duration = self.duration.saturating_add(other.duration);
     }
 
@@ -100,24 +95,143 @@ impl Totals {
     }
 }
 
-fn suite(element: &Element) -> Result<(Json, Totals), MaterialError> {
-    counts(element)?;
-    let (mut tests, mut suites, mut totals) = (Vec::new(), Vec::new(), Totals::default());
+/// What there is in an element: suites, and tests that are in none of them.
+#[derive(Default)]
+struct Contents {
+    tests: Vec<Json>,
+    suites: Vec<Json>,
+    /// How many of the suites stand before the first of the tests.
+    place: usize,
+    of_tests: Totals,
+    of_suites: Totals,
+}
+
+impl Contents {
+    fn test(&mut self, (test, counted): (Json, Totals)) {
+        if self.tests.is_empty() {
+            self.place = self.suites.len();
+        }
+        self.tests.push(test);
+        self.of_tests.add(counted);
+    }
+
+    fn suite(&mut self, (suite, counted): (Json, Totals)) {
+        self.suites.push(suite);
+        self.of_suites.add(counted);
+    }
+
+    fn append(&mut self, other: Contents) {
+        if self.tests.is_empty() {
+            self.place = self.suites.len() + other.place;
+        }
+        self.tests.extend(other.tests);
+        self.suites.extend(other.suites);
+        self.of_tests.add(other.of_tests);
+        self.of_suites.add(other.of_suites);
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = self.of_tests;
+        totals.add(self.of_suites);
+        totals
+    }
+
+    /// The suites; the tests that are in none of them are in one without a name, where the first of them stands.
+    fn into_suites(mut self) -> Vec<Json> {
+        if !self.tests.is_empty() {
+            let unnamed = json!({
+                "name": "", "package": "", "properties": {}, "tests": self.tests, "suites": [],
+                "totals": self.of_tests.json(),
+            });
+            self.suites.insert(self.place, unnamed);
+        }
+        self.suites
+    }
+}
+
+/// What there is in an element, also within elements that are not known.
+fn contents(element: &Element) -> Result<Contents, MaterialError> {
+    let is_suite = matches!(element.name.as_str(), "testsuites" | "testsuite");
+    if is_suite {
+        counts(element)?;
+    }
+    let mut found = Contents::default();
     for child in &element.children {
         match child.name.as_str() {
-            "testcase" => {
-                let (test, counted) = test(child)?;
-                tests.push(test);
-                totals.add(counted);
-            }
-            "testsuite" => {
-                let (nested, counted) = suite(child)?;
-                suites.push(nested);
-                totals.add(counted);
-            }
-            _ => {}
+            "testcase" => found.test(test(child)?),
+            "testsuite" => found.suite(suite(child)?),
+            "failure" | "error" if is_suite => found.test(outside(element, child)),
+            "properties" | "system-out" | "system-err" => {}
+            _ => found.append(contents(child)?),
         }
     }
+    if is_suite {
+        for test in untold(element, found.totals()) {
+            found.test(test);
+        }
+    }
+    Ok(found)
+}
+
+/// A failure or an error of a suite itself, such as of what sets it up.
+fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
+    let one = Totals { tests: 1, ..Totals::default() };
+    let (status, counted) = match problem.name.as_str() {
+        "failure" => ("failed", Totals { failed: 1, ..one }),
+        _ => ("error", Totals { error: 1, ..one }),
+    };
+    (caseless(suite, status, &details(problem), attributes(problem)), counted)
+}
+
+/// The failures and errors that a suite's attributes tell of and that nothing in it shows.
+fn untold(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
+    let told = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    let (failures, errors) = (told("failures"), told("errors"));
+    // What one tool calls a failure is an error to another: missing is only what is neither.
+    let mut missing = failures.saturating_add(errors).saturating_sub(shown.failed.saturating_add(shown.error));
+    let mut tests = Vec::new();
+    for (attribute, status, told, shown) in
+        [("failures", "failed", failures, shown.failed), ("errors", "error", errors, shown.error)]
+    {
+        let count = told.saturating_sub(shown).min(missing);
+        missing -= count;
+        if count == 0 {
+            continue;
+        }
+        let (failed, error) = if status == "failed" { (count, 0) } else { (0, count) };
+        let counted = Totals { tests: count, failed, error, ..Totals::default() };
+        let message = format!("the attribute {attribute} tells of {count} more than the test cases show");
+        let details = json!({ "message": message, "type": "", "body": "" });
+        tests.push((caseless(suite, status, &details, Map::new()), counted));
+    }
+    tests
+}
+
+/// A test for what broke without a test case.
+fn caseless(suite: &Element, status: &str, error: &Json, properties: Map<String, Json>) -> Json {
+    json!({
+        "name": suite.attribute("name").unwrap_or(&suite.name),
+        "classname": "",
+        "duration": 0,
+        "status": status,
+        "message": error["message"],
+        "error": error,
+        "properties": properties,
+    })
+}
+
+/// What a failure or an error says.
+fn details(problem: &Element) -> Json {
+    json!({
+        "message": problem.attribute("message").unwrap_or_default(),
+        "type": problem.attribute("type").unwrap_or_default(),
+        "body": problem.text,
+    })
+}
+
+fn suite(element: &Element) -> Result<(Json, Totals), MaterialError> {
+    let found = contents(element)?;
+    let totals = found.totals();
     let mut properties = attributes(element);
     for property in element.child("properties").into_iter().flat_map(|list| list.children("property")) {
         let name =
@@ -129,8 +243,8 @@ fn suite(element: &Element) -> Result<(Json, Totals), MaterialError> {
         "name": element.attribute("name").unwrap_or_default(),
         "package": element.attribute("package").unwrap_or_default(),
         "properties": properties,
-        "tests": tests,
-        "suites": suites,
+        "tests": found.tests,
+        "suites": found.suites,
         "totals": totals.json(),
     });
     output(element, &mut json);
@@ -155,13 +269,7 @@ fn test(element: &Element) -> Result<(Json, Totals), MaterialError> {
         ("passed", None)
     };
     let message = problem.and_then(|problem| problem.attribute("message")).unwrap_or_default();
-    let error = problem.filter(|_| status != "skipped").map(|problem| {
-        json!({
-            "message": message,
-            "type": problem.attribute("type").unwrap_or_default(),
-            "body": problem.text,
-        })
-    });
+    let error = problem.filter(|_| status != "skipped").map(details);
     let mut json = json!({
         "name": name,
         "classname": element.attribute("classname").unwrap_or_default(),

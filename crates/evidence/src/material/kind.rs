@@ -190,8 +190,59 @@ impl fmt::Display for MaterialKind {
 
 /// The text is not the name of a material type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a material type; there are {names}", names = MaterialKind::names())]
+#[error("{0:?} is not a material type; {hint}", hint = hint(.0))]
 pub struct UnknownKind(pub std::string::String);
+
+/// Which one was probably meant, or all that there are.
+fn hint(name: &str) -> std::string::String {
+    match nearest(name) {
+        Some(kind) => format!("did you mean {kind}?"),
+        None => format!("there are {}", MaterialKind::names()),
+    }
+}
+
+/// The kind of the name that is nearest to this one, unless even that is quite another. Neither case nor what joins the
+/// words counts; and a name that is a part of one alone means that one: `SBOM_SPDX`.
+fn nearest(name: &str) -> Option<MaterialKind> {
+    const SHORTEST_PART: usize = 4;
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let name = letters(name);
+    let candidates = MaterialKind::ALL.iter().map(|kind| (letters(kind.as_str()), *kind));
+    if name.len() >= SHORTEST_PART {
+        let mut whole = candidates.clone().filter(|(candidate, _)| candidate.contains(&name));
+        if let (Some((_, only)), None) = (whole.next(), whole.next()) {
+            return Some(only);
+        }
+    }
+    let limit = (name.len() / 3).max(1);
+    let (distance, kind) = candidates.map(|(candidate, kind)| (distance(&name, &candidate), kind)).min()?;
+    (distance <= limit).then_some(kind)
+}
+
+/// The letters and digits of a name.
+fn letters(name: &str) -> std::string::String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect()
+}
+
+/// How many letters have to be added, left out or replaced to make one name of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, wanted) in other.iter().enumerate() {
+            let above = row[column + 1];
+            let replaced = diagonal + usize::from(letter != *wanted);
+            row[column + 1] = replaced.min(above + 1).min(row[column] + 1);
+            diagonal = above;
+        }
+    }
+    row[other.len()]
+}
 
 impl FromStr for MaterialKind {
     type Err = UnknownKind;
@@ -226,6 +277,27 @@ mod tests {
             assert_eq!(kind.as_str().parse::<MaterialKind>().unwrap(), *kind);
         }
         assert_eq!(MaterialKind::ALL.len(), 42);
+    }
+
+    #[test]
+    fn a_misspelt_name_is_refused_with_the_one_that_was_meant() {
+        for (name, meant) in [
+            ("sbom_cyclonedx_json", "SBOM_CYCLONEDX_JSON"),
+            ("SBOM_SPDX", "SBOM_SPDX_JSON"),
+            ("SBOM-SPDX-JSON", "SBOM_SPDX_JSON"),
+            ("JUNIT", "JUNIT_XML"),
+            ("SARIFF", "SARIF"),
+            ("cyclonedx", "SBOM_CYCLONEDX_JSON"),
+            ("csaf_vex", "CSAF_VEX"),
+            ("TRUFFLEHOG_JSN", "TRUFFLEHOG_JSON"),
+        ] {
+            let message = name.parse::<MaterialKind>().unwrap_err().to_string();
+            assert_eq!(message, format!("{name:?} is not a material type; did you mean {meant}?"));
+        }
+        for name in ["", "JSON", "X", "SARIF".repeat(100_000).as_str()] {
+            let message = name.parse::<MaterialKind>().unwrap_err().to_string();
+            assert!(message.ends_with("STRING, EVIDENCE, ARTIFACT"), "{name:.9}");
+        }
     }
 
     #[test]

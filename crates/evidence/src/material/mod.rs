@@ -226,10 +226,12 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::ChainloopPrInfo
         | MaterialKind::ChainloopAiAgentConfig
         | MaterialKind::ChainloopAiCodingSession => checked(&|value| chainloop::evidence(kind, value)),
-        // Any file: JSON when it is JSON, else without content that a policy could read.
-        MaterialKind::Evidence | MaterialKind::Artifact => {
-            Ok(json::read_report(bytes).unwrap_or_else(|_| Value::new_object()))
-        }
+        // Any file: JSON when it is JSON, else without content that a policy could read. Of JSON that cannot be read a
+        // policy would see nothing, and object to nothing.
+        MaterialKind::Evidence | MaterialKind::Artifact => match json::read_report(bytes) {
+            Err(error) if json::is_meant(bytes) => Err(error),
+            read => Ok(read.unwrap_or_else(|_| Value::new_object())),
+        },
         MaterialKind::String => {
             let text = std::str::from_utf8(bytes).map_err(|error| MaterialError::Mismatch {
                 kind,

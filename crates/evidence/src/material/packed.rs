@@ -48,11 +48,12 @@ fn is_hidden(path: &str) -> bool {
 }
 
 fn is_zap_report(path: &str) -> bool {
-    file_name(path) == ZAP_REPORT && !is_hidden(path)
+    file_name(path).eq_ignore_ascii_case(ZAP_REPORT) && !is_hidden(path)
 }
 
 fn is_report(path: &str) -> bool {
-    path.ends_with(".xml") && !is_hidden(path)
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("xml")) && !is_hidden(path)
 }
 
 /// Whether a path is that of a chart's own file, and not that of a chart within the chart.
@@ -61,12 +62,20 @@ fn is_part_of_chart(path: &str, file: &str) -> bool {
     !is_hidden(path) && path.split_once('/').is_some_and(|(_, rest)| rest == file)
 }
 
-/// The JSON report in ZAP's zip.
+/// The JSON report in ZAP's zip. With a second one, a verdict on the first would say nothing of it.
 pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::ZapDastZip;
     let entries = archive::entries(bytes, is_zap_report)?;
-    let report = entries.into_iter().find(|entry| is_zap_report(&entry.name));
-    let report = report.ok_or_else(|| mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none"))?;
+    let reports: Vec<Entry> = entries.into_iter().filter(|entry| is_zap_report(&entry.name)).collect();
+    let report = match reports.as_slice() {
+        [report] => report,
+        [] => return Err(mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none")),
+        several => {
+            let names: Vec<&str> = several.iter().take(5).map(|entry| entry.name.as_str()).collect();
+            let found = format!("{}: {}", several.len(), names.join(", "));
+            return Err(mismatch(KIND, "the archive", &format!("one file {ZAP_REPORT}"), &found));
+        }
+    };
     let value = json::read_report(&report.content)?;
     let root = Node::root(KIND, &value);
     root.required("@programName")?.one_of(&["ZAP", "OWASP ZAP", "Checkmarx ZAP"])?;

@@ -1,6 +1,6 @@
 //! What the Sysinternals tools sigcheck and AccessChk write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -48,7 +48,13 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     }
     let mut records = records(text, delimiter(text.lines().next().unwrap_or_default())).into_iter();
     let header = records.next().unwrap_or_default();
-    let names: Vec<Value> = header.iter().map(|name| Value::from(name.as_str())).collect();
+    let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
+    // Of two columns of a name, policies would see one.
+    let mut seen = BTreeSet::new();
+    if let Some(name) = header.iter().find(|name| !name.is_empty() && !seen.insert(**name)) {
+        return Err(mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
+    }
+    let names: Vec<Value> = header.iter().map(|name| Value::from(*name)).collect();
     let rows = records.map(|record| {
         let cells = record.iter().map(String::as_str).chain(std::iter::repeat(""));
         Value::from(names.iter().cloned().zip(cells.map(Value::from)).collect::<BTreeMap<Value, Value>>())

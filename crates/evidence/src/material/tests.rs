@@ -182,8 +182,11 @@ fn no_sample_passes_for_another_kind() {
                     .contains(other);
             // Provenance is an attestation too.
             let provenance = kind == MaterialKind::SlsaProvenance && *other == MaterialKind::Attestation;
+            // JSON lines begin as a document of JSON, and are none.
+            let broken = kind == MaterialKind::TrufflehogJson
+                && [MaterialKind::Evidence, MaterialKind::Artifact].contains(other);
             let accepted = parse(Some(*other), &text).is_ok();
-            assert_eq!(accepted, *other == kind || anything || provenance, "{kind} as {other}");
+            assert_eq!(accepted, *other == kind || (anything && !broken) || provenance, "{kind} as {other}");
         }
     }
 }
@@ -389,6 +392,70 @@ fn a_junit_report_takes_the_form_that_its_module_documents() {
     assert_eq!(suite["suites"][0]["tests"][0]["name"], "deep");
 }
 
+/// The suites of a JUnit report.
+fn suites(report: &str) -> Json {
+    parse(Some(MaterialKind::JunitXml), report).unwrap()["elements"].take()
+}
+
+#[test]
+fn tests_outside_of_suites_and_within_unknown_elements_are_not_lost() {
+    let found = suites(
+        r#"<testsuites>
+            <testsuite name="first"><testcase name="a"/></testsuite>
+            <testcase name="loose"><failure message="1 == 2"/></testcase>
+            <testsuites><testsuite name="b"><testcase name="b"><error/></testcase></testsuite><testcase name="c"/></testsuites>
+            <group><part><testcase name="d"><skipped/></testcase></part></group>
+        </testsuites>"#,
+    );
+    let names: Vec<&str> = found.as_array().unwrap().iter().map(|suite| suite["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["first", "", "b"]);
+    let tests: Vec<&Json> = found[1]["tests"].as_array().unwrap().iter().map(|test| &test["name"]).collect();
+    assert_eq!(tests, ["loose", "c", "d"]);
+    assert_eq!(
+        found[1]["totals"],
+        json!({"tests": 3, "passed": 1, "skipped": 1, "failed": 1, "error": 0, "duration": 0})
+    );
+    assert_eq!(found[1]["tests"][0]["message"], "1 == 2");
+    // As `node --test` writes what stands in no `describe`.
+    let only = suites(r#"<testsuites><testcase name="a"><failure/></testcase></testsuites>"#);
+    assert_eq!(only[0]["totals"]["failed"], 1);
+    let within = suites(
+        r#"<testsuite name="s"><x><testcase name="a"><failure/></testcase><testsuite name="t"/></x></testsuite>"#,
+    );
+    assert_eq!((&within[0]["totals"]["failed"], &within[0]["suites"][0]["name"]), (&json!(1), &json!("t")));
+    assert_eq!(suites("<testsuites/>"), json!([]));
+}
+
+#[test]
+fn what_broke_without_a_test_case_is_a_test_that_failed() {
+    let found = suites(
+        r#"<testsuites failures="3" errors="1"><testsuite name="a" tests="4" failures="3" errors="1">
+            <error message="beforeAll broke" type="T">at</error><testcase name="t"/></testsuite></testsuites>"#,
+    );
+    assert_eq!(found.as_array().unwrap().len(), 1, "what the root tells of is what the suite tells of");
+    assert_eq!(
+        found[0]["totals"],
+        json!({"tests": 5, "passed": 1, "skipped": 0, "failed": 3, "error": 1, "duration": 0})
+    );
+    let of = |test: usize, member: &str| found[0]["tests"][test][member].clone();
+    assert_eq!((of(0, "name"), of(0, "status")), (json!("a"), json!("error")));
+    assert_eq!(of(0, "error"), json!({"message": "beforeAll broke", "type": "T", "body": "at"}));
+    assert_eq!((of(1, "name"), of(1, "status")), (json!("t"), json!("passed")));
+    assert_eq!((of(2, "name"), of(2, "status")), (json!("a"), json!("failed")));
+    assert_eq!(of(2, "message"), "the attribute failures tells of 3 more than the test cases show");
+
+    let broken = suites(r#"<testsuites><testsuite name="a"/><failure message="no tests"/></testsuites>"#);
+    assert_eq!((&broken[1]["name"], &broken[1]["tests"][0]["message"]), (&json!(""), &json!("no tests")));
+    let counted = suites(r#"<testsuites errors="2"><testsuite name="a"><testcase name="t"/></testsuite></testsuites>"#);
+    assert_eq!((&counted[0]["totals"]["error"], &counted[1]["totals"]["error"]), (&json!(0), &json!(2)));
+    // One that failed is one, whatever a tool calls it; and no count is too large.
+    let other = suites(r#"<testsuite failures="1" errors="0"><testcase name="t"><error/></testcase></testsuite>"#);
+    assert_eq!((&other[0]["totals"]["tests"], &other[0]["totals"]["failed"]), (&json!(1), &json!(0)));
+    let most = u64::MAX;
+    let huge = suites(&format!(r#"<testsuite failures="{most}" errors="{most}"><testcase name="t"/></testsuite>"#));
+    assert_eq!((&huge[0]["totals"]["failed"], &huge[0]["totals"]["tests"]), (&json!(most), &json!(most)));
+}
+
 #[test]
 fn a_junit_report_that_is_not_in_order_is_refused_with_its_line() {
     for (text, expected) in [
@@ -419,6 +486,45 @@ fn coverage_reports_take_the_form_that_their_module_documents() {
     assert_eq!((&input["line-rate"], &input["lines-valid"]), (&json!(0.9), &json!(10)));
     let package = json!({"name": "p", "line-rate": 0.5, "branch-rate": 0, "complexity": 0, "classes": []});
     assert_eq!((&input["packages"], &input["sources"]), (&json!([package]), &json!([])));
+}
+
+#[test]
+fn a_total_that_a_coverage_report_does_not_tell_is_not_there() {
+    let totals = ["lines-covered", "lines-valid", "branches-covered", "branches-valid"];
+    let input = parse(None, r#"<coverage line-rate="0.1" branch-rate="0.1" branches-valid=" "/>"#).unwrap();
+    for total in totals {
+        assert_eq!(input.get(total), None, "{total}");
+    }
+    let report =
+        r#"<coverage line-rate="0" lines-covered="0" lines-valid="0" branches-covered="0" branches-valid="0"/>"#;
+    let input = parse(None, report).unwrap();
+    for total in totals {
+        assert_eq!(input[total], 0, "{total}");
+    }
+    let error = parse(None, r#"<coverage line-rate="0" lines-valid="many"/>"#).unwrap_err().to_string();
+    assert!(error.contains("expected a count in the attribute lines-valid of <coverage>"), "{error}");
+}
+
+/// A policy that saw nothing of it would object to nothing.
+#[test]
+fn json_that_cannot_be_read_is_no_empty_evidence() {
+    let deep = format!("{{\"secrets\":[\"a\"],\"d\":{}{}}}", "[".repeat(130), "]".repeat(130));
+    for (text, says) in [
+        ("{\"secrets\":[\"a\"],\"score\":1e999}", "a number out of range"),
+        (deep.as_str(), "nested deeper than 128"),
+        ("\u{feff}\n{\"secrets\":[\"a\"],}", "expected a key in double quotes"),
+        ("[\"a\",]", "expected a value"),
+        ("{\"a\":1}\n{\"a\":2}\n", "text after the end of the document"),
+    ] {
+        for kind in [MaterialKind::Evidence, MaterialKind::Artifact] {
+            let error = parse(Some(kind), text).unwrap_err().to_string();
+            assert!(error.starts_with("not JSON: ") && error.contains(says), "{kind}: {text}: {error}");
+        }
+    }
+    for text in ["", "text", "[package]\nname = \"a\"\n", "{{ .Values.a }}", "\u{0}\u{1}{", "<a/>", "1"] {
+        let input = parse(Some(MaterialKind::Artifact), text).unwrap();
+        assert_eq!(input.as_object().unwrap().len(), 1, "{text:?}");
+    }
 }
 
 #[test]
@@ -526,6 +632,34 @@ fn archives_are_read_within_bounds() {
     let outside = tar(&[("../../etc/passwd", b"x"), ("c/Chart.yaml", chart), ("c/values.yaml", b"# none\n")]);
     parse(MaterialKind::HelmChart, &gzip(&outside)).unwrap();
     assert_eq!(detect(&gzip(&outside)), Some(MaterialKind::HelmChart));
+}
+
+#[test]
+fn no_report_of_an_archive_is_passed_over() {
+    let failing = br#"<testsuite name="b"><testcase name="t"><failure/></testcase></testsuite>"#;
+    let both = tar(&[("a.xml", b"<testsuite/>"), ("B.XML", failing), ("c.xml.txt", b"text")]);
+    assert_eq!(detect(&both), Some(MaterialKind::JunitXml));
+    let material = Material::parse(None, &Metadata::default(), &both).unwrap();
+    let input = serde_json::to_value(material.input()).unwrap();
+    assert_eq!(input["elements"][1]["totals"]["failed"], 1);
+
+    let zap = |files: &[(&str, &[u8])]| {
+        let read = Material::parse(Some(MaterialKind::ZapDastZip), &Metadata::default(), &tar(files));
+        read.map(|material| material.size()).map_err(|error| error.to_string())
+    };
+    let report = br#"{"@programName": "ZAP", "site": []}"#;
+    assert!(zap(&[("web/report_json.json", report), ("__MACOSX/web/report_json.json", b"x")]).is_ok());
+    let error = zap(&[("api/report_json.json", report), ("web/report_json.json", report)]).unwrap_err();
+    let names = "expected one file report_json.json, found 2: api/report_json.json, web/report_json.json";
+    assert!(error.ends_with(names), "{error}");
+}
+
+#[test]
+fn columns_of_sigcheck_have_no_blanks_in_their_names() {
+    let input = parse(None, "Path, Verified ,Publisher,,\nc:\\a.exe,Unsigned,n/a,,\n").unwrap();
+    assert_eq!(input["elements"][0], json!({"Path": "c:\\a.exe", "Verified": "Unsigned", "Publisher": "n/a", "": ""}));
+    let error = parse(None, "Path,Verified, Verified\na,Unsigned,Signed\n").unwrap_err().to_string();
+    assert!(error.contains("line 1: expected each column once, found \"Verified\" twice"), "{error}");
 }
 
 #[test]

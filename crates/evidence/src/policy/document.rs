@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::PolicyError;
 use super::findings::FindingType;
+use crate::material::MaterialKind;
 use crate::yaml;
 
 /// The largest document.
@@ -48,7 +49,7 @@ pub struct Metadata {
     #[serde(default)]
     pub description: String,
     /// Free.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Scalar::written")]
     pub annotations: BTreeMap<String, Scalar>,
     /// What its findings are.
     #[serde(default, alias = "findingType")]
@@ -87,7 +88,7 @@ pub struct Input {
     #[serde(default)]
     pub required: bool,
     /// Its value when it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Scalar::written_or_none")]
     pub default: Option<Scalar>,
 }
 
@@ -124,7 +125,7 @@ pub struct PolicyAttachment {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The document itself: its text, or an object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "embedded_document", skip_serializing_if = "Option::is_none")]
     pub embedded: Option<serde_json::Value>,
     /// Arguments by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -146,21 +147,73 @@ pub struct MaterialSelector {
     pub name: String,
 }
 
-/// A string; numbers and truth values, as people write them in YAML, become their text.
+/// A string; numbers and truth values, as people write them, become their text.
+///
+/// A reader of JSON tells what a number is, not how it was written: `1.10` would become `1.1`, another version. So one
+/// with a fraction or an exponent is refused; YAML's reader gives the text to who asks for it (`Scalar::written`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Scalar(pub String);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scalar, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Scalar(text)),
+        Scalar::of(&serde_json::Value::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Scalar {
+    fn of(value: &serde_json::Value) -> Result<Scalar, String> {
+        match value {
+            serde_json::Value::String(text) => Ok(Scalar(text.clone())),
+            serde_json::Value::Number(number) if number.is_f64() => {
+                Err(format!("the text of a number such as {number} is not kept as it was written: put it in quotes"))
+            }
             serde_json::Value::Number(number) => Ok(Scalar(number.to_string())),
             serde_json::Value::Bool(flag) => Ok(Scalar(flag.to_string())),
             serde_json::Value::Null => Ok(Scalar::default()),
-            _ => Err(D::Error::custom("expected a string")),
+            _ => Err("expected a string".to_owned()),
         }
     }
+
+    /// Those of a mapping in YAML, with their text as it is written.
+    pub(crate) fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Scalar>, D::Error> {
+        let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
+        Ok(written.into_iter().map(|(name, Written(scalar))| (name, scalar)).collect())
+    }
+
+    /// One in YAML, with its text as it is written.
+    fn written_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scalar>, D::Error> {
+        Ok(Option::<Written>::deserialize(deserializer)?.map(|Written(scalar)| scalar))
+    }
+}
+
+/// A scalar of YAML. Who asks its reader for text gets that of a number, too.
+struct Written(Scalar);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        // Truth values have one text, however they are written: it is what policies compare with.
+        let text = match text.as_str() {
+            "True" | "TRUE" => "true".to_owned(),
+            "False" | "FALSE" => "false".to_owned(),
+            _ => text,
+        };
+        Ok(Written(Scalar(text)))
+    }
+}
+
+/// The document of a policy that stands in something else. The numbers of an object have been read already.
+fn embedded_document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let document = Option::<serde_json::Value>::deserialize(deserializer)?;
+    let inputs = document.as_ref().and_then(|document| document.pointer("/spec/inputs")?.as_array());
+    for default in inputs.into_iter().flatten().filter_map(|input| input.get("default")) {
+        // Of another type than a scalar's it is for the reader of the document to refuse.
+        if default.is_number() {
+            Scalar::of(default).map_err(D::Error::custom)?;
+        }
+    }
+    Ok(document)
 }
 
 #[derive(Deserialize)]
@@ -249,9 +302,9 @@ struct RawGroupMaterial {
 struct GroupUse {
     #[serde(default, rename = "ref")]
     reference: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "embedded_document")]
     embedded: Option<serde_json::Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Scalar::written")]
     with: BTreeMap<String, Scalar>,
     #[serde(default)]
     selector: Option<MaterialSelector>,
@@ -280,7 +333,7 @@ impl Policy {
         }
         if single {
             let body = one_body(file, "spec", spec.embedded, spec.path, None)?;
-            let kind = spec.kind.filter(is_specified);
+            let kind = known_kind(file, "spec.type", spec.kind)?;
             scripts.push(ScriptSource { kind, body });
         }
         for (index, raw) in spec.policies.into_iter().enumerate() {
@@ -290,7 +343,8 @@ impl Policy {
                 let message = "phases are those of an attestation: expected kind ATTESTATION";
                 return Err(PolicyError::field(file, &format!("{field}.attestation_phases"), message));
             }
-            scripts.push(ScriptSource { kind: raw.kind.filter(is_specified), body });
+            let kind = known_kind(file, &format!("{field}.kind"), raw.kind)?;
+            scripts.push(ScriptSource { kind, body });
         }
         if scripts.len() > MAX_PARTS {
             return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} scripts")));
@@ -309,9 +363,9 @@ impl PolicyGroup {
         let mut materials: Vec<GroupMaterial> = Vec::new();
         for (index, raw) in policies.materials.into_iter().enumerate() {
             let RawGroupMaterial { kind, name, match_mode, policies } = raw;
-            let kind = kind.filter(is_specified);
+            let field = format!("spec.policies.materials[{index}].type");
+            let kind = known_kind(file, &field, kind)?;
             if name.as_ref().is_some_and(|name| !name.is_empty()) && kind.is_none() {
-                let field = format!("spec.policies.materials[{index}].type");
                 return Err(PolicyError::field(file, &field, "a material that is selected by name needs its type"));
             }
             let policies = policies.into_iter().map(PolicyAttachment::from).collect();
@@ -401,9 +455,15 @@ fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), Poli
     Ok(())
 }
 
-/// Contracts may write out that they name no material type.
-fn is_specified(kind: &String) -> bool {
-    kind != "MATERIAL_TYPE_UNSPECIFIED"
+/// The material type that is named, if one is. No evidence is ever of one that does not exist, so that what names it
+/// would be left out for ever.
+fn known_kind(file: &str, field: &str, kind: Option<String>) -> Result<Option<String>, PolicyError> {
+    // Contracts may write out that they name none.
+    let Some(kind) = kind.filter(|kind| kind != "MATERIAL_TYPE_UNSPECIFIED") else { return Ok(None) };
+    match kind.parse::<MaterialKind>() {
+        Ok(_) => Ok(Some(kind)),
+        Err(error) => Err(PolicyError::field(file, field, &error.to_string())),
+    }
 }
 
 fn is_label(name: &str) -> bool {

@@ -1,7 +1,6 @@
 //! Points out what is allowed but unlikely to be meant.
 
 use super::document::Policy;
-use crate::material::MaterialKind;
 
 /// What a careful reader would ask about the policy; empty when there is nothing.
 pub fn lint(policy: &Policy) -> Vec<String> {
@@ -15,9 +14,6 @@ pub fn lint(policy: &Policy) -> Vec<String> {
             notes.push("spec.type: without a material type the policy runs on every material".to_owned());
             continue;
         };
-        if let Err(error) = kind.parse::<MaterialKind>() {
-            notes.push(format!("{field}: {error}"));
-        }
         if policy.scripts[..index].iter().any(|other| other.kind == script.kind) {
             notes.push(format!("{field}: a second script for {kind}; both run and their verdicts are merged"));
         }

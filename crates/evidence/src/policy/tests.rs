@@ -1,7 +1,7 @@
 //! Policy and PolicyGroup documents: what reads and what is refused, and where.
 #![allow(clippy::unwrap_used)]
 
-use super::{Body, MatchMode, Policy, PolicyError, PolicyGroup, Scalar, lint};
+use super::{Body, MatchMode, Policy, PolicyAttachment, PolicyError, PolicyGroup, Scalar, lint};
 
 fn policy(metadata: &str, spec: &str) -> Result<Policy, PolicyError> {
     let text = format!("apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {metadata}\nspec: {spec}\n");
@@ -104,9 +104,9 @@ fn documents_that_would_blow_up_are_refused() {
 
 #[test]
 fn lint_points_out_what_is_unlikely_to_be_meant() {
-    let spec = "{policies: [{kind: SARIF, path: a}, {kind: SARIF, path: b}, {kind: SBOM, path: c}, {kind: HELM_CHART, path: d}], inputs: [{name: x}]}";
+    let spec = "{policies: [{kind: SARIF, path: a}, {kind: SARIF, path: b}, {kind: OPENVEX, path: c}, {kind: HELM_CHART, path: d}], inputs: [{name: x}]}";
     let notes = lint(&policy("{name: p}", spec).unwrap());
-    assert_eq!(notes.len(), 4, "{notes:#?}");
+    assert_eq!(notes.len(), 3, "{notes:#?}");
     assert!(lint(&policy("{name: p, description: d}", ONE).unwrap()).is_empty());
 }
 
@@ -131,4 +131,67 @@ fn phases_are_those_of_an_attestation_and_hold_here_all() {
         "p.yaml: spec.policies[0].attestation_phases: phases are those of an attestation: expected kind ATTESTATION"
     );
     assert!(of("ATTESTATION", "[LATER]").unwrap_err().to_string().contains("unknown variant `LATER`"));
+}
+
+#[test]
+fn a_material_type_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    let error = refusal("{name: p}", "{policies: [{kind: SARIF, path: a}, {kind: sbom_cyclonedx_json, path: b}]}");
+    let meant = "\"sbom_cyclonedx_json\" is not a material type; did you mean SBOM_CYCLONEDX_JSON?";
+    assert_eq!(error, format!("p.yaml: spec.policies[1].kind: {meant}"));
+    let error = refusal("{name: p}", "{type: SBOM_SPDX, path: a}");
+    assert_eq!(error, "p.yaml: spec.type: \"SBOM_SPDX\" is not a material type; did you mean SBOM_SPDX_JSON?");
+    let group = |kind: &str| {
+        let head = "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {name: g}\n";
+        let spec = format!("spec: {{policies: {{materials: [{{type: {kind}, policies: [{{ref: a}}]}}]}}}}\n");
+        PolicyGroup::parse("g.yaml", &format!("{head}{spec}"))
+    };
+    let error = group("SARIFF").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "g.yaml: spec.policies.materials[0].type: \"SARIFF\" is not a material type; did you mean SARIF?"
+    );
+    assert_eq!(group("MATERIAL_TYPE_UNSPECIFIED").unwrap().materials[0].kind, None);
+}
+
+#[test]
+fn inputs_keep_the_text_of_their_numbers() {
+    for text in ["1.10", "1e3", "0x1F", "007", "80", "-0.50", "1_000", "12345678901234567890123456789.0", "text"] {
+        let spec = format!("{{path: a, inputs: [{{name: x, default: {text}}}]}}");
+        let read = policy(&format!("{{name: p, annotations: {{a: {text}}}}}"), &spec).unwrap();
+        assert_eq!(read.inputs[0].default, Some(Scalar(text.to_owned())));
+        assert_eq!(read.metadata.annotations["a"], Scalar(text.to_owned()));
+        let group = format!(
+            "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {{name: g}}\nspec:\n  policies:\n    \
+             attestation: [{{ref: a, with: {{x: {text}, none: }}}}]\n"
+        );
+        let read = PolicyGroup::parse("g.yaml", &group).unwrap();
+        assert_eq!(read.materials[0].policies[0].with["x"], Scalar(text.to_owned()));
+        assert_eq!(read.materials[0].policies[0].with["none"], Scalar::default());
+    }
+    let default = |text: &str| policy("{name: p}", &format!("{{path: a, inputs: [{{name: x, default: {text}}}]}}"));
+    assert_eq!(default("True").unwrap().inputs[0].default, Some(Scalar("true".to_owned())));
+    assert_eq!(default("~").unwrap().inputs[0].default, None);
+    assert_eq!(default("'~'").unwrap().inputs[0].default, Some(Scalar("~".to_owned())));
+    assert!(default("[1]").is_err());
+}
+
+#[test]
+fn a_number_in_json_whose_text_is_lost_is_refused() {
+    let of = |text: &str| serde_json::from_str::<PolicyAttachment>(text).map_err(|error| error.to_string());
+    let whole = of(r#"{"ref": "p", "with": {"a": 80, "b": true, "c": "1.10", "d": -1}}"#).unwrap();
+    let texts: Vec<&str> = whole.with.values().map(|Scalar(text)| text.as_str()).collect();
+    assert_eq!(texts, ["80", "true", "1.10", "-1"]);
+    for text in [
+        r#"{"ref": "p", "with": {"a": 1.10}}"#,
+        r#"{"ref": "p", "with": {"a": 1e3}}"#,
+        r#"{"ref": "p", "with": {"a": 123456789012345678901234567890}}"#,
+        r#"{"embedded": {"spec": {"inputs": [{"name": "a", "default": 1.10}]}}}"#,
+    ] {
+        let error = of(text).unwrap_err();
+        assert!(error.contains("put it in quotes"), "{text}: {error}");
+    }
+    let embedded =
+        of(r#"{"embedded": {"metadata": {"annotations": {"v": 1.5}}, "spec": {"inputs": [{"default": 1}]}}}"#);
+    assert!(embedded.unwrap().embedded.is_some());
+    assert_eq!(of(r#"{"ref": "p", "embedded": null}"#).unwrap().embedded, None);
 }

@@ -80,10 +80,7 @@ impl EvaluationHandler {
             let content = self.open(&attempt.organization, &digest).await?;
             output.add(self.ask(&prompt, &output, content).await?);
         }
-        let project = wanted.project_name.unwrap_or_default();
-        let projects = [attempt.operation.project_id.as_str(), &project];
-        let projects: Vec<&str> = projects.into_iter().filter(|name| !name.is_empty()).collect();
-        output.waive(&projects, &waivers);
+        output.waive(&attempt.operation.project_id, &wanted.project_name.unwrap_or_default(), &waivers);
         if let Some(before) = before {
             output.compare(before.operation.to_string(), &before.output);
         }
