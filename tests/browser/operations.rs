@@ -1,5 +1,8 @@
 //! The list and one operation: filtering, pages, what happens meanwhile, and what is done to an operation.
 
+use std::time::Duration;
+
+use longrun_client::{ClaimRequest, Client, Heartbeat, Token};
 use tempfile::tempdir;
 
 use crate::browser::Browser;
@@ -51,12 +54,47 @@ async fn a_new_operation_is_announced_and_nothing_moves() {
     let spoken = browser.script("return document.getElementById('announcer').textContent").await;
     assert_eq!(spoken, "1 new operation", "it is said to those who do not see it");
     assert_eq!(rows(&browser).await, 1, "nothing came in under the pointer");
+    browser.find("td.pick input").await.click().await.unwrap();
     dev.run(&["ops", "cancel", &first]).expect(0);
-    let is_failed = "return document.querySelector('tbody .badge').textContent.includes('Failed')";
-    browser.until("the row changes where it stands", || async { browser.script(is_failed).await == true }).await;
+    let row = "const row = document.querySelector('tbody tr'); return [row.querySelector('.badge').textContent.trim(), \
+               row.querySelector('.took').textContent, row.querySelector('input').checked].join()";
+    let is_told = || async { browser.script(row).await == "⊘ Cancelled,never ran,true" };
+    browser.until("the row changes where it stands, and stays picked", is_told).await;
+    let counts =
+        "return [...document.querySelectorAll('.tabs .count, .total strong')].map((of) => of.textContent).join()";
+    let are_told = || async { browser.script(counts).await == "2,2,1,0,0,1" };
+    browser.until("the numbers of the list are those of now", are_told).await;
+    assert_eq!(rows(&browser).await, 1, "nothing came in under the pointer");
     browser.find("#news a").await.click().await.unwrap();
     browser.shows(&second[second.len() - 12..]).await;
     assert_eq!(rows(&browser).await, 2);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_of_an_operation_tells_its_progress_and_leaves_the_focus_alone() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let id = create(&dev, "scan");
+    let client = Client::new(&dev.url, Token::new(&dev.token).unwrap()).unwrap();
+    let kinds = vec!["scan".to_owned()];
+    let claim = ClaimRequest { kinds, max_operations: 1, wait: Duration::ZERO, organizations: Vec::new() };
+    let claimed = client.claim(&claim).await.unwrap().value.operations.remove(0);
+    let browser = Browser::signed_in(&dev).await;
+    browser.open(&format!("/ui/operations/{id}")).await;
+    let listens = || async { browser.script("return events?.readyState === 1").await == true };
+    browser.until("the page listens", listens).await;
+    browser.script("document.querySelector('.actions button').focus()").await;
+    let heartbeat = Heartbeat {
+        id,
+        lease_token: claimed.lease_token,
+        organization: String::new(),
+        progress: Some("half of it".to_owned()),
+    };
+    client.heartbeat(&[heartbeat]).await.unwrap();
+    browser.shows("half of it").await;
+    let focused = browser.script("return document.activeElement.textContent").await;
+    assert_eq!(focused, "Cancel", "the focus stays where it was");
     browser.close().await;
 }
 

@@ -63,18 +63,26 @@ async fn on_a_phone_there_is_a_menu_and_the_list_becomes_cards() {
     browser.open("/ui/operations").await;
     let shown = |css: &str| format!("return document.querySelector('{css}').checkVisibility()");
     assert_eq!(browser.script(&shown(".site-menu nav")).await, false);
+    let place =
+        "const { x, y } = document.querySelector('.site-menu summary').getBoundingClientRect(); return `${x} ${y}`";
+    let before = browser.script(place).await;
     browser.press("Menu").await;
+    assert_eq!(browser.script(place).await, before, "the button stays under the pointer");
     browser.press("Overview").await;
     browser.until_path("/ui").await;
     browser.open("/ui/operations").await;
     let display = "return getComputedStyle(document.querySelector('tbody tr')).display";
     assert_eq!(browser.script(display).await, "block");
-    for width in [360, NARROW, 768, WIDE, 1920] {
+    for width in [360, NARROW, 768, 1024, 1201, WIDE, 1920] {
         browser.look(width, false).await;
         for page in ["/ui", "/ui/operations"] {
             browser.open(page).await;
             let wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(browser.script(wider).await, 0, "{page} at {width} px");
+            let way_out = "return [...document.querySelectorAll('.site-menu summary, .session button')] \
+                           .filter((one) => one.checkVisibility()).map((one) => one.textContent.trim()).join()";
+            let expected = if width > 1200 { "Sign out" } else { "Menu" };
+            assert_eq!(browser.script(way_out).await, expected, "{page} at {width} px");
         }
     }
     browser.close().await;

@@ -302,8 +302,8 @@ export interface CreateWaiver {
    */
   finding?: string;
   /**
-   * Of which evidence: its digest, its name, or the name or the id of its project; left out, any. Required with a VEX
-   * document.
+   * Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
+   * evidence or of its project; left out, any. Required with a VEX document.
    */
   subject?: string;
   /** Why. */

@@ -3,18 +3,27 @@
 
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
-function duration(millis) {
-  if (millis < MINUTE) return `${Math.floor(millis / SECOND)} s`;
+// What is ahead is told in days that are rounded up, as the server does.
+function duration(millis, whole = Math.floor) {
+  if (millis < MINUTE) return `${whole(millis / SECOND)} s`;
   if (millis < HOUR) return `${Math.floor(millis / MINUTE)} min`;
   if (millis < 2 * DAY) return `${Math.floor(millis / HOUR)} h`;
-  return `${Math.floor(millis / DAY)} d`;
+  return `${whole(millis / DAY)} d`;
+}
+
+// How long ago a time is, or how long it is until then. What was ahead when the page was made is due once it has passed.
+function relative(time) {
+  const passed = Date.now() - Date.parse(time.dateTime), shown = time.textContent;
+  if (shown === "due" || shown.startsWith("in ")) return passed < 0 ? `in ${duration(-passed, Math.ceil)}` : "due";
+  return passed < SECOND ? shown : `${duration(passed)} ago`;
 }
 
 // Relative times go on; the exact one stays in the title.
 function showTimes() {
-  for (const time of document.querySelectorAll("main time[datetime]")) {
-    const passed = Date.now() - Date.parse(time.dateTime);
-    if (passed >= MINUTE) time.textContent = `${duration(passed)} ago`;
+  if (document.hidden) return;
+  for (const time of document.querySelectorAll("main time[datetime]:not(.clock)")) {
+    const text = relative(time);
+    if (text !== time.textContent) time.textContent = text;
   }
 }
 
@@ -36,18 +45,110 @@ function watch() {
   else followList(place);
 }
 
-// New rows are counted and announced; they do not come in under the pointer. Which of the operations that something
-// happens to belong to the list is what the server says of its filter.
+// Another state of a page of ours; nothing where there is none.
+async function pageAt(url) {
+  const answer = await fetch(url, { headers: { accept: "text/html" } }).catch(() => undefined);
+  // Who is not signed in any more stays here until the next click.
+  if (!answer?.ok || answer.redirected) return undefined;
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// What asks for this page again and hands it on: one at a time, a second apart, and while somebody can see it.
+function asking(take) {
+  let timer, last = -SECOND, isAsking = false, isWanted = false;
+  const ask = async () => {
+    timer = undefined;
+    if (document.hidden) return document.addEventListener("visibilitychange", soon, { once: true });
+    [isAsking, isWanted, last] = [true, false, performance.now()];
+    try {
+      const page = await pageAt(location.href);
+      if (page) await take(page);
+    } finally {
+      isAsking = false;
+    }
+    if (isWanted) soon();
+  };
+  const soon = () => {
+    if (isAsking) isWanted = true;
+    else timer ??= setTimeout(ask, Math.max(0, last + SECOND - performance.now()));
+  };
+  return soon;
+}
+
+// What tells an element from those beside it: it is not made into another one.
+function nameOf(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
+  const names = ["id", "name", "href", "action", "data-part"].map((name) => node.getAttribute(name));
+  return [node.nodeName, ...names].join(" ");
+}
+
+// What scripts and readers change stays as it is: what is unfolded, and buttons that need a script.
+const KEPT = { DETAILS: "open", BUTTON: "hidden" };
+
+// Makes what is shown what it is now. What is the same is not touched, so that the focus stays where it is, and what is
+// ticked, selected or unfolded stays so.
+function renew(shown, next) {
+  if (shown.isEqualNode(next)) return;
+  if (shown.nodeType !== Node.ELEMENT_NODE) {
+    shown.nodeValue = next.nodeValue;
+    return;
+  }
+  // Its text is ours.
+  if (shown.nodeName === "TIME" && shown.dateTime === next.dateTime) return;
+  const names = new Set([...shown.getAttributeNames(), ...next.getAttributeNames()]);
+  names.delete(KEPT[shown.nodeName]);
+  for (const name of names) {
+    const value = next.getAttribute(name);
+    if (value === null) shown.removeAttribute(name);
+    else if (value !== shown.getAttribute(name)) shown.setAttribute(name, value);
+  }
+  const old = [...shown.childNodes];
+  for (const child of [...next.childNodes]) {
+    const isText = child.nodeType === Node.TEXT_NODE;
+    const at = (isText ? old.slice(0, 1) : old).findIndex((one) => nameOf(one) === nameOf(child));
+    if (at < 0) {
+      shown.insertBefore(child, old[0] ?? null);
+    } else {
+      old.splice(0, at).forEach((one) => one.remove());
+      renew(old.shift(), child);
+    }
+  }
+  old.forEach((one) => one.remove());
+}
+
+// New rows are counted and announced; they do not come in under the pointer, and no row moves. Which of the operations
+// that something happens to belong to the list is what the server says of its filter. Rows that are shown, and the
+// numbers above them, are those of the page as it is now.
 function followList(place) {
   const { filter, now } = place.dataset;
-  const waiting = new Set(), fresh = new Set();
+  const waiting = new Set(), fresh = new Set(), changed = new Set();
   let timer;
+  const refresh = asking(async (page) => {
+    const ids = [...changed];
+    changed.clear();
+    renewRows(page);
+    renewNumbers(page);
+    // What is not on this page any more, or does not match any more, stays and is told truly.
+    const others = ids.filter((id) => !rowOf(page, id)).slice(0, 30);
+    if (others.length > 0) {
+      const query = new URLSearchParams({ filter: `id = (${others.join(" OR ")})`, size: "100" });
+      const rest = await pageAt(`/ui/operations?${query}`);
+      if (rest) renewRows(rest);
+    }
+    showTimes();
+  });
   // What was created since the page was made, and before this can hear of it.
-  events.addEventListener("open", () => find(`created_at >= "${now}"`), { once: true });
+  events.addEventListener("open", () => {
+    find(`created_at >= "${now}"`);
+    refresh();
+  }, { once: true });
   events.onmessage = (event) => {
     const { operation } = JSON.parse(event.data);
-    const row = document.querySelector(`a.main[href$="${operation.id}"]`);
-    if (row) return refreshRow(operation, row.closest("tr"));
+    refresh();
+    if (rowOf(document, operation.id)) {
+      changed.add(operation.id);
+      return;
+    }
     const isNew = operation.created_at > now;
     if (!filter && isNew) return tell([operation.id]);
     if (!filter || fresh.has(operation.id) || !(isNew || filter.includes("status"))) return;
@@ -65,8 +166,7 @@ function followList(place) {
     const answer = await fetch(`/v1/operations:search?${query}`);
     if (!answer.ok) return;
     const { operations } = await answer.json();
-    const isShown = ({ id }) => document.querySelector(`a.main[href$="${id}"]`);
-    tell(operations.filter((operation) => !isShown(operation)).map((operation) => operation.id));
+    tell(operations.filter(({ id }) => !rowOf(document, id)).map(({ id }) => id));
   }
   function tell(ids) {
     const before = fresh.size;
@@ -81,41 +181,44 @@ function followList(place) {
   }
 }
 
-const NAMES = { PENDING: ["pending", "◷", "Pending"], RUNNING: ["running", "▶", "Running"],
-  COMPLETED: ["completed", "✓", "Completed"], FAILED: ["failed", "✕", "Failed"] };
-
-// A row that is shown changes where it stands.
-function refreshRow(operation, row) {
-  const [name, sign, text] = NAMES[operation.status.replace("ASYNC_OPERATION_STATUS_", "")];
-  const badge = row.querySelector(".badge");
-  badge.className = `badge ${name}`;
-  const mark = document.createElement("span");
-  mark.className = "sign";
-  mark.ariaHidden = "true";
-  mark.textContent = sign;
-  badge.replaceChildren(mark, ` ${text}`);
+// The row of an operation in the list of a page.
+function rowOf(page, id) {
+  return page.querySelector(`.list a.main[href$="/${id}"]`)?.closest("tr");
 }
 
-// The page of one operation is fetched again when something happens to it, and once when that can be heard of: it may
-// have happened before.
+// Rows that are shown change where they stand.
+function renewRows(page) {
+  for (const link of document.querySelectorAll(".list a.main")) {
+    const next = rowOf(page, link.pathname.split("/").pop());
+    if (next) renew(link.closest("tr"), next);
+  }
+}
+
+// The counts of the list: above it, of its tabs, below it, and of all that can be picked unless they are.
+function renewNumbers(page) {
+  for (const place of [".total", ".tabs", ".views", ".pages > p"]) {
+    const shown = document.querySelector(place), next = page.querySelector(place);
+    if (shown && next) renew(shown, next);
+  }
+  const all = document.querySelector("#bulk [name=all]"), next = page.querySelector("#bulk [name=all]");
+  if (all && next && !all.checked) renew(all.closest("label"), next.closest("label"));
+}
+
+// The page of one operation is made anew when something happens to it, and from time to time, since its progress is no
+// event; and once when events can be heard: something may have happened before.
 function followOne(id) {
-  const refresh = async () => {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (!answer.ok) return;
-    const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("operation");
-    const place = document.getElementById("operation");
+  const refresh = asking((page) => {
+    const next = page.getElementById("operation"), place = document.getElementById("operation");
     if (!next || !place) return;
     const badge = next.querySelector(".badge").textContent.trim();
     if (badge !== place.querySelector(".badge").textContent.trim()) announce(`The operation is now: ${badge}`);
-    // What was unfolded stays so.
-    for (const text of place.querySelectorAll("details[open] pre[id]")) {
-      const details = next.querySelector(`#${text.id}`)?.closest("details");
-      if (details) details.open = true;
-    }
-    place.replaceWith(next);
+    renew(place, next);
     show();
-    if (!next.dataset.live) events.close();
-  };
+    if (place.dataset.live) return;
+    events.close();
+    clearInterval(timer);
+  });
+  const timer = setInterval(refresh, 3 * SECOND);
   events.addEventListener("open", refresh, { once: true });
   events.onmessage = (event) => {
     if (JSON.parse(event.data).operation.id === id) refresh();
@@ -169,16 +272,17 @@ document.addEventListener("submit", (event) => {
 });
 
 // A menu closes when something else is meant.
+const MENUS = "details.choice[open], details.site-menu[open]";
 document.addEventListener("click", (event) => {
-  for (const menu of document.querySelectorAll("details.choice[open]")) if (!menu.contains(event.target)) menu.open = false;
+  for (const menu of document.querySelectorAll(MENUS)) if (!menu.contains(event.target)) menu.open = false;
 });
 document.addEventListener("keydown", (event) => {
-  const menu = event.key === "Escape" && event.target.closest?.("details.choice[open]");
+  const menu = event.key === "Escape" && event.target.closest?.(MENUS);
   if (!menu) return;
   menu.open = false;
   menu.querySelector("summary").focus();
 });
 
 document.addEventListener("DOMContentLoaded", prepare);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) showTimes(); });
-setInterval(showTimes, 30 * SECOND);
+document.addEventListener("visibilitychange", showTimes);
+setInterval(showTimes, SECOND);

@@ -28,6 +28,9 @@ use crate::error::ApiError;
 
 /// The most members of an object: far more than there are fields, far less than fill the memory.
 const MAX_MEMBERS: usize = 10_000;
+/// Violations of a request at most: one more than an answer names. A request is cheap to send, and each of its members
+/// may be wrong.
+const MOST_VIOLATIONS: usize = 101;
 /// Names and values of a refused request are quoted up to this length.
 const QUOTED_CHARS: usize = 64;
 
@@ -41,11 +44,13 @@ pub(crate) struct Read<T> {
 impl<T> Read<T> {
     /// What is checked further, with the place for what is found: each field is told about once.
     pub(crate) fn into_parts(self) -> (T, Found) {
-        (self.value, Found(self.violations))
+        let Read { value, mut violations } = self;
+        violations.truncate(MOST_VIOLATIONS);
+        (value, Found(violations))
     }
 }
 
-/// What was found wrong with a request so far.
+/// What was found wrong with a request so far: the first that was, as far as an answer has room.
 #[derive(Debug, Default)]
 pub(crate) struct Found(Vec<Violation>);
 
@@ -56,14 +61,26 @@ impl Found {
             let rest = known.field.strip_prefix(&violation.field);
             known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
         };
-        if !self.0.iter().any(is_told) {
+        if self.room() > 0 && !self.0.iter().any(is_told) {
             self.0.push(violation);
         }
     }
 
     /// Adds a violation of a field that may have several, such as one for each element of a list.
     pub(crate) fn add_another(&mut self, violation: Violation) {
-        self.0.push(violation);
+        if self.room() > 0 {
+            self.0.push(violation);
+        }
+    }
+
+    /// Whether no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// How many more are kept.
+    fn room(&self) -> usize {
+        MOST_VIOLATIONS.saturating_sub(self.0.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -72,7 +89,8 @@ impl Found {
 
     /// Adds what is wrong with a part that stands at `place`.
     pub(crate) fn add_at(&mut self, place: &str, part: Found) {
-        self.0.extend(part.0.into_iter().map(|violation| {
+        let room = self.room();
+        self.0.extend(part.0.into_iter().take(room).map(|violation| {
             let dot = if violation.field.is_empty() { "" } else { "." };
             Violation::new(format!("{place}{dot}{}", violation.field), violation.description)
         }));
@@ -151,6 +169,11 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
 
 impl<T, const MOST: usize> List<T, MOST> {
+    /// What another face was given, element by element. Of a list that is too long as many are made as show that.
+    pub(crate) fn of<G>(given: impl IntoIterator<Item = G>, element: impl FnMut(G) -> T) -> List<T, MOST> {
+        List(given.into_iter().take(MOST.saturating_add(1)).map(element).collect())
+    }
+
     /// The elements of a field that must be given.
     pub(crate) fn required(self, field: &str, found: &mut Found) -> Vec<T> {
         self.elements(field, found, 1)
@@ -243,7 +266,7 @@ impl<'a> Object<'_, 'a> {
     }
 }
 
-/// What is wrong with the names: unknown, doubled, or in both spellings.
+/// What is wrong with the names: unknown, doubled, or in both spellings. It ends when an answer has no room for more.
 fn spellings(
     members: &[(Cow<'_, str>, Value<'_>)],
     known: &'static [&'static str],
@@ -255,6 +278,9 @@ fn spellings(
     let mut first: Vec<Option<&str>> = vec![None; known.len()];
     let mut doubled = BTreeSet::new();
     for (name, _) in members {
+        if violations.len() >= MOST_VIOLATIONS {
+            return;
+        }
         let Some(index) = known.iter().position(|known| is_spelling(name, known)) else {
             let names = match &[beside, known].concat()[..] {
                 [] => format!("there are no {noun}s here"),

@@ -322,8 +322,8 @@ class CreateWaiver(TypedDict):
     #: vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not
     #: affect the product or are fixed; left out, all.
     finding: NotRequired[str]
-    #: Of which evidence: its digest, its name, or the name or the id of its project; left out, any. Required with a
-    #: VEX document.
+    #: Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
+    #: evidence or of its project; left out, any. Required with a VEX document.
     subject: NotRequired[str]
     #: Why.
     reason: str

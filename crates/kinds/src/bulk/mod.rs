@@ -117,7 +117,20 @@ pub fn without_bulk(mut search: Search) -> Search {
     search
 }
 
-/// The operation that does it.
+/// The project that a bulk operation is in, so that its creator sees it: the only one in reach, or the only one in reach that
+/// the search is about; the empty text, which is no project, for who sees the whole organization. `None` where it could be
+/// in any of several.
+pub fn project(search: &Search, access: &Access) -> Option<String> {
+    let Projects::Only(projects) = &access.projects else { return Some(String::new()) };
+    let mut meant = projects.iter().filter(|project| search.project_id.contains(project.as_str()));
+    match (meant.next(), meant.next()) {
+        (Some(only), None) => Some(only.clone()),
+        _ if projects.len() == 1 => projects.first().cloned(),
+        _ => None,
+    }
+}
+
+/// The operation that does it, in its [`project`], if there is one.
 pub fn operation(action: BulkAction, search: &Search, access: &Access) -> NewOperation {
     let projects = match &access.projects {
         Projects::All => None,
@@ -126,6 +139,7 @@ pub fn operation(action: BulkAction, search: &Search, access: &Access) -> NewOpe
     let input = Input { action, filter: search.to_string(), projects };
     NewOperation {
         input: serde_json::to_string(&input).expect("texts are JSON"),
+        project_id: project(search, access).unwrap_or_default(),
         max_attempts: MAX_ATTEMPTS,
         ..NewOperation::of_kind(KIND)
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
+use operations::Timestamp;
 use secrecy::SecretSlice;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Token};
@@ -34,7 +35,7 @@ const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// Where a browser says a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// How long a browser keeps a session that began with an API token.
+/// How long a session lasts that began with an API token.
 const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
 
 /// A session that began with an API token, as its cookie holds it.
@@ -42,6 +43,16 @@ const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
 struct PageSession {
     secret: String,
     csrf_token: String,
+    /// In milliseconds since 1970. By then the browser has forgotten the cookie; who copied it has not.
+    expires_at: i64,
+}
+
+impl PageSession {
+    /// The session that a cookie holds, unless its time is over.
+    fn open(sealer: &Sealer, cookie: &str, now: Timestamp) -> Option<PageSession> {
+        let session: PageSession = sealer.open(Purpose::Page, cookie)?;
+        (now.as_millis() < session.expires_at).then_some(session)
+    }
 }
 
 /// Finds callers. Its tasks end when it is dropped.
@@ -234,13 +245,21 @@ impl Authenticator {
         Ok(visitor)
     }
 
-    /// Begins a session of a browser for who has this API token; the cookie that it is in.
-    pub(crate) async fn begin_page_session(&self, secret: &Secret, link: Option<&Link>) -> Result<String, ApiError> {
+    /// Begins a session of a browser for who has this API token: the headers that set its cookie, and have the browser forget
+    /// a session of the provider, which may be somebody else's and would otherwise be there when this one has ended.
+    pub(crate) async fn begin_page_session(
+        &self,
+        secret: &Secret,
+        link: Option<&Link>,
+    ) -> Result<Vec<String>, ApiError> {
         self.by_secret(secret.hash(), link.and_then(Link::counted)).await?;
-        let session = PageSession { secret: secret.expose().to_owned(), csrf_token: random_text() };
+        let expires_at = self.store.now().after(PAGE_SESSION_TIME).as_millis();
+        let session = PageSession { secret: secret.expose().to_owned(), csrf_token: random_text(), expires_at };
         let sealed = self.page_sealer().await?.seal(Purpose::Page, &session);
         let sealed = sealed.map_err(|error| ApiError::Internal(error.into()))?;
-        Ok(self.page_cookies(link).set(Purpose::Page, &sealed, PAGE_SESSION_TIME.as_secs()))
+        let mut cookies = vec![self.page_cookies(link).set(Purpose::Page, &sealed, PAGE_SESSION_TIME.as_secs())];
+        cookies.extend(self.identity.sign_in.as_ref().map(|sign_in| sign_in.cookies.remove(Purpose::Session)));
+        Ok(cookies)
     }
 
     /// The headers that have a browser forget its sessions.
@@ -262,7 +281,8 @@ impl Authenticator {
         Cookies { secure: is_public || link.is_some_and(Link::is_tls) }
     }
 
-    /// The caller of a session that began with an API token. It ends when the token does.
+    /// The caller of a session that began with an API token. It ends when its time is over, and when the token does. What is
+    /// left of it in a browser then counts for nothing, so that it does not stand before a session of the provider.
     async fn by_page_session(
         &self,
         headers: &HeaderMap,
@@ -270,10 +290,14 @@ impl Authenticator {
     ) -> Result<Option<(Authenticated, String)>, ApiError> {
         let cookies = [true, false].map(|secure| Cookies { secure }.find(headers, Purpose::Page));
         let Some(cookie) = cookies.into_iter().flatten().next() else { return Ok(None) };
-        let session = self.page_sealer().await?.open::<PageSession>(Purpose::Page, cookie);
-        let session = session.ok_or(ApiError::Unauthenticated)?;
-        let secret = Secret::parse(&session.secret).ok_or(ApiError::Unauthenticated)?;
-        Ok(Some((self.by_secret(secret.hash(), address).await?, session.csrf_token)))
+        let session = PageSession::open(self.page_sealer().await?, cookie, self.store.now());
+        let Some(session) = session else { return Ok(None) };
+        let Some(secret) = Secret::parse(&session.secret) else { return Ok(None) };
+        match self.by_secret(secret.hash(), address).await {
+            Ok(found) => Ok(Some((found, session.csrf_token))),
+            Err(ApiError::Unauthenticated) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn page_sealer(&self) -> Result<&Sealer, StoreError> {
@@ -359,4 +383,24 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, credentials) = only(headers, AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim_matches(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_holds_until_when_its_session_lasts() {
+        let sealer = Sealer::new(&SecretSlice::from(vec![1; 32]), b"page".to_vec());
+        let session = PageSession { secret: "s".to_owned(), csrf_token: "c".to_owned(), expires_at: 1_000 };
+        let cookie = sealer.seal(Purpose::Page, &session).unwrap();
+        let stands = |cookie: &str, now| PageSession::open(&sealer, cookie, Timestamp::from_millis(now)).is_some();
+        assert!(stands(&cookie, 999));
+        assert!(!stands(&cookie, 1_000) && !stands(&cookie, 2_000));
+        let endless = sealer.seal(Purpose::Page, &json!({"secret": "s", "csrf_token": "c"})).unwrap();
+        assert!(!stands(&endless, 999), "one that tells no time is none");
+    }
 }

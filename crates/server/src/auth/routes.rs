@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::authenticator::{Authenticator, has_own_origin, require_own_page};
 use super::oidc::{CALLBACK, LOGIN_TIME, Returned, SignIn};
 use super::refusals::Look;
-use super::session::{Purpose, Session, is_same};
+use super::session::{Cookies, Purpose, Session, is_same};
 use crate::error::{ApiError, SignInError};
 use crate::http::Origin;
 use crate::link::Link;
@@ -63,7 +63,8 @@ async fn login(State(auth): Auth, RawQuery(query): RawQuery, headers: HeaderMap)
     begin.await.unwrap_or_else(|error| refused(error, &headers))
 }
 
-/// Takes the browser back from the provider, and begins its session.
+/// Takes the browser back from the provider, and begins its session. A session that began with an API token is forgotten: it
+/// may have been somebody else's.
 async fn callback(
     State(auth): Auth,
     link: Option<Extension<Link>>,
@@ -107,7 +108,9 @@ async fn end(
     recorded(auth, &session, "sessions.begin", extensions).begin_session(session.stored()).await?;
     tracing::info!(subject = session.subject, organization = session.organization, "somebody signed in");
     let lasts = sign_in.session_time().as_secs();
-    let cookies = [sign_in.cookies.set(Purpose::Session, &sealed, lasts), sign_in.cookies.remove(Purpose::Login)];
+    let mut cookies =
+        vec![sign_in.cookies.set(Purpose::Session, &sealed, lasts), sign_in.cookies.remove(Purpose::Login)];
+    cookies.extend(Cookies::remove_both(Purpose::Page));
     Ok(redirect(&login.return_to, &cookies))
 }
 
@@ -159,7 +162,7 @@ async fn session(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiE
     Ok(json(crate::render::to_json(&SessionAnswer { session })))
 }
 
-/// Ends a session on all servers; the browser forgets it.
+/// Ends a session on all servers; the browser forgets it, and one that began with an API token.
 async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -> Result<Response, ApiError> {
     let sign_in = provider(&auth);
     // Another site's page could send a browser here, without the cookie, only to have it forgotten.
@@ -171,7 +174,7 @@ async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -
         end_session(&auth, &session, &extensions).await?;
     }
     let mut response = json(b"{}".to_vec());
-    set_cookies(&mut response, &[sign_in.cookies.remove(Purpose::Session)]);
+    set_cookies(&mut response, &auth.forget_sessions(extensions.get::<Link>()));
     Ok(response)
 }
 

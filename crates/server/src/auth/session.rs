@@ -188,6 +188,11 @@ impl Cookies {
     pub(super) fn remove(self, purpose: Purpose) -> String {
         self.set(purpose, "", 0)
     }
+
+    /// The headers that remove a cookie whichever of its names it has.
+    pub(super) fn remove_both(purpose: Purpose) -> [String; 2] {
+        [true, false].map(|secure| Cookies { secure }.remove(purpose))
+    }
 }
 
 /// Random bytes.

@@ -56,6 +56,10 @@ pub(crate) enum BulkActionName {
 /// The most operations that can be picked one by one: a page of them.
 const MAX_PICKED: usize = 1_000;
 
+/// What is told to who is limited to several projects, and would not see a bulk operation that is in none.
+const ONE_PROJECT: &str = "must name one of the projects that the token is limited to, e.g. project_id = web, since the \
+    operation that does it is in one project";
+
 /// What came of the call.
 pub(crate) struct Begun {
     /// How many operations match.
@@ -122,9 +126,23 @@ pub(crate) async fn begin_with(
     if ids.is_empty() || ids.len() > MAX_PICKED {
         return Err(ApiError::field("id", format!("must be given at least once and at most {MAX_PICKED} times")));
     }
-    let search = bulk::without_bulk(Search { id: Set::among(ids), ..Search::default() });
+    let mut search = bulk::without_bulk(Search { id: Set::among(ids), ..Search::default() });
     let canonical = format!("{} {search}", action.name());
+    if bulk::project(&search, caller.access()).is_none() {
+        search.project_id = project_of(app, caller, &search).await?;
+    }
     carry_out(app, caller, Order { action, search, canonical, expected: None, dry_run }, key).await
+}
+
+/// The project of the operations that were picked, where all are in one; else any.
+async fn project_of(app: &App, caller: &Caller, search: &Search) -> Result<Set<String>, ApiError> {
+    let by_project = GroupBy { project_id: true, ..GroupBy::default() };
+    let matching = app.store.count_matching(caller.access(), search, by_project).await?;
+    let mut projects = matching.groups.into_iter().filter_map(|group| group.project_id);
+    Ok(match (projects.next(), projects.next()) {
+        (Some(only), None) => Set::among([only]),
+        _ => Set::default(),
+    })
 }
 
 /// What is to be done.
@@ -149,6 +167,9 @@ async fn carry_out(app: &App, caller: &Caller, order: Order, key: Option<&str>) 
     let by_status = matching.groups.iter().filter_map(|group| Some((group.status?, group.count))).collect();
     let mut begun = Begun { count: matching.total, by_status, is_exact: matching.is_exact, operation: None };
     if !dry_run {
+        if bulk::project(&search, caller.access()).is_none() {
+            return Err(ApiError::field("filter", ONE_PROJECT));
+        }
         let mut new = bulk::operation(action, &search, caller.access());
         new.trace = caller.trace();
         let key = idempotency::key(key, caller, "POST /v1/operations:bulk", || canonical)?;

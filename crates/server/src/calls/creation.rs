@@ -164,7 +164,9 @@ pub(crate) async fn batch(
         found.add_at(&format!("operations[{index}]"), wrong);
         operations.push(operation);
     }
-    for index in repeated_unique_keys(&operations) {
+    // A list of which much is wrong already is not looked through once more.
+    let repeated = if found.is_full() { Vec::new() } else { repeated_unique_keys(&operations) };
+    for index in repeated {
         let description = "is that of another operation of this request; give each its own";
         found.add(Violation::new(format!("operations[{index}].unique_key"), description));
     }

@@ -34,3 +34,9 @@ pub(crate) mod waivers;
 pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;
+
+/// Whether this may be the name or the id of something: short, printable text. What cannot be is refused without asking
+/// the store, for PostgreSQL takes no text with the character U+0000.
+fn may_be_there(name: &str) -> bool {
+    operations::check_text("name", name).is_ok()
+}

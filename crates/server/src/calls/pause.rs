@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use operations::check_kind;
 use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
+use super::may_be_there;
 use crate::app::App;
 use crate::audit::administrative;
 use crate::error::ApiError;
@@ -83,7 +84,8 @@ pub(crate) async fn pause_kind(app: &App, caller: &Caller, kind: &str, verb: Ver
 /// Refuses whoever does not manage this organization, by a token of its own or of the instance.
 pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<(), ApiError> {
     if let Some(reached) = caller.allowed_in(Scope::Admin) {
-        let is_there = reached.include(name) && app.store.contents(name).await?.is_some();
+        let may_be = reached.include(name) && may_be_there(name);
+        let is_there = may_be && app.store.contents(name).await?.is_some();
         return if is_there { Ok(()) } else { Err(ApiError::NotFound("organization")) };
     }
     whole(caller)?;
@@ -94,6 +96,7 @@ pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<
 /// reaches. With the empty name its own, which is the instance for one that reaches all.
 pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, ApiError> {
     match caller.allowed_in(Scope::Admin) {
+        Some(_) if !may_be_there(organization) => return Err(ApiError::NotFound("organization")),
         Some(Organizations::All) => {}
         Some(reached) if reached.include(organization) => {}
         Some(_) => return Err(ApiError::NotFound("organization")),
@@ -115,7 +118,7 @@ pub(super) fn whole(caller: &Caller) -> Result<(), ApiError> {
 /// Whose log a call about an organization goes into: into that of the caller when it is not its to manage.
 pub(super) fn log<'c>(caller: &'c Caller, name: &'c str) -> &'c str {
     let reaches = caller.allowed_in(Scope::Admin).is_some_and(|reached| reached.include(name));
-    if reaches { name } else { caller.organization() }
+    if reaches && may_be_there(name) { name } else { caller.organization() }
 }
 
 /// A name from a path, as it is recorded: no longer than names are.

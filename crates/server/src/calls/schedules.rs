@@ -182,6 +182,7 @@ pub(crate) async fn list(
 /// A schedule.
 pub(crate) async fn get(app: &App, caller: &Caller, name: &str) -> Result<Schedule, ApiError> {
     caller.require(Scope::OperationsRead)?;
+    known(name)?;
     app.store.schedule(caller.access(), name).await?.ok_or(ApiError::NotFound("schedule"))
 }
 
@@ -264,6 +265,7 @@ async fn changed(
     has_new_operation: bool,
     change: impl Fn(&mut NewSchedule),
 ) -> Result<Schedule, ApiError> {
+    known(name)?;
     let mut tries = 0;
     loop {
         tries += 1;

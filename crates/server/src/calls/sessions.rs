@@ -6,7 +6,7 @@ use store::Session;
 use utoipa::IntoParams;
 
 use super::page::Paged;
-use super::pause;
+use super::{may_be_there, pause};
 use crate::app::App;
 use crate::audit::administrative;
 use crate::error::ApiError;
@@ -54,7 +54,7 @@ pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str, asked: Read<Ses
     administrative(app, call, |store| async move {
         let organization = of?;
         found.none()?;
-        if !store.revoke_session(&organization, id).await? {
+        if !may_be_there(id) || !store.revoke_session(&organization, id).await? {
             return Err(NOT_FOUND);
         }
         app.auth.session_ended(&organization, id);
@@ -75,7 +75,7 @@ fn organization(caller: &Caller, asked: &SessionsOf) -> Result<String, ApiError>
 
 /// Where a page begins.
 fn place(token: &str) -> Option<(Timestamp, String)> {
-    let (millis, id) = token.split_once('.')?;
+    let (millis, id) = token.split_once('.').filter(|(_, id)| may_be_there(id))?;
     Some((Timestamp::from_millis(millis.parse().ok()?), id.to_owned()))
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use store::{AuditCall, DEFAULT_OVERLAP, Scope, Token, TokenReach, TokenRotation, TokenWish};
 use utoipa::{IntoParams, ToSchema};
 
-use super::duration;
 use super::page::Paged;
+use super::{duration, may_be_there};
 use crate::app::App;
 use crate::audit::administrative;
 use crate::auth::Secret;
@@ -138,13 +138,20 @@ pub(crate) async fn list(
 
 /// Where a page begins.
 fn place(token: &str) -> Option<(Timestamp, String)> {
-    let (millis, id) = token.split_once('.')?;
+    let (millis, id) = token.split_once('.').filter(|(_, id)| may_be_there(id))?;
     Some((Timestamp::from_millis(millis.parse().ok()?), id.to_owned()))
 }
 
 /// A token within reach.
 pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<Token, ApiError> {
-    app.store.token(&reach(caller)?, id).await?.ok_or(ApiError::NotFound("token"))
+    let reach = reach(caller)?;
+    known(id)?;
+    app.store.token(&reach, id).await?.ok_or(ApiError::NotFound("token"))
+}
+
+/// What can be no token's id is none's.
+fn known(id: &str) -> Result<(), ApiError> {
+    if may_be_there(id) { Ok(()) } else { Err(ApiError::NotFound("token")) }
 }
 
 /// Revokes a token for good; one that is revoked stays as it is.
@@ -152,6 +159,7 @@ pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Token
     let call = of_token(app, caller, id, "tokens.revoke").await?;
     administrative(app, call, |store| async move {
         reach(caller)?;
+        known(id)?;
         Ok(store::revoke_token(&*store, Some(caller.token()), id).await?)
     })
     .await
@@ -164,6 +172,7 @@ pub(crate) async fn rotate(app: &App, caller: &Caller, id: &str, asked: Read<Rot
         reach(caller)?;
         let (asked, found) = asked.into_parts();
         found.none()?;
+        known(id)?;
         let overlap = asked.overlap.unwrap_or(DEFAULT_OVERLAP);
         let (rotation, secret) = (TokenRotation { expires_in: asked.expires_in, overlap }, secret()?);
         let token = store::rotate_token(&*store, Some(caller.token()), id, rotation, secret.hash()).await?;
@@ -180,15 +189,15 @@ fn reach(caller: &Caller) -> Result<TokenReach, ApiError> {
 /// The call in the log of this organization if the caller may be there, else in that of its own.
 fn call(caller: &Caller, organization: &str, action: &'static str) -> AuditCall {
     let reaches = TokenReach::of(caller.token()).is_some_and(|reach| reach.organizations.include(organization));
-    let log = if reaches { organization } else { caller.organization() };
+    let log = if reaches && may_be_there(organization) { organization } else { caller.organization() };
     caller.recorded(log, action, Vec::new())
 }
 
 /// The call in the log of the token's organization, if it is within reach.
 async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) -> Result<AuditCall, ApiError> {
     let token = match TokenReach::of(caller.token()) {
-        Some(reach) => app.store.token(&reach, id).await?,
-        None => None,
+        Some(reach) if may_be_there(id) => app.store.token(&reach, id).await?,
+        _ => None,
     };
     Ok(match token {
         Some(token) => caller.recorded(&token.access.organization, action, Vec::new()),

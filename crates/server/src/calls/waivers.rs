@@ -12,7 +12,7 @@ use serde::Deserialize;
 use store::{Digest, Scope, VEX_PREFIX, Waiver, WaiverOutcome, vex_named};
 use utoipa::ToSchema;
 
-use super::{creation, duration, idempotency};
+use super::{creation, duration, idempotency, may_be_there};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -42,8 +42,8 @@ pub(crate) struct CreateWaiver {
     #[schema(required = false, max_length = 2048, example = "CVE-2026-0001")]
     #[serde(default)]
     pub(crate) finding: String,
-    /// Of which evidence: its digest, its name, or the name or the id of its project; left out, any. Required with a VEX
-    /// document.
+    /// Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
+    /// evidence or of its project; left out, any. Required with a VEX document.
     #[schema(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) subject: String,
@@ -173,7 +173,7 @@ pub(crate) async fn list(app: &App, caller: &Caller) -> Result<(Vec<Waiver>, Tim
 pub(crate) async fn delete(app: &App, caller: &Caller, id: &str) -> Result<(), ApiError> {
     may_change(caller)?;
     let store = caller.store(app, "waivers.delete", Vec::new());
-    let is_removed = store.delete_waiver(caller.organization(), id).await?;
+    let is_removed = may_be_there(id) && store.delete_waiver(caller.organization(), id).await?;
     if is_removed { Ok(()) } else { Err(ApiError::NotFound("waiver")) }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn operation(operation: &Operation) -> wire::AsyncOperation {
         finished_at: operation.finished_at.map(timestamp),
         output: operation.output.clone(),
         error_message: operation.error_message.clone(),
+        output_left_out: false,
     }
 }
 
@@ -69,6 +70,7 @@ pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
         cancel_requested: detail.cancel_requested,
         progress: detail.progress,
         schedule: detail.schedule.unwrap_or_default(),
+        input_left_out: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every call passes before its method: the token, the deadline, and the bounds of its body.
+//! What every call passes before its method: the token, what that may do, the deadline, and the bounds of its body.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Call, evidence};
+use super::{Call, bounds, evidence, needs};
 use crate::app::App;
 use crate::calls::{creation, evaluate, wait};
 use crate::error::ApiError;
@@ -40,6 +40,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, app).await?;
     let path = parts.uri.path().to_owned();
+    needs::check(&path, &caller)?;
     let settings = &app.settings;
     let most = match &*path {
         ENDLESS => Duration::MAX,
@@ -64,6 +65,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
             };
             let memory = if path.starts_with(WORK) { &app.memory.work } else { &app.memory.small };
             let message = body::read(app, memory, &caller, &parts.headers, body, limit).await?;
+            bounds::check(&path, &message)?;
             (Body::from((*message).clone()), Some(message.into_place()))
         };
         Ok::<_, ApiError>(next.run(Request::from_parts(parts, body)).await)

@@ -1,8 +1,11 @@
 //! `google.longrunning.Operations` over the same operations, for clients that know Google's.
 //!
 //! A name is `operations/{id}`. The metadata is a `longrun.v1.OperationMetadata`, the response a
-//! `longrun.v1.OperationOutput`. Of a list's page token there is one form: the number of the page and its size, so that
-//! what is created between two pages moves the rest, and an operation may be seen twice.
+//! `longrun.v1.OperationOutput`. Of a list's page token there is one form: the number of the page and its size, and how
+//! many of its operations were answered before when it has not had room for all of them. So what is created between two
+//! pages moves the rest, and an operation may be seen twice.
+
+use std::fmt;
 
 use operations::{Operation, OperationId, Status as State};
 use prost::Message;
@@ -11,9 +14,10 @@ use proto::google::longrunning as google;
 use proto::google::longrunning::operations_server::Operations;
 use proto::google::rpc;
 use proto::longrun::v1 as wire;
-use store::{HistoryKind, OperationCommand};
+use store::{HistoryKind, Listed, OperationCommand};
 use tonic::{Code, Request, Response, Status};
 
+use super::room::Room;
 use super::{Call, Face, call, convert};
 use crate::calls::list::{self, ListOperations, NOT_FOUND};
 use crate::calls::wait::{self, WaitOperation};
@@ -47,20 +51,22 @@ impl Operations for Face {
         let mut violations = Vec::new();
         let size = convert::count("page_size", asked.page_size, &mut violations).filter(|size| *size > 0);
         let size = size.unwrap_or(app.settings.default_page_size).min(MAX_PAGE).min(app.settings.max_page_size);
-        let (page, size) = match &*asked.page_token {
-            "" => (0, size),
+        let at = match &*asked.page_token {
+            "" => Place { page: 0, size, skip: 0 },
             token => place(token)
                 .ok_or_else(|| ApiError::field("page_token", "must be the next_page_token of a page before"))?,
         };
-        let number = app.settings.first_page.shown(page);
-        let value = ListOperations { page: Some(number), page_size: Some(size), ..ListOperations::default() };
+        let number = app.settings.first_page.shown(at.page);
+        let value = ListOperations { page: Some(number), page_size: Some(at.size), ..ListOperations::default() };
         let found = list::list(app, &caller, Read { value, violations }).await?;
-        let next = i64::from(page) + 1 < i64::from(found.listing.page.wire_total_pages());
-        Ok(Response::new(google::ListOperationsResponse {
-            operations: found.listing.entries.iter().map(|entry| operation(&entry.operation, String::new())).collect(),
-            next_page_token: if next { format!("v1.{}.{size}", page + 1) } else { String::new() },
-            unreachable: Vec::new(),
-        }))
+        let (operations, skip) = self.some_of(&caller, &found.listing.entries, at.skip).await?;
+        let has_next = i64::from(at.page) + 1 < i64::from(found.listing.page.wire_total_pages());
+        let next = match skip {
+            Some(skip) => Some(Place { skip, ..at }),
+            None => has_next.then(|| Place { page: at.page + 1, skip: 0, ..at }),
+        };
+        let next_page_token = next.map(|next| next.to_string()).unwrap_or_default();
+        Ok(Response::new(google::ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() }))
     }
 
     async fn get_operation(
@@ -101,6 +107,33 @@ impl Operations for Face {
 }
 
 impl Face {
+    /// The operations of a page behind those that are skipped, each with its whole output, as many as an answer has
+    /// room for; and how many are to be skipped next time when there are more. One at least is answered.
+    async fn some_of(
+        &self,
+        caller: &Caller,
+        entries: &[Listed],
+        skip: u32,
+    ) -> Result<(Vec<google::Operation>, Option<u32>), ApiError> {
+        let (mut answered, mut room) = (Vec::new(), Room::whole());
+        for (index, entry) in (0..).zip(entries) {
+            if index < skip {
+                continue;
+            }
+            let mut whole = entry.operation.clone();
+            if entry.output_left_out {
+                // What was removed in between has none.
+                whole.output = self.0.store.output(caller.access(), whole.id).await?.unwrap_or_default();
+            }
+            let shown = operation(&whole, String::new());
+            if !room.take(shown.encoded_len()) && !answered.is_empty() {
+                return Ok((answered, Some(index)));
+            }
+            answered.push(shown);
+        }
+        Ok((answered, None))
+    }
+
     /// With the last line about its progress, when it runs.
     async fn whole(&self, caller: &Caller, found: &Operation) -> Result<google::Operation, Status> {
         let progress = match found.status {
@@ -117,12 +150,31 @@ pub(super) fn id(name: &str) -> Result<OperationId, ApiError> {
     convert::id(id)
 }
 
-/// The page's number and its size.
-pub(super) fn place(token: &str) -> Option<(u32, u32)> {
-    let (page, size) = token.strip_prefix("v1.")?.split_once('.')?;
-    let (page, size) = (page.parse().ok()?, size.parse().ok()?);
-    ((1..=MAX_PAGE).contains(&size) && i32::try_from(page).is_ok() && format!("v1.{page}.{size}") == token)
-        .then_some((page, size))
+/// Where a list goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The number of the page, from 0.
+    page: u32,
+    size: u32,
+    /// How many operations of the page were answered before.
+    skip: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { page, size, skip } = self;
+        write!(f, "v1.{page}.{size}")?;
+        if *skip > 0 { write!(f, ".{skip}") } else { Ok(()) }
+    }
+}
+
+/// The place that a token names.
+pub(super) fn place(token: &str) -> Option<Place> {
+    let mut numbers = token.strip_prefix("v1.")?.split('.').map(|number| number.parse::<u32>().ok());
+    let (page, size) = (numbers.next()??, numbers.next()??);
+    let place = Place { page, size, skip: numbers.next().unwrap_or(Some(0))? };
+    let is_place = (1..=MAX_PAGE).contains(&size) && i32::try_from(page).is_ok() && place.skip < size;
+    (is_place && place.to_string() == token).then_some(place)
 }
 
 fn operation(operation: &Operation, progress: String) -> google::Operation {
@@ -161,4 +213,21 @@ fn operation(operation: &Operation, progress: String) -> google::Operation {
 
 fn any(name: &str, message: &impl Message) -> Any {
     Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_has_one_form() {
+        for token in ["v1.0.1", "v1.1.50", "v1.2147483647.100", "v1.0.50.1", "v1.3.50.49"] {
+            assert_eq!(place(token).map(|place| place.to_string()).as_deref(), Some(token));
+        }
+        for bad in
+            ["", "v1", "v1.1", "v1.1.0", "v1.1.101", "v1.01.5", "v1.2147483648.5", "v1.1.5.0", "v1.1.5.5", "v1.1.5.1.1"]
+        {
+            assert!(place(bad).is_none(), "{bad}");
+        }
+    }
 }

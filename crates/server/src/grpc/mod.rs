@@ -1,18 +1,21 @@
 //! The same calls over gRPC, on the port of HTTP: each method reads its message into the struct of a call, calls, and
 //! writes the answer ([`crate::calls`]).
 //!
-//! What every method passes through is in [`gate`]: the token, the deadline, the bounds of the body. Health and
-//! reflection need no token, as `/docs` needs none.
+//! What every method passes through is in [`gate`]: the token and its scopes, the deadline, the bounds of the body.
+//! Health and reflection need no token, as `/docs` needs none.
 
 mod agents;
 mod audit;
+mod bounds;
 mod convert;
 mod evidence;
 pub(crate) mod fuzzing;
 mod gate;
 mod longrunning;
+mod needs;
 mod operations;
 mod organizations;
+mod room;
 mod schedules;
 mod sessions;
 mod stats;
@@ -73,7 +76,7 @@ fn call<T>(request: &tonic::Request<T>) -> Call {
 /// The services as routes. Must be called within a tokio runtime.
 pub(crate) fn routes(app: &App) -> Router {
     let face = Face(app.clone());
-    // The gate has bounded each body already.
+    // The gate has bounded each body already, and how many elements it has.
     let most = usize::MAX;
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))

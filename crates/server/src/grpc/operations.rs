@@ -3,13 +3,15 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
-use operations::Violation;
+use operations::{OperationId, Violation};
+use prost::Message as _;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsService;
-use store::{CountGroup, OperationCommand};
+use store::{CountGroup, OperationCommand, OperationDetail};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
+use super::room::Room;
 use super::{Call, Face, call, convert};
 use crate::calls::bulk::{self, BulkOperations};
 use crate::calls::creation::{BatchCreateOperations, Made};
@@ -22,6 +24,7 @@ use crate::calls::wait::WaitOperation;
 use crate::calls::watch::{self, Told, WatchOperations};
 use crate::calls::{command, creation, wait};
 use crate::error::ApiError;
+use crate::http::Caller;
 use crate::http::create::EXISTING;
 use crate::strict::{List, Read};
 
@@ -45,15 +48,18 @@ impl AsyncOperationsService for Face {
             kind: asked.kind,
         };
         let page = list::list(app, &caller, Read { value, violations }).await?;
-        let mut operations = Vec::with_capacity(page.listing.entries.len());
-        for entry in &page.listing.entries {
-            let mut operation = convert::operation(&entry.operation);
-            if entry.output_left_out {
-                // What was removed in between has none.
-                let output = app.store.output(caller.access(), entry.operation.id).await.map_err(ApiError::from)?;
-                operation.output = output.unwrap_or_default();
+        let entries = &page.listing.entries;
+        let mut operations: Vec<wire::AsyncOperation> =
+            entries.iter().map(|entry| convert::operation(&entry.operation)).collect();
+        let mut room = Room::beside(operations.iter().map(|operation| operation.encoded_len()));
+        for (operation, entry) in operations.iter_mut().zip(entries) {
+            if !entry.output_left_out {
+                continue;
             }
-            operations.push(operation);
+            match self.long_output(&caller, entry.operation.id, &mut room).await? {
+                Some(output) => operation.output = output,
+                None => operation.output_left_out = true,
+            }
         }
         let pagination = Some(convert::pagination(page.listing.page, app.settings.first_page));
         Ok(Response::new(wire::ListOperationsResponse { operations, pagination }))
@@ -87,11 +93,16 @@ impl AsyncOperationsService for Face {
             order_by: asked.order_by,
         };
         let FoundPage { page, next_page_token } = search::search(app, &caller, Read { value, violations }).await?;
-        let mut operations = Vec::with_capacity(page.found.len());
-        for detail in page.found {
-            let detail = search::whole(app, caller.access(), detail).await.map_err(ApiError::from)?;
-            let operation = Some(convert::operation(&detail.operation));
-            operations.push(wire::FoundOperation { operation, detail: Some(convert::detail(detail)) });
+        let found = page.found.into_iter().map(|detail| {
+            let long = (detail.output_left_out || detail.input_left_out).then(|| detail.clone());
+            (found_operation(detail), long)
+        });
+        let (mut operations, long): (Vec<wire::FoundOperation>, Vec<Option<OperationDetail>>) = found.unzip();
+        let mut room = Room::beside(operations.iter().map(|operation| operation.encoded_len()));
+        for (shown, detail) in operations.iter_mut().zip(long) {
+            if let Some(detail) = detail {
+                *shown = self.long_texts(&caller, detail, &mut room).await?;
+            }
         }
         Ok(Response::new(wire::SearchOperationsResponse {
             operations,
@@ -202,7 +213,7 @@ impl AsyncOperationsService for Face {
         request: Request<wire::BatchCreateOperationsRequest>,
     ) -> Answer<wire::BatchCreateOperationsResponse> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
-        let operations = List(asked.operations.iter().map(convert::creation).collect());
+        let operations = List::of(&asked.operations, convert::creation);
         let value = BatchCreateOperations { operations };
         let key = convert::key(&asked.idempotency_key);
         let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
@@ -270,10 +281,46 @@ impl AsyncOperationsService for Face {
 }
 
 impl Face {
+    /// The output that was left out of a page, while there is room for it. What was removed in between has none.
+    async fn long_output(&self, caller: &Caller, id: OperationId, room: &mut Room) -> Result<Option<String>, ApiError> {
+        if room.is_full() {
+            return Ok(None);
+        }
+        let output = self.0.store.output(caller.access(), id).await?.unwrap_or_default();
+        Ok(room.take(output.len()).then_some(output))
+    }
+
+    /// An operation with the texts that were left out of a page, or with the signs that they are.
+    async fn long_texts(
+        &self,
+        caller: &Caller,
+        detail: OperationDetail,
+        room: &mut Room,
+    ) -> Result<wire::FoundOperation, ApiError> {
+        let mut left_out = found_operation(detail.clone());
+        if let Some(operation) = &mut left_out.operation {
+            operation.output_left_out = detail.output_left_out;
+        }
+        if let Some(known) = &mut left_out.detail {
+            known.input_left_out = detail.input_left_out;
+        }
+        if room.is_full() {
+            return Ok(left_out);
+        }
+        let whole = search::whole(&self.0, caller.access(), detail).await?;
+        let fits = room.take(whole.input.len() + whole.operation.output.len());
+        Ok(if fits { found_operation(whole) } else { left_out })
+    }
+
     async fn command(&self, call: Call, id: &str, what: OperationCommand) -> Result<wire::AsyncOperation, Status> {
         let operation = command::command(&self.0, &call.caller, convert::id(id), what).await?;
         Ok(convert::operation(&operation))
     }
+}
+
+fn found_operation(detail: OperationDetail) -> wire::FoundOperation {
+    let operation = Some(convert::operation(&detail.operation));
+    wire::FoundOperation { operation, detail: Some(convert::detail(detail)) }
 }
 
 /// An answer, with what says that its operation was there before.

@@ -56,7 +56,7 @@ impl WorkerService for Face {
         request: Request<wire::HeartbeatOperationsRequest>,
     ) -> Result<Response<wire::HeartbeatOperationsResponse>, Status> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
-        let rows = asked.operations.into_iter().map(|row| {
+        let rows = List::of(asked.operations, |row| {
             let value = HeartbeatRow {
                 id: row.id,
                 lease_token: row.lease_token,
@@ -65,7 +65,7 @@ impl WorkerService for Face {
             };
             Read { value, violations: Vec::new() }
         });
-        let value = HeartbeatOperations { operations: List(rows.collect()) };
+        let value = HeartbeatOperations { operations: rows };
         let rows = heartbeat::heartbeat(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
         let operations = rows.into_iter().map(|(id, held)| {
             let id = id.to_string();
@@ -92,7 +92,7 @@ impl WorkerService for Face {
     ) -> Result<Response<wire::SettleOperationsResponse>, Status> {
         use wire::settle_operations_request::row::End;
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
-        let rows = asked.results.into_iter().map(|row| {
+        let rows = List::of(asked.results, |row| {
             let mut value = SettleRow {
                 id: row.id,
                 lease_token: row.lease_token,
@@ -108,7 +108,7 @@ impl WorkerService for Face {
             }
             Read { value, violations: Vec::new() }
         });
-        let value = SettleOperations { results: List(rows.collect()) };
+        let value = SettleOperations { results: rows };
         let rows = settle::settle(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
         let results = rows.into_iter().map(|(id, result)| {
             let id = id.to_string();

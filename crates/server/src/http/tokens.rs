@@ -12,7 +12,7 @@ use store::Token;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{ChangeErrors, ItemErrors, ListErrors, UpdateErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
@@ -27,7 +27,7 @@ use crate::render::{self, to_json};
 /// the token that asks, and what is too much is told field by field. Needs the scope admin.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "TokensService_CreateToken", tag = "TokensService",
     request_body(content = CreateToken, example = json!({"name": "ci", "scopes": ["operations:write"]})),
-    responses((status = 200, description = "The token and its secret.", body = IssuedAnswer), CreateErrors))]
+    responses((status = 200, description = "The token and its secret.", body = IssuedAnswer), UpdateErrors))]
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,

@@ -11,7 +11,7 @@ use store::View;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{CreateErrors, ItemErrors, ListErrors, UpdateErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
@@ -87,7 +87,7 @@ pub(super) async fn post(
 #[utoipa::path(post, path = "/v1/views/{view_id}:update", operation_id = "ViewsService_UpdateView", tag = "ViewsService",
     params(("view_id" = String, Path, description = "The view's id.")),
     request_body(content = UpdateView, example = json!({"name": "Failed", "filter": "status = FAILED"})),
-    responses((status = 200, description = "The view.", body = ViewAnswer), CreateErrors))]
+    responses((status = 200, description = "The view.", body = ViewAnswer), UpdateErrors))]
 async fn update(app: &App, caller: &Caller, id: &str, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
     let asked = strict::json::<UpdateView>(&body)?;

@@ -152,3 +152,37 @@ fn a_field_is_told_about_once_and_places_are_put_together() {
     found.add_at("rows[3]", Found(vec![Violation::new("id", "f")]));
     assert_eq!(told(&found.0), ["kinds[1]: a", "kind: c", "rows[2]: d", "rows[3].id: f"]);
 }
+
+#[test]
+fn as_many_violations_are_kept_as_an_answer_has_room_for() {
+    let unknown = format!("{{{}\"is_last\":7}}", "\"\":0,".repeat(9_000));
+    let read: Read<Asked> = json(unknown.as_bytes()).unwrap();
+    assert_eq!(read.violations.len(), MOST_VIOLATIONS);
+    assert_eq!(read.violations[0].to_string(), "is_last: must be true or false", "what is told first stays the first");
+    let rows = (0..1_000).map(|number| Violation::new(format!("rows[{number}]"), "a")).collect();
+    let mut found = Read { value: (), violations: rows }.into_parts().1;
+    assert_eq!(found.0.len(), MOST_VIOLATIONS);
+    found.add(Violation::new("another", "b"));
+    found.add_another(Violation::new("another", "b"));
+    found.add_at("rows[1000]", Found(vec![Violation::new("id", "c")]));
+    assert_eq!(found.0.len(), MOST_VIOLATIONS);
+    assert_eq!(found.0.last().unwrap().field, "rows[100]");
+    let mut found = Found::default();
+    for number in 0..1_000 {
+        found.add_at(&format!("rows[{number}]"), Found(vec![Violation::new("a", "b"), Violation::new("c", "d")]));
+    }
+    assert_eq!((found.0.len(), &*found.0[100].field), (MOST_VIOLATIONS, "rows[50].a"));
+}
+
+#[test]
+fn of_a_list_that_is_too_long_one_element_more_is_made() {
+    let mut made = 0;
+    let list: List<u32, 2> = List::of(0..1_000, |number| {
+        made += 1;
+        number
+    });
+    assert_eq!((made, list.0.len()), (3, 3));
+    let mut found = Found::default();
+    assert!(list.required("rows", &mut found).is_empty());
+    assert_eq!(told(&found.0), ["rows: must be a list of 1 to 2 elements"]);
+}

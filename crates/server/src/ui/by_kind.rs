@@ -43,7 +43,7 @@ struct Count {
 /// How many operations there are, by kind and status.
 pub(super) struct Counted {
     groups: Vec<Count>,
-    is_exact: bool,
+    pub(super) is_exact: bool,
 }
 
 impl Counted {

@@ -93,33 +93,66 @@ impl Unit {
     }
 }
 
+/// What a chart is called, and what is said of it.
+struct Words {
+    /// Unique in the page.
+    id: &'static str,
+    title: &'static str,
+    /// What its bars show.
+    what: &'static str,
+    /// What is said where there is none.
+    nothing: &'static str,
+}
+
 /// How many operations ended.
 pub(super) fn ended(slots: &[Slot]) -> Chart {
+    let words = Words {
+        id: "ended",
+        title: "Throughput",
+        what: "operations that ended",
+        nothing: "No operation ended in this time.",
+    };
     let completed = series(slots, "completed", "Completed", |counts| some(counts.completed));
     let failed = series(slots, "failed", "Failed", |counts| some(counts.failed));
-    draw("ended", "Throughput", "operations that ended", slots, vec![completed, failed], true, Unit::Number)
+    draw(words, slots, vec![completed, failed], true, Unit::Number)
 }
 
 /// How many failed.
 pub(super) fn failures(slots: &[Slot]) -> Chart {
+    let words = Words {
+        id: "failures",
+        title: "Failures",
+        what: "operations that failed",
+        nothing: "No operation failed in this time.",
+    };
     let failed = series(slots, "failed", "Failed", |counts| some(counts.failed));
-    draw("failures", "Failures", "operations that failed", slots, vec![failed], true, Unit::Number)
+    draw(words, slots, vec![failed], true, Unit::Number)
 }
 
 /// How long operations had waited that started.
 pub(super) fn waiting(slots: &[Slot]) -> Chart {
-    let what = "how long operations had waited when they started";
+    let words = Words {
+        id: "waiting",
+        title: "Waiting time",
+        what: "how long operations had waited when they started",
+        nothing: "No operation started in this time.",
+    };
     let names = ["90 % waited at most", "Half waited at most"];
     let series = quantiles(slots, names, |counts| &counts.waiting);
-    draw("waiting", "Waiting time", what, slots, series, false, Unit::Millis)
+    draw(words, slots, series, false, Unit::Millis)
 }
 
 /// How long the attempts took that ended operations.
 pub(super) fn running(slots: &[Slot]) -> Chart {
-    let what = "how long the attempts took that ended operations";
+    let words = Words {
+        id: "running",
+        title: "Run time",
+        what: "how long the attempts took that ended operations",
+        nothing: "No attempt ended an operation in this time.",
+    };
     let names = ["90 % ran at most", "Half ran at most"];
     let series = quantiles(slots, names, |counts| &counts.running);
-    draw("running", "Run time", what, slots, series, false, Unit::Millis)
+    draw(words, slots, series, false, Unit::Millis)
 }
 
 fn quantiles(slots: &[Slot], [most, half]: [&'static str; 2], of: impl Fn(&Counts) -> &Durations) -> Vec<Series> {
@@ -138,15 +171,8 @@ fn series(slots: &[Slot], class: &'static str, name: &'static str, value: impl F
 }
 
 /// `stacked`: the values of a slot stand on one another, else one behind the other, the first at the back.
-fn draw(
-    id: &'static str,
-    title: &'static str,
-    what: &str,
-    slots: &[Slot],
-    series: Vec<Series>,
-    stacked: bool,
-    unit: Unit,
-) -> Chart {
+fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: Unit) -> Chart {
+    let Words { id, title, what, nothing } = words;
     let at = |index: usize| series.iter().map(move |one| one.values[index]);
     let highest = |index: usize| {
         let values = at(index).flatten();
@@ -181,7 +207,7 @@ fn draw(
     }
     let first = slots.first().map_or(String::new(), |slot| slot.name.clone());
     let description = match bars.len() {
-        0 => format!("There are no {what} in this time."),
+        0 => nothing.to_owned(),
         _ => format!("A bar for each part of the time shows {what}; the highest is {}.", unit.shown(most)),
     };
     Chart {
@@ -282,8 +308,10 @@ mod tests {
     fn nothing_is_said_to_be_nothing() {
         let chart = failures(&[slot("14:00", 3, 0)]);
         assert!(chart.is_empty && chart.rows.is_empty());
-        assert_eq!(chart.description, "There are no operations that failed in this time.");
-        assert!(waiting(&[]).is_empty);
+        assert_eq!(chart.description, "No operation failed in this time.");
+        let waiting = waiting(&[]);
+        assert!(waiting.is_empty);
+        assert_eq!(waiting.description, "No operation started in this time.");
     }
 
     #[test]

@@ -23,10 +23,23 @@ impl When {
 /// How long ago, of milliseconds.
 fn ago(millis: i64) -> String {
     match millis {
-        ..-5_000 => format!("in {}", duration(-millis)),
+        ..-5_000 => format!("in {}", until(-millis)),
         -5_000..1_000 => "just now".to_owned(),
         _ => format!("{} ago", duration(millis)),
     }
+}
+
+/// How long until then. Days are rounded up: what is 90 days from now is so a moment later too.
+fn until(millis: i64) -> String {
+    const DAY: i64 = 24 * 3_600_000;
+    if millis < 2 * DAY { duration(millis) } else { format!("{} d", millis.saturating_add(DAY - 1) / DAY) }
+}
+
+/// A time of day, in UTC, with the day where that is another one than now: `12:01`, `2026-11-29 12:01`.
+pub(super) fn clock(at: Timestamp, now: Timestamp) -> String {
+    let (exact, today) = (at.to_string(), now.to_string());
+    let time = &exact[11..16];
+    if exact[..10] == today[..10] { time.to_owned() } else { format!("{} {time}", &exact[..10]) }
 }
 
 /// A duration in its two largest units at most: `340 ms`, `12 s`, `5 min`, `3 h 20 min`, `12 d`.
@@ -177,6 +190,32 @@ mod tests {
         ] {
             assert_eq!(duration(millis), text, "{millis}");
         }
+    }
+
+    #[test]
+    fn what_is_ahead_is_told_in_whole_days() {
+        const HOUR: i64 = 3_600_000;
+        for (millis, text) in [
+            (5, "just now"),
+            (-4_000, "just now"),
+            (-6_000, "in 6.0 s"),
+            (-90_000, "in 1 min 30 s"),
+            (-(48 * HOUR - 1), "in 47 h 59 min"),
+            (-48 * HOUR, "in 2 d"),
+            (-(48 * HOUR + 1), "in 3 d"),
+            (-(90 * 24 * HOUR - 20), "in 90 d"),
+            (2_000, "2.0 s ago"),
+        ] {
+            assert_eq!(ago(millis), text, "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_another_day_is_told_with_its_day() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let now = at("2026-11-28T11:59:59Z");
+        assert_eq!(clock(at("2026-11-28T12:01:02Z"), now), "12:01");
+        assert_eq!(clock(at("2026-11-29T12:01:02Z"), now), "2026-11-29 12:01");
     }
 
     #[test]

@@ -11,11 +11,11 @@ use operations::{Operation, OperationId, RETRY_OF, Status, Timestamp};
 use store::{OperationCommand, OperationDetail};
 
 use super::assets::Assets;
-use super::error::Problem;
+use super::error::{Problem, missing};
 use super::form::Sent;
-use super::format::{Badge, When, duration, pretty};
+use super::format::{Badge, When, duration, pretty, short};
 use super::life::{self, Line, Phase};
-use super::operations::{Row, row};
+use super::operations::{Row, row, row_of};
 use super::outcome::{self, Bulk, Verdict};
 use super::visitor::{Frame, Visitor};
 use super::{commands, filter, respond};
@@ -30,6 +30,8 @@ use crate::strict::Read;
 const SHOWN_BYTES: usize = 64 * 1024;
 /// Events of the history that are shown: the newest.
 const SHOWN_EVENTS: usize = 100;
+/// Characters that are shown of the name of an operation that there is not; an id has 36.
+const SHOWN_NAME: usize = 48;
 /// Operations about the same resource that are shown, and repetitions.
 const SHOWN_RELATED: u32 = 6;
 
@@ -101,9 +103,13 @@ pub(super) async fn show(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let id = parse(id)?;
-    let detail = detail::detail(&app, &visitor.caller, Ok(id)).await?;
+    let name = id.as_ref().map_or_else(|_| String::new(), |Path(id)| short(id, SHOWN_NAME));
+    let detail = match detail::detail(&app, &visitor.caller, parse(id)).await {
+        Err(ApiError::NotFound(_)) => return Ok(missing(&visitor, "operations", gone(&name))),
+        found => found?,
+    };
     let operation = &detail.operation;
+    let id = operation.id;
     let history = events::all(&app, &visitor.caller, Ok(id)).await?;
     let now = app.store.now();
     let related = related(&app, &visitor, operation, now).await?;
@@ -161,6 +167,11 @@ pub(super) async fn show(
         frame,
     };
     respond::page(&headers, &template)
+}
+
+/// What is said of an operation that the caller cannot have, for whatever reason.
+fn gone(name: &str) -> String {
+    format!("There is no operation {name} here: it may have been removed, or belong to another organization.")
 }
 
 /// `GET /ui/operations/{id}/output`: the output as a file.
@@ -311,5 +322,5 @@ async fn repetitions(app: &App, visitor: &Visitor, id: OperationId, now: Timesta
     let filter = format!("labels.{RETRY_OF} = {id}");
     let value = SearchOperations { filter, page_size: Some(SHOWN_RELATED), ..SearchOperations::default() };
     let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    Ok(found.page.found.iter().map(|found| row(&found.operation, now)).collect())
+    Ok(found.page.found.iter().map(|found| row_of(found, now)).collect())
 }

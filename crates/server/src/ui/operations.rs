@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::{Operation, Projects, Status, Timestamp};
-use store::SearchPage;
+use store::{OperationDetail, SearchPage};
 
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::{self, Bar, RANGES};
 use super::form::{Fields, Wrong};
-use super::format::{Badge, When, count, duration, number, short};
+use super::format::{Badge, When, clock, count, duration, number, short};
 use super::respond;
 use super::views::{self, Tab as ViewTab};
 use super::visitor::{Frame, Visitor};
@@ -95,7 +95,16 @@ pub(super) struct Row {
     pub(super) created: When,
     /// How long it ran, or has been running or waiting.
     pub(super) took: String,
+    /// When it may start, while that is ahead.
+    pub(super) start: Option<Start>,
     pub(super) error: String,
+}
+
+/// When an operation may start.
+pub(super) struct Start {
+    pub(super) at: When,
+    /// As it is told: `12:01`, or with the day where that is not today.
+    pub(super) clock: String,
 }
 
 /// The links to other pages.
@@ -191,7 +200,7 @@ pub(super) async fn list(
         watch: watch(&bar),
         now: now.to_string(),
         command_line: command_line(&filter),
-        rows: page.found.iter().map(|found| row(&found.operation, now)).collect(),
+        rows: page.found.iter().map(|found| row_of(found, now)).collect(),
         bar,
         wrong,
         filter,
@@ -223,6 +232,8 @@ fn nothing() -> SearchPage {
 #[derive(Default)]
 struct Groups {
     groups: Vec<(Status, String, u64)>,
+    /// Whether anything was counted: not where the filter cannot be understood.
+    is_known: bool,
     is_exact: bool,
     /// Only these statuses were counted.
     among: BTreeSet<Status>,
@@ -240,7 +251,12 @@ impl Groups {
 
     fn sum(&self, is_meant: impl Fn(Status, &str) -> bool) -> String {
         let meant = self.groups.iter().filter(|(status, kind, _)| is_meant(*status, kind));
-        count(meant.map(|(_, _, count)| count).sum(), self.is_exact)
+        self.shown(meant.map(|(_, _, count)| count).sum())
+    }
+
+    /// A count of these for people; empty where nothing was counted.
+    fn shown(&self, of: u64) -> String {
+        if self.is_known { count(of, self.is_exact) } else { String::new() }
     }
 }
 
@@ -258,7 +274,7 @@ async fn groups(app: &App, visitor: &Visitor, bar: &Bar) -> Result<Groups, ApiEr
     let Counts { counted, groups_left_out } = counted;
     let is_exact = counted.is_exact && groups_left_out == 0;
     let groups = counted.groups.into_iter().filter_map(|group| Some((group.status?, group.kind?, group.count)));
-    Ok(Groups { groups: groups.collect(), is_exact, among })
+    Ok(Groups { groups: groups.collect(), is_known: true, is_exact, among })
 }
 
 fn choice(value: &str, name: &str, is_chosen: bool) -> Choice {
@@ -306,10 +322,11 @@ fn kinds(bar: &Bar, groups: &Groups) -> Vec<Choice> {
     let mut counts: Vec<(&str, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let is_shown = |(at, (kind, _)): &(usize, (&str, u64))| *at < SHOWN_KINDS || bar.kinds.contains(*kind);
-    let shown = counts.into_iter().enumerate().filter(is_shown).map(|(_, (kind, of))| Choice {
-        count: count(of, groups.is_exact),
-        ..choice(kind, kind, bar.kinds.contains(kind))
-    });
+    let shown = counts
+        .into_iter()
+        .enumerate()
+        .filter(is_shown)
+        .map(|(_, (kind, of))| Choice { count: groups.shown(of), ..choice(kind, kind, bar.kinds.contains(kind)) });
     shown.collect()
 }
 
@@ -337,8 +354,16 @@ pub(super) fn row(operation: &Operation, now: Timestamp) -> Row {
         project: operation.project_id.clone(),
         created: When::new(operation.created_at, now),
         took: took(operation, now),
+        start: None,
         error: short(&operation.error_message, 140),
     }
+}
+
+/// The same of an operation of which everything is known: also when it may start.
+pub(super) fn row_of(detail: &OperationDetail, now: Timestamp) -> Row {
+    let ahead = detail.run_after.filter(|at| detail.operation.status == Status::Pending && *at > now);
+    let start = ahead.map(|at| Start { at: When::new(at, now), clock: clock(at, now) });
+    Row { start, ..row(&detail.operation, now) }
 }
 
 /// The end of an id, which tells operations apart that were created at the same time.

@@ -25,8 +25,14 @@ pub(super) struct Verdict {
 pub(super) struct Policy {
     pub(super) name: String,
     pub(super) status: String,
+    /// What it objects to that is not waived.
     pub(super) violations: Vec<String>,
+    /// How many more of those there are.
     pub(super) more: usize,
+    /// What is lived with, and why.
+    pub(super) waived: Vec<(String, String)>,
+    /// How many more of those there are.
+    pub(super) more_waived: usize,
     pub(super) reasons: Vec<String>,
 }
 
@@ -68,14 +74,22 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
     let output: Value = serde_json::from_str(&operation.output).ok()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let why = |waiver: &Value| {
+        let statement = text(&waiver["vex"]["statement"]);
+        if statement.is_empty() { text(&waiver["reason"]) } else { statement }
+    };
     let policies = list(&output["policies"]).into_iter().map(|policy| {
         let violations = list(&policy["violations"]);
+        let (open, waived): (Vec<&Value>, Vec<&Value>) = violations.iter().partition(|found| found["waived"].is_null());
+        let told = |found: &&Value| (text(&found["message"]), why(&found["waived"]));
         let reasons = list(&policy["skip_reasons"]).into_iter().chain(list(&policy["warnings"]));
         Policy {
             name: text(&policy["name"]),
             status: text(&policy["status"]),
-            more: violations.len().saturating_sub(SHOWN_VIOLATIONS),
-            violations: violations.iter().take(SHOWN_VIOLATIONS).map(|found| text(&found["message"])).collect(),
+            more: open.len().saturating_sub(SHOWN_VIOLATIONS),
+            violations: open.iter().take(SHOWN_VIOLATIONS).map(|found| text(&found["message"])).collect(),
+            more_waived: waived.len().saturating_sub(SHOWN_VIOLATIONS),
+            waived: waived.iter().take(SHOWN_VIOLATIONS).map(told).collect(),
             reasons: reasons.map(|reason| text(&reason)).collect(),
         }
     });

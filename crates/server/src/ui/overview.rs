@@ -175,7 +175,7 @@ pub(super) async fn show(
         let name = super::workers::token_name(&app, &visitor, &worker.name).await;
         shown_workers.push(shown_worker(worker, name, now));
     }
-    let tiles = tiles(range, &asked.kind, &by_now, &sum, waiting.first(), now);
+    let tiles = tiles(range, &asked.kind, (&by_now, &lately), &sum, waiting.first(), now);
     let (kinds, more_kinds) = by_kind::rows(range, &by_now, &lately, paused.as_ref());
     let template = Page {
         assets: Assets,
@@ -270,10 +270,12 @@ async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError
     }
 }
 
+/// What waits and runs now, and what has become of what was created lately: each figure is that of the list that it leads
+/// to.
 fn tiles(
     range: Range,
     kind: &str,
-    by_now: &Counted,
+    (by_now, lately): (&Counted, &Counted),
     sum: &Counts,
     longest: Option<&OperationDetail>,
     now: Timestamp,
@@ -283,9 +285,15 @@ fn tiles(
         filter::url(&and_kind(&text, kind), &[])
     };
     let oldest = longest.map(|detail| now.as_millis() - detail.operation.created_at.as_millis());
-    let (ended, share) = (sum.completed + sum.failed, sum.failed * 100);
-    let share = if ended == 0 { String::new() } else { format!("{} % of what ended", share.div_ceil(ended)) };
+    let [completed, failed] = [Status::Completed, Status::Failed].map(|status| lately.of(status, None));
+    let ended = completed + failed;
+    let share = if ended == 0 || !lately.is_exact {
+        String::new()
+    } else {
+        format!("{} % of what ended", (failed * 100).div_ceil(ended))
+    };
     let median = sum.running.quantile_ms(50).map(|millis| i64::try_from(millis).unwrap_or(i64::MAX));
+    let lasted = |millis: i64| format!("half ran at most {}", duration(millis));
     vec![
         Tile {
             class: "pending",
@@ -301,21 +309,21 @@ fn tiles(
             name: "Running now",
             figure: by_now.shown(by_now.of(Status::Running, None)),
             url: status_url(Status::Running, kind),
-            note: median.map_or(String::new(), |millis| format!("half ran at most {}", duration(millis))),
+            note: String::new(),
         },
         Tile {
             class: "completed",
             sign: "✓",
             name: "Completed",
-            figure: number(sum.completed),
+            figure: lately.shown(completed),
             url: since("COMPLETED"),
-            note: range.names().1.to_lowercase(),
+            note: median.map_or_else(|| range.names().1.to_lowercase(), lasted),
         },
         Tile {
             class: "failed",
             sign: "✕",
             name: "Failed",
-            figure: number(sum.failed),
+            figure: lately.shown(failed),
             url: since("FAILED"),
             note: share,
         },

@@ -14,7 +14,7 @@ use super::error::Problem;
 use super::filter;
 use super::form::{Fields, Sent, Wrong, name_of};
 use super::format::{When, pretty};
-use super::operations::{Row, row};
+use super::operations::{Row, row_of};
 use super::respond;
 use super::schedule_form::{Typed, span};
 use super::visitor::{Frame, Visitor};
@@ -271,7 +271,7 @@ async fn operations(app: &App, visitor: &Visitor, schedule: &Schedule, now: Time
     let filter = format!("schedule = {}", operations::search::value(&schedule.wanted.name));
     let value = SearchOperations { filter, page_size: Some(SHOWN_OPERATIONS), ..SearchOperations::default() };
     let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    Ok(found.page.found.iter().map(|found| row(&found.operation, now)).collect())
+    Ok(found.page.found.iter().map(|found| row_of(found, now)).collect())
 }
 
 fn shown(schedule: &Schedule, now: Timestamp) -> Shown {

@@ -102,10 +102,12 @@ async fn begin(
 ) -> Result<Response, Problem> {
     let link = link.map(|Extension(link)| link);
     match app.auth.begin_page_session(secret, link.as_ref()).await {
-        Ok(cookie) => {
+        Ok(cookies) => {
             let to = if is_local(return_to) { return_to } else { HOME };
             let mut response = Redirect::to(to).into_response();
-            response.headers_mut().append(SET_COOKIE, header(&cookie));
+            for cookie in cookies {
+                response.headers_mut().append(SET_COOKIE, header(&cookie));
+            }
             Ok(response)
         }
         Err(ApiError::Unauthenticated) => form(app, headers, wrong, return_to),

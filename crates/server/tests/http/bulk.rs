@@ -102,6 +102,42 @@ async fn a_limited_caller_learns_of_its_projects_alone() {
 }
 
 #[tokio::test]
+async fn a_limited_caller_sees_and_stops_the_operation_that_it_began() {
+    let server = with_failures().await;
+    for (projects, filter) in [
+        (vec!["b"], "status = FAILED"),
+        (vec!["b"], "status = FAILED AND project_id = a"),
+        (vec!["a", "b"], "status = FAILED AND project_id = b"),
+        (vec!["b", "c"], "status = FAILED AND project_id = (a OR b)"),
+    ] {
+        let access = Access::projects("acme", projects);
+        let caller = server.caller(access, &[Scope::OperationsRead, Scope::OperationsWrite]).await;
+        let begun = bulk(&caller, json!({"action": "retry", "filter": filter})).await;
+        assert_eq!(begun.status, StatusCode::OK, "{filter}: {begun:?}");
+        let operation = begun.json()["operation"].clone();
+        assert_eq!(operation["project_id"], "b", "{filter}");
+        let path = format!("/v1/operations/{}", operation["id"].as_str().unwrap());
+        assert_eq!(caller.get(&path).await.status, StatusCode::OK, "{filter}");
+        assert_eq!(caller.post(&format!("{path}:cancel"), "{}").await.status, StatusCode::OK, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_limited_to_several_projects_names_one() {
+    let server = with_failures().await;
+    let access = Access::projects("acme", ["a", "b"]);
+    let caller = server.caller(access, &[Scope::OperationsRead, Scope::OperationsWrite]).await;
+    for filter in ["status = FAILED", "project_id = (a OR b)", "project_id = c"] {
+        let refused = bulk(&caller, json!({"action": "retry", "filter": filter})).await.violations();
+        assert_eq!((refused.len(), refused[0].0.as_str()), (1, "filter"), "{filter}: {refused:?}");
+        assert!(refused[0].1.contains("project_id = "), "{filter}: {refused:?}");
+        let counted = bulk(&caller, json!({"action": "retry", "filter": filter, "dry_run": true})).await;
+        assert_eq!(counted.status, StatusCode::OK, "{filter}: {counted:?}");
+    }
+    assert_eq!(server.acme().await.get("/v1/operations?kind=bulk").await.ids(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn nobody_creates_operations_of_the_kind_bulk() {
     let server = Server::with(|services| services.allow_undeclared_kinds = true).await;
     let caller = server.acme().await;

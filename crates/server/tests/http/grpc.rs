@@ -874,3 +874,178 @@ async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
         assert_ne!(answer.header("grpc-status"), "0", "{path}: {answer:?}");
     }
 }
+
+/// A message of gRPC: not compressed, with its length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+#[tokio::test]
+async fn a_message_with_elements_without_number_is_refused_before_it_is_read() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let service = "/longrun.v1.AsyncOperationsService/BatchCreateOperations";
+    let headers = [("content-type", "application/grpc")];
+    // Eight MiB on the wire would be gigabytes in memory.
+    let many = framed(&b"\x0a\x00".repeat(4_190_000));
+    let answer = caller.send(Method::POST, service, &headers, many).await;
+    assert_eq!(answer.header("grpc-status"), "3", "{answer:?}");
+    assert!(answer.header("grpc-message").contains("1%20to%201000%20elements"), "{answer:?}");
+    let mut client = operations(&caller).await;
+    let labels = (0..65).map(|number| (format!("k{number}"), String::new())).collect();
+    let creation = wire::CreateOperationRequest { kind: "scan".to_owned(), labels, ..Default::default() };
+    let refused = client.create_operation(creation.clone()).await.unwrap_err();
+    let told = refused.get_details_bad_request().unwrap().field_violations.remove(0);
+    let http: serde_json::Map<String, Value> =
+        creation.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    let http = caller.post("/v1/operations", json!({"kind": "scan", "labels": http}).to_string()).await;
+    assert_eq!(http.violations(), [(told.field, told.description)], "as over HTTP");
+    // More than it says that there is.
+    let short = [0_u8, 0xff, 0xff, 0xff, 0xff, 0x0a, 0].to_vec();
+    let answer = caller.send(Method::POST, service, &headers, short).await;
+    assert_eq!(answer.header("grpc-status"), "3", "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_lacks_the_scope_is_refused_before_the_message_is_there() {
+    use tokio::io::AsyncReadExt;
+    let server = Server::start().await;
+    let reader = server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await;
+    for method in [
+        "/longrun.v1.AsyncOperationsService/BatchCreateOperations",
+        "/longrun.v1.WorkerService/SettleOperations",
+        "/longrun.v1.AgentsService/EvaluateEvidence",
+        "/google.longrunning.Operations/CancelOperation",
+    ] {
+        // Of the message there is one byte, and no more comes.
+        let mut stream = reader.begin(method, 1_000_000, b"\0").await;
+        let mut answer = Vec::new();
+        let answered = async {
+            while !String::from_utf8_lossy(&answer).contains("\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{method}");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), answered).await.expect("it is not waited for");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.contains("grpc-status: 7\r\n"), "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_holds_as_many_long_outputs_as_clients_take() {
+    const COUNT: usize = 6;
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let output = "x".repeat(operations::MAX_INLINE_BYTES);
+    for _ in 0..COUNT {
+        server.completed("scan", &output).await;
+    }
+    let mut client = operations(&caller).await;
+    let page = client.list_operations(wire::ListOperationsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(page.operations.len(), COUNT);
+    let left_out: Vec<bool> = page.operations.iter().map(|operation| operation.output_left_out).collect();
+    assert_eq!(left_out, [false, false, false, true, true, true]);
+    for operation in page.operations {
+        assert_eq!(operation.output.is_empty(), operation.output_left_out);
+        let request = wire::GetOperationRequest { operation_id: operation.id, ..Default::default() };
+        let whole = client.get_operation(request).await.unwrap().into_inner().operation.unwrap();
+        assert!(whole.output == output && !whole.output_left_out);
+    }
+    let page = client.search_operations(wire::SearchOperationsRequest::default()).await.unwrap().into_inner();
+    let left_out: Vec<bool> =
+        page.operations.iter().map(|found| found.operation.as_ref().unwrap().output_left_out).collect();
+    assert_eq!(left_out, [false, false, false, true, true, true]);
+    // What is short is there whatever is left out.
+    let short = server.completed("scan", "short").await;
+    let page = client.list_operations(wire::ListOperationsRequest::default()).await.unwrap().into_inner();
+    assert_eq!((&*page.operations[0].id, &*page.operations[0].output), (&*short.id.to_string(), "short"));
+}
+
+#[tokio::test]
+async fn long_inputs_of_a_search_are_left_out_with_a_sign() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let input = format!("\"{}\"", "x".repeat(operations::MAX_INLINE_BYTES - 2));
+    for _ in 0..5 {
+        server.create(NewOperation { input: input.clone(), ..NewOperation::of_kind("scan") }).await;
+    }
+    let mut client = operations(&caller).await;
+    let page = client.search_operations(wire::SearchOperationsRequest::default()).await.unwrap().into_inner();
+    let details: Vec<wire::OperationDetail> = page.operations.into_iter().map(|found| found.detail.unwrap()).collect();
+    let left_out: Vec<bool> = details.iter().map(|detail| detail.input_left_out).collect();
+    assert_eq!(left_out, [false, false, false, true, true]);
+    assert!(details.iter().all(|detail| (detail.input == input) != detail.input_left_out));
+}
+
+#[tokio::test]
+async fn googles_lists_have_whole_outputs_and_go_on_where_a_page_was_full() {
+    const COUNT: usize = 7;
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let output = "x".repeat(operations::MAX_INLINE_BYTES);
+    let mut wanted = Vec::new();
+    for _ in 0..COUNT {
+        wanted.push(format!("operations/{}", server.completed("scan", &output).await.id));
+    }
+    wanted.reverse();
+    let mut client = OperationsClient::new(connect(&caller).await);
+    let (mut names, mut tokens, mut page_token) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let request = google::ListOperationsRequest { page_size: 5, page_token, ..Default::default() };
+        let page = client.list_operations(request).await.unwrap().into_inner();
+        for operation in page.operations {
+            let Some(google::operation::Result::Response(response)) = operation.result else { panic!("no output") };
+            let whole: wire::OperationOutput = prost::Message::decode(&*response.value).unwrap();
+            assert_eq!(whole.output.len(), output.len(), "{}", operation.name);
+            names.push(operation.name);
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+        tokens.push(page_token.clone());
+    }
+    assert_eq!(names, wanted);
+    assert_eq!(tokens, ["v1.0.5.3", "v1.1.5"]);
+}
+
+#[tokio::test]
+async fn a_stream_of_evidence_that_nobody_reads_loses_its_place() {
+    /// More than the buffers of a connection take.
+    const LARGE: usize = 32 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with(|services| {
+        services.content = store::ContentStore::local(folder.path(), 2 * LARGE as u64).unwrap();
+        services.settings.max_large_bodies = 1;
+        services.settings.body_idle_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let caller = server.acme().await;
+    let large = bytes::Bytes::from(vec![b'x'; LARGE]);
+    let (digest, small) = (store::Digest::of(&large).to_string(), store::Digest::of(b"small").to_string());
+    for content in [large, bytes::Bytes::from_static(b"small")] {
+        assert_eq!(caller.send(Method::POST, "/v1/evidence", &[], content).await.status, StatusCode::OK);
+    }
+    let mut client = EvidenceServiceClient::new(connect(&caller).await);
+    let get = |digest: &str| wire::GetEvidenceRequest { digest: digest.to_owned() };
+    let mut unread = client.get_evidence(get(&digest)).await.unwrap().into_inner();
+    let taken = client.get_evidence(get(&digest)).await.unwrap_err();
+    assert_eq!(taken.code(), Code::ResourceExhausted, "the stream has the place");
+    let mut read = client.get_evidence(get(&small)).await.expect("what is small takes no place").into_inner();
+    assert_eq!(&*read.message().await.unwrap().unwrap().content, b"small");
+    assert!(read.message().await.unwrap().is_none());
+    let free = async {
+        while client.get_evidence(get(&digest)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), free).await.expect("the unread stream keeps the place");
+    let broken = loop {
+        match unread.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("half of it is not all of it"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(broken.code(), Code::DeadlineExceeded);
+}

@@ -28,6 +28,7 @@ mod grpc_views;
 mod harness;
 mod hostile_policies;
 mod identity;
+mod impossible_names;
 mod isolation;
 mod limits;
 mod list_edge_cases;

@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::Value;
+use store::Scope;
 
 use crate::harness::Server;
 
@@ -58,6 +59,24 @@ async fn everything_in_the_document_is_there_and_wants_a_token() {
         }
     }
     assert!(calls >= 20, "{calls} calls");
+}
+
+#[tokio::test]
+async fn what_is_not_found_is_in_the_document() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let instance = server.instance(&[], &[Scope::Admin]).await;
+    let view = r#"{"name":"n","filter":"status = FAILED"}"#;
+    let token = r#"{"name":"ci","organization":"nobody","scopes":["operations:read"]}"#;
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    for (caller, at, path, body) in [
+        (&acme, "/v1/views/{view_id}:update", "/v1/views/nobodys:update", view),
+        (&instance, "/v1/tokens", "/v1/tokens", token),
+    ] {
+        let answer = caller.post(path, body).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {answer:?}");
+        assert!(document["paths"][at]["post"]["responses"]["404"].is_object(), "{at}");
+    }
 }
 
 #[test]

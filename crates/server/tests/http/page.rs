@@ -275,6 +275,33 @@ async fn a_list_has_pages_and_counts() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_told_on_a_page() {
+    let server = Server::start().await;
+    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    let navigation = "<nav class=\"pages-of\"";
+    for path in ["/ui/nothing", "/ui/operations/x/y/z", "/ui/operations/x/y", "/ui/bulk", "/ui/assets"] {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        assert!(page.text().contains("There is no page at this address."), "{path}: {}", page.text());
+        assert!(page.text().contains(navigation), "{path}: {}", page.text());
+    }
+    assert_eq!(browser.get("/ui/").await.header("location"), "/ui");
+    let unknown = "0193e1f2-0000-7000-8000-000000000000";
+    let page = browser.get(&format!("/ui/operations/{unknown}")).await;
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    let told =
+        format!("There is no operation {unknown} here: it may have been removed, or belong to another organization.");
+    assert!(page.text().contains(&told) && page.text().contains(navigation), "{}", page.text());
+    let odd = browser.get("/ui/operations/%3Cscript%3E").await;
+    assert_eq!(odd.status, StatusCode::NOT_FOUND);
+    assert!(odd.text().contains("There is no operation &#60;script&#62; here"), "{}", odd.text());
+    let nobody = server.nobody().get("/ui/nothing").await;
+    assert_eq!((nobody.status, nobody.header("content-type")), (StatusCode::NOT_FOUND, "text/html; charset=utf-8"));
+    assert!(!nobody.text().contains(navigation), "{}", nobody.text());
+}
+
+#[tokio::test]
 async fn assets_are_kept_by_browsers_and_compressed() {
     let server = Server::start().await;
     let page = server.nobody().get("/ui/sign-in").await;

@@ -1,5 +1,7 @@
 //! The list of the web page: its filter, counts and pages.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use operations::{Access, NewOperation, Outcome, Resource};
 use store::Scope;
@@ -125,11 +127,27 @@ async fn what_is_wrong_with_a_filter_is_told_at_its_field_and_nothing_is_lost() 
         assert!(answer.text().contains(says), "{query}: {}", answer.text());
         assert!(!answer.text().contains("<script>alert"), "{query}");
         assert_eq!(rows(&answer), 0);
+        assert_eq!(tabs(&answer), [""; 5], "nothing was counted: {query}");
     }
     let kept = browser.get("/ui/operations?kind=scan&label=team&filter=kind+%3D").await;
     for typed in ["value=\"kind =\"", "value=\"team\"", "value=\"scan\" checked"] {
         assert!(kept.text().contains(typed), "{typed}: {}", kept.text());
     }
+}
+
+#[tokio::test]
+async fn what_may_not_start_yet_says_when_it_may() {
+    let server = Server::start().await;
+    let at = server.store.now().after(Duration::from_secs(3 * 24 * 3600));
+    server.create(NewOperation { run_after: Some(at), ..NewOperation::of_kind("scan") }).await;
+    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    let list = browser.get("/ui/operations").await;
+    assert_is_page(&list);
+    let exact = at.to_string();
+    let told = format!("not before <time class=\"clock\" datetime=\"{exact}\"");
+    let day = format!(">{} {}</time>", &exact[..10], &exact[11..16]);
+    assert!(list.text().contains(&told) && list.text().contains(&day), "{}", list.text());
+    assert!(!list.text().contains("waiting for"), "{}", list.text());
 }
 
 #[tokio::test]

@@ -156,6 +156,38 @@ async fn nobody_edits_what_is_not_theirs() {
 }
 
 #[tokio::test]
+async fn what_is_waived_is_told_apart_from_what_is_open() {
+    let server = Server::start().await;
+    let output = serde_json::json!({
+        "status": "failed", "evidence": {"name": "sbom", "kind": "SBOM_CYCLONEDX_JSON"},
+        "policies": [
+            {"name": "licences", "status": "failed", "violations": [
+                {"message": "an open one"},
+                {"message": "a waived one", "waived": {"id": "w", "reason": "bought <b>"}},
+                {"message": "one of a VEX", "waived": {"reason": "r", "vex": {"statement": "not affected"}}},
+            ]},
+            {"name": "ceiling", "status": "passed", "violations": [{"message": "m", "waived": {"reason": "known"}}]},
+        ],
+    });
+    let new = NewOperation::of_kind("evidence_evaluation");
+    let operation = server.ended(new, Outcome::Completed { output: output.to_string() }).await;
+    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    let page = browser.get(&format!("/ui/operations/{}", operation.id)).await;
+    assert_is_page(&page);
+    let verdict = page.text().split("Policies and what they found").nth(1).unwrap();
+    let verdict = verdict.split("</table>").next().unwrap();
+    for shown in [
+        "<ul><li>an open one</li></ul>",
+        "<p class=\"hint\">waived: a waived one (bought &#60;b&#62;)</p>",
+        "<p class=\"hint\">waived: one of a VEX (not affected)</p>",
+        "<p class=\"hint\">waived: m (known)</p>",
+    ] {
+        assert!(verdict.contains(shown), "{shown}: {verdict}");
+    }
+    assert_eq!(verdict.matches("<li>").count(), 1, "{verdict}");
+}
+
+#[tokio::test]
 async fn a_bulk_operation_tells_how_far_it_is_and_what_came_of_it() {
     let server = Server::start().await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;

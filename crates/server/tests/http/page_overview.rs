@@ -47,7 +47,22 @@ async fn each_figure_leads_to_the_list_that_it_counts() {
     for range in ["hour", "day", "week", "nonsense"] {
         assert_is_page(&browser.get(&format!("/ui?range={range}&kind=scan")).await);
     }
-    assert!(browser.get("/ui?kind=nothing").await.text().contains("There are no operations that ended in this time."));
+    assert!(browser.get("/ui?kind=nothing").await.text().contains("No operation ended in this time."));
+}
+
+#[tokio::test]
+async fn what_has_ended_is_counted_as_its_list_has_it() {
+    let server = Server::start().await;
+    server.store.begin_statistics().await.unwrap();
+    server.completed("scan", "{}").await;
+    let deleted = server.completed("scan", "{}").await;
+    count(&server).await;
+    let admin = server.acme().await;
+    assert_eq!(admin.delete(&format!("/v1/operations/{}", deleted.id)).await.status, StatusCode::OK);
+    let browser = Browser::sign_in(&server, &admin).await;
+    let page = browser.get("/ui").await;
+    let tile = "Completed</span> <span class=\"figure\">1</span></a><span class=\"hint\">half ran at most ";
+    assert!(page.text().contains(tile), "{}", page.text());
 }
 
 #[tokio::test]
@@ -88,7 +103,7 @@ async fn callers_see_what_the_api_would_answer_and_no_more() {
     assert!(workers.text().contains(">one</h2>") && !workers.text().contains(">two</h2>"), "{}", workers.text());
     let other = server.caller(Access::organization("globex"), &[Scope::Admin]).await;
     let other = Browser::sign_in(&server, &other).await;
-    assert!(other.get("/ui/workers").await.text().contains("Nobody runs anything now"));
+    assert!(other.get("/ui/workers").await.text().contains("one that waits for work is not"));
     let without = Browser::sign_in(&server, &server.caller(acme(), &[Scope::EvidenceRead]).await).await;
     for page in ["/ui/operations", "/ui/workers", "/ui/tokens", "/ui/audit"] {
         assert_eq!(without.get(page).await.status, StatusCode::FORBIDDEN, "{page}");

@@ -8,6 +8,7 @@ use operations::{OperationId, Violation, check_name};
 use store::{AuthorizationScope, LeaseRef, Organizations, Scope};
 
 use crate::app::App;
+use crate::calls::may_be_there;
 use crate::http::Caller;
 use crate::strict::Found;
 
@@ -72,7 +73,12 @@ pub(super) fn lease(
     }
     let (id, token) = (id?, token?);
     // Whatever a caller names that it does not reach, the scope has it answered like a lease that was lost.
-    let organization = if organization.is_empty() { caller.organization().to_owned() } else { organization };
+    let organization = match organization {
+        own if own.is_empty() => caller.organization().to_owned(),
+        // The empty name is no organization's either, and one that every store takes.
+        none if !may_be_there(&none) => String::new(),
+        named => named,
+    };
     Some((LeaseRef { organization, id, fence: token.fence, scope: Some(scope.clone()) }, token))
 }
 

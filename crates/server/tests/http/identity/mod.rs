@@ -1,5 +1,6 @@
 //! Callers who have no API token: tokens of identity providers, and people who signed in.
 
+mod both;
 mod browser;
 mod callback;
 mod false_provider;
