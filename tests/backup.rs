@@ -205,6 +205,30 @@ async fn a_sqlite_backup_restores_what_was_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_named_by_its_file_has_its_evidence_beside_it() {
+    let folder = tempdir().unwrap();
+    sqlite(folder.path()).await;
+    run_in(folder.path(), &["backup", "copy", "--data-dir", "."]).expect(0);
+    let restore = |store: &str, more: &[&str]| {
+        let args = [&["restore", "copy", "--store", store][..], more].concat();
+        run_in(folder.path(), &args)
+    };
+    let before = files_below(&folder.path().join("evidence"));
+    let said = restore("sqlite:again/longrun.db", &[]).expect(0).line();
+    let place = folder.path().canonicalize().unwrap().join("again/evidence");
+    assert!(said.ends_with(&format!("; evidence in {}", place.display())), "{said}");
+    assert_eq!(files_below(&place).len(), 1);
+    assert_eq!(files_below(&folder.path().join("evidence")), before, "another store's is left alone");
+
+    // What is there may be another store's.
+    restore("sqlite:other.db", &[]).expect(2).says("evidence, which is not empty").says("--evidence DIR");
+    assert!(!folder.path().join("other.db").exists());
+    restore("sqlite:other.db", &["--evidence", "evidence"]).expect(0).shows("; evidence in ");
+    let moved = restore("sqlite:moved/longrun.db", &["--evidence", "elsewhere"]).expect(0).line();
+    assert!(moved.ends_with("/elsewhere") && !folder.path().join("moved/evidence").exists(), "{moved}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_was_changed_is_not_restored() {
     let folder = tempdir().unwrap();
     sqlite(folder.path()).await;

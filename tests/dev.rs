@@ -371,6 +371,8 @@ fn the_demonstration_shows_verdicts_and_the_list() {
     let shown = run(&["demo"]).expect(0).stdout;
     assert!(shown.contains("✓ sbom-licenses-present") && shown.contains("✓ junit-no-failures"), "{shown}");
     assert!(shown.contains("✗ sbom-banned-licenses"), "{shown}");
+    let advice = ["`longrun dev --policies DIR`", "`longrun evidence evaluate FILE --policy-ref NAME`"];
+    assert!(advice.iter().all(|command| shown.contains(command)), "{shown}");
     assert!(shown.contains("curl -H 'Authorization: Bearer lrn_"), "{shown}");
     assert!(
         shown.contains("\"pagination\":{\"total_count\":4,\"page\":0,\"total_pages\":4,\"page_size\":1}"),

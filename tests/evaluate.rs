@@ -130,7 +130,17 @@ fn a_policy_that_cannot_be_sent_or_used_is_exit_code_2() {
     std::fs::write(folder.path().join("broken.yaml"), "kind: Policy\nspec: {}\n").unwrap();
     evaluate(&["--policy", "broken.yaml"]).expect(2).says("policies[0].embedded");
     evaluate(&["--with", "a=b"]).expect(2).says("--policy");
-    evaluate(&["--policy-ref", "nobody-has-this"]).expect(2).says("policies[0]");
+    evaluate(&["--policy-ref", "nobody-has-this"])
+        .expect(2)
+        .says("policies[0]")
+        .says("hint:")
+        .says("`policies.folder`")
+        .says("--policies DIR");
+    evaluate(&["--policy-group", "nobody-has-this"]).expect(2).says("policy_groups[0]").says("--policies DIR");
+    evaluate(&[])
+        .expect(2)
+        .says("policies: are missing")
+        .says("hint: give --policy FILE, --policy-ref NAME or --policy-group NAME");
     dev.run(&["evidence", "evaluate", "missing.json"]).expect(2).says("missing.json");
 }
 

@@ -51,6 +51,31 @@ fn transitions_are_printed_as_they_happen_and_a_later_watch_goes_on_after_an_eve
 }
 
 #[test]
+fn lines_begin_with_the_time_at_which_they_were_told() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (again, gone) = (create(&dev, "task"), create(&dev, "task"));
+    let worker = dev.start_client(&["worker", "--kind", "task", "--", "false"]);
+    dev.run(&["operations", "wait", &again, &gone, "--quiet"]).expect(1);
+    drop(worker);
+    let ended = dev.run(&["operations", "get", &again, "-o", "json"]).expect(0).json();
+    let ended = ended["operation"]["finished_at"].as_str().unwrap();
+    let mut watching = dev.start_client(&["operations", "watch", "--kind", "task"]);
+    let deadline = Instant::now() + PATIENCE;
+    while watching.line_within(Duration::from_millis(500)).is_none() {
+        assert!(Instant::now() < deadline, "nothing is printed");
+        create(&dev, "task");
+    }
+    dev.run(&["operations", "retry", &again]).expect(0);
+    dev.run(&["operations", "delete", &gone]).expect(0);
+    // Texts of times are in the order of the times.
+    let pending = watching.line_with(&again);
+    assert!(pending.contains(&format!("Z  {again}  PENDING  task")) && &*pending > ended, "{pending} after {ended}");
+    let deleted = watching.line_with(&gone);
+    assert!(deleted.ends_with(&format!("Z  {gone}  DELETED")) && deleted[..24] >= pending[..24], "{deleted}");
+}
+
+#[test]
 fn a_wait_returns_soon_after_the_end() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

@@ -84,7 +84,7 @@ fn failures_are_told_and_some_are_final() {
         esac"#;
     let _worker = worker(&dev, folder.path(), script);
     for (input, message) in [
-        ("\"data\"", "the command ended with exit status: 65: bad line 7"),
+        ("\"data\"", "bad line 7 (exit status: 65)"),
         ("\"other\"", "the command ended with exit status: 3"),
         ("\"large\"", "the command wrote more than 1048576 bytes to standard output"),
         ("\"bytes\"", "the command wrote something to standard output that is not UTF-8"),

@@ -45,6 +45,11 @@ impl StoreArgs {
         self.store.is_some() || self.config.is_some() || self.data_dir.is_some()
     }
 
+    /// Whether `--store` names the store.
+    pub const fn names_store(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Where the evidence is that goes with the store: in the folder that was named, or as the configuration says.
     ///
     /// # Errors

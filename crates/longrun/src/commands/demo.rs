@@ -103,7 +103,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     node.stop().await;
-    say(style, "Now yours: `longrun dev` starts a server that stays, `longrun evidence evaluate FILE` asks it.")?;
+    say(
+        style,
+        "Now yours: `longrun dev --policies DIR` starts a server that stays, with the policies in a folder;\n\
+         `longrun evidence evaluate FILE --policy-ref NAME` has it evaluate a file by one of them.",
+    )?;
     Ok(Exit::Done)
 }
 

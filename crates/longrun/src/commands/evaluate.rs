@@ -172,8 +172,32 @@ async fn start(
     } else {
         upload(client, file, file.file_name().and_then(|name| name.to_str())).await?.value.digest
     };
-    let answer = client.evaluate_evidence(&EvaluateRequest { digest, ..request }).await;
+    let request = EvaluateRequest { digest, ..request };
+    let answer = client.evaluate_evidence(&request).await.or_else(|error| match advice(&request, &error) {
+        Some(hint) => Err(error).hint(hint),
+        None => Err(error.into()),
+    });
     answer.with_context(|| format!("cannot evaluate {}", shown(file)))
+}
+
+/// What to do when the server finds no policies: none were named and it has none of its own, or there are none of these
+/// names. Only the server knows, and only once it is asked.
+fn advice(request: &EvaluateRequest, error: &longrun_client::Error) -> Option<&'static str> {
+    let longrun_client::Error::Refused(refusal) = error else { return None };
+    let names_policies = !request.policies.is_empty() || !request.policy_groups.is_empty();
+    let not_there = ["not in the policy folder", "no policy folder is configured"];
+    refusal.field_violations().find_map(|violation| {
+        if !names_policies && violation.field == "policies" {
+            Some("give --policy FILE, --policy-ref NAME or --policy-group NAME")
+        } else if not_there.iter().any(|text| violation.description.contains(*text)) {
+            Some(
+                "names are looked up in the server's policy folder: `policies.folder` in its configuration, \
+                 `longrun dev --policies DIR`; --policy FILE sends a policy from here",
+            )
+        } else {
+            None
+        }
+    })
 }
 
 async fn wait(

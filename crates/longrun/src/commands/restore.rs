@@ -13,7 +13,7 @@ use crate::exit::{Exit, failure};
 use crate::node::StoreLock;
 use crate::progress::Spinner;
 use crate::render;
-use crate::store_args::StoreArgs;
+use crate::store_args::{DEV_EVIDENCE, StoreArgs};
 
 /// What `longrun restore` takes.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,8 @@ pub struct Args {
     /// Folder that `longrun backup` made
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Folder to put the evidence into; without it, the configuration's
+    /// Folder to put the evidence into; without it, `evidence` beside the file of --store sqlite:PATH, else the
+    /// configuration's
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
@@ -37,7 +38,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
     let url = args.store.single_url()?;
-    let evidence = match args.store.evidence(args.evidence)? {
+    let beside = match &url {
+        StoreUrl::Sqlite(path) if args.evidence.is_none() && args.store.names_store() => Some(evidence_beside(path)),
+        _ => None,
+    };
+    let evidence = match args.store.evidence(args.evidence.or_else(|| beside.clone()))? {
         EvidencePlace::Folder(folder) => folder,
         // A backup of such a store has none.
         EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
@@ -57,6 +62,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         (StoreUrl::Sqlite(path), Engine::Sqlite) => {
             let lock = StoreLock::acquire_place(path)?;
             refuse_existing(path)?;
+            if let Some(folder) = &beside {
+                refuse_used(folder)?;
+            }
             put_evidence(&manifest, folder, &evidence).await?;
             restore_sqlite(&copy, path, &census).await?;
             drop(lock);
@@ -81,12 +89,36 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         }
     }
     drop(spinner);
+    let place = if manifest.content.files == 0 {
+        String::new()
+    } else {
+        // Whole: a folder that the configuration names depends on where the command was run.
+        let evidence = std::path::absolute(&evidence).unwrap_or(evidence);
+        format!("; evidence in {}", evidence.display())
+    };
     render::write(format!(
-        "restored {} to {url}: {}\n",
+        "restored {} to {url}: {}{place}\n",
         folder.display(),
         manifest::summary(&census, manifest.content)
     ))?;
     Ok(Exit::Done)
+}
+
+/// The folder for the evidence of a store that is named by its file alone: the configuration, if there is one, may be a
+/// server's, whose evidence this is not.
+fn evidence_beside(path: &Path) -> PathBuf {
+    path.with_file_name(DEV_EVIDENCE)
+}
+
+/// Refuses a folder that nobody has named and that is in use.
+fn refuse_used(folder: &Path) -> anyhow::Result<()> {
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failure(
+            format!("the evidence would be put into {}, which is not empty", folder.display()),
+            "name a folder for it with --evidence DIR; what is there already is kept",
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_existing(path: &Path) -> anyhow::Result<()> {

@@ -21,7 +21,7 @@ pub struct AddArgs {
     /// its digest, sha256:…, as evidence
     #[arg(long, value_name = "DIGEST", requires = "subject")]
     vex: Option<String>,
-    /// Of which evidence: its digest, its name, or the name or the id of its project; without it, any
+    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project; without it, any
     #[arg(long, default_value = "", hide_default_value = true)]
     subject: String,
     /// Why

@@ -7,7 +7,7 @@ use operations::Timestamp;
 
 use super::{Answer, Column, Style, printable, table};
 
-/// How much of an error message the table shows; `-o json` has it whole.
+/// How much of an error message a table on a terminal shows; a table elsewhere and `-o json` have it whole.
 const SHOWN_CHARS: usize = 60;
 
 const COLUMNS: [Column; 6] = [
@@ -23,7 +23,7 @@ const ERROR: Column = Column::shortened("ERROR", 10);
 fn row(style: Style, operation: &Operation) -> [String; 6] {
     let resource = match operation.resource_type.as_str() {
         "" => String::new(),
-        resource_type => format!("{resource_type}/{}", shortened(&operation.resource_id)),
+        resource_type => format!("{resource_type}/{}", shortened(style, &operation.resource_id)),
     };
     [
         operation.id.clone(),
@@ -35,10 +35,10 @@ fn row(style: Style, operation: &Operation) -> [String; 6] {
     ]
 }
 
-/// Digests are as long as a line; twelve digits tell them apart.
-fn shortened(resource_id: &str) -> String {
-    match resource_id.split_once("sha256:") {
-        Some(("", hex)) if hex.len() > 12 && hex.is_ascii() => format!("sha256:{}…", &hex[..12]),
+/// Digests are as long as a line; to people on a terminal twelve digits tell them apart.
+fn shortened(style: Style, resource_id: &str) -> String {
+    match resource_id.strip_prefix("sha256:") {
+        Some(hex) if style.width().is_some() && hex.len() > 12 && hex.is_ascii() => format!("sha256:{}…", &hex[..12]),
         _ => resource_id.to_owned(),
     }
 }
@@ -50,8 +50,11 @@ fn took(operation: &Operation) -> Option<String> {
     Some(humantime::format_duration(std::time::Duration::from_millis(duration)).to_string())
 }
 
-/// One line of an error message.
-fn excerpt(message: &str) -> String {
+/// The beginning of an error message's first line on a terminal; elsewhere all of it, in one line by its escapes.
+fn excerpt(style: Style, message: &str) -> String {
+    if style.width().is_none() {
+        return message.to_owned();
+    }
     let line = message.lines().next().unwrap_or_default();
     match line.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -68,7 +71,7 @@ pub fn operations_table<'a>(style: Style, operations: impl IntoIterator<Item = &
     let [a, b, c, d, e, f] = COLUMNS;
     let rows = operations.into_iter().map(|operation| {
         let [a, b, c, d, e, f] = row(style, operation);
-        [a, b, c, d, e, f, excerpt(&operation.error_message)]
+        [a, b, c, d, e, f, excerpt(style, &operation.error_message)]
     });
     table(style, [a, b, c, d, e, f, ERROR], rows)
 }
@@ -154,7 +157,7 @@ impl Answer for longrun_client::Answer<History> {
     fn table(&self, style: Style) -> String {
         let rows = self.value.events.iter().map(|event| {
             let attempt = if event.attempt > 0 { event.attempt.to_string() } else { String::new() };
-            [event.time.clone(), event.r#type.clone(), attempt, event.worker.clone(), excerpt(&event.message)]
+            [event.time.clone(), event.r#type.clone(), attempt, event.worker.clone(), excerpt(style, &event.message)]
         });
         let columns = [
             Column::whole("TIME"),
@@ -214,20 +217,33 @@ mod tests {
         }
     }
 
+    /// A terminal with room for everything.
+    fn wide() -> Style {
+        Style::PLAIN.within(Some(1_000))
+    }
+
+    fn cells(text: &str) -> Vec<&str> {
+        let line = text.lines().nth(1).expect("a row");
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    }
+
     #[test]
     fn a_row_says_what_matters() {
         let text = operations_table(Style::PLAIN, [&operation("")]);
-        let line = text.lines().nth(1).expect("a row");
-        let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        let expected =
-            ["0199", "scan", "FAILED", "evidence/sha256:aaaaaaaaaaaa…", "2026-01-23T04:56:07.000Z", "1s 250ms"];
-        assert_eq!(cells, expected);
+        let resource = format!("evidence/sha256:{}", "a".repeat(64));
+        assert_eq!(cells(&text), ["0199", "scan", "FAILED", &resource, "2026-01-23T04:56:07.000Z", "1s 250ms"]);
+        let text = operations_table(wide(), [&operation("")]);
+        assert_eq!(cells(&text)[3], "evidence/sha256:aaaaaaaaaaaa…");
     }
 
     #[test]
     fn errors_get_a_column_and_stay_on_one_line() {
-        let text = operations_table(Style::PLAIN, [&operation(&format!("{}\nmore", "x".repeat(100)))]);
-        assert!(text.lines().next().expect("a heading").ends_with("ERROR"));
-        assert!(text.ends_with(&format!("  {}…\n", "x".repeat(SHOWN_CHARS))), "{text}");
+        let failed = operation(&format!("{}\nmore", "x".repeat(100)));
+        let piped = operations_table(Style::PLAIN, [&failed]);
+        assert!(piped.lines().next().expect("a heading").ends_with("ERROR"));
+        assert!(piped.ends_with(&format!("  {}\\nmore\n", "x".repeat(100))), "whole: {piped}");
+        assert_eq!(piped.lines().count(), 2, "{piped}");
+        let shown = operations_table(wide(), [&failed]);
+        assert!(shown.ends_with(&format!("  {}…\n", "x".repeat(SHOWN_CHARS))), "{shown}");
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use longrun_client::{WatchEvent, WatchRequest, WatchStep};
+use operations::Timestamp;
 
 use super::operations::StatusName;
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost};
 use crate::exit::Exit;
-use crate::render::{self, Format, Style};
+use crate::render::{self, Format, Style, age};
 use crate::terminal;
 
 /// What `longrun operations watch` takes.
@@ -80,7 +81,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         while left > 0 {
             match watch.next_step().await? {
                 WatchStep::Event(event) => {
-                    render::write(line(args.output.format, args.show_ids, &event)?)?;
+                    render::write(line(args.output.format, args.show_ids, &event, age::now())?)?;
                     left -= 1;
                 }
                 WatchStep::Lost(reason) => lost(&url, reason),
@@ -107,18 +108,19 @@ fn json(event: &WatchEvent) -> String {
     format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'))
 }
 
-fn line(format: Format, show_ids: bool, event: &WatchEvent) -> anyhow::Result<String> {
+/// What is printed of an event that was told at this time. The stream says of no event when it happened, and the times
+/// of an operation are not those of its transitions: one that waits for another attempt was created long before.
+fn line(format: Format, show_ids: bool, event: &WatchEvent, told: Timestamp) -> anyhow::Result<String> {
     let operation = &event.operation;
     let text = match format {
         Format::Json => return Ok(format!("{}\n", json(event))),
         Format::Yaml => return Ok(render::yaml(json(event).as_bytes())?),
         Format::Id => operation.id.clone(),
-        Format::Table if event.is_deletion => format!("{}  DELETED", operation.id),
+        Format::Table if event.is_deletion => format!("{told}  {}  DELETED", operation.id),
         Format::Table => {
-            let times = [&operation.finished_at, &operation.started_at, &operation.created_at];
-            let at = times.into_iter().flatten().next().map_or("", String::as_str);
+            let told = told.to_string();
             let error = operation.error_message.lines().next().unwrap_or_default();
-            let parts = [at, &operation.id, operation.short_status(), &operation.kind, error];
+            let parts = [told.as_str(), &operation.id, operation.short_status(), &operation.kind, error];
             parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
         }
     };
@@ -133,6 +135,10 @@ mod tests {
 
     use super::*;
 
+    fn told() -> Timestamp {
+        "2026-01-23T04:59:00.000Z".parse().expect("a time")
+    }
+
     #[test]
     fn a_line_says_what_happened() {
         let operation = Operation {
@@ -146,15 +152,28 @@ mod tests {
         };
         let data = "{\"operation\":{}}".to_owned();
         let event = WatchEvent { id: "1-2-3".to_owned(), operation, is_deletion: false, data };
-        let shown = |format, ids| line(format, ids, &event).expect("a line");
-        assert_eq!(shown(Format::Table, false), "2026-01-23T04:56:08.000Z  0199  FAILED  scan  no\\u{1b}[31m\n");
+        let shown = |format, ids| line(format, ids, &event, told()).expect("a line");
+        assert_eq!(shown(Format::Table, false), "2026-01-23T04:59:00.000Z  0199  FAILED  scan  no\\u{1b}[31m\n");
         assert_eq!(shown(Format::Id, true), "1-2-3  0199\n");
         assert_eq!(shown(Format::Json, false), "{\"id\":\"1-2-3\",\"operation\":{}}\n");
         let gone = Operation { id: "0199".to_owned(), ..Operation::default() };
         let data = "{\"id\":\"0199\"}".to_owned();
         let event = WatchEvent { id: "1-2-4".to_owned(), operation: gone, is_deletion: true, data };
-        let shown = |format| line(format, false, &event).expect("a line");
-        assert_eq!(shown(Format::Table), "0199  DELETED\n");
+        let shown = |format| line(format, false, &event, told()).expect("a line");
+        assert_eq!(shown(Format::Table), "2026-01-23T04:59:00.000Z  0199  DELETED\n");
         assert_eq!(shown(Format::Json), "{\"deleted\":\"0199\",\"id\":\"1-2-4\"}\n");
+    }
+
+    #[test]
+    fn what_waits_for_another_attempt_has_not_the_time_of_its_creation() {
+        let operation = Operation {
+            id: "0199".to_owned(),
+            status: "ASYNC_OPERATION_STATUS_PENDING".to_owned(),
+            created_at: Some("2026-01-23T04:56:07.000Z".to_owned()),
+            ..Operation::default()
+        };
+        let event = WatchEvent { id: String::new(), operation, is_deletion: false, data: String::new() };
+        let shown = line(Format::Table, false, &event, told()).expect("a line");
+        assert_eq!(shown, "2026-01-23T04:59:00.000Z  0199  PENDING\n");
     }
 }

@@ -120,11 +120,12 @@ fn judge(status: ExitStatus, output: Result<Vec<u8>, TooLong>, last_line: &str) 
         return String::from_utf8(output)
             .map_err(|_| Failure::permanent("the command wrote something to standard output that is not UTF-8"));
     }
-    // "exit status: 3", or "signal: 9 (SIGKILL)".
-    let mut message = format!("the command ended with {status}");
-    if !last_line.is_empty() {
-        message = format!("{message}: {last_line}");
-    }
+    // The status is "exit status: 3", or "signal: 9 (SIGKILL)". What the command says comes first: a list shows no more
+    // than the beginning of an error.
+    let message = match last_line {
+        "" => format!("the command ended with {status}"),
+        line => format!("{line} ({status})"),
+    };
     Err(match status.code() {
         Some(PERMANENT) => Failure::permanent(message),
         Some(code) if NOT_STARTED.contains(&code) => Failure::not_started(message),
