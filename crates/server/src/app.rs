@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use store::Turns;
+
 use crate::audit::Refused;
 use crate::auth::Authenticator;
 use crate::hub::Hub;
@@ -12,7 +14,6 @@ use crate::rates::Rates;
 use crate::reads::Reads;
 use crate::services::Services;
 use crate::shares::Shares;
-use crate::turns::Turns;
 use crate::waiters::Waiters;
 
 /// The state, cheap to clone. It leads on to the [`Services`], whose fields are had from it as if they were its own.

@@ -31,7 +31,7 @@ mod render;
 mod services;
 mod shares;
 mod strict;
-mod turns;
+
 mod ui;
 mod waiters;
 mod windows;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use engine::Waker;
 use futures_util::FutureExt;
 use operations::Access;
-use store::{ClaimRequest, Claimed, Organizations, Store, StoreError};
+use store::{ClaimRequest, Claimed, Organizations, Store, StoreError, Turn, Turns};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,7 +31,6 @@ pub(crate) use self::delivery::{Delivery, Guard, guarded};
 use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;
-use crate::turns::{Turn, Turns};
 
 /// Between two looks of a group where nothing wakes it.
 const POLL: Duration = Duration::from_secs(1);
