@@ -15,7 +15,8 @@ pub struct NewWaiver {
     /// Which of them: a whole message, an identifier in a finding, or `vex:` and the digest of a VEX document; empty: all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub finding: String,
-    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project; empty: any.
+    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project;
+    /// empty: any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// Why.

@@ -7,6 +7,7 @@ use operations::{Access, NewOperation, Operation, OperationId, Status};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use store::{ClaimRequest, SqliteStore, Store};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::eager::Setup;
@@ -87,17 +88,28 @@ async fn assert_handed_back(store: &SqliteStore, ids: &[OperationId]) {
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
+/// Lets the store answer, and asserts that the drain has waited for that and has handed back what came of it.
+async fn assert_waits_and_hands_back(
+    store: &SqliteStore,
+    started: &UnboundedReceiver<OperationId>,
+    drain: JoinHandle<()>,
+    lock: Lock,
+    ids: &[OperationId],
+) {
+    assert!(!drain.is_finished(), "the claim is at the store");
+    lock.let_go().await;
+    in_time(drain).await;
+    assert!(started.is_empty(), "it was not run");
+    assert_handed_back(store, ids).await;
+}
+
 #[tokio::test]
 async fn what_is_being_claimed_when_it_begins_is_waited_for_and_handed_back() {
     let setup = Setup::draining_for(LONG).await;
     let (ids, lock) = claim_at_the_store(&setup).await;
     let drain = tokio::spawn(setup.engine.drain());
     others_go_on().await;
-    assert!(!drain.is_finished(), "the claim is at the store");
-    lock.let_go().await;
-    in_time(drain).await;
-    assert!(setup.started.is_empty(), "it was not run");
-    assert_handed_back(&setup.store, &ids).await;
+    assert_waits_and_hands_back(&setup.store, &setup.started, drain, lock, &ids).await;
 }
 
 #[tokio::test]
@@ -119,11 +131,7 @@ async fn a_claim_that_takes_longer_than_the_loop_waits_is_waited_for_and_handed_
     };
     tokio::time::timeout(DEADLINE, loop_ends).await.expect("in time");
     others_go_on().await;
-    assert!(!drain.is_finished(), "the claim is at the store");
-    lock.let_go().await;
-    in_time(drain).await;
-    assert!(setup.started.is_empty(), "it was not run");
-    assert_handed_back(&setup.store, &ids).await;
+    assert_waits_and_hands_back(&setup.store, &setup.started, drain, lock, &ids).await;
 }
 
 #[tokio::test]

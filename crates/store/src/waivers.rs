@@ -30,7 +30,8 @@ pub struct Waiver {
     /// Which of them: a message, an identifier in a finding, or `vex:` and the digest of a VEX document that is stored as
     /// evidence, which is kept as long as the waiver has an effect; empty: all.
     pub finding: String,
-    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project; empty: any.
+    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project;
+    /// empty: any.
     pub subject: String,
     /// Why.
     pub reason: String,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use kinds::evaluation::JobError;
 use operations::{OperationId, Status, Timestamp, Violation, check_text};
 use serde::Deserialize;
@@ -12,12 +12,15 @@ use store::{
     Content, Digest, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRemoval, EvidenceTotals, InvalidDigest,
     ListedEvidence, MAX_EVIDENCE_NAME, NewEvidence, Reservation, Scope, Staged,
 };
+use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
 use super::page::Paged;
 use crate::app::App;
 use crate::error::{ApiError, BoxError};
 use crate::http::Caller;
+use crate::services::ApiSettings;
+use crate::shares::Share;
 use crate::strict::Found;
 
 const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
@@ -289,6 +292,57 @@ pub(super) async fn keep(
 pub(crate) async fn open(app: &App, caller: &Caller, digest: &Digest) -> Result<Content, ApiError> {
     let content = app.content.open(caller.organization(), digest).await?;
     content.ok_or_else(|| missing(digest))
+}
+
+/// Why content was not sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsent {
+    /// It could not be read; the cause is logged.
+    #[error("the evidence could not be read to its end")]
+    Broken,
+    #[error("the client read too slowly")]
+    TooSlow,
+}
+
+/// Content in pieces, read as they are sent. A client who reads too slowly cannot keep the place that large content takes,
+/// nor the file.
+///
+/// Nobody asks the stream for more while the client takes nothing, so the clock runs in a task of its own.
+pub(crate) fn slowly(
+    mut content: Content,
+    place: Option<Share>,
+    settings: &ApiSettings,
+) -> impl Stream<Item = Result<Bytes, Unsent>> + Send + use<> {
+    let (sender, receiver) = mpsc::channel(1);
+    let (idle, whole, size) = (settings.body_idle_timeout, settings.upload_timeout, content.size);
+    tokio::spawn(async move {
+        let _held = place;
+        let sending = async {
+            while let Some(piece) = content.next().await {
+                let piece = piece.map_err(|error| {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "could not read evidence that is being sent"
+                    );
+                    Unsent::Broken
+                });
+                let is_last = piece.is_err();
+                if sender.send_timeout(piece, idle).await.is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        // Whether it was sent or not, it is dropped now; the stream below tells.
+        let _ = tokio::time::timeout(whole, sending).await;
+    });
+    stream::unfold((receiver, size), |(mut receiver, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let piece: Result<Bytes, Unsent> = receiver.recv().await.unwrap_or(Err(Unsent::TooSlow));
+        let left = piece.as_ref().map_or(0, |piece| left.saturating_sub(piece.len() as u64));
+        Some((piece, (receiver, left)))
+    })
 }
 
 pub(crate) fn missing(digest: &Digest) -> ApiError {

@@ -6,18 +6,15 @@ use axum::body::{Body, Bytes};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::evidence_service_server::EvidenceService;
-use store::{Content, ContentError};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Call, Face, call, convert};
-use crate::calls::evidence::{self, ListEvidence, ListedPiece};
+use crate::calls::evidence::{self, ListEvidence, ListedPiece, Unsent};
 use crate::calls::page::Paged;
 use crate::calls::waivers::{self, ReevaluateEvidence};
 use crate::error::ApiError;
 use crate::http::body::{Pieces, permit};
 use crate::services::ApiSettings;
-use crate::shares::Share;
 use crate::strict::Read;
 
 /// A part of a piece of evidence that is sent, or why there are no more.
@@ -89,7 +86,7 @@ impl EvidenceService for Face {
         let record = evidence::find(app, &caller, Some(&asked.digest)).await?;
         let place = if record.size > app.settings.body_limit { Some(permit(app, &caller)?) } else { None };
         let content = evidence::open(app, &caller, &record.digest).await?;
-        Ok(Response::new(slowly(content, place, &app.settings)))
+        Ok(Response::new(Box::pin(evidence::slowly(content, place, &app.settings).map(part))))
     }
 
     async fn reevaluate_evidence(
@@ -106,41 +103,10 @@ impl EvidenceService for Face {
     }
 }
 
-/// Content as parts of a stream, read as they are sent. A client who reads too slowly cannot keep the place that large
-/// content takes, nor the file: it gets as much time as over HTTP.
-///
-/// Nobody asks the stream for more while the client takes nothing, so the clock runs in a task of its own.
-fn slowly(mut content: Content, place: Option<Share>, settings: &ApiSettings) -> Parts {
-    let (sender, receiver) = mpsc::channel(1);
-    let (idle, whole, size) = (settings.body_idle_timeout, settings.upload_timeout, content.size);
-    tokio::spawn(async move {
-        let _held = place;
-        let sending = async {
-            while let Some(piece) = content.next().await {
-                let is_last = piece.is_err();
-                if sender.send_timeout(part(piece), idle).await.is_err() || is_last {
-                    return;
-                }
-            }
-        };
-        // Whether it was sent or not, it is dropped now; the stream below tells.
-        let _ = tokio::time::timeout(whole, sending).await;
-    });
-    Box::pin(stream::unfold((receiver, size), |(mut receiver, left)| async move {
-        if left == 0 {
-            return None;
-        }
-        let received: Option<Part> = receiver.recv().await;
-        let part = received.unwrap_or_else(|| Err(ApiError::Timeout("reading the evidence").into()));
-        let left = part.as_ref().map_or(0, |part| left.saturating_sub(part.content.len() as u64));
-        Some((part, (receiver, left)))
-    }))
-}
-
-fn part(piece: Result<Bytes, ContentError>) -> Part {
-    piece.map(|content| wire::GetEvidenceResponse { content }).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "could not read evidence that is being sent");
-        Status::internal("the evidence could not be read to its end")
+fn part(piece: Result<Bytes, Unsent>) -> Part {
+    piece.map(|content| wire::GetEvidenceResponse { content }).map_err(|unsent| match unsent {
+        Unsent::TooSlow => ApiError::Timeout("reading the evidence").into(),
+        Unsent::Broken => Status::internal(unsent.to_string()),
     })
 }
 

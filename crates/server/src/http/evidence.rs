@@ -1,17 +1,13 @@
 //! `/v1/evidence`: pieces of evidence by the digest of their content.
 
-use std::time::Duration;
-
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use store::{Content, EvidenceRecord};
-use tokio::sync::mpsc;
+use store::EvidenceRecord;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{self, Pieces};
@@ -21,9 +17,8 @@ use super::openapi::{CreateErrors, ItemErrors, ListErrors};
 use crate::app::App;
 use crate::calls::evidence::{self, ListEvidence, ListedPiece};
 use crate::calls::page::{PageQuery, Paged};
-use crate::error::{ApiError, BoxError};
+use crate::error::ApiError;
 use crate::render::{self, to_json};
-use crate::shares::Share;
 use crate::strict;
 
 /// A piece of evidence that is stored.
@@ -250,41 +245,5 @@ async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<
     }
     let permit = body::permit(app, caller)?;
     let content = evidence::open(app, caller, &record.digest).await?;
-    Ok(slowly(content, permit, app.settings.body_idle_timeout, app.settings.upload_timeout))
-}
-
-/// Large content as a body, read as it is sent. A client who reads too slowly cannot keep the place that it takes.
-///
-/// Nobody asks the body for more while the client takes nothing, so the clock runs in a task of its own.
-fn slowly(mut content: Content, permit: Share, idle: Duration, whole: Duration) -> Body {
-    let (sender, receiver) = mpsc::channel(1);
-    let size = content.size;
-    tokio::spawn(async move {
-        let _held = permit;
-        let sending = async {
-            while let Some(piece) = content.next().await {
-                let is_last = piece.is_err();
-                if let Err(error) = &piece {
-                    tracing::error!(
-                        error = error as &dyn std::error::Error,
-                        "could not read evidence that is being sent"
-                    );
-                }
-                if sender.send_timeout(piece.map_err(BoxError::from), idle).await.is_err() || is_last {
-                    return;
-                }
-            }
-        };
-        // Whether it was sent or not, it is dropped now; the body below tells.
-        let _ = tokio::time::timeout(whole, sending).await;
-    });
-    Body::from_stream(stream::unfold((receiver, size), |(mut receiver, left)| async move {
-        if left == 0 {
-            return None;
-        }
-        let received: Option<Result<Bytes, BoxError>> = receiver.recv().await;
-        let piece = received.unwrap_or_else(|| Err("the client read too slowly".into()));
-        let left = piece.as_ref().map_or(0, |piece| left.saturating_sub(piece.len() as u64));
-        Some((piece, (receiver, left)))
-    }))
+    Ok(Body::from_stream(evidence::slowly(content, Some(permit), &app.settings)))
 }
