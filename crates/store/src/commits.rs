@@ -210,11 +210,16 @@ impl Commits {
     }
 
     /// Notes how far this process is told from now on; when that is new, everybody looks: something may have been
-    /// committed meanwhile, and the time until the next look is another one.
+    /// committed meanwhile, and the time until the next look is another one. Whoever sees the new coverage finds
+    /// everything marked.
     pub(crate) fn cover(&self, coverage: Coverage) {
-        if self.0.coverage.send_replace(coverage) != coverage {
-            self.mark(News::CREATED);
-        }
+        self.0.coverage.send_if_modified(|current| {
+            let is_new = std::mem::replace(current, coverage) != coverage;
+            if is_new {
+                self.mark(News::CREATED);
+            }
+            is_new
+        });
     }
 
     /// Whether anybody is to be told of what other processes commit.
