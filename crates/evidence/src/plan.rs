@@ -5,7 +5,7 @@ use crate::material::MaterialKind;
 use crate::output::{GroupOutput, LeftOut};
 use crate::policy::{
     Arguments, FindingType, GroupMaterial, Loaded, MatchMode, Policy, PolicyAttachment, PolicyGroup, Resolver, Scalar,
-    content_digest, interpolate,
+    content_digest, file_digest, interpolate,
 };
 use crate::rego::Script;
 use crate::request::{GroupAttachment, RequestError, embedded_text};
@@ -79,9 +79,16 @@ impl Plan {
         };
         let kind = policy.scripts[*first].kind.clone();
         let mut arguments = Arguments::bind(&name, &policy.inputs, &attachment.with)?;
-        let mut scripts = Vec::new();
-        for index in chosen {
-            let script = policy.script(&document, index, resolver)?;
+        let (mut scripts, mut digests) = (Vec::new(), Vec::new());
+        for (index, source) in policy.scripts.iter().enumerate() {
+            if !chosen.contains(&index) {
+                digests.push(file_digest(source, &document, resolver));
+                continue;
+            }
+            // It is read once, so that the digest is that of what runs.
+            let text = policy.script_text(&document, index, resolver)?;
+            let script = policy.script(&text, resolver)?;
+            digests.push(text.file_digest);
             let warnings = script.warnings().iter().filter(|warning| !arguments.warnings.contains(warning));
             let warnings: Vec<String> = warnings.cloned().collect();
             arguments.warnings.extend(warnings);
@@ -89,7 +96,7 @@ impl Plan {
         }
         let group = group.map(|(name, _)| name.to_owned());
         let finding_type = policy.metadata.finding_type;
-        let content_digest = content_digest(&policy.scripts, &document, resolver);
+        let content_digest = content_digest(&document, digests.into_iter());
         let planned = Planned { name, document, content_digest, group, kind, scripts, finding_type, arguments };
         self.policies.push(planned);
         Ok(())
@@ -164,5 +171,72 @@ fn load(resolver: &Resolver, attachment: &PolicyAttachment) -> Result<Loaded, Ev
             Ok(Loaded::embedded(text))
         }
         _ => Err(RequestError::new("policies", "expected exactly one of ref and embedded").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+    use crate::digest;
+    use crate::policy::PolicyFolder;
+
+    const SCRIPT: &str = "package p\nresult := {\"skipped\": false, \"violations\": [], \"skip_reason\": \"\"}\n";
+
+    fn policy(scripts: &str) -> String {
+        format!("apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {{name: p}}\nspec: {{policies: [{scripts}]}}\n")
+    }
+
+    fn planned(resolver: &Resolver, reference: &str) -> Option<String> {
+        let attachment = PolicyAttachment { reference: Some(reference.to_owned()), ..PolicyAttachment::default() };
+        let subject = Subject { kind: MaterialKind::Sarif, name: "report" };
+        let mut plan = Plan::default();
+        plan.add(resolver, Some(subject), &attachment, None).unwrap();
+        plan.policies.remove(0).content_digest
+    }
+
+    #[test]
+    fn the_digest_of_what_runs_is_the_one_that_the_folder_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("p.yaml", &policy("{kind: SARIF, path: one.rego}, {kind: JUNIT_XML, ref: two.rego}, {path: one.rego}"));
+        write("one.rego", SCRIPT);
+        let resolver = Resolver::new(Some(folder.path())).unwrap();
+        let mut seen = PolicyFolder::new(folder.path().to_owned());
+        let mut same = || {
+            let digest = planned(&resolver, "p").unwrap();
+            assert_eq!(seen.look().unwrap()["p"], digest);
+            digest
+        };
+        let without = same();
+        write("two.rego", SCRIPT);
+        let with = same();
+        write("one.rego", &format!("# another one\n{SCRIPT}"));
+        let changed = same();
+        assert!(without != with && with != changed);
+        write("embedded.yaml", &policy("{embedded: \"package p\"}"));
+        assert_eq!(planned(&resolver, "embedded"), None, "the digest of the document tells all of it");
+    }
+
+    #[test]
+    fn a_policy_from_the_network_is_bound_to_its_scripts_in_the_policy_folder() {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let keep = |text: &str| {
+            let pin = digest(text.as_bytes());
+            fs::write(cache.path().join(pin.trim_start_matches("sha256:")), text).unwrap();
+            pin
+        };
+        let script = keep(SCRIPT);
+        let local = keep(&policy("{ref: 'file://script.rego'}"));
+        let remote = keep(&policy(&format!("{{ref: 'script.rego@{script}'}}")));
+        let resolver = Resolver::new(Some(folder.path())).unwrap().with_cache(cache.path().to_owned());
+        let planned = |pin: &str| planned(&resolver, &format!("https://example.com/p.yaml@{pin}"));
+        assert_eq!(planned(&remote), None, "it is pinned in the document");
+        fs::write(folder.path().join("script.rego"), SCRIPT).unwrap();
+        let first = planned(&local).unwrap();
+        fs::write(folder.path().join("script.rego"), format!("# another one\n{SCRIPT}")).unwrap();
+        assert_ne!(planned(&local).unwrap(), first);
     }
 }

@@ -222,6 +222,8 @@ fn table() -> String {
         suite without a name. What failed without a test case is a test with the name of its suite: a `<failure>` or an `<error>` of\n\
         the suite, and what only the counts in its attributes `failures` and `errors` tell of. Of Cobertura, `lines-covered`,\n\
         `lines-valid`, `branches-covered` and `branches-valid` are there when the report has them.\n\n\
+        A SARIF log holds the results of its runs, their driver and their extensions itself: one that keeps them as external\n\
+        properties, in other files or apart from the run, is refused, since policies look into the runs.\n\n\
         ## Limits\n\n\
         JSON and XML nest at most 128 deep, YAML 64 deep and without anchors, aliases and tags; a number has at most 1,000\n\
         characters. An archive has at most 50,000 entries, which are at most 100 MiB together and at most 200 times as large\n\

@@ -38,7 +38,7 @@ use crate::digest;
 use crate::error::EvaluateError;
 use crate::evaluator::{Evaluator, EvaluatorConfig};
 use crate::output::{Output, PolicyOutput, Status};
-use crate::policy::{Policy, PolicyAttachment, PolicyError, PolicyGroup, Resolver, lint};
+use crate::policy::{Policy, PolicyAttachment, PolicyError, PolicyGroup, Resolver, ScriptText, lint};
 use crate::rego::{Coverage, HttpCalls, ScriptCoverage};
 use crate::request::{EvaluateRequest, GroupAttachment};
 use crate::yaml;
@@ -148,7 +148,7 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let policy = Policy::parse(&name, &document.text)?;
     let mut notes = lint(&policy);
     for index in 0..policy.scripts.len() {
-        let script = policy.script(&document, index, &resolver)?;
+        let script = policy.script(&policy.script_text(&document, index, &resolver)?, &resolver)?;
         notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
     }
     let coverage = Coverage::default();
@@ -161,7 +161,7 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let cases: Vec<CaseReport> = cases.map(|case| run(&evaluator, Use::Policy(&reference), folder, case)).collect();
     let ok = cases.iter().all(|case| case.ok);
     let coverage = (0..policy.scripts.len()).map(|index| {
-        let (place, text) = policy.script_text(&document, index, &resolver)?;
+        let ScriptText { place, text, .. } = policy.script_text(&document, index, &resolver)?;
         let evaluated = coverage.of(&place, &text);
         evaluated.map_err(|source| PolicyError::Script { policy: name.to_owned(), place, source })
     });

@@ -92,7 +92,7 @@ fn of_category(kind: MaterialKind, root: &Node<'_>, document: &Node<'_>) -> Chec
         }
         _ => {
             let notes = document.required("notes")?;
-            if notes.len() == 0 {
+            if notes.is_empty() {
                 return Err(notes.expected("at least one note"));
             }
             document.required("references")?.each(|reference| {

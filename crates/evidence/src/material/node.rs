@@ -165,6 +165,11 @@ impl<'a> Node<'a> {
         self.value.as_object().is_ok_and(|fields| fields.contains_key(&Value::from(name)))
     }
 
+    /// Whether it has no items; anything but an array has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The number of items of an array; 0 for anything else.
     pub fn len(&self) -> usize {
         self.value.as_array().map_or(0, |items| items.len())

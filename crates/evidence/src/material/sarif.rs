@@ -15,9 +15,11 @@ pub fn validate(value: &Value) -> Checked {
     let root = Node::root(MaterialKind::Sarif, value);
     root.object()?;
     root.required("version")?.one_of(&["2.1.0"])?;
+    root.each_in("inlineExternalProperties", complete)?;
     root.required("runs")?.each(|run| {
         let tool = run.required("tool")?;
         component(&tool.required("driver")?)?;
+        run.optional("externalPropertyFileReferences", complete)?;
         tool.each_in("extensions", component)?;
         run.each_in("results", result)?;
         run.each_in("invocations", |invocation| {
@@ -26,6 +28,19 @@ pub fn validate(value: &Value) -> Checked {
         })?;
         run.each_in("artifacts", |node| node.object())
     })
+}
+
+/// Checks that nothing which verdicts depend on stands apart from its run (SARIF 3.15.2 and 3.15.3): policies look into
+/// runs only, so that findings elsewhere would pass.
+fn complete(node: &Node<'_>) -> Checked {
+    node.object()?;
+    for part in ["results", "driver", "extensions"] {
+        if let Some(apart) = node.field(part).filter(|apart| part == "driver" || !apart.is_empty()) {
+            let expected = format!("a run that holds its {part} itself (write the log without external properties)");
+            return Err(apart.expected(expected));
+        }
+    }
+    Ok(())
 }
 
 fn component(node: &Node<'_>) -> Checked {

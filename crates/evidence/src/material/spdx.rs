@@ -50,7 +50,7 @@ fn document(root: &Node<'_>) -> Checked {
             Err(creator.expected("Tool:, Person: or Organization: and a name"))
         }
     })?;
-    if creators.len() == 0 {
+    if creators.is_empty() {
         return Err(creators.expected("at least one creator"));
     }
     root.each_in("packages", |package| {

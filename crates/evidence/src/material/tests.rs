@@ -332,6 +332,21 @@ fn a_mismatch_says_what_was_expected_and_where() {
             "at $.runs[0].results[0].level: expected one of none, note, warning, error",
         ),
         (
+            Sarif,
+            changed(sarif(), "/runs/0/externalPropertyFileReferences", Some(json!({"results": [{"itemCount": 2}]}))),
+            "at $.runs[0].externalPropertyFileReferences.results: expected a run that holds its results itself",
+        ),
+        (
+            Sarif,
+            changed(sarif(), "/runs/0/externalPropertyFileReferences", Some(json!({"driver": {"itemCount": 1}}))),
+            "at $.runs[0].externalPropertyFileReferences.driver: expected a run that holds its driver itself",
+        ),
+        (
+            Sarif,
+            changed(sarif(), "/inlineExternalProperties", Some(json!([{"results": [{"message": {"text": "m"}}]}]))),
+            "at $.inlineExternalProperties[0].results: expected a run that holds its results itself",
+        ),
+        (
             Openvex,
             changed(openvex(), "/statements/0/status", Some(json!("open"))),
             "at $.statements[0].status: expected one of not_affected,",

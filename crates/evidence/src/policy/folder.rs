@@ -46,7 +46,8 @@ impl PolicyFolder {
                 let entry = parsed.entry(document.digest.clone());
                 let scripts = entry.or_insert_with(|| known.unwrap_or_else(|| scripts(&document)));
                 if let Some(scripts) = scripts {
-                    let digest = content_digest(scripts, &document, &resolver).unwrap_or(document.digest);
+                    let digests = scripts.iter().map(|script| file_digest(script, &document, &resolver));
+                    let digest = content_digest(&document, digests).unwrap_or(document.digest);
                     found.insert(reference, digest);
                 }
             }
@@ -56,22 +57,27 @@ impl PolicyFolder {
     }
 }
 
-/// The digest of a policy with the scripts that it names in files of the policy folder; none when it names none, so that
-/// the digest of the document tells all of its content. What comes over the network is pinned in the document.
-pub(crate) fn content_digest(scripts: &[ScriptSource], document: &Loaded, resolver: &Resolver) -> Option<String> {
-    if document.is_remote {
-        return None;
-    }
-    let loaded = |script: &ScriptSource| match &script.body {
-        Body::Embedded(_) => None,
-        Body::Path(name) | Body::Ref(name) if is_address(name) => None,
-        Body::Path(path) => Some(resolver.load_beside(document, path)),
-        Body::Ref(reference) => Some(resolver.load_script(document, reference)),
-    };
-    let mut parts = vec![document.digest.clone()];
-    // One that is not there is a content of its own: it may come to be there.
-    parts.extend(scripts.iter().filter_map(loaded).map(|script| script.map_or(String::new(), |script| script.digest)));
+/// The digest of a policy with the scripts that it names in files of the policy folder, which have these digests; none
+/// when it names none, so that the digest of the document tells all of its content. What comes over the network is
+/// pinned in the document.
+pub(crate) fn content_digest(document: &Loaded, scripts: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let parts: Vec<String> = std::iter::once(document.digest.clone()).chain(scripts.flatten()).collect();
     (parts.len() > 1).then(|| digest(parts.join("\n").as_bytes()))
+}
+
+/// The digest of a script that a document names in a file of the policy folder; none: it stands in the document, or is
+/// pinned there.
+pub(crate) fn file_digest(script: &ScriptSource, document: &Loaded, resolver: &Resolver) -> Option<String> {
+    let loaded = match &script.body {
+        Body::Embedded(_) => return None,
+        Body::Path(name) | Body::Ref(name) if is_address(name) => return None,
+        // What stands beside a document that came over the network is there, too.
+        Body::Path(name) | Body::Ref(name) if document.is_remote && !name.contains("://") => return None,
+        Body::Path(path) => resolver.load_beside(document, path),
+        Body::Ref(reference) => resolver.load_script(document, reference),
+    };
+    // One that is not there is a content of its own: it may come to be there.
+    Some(loaded.map_or(String::new(), |script| script.digest))
 }
 
 /// The scripts of a document; a group has none of its own.

@@ -19,35 +19,41 @@ pub use document::{
 };
 pub use error::PolicyError;
 pub use findings::FindingType;
-pub(crate) use folder::content_digest;
 pub use folder::{PolicyFolder, plain_reference};
+pub(crate) use folder::{content_digest, file_digest};
 pub use inputs::{Arguments, interpolate};
 pub use lint::lint;
 pub use resolver::{Loaded, Resolver};
 
 use crate::rego::Script;
 
+/// One of a policy's scripts, as it was read.
+pub struct ScriptText {
+    /// Where it stands: a field of the document, or the reference that the document has to it.
+    pub place: String,
+    /// Its text.
+    pub text: String,
+    /// The digest of the file in the policy folder that it is; none: it stands in the document, or is pinned there.
+    pub file_digest: Option<String>,
+}
+
 impl Policy {
-    /// Reads and compiles one of the policy's scripts.
-    pub fn script(&self, document: &Loaded, index: usize, resolver: &Resolver) -> Result<Script, PolicyError> {
-        let (place, text) = self.script_text(document, index, resolver)?;
-        resolver.compiled().script(&text).map_err(|source| {
-            let policy = self.metadata.name.clone();
+    /// Compiles one of the policy's scripts.
+    pub fn script(&self, script: &ScriptText, resolver: &Resolver) -> Result<Script, PolicyError> {
+        resolver.compiled().script(&script.text).map_err(|source| {
+            let (policy, place) = (self.metadata.name.clone(), script.place.clone());
             PolicyError::Script { policy, place, source }
         })
     }
 
-    /// Where one of the policy's scripts stands, and its text.
-    pub fn script_text(
-        &self,
-        document: &Loaded,
-        index: usize,
-        resolver: &Resolver,
-    ) -> Result<(String, String), PolicyError> {
-        Ok(match &self.scripts[index].body {
-            Body::Embedded(text) => resolver::embedded(format!("spec.policies[{index}].embedded"), text)?,
-            Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
-            Body::Ref(reference) => (reference.clone(), resolver.load_script(document, reference)?.text),
-        })
+    /// Reads one of the policy's scripts.
+    pub fn script_text(&self, document: &Loaded, index: usize, resolver: &Resolver) -> Result<ScriptText, PolicyError> {
+        let (place, loaded) = match &self.scripts[index].body {
+            Body::Embedded(text) => return resolver::embedded(format!("spec.policies[{index}].embedded"), text),
+            Body::Path(path) => (path, resolver.load_beside(document, path)?),
+            Body::Ref(reference) => (reference, resolver.load_script(document, reference)?),
+        };
+        let file_digest = (!loaded.is_remote).then_some(loaded.digest);
+        Ok(ScriptText { place: place.clone(), text: loaded.text, file_digest })
     }
 }

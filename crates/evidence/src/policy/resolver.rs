@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ScriptText;
 use super::document::MAX_BYTES;
 use super::error::PolicyError;
 use crate::digest;
@@ -197,11 +198,11 @@ const WASM: &[u8] = b"\0asm";
 const WASM_BASE64: &str = "AGFzb";
 
 /// A script that stands in the document itself.
-pub(super) fn embedded(place: String, text: &str) -> Result<(String, String), PolicyError> {
+pub(super) fn embedded(place: String, text: &str) -> Result<ScriptText, PolicyError> {
     if text.trim_start().starts_with(WASM_BASE64) {
         return Err(refuse(&place, NOT_REGO));
     }
-    Ok((place, text.to_owned()))
+    Ok(ScriptText { place, text: text.to_owned(), file_digest: None })
 }
 
 const NOT_REGO: &str = "a WebAssembly module, and longrun evaluates Rego only: name the policy's Rego script";
