@@ -1,8 +1,12 @@
 //! How much more may be started in this process: places for attempts, and what the limits of each kind leave.
 //!
 //! Two take from it: the loop, for what it claims, and creations that start at once ([`crate::eager`]). The loop counts
-//! what is left before it claims and takes it afterwards, so nobody else takes anything while it is at the queue.
+//! what is left before it claims and takes it afterwards, so nobody else takes anything of that while it is at the queue.
+//!
+//! Beside the places that everybody has there are a few extra ones. Only creations take them, and only for organizations
+//! of which nothing runs here: so an organization does not wait until attempts of others end, however many those have.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,8 @@ const CLAIM_LIMIT: usize = 100;
 /// What may still be started here.
 pub(crate) struct Capacity {
     places: Arc<Semaphore>,
+    extra: Arc<Semaphore>,
+    running: Running,
     kinds: Mutex<Kinds>,
 }
 
@@ -23,7 +29,7 @@ struct Kinds {
     limiters: KindLimiters,
     /// The loop is at the queue, or has not begun.
     is_claiming: bool,
-    /// How often the loop went to the queue.
+    /// How often the loop went to the queue; 0: it has not begun.
     visits: u64,
 }
 
@@ -42,6 +48,46 @@ pub(crate) struct Reserved {
     _place: OwnedSemaphorePermit,
     /// Of the kind, if it has a limit of its own.
     of_kind: Option<OwnedSemaphorePermit>,
+    _counted: Counted,
+}
+
+/// How many attempts of each organization run here; those that have none are not in it.
+#[derive(Clone, Debug, Default)]
+struct Running(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One attempt of an organization, counted until this is dropped.
+#[derive(Debug)]
+struct Counted {
+    running: Running,
+    organization: String,
+}
+
+impl Running {
+    fn count(&self, organization: &str) -> Counted {
+        *self.lock().entry(organization.to_owned()).or_default() += 1;
+        Counted { running: self.clone(), organization: organization.to_owned() }
+    }
+
+    fn has_none(&self, organization: &str) -> bool {
+        !self.lock().contains_key(organization)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        // Nothing that holds the lock can panic between two changes.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        if let Some(count) = running.get_mut(&self.organization) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.organization);
+            }
+        }
+    }
 }
 
 impl Reserved {
@@ -52,10 +98,12 @@ impl Reserved {
 }
 
 impl Capacity {
-    /// Of so many attempts, and for kinds with these limits.
-    pub(crate) fn new(attempts: usize, limiters: KindLimiters) -> Capacity {
+    /// Of so many attempts, with so many extra ones, and for kinds with these limits.
+    pub(crate) fn new(attempts: usize, extra: usize, limiters: KindLimiters) -> Capacity {
         Capacity {
-            places: Arc::new(Semaphore::new(attempts.max(1))),
+            places: Arc::new(Semaphore::new(attempts.clamp(1, Semaphore::MAX_PERMITS))),
+            extra: Arc::new(Semaphore::new(extra.min(Semaphore::MAX_PERMITS))),
+            running: Running::default(),
             kinds: Mutex::new(Kinds { limiters, is_claiming: true, visits: 0 }),
         }
     }
@@ -88,23 +136,38 @@ impl Capacity {
 
     /// Takes what an attempt needs that was claimed on this visit: no more than [`Capacity::enter`] said. Nothing once
     /// the loop has left, since others may have what it counted.
-    pub(crate) fn take(&self, visit: u64, kind: &str) -> Option<Reserved> {
+    pub(crate) fn take(&self, visit: u64, organization: &str, kind: &str) -> Option<Reserved> {
         let mut kinds = self.lock();
         if !kinds.is_claiming || kinds.visits != visit {
             return None;
         }
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Reserved { _place: place, of_kind: kinds.limiters.start(kind) })
+        Some(self.reserved(&mut kinds, place, organization, kind))
     }
 
-    /// Takes what an attempt of this kind needs, if it is there and the loop is not at the queue.
-    pub(crate) fn reserve(&self, kind: &str, now: Instant) -> Option<Reserved> {
+    /// Takes what an attempt of this organization and kind needs, if it is there and the loop has not counted on it.
+    pub(crate) fn reserve(&self, organization: &str, kind: &str, now: Instant) -> Option<Reserved> {
         let mut kinds = self.lock();
-        if kinds.is_claiming || !kinds.limiters.has_capacity(kind, now) {
+        if !kinds.limiters.has_capacity(kind, now) {
             return None;
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Reserved { _place: place, of_kind: kinds.limiters.start(kind) })
+        let place = if kinds.is_claiming { None } else { Arc::clone(&self.places).try_acquire_owned().ok() };
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let is_counted_on = kinds.is_claiming && (kinds.visits == 0 || kinds.limiters.is_limited(kind));
+                if is_counted_on || !self.running.has_none(organization) {
+                    return None;
+                }
+                Arc::clone(&self.extra).try_acquire_owned().ok()?
+            }
+        };
+        Some(self.reserved(&mut kinds, place, organization, kind))
+    }
+
+    fn reserved(&self, kinds: &mut Kinds, place: OwnedSemaphorePermit, organization: &str, kind: &str) -> Reserved {
+        let (of_kind, counted) = (kinds.limiters.start(kind), self.running.count(organization));
+        Reserved { _place: place, of_kind, _counted: counted }
     }
 
     /// Gives back what was reserved for an attempt that was not started.
@@ -121,5 +184,37 @@ impl Capacity {
     fn lock(&self) -> MutexGuard<'_, Kinds> {
         // Nothing that holds the lock can panic between two changes.
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+
+    #[test]
+    fn extra_places_are_for_organizations_of_which_nothing_runs() {
+        let tight = Limits { concurrency: Some(1), ..Limits::default() };
+        let kinds = [("scan".to_owned(), Limits::default()), ("tight".to_owned(), tight)];
+        let now = Instant::now();
+        let capacity = Capacity::new(1, 1, KindLimiters::new(kinds, now));
+        let reserve = |organization, kind| capacity.reserve(organization, kind, now);
+        assert!(reserve("acme", "scan").is_none(), "the loop has not begun");
+        let visit = capacity.enter(now);
+        let claimed = capacity.take(visit.number, "acme", "scan").expect("it is there");
+        assert!(reserve("acme", "scan").is_none(), "it has the place of everybody");
+        assert!(reserve("other", "tight").is_none(), "the loop counts on what its limit leaves");
+        assert!(reserve("other", "unknown").is_none());
+        let first = reserve("other", "scan").expect("nothing of it runs");
+        assert!(reserve("third", "scan").is_none(), "there is one extra place");
+        drop(first);
+        assert!(reserve("third", "scan").is_some(), "it is there again");
+        capacity.leave();
+        let first = reserve("third", "tight").expect("the loop is not there");
+        drop(claimed);
+        assert!(reserve("other", "tight").is_none(), "the limit of the kind holds");
+        let second = reserve("third", "scan").expect("the place of everybody is free");
+        assert!(reserve("third", "scan").is_none() && reserve("acme", "scan").is_none());
+        drop((first, second));
     }
 }

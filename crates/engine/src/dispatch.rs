@@ -47,7 +47,8 @@ impl Engine {
     /// rather than when their lease runs out.
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let limits = registry.kinds().into_iter().map(|kind| (kind.clone(), registry.limits(&kind)));
-        let capacity = Capacity::new(settings.concurrency, KindLimiters::new(limits, Instant::now()));
+        let capacity =
+            Capacity::new(settings.concurrency, settings.extra_concurrency, KindLimiters::new(limits, Instant::now()));
         let context = Arc::new_cyclic(|context| Context {
             health: store.health(),
             store,
@@ -234,7 +235,7 @@ async fn carry_out(
         let all = context.store.claim(request).await?;
         let count = all.len();
         for claimed in all {
-            let reserved = context.capacity.take(visit, &claimed.operation.kind);
+            let reserved = context.capacity.take(visit, &claimed.lease.organization, &claimed.operation.kind);
             if reserved.is_none() {
                 tracing::warn!(operation = %claimed.lease.id, "a claim gave too much, or too late; it is handed back");
             }

@@ -3,7 +3,8 @@
 //! A creation of a kind that has capacity here takes that capacity along. The store starts the operation with it unless
 //! something of its organization and kind waits or is paused; so priority and age decide as they do for claims.
 //! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it: what
-//! has come into the queue since then waits for one round of the loop at most, as it does behind every claim.
+//! has come into the queue since then waits for one round of the loop at most, as it does behind every claim. The extra
+//! places ([`crate::Settings::extra_concurrency`]) are none of the loop's, so that nobody waits for one of them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,10 +16,10 @@ use crate::capacity::Reserved;
 use crate::context::Context;
 use crate::run;
 
-/// Capacity for one operation of this kind that is about to be created, if there is some.
-pub(crate) fn reserve(context: &Arc<Context>, kind: &str) -> Option<Start> {
+/// Capacity for one operation of this organization and kind that is about to be created, if there is some.
+pub(crate) fn reserve(context: &Arc<Context>, organization: &str, kind: &str) -> Option<Start> {
     let starting = context.begin_start()?;
-    let reserved = Some(context.capacity.reserve(kind, Instant::now())?);
+    let reserved = Some(context.capacity.reserve(organization, kind, Instant::now())?);
     let reservation =
         Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved, _starting: starting };
     let (worker, lease) = (context.worker.clone(), context.settings.lease);

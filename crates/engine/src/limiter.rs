@@ -81,6 +81,11 @@ impl KindLimiters {
         self.limiters.get_mut(kind).is_some_and(|limiter| limiter.available(now) > 0)
     }
 
+    /// Whether it has limits of its own.
+    pub fn is_limited(&self, kind: &str) -> bool {
+        self.limiters.get(kind).is_some_and(|limiter| limiter.places.is_some() || limiter.rate.is_some())
+    }
+
     /// Gives back a start that did not take place. Its place of the kind is given back by itself.
     pub fn not_started(&mut self, kind: &str) {
         if let Some(rate) = self.limiters.get_mut(kind).and_then(|limiter| limiter.rate.as_mut()) {

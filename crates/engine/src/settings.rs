@@ -10,6 +10,9 @@ pub struct Settings {
     /// Handlers that run at a time; at least 1. The default is one a core: what is built in computes, and each
     /// evaluation may take the memory of its limit.
     pub concurrency: usize,
+    /// Handlers that run beside those, for operations of organizations of which nothing runs in this process: such a one
+    /// starts with its creation, however long others keep every place. The limits of kinds hold for them as well.
+    pub extra_concurrency: usize,
     /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
     pub lease: Duration,
     /// How long one attempt may take when the operation does not say.
@@ -36,6 +39,7 @@ impl Default for Settings {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Settings {
             concurrency: cores,
+            extra_concurrency: 1,
             lease: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(600),
             cancel_grace: Duration::from_secs(30),

@@ -60,7 +60,7 @@ impl Waker {
         id: Option<OperationId>,
         key: Option<IdempotencyKey>,
     ) -> Result<Operation, StoreError> {
-        let start = self.reserve(&operation.kind);
+        let start = self.reserve(&access.organization, &operation.kind);
         let ids = id.into_iter().collect();
         let mut created = store.create_as(access, vec![operation], ids, key, start).await?;
         let created = created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?;
@@ -70,10 +70,10 @@ impl Waker {
         Ok(created)
     }
 
-    /// Capacity for an operation of this kind that is about to be created. `None` when the engine does not run the
-    /// kind, has no capacity left for it, or is at the queue right now.
-    fn reserve(&self, kind: &str) -> Option<Start> {
-        eager::reserve(&self.0.context.upgrade()?, kind)
+    /// Capacity for an operation of this organization and kind that is about to be created. `None` when the engine does
+    /// not run the kind, has no capacity left for it, or is at the queue right now.
+    fn reserve(&self, organization: &str, kind: &str) -> Option<Start> {
+        eager::reserve(&self.0.context.upgrade()?, organization, kind)
     }
 
     /// Has the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.

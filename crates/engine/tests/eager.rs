@@ -40,24 +40,30 @@ impl Setup {
         let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), drain, ..Settings::default() };
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
         let mut setup = Setup { store, engine, started, go, _folder: folder };
-        // The loop has looked once, and sleeps.
+        // The loop has looked once, and sleeps: nothing had to wake it, and there is a place for an operation of an
+        // organization of which another one runs.
         loop {
-            let created = setup.create("scan").await;
-            assert_eq!(setup.next().await, created.id);
-            setup.go.add_permits(1);
-            setup.ended(created.id).await;
-            if created.status == Status::Running {
+            let (first, second) = (setup.create("scan").await, setup.create("scan").await);
+            for _ in 0..2 {
+                setup.next().await;
+            }
+            setup.go.add_permits(2);
+            for created in [&first, &second] {
+                setup.ended(created.id).await;
+            }
+            if [first.status, second.status] == [Status::Running; 2] {
                 return setup;
             }
         }
     }
 
     async fn create(&self, kind: &str) -> Operation {
-        self.engine
-            .waker()
-            .create(&*self.store, &Access::organization("acme"), NewOperation::of_kind(kind), None, None)
-            .await
-            .unwrap()
+        self.create_for("acme", kind).await
+    }
+
+    async fn create_for(&self, organization: &str, kind: &str) -> Operation {
+        let (access, new) = (Access::organization(organization), NewOperation::of_kind(kind));
+        self.engine.waker().create(&*self.store, &access, new, None, None).await.unwrap()
     }
 
     async fn next(&mut self) -> OperationId {
@@ -147,6 +153,32 @@ async fn capacity_that_was_not_used_is_given_back() {
         setup.go.add_permits(1);
     }
     assert!(waiting.iter().all(|id| started.contains(id)), "neither a place nor a start was lost");
+    setup.end().await;
+}
+
+#[tokio::test]
+async fn an_organization_of_which_nothing_runs_starts_at_once_beside_those_that_have_every_place() {
+    let mut setup = Setup::start().await;
+    for _ in 0..4 {
+        setup.create("scan").await;
+    }
+    let kinds = ["tight", "scan", "scan"];
+    let mut others = Vec::new();
+    for (organization, kind) in ["other", "other", "third"].into_iter().zip(kinds) {
+        others.push(setup.create_for(organization, kind).await);
+    }
+    let statuses: Vec<Status> = others.iter().map(|operation| operation.status).collect();
+    let expected = [Status::Running, Status::Pending, Status::Pending];
+    assert_eq!(statuses, expected, "one of its own, and one extra place");
+    let mut started = Vec::new();
+    for _ in 0..4 {
+        started.push(setup.next().await);
+    }
+    assert!(started.contains(&others[0].id) && setup.started.is_empty(), "three places and the extra one");
+    setup.go.add_permits(7);
+    for _ in 0..3 {
+        setup.next().await;
+    }
     setup.end().await;
 }
 

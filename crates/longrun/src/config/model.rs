@@ -177,6 +177,9 @@ pub struct Policies {
 pub struct Engine {
     /// Operations that run at the same time in this process; 0: one per processor.
     pub concurrency: u32,
+    /// Operations that run beside those: each the only one of its organization in this process, so that nobody waits for
+    /// others to end.
+    pub extra_concurrency: u32,
     /// How long a worker may be silent before its attempt is taken from it; heartbeats come three times as often.
     pub lease: Span,
     /// How long one attempt may take when its operation does not say.
@@ -310,6 +313,7 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             concurrency: 0,
+            extra_concurrency: 1,
             lease: Span::seconds(30),
             timeout: Span::seconds(600),
             cancel_grace: Span::seconds(30),

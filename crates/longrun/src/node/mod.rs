@@ -387,6 +387,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     if let Ok(concurrency @ 1..) = usize::try_from(config.engine.concurrency) {
         settings.concurrency = concurrency;
     }
+    settings.extra_concurrency = usize::try_from(config.engine.extra_concurrency).unwrap_or(usize::MAX);
     settings.lease = config.engine.lease.0;
     settings.attempt_timeout = config.engine.timeout.0;
     settings.cancel_grace = config.engine.cancel_grace.0;
