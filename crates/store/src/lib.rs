@@ -355,8 +355,9 @@ pub trait Store:
         time: std::time::Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Up to `limit` organizations behind `after`, in order, with changes that the reader has not read, and where it
-    /// stands.
+    /// Up to `limit` organizations behind `after`, with changes that the reader has not read, and where it stands. They
+    /// are in an order of the store's own, and `after` is one that was answered, or empty at the beginning. Fewer than
+    /// `limit`: there are no more.
     async fn uncommitted(&self, consumer: &str, after: &str, limit: u32)
     -> Result<Vec<(String, Position)>, StoreError>;
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Status};
 use store::{
-    Cells, CellsConfig, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken, OperationCommand, Patience,
-    Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, Settlement, Statistics as _, Store as _, StoreError,
+    Cells, CellsConfig, ClaimRequest, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken,
+    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, Settlement, Statistics as _,
+    Store as _, StoreError,
 };
 use testkit::{Cluster, Durability};
 
@@ -274,6 +275,82 @@ async fn a_cursor_from_before_a_move_is_refused_and_one_from_after_it_goes_on() 
     store.close().await;
 }
 
+/// The organizations that a consumer called "reader" meets, page after page until one is not full, as consumers do.
+async fn round(store: &Cells, limit: u32) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let after = names.last().cloned().unwrap_or_default();
+        let page = store.uncommitted("reader", &after, limit).await.unwrap();
+        assert!(page.len() <= limit as usize, "no more than was asked for");
+        let is_last = page.len() < limit as usize;
+        names.extend(page.into_iter().map(|(name, _)| name));
+        if is_last {
+            names.sort();
+            return names;
+        }
+    }
+}
+
+/// Makes organizations, each with something that the reader has not read; returns when it is shown.
+async fn unread(store: &Cells, names: &[&str]) {
+    store.register_consumer("reader").await.unwrap();
+    for name in names {
+        store.create(name, vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while store.uncommitted("reader", "", 100).await.unwrap().len() < names.len() {
+        assert!(Instant::now() < deadline, "what was committed is not shown");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_round_of_a_consumer_meets_everybody_whatever_the_collation_of_the_cells() {
+    let (directory, urls) = databases(2).await;
+    let admin = foreign(&directory).await;
+    let mut sorted_by_language = Vec::new();
+    for url in &urls {
+        let name = format!("{}_icu", url.rsplit('/').next().unwrap());
+        let sql = format!(
+            "CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C' ENCODING 'UTF8'"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&admin).await.unwrap();
+        sorted_by_language.push(format!("{url}_icu"));
+    }
+    let store = Cells::open(cells_config(&directory, &sorted_by_language)).await.unwrap();
+    // By the language, a1 and B are before b1 and after a_b; by bytes, capitals come first and _ comes after digits.
+    let mut names = ["B", "a_b", "a1", "D", "b1", "C", "a-b", "c", "A", "d"];
+    unread(&store, &names).await;
+    names.sort_unstable();
+    for limit in 1..=11 {
+        assert_eq!(round(&store, limit).await, names, "{limit} at a time");
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_round_of_a_consumer_does_not_end_with_organizations_that_have_left() {
+    let (directory, urls) = databases(2).await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    unread(&store, &["a", "b", "c", "d", "e", "f"]).await;
+    // As while they are moved: what they have in the cell is there still.
+    let first = foreign(&urls[0]).await;
+    let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused)
+        VALUES ('a', 0, false), ('c', 0, false)";
+    sqlx::query(sql).execute(&first).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    for name in ["a", "c"] {
+        while store.list(&Access::organization(name), &Filter::default(), EVERY).await.is_ok() {
+            assert!(Instant::now() < deadline, "the store does not look at the cell");
+            tokio::task::yield_now().await;
+        }
+    }
+    for limit in 1..=5 {
+        assert_eq!(round(&store, limit).await, ["b", "d", "e", "f"], "{limit} at a time");
+    }
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_token_is_known_to_a_server_whose_copy_of_the_directory_is_older_than_the_move() {
     let (directory, urls) = databases(2).await;
@@ -387,6 +464,61 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
     assert_eq!(store.doctor().await.unwrap().findings, []);
     store.close().await;
     second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_cell_claims_that_is_not_waited_for_any_more_is_handed_back() {
+    let (directory, urls) = databases(2).await;
+    let patience =
+        Patience { look: Duration::from_millis(20), answer: Duration::from_secs(1), trust: Duration::from_secs(10) };
+    let store = Cells::open(CellsConfig { patience, ..cells_config(&directory, &urls) }).await.unwrap();
+    for name in ["acme", "globex", "hooli", "initech"] {
+        store.create_organization(name, Limits::default()).await.unwrap();
+    }
+    for name in ["acme", "globex", "initech"] {
+        store.create(name, vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    }
+    let cells = ["acme", "globex", "initech"].map(|name| store.cell_of(name).unwrap());
+    assert_eq!(cells, ["a", "b", "b"]);
+    let second = foreign(&urls[1]).await;
+    let claimed_once = async |status: i16| {
+        let sql = "SELECT organization_id FROM active WHERE fence = 1 AND status = $1 ORDER BY 1";
+        sqlx::query_scalar::<_, String>(sql).bind(status).fetch_all(&second).await.unwrap()
+    };
+    let (pending, running, deadline) = (1, 2, Instant::now() + PATIENCE);
+    // In the second cell, one organization is claimed and the next one cannot be; then the cell cannot be looked at.
+    let mut busy = second.begin().await.unwrap();
+    let sql = "SELECT FROM active WHERE organization_id = 'initech' FOR UPDATE";
+    assert_eq!(sqlx::query(sql).execute(&mut *busy).await.unwrap().rows_affected(), 1);
+    let claim = ClaimRequest { lease: Duration::from_secs(3_600), ..claim_request(&["scan"], 10) };
+    let claims = tokio::spawn({
+        let (store, claim) = (store.clone(), claim.clone());
+        async move { store.claim(claim).await }
+    });
+    while claimed_once(running).await != ["globex"] {
+        assert!(Instant::now() < deadline, "nothing is claimed");
+        tokio::task::yield_now().await;
+    }
+    let mut unseen = second.begin().await.unwrap();
+    let sql = "LOCK TABLE organizations_elsewhere IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(sql).execute(&mut *unseen).await.unwrap();
+    let claimed = claims.await.unwrap().unwrap();
+    assert_eq!(claimed.iter().map(|claimed| claimed.lease.organization.as_str()).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(store.away(), ["b"]);
+    busy.rollback().await.unwrap();
+    while claimed_once(pending).await != ["globex", "initech"] {
+        assert!(Instant::now() < deadline, "they are left to nobody");
+        tokio::task::yield_now().await;
+    }
+    unseen.rollback().await.unwrap();
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        assert!(Instant::now() < deadline, "they cannot be claimed");
+        again.extend(store.claim(claim.clone()).await.unwrap());
+    }
+    assert!(again.iter().all(|claimed| claimed.attempt == 1), "they have lost no attempt");
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

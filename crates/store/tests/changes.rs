@@ -175,9 +175,10 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     store.register_consumer("r").await.unwrap();
     assert_eq!(store.uncommitted("r", "", 10).await.unwrap(), [], "it begins now");
     assert_eq!(store.uncommitted("nobody", "", 10).await.unwrap(), []);
+    // Before the other one: of cells, "acme" is in the first then.
+    fixture.create("other", NewOperation::of_kind("scan")).await;
     let many = (0..3).map(|_| NewOperation::of_kind("scan")).collect();
     store.create("acme", many, None).await.unwrap();
-    fixture.create("other", NewOperation::of_kind("scan")).await;
     shown("acme").await;
     shown("other").await;
     store.register_consumer("r").await.unwrap();

@@ -3,13 +3,18 @@
 //! Within a cell, its organizations go round by their weights, as in every store. Of a claim, each cell that has enough
 //! gets an equal share; what one does not use, the others get; who has the first share changes with each claim. So an
 //! organization waits for those of its own cell, and for at most a share of each other cell.
+//!
+//! A cell that is lost meanwhile is not waited for, though its database may be at the claim still, or only the look at the
+//! cell has failed. What it has claimed when it does answer is handed back: its worker knows nothing of it.
 
 use std::sync::PoisonError;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::Cells;
-use crate::{ClaimRequest, Claimed, Store as _, StoreError};
+use super::cell::Cell;
+use crate::{ClaimRequest, Claimed, LeaseRef, PostgresStore, Store as _, StoreError};
 
 impl Cells {
     pub(super) async fn claim_in_turn(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
@@ -31,11 +36,7 @@ impl Cells {
             let shares = shares(room, asked.len());
             let answers =
                 join_all(asked.iter().zip(&shares).filter(|(_, share)| **share > 0).map(async |(cell, share)| {
-                    let store = cell.store()?;
-                    tokio::select! {
-                        claimed = store.claim(ClaimRequest { limit: *share, ..request.clone() }) => claimed,
-                        error = cell.lost() => Err(error),
-                    }
+                    claim_of(cell, ClaimRequest { limit: *share, ..request.clone() }).await
                 }))
                 .await;
             let mut still = Vec::new();
@@ -58,6 +59,51 @@ impl Cells {
         match error {
             Some(error) if !has_answered && claimed.is_empty() => Err(error),
             _ => Ok(claimed),
+        }
+    }
+}
+
+/// Claims in one cell. What comes once nobody waits for it any more is handed back.
+async fn claim_of(cell: &Cell, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+    let store = cell.store()?;
+    let (caller, mut answer) = oneshot::channel();
+    // On a task of its own: a claim of several organizations that is dropped half-way leaves to nobody what it has.
+    tokio::spawn(async move {
+        let claimed = store.claim(request).await;
+        if let Err(Ok(late)) = caller.send(claimed) {
+            hand_back(&store, late).await;
+        }
+    });
+    let lost = tokio::select! {
+        // What is answered counts, also when the cell is lost at the same time.
+        biased;
+        answered = &mut answer => {
+            return answered.unwrap_or_else(|_| Err(StoreError::Unavailable("a claim broke off".to_owned())));
+        }
+        lost = cell.lost() => lost,
+    };
+    // From here on nothing can be sent. What was sent a moment ago is here.
+    answer.close();
+    answer.try_recv().unwrap_or(Err(lost))
+}
+
+async fn hand_back(store: &PostgresStore, claimed: Vec<Claimed>) {
+    if claimed.is_empty() {
+        return;
+    }
+    let leases: Vec<LeaseRef> = claimed.into_iter().map(|claimed| claimed.lease).collect();
+    let operations = leases.len();
+    match store.release(leases).await {
+        Ok(_) => {
+            tracing::info!(operations, "a claim was answered when nobody waited for it any more: it is handed back")
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                operations,
+                error,
+                "a claim was answered late and could not be handed back: its leases run out"
+            );
         }
     }
 }

@@ -50,7 +50,7 @@ impl Cells {
         theirs
     }
 
-    /// What the cells answered, in their order, and the first error. A cell that is lost meanwhile is not waited for.
+    /// What the cells answered, in their order, and the first error.
     pub(super) async fn ask<T, F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,
@@ -59,14 +59,9 @@ impl Cells {
         F: Future<Output = Result<T, StoreError>>,
     {
         let call = &call;
-        let asked = join_all(self.shared.cells.iter().map(async |cell| {
-            let store = cell.store()?;
-            let answer = tokio::select! {
-                answer = call(self.recorded(&store)) => answer,
-                error = cell.lost() => Err(error),
-            };
-            answer.map(|answer| (cell, answer))
-        }))
+        let asked = join_all(
+            self.shared.cells.iter().map(async |cell| self.ask_one(cell, call).await.map(|answer| (cell, answer))),
+        )
         .await;
         let (mut answers, mut first) = (Vec::new(), None);
         for asked in asked {
@@ -76,5 +71,21 @@ impl Cells {
             }
         }
         (answers, first)
+    }
+
+    /// What a cell answered. If it is lost meanwhile it is not waited for.
+    pub(super) async fn ask_one<T, F>(
+        &self,
+        cell: &Cell,
+        call: impl FnOnce(Arc<dyn Store>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let store = cell.store()?;
+        tokio::select! {
+            answer = call(self.recorded(&store)) => answer,
+            error = cell.lost() => Err(error),
+        }
     }
 }

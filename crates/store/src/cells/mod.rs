@@ -22,6 +22,7 @@
 
 mod cell;
 mod claim;
+mod consumers;
 mod directory;
 mod doctor;
 mod every;

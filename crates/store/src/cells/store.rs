@@ -194,24 +194,7 @@ cells! {
             after: &str,
             limit: u32,
         ) -> Result<Vec<(String, Position)>, StoreError> {
-            let found = self.every(|store| async move { store.uncommitted(consumer, after, limit).await }).await?;
-            // Where a cell has more, nothing behind what it told may be told.
-            let whole = |found: &Vec<(String, Position)>| found.len() < limit as usize;
-            let ends = found.iter().filter(|(_, found)| !whole(found));
-            let end = ends.filter_map(|(_, found)| found.last().map(|(name, _)| name.clone())).min();
-            let mut uncommitted = BTreeMap::new();
-            for (cell, found) in &found {
-                for (organization, position) in found {
-                    if end.as_ref().is_none_or(|end| organization <= end) && self.is_in(cell, organization).await {
-                        let at = self.at(organization).await;
-                        // One that is on its way is looked at when it has arrived. A place is of this cell alone.
-                        if let Ok(at) = at && at.is_in(cell) {
-                            uncommitted.insert(organization.clone(), at.tagged(*position));
-                        }
-                    }
-                }
-            }
-            Ok(uncommitted.into_iter().collect())
+            self.uncommitted_by_cell(consumer, after, limit).await
         }
 
         async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
