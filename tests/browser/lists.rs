@@ -110,6 +110,51 @@ async fn what_is_new_is_announced_where_it_belongs_to_the_list() {
     browser.close().await;
 }
 
+/// The choices of the filter's menus: their values, their counts, and whether they are ticked.
+const CHOICES: &str = "const told = (label) => [label.control.value, label.querySelector('.count').textContent, \
+     label.control.checked ? 'ticked' : ''].join(' ').trim(); \
+     return [...document.querySelectorAll('.filter .options .tick')].map(told).join()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_counts_within_the_menus_are_those_of_now() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let scan = create(&dev, "scan");
+    let browser = Browser::signed_in(&dev).await;
+    let listens = || async { browser.script("return events?.readyState === 1").await == true };
+    let are = async |choices: &str| {
+        browser
+            .until(&format!("the choices are {choices}"), || async { browser.script(CHOICES).await == choices })
+            .await;
+    };
+    browser.open("/ui/operations").await;
+    browser.until("the page listens", listens).await;
+    are("PENDING 1,RUNNING 0,COMPLETED 0,FAILED 0,scan 1").await;
+    browser.press("Kind any").await;
+    browser.find("input[name=kind][value=scan]").await.click().await.unwrap();
+    for _ in 0..2 {
+        create(&dev, "build");
+    }
+    dev.run(&["ops", "cancel", &scan]).expect(0);
+    // There are more builds, but what is under the pointer stays there.
+    are("PENDING 2,RUNNING 0,COMPLETED 0,FAILED 1,scan 1 ticked,build 2").await;
+    let is_open = "return document.querySelector('[data-menu=kind]').closest('details').open";
+    assert_eq!(browser.script(is_open).await, true, "the menu stays unfolded");
+    browser.find("input[name=kind][value=build]").await.click().await.unwrap();
+    browser.press("Filter").await;
+    has_rows(&browser, 3).await;
+    let path = browser.path().await;
+    assert_eq!(path, "/ui/operations?filter=kind+=+(build+OR+scan)", "a choice that is new can be taken");
+
+    browser.open("/ui/operations?filter=kind+=+scan").await;
+    browser.until("the page listens", listens).await;
+    create(&dev, "report");
+    browser.press("Kind scan").await;
+    // The statuses are those of scans.
+    are("PENDING 0,RUNNING 0,COMPLETED 0,FAILED 1,build 2,scan 1 ticked,report 1").await;
+    browser.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_is_retried_with_an_edited_input() {
     let folder = tempdir().unwrap();

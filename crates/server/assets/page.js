@@ -142,6 +142,9 @@ function followList(place) {
     find(`created_at >= "${now}"`);
     refresh();
   }, { once: true });
+  // The menus count other kinds too, also where only those of one are heard of.
+  document.querySelector(".filter").addEventListener("toggle", (event) => event.target.open && refresh(), true);
+  events.addEventListener("deleted", refresh);
   events.onmessage = (event) => {
     const { operation } = JSON.parse(event.data);
     refresh();
@@ -194,7 +197,7 @@ function renewRows(page) {
   }
 }
 
-// The counts of the list: above it, of its tabs, below it, and of all that can be picked unless they are.
+// The counts of the list: above it, of its tabs, below it, of all that can be picked unless they are, and in the menus.
 function renewNumbers(page) {
   for (const place of [".total", ".tabs", ".views", ".pages > p"]) {
     const shown = document.querySelector(place), next = page.querySelector(place);
@@ -202,6 +205,25 @@ function renewNumbers(page) {
   }
   const all = document.querySelector("#bulk [name=all]"), next = page.querySelector("#bulk [name=all]");
   if (all && next && !all.checked) renew(all.closest("label"), next.closest("label"));
+  for (const menu of document.querySelectorAll("[data-menu]")) {
+    const next = page.querySelector(`[data-menu=${menu.dataset.menu}]`);
+    if (next) renewChoices(menu, next);
+  }
+}
+
+// The counts of a menu of the filter. Each choice stays where it is, ticked or not, and new ones come behind the others. Of
+// one that is not offered any more there is no count.
+function renewChoices(menu, next) {
+  const choices = new Map([...next.querySelectorAll(".tick")].map((label) => [label.control.value, label]));
+  let last = menu.querySelector("legend");
+  for (const shown of menu.querySelectorAll(".tick")) {
+    const { value } = shown.control;
+    if (choices.has(value)) renew(shown, choices.get(value));
+    else shown.querySelector(".count").textContent = "";
+    choices.delete(value);
+    last = shown;
+  }
+  last.after(...choices.values());
 }
 
 // The page of one operation is made anew when something happens to it, and from time to time, since its progress is no

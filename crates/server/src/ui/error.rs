@@ -6,25 +6,75 @@ use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::assets::Assets;
+use super::format::short;
 use super::visitor::{Frame, Visitor};
 use crate::error::ApiError;
 
 /// The title of what is not there.
 const MISSING: &str = "There is no such thing";
+/// Characters that are shown of the name of what is not there; a digest has 71.
+const SHOWN_NAME: usize = 80;
+
+/// What calls may not find, by the name that they give it: its entry of the navigation, its list, and what that is called.
+const LISTS: [(&str, &str, &str, &str); 7] = [
+    ("operation", "operations", super::LIST, "list of operations"),
+    ("evidence", "evidence", "/ui/evidence", "list of evidence"),
+    ("waiver", "evidence", "/ui/waivers", "list of waivers"),
+    ("schedule", "schedules", "/ui/schedules", "list of schedules"),
+    ("view", "views", "/ui/views", "list of views"),
+    ("token", "tokens", "/ui/tokens", "list of tokens"),
+    ("session", "tokens", "/ui/tokens", "list of sessions"),
+];
 
 /// An error that a person sees.
-pub(crate) struct Problem(pub(super) ApiError);
+pub(crate) struct Problem {
+    error: ApiError,
+    /// With the navigation, where it is known who sees it.
+    page: Option<Box<Missing>>,
+}
 
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Problem {
-        Problem(error)
+        Problem { error, page: None }
     }
 }
 
 impl From<store::StoreError> for Problem {
     fn from(error: store::StoreError) -> Problem {
-        Problem(error.into())
+        ApiError::from(error).into()
     }
+}
+
+impl Problem {
+    /// What a call answered to somebody who is signed in. That there is nothing of this name is told on a page with the
+    /// navigation, in the same words whether it is not there or not the caller's.
+    pub(super) fn of(error: ApiError, visitor: &Visitor, name: &str) -> Problem {
+        let what = match error {
+            ApiError::NotFound(what) => what,
+            ApiError::NoAttestation(_) => "operation",
+            error => return error.into(),
+        };
+        let list = LISTS.iter().find(|(of, ..)| *of == what);
+        let message = match &error {
+            ApiError::NotFound(_) if list.is_none() => "There is no page at this address.".to_owned(),
+            ApiError::NotFound(_) => gone(what, name),
+            error => error.to_string(),
+        };
+        let frame = visitor.frame(list.map_or("", |(_, here, ..)| here));
+        // To a list that the caller may not see nothing leads.
+        let list = list.filter(|_| frame.pages.iter().any(|page| page.is_here));
+        let (back, back_name) = list.map_or((super::HOME, "overview"), |(_, _, url, name)| (*url, *name));
+        let page = Missing { assets: Assets, frame, title: MISSING, message, back, back_name };
+        Problem { error, page: Some(Box::new(page)) }
+    }
+}
+
+fn gone(what: &str, name: &str) -> String {
+    let name = short(name, SHOWN_NAME);
+    let named = if name.is_empty() { String::new() } else { format!(" {name}") };
+    // Views can be one person's.
+    let others = if what == "view" { "somebody else" } else { "another organization or project" };
+    format!("There is no {what}{named} here: it may have been removed, or belong to {others}.")
 }
 
 #[derive(Template)]
@@ -43,11 +93,19 @@ struct Missing {
     frame: Frame,
     title: &'static str,
     message: String,
+    /// Where to go on, and what it is called.
+    back: &'static str,
+    back_name: &'static str,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let title = match &self.0 {
+        let Problem { error, page } = self;
+        if let Some(page) = page {
+            let html = page.render().unwrap_or(page.message);
+            return answer(error, html);
+        }
+        let title = match &error {
             ApiError::NotFound(_) => MISSING,
             ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "This is not yours to do",
             ApiError::Invalid(_) | ApiError::Malformed(_) => "This cannot be understood",
@@ -55,24 +113,18 @@ impl IntoResponse for Problem {
             ApiError::StaleForm => "The page was too old",
             _ => "This did not work",
         };
-        let page = Page { assets: Assets, title, message: self.0.to_string() };
+        let page = Page { assets: Assets, title, message: error.to_string() };
         let html = page.render().unwrap_or_else(|_| page.message.clone());
-        answer(self.0, html)
+        answer(error, html)
     }
 }
 
-/// What is not there, told to somebody who is signed in, on a page of this entry of the navigation.
-pub(super) fn missing(visitor: &Visitor, here: &'static str, message: String) -> Response {
-    let page = Missing { assets: Assets, frame: visitor.frame(here), title: MISSING, message };
-    let html = page.render().unwrap_or_else(|_| page.message.clone());
-    answer(ApiError::NotFound("page"), html)
-}
-
 /// What is below `/ui` and no page.
-pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Response {
+pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
+    let error = ApiError::NotFound("page");
     match visitor {
-        Ok(visitor) => missing(&visitor, "", "There is no page at this address.".to_owned()),
-        Err(_) => Problem(ApiError::NotFound("page")).into_response(),
+        Ok(visitor) => Problem::of(error, &visitor, ""),
+        Err(_) => error.into(),
     }
 }
 

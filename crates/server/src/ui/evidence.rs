@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use ::evidence::waivers::{Objection, compare, objections};
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use operations::search::value;
@@ -17,6 +16,7 @@ use store::OperationDetail;
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter;
+use super::form::Name;
 use super::format::{Badge, When, number, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -92,10 +92,15 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    digest: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
-    let digest = digest.ok().map(|Path(digest)| digest);
-    let record = evidence::find(&app, &visitor.caller, digest.as_deref()).await?;
+    let found = evidence::find(&app, &visitor.caller, Some(&name)).await;
+    // What is no digest is that of no evidence.
+    let found = found.map_err(|error| match error {
+        ApiError::Invalid(_) => ApiError::NotFound("evidence"),
+        error => error,
+    });
+    let record = visitor.found(&name, found)?;
     let digest = record.digest.to_string();
     let evaluations = match evaluations(&app, &visitor, &digest).await {
         Ok(evaluations) => Some(evaluations),

@@ -244,10 +244,15 @@ pub(super) fn watch_url(parts: &[(&str, &str)]) -> String {
     url("", parts).replacen("/ui/operations", "/v1/operations:watch", 1)
 }
 
+/// The filter of what is about a resource.
+pub(super) fn of_resource(resource: &operations::Resource) -> String {
+    let (resource_type, resource_id) = (resource.resource_type.clone(), resource.resource_id.clone());
+    Bar { resource_type, resource_id, ..Bar::default() }.text()
+}
+
 /// The address of the list of what is about a resource.
 pub(super) fn resource_url(resource: &operations::Resource) -> String {
-    let (resource_type, resource_id) = (resource.resource_type.clone(), resource.resource_id.clone());
-    url(&Bar { resource_type, resource_id, ..Bar::default() }.text(), &[])
+    url(&of_resource(resource), &[])
 }
 
 /// A text as the value of a parameter that people can read.

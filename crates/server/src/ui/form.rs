@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -103,9 +102,16 @@ pub(super) fn or_problems<T: Default>(found: Result<T, ApiError>) -> Result<(T, 
     }
 }
 
-/// A name within a path; what cannot be read is not there.
-pub(super) fn name_of(path: Result<Path<String>, PathRejection>, what: &'static str) -> Result<String, ApiError> {
-    path.map(|Path(name)| name).map_err(|_| ApiError::NotFound(what))
+/// The name within an address; empty, as nothing is called, where it cannot be read.
+pub(super) struct Name(pub(super) String);
+
+impl FromRequestParts<App> for Name {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Name, Infallible> {
+        let name = Path::<String>::from_request_parts(parts, app).await;
+        Ok(Name(name.map_or_else(|_| String::new(), |Path(name)| name)))
+    }
 }
 
 /// A form that a page of the visitor's own session sent. Whatever changes something takes one.
@@ -122,7 +128,7 @@ impl FromRequest<App> for Sent {
         let visitor = Visitor::from_request_parts(&mut parts, app).await?;
         let limit = app.settings.body_limit.saturating_mul(BODIES);
         let read = body::read(app, &app.memory.small, &visitor.caller, &parts.headers, body, limit).await;
-        let refused = |error: ApiError| Problem(error).into_response();
+        let refused = |error: ApiError| Problem::from(error).into_response();
         let bytes = read.map_err(refused)?;
         let fields = Fields::parse(&String::from_utf8_lossy(&bytes));
         visitor.check(fields.one("csrf_token")).map_err(refused)?;

@@ -11,16 +11,16 @@ use operations::{Operation, OperationId, RETRY_OF, Status, Timestamp};
 use store::{OperationCommand, OperationDetail};
 
 use super::assets::Assets;
-use super::error::{Problem, missing};
-use super::form::Sent;
-use super::format::{Badge, When, duration, pretty, short};
+use super::error::Problem;
+use super::form::{Name, Sent};
+use super::format::{Badge, When, duration, pretty};
 use super::life::{self, Line, Phase};
-use super::operations::{Row, row, row_of};
+use super::operations::{Row, row_of};
 use super::outcome::{self, Bulk, Verdict};
 use super::visitor::{Frame, Visitor};
 use super::{commands, filter, respond};
 use crate::app::App;
-use crate::calls::list::{self, ListOperations};
+use crate::calls::list;
 use crate::calls::search::{self, SearchOperations};
 use crate::calls::{attestation, command, detail, events};
 use crate::error::ApiError;
@@ -30,8 +30,6 @@ use crate::strict::Read;
 const SHOWN_BYTES: usize = 64 * 1024;
 /// Events of the history that are shown: the newest.
 const SHOWN_EVENTS: usize = 100;
-/// Characters that are shown of the name of an operation that there is not; an id has 36.
-const SHOWN_NAME: usize = 48;
 /// Operations about the same resource that are shown, and repetitions.
 const SHOWN_RELATED: u32 = 6;
 
@@ -101,16 +99,12 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
-    let name = id.as_ref().map_or_else(|_| String::new(), |Path(id)| short(id, SHOWN_NAME));
-    let detail = match detail::detail(&app, &visitor.caller, parse(id)).await {
-        Err(ApiError::NotFound(_)) => return Ok(missing(&visitor, "operations", gone(&name))),
-        found => found?,
-    };
+    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
     let operation = &detail.operation;
     let id = operation.id;
-    let history = events::all(&app, &visitor.caller, Ok(id)).await?;
+    let history = visitor.found(&name, events::all(&app, &visitor.caller, Ok(id)).await)?;
     let now = app.store.now();
     let related = related(&app, &visitor, operation, now).await?;
     let repetitions = repetitions(&app, &visitor, id, now).await?;
@@ -169,42 +163,27 @@ pub(super) async fn show(
     respond::page(&headers, &template)
 }
 
-/// What is said of an operation that the caller cannot have, for whatever reason.
-fn gone(name: &str) -> String {
-    format!("There is no operation {name} here: it may have been removed, or belong to another organization.")
-}
-
 /// `GET /ui/operations/{id}/output`: the output as a file.
-pub(super) async fn output(
-    State(app): State<App>,
-    visitor: Visitor,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
-    let id = parse(id)?;
-    let found = list::get(&app, &visitor.caller, Ok(id)).await?;
-    Ok(file(&format!("{id}.json"), found.operation.output.clone()))
+pub(super) async fn output(State(app): State<App>, visitor: Visitor, Name(name): Name) -> Result<Response, Problem> {
+    let found = visitor.found(&name, list::get(&app, &visitor.caller, parse(&name)).await)?;
+    Ok(file(&format!("{}.json", found.operation.id), found.operation.output.clone()))
 }
 
 /// `GET /ui/operations/{id}/attestation`: the signed result as a file.
 pub(super) async fn attestation(
     State(app): State<App>,
     visitor: Visitor,
-    id: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
-    let id = parse(id)?;
-    let envelope = attestation::get(&app, &visitor.caller, Ok(id)).await?;
+    let id = visitor.found(&name, parse(&name))?;
+    let envelope = visitor.found(&name, attestation::get(&app, &visitor.caller, Ok(id)).await)?;
     Ok(file(&format!("{id}.intoto.json"), envelope.json()))
 }
 
 /// `GET /ui/operations/{id}/input`: the input as a file.
-pub(super) async fn input(
-    State(app): State<App>,
-    visitor: Visitor,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
-    let id = parse(id)?;
-    let detail = detail::detail(&app, &visitor.caller, Ok(id)).await?;
-    Ok(file(&format!("{id}-input.json"), detail.input))
+pub(super) async fn input(State(app): State<App>, visitor: Visitor, Name(name): Name) -> Result<Response, Problem> {
+    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
+    Ok(file(&format!("{}-input.json", detail.operation.id), detail.input))
 }
 
 /// As a file, and never as a page: it is text of whoever created or ran the operation.
@@ -218,17 +197,16 @@ fn file(name: &str, content: String) -> Response {
 pub(super) async fn act(
     State(app): State<App>,
     target: Result<Path<(String, String)>, PathRejection>,
-    sent: Sent,
+    Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    let Path((id, action)) = target.map_err(|_| ApiError::NotFound("path"))?;
+    let Path((id, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
     let what = match action.as_str() {
         "cancel" => OperationCommand::Cancel,
         "retry" => OperationCommand::Retry,
         "delete" => OperationCommand::Delete,
-        _ => return Err(ApiError::NotFound("path").into()),
+        _ => return visitor.found("", Err(ApiError::NotFound("path"))),
     };
-    let id = id.parse::<OperationId>().map_err(|_| list::NOT_FOUND);
-    let operation = command::command(&app, &sent.visitor.caller, id, what).await?;
+    let operation = visitor.found(&id, command::command(&app, &visitor.caller, parse(&id), what).await)?;
     Ok(match what {
         OperationCommand::Delete => Redirect::to(super::LIST).into_response(),
         _ => Redirect::to(&url(&operation.id.to_string())).into_response(),
@@ -245,8 +223,8 @@ pub(super) fn evidence_url(digest: &str) -> String {
     digest.parse::<store::Digest>().map_or(String::new(), |digest| format!("/ui/evidence/{digest}"))
 }
 
-pub(super) fn parse(id: Result<Path<String>, PathRejection>) -> Result<OperationId, ApiError> {
-    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(list::NOT_FOUND)
+pub(super) fn parse(id: &str) -> Result<OperationId, ApiError> {
+    id.parse().map_err(|_| list::NOT_FOUND)
 }
 
 fn json(text: &str) -> Json {
@@ -306,15 +284,11 @@ fn labels(detail: &OperationDetail) -> Vec<(String, String)> {
 
 async fn related(app: &App, visitor: &Visitor, operation: &Operation, now: Timestamp) -> Result<Vec<Row>, ApiError> {
     let Some(resource) = &operation.resource else { return Ok(Vec::new()) };
-    let value = ListOperations {
-        page_size: Some(SHOWN_RELATED),
-        resource_type: resource.resource_type.clone(),
-        resource_id: resource.resource_id.clone(),
-        ..ListOperations::default()
-    };
-    let page = list::list(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    let others = page.listing.entries.iter().map(|entry| &entry.operation).filter(|other| other.id != operation.id);
-    Ok(others.map(|other| row(other, now)).collect())
+    let filter = filter::of_resource(resource);
+    let value = SearchOperations { filter, page_size: Some(SHOWN_RELATED), ..SearchOperations::default() };
+    let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+    let others = found.page.found.iter().filter(|other| other.operation.id != operation.id);
+    Ok(others.map(|other| row_of(other, now)).collect())
 }
 
 /// Operations that do the same with another input.

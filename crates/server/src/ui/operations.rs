@@ -339,7 +339,10 @@ fn projects(visitor: &Visitor, bar: &Bar) -> Vec<Choice> {
     }
 }
 
-pub(super) fn row(operation: &Operation, now: Timestamp) -> Row {
+/// As a list shows an operation: also when it may start, while that is ahead.
+pub(super) fn row_of(detail: &OperationDetail, now: Timestamp) -> Row {
+    let operation = &detail.operation;
+    let ahead = detail.run_after.filter(|at| operation.status == Status::Pending && *at > now);
     let id = operation.id.to_string();
     let resource = operation.resource.as_ref();
     let resource_id = resource.map_or("", |resource| &resource.resource_id);
@@ -354,16 +357,9 @@ pub(super) fn row(operation: &Operation, now: Timestamp) -> Row {
         project: operation.project_id.clone(),
         created: When::new(operation.created_at, now),
         took: took(operation, now),
-        start: None,
+        start: ahead.map(|at| Start { at: When::new(at, now), clock: clock(at, now) }),
         error: short(&operation.error_message, 140),
     }
-}
-
-/// The same of an operation of which everything is known: also when it may start.
-pub(super) fn row_of(detail: &OperationDetail, now: Timestamp) -> Row {
-    let ahead = detail.run_after.filter(|at| detail.operation.status == Status::Pending && *at > now);
-    let start = ahead.map(|at| Start { at: When::new(at, now), clock: clock(at, now) });
-    Row { start, ..row(&detail.operation, now) }
 }
 
 /// The end of an id, which tells operations apart that were created at the same time.

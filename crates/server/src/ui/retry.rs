@@ -1,8 +1,7 @@
 //! `/ui/operations/{id}/retry`: trying again, as it was or with an input that was edited.
 
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::OperationId;
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::assets::Assets;
 use super::error::Problem;
-use super::form::{Sent, Wrong};
+use super::form::{Name, Sent, Wrong};
 use super::format::pretty;
 use super::operation::{parse, url};
 use super::respond;
@@ -38,16 +37,15 @@ pub(super) async fn form(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
-    let id = parse(id)?;
-    let detail = detail::detail(&app, &visitor.caller, Ok(id)).await?;
+    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
     let input = if detail.input.is_empty() { "{}".to_owned() } else { pretty(&detail.input) };
     let key = OperationId::new(app.store.now()).to_string();
     let template = Page {
         assets: Assets,
         frame: visitor.frame("operations"),
-        id: id.to_string(),
+        id: detail.operation.id.to_string(),
         kind: detail.operation.kind,
         input,
         key,
@@ -60,11 +58,11 @@ pub(super) async fn form(
 pub(super) async fn send(
     State(app): State<App>,
     headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
+    Name(name): Name,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let id = parse(id)?;
+    let id = visitor.found(&name, parse(&name))?;
     let text = fields.text("input");
     let mut wrong = Wrong::default();
     let input = if fields.has("input") {
@@ -82,11 +80,11 @@ pub(super) async fn send(
         match retry::retry(&app, &visitor.caller, Ok(id), asked, key).await {
             Ok(made) => return Ok(Redirect::to(&url(&made.operation.id.to_string())).into_response()),
             // There is nothing that was typed and could be lost.
-            Err(error) if input.is_none() => return Err(error.into()),
-            Err(error) => (wrong, status) = Wrong::of(error)?,
+            Err(error) if input.is_none() => return visitor.found(&name, Err(error)),
+            Err(error) => (wrong, status) = visitor.found(&name, Wrong::of(error))?,
         }
     }
-    let detail = detail::detail(&app, &visitor.caller, Ok(id)).await?;
+    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, Ok(id)).await)?;
     let (frame, key, kind) = (visitor.frame("operations"), fields.one("key").to_owned(), detail.operation.kind);
     let template = Page { assets: Assets, frame, id: id.to_string(), kind, input: text, key, wrong };
     respond::page_with(status, &headers, &template)

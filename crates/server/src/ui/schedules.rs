@@ -12,7 +12,7 @@ use store::{Schedule, Scope};
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter;
-use super::form::{Fields, Sent, Wrong, name_of};
+use super::form::{Fields, Name, Sent, Wrong};
 use super::format::{When, pretty};
 use super::operations::{Row, row_of};
 use super::respond;
@@ -120,9 +120,9 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    name: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
-    let schedule = schedules::get(&app, &visitor.caller, &name_of(name, "schedule")?).await?;
+    let schedule = visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
     let now = app.store.now();
     let at = |at: Timestamp| When::new(at, now);
     let operations = operations(&app, &visitor, &schedule, now).await?;
@@ -183,11 +183,10 @@ pub(super) async fn edit(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    name: Result<Path<String>, PathRejection>,
+    Name(name): Name,
 ) -> Result<Response, Problem> {
     visitor.caller.require(Scope::OperationsWrite)?;
-    let schedule = schedules::get(&app, &visitor.caller, &name_of(name, "schedule")?).await?;
-    let name = schedule.wanted.name.clone();
+    let schedule = visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
     form(&visitor, &headers, name, Typed::from(&schedule.wanted), Wrong::default(), StatusCode::OK)
 }
 
@@ -195,12 +194,11 @@ pub(super) async fn edit(
 pub(super) async fn update(
     State(app): State<App>,
     headers: HeaderMap,
-    name: Result<Path<String>, PathRejection>,
+    Name(name): Name,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     visitor.caller.require(Scope::OperationsWrite)?;
-    let name = name_of(name, "schedule")?;
     let typed = Typed::of(&fields);
     let changed = match typed.change() {
         Ok(body) => match strict::json::<UpdateSchedule<'_>>(body.as_bytes()) {
@@ -212,9 +210,9 @@ pub(super) async fn update(
     match changed {
         Ok(_) => Ok(Redirect::to(&url(&name)).into_response()),
         Err(error) => {
-            let (wrong, status) = Wrong::of(error)?;
+            let (wrong, status) = visitor.found(&name, Wrong::of(error))?;
             // Whose it is not must not learn that it is there.
-            schedules::get(&app, &visitor.caller, &name).await?;
+            visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
             form(&visitor, &headers, name, typed, wrong, status)
         }
     }
@@ -224,24 +222,24 @@ pub(super) async fn update(
 pub(super) async fn act(
     State(app): State<App>,
     target: Result<Path<(String, String)>, PathRejection>,
-    sent: Sent,
+    Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    let Path((name, action)) = target.map_err(|_| ApiError::NotFound("path"))?;
-    let caller = &sent.visitor.caller;
+    let Path((name, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
+    let caller = &visitor.caller;
     let to = match action.as_str() {
         "pause" | "resume" => {
-            schedules::pause(&app, caller, &name, action == "pause").await?;
+            visitor.found(&name, schedules::pause(&app, caller, &name, action == "pause").await)?;
             url(&name)
         }
         "trigger" => {
-            let operation = schedules::trigger(&app, caller, &name).await?;
+            let operation = visitor.found(&name, schedules::trigger(&app, caller, &name).await)?;
             super::operation::url(&operation.id.to_string())
         }
         "delete" => {
-            schedules::delete(&app, caller, &name).await?;
+            visitor.found(&name, schedules::delete(&app, caller, &name).await)?;
             HERE.to_owned()
         }
-        _ => return Err(ApiError::NotFound("path").into()),
+        _ => return visitor.found("", Err(ApiError::NotFound("path"))),
     };
     Ok(Redirect::to(&to).into_response())
 }

@@ -14,7 +14,7 @@ use store::{Scope, Session, Token};
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::parameter;
-use super::form::{Address, Sent, Wrong};
+use super::form::{Address, Name, Sent, Wrong};
 use super::format::When;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -261,32 +261,31 @@ pub(super) async fn act(
     headers: HeaderMap,
     sent: Sent,
 ) -> Result<Response, Problem> {
-    let Path((id, action)) = target.map_err(|_| ApiError::NotFound("path"))?;
     let Sent { visitor, fields } = sent;
+    let Path((id, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
     match action.as_str() {
         "revoke" => {
-            tokens::revoke(&app, &visitor.caller, &id).await?;
+            visitor.found(&id, tokens::revoke(&app, &visitor.caller, &id).await)?;
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
             // How long the old secret stays valid; what is no number is left to the call.
             let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
             let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
-            let issued = tokens::rotate(&app, &visitor.caller, &id, asked).await?;
+            let issued = visitor.found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;
             let shown = shown(&issued, false);
             render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await
         }
-        _ => Err(ApiError::NotFound("path").into()),
+        _ => visitor.found("", Err(ApiError::NotFound("path"))),
     }
 }
 
 /// `POST /ui/sessions/{id}/revoke`.
 pub(super) async fn end_session(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    sent: Sent,
+    Name(id): Name,
+    Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    let Path(id) = id.map_err(|_| ApiError::NotFound("path"))?;
-    sessions::revoke(&app, &sent.visitor.caller, &id, Read::<SessionsOf>::default()).await?;
+    visitor.found(&id, sessions::revoke(&app, &visitor.caller, &id, Read::<SessionsOf>::default()).await)?;
     Ok(Redirect::to(HERE).into_response())
 }

@@ -1,8 +1,7 @@
 //! `/ui/views`: saved views, and the tabs of the list that lead to them.
 
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::Projects;
@@ -11,7 +10,7 @@ use store::View;
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::{self, Bar};
-use super::form::{Fields, Sent, Wrong, name_of};
+use super::form::{Fields, Name, Sent, Wrong};
 use super::format::count;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -127,9 +126,9 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
+    Name(id): Name,
 ) -> Result<Response, Problem> {
-    let (view, counted) = views::get(&app, &visitor.caller, &name_of(id, "view")?).await?;
+    let (view, counted) = visitor.found(&id, views::get(&app, &visitor.caller, &id).await)?;
     let typed = Typed { name: view.name.clone(), filter: view.filter.clone(), is_shared: view.owner.is_none() };
     one(&visitor, &headers, (view, counted), typed, Wrong::default(), StatusCode::OK)
 }
@@ -138,19 +137,18 @@ pub(super) async fn show(
 pub(super) async fn update(
     State(app): State<App>,
     headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
+    Name(id): Name,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let id = name_of(id, "view")?;
-    let (view, counted) = views::get(&app, &visitor.caller, &id).await?;
+    let (view, counted) = visitor.found(&id, views::get(&app, &visitor.caller, &id).await)?;
     let typed = Typed { is_shared: view.owner.is_none(), ..Typed::of(&fields) };
     let columns = List(view.columns.clone());
     let value = UpdateView { name: typed.name.clone(), filter: typed.filter.clone(), columns };
     match views::update(&app, &visitor.caller, &id, Read { value, violations: Vec::new() }).await {
         Ok(_) => Ok(Redirect::to(HERE).into_response()),
         Err(error) => {
-            let (wrong, status) = Wrong::of(error)?;
+            let (wrong, status) = visitor.found(&id, Wrong::of(error))?;
             one(&visitor, &headers, (view, counted), typed, wrong, status)
         }
     }
@@ -159,10 +157,10 @@ pub(super) async fn update(
 /// `POST /ui/views/{id}/delete`.
 pub(super) async fn delete(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    sent: Sent,
+    Name(id): Name,
+    Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    views::delete(&app, &sent.visitor.caller, &name_of(id, "view")?).await?;
+    visitor.found(&id, views::delete(&app, &visitor.caller, &id).await)?;
     Ok(Redirect::to(HERE).into_response())
 }
 

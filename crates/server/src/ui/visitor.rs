@@ -58,6 +58,11 @@ impl Visitor {
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
     }
 
+    /// What a call found by a name, or what is told of it where it did not.
+    pub(super) fn found<T>(&self, name: &str, found: Result<T, ApiError>) -> Result<T, Problem> {
+        found.map_err(|error| Problem::of(error, self, name))
+    }
+
     /// Whether there are buttons that change operations; the calls decide.
     pub(super) fn may_write(&self) -> bool {
         self.caller.token().allows(Scope::OperationsWrite)
@@ -95,7 +100,7 @@ impl FromRequestParts<App> for Visitor {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Visitor, Response> {
         let refused = |error: ApiError, parts: &Parts| match error {
             ApiError::Unauthenticated => Redirect::to(&sign_in_url(parts)).into_response(),
-            error => Problem(error).into_response(),
+            error => Problem::from(error).into_response(),
         };
         let found = app.auth.visitor(&parts.headers, parts.extensions.get::<Link>()).await;
         let (found, csrf_token) = found.map_err(|error| refused(error, parts))?;

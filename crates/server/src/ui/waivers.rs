@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::Timestamp;
@@ -12,7 +11,7 @@ use store::{Scope, Waiver};
 
 use super::assets::Assets;
 use super::error::Problem;
-use super::form::{Fields, Sent, Wrong, name_of};
+use super::form::{Fields, Name, Sent, Wrong};
 use super::format::When;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -98,10 +97,10 @@ pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sen
 /// `POST /ui/waivers/{id}/remove`.
 pub(super) async fn remove(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    sent: Sent,
+    Name(id): Name,
+    Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    waivers::delete(&app, &sent.visitor.caller, &name_of(id, "waiver")?).await?;
+    visitor.found(&id, waivers::delete(&app, &visitor.caller, &id).await)?;
     Ok(Redirect::to(HERE).into_response())
 }
 

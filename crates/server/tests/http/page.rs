@@ -6,6 +6,9 @@ use store::Scope;
 
 use crate::harness::{Answer, Caller, Server};
 
+/// What the page of somebody who is signed in begins with.
+const NAVIGATION: &str = "<nav class=\"pages-of\"";
+
 pub const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// Somebody who looks at the page.
@@ -85,6 +88,13 @@ pub fn assert_is_page(answer: &Answer) {
     let policy = answer.header("content-security-policy");
     assert!(policy.contains("script-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert!(!answer.text().contains("style=") && !answer.text().contains("<script>"), "nothing is inline");
+}
+
+/// Asserts that something is not there, and that the page that says so has the navigation.
+pub fn assert_is_missing(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    assert!(answer.text().contains(NAVIGATION), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -185,7 +195,10 @@ async fn what_callers_wrote_is_shown_as_text() {
 
 #[tokio::test]
 async fn a_form_works_from_a_page_of_the_session_only() {
-    let server = Server::start().await;
+    acted_on(Server::start().await).await;
+}
+
+pub async fn acted_on(server: Server) {
     let pending = server.pending("scan").await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     let page = format!("/ui/operations/{}", pending.id);
@@ -278,27 +291,24 @@ async fn a_list_has_pages_and_counts() {
 async fn what_is_not_there_is_told_on_a_page() {
     let server = Server::start().await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;
-    let navigation = "<nav class=\"pages-of\"";
     for path in ["/ui/nothing", "/ui/operations/x/y/z", "/ui/operations/x/y", "/ui/bulk", "/ui/assets"] {
         let page = browser.get(path).await;
-        assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        assert_is_missing(&page);
         assert!(page.text().contains("There is no page at this address."), "{path}: {}", page.text());
-        assert!(page.text().contains(navigation), "{path}: {}", page.text());
     }
     assert_eq!(browser.get("/ui/").await.header("location"), "/ui");
     let unknown = "0193e1f2-0000-7000-8000-000000000000";
     let page = browser.get(&format!("/ui/operations/{unknown}")).await;
-    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    assert_is_missing(&page);
     let told =
-        format!("There is no operation {unknown} here: it may have been removed, or belong to another organization.");
-    assert!(page.text().contains(&told) && page.text().contains(navigation), "{}", page.text());
+        format!("There is no operation {unknown} here: it may have been removed, or belong to another organization or project.");
+    assert!(page.text().contains(&told), "{}", page.text());
     let odd = browser.get("/ui/operations/%3Cscript%3E").await;
     assert_eq!(odd.status, StatusCode::NOT_FOUND);
     assert!(odd.text().contains("There is no operation &#60;script&#62; here"), "{}", odd.text());
     let nobody = server.nobody().get("/ui/nothing").await;
     assert_eq!((nobody.status, nobody.header("content-type")), (StatusCode::NOT_FOUND, "text/html; charset=utf-8"));
-    assert!(!nobody.text().contains(navigation), "{}", nobody.text());
+    assert!(!nobody.text().contains(NAVIGATION), "{}", nobody.text());
 }
 
 #[tokio::test]

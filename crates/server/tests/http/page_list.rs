@@ -9,9 +9,14 @@ use store::Scope;
 use crate::harness::{Answer, Server};
 use crate::page::{Browser, assert_is_page, form};
 
-/// Operations of acme: 3 scans that wait, 2 that failed, a build of the project p that is completed and has labels.
 async fn stocked() -> Server {
     let server = Server::start().await;
+    stock(&server).await;
+    server
+}
+
+/// Operations of acme: 3 scans that wait, 2 that failed, a build of the project p that is completed and has labels.
+pub async fn stock(server: &Server) {
     for _ in 0..2 {
         let outcome = Outcome::Failed { message: "refused".to_owned(), retryable: false };
         server.ended(NewOperation::of_kind("scan"), outcome).await;
@@ -26,7 +31,6 @@ async fn stocked() -> Server {
         ..NewOperation::of_kind("build")
     };
     server.ended(build, Outcome::Completed { output: "{}".to_owned() }).await;
-    server
 }
 
 fn rows(answer: &Answer) -> usize {
@@ -42,8 +46,11 @@ fn tabs(answer: &Answer) -> Vec<String> {
 
 #[tokio::test]
 async fn the_fields_of_the_bar_lead_to_one_address() {
-    let server = stocked().await;
-    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    filtered(&stocked().await).await;
+}
+
+pub async fn filtered(server: &Server) {
+    let browser = Browser::sign_in(server, &server.acme().await).await;
     for (fields, address, count) in [
         (
             vec![("status", "PENDING"), ("status", "FAILED"), ("kind", ""), ("size", "25"), ("filter", "")],
@@ -92,8 +99,11 @@ async fn the_fields_of_the_bar_lead_to_one_address() {
 
 #[tokio::test]
 async fn counts_by_status_and_kind_are_those_of_the_filter() {
-    let server = stocked().await;
-    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    counted(&stocked().await).await;
+}
+
+pub async fn counted(server: &Server) {
+    let browser = Browser::sign_in(server, &server.acme().await).await;
     // All, pending, running, completed, failed.
     assert_eq!(tabs(&browser.get("/ui/operations").await), ["6", "3", "0", "1", "2"]);
     let failed_scans = browser.open("/ui/operations?kind=scan&status=FAILED").await;

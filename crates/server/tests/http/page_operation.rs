@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use operations::{Access, Concurrency, NewOperation, Outcome, Status};
+use operations::{Access, Concurrency, NewOperation, Outcome, Resource, Status};
 use store::Scope;
 
 use crate::harness::Server;
@@ -19,7 +19,10 @@ fn failed() -> Outcome {
 
 #[tokio::test]
 async fn everything_that_is_known_is_shown_and_leads_on() {
-    let server = Server::start().await;
+    shown_and_leading_on(Server::start().await).await;
+}
+
+pub async fn shown_and_leading_on(server: Server) {
     let new = NewOperation {
         input: "{\"target\":\"web-1\",\"n\":1.000}".to_owned(),
         project_id: "shop".to_owned(),
@@ -65,6 +68,32 @@ async fn everything_that_is_known_is_shown_and_leads_on() {
 }
 
 #[tokio::test]
+async fn what_is_about_the_same_resource_is_shown_as_lists_show_it() {
+    related(Server::start().await).await;
+}
+
+pub async fn related(server: Server) {
+    let about = |resource_id: &str| NewOperation {
+        resource: Some(Resource { resource_type: "repo".to_owned(), resource_id: resource_id.to_owned() }),
+        ..NewOperation::of_kind("scan")
+    };
+    let at = server.store.now().after(Duration::from_secs(3 * 24 * 3600));
+    let first = server.create(about("a \"b\"")).await;
+    let later = server.create(NewOperation { run_after: Some(at), ..about("a \"b\"") }).await;
+    let other = server.create(about("a")).await;
+    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    let page = browser.get(&format!("/ui/operations/{}", first.id)).await;
+    assert_is_page(&page);
+    let (_, related) = page.text().split_once("<h2>About the same resource</h2>").unwrap();
+    let related = related.split("</section>").next().unwrap();
+    let told = format!("not before <time class=\"clock\" datetime=\"{at}\"");
+    assert!(related.contains(&later.id.to_string()) && related.contains(&told), "{related}");
+    for left_out in [first.id, other.id] {
+        assert!(!related.contains(&left_out.to_string()), "{left_out}: {related}");
+    }
+}
+
+#[tokio::test]
 async fn what_creators_wrote_is_shown_as_text() {
     let server = Server::start().await;
     let new = NewOperation {
@@ -90,7 +119,10 @@ async fn what_creators_wrote_is_shown_as_text() {
 
 #[tokio::test]
 async fn an_edited_input_makes_a_new_operation_and_both_are_linked() {
-    let server = Server::start().await;
+    retried_with_an_edited_input(Server::start().await).await;
+}
+
+pub async fn retried_with_an_edited_input(server: Server) {
     let new = NewOperation { input: "{\"target\":\"web-1\"}".to_owned(), ..NewOperation::of_kind("scan") };
     let old = server.ended(new, failed()).await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;

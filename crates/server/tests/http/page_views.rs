@@ -8,7 +8,7 @@ use crate::harness::Server;
 use crate::page::{Browser, assert_is_page};
 
 /// The ids of the views that a page of views can change.
-async fn ids(browser: &Browser) -> Vec<String> {
+pub async fn ids(browser: &Browser) -> Vec<String> {
     let page = browser.get("/ui/views").await;
     let links = page.text().split("href=\"/ui/views/").skip(1);
     links.map(|link| link.split('"').next().unwrap().to_owned()).collect()
