@@ -213,6 +213,10 @@ pub trait EvidenceRecords: Send + Sync {
     /// Makes room for content that is about to come to its place.
     async fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Result<Reservation, StoreError>;
 
+    /// Gives a reservation back whose content did not come to its place; nothing when there is none. If another one is at
+    /// the same content, it is put without.
+    async fn end_reservation(&self, organization: &str, digest: Digest) -> Result<(), StoreError>;
+
     /// Notes a piece of evidence whose content is at its place; a digest already noted keeps its record, but for a name
     /// that it had not. [`StoreError::Unavailable`] when it is being removed.
     async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError>;
@@ -264,6 +268,7 @@ pub(crate) struct EvidenceWrite {
 #[derive(Clone, Debug)]
 pub(crate) enum EvidenceChange {
     Reserve(Digest, u64),
+    Unreserve(Digest),
     Put(NewEvidence),
     Touch(Digest, String),
     Begin(EvidenceRemoval),
@@ -412,6 +417,13 @@ pub(crate) async fn carry_out(
         EvidenceChange::Reserve(digest, size) => {
             let most = admission.of(&write.organization).max_evidence;
             reserve(table, now, most, digest, *size).await.map(EvidenceReply::Reservation)
+        }
+        EvidenceChange::Unreserve(digest) => {
+            let found = table.load(digest).await?.filter(|row| row.state == EvidenceState::Reserved);
+            let Some(row) = found else { return Ok(EvidenceReply::Done(0)) };
+            table.remove(digest).await?;
+            table.count(-1, -signed(row.size)).await?;
+            Ok(EvidenceReply::Done(1))
         }
         EvidenceChange::Put(new) => put(table, now, new).await,
         EvidenceChange::Touch(digest, name) => {

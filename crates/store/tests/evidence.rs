@@ -13,6 +13,7 @@ use crate::support::{Engine, Fixture, about, against_both_engines, completed, fi
 
 against_both_engines!(
     what_is_reserved_is_found_once_it_is_put,
+    a_reservation_that_is_given_back_counts_no_more,
     an_organization_has_no_more_bytes_than_it_may_whoever_stores,
     the_list_is_newest_first_and_goes_on_where_a_page_ended,
     what_an_unfinished_operation_refers_to_is_not_removed,
@@ -87,6 +88,23 @@ async fn what_is_reserved_is_found_once_it_is_put(fixture: Fixture) {
     let again = fixture.store.reserve_evidence("acme", piece.digest, 5).await.unwrap();
     let last_used_at = fixture.store.now();
     assert_eq!(again, Reservation::Stored(store::EvidenceRecord { last_used_at, ..record }));
+    assert_eq!(totals(&fixture).await, (1, 5));
+    fixture.assert_sound().await;
+}
+
+async fn a_reservation_that_is_given_back_counts_no_more(fixture: Fixture) {
+    fixture.create("acme", in_project("scan", "p")).await;
+    let (piece, store) = (new("hello", "STRING", "greeting"), &fixture.store);
+    store.end_reservation("acme", piece.digest).await.unwrap();
+    assert_eq!(store.reserve_evidence("acme", piece.digest, 5).await.unwrap(), Reservation::Reserved);
+    store.end_reservation("other", piece.digest).await.unwrap();
+    assert_eq!(totals(&fixture).await, (1, 5));
+    store.end_reservation("acme", piece.digest).await.unwrap();
+    assert_eq!(totals(&fixture).await, (0, 0));
+    store.put_evidence("acme", piece.clone()).await.unwrap();
+    assert_eq!(totals(&fixture).await, (1, 5), "another one was at it");
+    store.end_reservation("acme", piece.digest).await.unwrap();
+    assert!(is_there(&fixture, piece.digest).await, "what is stored stays");
     assert_eq!(totals(&fixture).await, (1, 5));
     fixture.assert_sound().await;
 }

@@ -104,6 +104,7 @@ impl Node {
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = EvidencePlace::of(&config.evidence).open(config.evidence.max_size.0)?.with_keyring(keyring);
+        check_content(&content, &EvidencePlace::of(&config.evidence)).await?;
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
@@ -380,6 +381,23 @@ fn tls(config: &Config) -> anyhow::Result<Option<server::http::Tls>> {
         .with_context(|| format!("cannot use {cert} with {key}"))
         .hint("tls.cert is a PEM file with the certificate and its chain, tls.key one with its private key")?;
     Ok(Some(tls))
+}
+
+/// Refuses to start with a bucket that is not there or lets nobody in; one that does not answer may come back.
+async fn check_content(content: &ContentStore, place: &EvidencePlace) -> anyhow::Result<()> {
+    match content.check().await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_refusal() => Err(anyhow::Error::new(error))
+            .with_context(|| format!("cannot use {place}"))
+            .hint("the credentials in the environment must allow to read, write, delete and list below the prefix"),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "{place} does not answer now; evidence has to wait"
+            );
+            Ok(())
+        }
+    }
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

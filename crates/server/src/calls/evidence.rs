@@ -121,7 +121,13 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
             return Err(error);
         }
     };
-    let (digest, size) = app.content.place(staged).await?;
+    let (digest, is_new) = (staged.digest, record.is_none());
+    let placed = app.content.place(staged).await;
+    if placed.is_err() && is_new {
+        // It counts for nothing then. Where the store is away too, that is in an hour.
+        let _ = app.store.end_reservation(caller.organization(), digest).await;
+    }
+    let (digest, size) = placed?;
     match record {
         Some(record) if name.is_empty() || !record.name.is_empty() => Ok(record),
         Some(record) => {

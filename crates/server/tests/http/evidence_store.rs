@@ -116,6 +116,24 @@ async fn evidence_is_listed_and_deleted_by_its_organization_as_a_whole() {
 }
 
 #[tokio::test]
+async fn evidence_that_cannot_come_to_its_place_counts_for_nothing() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    // A file where the folder of the organization is to be.
+    let organization = server.evidence_file(&digest("hello")).ancestors().nth(3).unwrap().to_owned();
+    std::fs::create_dir_all(organization.parent().unwrap()).unwrap();
+    std::fs::write(&organization, "").unwrap();
+    let refused = put(&caller, "hello", "").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
+    assert_eq!(server.store.evidence_totals("acme").await.unwrap(), store::EvidenceTotals::default());
+    let incoming = organization.ancestors().nth(2).unwrap().join("incoming");
+    assert!(!incoming.exists(), "nothing is left behind");
+    std::fs::remove_file(&organization).unwrap();
+    assert_eq!(put(&caller, "hello", "").await.status, StatusCode::OK);
+    assert_eq!(server.store.evidence_totals("acme").await.unwrap().pieces, 1);
+}
+
+#[tokio::test]
 async fn more_evidence_than_may_be_is_429_with_the_limit_and_the_use() {
     let server = Server::with(|services| {
         let everybody = Quota { max_evidence: Some(10), ..Quota::default() };

@@ -300,8 +300,9 @@ async fn what_is_not_there_is_told_on_a_page() {
     let unknown = "0193e1f2-0000-7000-8000-000000000000";
     let page = browser.get(&format!("/ui/operations/{unknown}")).await;
     assert_is_missing(&page);
-    let told =
-        format!("There is no operation {unknown} here: it may have been removed, or belong to another organization or project.");
+    let told = format!(
+        "There is no operation {unknown} here: it may have been removed, or belong to another organization or project."
+    );
     assert!(page.text().contains(&told), "{}", page.text());
     let odd = browser.get("/ui/operations/%3Cscript%3E").await;
     assert_eq!(odd.status, StatusCode::NOT_FOUND);

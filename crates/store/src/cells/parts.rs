@@ -37,6 +37,7 @@ cells! {
 cells! {
     impl EvidenceRecords {
         new(organization) => fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Reservation;
+        at(organization) => fn end_reservation(&self, organization: &str, digest: Digest) -> ();
         new(organization) => fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> ();
         at(organization) => fn evidence(&self, organization: &str, digest: &Digest) -> Option<EvidenceRecord>;
         at(organization) => fn touch_evidence(&self, organization: &str, digest: Digest, name: &str) -> bool;

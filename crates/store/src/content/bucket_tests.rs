@@ -1,5 +1,6 @@
 //! The content store in a bucket, of a server that speaks S3.
 #![allow(clippy::unwrap_used)]
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ use crate::{EvidenceRetention, Reservation, SqliteStore};
 struct Server {
     objects: Arc<dyn ObjectStore>,
     folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+fn client(address: SocketAddr) -> AmazonS3Builder {
+    let client = AmazonS3Builder::new().with_endpoint(format!("http://{address}")).with_allow_http(true);
+    client.with_region("us-east-1").with_bucket_name("evidence").with_access_key_id("key")
 }
 
 impl Server {
@@ -41,10 +48,13 @@ impl Server {
             }
         });
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = AmazonS3Builder::new().with_endpoint(format!("http://{address}")).with_allow_http(true);
-        let client = client.with_region("us-east-1").with_bucket_name("evidence");
-        let objects = client.with_access_key_id("key").with_secret_access_key("secret").build().unwrap();
-        Server { objects: Arc::new(objects), folder }
+        let objects = client(address).with_secret_access_key("secret").build().unwrap();
+        Server { objects: Arc::new(objects), folder, address }
+    }
+
+    /// A client that has no secret yet.
+    fn client(&self) -> AmazonS3Builder {
+        client(self.address)
     }
 
     fn store(&self, limit: u64) -> ContentStore {
@@ -104,6 +114,39 @@ async fn too_much_content_and_content_that_breaks_off_leave_nothing_in_the_bucke
     let broken = stream::iter([Ok(Bytes::from(content(9_000_000))), Err("gone")]);
     assert!(matches!(store.put("acme", broken).await.unwrap_err(), ContentError::Receive(_)));
     assert_eq!(server.names().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_told_from_content_that_is_not() {
+    let server = Server::start().await;
+    let store = server.store(30_000_000);
+    let (digest, size) = store.put("acme", pieces(b"hello")).await.unwrap();
+    let unknown = Digest::of(b"unknown");
+    store.check().await.unwrap();
+    assert!(store.get("acme", &unknown).await.unwrap().is_none());
+    assert!(!store.is_there("acme", &unknown, 7).await.unwrap());
+    store.remove("acme", &unknown).await.unwrap();
+
+    let (bucket, away) = (server.folder.path().join("evidence"), server.folder.path().join("away"));
+    std::fs::rename(&bucket, &away).unwrap();
+    let refused = |error: ContentError| {
+        assert!(matches!(error, ContentError::NoBucket(_)) && error.is_refusal() && error.may_pass(), "{error:?}");
+    };
+    refused(store.check().await.unwrap_err());
+    refused(store.get("acme", &digest).await.unwrap_err());
+    refused(store.is_there("acme", &digest, size).await.unwrap_err());
+    refused(store.remove("acme", &digest).await.unwrap_err());
+    std::fs::rename(&away, &bucket).unwrap();
+    assert!(store.is_sound("acme", &digest).await.unwrap(), "it was not removed");
+}
+
+#[tokio::test]
+async fn who_has_other_credentials_is_refused() {
+    let server = Server::start().await;
+    let stranger = server.client().with_secret_access_key("another").build().unwrap();
+    let store = ContentStore::over(Arc::new(stranger), Path::from("longrun/a"), 100);
+    let error = store.check().await.unwrap_err();
+    assert!(error.is_refusal() && error.may_pass(), "{error:?}");
 }
 
 #[tokio::test]

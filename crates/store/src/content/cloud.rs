@@ -1,13 +1,14 @@
 //! Content in a bucket of a cloud, or of anything that speaks as one does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, RetryConfig};
 
 use super::{ContentError, ContentStore};
 use crate::seal::Keyring;
@@ -15,6 +16,11 @@ use crate::seal::Keyring;
 /// Bytes gathered before they are sent as one part: S3 takes no smaller ones, and with these ten thousand parts make 80 GB.
 /// Each upload under way holds so many.
 const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// What failed is tried again so often, and no more once so much time has passed: who waits for an answer is told before he
+/// has given up.
+const RETRIES: usize = 3;
+const RETRIES_LAST: Duration = Duration::from_secs(20);
 
 /// The form of an address, for messages.
 const FORM: &str = "an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
@@ -48,6 +54,10 @@ fn parse(url: &str) -> Result<(Cloud, &str, Path), InvalidBucket> {
     Ok((cloud, bucket, Path::parse(prefix.trim_end_matches('/')).map_err(|_| InvalidBucket)?))
 }
 
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRIES_LAST, ..RetryConfig::default() }
+}
+
 impl ContentStore {
     /// Whether an address has the right form.
     ///
@@ -59,7 +69,7 @@ impl ContentStore {
 
     /// The content store in a bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials, and
     /// other servers that speak the same way, come from the environment, by the names that the clouds' own tools know:
-    /// `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet. `limit` is the most bytes a piece.
+    /// `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet: see [`ContentStore::check`]. `limit` is the most bytes a piece.
     ///
     /// # Errors
     /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment says what
@@ -69,9 +79,13 @@ impl ContentStore {
         // The first to come sets it; every part of the program sets the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let objects: Arc<dyn ObjectStore> = match cloud {
-            Cloud::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?),
-            Cloud::Google => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build()?),
-            Cloud::Azure => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).build()?),
+            Cloud::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries()).build()?),
+            Cloud::Google => {
+                Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries()).build()?)
+            }
+            Cloud::Azure => {
+                Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retries()).build()?)
+            }
         };
         Ok(ContentStore::over(objects, prefix, limit))
     }

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
-use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest as _, Sha256};
 
 use crate::seal::{ContentOpener, ContentSealer, Keyring, plain_size};
@@ -76,6 +76,9 @@ pub enum ContentError {
     /// There are no random numbers to seal with.
     #[error("the system gives no random numbers")]
     NoRandomNumbers,
+    /// The object store answers, and the bucket does not.
+    #[error("the bucket is not there, or may not be listed")]
+    NoBucket(#[source] object_store::Error),
     /// The object store failed.
     #[error("the content store failed")]
     Store(#[from] object_store::Error),
@@ -88,7 +91,16 @@ impl ContentError {
         use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
         let away =
             matches!(self, ContentError::Store(Generic { .. } | PermissionDenied { .. } | Unauthenticated { .. }));
-        away || matches!(self, ContentError::KeyMissing { .. })
+        away || matches!(self, ContentError::KeyMissing { .. } | ContentError::NoBucket(_))
+    }
+
+    /// Whether it is no outage but a mistake in the settings: there is no such bucket, or it does not let this server in.
+    pub fn is_refusal(&self) -> bool {
+        use object_store::Error::{PermissionDenied, Unauthenticated};
+        matches!(
+            self,
+            ContentError::NoBucket(_) | ContentError::Store(PermissionDenied { .. } | Unauthenticated { .. })
+        )
     }
 }
 
@@ -196,7 +208,7 @@ impl ContentStore {
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
         // A bucket is asked for nothing until a part is full: what is shorter is sent once, to its address.
         let mut upload = match &self.incoming {
-            Some(_) => Some(self.objects.put_multipart(&staging).await?),
+            Some(_) => Some(self.begin_upload(&staging).await?),
             None => None,
         };
         let mut part = Vec::new();
@@ -219,7 +231,7 @@ impl ContentStore {
                     let full = PutPayload::from(std::mem::replace(&mut part, rest));
                     let upload = match &mut upload {
                         Some(upload) => upload,
-                        None => upload.insert(self.objects.put_multipart(&staging).await?),
+                        None => upload.insert(self.begin_upload(&staging).await?),
                     };
                     upload.put_part(full).await?;
                 }
@@ -257,11 +269,18 @@ impl ContentStore {
     pub async fn place(&self, staged: Staged) -> Result<(Digest, u64), ContentError> {
         let Staged { organization, digest, size, staging, is_sealed } = staged;
         let address = address(&organization, &digest, is_sealed);
-        match staging {
-            Staging::At(staging) => self.objects.rename(&staging, &address).await?,
-            Staging::InMemory(content) => drop(self.objects.put(&address, content.into()).await?),
+        let placed = match &staging {
+            Staging::At(staging) => self.objects.rename(staging, &address).await,
+            Staging::InMemory(content) => self.objects.put(&address, content.clone().into()).await.map(drop),
+        };
+        match placed {
+            Ok(()) => Ok((digest, size)),
+            Err(error) => {
+                let error = self.failed(error).await;
+                self.discard(Staged { organization, digest, size, staging, is_sealed }).await;
+                Err(error)
+            }
         }
-        Ok((digest, size))
     }
 
     /// Forgets what was taken in.
@@ -277,16 +296,69 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Store`].
     pub async fn remove(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
+        let mut was_there = false;
         for is_sealed in [false, true] {
-            self.remove_at(&address(organization, digest, is_sealed)).await?;
+            let location = address(organization, digest, is_sealed);
+            match self.objects.head(&location).await {
+                Ok(_) => {
+                    self.remove_at(&location).await?;
+                    was_there = true;
+                }
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(())
+        if was_there { Ok(()) } else { self.bucket_answers().await }
     }
 
     async fn remove_at(&self, location: &Path) -> Result<(), ContentError> {
         match self.objects.delete(location).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             removed => Ok(removed?),
+        }
+    }
+
+    /// Whether content can be read here, as far as that can be told without any.
+    ///
+    /// # Errors
+    /// [`ContentError::NoBucket`]; [`ContentError::Store`].
+    pub async fn check(&self) -> Result<(), ContentError> {
+        if self.incoming.is_some() {
+            return Ok(());
+        }
+        // By this it is seen whether the credentials are good, which the failure of a list does not tell.
+        match self.objects.head(&Path::from(format!("{ORGANIZATIONS}/check"))).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => self.bucket_answers().await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An object that is not there looks like one in a bucket that is not there; a list tells them apart. To be asked
+    /// before anybody is told that something is missing.
+    async fn bucket_answers(&self) -> Result<(), ContentError> {
+        if self.incoming.is_some() {
+            return Ok(());
+        }
+        match self.objects.list(Some(&Path::from(ORGANIZATIONS))).next().await {
+            Some(Err(error)) => Err(ContentError::NoBucket(error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn begin_upload(&self, staging: &Path) -> Result<Box<dyn MultipartUpload>, ContentError> {
+        match self.objects.put_multipart(staging).await {
+            Ok(upload) => Ok(upload),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// Why something could not be written.
+    async fn failed(&self, error: object_store::Error) -> ContentError {
+        match error {
+            error @ object_store::Error::NotFound { .. } => {
+                self.bucket_answers().await.err().unwrap_or_else(|| error.into())
+            }
+            error => error.into(),
         }
     }
 
@@ -304,7 +376,7 @@ impl ContentStore {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(false)
+        self.bucket_answers().await.map(|()| false)
     }
 
     /// Every object that is stored, and how long ago it was written.
@@ -408,7 +480,7 @@ impl ContentStore {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        self.bucket_answers().await.map(|()| None)
     }
 
     /// The content with this digest, whole and verified, or `None` when the organization has none such.

@@ -15,6 +15,10 @@ impl EvidenceRecords for Sealed {
         self.inner.reserve_evidence(organization, digest, size).await
     }
 
+    async fn end_reservation(&self, organization: &str, digest: Digest) -> Result<(), StoreError> {
+        self.inner.end_reservation(organization, digest).await
+    }
+
     async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError> {
         self.inner.put_evidence(organization, evidence).await
     }

@@ -170,6 +170,10 @@ impl EvidenceRecords for SqliteStore {
         self.change_evidence(organization, EvidenceChange::Reserve(digest, size)).await?.reservation()
     }
 
+    async fn end_reservation(&self, organization: &str, digest: Digest) -> Result<(), StoreError> {
+        self.change_evidence(organization, EvidenceChange::Unreserve(digest)).await?.done().map(drop)
+    }
+
     async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError> {
         self.change_evidence(organization, EvidenceChange::Put(evidence)).await?.put()
     }
