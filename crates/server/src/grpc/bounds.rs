@@ -9,12 +9,12 @@ use operations::MAX_LABELS;
 use crate::error::ApiError;
 
 /// No list of messages has more elements.
-const MOST_MESSAGES: usize = 1_000;
+pub(super) const MOST_MESSAGES: usize = 1_000;
 /// More texts are not read into memory, as over HTTP. A shorter list that is too long for its field is told of with all
 /// else that is wrong, by its call.
-const MOST_TEXTS: usize = 10_000;
+pub(super) const MOST_TEXTS: usize = 10_000;
 /// More labels of an operation are not read into memory, as over HTTP; the domain takes far less.
-const MOST_LABELS: usize = 4 * MAX_LABELS;
+pub(super) const MOST_LABELS: usize = 4 * MAX_LABELS;
 /// The number of `labels` in a `CreateOperationRequest`.
 const LABELS: u64 = 13;
 /// The bytes before a message: whether it is compressed, and its length.

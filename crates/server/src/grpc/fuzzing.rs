@@ -8,15 +8,23 @@ use proto::google::longrunning as google;
 use proto::longrun::v1 as wire;
 use store::HistoryPlace;
 
+use super::bounds::{self, MOST_LABELS, MOST_MESSAGES, MOST_TEXTS};
 use super::{agents, convert, gate, longrunning};
 use crate::calls::events;
 
 /// The bytes of a request's message: as each request that there is, and then what its call makes of it.
 pub(crate) fn message(bytes: &[u8]) {
+    // Also what is no message, nor in the frame of one.
+    let _ = bounds::check("/longrun.v1.SchedulesService/CreateSchedule", bytes);
     if let Some(asked) = read::<wire::CreateOperationRequest>(bytes) {
+        bounded("AsyncOperationsService/CreateOperation", bytes, asked.labels.len(), MOST_LABELS);
         creation(&asked);
     }
     if let Some(asked) = read::<wire::BatchCreateOperationsRequest>(bytes) {
+        let path = "AsyncOperationsService/BatchCreateOperations";
+        bounded(path, bytes, asked.operations.len(), MOST_MESSAGES);
+        let labels = asked.operations.iter().map(|operation| operation.labels.len()).max();
+        bounded(path, bytes, labels.unwrap_or(0), MOST_LABELS);
         asked.operations.iter().for_each(creation);
     }
     if let Some(asked) = read::<wire::ListOperationsRequest>(bytes) {
@@ -38,6 +46,8 @@ pub(crate) fn message(bytes: &[u8]) {
         assert_eq!(place.to_string().parse::<HistoryPlace>().ok(), Some(place), "a place is what its text says");
     }
     if let Some(asked) = read::<wire::ClaimOperationsRequest>(bytes) {
+        let most = asked.kinds.len().max(asked.organizations.len());
+        bounded("WorkerService/ClaimOperations", bytes, most, MOST_TEXTS);
         duration(asked.wait);
     }
     if let Some(asked) = read::<wire::EvaluateEvidenceRequest>(bytes) {
@@ -59,11 +69,15 @@ pub(crate) fn message(bytes: &[u8]) {
     if let Some(asked) = read::<google::WaitOperationRequest>(bytes) {
         duration(asked.timeout);
     }
-    // What their calls make of them is the same as over HTTP.
+    // What their calls make of these is the same as over HTTP.
+    if let Some(asked) = read::<wire::HeartbeatOperationsRequest>(bytes) {
+        bounded("WorkerService/HeartbeatOperations", bytes, asked.operations.len(), MOST_MESSAGES);
+    }
+    if let Some(asked) = read::<wire::SettleOperationsRequest>(bytes) {
+        bounded("WorkerService/SettleOperations", bytes, asked.results.len(), MOST_MESSAGES);
+    }
     read::<wire::WatchOperationsRequest>(bytes);
     read::<wire::CancelOperationRequest>(bytes);
-    read::<wire::HeartbeatOperationsRequest>(bytes);
-    read::<wire::SettleOperationsRequest>(bytes);
     read::<wire::PutEvidenceRequest>(bytes);
     read::<wire::GetEvidenceRequest>(bytes);
     read::<wire::ListAuditRequest>(bytes);
@@ -78,6 +92,14 @@ fn read<T: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let message = T::decode(bytes).ok()?;
     assert_eq!(T::decode(&*message.encode_to_vec()).as_ref(), Ok(&message), "a message stays what it is");
     Some(message)
+}
+
+/// What has too many elements is refused before it is read.
+fn bounded(method: &str, message: &[u8], elements: usize, most: usize) {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let body = [&[0][..], &length.to_be_bytes(), message].concat();
+    let is_let_through = bounds::check(&format!("/longrun.v1.{method}"), &body).is_ok();
+    assert!(elements <= most || !is_let_through, "{method} reads {elements} elements, and takes {most}");
 }
 
 fn creation(asked: &wire::CreateOperationRequest) {
