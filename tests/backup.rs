@@ -219,6 +219,9 @@ async fn a_store_that_is_named_by_its_file_has_its_evidence_beside_it() {
     assert!(said.ends_with(&format!("; evidence in {}", place.display())), "{said}");
     assert_eq!(files_below(&place).len(), 1);
     assert_eq!(files_below(&folder.path().join("evidence")), before, "another store's is left alone");
+    run_in(folder.path(), &["doctor", "--store", "sqlite:again/longrun.db"]).expect(0);
+    std::fs::remove_file(&files_below(&place)[0]).unwrap();
+    run_in(folder.path(), &["doctor", "--store", "sqlite:again/longrun.db"]).expect(1);
 
     // What is there may be another store's.
     restore("sqlite:other.db", &[]).expect(2).says("evidence, which is not empty").says("--evidence DIR");

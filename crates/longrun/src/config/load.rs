@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use store::StoreUrl;
+
 use super::declared::Declared;
 use super::nearest::nearest;
 use super::validate::{validate, warnings};
@@ -234,6 +236,17 @@ impl Layers {
         }
     }
 
+    /// Evidence that nobody has named a folder for is beside a store that is a file: so both are found, and copied,
+    /// together, wherever the command is run.
+    fn place_evidence(&mut self, config: &mut Config) {
+        let Some((value, Origin::Default)) = self.entries.get_mut("evidence.folder") else { return };
+        let Ok(StoreUrl::Sqlite(path)) = config.store_url() else { return };
+        if let Some(folder) = path.with_file_name(&config.evidence.folder).to_str() {
+            *value = Value::String(folder.to_owned());
+            folder.clone_into(&mut config.evidence.folder);
+        }
+    }
+
     fn finish(mut self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
         for (key, (value, _)) in &self.entries {
@@ -245,6 +258,7 @@ impl Layers {
         config.organizations.clone_from(&self.declared.organizations);
         config.cells.clone_from(&self.declared.cells);
         config.auth.clone_from(&self.declared.auth);
+        self.place_evidence(&mut config);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {
                 Some((_, origin)) => origin.clone(),
@@ -382,6 +396,21 @@ mod tests {
             with_file("", &[("LONGRUN_POLICIES_DEFAULT", "scan, build"), ("LONGRUN_POLICIES_FOLDER", "src")], &[])
                 .unwrap();
         assert_eq!(loaded.config.policies.default, ["scan", "build"]);
+    }
+
+    #[test]
+    fn evidence_is_beside_a_store_that_is_a_file_unless_its_folder_is_named() {
+        let folder = |store: &str, more: &str| {
+            let loaded = with_file(&format!("store = \"{store}\"\n{more}"), &[], &[]).unwrap();
+            let (value, origin) = &loaded.entries["evidence.folder"];
+            assert_eq!(value.as_str(), Some(loaded.config.evidence.folder.as_str()));
+            assert_eq!(*origin == Origin::Default, more.is_empty());
+            loaded.config.evidence.folder
+        };
+        assert_eq!(folder("sqlite:longrun.db", ""), "evidence");
+        assert_eq!(folder("sqlite:/var/lib/longrun/a.db", ""), "/var/lib/longrun/evidence");
+        assert_eq!(folder("sqlite:/var/lib/longrun/a.db", "[evidence]\nfolder = \"e\"\n"), "e");
+        assert_eq!(folder("postgres://localhost/longrun", ""), "evidence");
     }
 
     #[test]

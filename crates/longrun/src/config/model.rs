@@ -136,7 +136,7 @@ pub struct Api {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
-    /// The folder.
+    /// The folder; unless it is set, `evidence` beside an SQLite store, and in the working directory with PostgreSQL.
     pub folder: String,
     /// A bucket in its stead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
     pub url: String,

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
-use object_store::{GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest as _, Sha256};
 
 use crate::seal::{ContentOpener, ContentSealer, Keyring, plain_size};
@@ -208,7 +208,7 @@ impl ContentStore {
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
         // A bucket is asked for nothing until a part is full: what is shorter is sent once, to its address.
         let mut upload = match &self.incoming {
-            Some(_) => Some(self.begin_upload(&staging).await?),
+            Some(_) => Some(self.objects.put_multipart(&staging).await?),
             None => None,
         };
         let mut part = Vec::new();
@@ -231,7 +231,7 @@ impl ContentStore {
                     let full = PutPayload::from(std::mem::replace(&mut part, rest));
                     let upload = match &mut upload {
                         Some(upload) => upload,
-                        None => upload.insert(self.begin_upload(&staging).await?),
+                        None => upload.insert(self.objects.put_multipart(&staging).await?),
                     };
                     upload.put_part(full).await?;
                 }
@@ -255,7 +255,7 @@ impl ContentStore {
                     // Best effort: what stays in "incoming" has no address and is never read.
                     let _ = upload.abort().await;
                 }
-                return Err(error);
+                return Err(self.unwritten(error).await);
             }
         };
         let staging = if upload.is_some() { Staging::At(staging) } else { Staging::InMemory(part.into()) };
@@ -276,7 +276,7 @@ impl ContentStore {
         match placed {
             Ok(()) => Ok((digest, size)),
             Err(error) => {
-                let error = self.failed(error).await;
+                let error = self.unwritten(error.into()).await;
                 self.discard(Staged { organization, digest, size, staging, is_sealed }).await;
                 Err(error)
             }
@@ -345,20 +345,13 @@ impl ContentStore {
         }
     }
 
-    async fn begin_upload(&self, staging: &Path) -> Result<Box<dyn MultipartUpload>, ContentError> {
-        match self.objects.put_multipart(staging).await {
-            Ok(upload) => Ok(upload),
-            Err(error) => Err(self.failed(error).await),
-        }
-    }
-
-    /// Why something could not be written.
-    async fn failed(&self, error: object_store::Error) -> ContentError {
+    /// Why something could not be written: the place for it is not there if its bucket is not.
+    async fn unwritten(&self, error: ContentError) -> ContentError {
         match error {
-            error @ object_store::Error::NotFound { .. } => {
-                self.bucket_answers().await.err().unwrap_or_else(|| error.into())
+            ContentError::Store(object_store::Error::NotFound { .. }) => {
+                self.bucket_answers().await.err().unwrap_or(error)
             }
-            error => error.into(),
+            error => error,
         }
     }
 
