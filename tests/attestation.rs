@@ -42,7 +42,7 @@ fn a_result_is_verified_without_a_server_and_its_verdict_is_the_exit_code() {
     verify(&[]).expect(3);
 
     let id = evaluate(&dev, folder.path(), &good, "sbom-licenses-present", 0);
-    // Everything is checked without the server that signed.
+    // Everything is verified without the server that signed.
     drop(dev);
     verify(&["--evidence", &good]).expect(0).shows("sbom-licenses-present");
     let json = verify(&["-o", "json"]).expect(0).json();
@@ -83,7 +83,7 @@ fn a_result_tells_which_script_a_policy_had_when_only_the_script_changed() {
     fs::write(folder.path().join("e.json"), r#"{"a": 1}"#).unwrap();
     let dev = Dev::start_with(folder.path(), "127.0.0.1:0", &["--policies", "policies"]);
     fs::write(folder.path().join("keys.pem"), get(&dev.url, KEYS, None).1).unwrap();
-    // The digests of the policy's document and of its content, and that for who knows only the specification.
+    // The digests of the policy's document and of its content, and the one for those that know only the specification.
     let digests = |policy: &str, exit: i32| {
         let evaluate = ["evidence", "evaluate", "e.json", "--kind", "EVIDENCE", "--policy-ref", policy, "-o", "id"];
         let id = dev.run(&evaluate).expect(exit).line();
@@ -187,7 +187,7 @@ fn a_new_key_in_front_signs_from_then_on_and_older_results_still_verify() {
     for name in ["first", "second"] {
         run_in(folder.path(), &["verify", name, "--key", "keys.json"]).expect(0).shows("https://longrun.example.com");
     }
-    // Readable by others, the keys are not used.
+    // Keys that others can read are not used.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let mut check = command();
     check.args(["config", "check"]).env("LONGRUN_ATTESTATION_KEY_FILE", &file);

@@ -1,4 +1,4 @@
-//! `longrun backup`, `restore` and `migrate --from … --to …`: what comes out is what went in.
+//! `longrun backup`, `restore` and `migrate --from … --to …`: the data that comes out is the data that went in.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ async fn fill(store: &dyn Store) {
     });
     let results = store.settle(settlements.collect()).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    // Numbers that are not used any more.
+    // Numbers that are no longer used.
     for lease in gone {
         let access = Access::organization(&lease.organization);
         store.command(&access, lease.id, OperationCommand::Delete).await.unwrap().unwrap().unwrap();
@@ -83,7 +83,7 @@ fn request(limit: u32) -> ClaimRequest {
     }
 }
 
-/// What callers can see of a store: every operation in order, outputs included, and who may see what.
+/// Everything that callers can see of a store: every operation in order, outputs included, and who may see what.
 async fn seen(store: &dyn Store) -> Vec<(String, u64, Vec<Operation>)> {
     let mut seen = Vec::new();
     for access in
@@ -104,7 +104,7 @@ async fn seen(store: &dyn Store) -> Vec<(String, u64, Vec<Operation>)> {
     seen
 }
 
-/// As [`seen`], after what ran was released.
+/// As [`seen`], after running operations were released.
 async fn handed_back(store: &dyn Store) -> Vec<(String, u64, Vec<Operation>)> {
     let mut seen = seen(store).await;
     for operation in seen.iter_mut().flat_map(|(_, _, operations)| operations) {
@@ -132,7 +132,7 @@ async fn assert_the_same(store: &dyn Store, expected: &[(String, u64, Vec<Operat
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
-/// Goes on where the store was left: keys are remembered, numbers go on, what waited is claimed with a newer fence.
+/// Goes on where the store was left: keys are remembered, numbers go on, operations are claimed with a newer fence.
 async fn assert_it_lives_on(store: &dyn Store) {
     let before =
         store.list(&Access::organization("acme"), &Filter::default(), PageRequest { page: 0, page_size: 1 }).await;
@@ -151,7 +151,7 @@ async fn assert_it_lives_on(store: &dyn Store) {
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
-/// Evidence as the server stores it, and something that is none.
+/// Evidence as the server stores it, and a file that is not evidence.
 fn put_content(folder: &Path) {
     let digest = Digest::of(b"content").to_string();
     let hex = digest.strip_prefix("sha256:").unwrap();
@@ -223,7 +223,7 @@ async fn a_store_that_is_named_by_its_file_has_its_evidence_beside_it() {
     std::fs::remove_file(&files_below(&place)[0]).unwrap();
     run_in(folder.path(), &["doctor", "--store", "sqlite:again/longrun.db"]).expect(1);
 
-    // What is there may be another store's.
+    // The files that are there may belong to another store.
     restore("sqlite:other.db", &[]).expect(2).says("evidence, which is not empty").says("--evidence DIR");
     assert!(!folder.path().join("other.db").exists());
     restore("sqlite:other.db", &["--evidence", "evidence"]).expect(0).shows("; evidence in ");
@@ -299,7 +299,7 @@ async fn a_postgres_backup_restores_into_another_cluster() {
     let (url, target) = (cluster.database().await.unwrap(), other.database().await.unwrap());
     let store = PostgresStore::connect(&url, 4).await.unwrap();
     fill(&store).await;
-    // Folded, so that horizons of the old cluster's transaction numbers are in the dump, and then some deltas more.
+    // Folded, so that horizons of the old cluster's transaction numbers are in the dump, and then a few more deltas.
     for _ in 0..1_000 {
         store.create("acme", vec![NewOperation::of_kind("more")], None).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Organizations in several databases, as an administrator runs them: a server, the commands, a move, a cell that is away.
+//! Organizations in several databases, as administrators run them: a server, the commands, a move, a cell that is away.
 
 use std::path::Path;
 use std::time::Instant;
@@ -99,7 +99,7 @@ async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
     let again = setup.run(&["migrate", "--organization", "acme", "--to-cell", "b"]).expect(0).line();
     assert_eq!(again, "acme is in the cell b");
 
-    // The server has learnt of it by itself, or does so now.
+    // The server has learned of it by itself, or does so now.
     assert_eq!(answered(async || total(&acme).await).await, 2);
     assert_eq!(answered(async || acme.create(&scan(), Some("once")).await).await.value.operation.id, created);
     assert_eq!(answered(async || total(&globex).await).await, 2);
@@ -125,7 +125,7 @@ async fn a_cell_that_is_away_stops_its_own_organizations_alone() {
     assert_eq!(total(&acme).await.unwrap(), 2);
     assert_eq!(get(&server.admin_url, "/readyz", None).0, 200);
     assert!(get(&server.admin_url, "/metrics", None).1.contains("longrun_store_cell_up{cell=\"b\"} 0"));
-    // Another one can be started meanwhile; what is of all says which is missing.
+    // Another one can be started meanwhile; a command on all cells says which one is missing.
     let other = setup.serve();
     assert_eq!(get(&other.admin_url, "/readyz", None).0, 200);
     setup.run(&["doctor"]).expect(6).says("the cell b does not answer");

@@ -20,13 +20,13 @@ const SERVERS: usize = 4;
 /// Two in each server: eight workers.
 const WORKERS_OF_A_SERVER: &str = "2";
 const CLIENTS: usize = 8;
-/// Operations of one client; every second is waited for.
+/// Operations of one client; it waits for every second one.
 const OPERATIONS: usize = 25;
-/// So many servers are killed and replaced, one each time so many operations more were seen to end: all of them before
-/// the last operations are created.
+/// This number of servers are killed and replaced, one each time this number of further operations were seen to end:
+/// all of them before the last operations are created.
 const KILLS: usize = 8;
 const ENDS_BETWEEN_KILLS: usize = 10;
-/// The whole test is over by then, however busy the machine.
+/// The whole test is over within this time, however busy the machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Takes some tens of milliseconds, so that a server that is killed has attempts under way.
@@ -43,10 +43,10 @@ spec:
         violations contains \"never\" if sum([n | some n in numbers.range(1, 20000)]) == 0
 ";
 
-/// Where the living servers are; one that was just killed may stand here a little longer.
+/// Where the living servers are; one that was just killed may be listed a little longer.
 type Addresses = Arc<Mutex<Vec<String>>>;
 
-/// What was acknowledged, and for what was waited for, how it ended.
+/// The operations that were acknowledged, and for those that were waited for, how they ended.
 #[derive(Default)]
 struct Known {
     acknowledged: Mutex<BTreeMap<String, Option<Operation>>>,
@@ -118,7 +118,7 @@ impl User {
 
     async fn ended(&mut self, id: &str) -> Operation {
         loop {
-            // Whichever server is asked: what was acknowledged is found.
+            // Whichever server is asked, an acknowledged operation is found.
             let found = self.ask(async |client| client.get(id).await).await.value.operation;
             if found.is_terminal() {
                 return found;
@@ -159,7 +159,7 @@ fn kill_and_replace(
             std::thread::sleep(Duration::from_millis(5));
         }
         let victim = random.random_range(0..SERVERS);
-        // Gone before its place is taken, as it is when a machine dies.
+        // Gone before it is replaced, as it is when a machine dies.
         servers.remove(victim).process.kill_9();
         let replacement = serve(folder, store);
         let mut addresses = addresses.lock().unwrap();
@@ -170,7 +170,7 @@ fn kill_and_replace(
     servers
 }
 
-/// Starts a server whose dead colleagues' work is taken up soon.
+/// Starts a server that soon takes up the work of dead ones.
 fn serve(folder: &Path, store: &str) -> Server {
     Server::start(
         folder,

@@ -47,11 +47,11 @@ fn flags_go_before_the_environment_and_that_before_the_current_context() {
     let (dev, home) = (Dev::start(folder.path()), home.path());
     let token = folder.path().join("data/token");
     let token = token.to_str().unwrap();
-    // By a port: the address by which this machine is called tells the contexts apart.
+    // By port: the address by which this machine is called distinguishes the contexts.
     let other = dev.url.replace("127.0.0.1", "localhost");
     run(home, &["login", &dev.url, "--name", "first", "--token-file", token]).expect(0);
     run(home, &["login", &other, "--name", "second", "--token-file", token]).expect(0);
-    // What is not there says which address was called.
+    // An address at which nothing listens says which address was called.
     let nobody = "http://127.0.0.1:1";
     let mut with_environment = of(home);
     with_environment.env("LONGRUN_URL", nobody).env("LONGRUN_TOKEN", "secret");

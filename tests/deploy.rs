@@ -1,6 +1,6 @@
 //! What `deploy/` says of the binary is true: environment names, flags, ports and paths; and its files can be read.
 //!
-//! Neither Docker, Helm nor a network is needed: what they would do is not tested here, only what they are told.
+//! Neither Docker, Helm nor a network is needed: what they would do is not tested here, only what they are given.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// All files below `deploy/` and the workflow, with what is in them. Those that are not text are none of ours.
+/// All files below `deploy/` and the workflow, with their content. Files that are not text are not ours.
 fn files() -> Vec<(String, String)> {
     fn look(folder: &Path, found: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -35,7 +35,7 @@ fn files() -> Vec<(String, String)> {
     found
 }
 
-/// The words of a text that begin so, of letters, digits and underscores.
+/// The words of a text that begin like this, of letters, digits and underscores.
 fn words(text: &str, beginning: &str) -> BTreeSet<String> {
     let starts = text.match_indices(beginning).map(|(at, _)| &text[at..]);
     let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
@@ -53,7 +53,8 @@ fn every_environment_name_is_one_of_the_configuration() {
     let known: BTreeSet<String> =
         known.iter().map(|key| format!("LONGRUN_{}", key.replace('.', "_").to_uppercase())).collect();
     assert!(known.contains("LONGRUN_STORE") && known.contains("LONGRUN_ADMIN_LISTEN"), "{known:?}");
-    // Which image compose runs; what the command line reads as a client; what the templates for pipelines take; what Kubernetes would set.
+    // Which image compose runs; what the command line reads as a client; what the templates for pipelines take; what
+    // Kubernetes would set.
     let others = [
         "LONGRUN_IMAGE",
         "LONGRUN_URL",

@@ -238,7 +238,7 @@ fn a_revoked_token_is_refused() {
     assert!(listed.contains(id) && listed.contains("p1,p2") && !listed.contains(secret), "{listed}");
 
     run_in(folder.path(), &["token", "revoke", id, "--data-dir", "data"]).expect(0);
-    // A server takes a token at its word for a second.
+    // A server trusts a token for a second.
     let deadline = Instant::now() + Duration::from_secs(30);
     let refused = loop {
         let answer = list(secret);
@@ -306,7 +306,7 @@ fn commands_in_the_folder_of_a_dev_server_find_it_wherever_it_listens() {
     assert!(created.contains("PENDING"), "{created}");
     shell("operations list -o id").expect(0).line();
     drop(first);
-    // On another port now, and with policies: what it prints evaluates the example of one.
+    // On another port now, and with policies: the command that it prints evaluates the example of one.
     let policies = std::path::Path::new(&example("policies")).to_owned();
     let mut second = dev(&["--policies", policies.to_str().unwrap()]);
     let evaluated = shell(&tried(&mut second)).expect(0).stdout;
@@ -330,7 +330,7 @@ fn one_operation_that_is_refused_keeps_no_other_from_its_turn() {
     let both = format!("{one}\n{two}\n");
     for verb in ["get", "cancel", "wait", "retry"] {
         let ran = dev.run(&["ops", verb, nobody, &one, "nope", &two, "-o", "id"]);
-        // Both have failed when they are waited for; what could not be done comes before that.
+        // Both have failed when they are waited for; errors about the others come before that.
         let ran = ran.expect(4).says(&format!("error: operation {nobody} not found"));
         assert_eq!(ran.stdout, both, "{verb}");
         assert_eq!(ran.says("error: operation nope not found").stderr.lines().count(), 2, "{verb}");
@@ -411,7 +411,7 @@ fn a_sign_in_link_is_not_in_the_log() {
     assert_eq!(get(&dev.url, path, None).0, 303);
     assert_eq!(get(&dev.url, "/ui/sign-in?return_to=%2F", None).0, 200);
     let code = path.split('=').next_back().unwrap().to_owned();
-    // The second request's line comes after the first one's.
+    // The line of the second request comes after that of the first.
     let lines = [dev.process.line_with("/ui/sign-in"), dev.process.line_with("/ui/sign-in")];
     assert!(lines.iter().all(|line| line.contains("request") && !line.contains(&code)), "{lines:?}");
 }
@@ -427,7 +427,7 @@ fn a_batch_is_created_from_a_file_all_or_none() {
     let kinds: Vec<&str> =
         made["operations"].as_array().unwrap().iter().map(|made| made["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["scan", "build"]);
-    // One object a line, and the same key once more.
+    // One object per line, and the same key once more.
     std::fs::write(&file, "{\"kind\": \"scan\"}\n{\"kind\": \"scan\"}\n").unwrap();
     let with_key = || dev.run(&["ops", "create-batch", path, "--idempotency-key", "k", "-o", "id"]).expect(0).stdout;
     let ids = with_key();

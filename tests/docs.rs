@@ -1,10 +1,10 @@
-//! What the documentation shows of the worker protocol is what a server takes and answers.
+//! The documentation of the worker protocol shows what a server takes and answers.
 
 use crate::common::Dev;
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// The fenced blocks of a text: what stands behind the fence, and the lines.
+/// The fenced blocks of a text: the text behind the fence, and the lines.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut is_open = false;
@@ -26,7 +26,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// Times are not those of the documentation.
+/// Replaces times, which are not those of the documentation.
 fn without_times(value: &mut Value) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(without_times),

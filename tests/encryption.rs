@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
 
-/// What must not be in any file of the server.
+/// A text that must not be in any file of the server.
 const SECRET: &str = "topsecret";
 
 fn write_config(folder: &Path, store: &str, keys: &[&str], active: &str) {
@@ -101,7 +101,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     assert_eq!(files_with(&folder.join("copy"), SECRET), Vec::<String>::new());
     drop(server);
 
-    // The servers get the new key, and what is there is encrypted with it while they work.
+    // The servers get the new key, and existing data is encrypted with it while they run.
     write_config(folder, store, &["old", "new"], "new");
     let server = serve(folder);
     reads(&server);
@@ -118,7 +118,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     reads(&server);
     drop(server);
 
-    // The backup is from before: it needs the old key.
+    // The backup is older: it needs the old key.
     write_config(folder, restored, &["new"], "new");
     std::fs::rename(folder.join("data"), folder.join("data-before")).unwrap();
     run_in(folder, &["restore", "copy"]).expect(0);

@@ -144,8 +144,8 @@ fn a_policy_that_cannot_be_sent_or_used_is_exit_code_2() {
     dev.run(&["evidence", "evaluate", "missing.json"]).expect(2).says("missing.json");
 }
 
-/// The classes and flags of regular expressions need Unicode tables, which other parts of a test program may bring: so
-/// it is the binary that is asked.
+/// The classes and flags of regular expressions need Unicode tables, which other parts of a test program may bring in:
+/// so the binary is asked.
 #[test]
 fn regular_expressions_know_classes_and_flags() {
     let folder = tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What is meant to bring a server down, against the real binary: it lives, serves others, and its memory stays
-//! bounded.
+//! Requests that are meant to bring a server down, against the real binary: it survives, serves others, and its memory
+//! stays bounded.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -142,7 +142,7 @@ fn hostile_policies_take_neither_the_server_nor_its_memory_nor_others_time() {
 
 #[test]
 fn an_output_without_measure_fails_its_evaluation_and_nothing_else() {
-    // It computes for seconds, and for longer beside other work; what it is about is the bound on the output.
+    // It computes for seconds, and for longer next to other work; the test is about the bound on the output.
     let scene = Scene::start(&[("policies.time_limit", "280s")]);
     let body = "violations contains sprintf(\"%d %s\", [n, concat(\"\", [\"x\" | some i in numbers.range(1, 1000)])]) if some n in numbers.range(1, 40000)";
     let before = scene.peak();
@@ -173,7 +173,7 @@ fn large_uploads_at_a_time_take_little_memory() {
                 });
                 assert_eq!((status, &answer["size"], &answer["kind"]), (200, &json!(SIZE), &json!("")), "{answer}");
                 let path = format!("/v1/evidence/{}", answer["digest"].as_str().unwrap());
-                // Large ones are sent four at a time, and others told to come again.
+                // Large ones are sent four at a time, and the other callers are asked to come again.
                 let (status, body) = get(url, &path, Some(token));
                 assert!(status == 429 || (status, body.len() as u64) == (200, SIZE), "{status} {}", body.len());
             });

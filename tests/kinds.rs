@@ -51,7 +51,7 @@ fn pid(file: &Path) -> u32 {
     }
 }
 
-/// Answers each call with its own body in capitals; tells the head of each.
+/// Answers each call with its own body in capitals; sends the head of each to the receiver.
 fn shouting() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<String>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -372,7 +372,7 @@ fn the_effective_configuration_shows_the_kinds_with_their_defaults() {
     assert_eq!(entry("kinds.scan.backoff_max"), "5m (default)");
 }
 
-/// It would end each operation of the kind as failed.
+/// Otherwise it would end each operation of the kind as failed.
 #[test]
 fn a_kind_whose_program_is_not_there_keeps_a_server_from_starting() {
     let folder = tempdir().unwrap();

@@ -35,7 +35,7 @@ fn a_list_is_as_long_as_it_is_asked_to_be_and_says_when_there_is_more() {
         assert_eq!(told, expected, "{args:?}");
     }
     assert_eq!(ids(&["--limit", "1000"]), (all.clone(), String::new()));
-    // JSON: the pages, one a line, as the API answers them.
+    // JSON: the pages, one per line, as the API answers them.
     let pages = dev.run(&["ops", "list", "--all", "--page-size", "90", "-o", "json"]).expect(0).stdout;
     let expected: Vec<String> = (0..3)
         .map(|page| {
@@ -49,8 +49,8 @@ fn a_list_is_as_long_as_it_is_asked_to_be_and_says_when_there_is_more() {
     dev.run(&["ops", "list", "--all", "--page", "1"]).expect(2).says("--page");
 }
 
-/// A server whose list grows while it is read: it answers the page with this number, and remembers who was asked for
-/// it.
+/// A server whose list grows while it is read: it answers the pages with these numbers one after the other, and refuses
+/// a request for another one.
 fn growing(pages: &'static [(i32, &'static [&'static str])]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

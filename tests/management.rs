@@ -51,7 +51,7 @@ fn a_server_is_managed_as_its_store_is() {
     in_store(&["sessions", "list"]).expect(2).says("--organization must be given");
     in_store(&["sessions", "revoke", "ses_0", "--organization", "acme"]).expect(2).says("there is no session");
 
-    // The server says who it was, and the same as the store.
+    // The server says who it was, and says the same as the store.
     let entries = at("acme", &["audit", "list", "--action", "tokens.", "-o", "json"]).expect(0).json();
     let in_its_store = in_store(&["audit", "list", "--organization", "acme", "--action", "tokens.", "-o", "json"]);
     assert_eq!(entries, in_its_store.expect(0).json());
@@ -59,7 +59,7 @@ fn a_server_is_managed_as_its_store_is() {
     let exported = at("manager", &["audit", "export", "--organization", "acme", "--since", "1h"]).expect(0).stdout;
     assert!(exported.lines().count() > entries.as_array().unwrap().len(), "{exported}");
 
-    // LONGRUN_URL counts, unless a store is named.
+    // LONGRUN_URL is used, unless a store is named.
     let run = |args: &[&str], store: Option<&str>| {
         let mut command = command();
         command.current_dir(folder).args(args).env("LONGRUN_URL", &server.url).env("LONGRUN_TOKEN_FILE", "acme");

@@ -13,10 +13,10 @@ use testkit::{Cluster, Durability};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What a receiver answers.
+/// How a receiver answers.
 enum Reply {
     Status(&'static str),
-    /// It says nothing and keeps the connection open.
+    /// It stays silent and keeps the connection open.
     Silence,
 }
 
@@ -141,7 +141,7 @@ fn a_subscription_to_failed_verdicts_is_told_of_those_alone_and_lists_stay_free_
         let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "-o", "id"];
         run_in(folder, &[&evaluate[..], &["--url", &server.url, "--token-file", "token"]].concat()).expect(code).line()
     };
-    // The one that passed ended first: a notice of it would come before the other.
+    // The evaluation that passed ended first: a notice of it would come before the other.
     let passed = evaluate("licensed.cdx.json", 0);
     let failed = evaluate("unlicensed.cdx.json", 1);
     let event = events.recv_timeout(PATIENCE).unwrap();

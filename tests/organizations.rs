@@ -1,4 +1,4 @@
-//! What organizations may have and what is paused, as operators set it and callers meet it.
+//! The limits of organizations and what is paused, as operators set it and callers experience it.
 
 use crate::common::{Ran, Server, admin_token, get, run_in};
 use tempfile::{TempDir, tempdir};

@@ -1,4 +1,4 @@
-//! The database goes away under a server and comes back: callers are told to try again, and nobody has to do anything.
+//! The database goes away under a server and comes back: callers are asked to try again, and nobody has to do anything.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -64,7 +64,7 @@ async fn callers_get_503_while_the_database_is_away_and_the_server_recovers_by_i
         assert!(Instant::now() < deadline, "it is not started");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // From then on it needs the database no more until it ends.
+    // From then on it does not need the database until it ends.
     while !get(&server.admin_url, "/metrics", None).1.contains("\nlongrun_evaluation_processes_busy 1\n") {
         assert!(Instant::now() < deadline, "it is not evaluated");
     }

@@ -1,4 +1,4 @@
-//! Evidence is evaluated again by itself when a policy in the policy folder changes: by the real servers.
+//! Evidence is evaluated again automatically when a policy in the policy folder changes: by the real servers.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// A client command, and what it is asked by.
+/// A client command, and how it reaches the server.
 struct Client<'a> {
     folder: &'a Path,
     url: String,
@@ -56,7 +56,7 @@ impl Client<'_> {
         self.run(&list).expect(0).stdout.lines().map(str::to_owned).collect()
     }
 
-    /// The output of the newest evaluation, once there are so many.
+    /// The output of the newest evaluation, once there are this many.
     async fn evaluation(&self, number: usize) -> Value {
         let newest = until("the evaluation", async || {
             let ids = self.completed("evidence_evaluation");
@@ -135,7 +135,7 @@ async fn a_change_that_several_servers_see_is_followed_once() {
         let output = client.evaluation(number).await;
         assert_eq!(difference(&output)[0], objections);
     }
-    // Had each of the servers followed the first change, its operation would be there too by now.
+    // If each of the servers had followed the first change, its operation would be there too by now.
     assert_eq!(client.completed("evidence_reevaluation").len(), 2);
     for server in servers {
         server.process.signal("TERM");

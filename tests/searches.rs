@@ -41,7 +41,7 @@ fn a_bulk_action_tells_what_it_would_do_and_what_came_of_it() {
     for id in &ids {
         dev.until_status(id, "FAILED");
     }
-    // They have ended: each is refused, and that is counted.
+    // They have ended: each is refused, and the refusals are counted.
     bulk(&["--wait"]).expect(0).shows("refused: ").shows("3 matched");
     dev.run(&["operations", "bulk", "delete", "--filter", "kind = scan", "--wait"]).expect(0);
     dev.run(&["operations", "count", "kind = scan", "-o", "id"]).expect(0).shows("0");

@@ -114,7 +114,7 @@ fn a_server_is_called_the_same_in_its_log_and_in_histories_and_its_work_is_taken
     let folder = folder.path();
     let store = format!("sqlite:{}", folder.join("longrun.db").display());
     std::fs::write(folder.join("token"), admin_token(&store)).unwrap();
-    // So long a lease that nobody would live to see its end.
+    // A lease so long that nobody would live to see its end.
     let start = || Server::start(folder, &[("store", &store), ("engine.lease", "1h"), ("engine.cancel_grace", "1h")]);
     let ops = |server: &Server, args: &[&str]| {
         let client = ["--url", &server.url, "--token-file", "token", "-o", "json"];

@@ -1,5 +1,5 @@
-//! The documentation as a whole: every page is linked, every link leads somewhere, the reference of commands is what the
-//! program says, and the commands of tutorials and recipes do what the text says they do.
+//! The documentation as a whole: every page is linked, every link leads somewhere, the reference of commands is the
+//! program's own help, and the commands of tutorials and recipes do what the text says they do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 use crate::common::{Process, command, run};
 
-/// What is renewed with `UPDATE_DOCS=1`.
+/// The page that `UPDATE_DOCS=1` renews.
 const COMMANDS: &str = "commands.md";
 
 fn docs() -> PathBuf {
@@ -42,7 +42,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What links of a page lead to.
+/// The targets of a page's links.
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
     // A link may be broken over two lines.
@@ -100,7 +100,7 @@ fn every_link_leads_somewhere() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The help of a command and of all below it.
+/// The help of a command and of all commands below it.
 fn describe(words: &[&str], into: &mut String) {
     let help = run(&[words, &["--help"]].concat()).expect(0).stdout;
     let depth = "#".repeat(words.len().min(3) + 1);
@@ -145,11 +145,11 @@ struct Block {
     /// `server`, `background`, `exit=1`, or nothing.
     how: String,
     commands: String,
-    /// What the text shows as their output.
+    /// Their output as the text shows it.
     shown: String,
 }
 
-/// The blocks of a page that are to be run: those in `sh`, with what stands in a block `text` right behind.
+/// The blocks of a page that are to be run: those in `sh`, with the content of a block `text` right behind.
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut lines = text.lines();
@@ -208,7 +208,7 @@ fn follow(page: &str) {
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("exec 2>&1\n{script}")]).current_dir(folder.path()).env("PATH", path);
     shell.env_remove("LONGRUN_URL").env_remove("LONGRUN_TOKEN").stdin(Stdio::null()).process_group(0);
-    // What goes on in the background must not hold the pipe: it is ended with the group.
+    // Commands that go on in the background must not hold the pipe: they are ended with the group.
     let output = folder.path().join("output.log");
     let mut child = shell.stdout(fs::File::create(&output).unwrap()).spawn().unwrap();
     let status = child.wait().unwrap();

@@ -9,7 +9,7 @@ use crate::common::{PATIENCE, admin_token, command, get};
 use longrun_client::{ClaimRequest, Client, NewOperation, Token};
 use tempfile::tempdir;
 
-/// More log than a pipe takes.
+/// More log than a pipe holds.
 const REQUESTS: usize = 1_000;
 
 struct Server(Child);
@@ -49,7 +49,7 @@ async fn attack(lose: impl FnOnce(BufReader<ChildStderr>) -> Option<BufReader<Ch
     }
     let scan = NewOperation { kind: "scan".to_owned(), ..NewOperation::default() };
     let id = client.create(&scan, None).await.unwrap().value.operation.id;
-    // A worker that takes it and is not heard of again, twice.
+    // A worker that claims it and is not heard of again, twice.
     for lost in 1..=2 {
         let claim = ClaimRequest {
             kinds: vec!["scan".to_owned()],
@@ -128,7 +128,7 @@ fn a_server_without_a_standard_error_works() {
     printed.read_to_end(&mut rest).unwrap();
 }
 
-/// What is said beside the answer must not cost the answer.
+/// A remark next to the answer must not cost the answer.
 #[test]
 fn a_command_whose_remarks_cannot_be_written_does_what_it_was_asked() {
     let folder = tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Opening a store by the command line: what makes one, what is said of one that cannot be used, who may read its
-//! files.
+//! Opening a store by the command line: which commands make one, what they say of one that cannot be used, and who may
+//! read its files.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use store::{PostgresStore, SqliteStore, Store};
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
 
-/// Commands that work on a store which is there.
+/// Commands that work on an existing store.
 const COMMANDS: [&[&str]; 9] = [
     &["token", "list"],
     &["token", "revoke", "tok_1"],
@@ -60,7 +60,7 @@ async fn a_store_of_an_older_version_is_migrated_by_migrate_only() {
     let file = folder.path().join("longrun.db");
     SqliteStore::open(&file).await.unwrap().close().await;
     PostgresStore::connect(&database, 2).await.unwrap().close().await;
-    // The schema is there already; what is missing is that this was noted.
+    // The schema is there already; only the note of that is missing.
     let forget = "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
     let sqlite = sqlx::SqlitePool::connect_with(options).await.unwrap();
@@ -98,7 +98,7 @@ async fn why_a_database_cannot_be_used_is_told_without_the_password() {
     let at = database.split_once('@').unwrap().1;
     let host = at.split_once('/').unwrap().0;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // 6: what a later call may find in order, since nothing answered; 2: what must be mended first.
+    // 6: a fault that a later call may find gone, since nothing answered; 2: one that must be mended first.
     for (url, code, cause) in [
         (format!("postgres://visitor:wr0ng@{at}"), 2, "password authentication failed for user \"visitor\""),
         (format!("postgres://visitor@{at}?password=wr0ng"), 2, "password authentication failed for user \"visitor\""),
@@ -158,7 +158,7 @@ fn a_leaked_secret_is_revoked_and_not_repeated() {
         ran
     };
     revoke(&secret[..secret.len() - 1]).expect(2).says("looks like the secret of a token");
-    // Well-formed, and nobody's.
+    // Well-formed, but nobody's.
     let foreign = tempdir().unwrap();
     revoke(&run_in(foreign.path(), &create).expect(0).line()).expect(2).says("no token of this store has this secret");
     let id = listed("valid");
@@ -166,7 +166,7 @@ fn a_leaked_secret_is_revoked_and_not_repeated() {
     listed("revoked");
 }
 
-/// Runs a command with a umask that takes nothing away.
+/// Runs a command with a umask that removes no permission.
 fn open_handed(folder: &Path, args: &[&str]) -> Command {
     let binary = command();
     let mut open_handed = Command::new("sh");
@@ -177,7 +177,7 @@ fn open_handed(folder: &Path, args: &[&str]) -> Command {
     open_handed
 }
 
-/// Asserts that nobody but its user has a right on anything in a folder, the folder included; answers the names of
+/// Asserts that nobody but its user has a right on anything in a folder, the folder included; returns the names of the
 /// files.
 #[track_caller]
 fn private(folder: &Path) -> Vec<String> {
@@ -202,7 +202,7 @@ async fn what_is_kept_is_its_users_alone_whatever_the_umask() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let token = data.join("token").display().to_string();
-    // The kind tells the umask of what it runs, which is not the server's affair.
+    // The kind prints the umask of the command that it runs, which is not the server's own.
     std::fs::write(
         folder.path().join("longrun.toml"),
         "[evidence]\nfolder = \"data/evidence\"\n[kinds.umask]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"umask\"]\n",
@@ -275,7 +275,7 @@ fn one_server_at_a_time_by_whatever_name_the_file_is_found() {
         assert!(said.contains("another longrun is using"), "{said}");
         on(folder.path(), &["migrate"], &format!("sqlite:{name}")).expect(2).says("another longrun is using");
     }
-    // Tools go on beside it, and its own locks on the database hold.
+    // Tools work beside it, and its own locks on the database hold.
     run_in(folder.path(), &[&CREATE[..], &["sqlite:real.db"]].concat()).expect(0);
     on(folder.path(), &["doctor"], "sqlite:elsewhere/symbolic.db").expect(0);
     first.signal("TERM");

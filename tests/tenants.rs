@@ -1,4 +1,4 @@
-//! Organizations come and go by the command line: none by a slip, and one that goes takes along what is its own alone.
+//! Organizations come and go by the command line: none by a slip, and one that goes takes only its own data along.
 
 use std::path::Path;
 use std::time::Instant;
@@ -79,7 +79,7 @@ fn one_goes_and_the_other_stays(store: &str) {
     let again = token(folder, store, "acme", &["--create-organization"]).expect(0).line();
     let (status, list) = get(&server.url, "/v1/operations", Some(&again));
     assert!(status == 200 && list.contains("\"total_count\":0"), "{list}");
-    // What ran was given up, and the server stops in good order.
+    // Running attempts were given up, and the server stops in good order.
     server.process.signal("TERM");
     assert_eq!(server.process.exit_code(), 0);
 }

@@ -1,4 +1,4 @@
-//! What people see on a terminal (that of `script`) and at the keys of their shell.
+//! What people see on a terminal (that of `script`) and when they press keys in their shell.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -41,7 +41,7 @@ fn a_watch_on_a_terminal_is_a_table_and_leaves_it_there() {
     let first = create(&dev, "first");
     let after = dev.run(&["operations", "watch", "--limit", "1", "--timeout", "1ms"]);
     after.expect(0);
-    // It ends by itself after a second; what is told by then depends on when it began, the table's frame does not.
+    // It ends by itself after a second; what it shows by then depends on when it began, the table's frame does not.
     let mut watching = on_a_terminal(&dev, "longrun operations watch --timeout 1s; echo code=$?");
     let screen = watching.line_with("\u{1b}[?1049l");
     assert!(screen.contains("CHANGED") && screen.contains("q quits"), "{screen}");
@@ -85,7 +85,7 @@ fn misspelt_names_get_a_suggestion() {
     dev.run(&["views", "create", "columns", "--columns", "id,staus"]).expect(0).says("did you mean \"status\"?");
 }
 
-/// What bash offers for the last word of a line.
+/// The completions that bash offers for the last word of a line.
 fn offered(dev: &Dev, folder: &Path, line: &str) -> Vec<String> {
     let program = command();
     let bin = Path::new(program.get_program()).parent().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Dev, PATIENCE, Process, command};
 use tempfile::tempdir;
 
-/// What ends the other screen of a terminal.
+/// The sequence that leaves the alternate screen of a terminal.
 const BACK: &str = "\u{1b}[?1049l";
 
 /// A command on a terminal of 80 by 24, in a shell that says afterwards whether lines are edited again.
@@ -67,12 +67,12 @@ fn a_signal_gives_the_terminal_back() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
     for signal in ["TERM", "INT", "HUP"] {
-        // The command tells its id before it becomes longrun.
+        // The command prints its id before it becomes longrun.
         let (mut process, _keys) = on_a_terminal(&dev, "sh -c 'echo pid=$$; exec longrun top'");
         let pid = process.line_with("pid=");
         let pid = pid.trim().rsplit('=').next().unwrap().to_owned();
         let status = format!("/proc/{pid}/status");
-        // The signal is caught from before the screen is taken on.
+        // The signal is caught from before the screen is taken over.
         let number = match signal {
             "HUP" => 1,
             "INT" => 2,

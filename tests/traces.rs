@@ -1,5 +1,5 @@
-//! Traces end to end: the real server and a real worker, a receiver of notices, and a collector that decodes what it is sent
-//! by the messages of OpenTelemetry's own crate.
+//! Traces end to end: the real server and a real worker, a receiver of notices, and a collector that decodes what it is
+//! sent by the messages of OpenTelemetry's own crate.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use tempfile::tempdir;
 
 use crate::common::{PATIENCE, Process, Server, admin_token, command, run_in};
 
-/// Where the caller stands.
+/// The trace and the span of the caller.
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A request as it was received.
@@ -26,7 +26,7 @@ struct Request {
     body: Vec<u8>,
 }
 
-/// A server that answers every request with this status, and tells of it.
+/// A server that answers every request with this status, and passes each on.
 fn listen(status: &'static str) -> (SocketAddr, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-/// What a collector was sent.
+/// The requests that a collector was sent.
 struct Collector {
     requests: Receiver<Request>,
     spans: Vec<Span>,
@@ -77,7 +77,7 @@ impl Collector {
         (Collector { requests, spans: Vec::new() }, format!("http://{address}"))
     }
 
-    /// Takes what comes until there is a span of each of these names.
+    /// Takes the incoming spans until there is one of each of these names.
     #[track_caller]
     fn until(&mut self, names: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
@@ -128,7 +128,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     span.attributes.iter().find(|attribute| attribute.key == key).map(text_of)
 }
 
-/// The span as those below it are told.
+/// The span as those below it get it.
 fn traceparent(span: &Span) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id))
@@ -157,7 +157,7 @@ kinds = ["here"]
     store
 }
 
-/// Creates an operation and waits for its end; answers its output.
+/// Creates an operation and waits for its end; returns its output.
 fn done(folder: &Path, server: &Server, kind: &str, traceparent: Option<&str>) -> String {
     let at = ["--url", &server.url, "--token-file", "token"];
     let mut create = command();

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
 
-/// Runs a script of the example; what it printed.
+/// Runs a script of the example; returns its output.
 fn psql(url: &str, user: &str, script: &str) -> String {
     let url = url.replacen("longrun@", &format!("{user}@"), 1);
     let output = Command::new("psql")
@@ -84,7 +84,7 @@ fn server(folder: &Path, database: &str) -> (Process, String) {
     (process, line["url"].as_str().unwrap().to_owned())
 }
 
-/// The operations there are, once there are so many.
+/// The operations, once there are this many.
 fn operations(folder: &Path, url: &str, count: u64) -> Vec<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -146,7 +146,7 @@ async fn a_committed_row_is_an_operation_within_milliseconds() {
     }
     waits.sort();
     println!("commit to operation: median {:?}, longest {:?}", waits[ROUNDS / 2], waits[ROUNDS - 1]);
-    // Far above what it takes, far below a poll of seconds.
+    // Far above the time that it takes, far below a poll interval of seconds.
     assert!(waits[ROUNDS / 2] < Duration::from_millis(100), "{waits:?}");
     drop(process);
 }

@@ -20,7 +20,7 @@ fn transitions_are_printed_as_they_happen_and_a_later_watch_goes_on_after_an_eve
         Process::start(&mut watch)
     };
     let mut watching = watch(&[]);
-    // It does not say when it is there: work is made until it tells of some.
+    // It does not say when it is ready: operations are created until it reports one.
     let mut made = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     let first = loop {
@@ -68,7 +68,7 @@ fn lines_begin_with_the_time_at_which_they_were_told() {
     }
     dev.run(&["operations", "retry", &again]).expect(0);
     dev.run(&["operations", "delete", &gone]).expect(0);
-    // Texts of times are in the order of the times.
+    // The texts of times sort in the order of the times.
     let pending = watching.line_with(&again);
     assert!(pending.contains(&format!("Z  {again}  PENDING  task")) && &*pending > ended, "{pending} after {ended}");
     let deleted = watching.line_with(&gone);
@@ -103,7 +103,7 @@ fn a_wait_and_a_watch_outlive_a_server_that_restarts() {
     let mut first = Dev::start_at(folder.path(), &address);
     let (one, two) = (create(&first, "task"), create(&first, "task"));
     let mut waiting = first.start_client(&["operations", "wait", &one, &two, "--timeout", "5m", "-o", "id"]);
-    // The log tells of its first look, which has been answered.
+    // The log reports its first look, which has been answered.
     first.process.line_with(":wait");
     let mut watching = first.start_client(&["operations", "watch", "--kind", "task", "-o", "json"]);
     let deadline = Instant::now() + PATIENCE;
@@ -133,7 +133,7 @@ fn a_wait_and_a_watch_outlive_a_server_that_restarts() {
         second.run(&["operations", "wait", id, "--quiet"]).expect(0);
     }
     drop(worker);
-    // Each event once and in order, the same that another watch is told from the first one on.
+    // Each event once and in order, the same that another watch gets from the first one on.
     let mut lines = vec![seen];
     let is_the_last = |line: &str| line.contains(&last) && line.contains("COMPLETED");
     while !is_the_last(lines.last().unwrap()) {
@@ -165,7 +165,7 @@ fn a_server_that_does_not_come_back_is_given_up_when_it_is_asked_for() {
     dev.process.kill_9();
     assert_eq!(waiting.exit_code(), 6);
     assert_eq!(watching.exit_code(), 6);
-    // Where nobody has ever answered, nothing is waited for.
+    // Where nobody has ever answered, it does not wait.
     let args = ["operations", "wait", &id, "--url", &dev.url, "--token-file", "data/token"];
     run_in(folder.path(), &args).expect(6).says("cannot connect").says("hint:");
 }

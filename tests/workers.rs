@@ -39,7 +39,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process is at work: one that has ended may wait for whoever inherits it.
+/// Whether a process is running: one that has ended may wait for the process that inherits it.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
@@ -71,7 +71,7 @@ fn a_command_knows_its_operation_and_not_the_workers_token() {
 fn failures_are_told_and_some_are_final() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
-    // What the input says; a JSON text in quotes.
+    // The text of the input; a JSON text in quotes.
     let script = r#"
         read -r input
         case $input in
@@ -118,7 +118,7 @@ fn a_command_that_is_no_longer_wanted_is_ended_with_its_children() {
     until("the child that the command left has ended", || !runs(&child("left")));
 }
 
-/// A script that says that it has started and goes on until it is let go.
+/// A script that says that it has started and runs until it is released.
 const GATE: &str = r#"cat >/dev/null; touch started; while ! [ -e go ]; do sleep 0.05; done; printf done"#;
 
 #[test]
@@ -238,7 +238,7 @@ fn what_cannot_be_started_is_handed_back_uncharged_and_ends_the_worker() {
     let dev = Dev::start(folder.path());
     let good = "#!/bin/sh\nprintf \"attempt $LONGRUN_ATTEMPT\"\n";
     script(folder.path(), "run.sh", good, 0o755);
-    // Directly, and by a program that is to become it.
+    // Directly, and by a program that is replaced by it.
     for command in [&["./run.sh"][..], &["env", "./run.sh"]] {
         let mut worker = dev.start_client(&[&["worker", "--kind", "task", "--"], command].concat());
         worker.line_with("working");

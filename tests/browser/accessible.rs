@@ -13,7 +13,7 @@ use crate::common::{Dev, example};
 /// Installed by `make test`, from tests/browser/package-lock.json.
 const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/browser/node_modules/axe-core/axe.min.js");
 
-/// Runs in the page; answers what is wrong as lines.
+/// Runs in the page; returns the violations as lines.
 const JUDGE: &str = "
     const done = arguments[arguments.length - 1];
     const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
@@ -22,7 +22,7 @@ const JUDGE: &str = "
         (node) => `${rule.id}: ${node.html.slice(0, 200)}: ${node.failureSummary}`))),
       (error) => done([String(error)]));";
 
-/// What is wrong with the page that is open.
+/// The violations on the page that is open.
 async fn violations(browser: &Browser) -> Vec<String> {
     let axe = std::fs::read_to_string(AXE).unwrap_or_else(|error| panic!("{AXE}: {error}: `make test` installs it"));
     browser.script(&axe).await;

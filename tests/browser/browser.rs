@@ -17,13 +17,13 @@ use tempfile::TempDir;
 
 use crate::common::{Dev, PATIENCE};
 
-/// How long it is waited between two looks at a condition.
+/// The pause between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// The widths at which pages are judged: a laptop's and a phone's.
 pub const WIDE: u32 = 1280;
 pub const NARROW: u32 = 390;
 
-/// What makes the browser one that looks the same everywhere and calls nobody.
+/// Flags that make the browser look the same everywhere and call nobody.
 const FLAGS: [&str; 12] = [
     "--headless=new",
     // Containers run tests as root, and have little shared memory.
@@ -40,7 +40,7 @@ const FLAGS: [&str; 12] = [
     "--lang=en",
 ];
 
-/// A program that was started for this test; it and what it started end with it.
+/// A program that was started for this test; the program and those that it started end with it.
 struct Group(Child);
 
 impl Drop for Group {
@@ -80,7 +80,7 @@ impl Browser {
             port.trim_end_matches('.').parse::<u16>().ok()
         });
         let port = port.expect("chromedriver says on which port it listens");
-        // What it says later is read, so that it is never kept waiting.
+        // Its later output is read, so that it is never kept waiting.
         std::thread::spawn(move || lines.for_each(drop));
 
         let profile = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ impl Browser {
         self.client.goto(&url).await.unwrap();
     }
 
-    /// How wide the window is, and which colours its reader prefers.
+    /// Sets how wide the window is, and which colours its reader prefers.
     pub async fn look(&self, width: u32, dark: bool) {
         let height = if width < 600 { 844 } else { 800 };
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
@@ -126,7 +126,7 @@ impl Browser {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([
             {"name": "prefers-color-scheme", "value": scheme},
-            // What moves is never still when it is judged.
+            // A moving element is never still when it is judged.
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]);
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
@@ -137,7 +137,7 @@ impl Browser {
         self.client.issue_cmd(Devtools { command, parameters }).await.unwrap()
     }
 
-    /// What a script comes to in the page.
+    /// The result of a script in the page.
     pub async fn script(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
@@ -154,7 +154,7 @@ impl Browser {
         url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
-    /// Waits until something is so; `what` says it when it does not come.
+    /// Waits until a condition holds; `what` names it when it does not come.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, mut is_so: impl FnMut() -> F) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so().await {
@@ -179,7 +179,7 @@ impl Browser {
         self.until(&format!("the page {path} is open"), is_there).await;
     }
 
-    /// What a CSS selector names, once it is there.
+    /// The element that a CSS selector names, once it is there.
     pub async fn find(&self, css: &str) -> Element {
         self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await.unwrap()
     }
@@ -196,7 +196,7 @@ impl Browser {
         self.press_within("", name).await;
     }
 
-    /// The same, of those within what an XPath names.
+    /// The same, of those within the element that an XPath names.
     pub async fn press_within(&self, within: &str, name: &str) {
         let path = format!(
             "{within}//button[normalize-space()=\"{name}\"] | {within}//a[normalize-space()=\"{name}\"] | \
@@ -209,7 +209,7 @@ impl Browser {
                 Ok(false) => "it is not shown".to_owned(),
                 Err(error) => error.to_string(),
             };
-            // The page may be about to be another one.
+            // The page may be about to be replaced.
             let shown = self.text().await;
             assert!(Instant::now() < deadline, "cannot press {name:?}: {error}; the page shows:\n{shown}");
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -244,7 +244,7 @@ impl Drop for Browser {
     }
 }
 
-/// Where a program is; a test without its browser is one that failed.
+/// The path of a program; a test without its browser is a failed one.
 fn program(name: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());

@@ -1,4 +1,4 @@
-//! Filters, views, what is done to several operations, an edited input and schedules: as people do it.
+//! Filters, views, actions on several operations, an edited input and schedules: as people use them.
 
 use tempfile::tempdir;
 
@@ -136,7 +136,7 @@ async fn the_counts_within_the_menus_are_those_of_now() {
         create(&dev, "build");
     }
     dev.run(&["ops", "cancel", &scan]).expect(0);
-    // There are more builds, but what is under the pointer stays there.
+    // There are more builds, but the entries under the pointer stay there.
     are("PENDING 2,RUNNING 0,COMPLETED 0,FAILED 1,scan 1 ticked,build 2").await;
     let is_open = "return document.querySelector('[data-menu=kind]').closest('details').open";
     assert_eq!(browser.script(is_open).await, true, "the menu stays unfolded");

@@ -1,6 +1,6 @@
-//! The web page in a real browser: headless Chromium, moved by WebDriver, before a real `longrun dev`.
+//! The web page in a real browser: headless Chromium, driven by WebDriver, on a real `longrun dev`.
 //!
-//! Each test has a server, a browser and a profile of its own, all of which end with it. What is awaited is a condition.
+//! Each test has a server, a browser and a profile of its own, all of which end with it. Tests wait for conditions.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod accessible;

@@ -1,4 +1,4 @@
-//! The list and one operation: filtering, pages, what happens meanwhile, and what is done to an operation.
+//! The list and one operation: filtering, pages, what happens meanwhile, and actions on an operation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tempfile::tempdir;
 use crate::browser::Browser;
 use crate::common::Dev;
 
-/// Creates an operation, answers its id.
+/// Creates an operation, returns its id.
 fn create(dev: &Dev, kind: &str) -> String {
     dev.run(&["ops", "create", "--kind", kind, "-o", "id"]).expect(0).line()
 }

@@ -9,7 +9,7 @@ use crate::common::Dev;
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
-/// What has the focus, as people would call it.
+/// The element that has the focus, as people would call it.
 async fn focused(browser: &Browser) -> String {
     let name = "const e = document.activeElement; return e.id ? '#' + e.id : (e.textContent || e.tagName).trim()";
     browser.script(name).await.as_str().unwrap_or_default().to_owned()

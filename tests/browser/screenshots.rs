@@ -1,4 +1,4 @@
-//! Pictures of every page for docs/images, with data as a small shop's week leaves them. `make screenshots` makes them.
+//! Pictures of every page for docs/images, with the data of a small shop's week. `make screenshots` makes them.
 
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ fn saved(dev: &Dev) {
     }
 }
 
-/// Two evaluations of one piece of evidence, of which the second found more; answers its digest.
+/// Two evaluations of one piece of evidence, of which the second found more; returns its digest.
 fn evaluate(dev: &Dev) -> String {
     let evidence = example("evidence/longrun.cdx.json");
     let digest = dev.run(&["evidence", "put", &evidence, "-o", "id"]).expect(0).line();

@@ -1,4 +1,4 @@
-//! A week in the life of a small shop, lived in a store whose clock is moved by hand: what pictures are taken of.
+//! A week in the life of a small shop, in a store whose clock is moved by hand: the subject of the pictures.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ const ORGANIZATION: &str = "dev";
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// What is looked at alone.
+/// The things that have a picture of their own.
 pub struct Week {
     /// An operation that failed.
     pub failed: String,
@@ -31,7 +31,7 @@ struct Work {
     project: &'static str,
     resource: &'static str,
     worker: &'static str,
-    /// How often of a hundred, and how many of a thousand fail.
+    /// Its share in a hundred, and how many in a thousand fail.
     share: u32,
     failing: u32,
     /// About how long it takes, in seconds.
@@ -137,7 +137,7 @@ pub async fn live(data: &Path) -> Week {
         });
         at(&mut events, time, Event::Create(work.unwrap_or(0)));
     }
-    // What takes long and has not ended yet.
+    // Operations that take long and have not ended yet.
     for (index, ago) in [(5, 190), (5, 110), (3, 90), (3, 60)] {
         at(&mut events, end - ago * 1_000, Event::Create(index));
     }
@@ -188,7 +188,7 @@ pub async fn live(data: &Path) -> Week {
         }
     }
     clock.store(end, Ordering::SeqCst);
-    // What waits for somebody who is not there.
+    // Operations that wait for a worker that is not there.
     for index in [3, 3, 5] {
         create(&store, index, &mut random).await;
     }

@@ -1,7 +1,7 @@
 //! What the tests of the command line share: the real binary, and servers that it runs.
 //!
-//! Nothing waits by sleeping a guessed time: servers are awaited by the line that they print, states by asking until a
-//! deadline. Every server takes a free port.
+//! Nothing waits by sleeping a guessed time: tests wait for servers by the line that they print, and for states by
+//! asking until a deadline. Every server takes a free port.
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses a part of this.
 
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 /// Longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary, with nothing of this process' surroundings that it would heed.
+/// The binary, without anything in the environment of this process that it would read.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longrun"));
     let is_heeded = |name: &str| name.starts_with("LONGRUN_") || name.starts_with("OTEL_") || name == "TRACEPARENT";
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_heeded(&name.to_string_lossy())) {
         command.env_remove(name);
     }
-    // Nor with the servers that whoever runs the tests has logged in to.
+    // Nor with the servers that the person who runs the tests has logged in to.
     command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
@@ -37,7 +37,7 @@ pub fn run(args: &[&str]) -> Ran {
     run_in(tempfile::tempdir().unwrap().path(), args)
 }
 
-/// What a command answered.
+/// The output of a command.
 #[derive(Debug)]
 pub struct Ran {
     args: String,
@@ -56,7 +56,7 @@ impl Ran {
         }
     }
 
-    /// Asserts the exit code and answers itself.
+    /// Asserts the exit code and returns itself.
     #[track_caller]
     pub fn expect(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "longrun {}\n{}\n{}", self.args, self.stdout, self.stderr);
@@ -117,7 +117,7 @@ impl Process {
         Process { child, lines, seen: Vec::new() }
     }
 
-    /// The first line that has not been answered yet and contains `text`.
+    /// The first line that has not been returned yet and contains `text`.
     #[track_caller]
     pub fn line_with(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -136,7 +136,7 @@ impl Process {
         self.lines.recv_timeout(time).ok()
     }
 
-    /// Where to write what it reads, if that was piped.
+    /// Where to write its input, if that was piped.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("a pipe that was not taken before")
     }
@@ -179,7 +179,7 @@ impl Drop for Process {
     }
 }
 
-/// A `longrun dev` at work.
+/// A running `longrun dev`.
 pub struct Dev {
     pub process: Process,
     pub url: String,
@@ -219,7 +219,7 @@ impl Dev {
         Ran::of(self.client(args).output().unwrap(), args)
     }
 
-    /// A client command that goes on.
+    /// A client command that keeps running.
     pub fn start_client(&self, args: &[&str]) -> Process {
         Process::start(&mut self.client(args))
     }
@@ -246,10 +246,10 @@ impl Dev {
     }
 }
 
-/// A `longrun serve` at work, on free ports.
+/// A running `longrun serve`, on free ports.
 pub struct Server {
     pub process: Process,
-    /// As its log calls it.
+    /// Its name in its log.
     pub name: String,
     pub url: String,
     pub admin_url: String,
@@ -267,7 +267,7 @@ impl Server {
         Server::of(&mut serve)
     }
 
-    /// Starts one by a command of the caller's making.
+    /// Starts one by a command that the caller made.
     pub fn of(serve: &mut Command) -> Server {
         let mut process = Process::start(serve);
         let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).unwrap();
@@ -305,7 +305,7 @@ pub fn example(path: &str) -> String {
     path.canonicalize().unwrap().into_os_string().into_string().unwrap()
 }
 
-/// Writes a policy that takes a while, and answers its path.
+/// Writes a policy that takes a while, and returns its path.
 pub fn slow_policy(folder: &Path) -> String {
     let path = folder.join("slow.yaml");
     let policy = "\

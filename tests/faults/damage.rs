@@ -1,4 +1,4 @@
-//! A damaged page of an embedded store: it is told what is affected, and a backup mends it.
+//! A damaged page of an embedded store: longrun says what is affected, and a backup mends it.
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn doctor_tells_what_is_damaged_and_a_backup_mends_it() {
     assert_eq!(server.process.exit_code(), 0);
     run_in(folder.path(), &["doctor", "--data-dir", "."]).expect(0);
 
-    // The root of the table in which operations are until they end.
+    // The root of the table that holds operations until they end.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
     let database = sqlx::SqlitePool::connect_with(options).await.unwrap();
     let root: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'active'")

@@ -1,4 +1,4 @@
-//! A server on an embedded store is killed again and again under load: what was acknowledged is there, once, and ends.
+//! A server on an embedded store is killed again and again under load: what it acknowledged is there, once, and ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::common::{PATIENCE, admin_token, free_address, run_in};
 use crate::load::{KIND, Load, middle_and_most, serve};
 
-/// Kills of an ordinary run; `LONGRUN_KILLS` says how many else.
+/// Kills of an ordinary run; `LONGRUN_KILLS` sets another number.
 const KILLS: usize = 5;
 const CREATORS: u64 = 6;
 const WORKERS: u64 = 3;
 /// Creations that are acknowledged between two kills, at least and at most.
 const BETWEEN: std::ops::Range<usize> = 20..120;
-/// Whoever asks again is answered by then.
+/// A caller that asks again is answered within this time.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,4 +1,4 @@
-//! Load on a server that may be away at any time: creators who ask until they are answered, and workers.
+//! Load on a server that may be away at any time: creators that ask until they are answered, and workers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::{Server, command};
 
-/// What the workers run.
+/// The kind that the workers run.
 pub const KIND: &str = "scan";
 
 /// A server on an embedded store in `folder`, at an address that stays.
@@ -36,16 +36,16 @@ pub fn serve_by(mut serve: Command, folder: &Path, address: &str) -> Server {
     Server::of(&mut serve)
 }
 
-/// Who asks, and what was answered.
+/// The client that asks, and the answers that it got.
 pub struct Load {
     pub client: Client,
     /// The operations that were acknowledged, by the idempotency key of their creation.
     pub acknowledged: Mutex<BTreeMap<String, String>>,
-    /// Since when there was a fault, until a creation that was asked for later is acknowledged.
+    /// The time since which there is a fault, until a creation that was asked for later is acknowledged.
     pub fault: Mutex<Option<Instant>>,
     /// How long that took each time.
     pub recoveries: Mutex<Vec<Duration>>,
-    /// When the last fault was, whatever came of it.
+    /// When the last fault was, whatever its effect.
     pub last_fault: Mutex<Option<Instant>>,
     /// Errors that no fault explains.
     pub errors: Mutex<Vec<String>>,
@@ -53,7 +53,7 @@ pub struct Load {
     pub stop: CancellationToken,
 }
 
-/// What is answered with an error so long after a fault may be of it: connections are made again after pauses.
+/// An error this long after a fault may be due to it: connections are made again after pauses.
 const AFTER_A_FAULT: Duration = Duration::from_secs(15);
 
 impl Load {
@@ -87,7 +87,7 @@ impl Load {
         self.acknowledged.lock().unwrap().len()
     }
 
-    /// The answer; of an error, `None`. It is noted unless a fault explains it.
+    /// The answer; `None` for an error, which is noted unless a fault explains it.
     pub fn answer<T>(&self, what: &str, result: Result<T, Error>) -> Option<T> {
         match result {
             Ok(answer) => Some(answer),

@@ -1,4 +1,4 @@
-//! The binary under faults: killed again and again under load (`make faults`), and at work for long (`make soak`).
+//! The binary under faults: killed again and again under load (`make faults`), and running for long (`make soak`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../common/mod.rs"]

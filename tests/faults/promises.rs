@@ -1,9 +1,9 @@
-//! docs/promises.md names the tests that there are, and all tests of faults.
+//! docs/promises.md names tests that exist, and all tests of faults.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Every test of these stands on the page.
+/// Every test in these files is named on the page.
 const WHOLE: [&str; 14] = [
     "tests/faults/damage.rs",
     "tests/faults/kills.rs",
@@ -25,7 +25,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

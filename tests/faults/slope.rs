@@ -1,4 +1,4 @@
-//! Whether what was sampled grows.
+//! Whether the sampled quantities grow.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl Series {
         self.samples.iter().map(|(_, value)| value).sum::<f64>() / self.samples.len().max(1) as f64
     }
 
-    /// How much it grows a second, by the straight line that comes closest to the samples.
+    /// How much it grows per second, by the straight line that comes closest to the samples.
     pub fn slope(&self) -> f64 {
         let mean_time = self.samples.iter().map(|(at, _)| at).sum::<f64>() / self.samples.len().max(1) as f64;
         let mean = self.mean();

@@ -1,11 +1,11 @@
-//! The binary at work for long: mixed load over HTTP, kills in the beginning, and then nothing grows that is to be flat.
+//! The binary running for long: mixed load over HTTP, kills at first, and then nothing grows that should be flat.
 //!
-//! `make soak`: `SOAK_SECONDS` (3600) is how long; 600 is the short form. In the first quarter the server is killed now and
-//! then; what is measured is the rest, after a while in which retention comes to an even level.
+//! `make soak`: `SOAK_SECONDS` (3600) is the duration; 600 is the short form. In the first quarter the server is killed
+//! now and then; the rest is measured, after a while in which retention comes to an even level.
 //!
-//! What is to be flat grows by less than is stated at [`Bound`], by the straight line through all samples. Some of what is
-//! kept is to grow with what is created, for a day or a week: idempotency keys, the change log, the audit log, statistics.
-//! So the file's growth is bound by the number of creations.
+//! Quantities that should be flat grow by less than is stated at [`Bound`], by the straight line through all samples.
+//! Some of the data should grow with the creations, for a day or a week: idempotency keys, the change log, the audit
+//! log, statistics. So the growth of the file is bounded by the number of creations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,25 +24,25 @@ use crate::slope::Series;
 
 const SECONDS: u64 = 3_600;
 const CREATORS: u64 = 4;
-/// Between two creations of one creator: the load is the same all the time.
+/// The pause between two creations of one creator: the load is the same all the time.
 const PACE: Duration = Duration::from_millis(15);
 const WORKERS: u64 = 3;
 const WATCHERS: usize = 3;
 /// How long operations are kept after their end.
 const RETAIN_FOR: &str = "20s";
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
-/// The share of the time in which the server is killed, and behind it that in which nothing is measured yet.
+/// The share of the time in which the server is killed, and the time after it in which nothing is measured yet.
 const FAULTS: f64 = 0.25;
 const SETTLES: Duration = Duration::from_secs(60);
 /// Bytes of the file that an operation may leave after its retention: its key, its changes, the entries about it.
 const BYTES_OF_AN_OPERATION: f64 = 2_500.0;
 
-/// Connections of the server to the file, each of which keeps as much of the file in memory as this: while the file is smaller,
-/// memory grows with it.
+/// Connections of the server to the file, each of which keeps this much of the file in memory: while the file is
+/// smaller, memory grows with it.
 const CONNECTIONS: f64 = 5.0;
 const CACHE: f64 = 16.0 * 1024.0 * 1024.0;
 
-/// By how much something may grow over the time that is measured: by so much, or by this part of its mean.
+/// How much something may grow over the measured time: by this amount, or by this part of its mean.
 struct Bound {
     name: &'static str,
     by: f64,
@@ -153,7 +153,7 @@ fn judge(samples: &[Series], created: f64) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Samples until `end`; also answers how many operations were created meanwhile.
+/// Samples until `end`; also returns how many operations were created meanwhile.
 async fn measure(load: &Load, server: &Server, folder: &Path, end: Instant) -> (Vec<Series>, f64) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("longrun.db")).read_only(true);
     let mut samples: Vec<Series> = Vec::new();
@@ -212,7 +212,7 @@ async fn schedules(load: &Load) {
     }
 }
 
-/// Follows what happens, and lets go now and then.
+/// Follows the changes, and disconnects now and then.
 async fn watch(load: Arc<Load>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let Some(mut watch) = load.answer("watch", load.client.watch(&WatchRequest::default()).await) else {
@@ -247,7 +247,7 @@ async fn many(load: Arc<Load>, stop: CancellationToken) {
     }
 }
 
-/// Reads what people read.
+/// Reads the pages that people read.
 async fn read(load: Arc<Load>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let client = &load.client;

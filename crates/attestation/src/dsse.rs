@@ -17,14 +17,14 @@ pub struct Envelope {
     /// What is signed.
     #[serde(serialize_with = "write", deserialize_with = "read")]
     pub payload: Vec<u8>,
-    /// At least one, of an envelope that says anything.
+    /// At least one, in an envelope that says anything.
     pub signatures: Vec<EnvelopeSignature>,
 }
 
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeSignature {
-    /// Which key it says that it is of; a hint, which may be missing or wrong.
+    /// Which key it claims to be of; a hint, which may be missing or wrong.
     #[serde(default)]
     pub keyid: String,
     /// The signature.

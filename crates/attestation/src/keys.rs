@@ -25,7 +25,7 @@ pub enum KeyError {
     /// The PEM is damaged.
     #[error("the PEM cannot be read: {0}")]
     Pem(String),
-    /// Something else than a key stands in the PEM.
+    /// The PEM holds something other than a key.
     #[error("there is a {0:?} in it; what is taken here is {1}")]
     OtherBlock(String, &'static str),
     /// A private key of another sort.
@@ -154,7 +154,7 @@ impl PublicKey {
         algorithms.iter().any(verifies)
     }
 
-    /// The 32 bytes of an Ed25519 key; of another one, nothing.
+    /// The 32 bytes of an Ed25519 key; nothing for another one.
     pub(crate) fn ed25519(&self) -> Option<&[u8]> {
         (self.algorithm == Algorithm::Ed25519).then_some(&self.key[..])
     }

@@ -5,8 +5,8 @@
 //! bundle that came as evidence, [`sigstore`] how a bundle that was signed with a certificate is verified. All of it works
 //! on bytes in memory: no network, no file, no clock.
 //!
-//! What it promises: a statement is rebuilt byte by byte from the output of its evaluation, so that only its signature
-//! is kept; what does not verify is never said to, and why not is told.
+//! What it promises: a statement is rebuilt byte for byte from the output of its evaluation, so that only its signature
+//! is kept; a statement that does not verify is never said to, and the reason is given.
 
 pub mod der;
 pub mod dsse;

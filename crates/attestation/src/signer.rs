@@ -28,7 +28,7 @@ impl fmt::Debug for Signer {
 
 impl Signer {
     /// The keys in a PEM file: Ed25519 keys in PKCS#8, of which the first one signs, and public keys that are only
-    /// published. `verifier` is the URI of who says what is signed.
+    /// published. `verifier` is the URI of the party that says what is signed.
     ///
     /// # Errors
     /// [`KeyError`] for what is wrong with the first that cannot be used.
@@ -38,7 +38,7 @@ impl Signer {
         for block in &blocks {
             match block.tag() {
                 "PRIVATE KEY" => {
-                    // What openssl makes has no public part in it.
+                    // Keys that openssl makes have no public part in them.
                     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(block.contents())
                         .map_err(|_| KeyError::NotEd25519)?;
                     published.push(public_of(&pair));
@@ -62,7 +62,7 @@ impl Signer {
         Ok(pem::encode_config(&Pem::new("PRIVATE KEY", pkcs8.as_ref()), line_feeds()))
     }
 
-    /// The URI of who says what is signed.
+    /// The URI of the party that says what is signed.
     pub fn verifier(&self) -> &str {
         &self.verifier
     }

@@ -1,9 +1,9 @@
 //! What is said of an evaluation: an in-toto statement whose predicate is a SLSA verification summary.
 //!
-//! The statement is a function of the evaluation's output and of what the server knows of its operation. So what is kept
-//! of it is what it cannot be made of: when, by whom, and the signature, some 300 bytes at the end of the output
-//! ([`attest`]). [`envelope`] makes the rest again. If the output was changed since, or stands at another operation, what
-//! comes out is another statement, and the signature does not hold.
+//! The statement is a function of the evaluation's output and of what the server knows of its operation. So only the
+//! parts that cannot be made of these are kept: when, by whom, and the signature, some 300 bytes at the end of the
+//! output ([`attest`]). [`envelope`] makes the rest again. If the output was changed since, or stands at another
+//! operation, the result is another statement, and the signature does not hold.
 //!
 //! [`FORM`] numbers the function. One that makes other bytes of the same output is a new form beside the old one, which
 //! stays for as long as there are outputs that were signed by it.
@@ -117,7 +117,7 @@ pub fn envelope(of: Evaluated<'_>, output: &str) -> Result<Option<Envelope>, Sum
         return Err(SummaryError::Form(kept.form));
     }
     let payload = statement(kept.form, of, &format!("{opened}}}"), &kept.verifier, &kept.version, &kept.time)?;
-    // What is no base64 is no signature either, and does not verify.
+    // A text that is not base64 is no signature either, and does not verify.
     let sig = decode(&kept.sig).unwrap_or_default();
     let signatures = vec![EnvelopeSignature { keyid: kept.keyid.into_owned(), sig }];
     Ok(Some(Envelope { payload_type: PAYLOAD_TYPE.to_owned(), payload, signatures }))
@@ -204,7 +204,7 @@ struct Group<'a> {
 
 #[derive(Deserialize)]
 struct Violation {
-    /// The waiver that covers it: then it counts no more.
+    /// The waiver that covers it: then it no longer counts.
     #[serde(default)]
     waived: Option<IgnoredAny>,
 }
@@ -250,7 +250,7 @@ struct Predicate<'a> {
     verification_result: &'static str,
     verified_levels: [&'static str; 1],
     slsa_version: &'static str,
-    /// Who knows only the specification ignores it.
+    /// A reader that knows only the specification ignores it.
     #[serde(rename = "longrun_evaluation")]
     evaluation: Evaluation<'a>,
 }
@@ -352,7 +352,7 @@ fn statement(
             resource_uri: uri.clone(),
             policy: policy(&found.policies, is_first_form),
             input_attestations: ATTESTATIONS.contains(&&*evidence.kind).then(input).into_iter().collect(),
-            // What nothing has looked at has not passed.
+            // Evidence that nothing has looked at has not passed.
             verification_result: if is_passed { "PASSED" } else { "FAILED" },
             // No track of SLSA was asked about.
             verified_levels: [if is_passed { "SLSA_BUILD_LEVEL_UNEVALUATED" } else { "FAILED" }],

@@ -63,7 +63,7 @@ impl Server {
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.engine.drain().await;
-        // A listener that panicked has ended, which is what is waited for.
+        // A listener that panicked has ended, and the end is all that this waits for.
         let _ = self.listener.await;
         self.store.close().await;
     }

@@ -1,5 +1,5 @@
-//! `longrun bench bulk`: all failed operations of an organization are retried at once, and what another organization's
-//! creations and claims take meanwhile, beside the same without.
+//! `longrun bench bulk`: all failed operations of an organization are retried at once, and how long another
+//! organization's creations and claims take meanwhile, compared with the same without.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 use super::target::Target;
 
-/// Who calls meanwhile.
+/// The organization that calls meanwhile.
 const OTHER: &str = "bench-other";
 /// Operations of one call that fills the store.
 const BATCH: u64 = 1_000;
 
-/// What one caller after the other saw.
+/// What one caller saw, call after call.
 struct Seen {
     creations: Histogram<u64>,
     claims: Histogram<u64>,
@@ -123,7 +123,7 @@ async fn begin(store: &Arc<dyn Store>) -> anyhow::Result<tokio::task::JoinHandle
     }))
 }
 
-/// Creates and claims one operation of the other organization after the other, until it `is_enough`.
+/// Creates and claims operations of the other organization, one after the other, until it `is_enough`.
 async fn call(store: &dyn Store, pause: Duration, is_enough: impl Fn(&Seen) -> bool) -> anyhow::Result<Seen> {
     let mut seen = Seen { creations: Histogram::new(3)?, claims: Histogram::new(3)? };
     let nanos = |begun: Instant| u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);

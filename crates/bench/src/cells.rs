@@ -1,7 +1,7 @@
 //! `longrun bench lifecycle --cells URL,URL`: organizations spread over several PostgreSQL databases.
 //!
-//! Each cell has an organization and as many clients as every other. First all of these clients work for the first
-//! organization, so in one cell; then each for that of its own cell.
+//! Each cell has one organization and the same number of clients. First all of these clients work for the first
+//! organization, so in one cell; then each works for the organization of its own cell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,8 +79,8 @@ pub async fn measure(target: &Target, cells: &[String], clients: u32, length: Du
     Ok(report)
 }
 
-/// Puts all sides under load at the same time, with the clients shared out; answers how long each lifecycle took, and how
-/// many a second there were.
+/// Puts all sides under load at the same time, with the clients divided among them; answers how long each lifecycle
+/// took, and how many there were per second.
 async fn together(sides: &[Side], clients: u32, length: Duration) -> anyhow::Result<(Histogram<u64>, f64)> {
     let each = clients.div_ceil(u32::try_from(sides.len())?).max(1);
     try_join_all(sides.iter().map(|side| lifecycle::load(each, Until::Time(WARM_UP), side))).await?;

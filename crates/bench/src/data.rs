@@ -5,26 +5,26 @@ use store::{GroupBy, SearchOrder, SearchRequest, SearchStart, Store};
 
 use super::plain::Plain;
 
-/// Whom the rows belong to.
+/// The organization that the rows belong to.
 pub const ORGANIZATION: &str = "bench";
-/// Nine of ten operations.
+/// The kind of nine in ten operations.
 pub const DENSE_KIND: &str = kinds::evaluation::KIND;
-/// One of ten.
+/// The kind of one in ten.
 pub const COMMON_KIND: &str = "export";
-/// One of a thousand.
+/// The kind of one in a thousand.
 pub const SPARSE_KIND: &str = "provision";
-/// Projects that most of the operations belong to.
+/// The number of projects that most of the operations belong to.
 pub const PROJECTS: u64 = 50;
 /// Operations of the one resource that has many.
 const HOT_RESOURCE: u64 = 15_000;
 /// The id of that resource; the others are `cold-1`, `cold-2` … with ten operations each.
 pub const HOT: &str = "hot";
-/// What stands before the number of a resource that has few operations.
+/// The prefix before the number of a resource that has few operations.
 pub const COLD: &str = "cold-";
 /// Operations of a resource that has few.
 pub const COLD_RESOURCE: u64 = 10;
 
-/// The label that one of a thousand operations has.
+/// The label that one in a thousand operations has.
 pub const LABEL: (&str, &str) = ("team", "payments");
 
 /// What is asked for.
@@ -34,7 +34,7 @@ pub enum Asked {
     List(Filter),
     /// By a search, with the condition that means the same in the plain table.
     Search(Box<Search>, String),
-    /// How many there are by groups, and the same for the plain table: a condition, and the columns.
+    /// A count by groups, and the same for the plain table: a condition, and the columns.
     Count(Box<Search>, GroupBy, String, &'static str),
 }
 
@@ -75,7 +75,7 @@ impl Asked {
         }
     }
 
-    /// The same of the plain table.
+    /// The same for the plain table.
     pub async fn of_plain(&self, plain: &Plain, access: &Access, page: PageRequest) -> anyhow::Result<(usize, u64)> {
         match self {
             Asked::List(filter) => plain.list(access, filter, "", page).await,

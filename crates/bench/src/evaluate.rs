@@ -1,4 +1,4 @@
-//! `longrun bench evaluate`: evaluations as a server makes them, in processes that are warm, beside the same work
+//! `longrun bench evaluate`: evaluations as a server makes them, in warm processes, compared with the same work
 //! without a process.
 //!
 //! Two sorts: a SARIF report of 300 bytes with one policy, by several clients, and a CycloneDX SBOM of 10 MB with ten
@@ -21,7 +21,7 @@ use super::load::{ORGANIZATION, Until, press};
 use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 
-/// The most bytes of a verdict, as a server has it.
+/// The most bytes of a verdict, as in a server.
 const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// Evaluations before the first that counts.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ impl Case {
     }
 }
 
-/// Measures both sorts. `worker` is what a server starts.
+/// Measures both sorts. `worker` is the process that a server starts.
 pub async fn measure(worker: Worker, clients: u32, length: Duration) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
     let store = ContentStore::local(folder.path(), 64 * 1024 * 1024)?;

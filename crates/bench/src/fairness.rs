@@ -1,7 +1,7 @@
 //! `longrun bench fairness`: how long the first operation of an organization waits behind a million of another.
 //!
-//! One organization has a long line of operations, whose attempts take ten milliseconds each and keep the engine busy;
-//! another creates one operation now and then. The baseline is the same without the line.
+//! One organization has a long queue of operations, whose attempts take ten milliseconds each and keep the engine busy;
+//! another creates one operation now and then. The baseline is the same without the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 use super::target::Target;
 
-/// Who comes late.
+/// The organization that comes late.
 const OTHER: &str = "bench-other";
 /// How long an attempt takes.
 const ATTEMPT: Duration = Duration::from_millis(10);
-/// Operations of one call that fills the line.
+/// Operations of one call that fills the queue.
 const BATCH: u64 = 2_000;
 
-/// Measures without a line and behind one of `pending` operations.
+/// Measures without a queue and behind one of `pending` operations.
 pub async fn measure(target: &Target, pending: u64, samples: u32, pause: Duration) -> anyhow::Result<Report> {
     let store = target.open().await?;
     let spinner = Spinner::start("the empty system");

@@ -12,9 +12,9 @@ use super::multiply;
 use super::spinner::Spinner;
 use super::target::Target;
 
-/// Operations left pending and running, the newest.
+/// The newest operations, which are left pending and running.
 const ACTIVE: u64 = 1_000;
-/// Of these, running.
+/// The running ones among them.
 const RUNNING: u32 = 100;
 /// Operations that are made by calls; more than that are copied.
 const BY_CALLS: u64 = 1_000_000;
@@ -63,7 +63,7 @@ pub async fn fill(target: &Target, rows: u64) -> anyhow::Result<Arc<dyn Store>> 
     Ok(store)
 }
 
-/// What is measured must be sound.
+/// Only a sound store may be measured.
 async fn check(store: &dyn Store) -> anyhow::Result<()> {
     let spinner = Spinner::start("checking the store");
     let report = store.doctor().await?;

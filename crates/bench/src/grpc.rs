@@ -42,7 +42,7 @@ impl Call {
     }
 }
 
-/// Puts a server under the load of so many clients.
+/// Puts a server under the load of `clients` clients.
 ///
 /// # Errors
 /// When a client cannot connect, or a call fails.

@@ -28,9 +28,9 @@ use super::spinner::Spinner;
 use super::target::Target;
 use super::wire::{Connection, Wire};
 
-/// Load before the part that counts.
+/// Load before the part that is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Operations that are there to be listed.
+/// The number of operations that exist to be listed.
 const THERE: usize = 1_000;
 
 const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id":"image-1","project_id":"project-01","input":{"digest":"sha256:00"}}"#;

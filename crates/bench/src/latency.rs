@@ -1,7 +1,7 @@
 //! `longrun bench latency`: from the call that creates an operation to the start of its handler, at low load.
 //!
-//! An operation is durable before it is answered, and so is its claim before its handler starts, in the same commit. The
-//! baseline does the same with the plain table: insert, wake the worker of the same process, claim, start.
+//! An operation is durable before it is answered, and so is its claim before its handler starts, in the same commit.
+//! The baseline does the same with the plain table: insert, wake the worker of the same process, claim, start.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,14 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Starts as their handler saw them.
 pub type Starts = mpsc::UnboundedReceiver<(OperationId, Instant)>;
 
-/// Says when it was started, and then takes its time.
+/// Reports when it was started, and then takes its time.
 pub struct Stopwatch {
     started: mpsc::UnboundedSender<(OperationId, Instant)>,
     takes: Duration,
 }
 
 impl Stopwatch {
-    /// One whose attempts take so long.
+    /// One whose attempts take this long.
     pub fn new(takes: Duration) -> (Stopwatch, Starts) {
         let (started, starts) = mpsc::unbounded_channel();
         (Stopwatch { started, takes }, starts)
@@ -45,7 +45,7 @@ impl Stopwatch {
 #[async_trait::async_trait]
 impl Handler for Stopwatch {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        // Nobody waits any more when the benchmark was stopped.
+        // Nobody waits any more once the benchmark was stopped.
         let _ = self.started.send((attempt.operation.id, Instant::now()));
         if !self.takes.is_zero() {
             tokio::time::sleep(self.takes).await;
@@ -99,7 +99,7 @@ pub async fn time_starts(
 ) -> anyhow::Result<Histogram<u64>> {
     let waker = running.waker();
     let mut histogram = Histogram::<u64>::new(3)?;
-    // What is there besides starts too, and is not what is timed.
+    // Other operations start too, and they are not timed.
     let mut early: HashMap<OperationId, Instant> = HashMap::new();
     for sample in 0..samples + WARM_UP {
         tokio::time::sleep(pause).await;

@@ -288,7 +288,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Schedules(args) => &args.common,
     };
     let form = common.output;
-    // Told without the text, which may hold a password.
+    // The error does not repeat the text, which may hold a password.
     let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
     let target = Target::prepare(url).await?;
     let report: Report = match bench {

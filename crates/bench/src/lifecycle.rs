@@ -1,7 +1,7 @@
 //! `longrun bench lifecycle`: create, claim, settle, each step durable when it is answered.
 //!
-//! The baseline is the plain table with one transaction a step, by as many clients. Clients that work one by one make
-//! the same calls to both; what longrun gains there, it gains by carrying out together what is asked at the same time.
+//! The baseline is the plain table with one transaction per step, by as many clients. Clients that work one by one
+//! make the same calls to both; longrun gains there by carrying out together the calls that come at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use super::target::{self, Database, Target};
 
 /// Work before the part that counts.
 pub const WARM_UP: Duration = Duration::from_secs(1);
-/// Clients of a run in batches: more would only wait, each call brings hundreds.
+/// Clients of a run in batches: more would only wait, since each call brings hundreds.
 const BATCH_CLIENTS: u32 = 4;
-/// Connections report what they have changed to the statistics within so long.
+/// Connections report what they have changed to the statistics within this time.
 const STATISTICS: Duration = Duration::from_millis(1_500);
 
 /// How to measure.
@@ -37,10 +37,10 @@ pub struct Plan {
     pub lifecycles: Option<u64>,
 }
 
-/// Lifecycles by so many clients.
+/// Lifecycles by this many clients.
 ///
 /// # Errors
-/// The first of a client.
+/// The first error of a client.
 pub async fn load(clients: u32, until: Until, side: &Side) -> anyhow::Result<Seen> {
     press(clients, until, side.lifecycles(), |_| {
         let side = side.clone();
@@ -68,7 +68,7 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
     spinner.say("one by one, the plain table");
     load(clients, Until::Time(WARM_UP), &plain).await?;
     let theirs = load(clients, Until::Time(length), &plain).await?;
-    // Half of what it can, each: what a client sees of a system that is busy but not pressed.
+    // Each at half of its maximum: what a client sees of a system that is busy but not saturated.
     spinner.say("at half of that load");
     let our_half = pace(clients, ours.per_second() / 2.0, length, &single).await?;
     spinner.say("at half of that load, the plain table");
@@ -131,14 +131,14 @@ fn call() -> AuditCall {
     }
 }
 
-/// Counts that drift while they are fast would be worth nothing.
+/// Counts that are fast but drift would be worth nothing.
 pub async fn check(store: &dyn Store) -> anyhow::Result<()> {
     let report = store.doctor().await?;
     anyhow::ensure!(report.findings.is_empty(), "the store is not sound after the run: {:?}", report.findings);
     Ok(())
 }
 
-/// A snapshot that is held open: what nobody sees any more cannot be removed, as long as it lasts.
+/// A snapshot that is held open: as long as it lasts, rows that nobody sees any more cannot be removed.
 enum Held {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
@@ -160,7 +160,7 @@ impl Held {
                 connection.execute("SET search_path = longrun").await?;
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
                 connection.execute(READ).await?;
-                // With a transaction id of its own it holds the horizon of all others back too, like any that writes.
+                // With a transaction id of its own it also holds back the horizon of all others, like any that writes.
                 Held::Postgres(connection)
             }
         })
@@ -179,8 +179,8 @@ impl Held {
     }
 }
 
-/// Measures one by one with a snapshot held open from before the first operation to after the last; beside the plain
-/// table, if there is to be one.
+/// Measures one by one with a snapshot held open from before the first operation to after the last; compared with the
+/// plain table, if there is to be one.
 pub async fn measure_under_snapshot(target: &Target, plan: &Plan, has_plain: bool) -> anyhow::Result<Report> {
     let Plan { clients, length, .. } = *plan;
     let store = target.open().await?;
@@ -224,7 +224,7 @@ pub async fn measure_under_snapshot(target: &Target, plan: &Plan, has_plain: boo
     Ok(report)
 }
 
-/// Throughput of the first and of the last tenth.
+/// The throughput of the first and of the last tenth.
 fn slope(name: &str, seen: &Seen) -> String {
     let tenth = (seen.seconds.len() / 10).max(1);
     let mean = |part: &[u64]| part.iter().sum::<u64>() / u64::try_from(part.len().max(1)).unwrap_or(1);

@@ -12,7 +12,7 @@ use store::{ClaimRequest, Settlement, Store};
 use super::plain::Plain;
 use super::report::Times;
 
-/// Whom the operations belong to.
+/// The organization that the operations belong to.
 pub const ORGANIZATION: &str = "bench";
 const KIND: &str = "bench";
 /// What each operation answers.
@@ -28,12 +28,12 @@ pub fn operation() -> NewOperation {
     }
 }
 
-/// Who is put under load.
+/// The side that is put under load.
 #[derive(Clone)]
 pub enum Side {
-    /// The store, for an organization, by calls for so many operations.
+    /// The store, for an organization, by calls for this many operations.
     Longrun(Arc<dyn Store>, Arc<str>, u32),
-    /// The plain table, one operation a transaction.
+    /// The plain table, one operation per transaction.
     Plain(Plain),
 }
 
@@ -54,7 +54,7 @@ impl Side {
                 store.create(organization, vec![operation(); *batch as usize], None).await?;
                 let mut open = *batch;
                 while open > 0 {
-                    // Every client has created as many as it claims: what is missing is with others for a moment.
+                    // Every client has created as many as it claims: others hold the missing ones for a moment.
                     let claimed = store.claim(claim_request(organization, open)).await?;
                     open -= u32::try_from(claimed.len())?;
                     let settlements: Vec<_> = claimed.into_iter().map(|claimed| completed(claimed.lease)).collect();
@@ -81,7 +81,7 @@ impl Side {
     }
 }
 
-/// Asks for so many of them.
+/// A claim for at most `limit` of them.
 pub fn claim_request(organization: &str, limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec![KIND.to_owned()],
@@ -93,7 +93,7 @@ pub fn claim_request(organization: &str, limit: u32) -> ClaimRequest {
     }
 }
 
-/// Ends one well.
+/// Completes one operation.
 pub fn completed(lease: store::LeaseRef) -> Settlement {
     Settlement { lease, outcome: Outcome::Completed { output: OUTPUT.to_owned() }, retry_after: Duration::ZERO }
 }
@@ -103,7 +103,7 @@ pub fn completed(lease: store::LeaseRef) -> Settlement {
 pub enum Until {
     /// When the time is over.
     Time(Duration),
-    /// When they have done so much.
+    /// When they have done this much.
     Done(u64),
 }
 
@@ -121,7 +121,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What was done a second.
+    /// What was done per second.
     pub fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
@@ -132,7 +132,7 @@ impl Seen {
     }
 }
 
-/// The longest run that is told by the second.
+/// The longest run that is reported by the second.
 const SECONDS: usize = 4 * 3600;
 
 /// Runs clients, each calling what `client` makes for it again and again as soon as it is answered. A call does `each`.
@@ -176,8 +176,8 @@ where
     Ok(Seen { histogram, seconds, done: done.load(Ordering::Relaxed), elapsed })
 }
 
-/// Runs clients that together call so many times a second, whether the last call was answered or not; what comes late
-/// because the one before was slow counts from when it should have begun.
+/// Runs clients that together call `rate` times per second, whether the last call was answered or not; a call that
+/// comes late because the one before was slow counts from when it should have begun.
 ///
 /// # Errors
 /// The first of a call; the others are stopped.

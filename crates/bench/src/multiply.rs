@@ -53,7 +53,7 @@ pub async fn settled(target: &Target, from: u64, until: u64, bar: &ProgressBar) 
 
 const TIMES: &str = "SELECT min(created_at), max(created_at) FROM settled";
 
-/// What the engines say differently.
+/// The SQL in which the engines differ.
 struct Dialect {
     /// Names and definitions of the secondary indexes of `settled`.
     indexes: &'static str,
@@ -63,7 +63,7 @@ struct Dialect {
     cold_number: &'static str,
     /// Forgets counts.
     forget: &'static [&'static str],
-    /// Counts the resources that are counted anew; not at all where the engine counts none.
+    /// Counts the resources that are counted anew; `None` where the engine counts none.
     recount_resources: Option<&'static str>,
 }
 
@@ -116,7 +116,7 @@ const SQLITE: Dialect = Dialect {
     ),
 };
 
-/// Counts what there is, at the level given.
+/// Counts the existing operations, at the given level.
 fn recount(level: u32) -> [String; 2] {
     let rows = |columns: &str, condition: &str| {
         format!(
@@ -145,8 +145,8 @@ fn recount(level: u32) -> [String; 2] {
 }
 
 impl Dialect {
-    /// What is to be carried out, each with the number of rows that there are afterwards. Only numbers and constants go
-    /// into the text.
+    /// The statements to be executed, each with the number of rows that there are afterwards. Only numbers and
+    /// constants go into the text.
     fn statements(
         &self,
         indexes: Vec<(String, String)>,
@@ -191,7 +191,7 @@ impl Dialect {
     }
 }
 
-/// What autovacuum does within minutes: statistics, and the map of pages that all can see.
+/// Does what autovacuum does within minutes: statistics, and the visibility map.
 ///
 /// # Errors
 /// Those of the database.

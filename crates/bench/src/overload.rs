@@ -1,8 +1,8 @@
-//! `longrun bench overload`: twice as many creations as the server can carry out, for as long as it is told to.
+//! `longrun bench overload`: twice as many creations as the server can carry out, for as long as it is set to.
 //!
-//! First clients press, to see what the server sustains. Then calls come at twice that rate, whether those before them were
-//! answered or not, over many connections. What counts is that the server goes on with about what it sustains, that those
-//! that it answers are answered in time, that it says no to the others, and that its memory does not grow.
+//! First clients press, to see what the server sustains. Then calls come at twice that rate, whether those before them
+//! were answered or not, over many connections. The point is that the server keeps up about the rate that it sustains,
+//! that it answers the calls that it takes in time, that it refuses the others, and that its memory does not grow.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ const PRESSING: u32 = 64;
 
 const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id":"image-1","project_id":"project-01","input":{"digest":"sha256:00"}}"#;
 
-/// What the clients have seen: all in one, since a histogram for each connection would be most of the memory.
+/// What the clients have seen: all in one, since a histogram for each connection would take most of the memory.
 struct Seen {
     answered: Histogram<u64>,
     shed: Histogram<u64>,
@@ -124,7 +124,7 @@ async fn overload(
     Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A call each period on one connection.
+/// One call per period on one connection.
 async fn paced(
     mut connection: Connection,
     wire: Wire,

@@ -1,5 +1,5 @@
-//! `longrun bench pages`: one page with its exact total, of the list or of a search, beside a plain table with `COUNT(*)`
-//! and `OFFSET`.
+//! `longrun bench pages`: one page with its exact total, of the list or of a search, beside a plain table with
+//! `COUNT(*)` and `OFFSET`.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::spinner::Spinner;
 use super::target::Target;
 
 const PAGE_SIZE: u32 = 50;
-/// The plain table is read at most for so long a page; at least [`PLAIN_SAMPLES`] times.
+/// The plain table is read for at most this long per page; at least [`PLAIN_SAMPLES`] times.
 const PLAIN_TIME: Duration = Duration::from_secs(1);
 const PLAIN_SAMPLES: u32 = 5;
 /// Buckets whose times are noted in one transaction.
@@ -32,7 +32,7 @@ pub struct Settings {
     pub samples: u32,
     /// Searches instead of the list.
     pub is_search: bool,
-    /// Whether the same rows are copied into the plain table, which is read beside the store.
+    /// Whether the same rows are copied into the plain table, which is read for comparison with the store.
     pub has_plain: bool,
 }
 
@@ -41,7 +41,7 @@ pub async fn measure(target: &Target, settings: Settings) -> anyhow::Result<Repo
     let Settings { rows, samples, is_search, has_plain } = settings;
     let begin = Instant::now();
     let store = fill(target, rows).await?;
-    // Searches by time need it; servers do so beside their work.
+    // Searches by time need it; servers do this beside their work.
     while is_search && store.note_times(BUCKETS).await? > 0 {}
     let took = begin.elapsed();
     let spinner = Spinner::start("copying the rows into the plain table");

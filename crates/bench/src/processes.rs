@@ -1,7 +1,7 @@
 //! `longrun bench lifecycle --processes 1,2,4`: several servers' worth of processes on one database.
 //!
-//! Each process is this program, with a store, connections and write batchers of its own; together they have the
-//! clients that one process has otherwise. They begin together: each says that it is ready and waits for a line.
+//! Each process is this program, with a store, connections and write batchers of its own; together they have as many
+//! clients as one process has otherwise. They begin together: each says that it is ready and waits for a line of input.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const READY: &str = "ready";
 #[derive(Deserialize, Serialize)]
 struct Part {
     per_second: f64,
-    /// How often a lifecycle took so many nanoseconds.
+    /// Pairs of nanoseconds and how many lifecycles took that long.
     times: Vec<(u64, u64)>,
 }
 
@@ -129,13 +129,13 @@ impl Process {
     }
 }
 
-/// The variable that says to a process where the store is.
+/// The variable that says where the store is.
 const URL: &str = "LONGRUN_BENCH_STORE";
 
-/// The work of one process: for this organization, once it is told to begin.
+/// The work of one process: for this organization, once it gets the signal to begin.
 ///
 /// # Errors
-/// Those of the store, and when nobody told it to begin.
+/// Those of the store, and when it got no signal to begin.
 pub async fn take_part(organization: &str, clients: u32, length: Duration) -> anyhow::Result<String> {
     let url = std::env::var(URL).with_context(|| format!("{URL} is not set"))?;
     let target = Target::prepare(Some(url.parse()?)).await?;

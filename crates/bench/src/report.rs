@@ -15,7 +15,7 @@ pub struct Report {
     versions: Versions,
     settings: serde_json::Value,
     results: Vec<Measured>,
-    /// What tables and indexes take.
+    /// The disk space of tables and indexes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<Size>,
     /// What else there is to know.
@@ -40,7 +40,7 @@ struct Versions {
     postgres: Option<String>,
 }
 
-/// One row: longrun beside its baseline. What does not apply is left out.
+/// One row: longrun beside its baseline. Fields that do not apply are left out.
 #[derive(Debug, Serialize)]
 pub struct Measured {
     /// What was measured, e.g. `pages`.
@@ -75,13 +75,13 @@ fn rounded<S: Serializer>(ratio: &Option<f64>, serializer: S) -> Result<S::Ok, S
 }
 
 impl Measured {
-    /// A row with what every row has.
+    /// A row with the fields that every row has.
     pub fn new(name: &'static str, engine: &'static str, times: Times) -> Measured {
         let (mode, rows, filter, page, baseline, ratio) = (None, None, None, None, None, None);
         Measured { name, engine, mode, rows, filter, page, times, baseline, ratio }
     }
 
-    /// What tells it from the other rows.
+    /// What distinguishes it from the other rows.
     fn label(&self) -> String {
         [self.filter.as_deref(), self.mode.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
@@ -92,9 +92,9 @@ impl Measured {
 pub struct Times {
     /// The median, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 were at most so long, in milliseconds; with few samples, the longest.
+    /// 99 of 100 took at most this long, in milliseconds; with few samples, the longest.
     pub p99_ms: f64,
-    /// Calls a second: one after the other, or as many as all clients together had answered.
+    /// Calls per second: one after the other, or as many as all clients together had answered.
     pub per_second: f64,
 }
 
@@ -125,7 +125,7 @@ impl Report {
         report
     }
 
-    /// The same of what needs no store.
+    /// The same for a measurement that needs no store.
     pub fn without_store(settings: serde_json::Value, results: Vec<Measured>) -> Report {
         Report {
             machine: Machine::this(),

@@ -1,8 +1,9 @@
-//! `longrun bench schedules`: many schedules on one PostgreSQL, and servers of which one is killed every second.
+//! `longrun bench schedules`: many schedules on one PostgreSQL, and several servers, one of which is killed every
+//! second.
 //!
-//! Each server is a process of its own, this program with a store and an engine, and is ended as by `kill -9`; another one
-//! takes its place. At the end the due times of each schedule, computed anew, are compared with what it has created: the
-//! k-th operation is that of the k-th due time.
+//! Each server is a process of its own, this program with a store and an engine, and is ended as if by `kill -9`;
+//! another one takes its place. At the end the due times of each schedule, computed anew, are compared with what it has
+//! created: the k-th operation is that of the k-th due time.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -28,14 +29,14 @@ use super::target::{Database, Target};
 const ORGANIZATION: &str = "bench";
 /// What a server says when its engine runs.
 const READY: &str = "ready";
-/// The variable that says to a server where the store is.
+/// The variable that says where the store is.
 const URL: &str = "LONGRUN_BENCH_STORE";
 /// Schedules that are made at a time.
 const MAKERS: usize = 32;
-/// Schedules of a page, and of what is done at once at the end.
+/// Schedules of a page, and the number of those that are handled at once at the end.
 const PAGE: u32 = 1_000;
 
-/// What is measured.
+/// The settings of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub schedules: u32,
@@ -44,7 +45,7 @@ pub struct Plan {
     pub length: Duration,
 }
 
-/// What the operations say of the due times.
+/// What the operations say about the due times.
 #[derive(Default)]
 struct Seen {
     due: u64,
@@ -92,7 +93,7 @@ pub async fn measure(target: &Target, plan: Plan) -> anyhow::Result<Report> {
     for mut server in servers {
         server.kill().await?;
     }
-    // What was due until now and nobody got to any more.
+    // The due times up to now that nobody got to any more.
     let end = store.now();
     while !store.due_schedules().await?.organizations.is_empty() {
         fire_schedules(&*store, ORGANIZATION, PAGE).await?;
@@ -149,8 +150,8 @@ fn schedule(number: u32, period: Duration) -> NewSchedule {
     }
 }
 
-/// Compares what each schedule has created with its due times, until the first that nothing was done about; that must
-/// lie behind the end.
+/// Compares what each schedule has created with its due times, until the first that nothing was done about; that one
+/// must lie after the end.
 async fn compare(
     store: &dyn Store,
     created: &HashMap<String, Vec<i64>>,
@@ -198,7 +199,7 @@ async fn server(url: &str) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// The life of one server: until it is killed, or whoever started it is gone.
+/// The life of one server: until it is killed, or the process that started it is gone.
 ///
 /// # Errors
 /// Those of the store.

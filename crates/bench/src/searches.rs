@@ -1,4 +1,5 @@
-//! The searches of `bench pages --search`: what counters serve, what an index serves, and what is looked at row by row.
+//! The searches of `bench pages --search`: those that counters serve, those that an index serves, and those that look
+//! at rows one by one.
 
 use operations::{Access, Filter, PageRequest, Search, Status, Timestamp};
 use store::{GroupBy, Store};

@@ -1,4 +1,4 @@
-//! What tables and indexes take on disk, and what of it is dead.
+//! The disk space of tables and indexes, and how much of it is dead.
 
 use serde::Serialize;
 use sqlx::Row;
@@ -19,7 +19,7 @@ pub struct Size {
     /// Both, per row; left out for an empty table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_row: Option<u64>,
-    /// Row versions that nobody sees any more and that still take room; PostgreSQL only.
+    /// Row versions that nobody sees any more and that still take space; PostgreSQL only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_rows: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What is measured: a store of either engine, given or made for the run, and the way to its database beside it.
+//! What is measured: a store of either engine, given or made for the run, and direct access to its database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use store::{Open, Store, StoreUrl};
 
-/// Connections of the store to PostgreSQL; what a server takes.
+/// Connections of the store to PostgreSQL; as many as a server takes.
 pub const STORE_CONNECTIONS: u32 = 16;
 
-/// A way to the store's database that is not the store.
+/// A way to the store's database that bypasses the store.
 #[derive(Clone, Debug)]
 pub enum Database {
     /// The file.
@@ -25,10 +25,10 @@ pub enum Database {
 pub struct Target {
     /// Where it is.
     pub url: StoreUrl,
-    /// The way to it that is not the store.
+    /// The way to it that bypasses the store.
     pub database: Database,
     version: String,
-    // Removed when the run is over.
+    // Removed when the run has ended.
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -55,7 +55,7 @@ impl Target {
                 (Database::Sqlite(path.clone()), version)
             }
             StoreUrl::Postgres(text) => {
-                // One for every client of the plain table: a connection each is the best it can have.
+                // One for every client of the plain table: the best that it can have is one connection per client.
                 let pool = PgPoolOptions::new().max_connections(72).connect(text.expose()).await;
                 let pool = pool.with_context(|| format!("cannot reach {url}"))?;
                 let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&pool).await?;
@@ -86,7 +86,7 @@ impl Target {
         &self.version
     }
 
-    /// What decides on durability and caching, as the database has it.
+    /// The settings of the database that decide on durability and caching.
     ///
     /// # Errors
     /// Those of the database.

@@ -1,10 +1,10 @@
 //! `longrun bench waiters`: thousands of clients that wait, each for an operation of its own, by `GET …:wait`.
 //!
-//! The server is the real one; every client has a connection of its own, in the same process. Told are: what a waiter
-//! takes in memory (the client's end of it included), what the database is asked while nothing happens, and how long it
-//! takes from the answer to a settlement to the answer to whoever waited for it. On PostgreSQL there is a second server
-//! of the same database, at which nobody waits: what is settled there is a row of its own. Some workers wait for work at
-//! each, which does not come.
+//! The server is the real one; every client has a connection of its own, in the same process. The report says how
+//! much memory a waiter takes (the client's end included), what the database is asked while nothing happens, and how
+//! long it takes from the answer to a settlement to the answer to the waiting client. On PostgreSQL there is a second
+//! server of the same database, at which nobody waits: settlements there have a row of their own. At each server some
+//! workers wait for work, which does not come.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,24 +26,24 @@ use super::wire::{Connection, Wire};
 
 /// How long the database is looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
-/// A session of PostgreSQL that has nothing to do reports what it did before within ten seconds: what is counted sooner is
-/// of the clients' first looks.
+/// An idle session of PostgreSQL reports its earlier work within ten seconds: what is counted sooner belongs to the
+/// clients' first looks.
 const REPORTED: Duration = Duration::from_secs(11);
-/// Settled one after the other, by each server; the rest is settled at once.
+/// Operations that each server settles one after the other; the rest are settled at once.
 const ONE_BY_ONE: usize = 250;
 /// Workers that wait at each server.
 const WORKERS: usize = 10;
-/// Between two of these, at most: it varies, so that they do not fall in step with the server's looks.
+/// The longest pause between two of these: it varies, so that they do not fall in step with the server's looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Operations of one call.
 const BATCH: usize = 1_000;
-/// Connections are opened so many at a time.
+/// The number of connections that are opened at a time.
 const OPENING: usize = 100;
 
 /// An answer that came, and when.
 type Answered = mpsc::UnboundedReceiver<(OperationId, Instant)>;
 
-/// Measures with so many waiters.
+/// Measures with this many waiters.
 pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     let max_connections = usize::try_from(waiters)? + 100;
     let server = Server::start(target, ApiSettings { max_connections, ..ApiSettings::default() }).await?;
@@ -117,7 +117,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Settles one after the other, and takes the time until who waits is answered.
+/// Settles one after the other, and takes the time until the waiting client is answered.
 async fn settle_one_by_one(
     store: &dyn Store,
     claimed: &[Claimed],
@@ -143,7 +143,7 @@ async fn work(server: &Server, workers: &mut tokio::task::JoinSet<()>) -> anyhow
         let mut connection = Connection::open(server.address).await?;
         connection.send(&wire).await?;
         workers.spawn(async move {
-            // What it is answered at the end concerns nobody.
+            // Nobody needs the answer at the end.
             let _ = connection.answer().await;
         });
     }
@@ -154,7 +154,7 @@ fn nanos(at: Instant, since: Instant) -> anyhow::Result<u64> {
     Ok(u64::try_from(at.saturating_duration_since(since).as_nanos())?)
 }
 
-/// So many operations, running.
+/// This many operations, running.
 async fn claimed(store: &dyn Store, number: usize) -> anyhow::Result<Vec<Claimed>> {
     let mut claimed = Vec::with_capacity(number);
     while claimed.len() < number {
@@ -200,7 +200,7 @@ async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow:
     Ok(answered)
 }
 
-/// What the process takes of memory.
+/// How much memory the process takes.
 fn resident_bytes() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

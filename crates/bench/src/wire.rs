@@ -27,7 +27,7 @@ impl Wire {
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// As it was asked.
+    /// With success.
     Success,
     /// Otherwise, with this status.
     Status(u16),
@@ -50,10 +50,10 @@ impl Connection {
         Ok(Connection { stream, buffer: Vec::new() })
     }
 
-    /// Sends a request and reads its answer; the body.
+    /// Sends a request and reads its answer; returns the body.
     ///
     /// # Errors
-    /// When the answer is no success, or none that this can read.
+    /// When the answer is no success, or is one that this cannot read.
     pub async fn call(&mut self, wire: &Wire) -> anyhow::Result<&[u8]> {
         self.send(wire).await?;
         self.answer().await
@@ -67,10 +67,10 @@ impl Connection {
         Ok(self.stream.write_all(&wire.0).await?)
     }
 
-    /// Reads the answer to what was sent; the body.
+    /// Reads the answer to what was sent; returns the body.
     ///
     /// # Errors
-    /// When it is no success, or none that this can read.
+    /// When it is no success, or is one that this cannot read.
     pub async fn answer(&mut self) -> anyhow::Result<&[u8]> {
         let (head, whole) = self.receive().await?;
         if !self.buffer.starts_with(b"HTTP/1.1 2") {
@@ -79,10 +79,10 @@ impl Connection {
         Ok(&self.buffer[head..whole])
     }
 
-    /// Sends a request and tells how it was answered.
+    /// Sends a request and returns how it was answered.
     ///
     /// # Errors
-    /// When the answer is none that this can read.
+    /// When the answer is one that this cannot read.
     pub async fn ask(&mut self, wire: &Wire) -> anyhow::Result<Answer> {
         self.send(wire).await?;
         self.receive().await?;
@@ -91,7 +91,7 @@ impl Connection {
         Ok(if (200..300).contains(&status) { Answer::Success } else { Answer::Status(status) })
     }
 
-    /// Reads an answer; where its body begins and ends.
+    /// Reads an answer; returns where its body begins and ends.
     async fn receive(&mut self) -> anyhow::Result<(usize, usize)> {
         self.buffer.clear();
         let head = loop {

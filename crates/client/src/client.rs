@@ -75,7 +75,7 @@ pub struct Answer<T> {
     pub value: T,
     /// The body, byte by byte.
     pub body: Bytes,
-    /// Of a creation: the operation was there before, with the unique key that was asked for.
+    /// For a creation: the operation was there before, with the unique key that was asked for.
     pub existing: bool,
 }
 
@@ -146,7 +146,7 @@ impl Client {
 
     /// The same client, whose calls belong to a span of yours: each carries it as the header `traceparent` of [W3C Trace
     /// Context](https://www.w3.org/TR/trace-context/), and what they create is part of its trace. Shares connections with
-    /// this one. A text that no header can have is left out; a server passes over one that is no `traceparent`.
+    /// this one. A text that no header can have is left out; a server ignores one that is no `traceparent`.
     #[must_use]
     pub fn within_trace(&self, traceparent: &str) -> Client {
         Client { trace: HeaderValue::from_str(traceparent).ok(), ..self.clone() }
@@ -171,8 +171,8 @@ impl Client {
     /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, is
     /// a worker's, whose second settlement is refused, or steers an operation, whose state refuses the second.
     ///
-    /// A plain closure and no async one: the future of an async closure is not `Send` for every lifetime, and a caller
-    /// could not spawn a call.
+    /// A plain closure and not an async one: the future of an async closure is not `Send` for every lifetime, and a
+    /// caller could not spawn a call.
     pub(crate) async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
         let mut repetition = 0;
         loop {
@@ -281,7 +281,7 @@ fn is_loopback(url: &Url) -> bool {
 pub(crate) fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the program has already installed one, which is as good.
+        // An error means that the program has already installed one, which is just as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

@@ -33,7 +33,7 @@ impl Client {
     }
 
     /// `POST /v1/evidence` with the content of a file, which is read as it is sent, under a name if one is given;
-    /// `sent` is told how many bytes were handed to the connection each time.
+    /// `sent` is called with how many bytes were given to the connection each time.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be read, else any [`Error`].
@@ -98,7 +98,7 @@ impl Client {
     }
 }
 
-/// Which evidence to list. What is empty means any.
+/// Which evidence to list. An empty field means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceRequest {
     /// Only of this material type.
@@ -117,7 +117,7 @@ pub struct EvidenceRequest {
 pub struct EvidenceList {
     /// Newest first.
     pub evidence: Vec<ListedEvidence>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     pub next_page_token: String,
     /// How many pieces the organization has, whatever is listed.
     pub total_count: u64,
@@ -176,8 +176,8 @@ impl Client {
     /// `DELETE /v1/evidence/{digest}`: for good.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is none such, with code 9 when an operation that has not ended
-    /// refers to it.
+    /// Any [`Error`]; a refusal with code 5 when there is no such piece, with code 9 when an operation that has not
+    /// ended refers to it.
     pub async fn delete_evidence(&self, digest: &str) -> Result<Answer<Deleted>, Error> {
         let address = self.address(&format!("v1/evidence/{}", segment(digest)));
         self.call(|| self.http().delete(address.clone())).await

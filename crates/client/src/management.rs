@@ -11,7 +11,7 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::OrganizationAnswer;
 
-/// A token that is wished for; what is left empty is as the server's documentation says.
+/// A token to be made; a field left empty is as the server's documentation says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NewApiToken {
     /// What it is for, for people.
@@ -75,7 +75,7 @@ pub struct ApiToken {
     pub revoked_at: Option<String>,
 }
 
-/// A token with its secret, which is told this once.
+/// A token with its secret, which is shown only this once.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct IssuedToken {
     /// The token.
@@ -102,7 +102,7 @@ pub struct ApiTokenAnswer {
 pub struct ApiTokenPage {
     /// The tokens.
     pub tokens: Vec<ApiToken>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     pub next_page_token: String,
 }
 
@@ -115,13 +115,13 @@ pub struct Page {
     pub token: String,
 }
 
-/// Limits of an organization that are wished for; what is `None` is as the server is configured.
+/// Limits to be set for an organization; one that is `None` is as the server is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WantedLimits {
     /// Operations that have not ended; 0: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending: Option<u64>,
-    /// Operations that may be created in a second, on each server; 0: as fast as they come.
+    /// Operations that may be created per second, on each server; 0: as fast as they come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
     /// Operations that may be created at once after a pause; goes with a rate.
@@ -163,20 +163,20 @@ pub struct OrganizationSummary {
 pub struct OrganizationPage {
     /// The organizations.
     pub organizations: Vec<OrganizationSummary>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     pub next_page_token: String,
 }
 
 /// How far the deletion of an organization is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct OrganizationDeletion {
-    /// It is there no more; otherwise the same call goes on.
+    /// It is gone; otherwise the same call goes on.
     pub done: bool,
     /// How many rows this call has removed.
     pub removed_rows: u64,
 }
 
-/// Which entries of an audit log. What is empty means any.
+/// Which entries of an audit log. An empty field means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRequest {
     /// Only what this one did: the id of a token.
@@ -234,7 +234,7 @@ pub struct AuditActor {
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     pub next_page_token: String,
 }
 
@@ -271,7 +271,7 @@ pub struct SessionAnswer {
 pub struct SessionPage {
     /// The sessions.
     pub sessions: Vec<Session>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     pub next_page_token: String,
 }
 
@@ -326,7 +326,7 @@ impl Client {
     /// `POST /v1/tokens/{id}:rotate`: replaces a token. Sent once: a repetition could make two.
     ///
     /// # Errors
-    /// As [`Client::token`]; a refusal with code 9 when it is valid no more.
+    /// As [`Client::token`]; a refusal with code 9 when it is no longer valid.
     pub async fn rotate_token(&self, id: &str, rotation: &TokenRotation) -> Result<Answer<IssuedToken>, Error> {
         let address = self.address(&format!("v1/tokens/{}:rotate", segment(id)));
         self.call_once(self.http().post(address).json(rotation)).await

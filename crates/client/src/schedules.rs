@@ -8,7 +8,7 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::{Deleted, NewOperation, OperationAnswer};
 
-/// A schedule to be made; or, without its name, what is to be changed of one: what is left out stays.
+/// A schedule to be made; or, without its name, the changes to one: fields that are left out stay as they are.
 ///
 /// Durations are seconds with an `s`, e.g. `3600s`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub struct ScheduleAnswer {
 pub struct SchedulePage {
     /// By name.
     pub schedules: Vec<Schedule>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token to ask for the next page with; empty at the end.
     #[serde(default)]
     pub next_page_token: String,
 }
@@ -126,7 +126,7 @@ impl Client {
     /// `GET /v1/schedules/{name}`.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is no such schedule. So have the calls below.
+    /// Any [`Error`]; a refusal with code 5 when there is no such schedule. The same holds for the calls below.
     pub async fn schedule(&self, name: &str) -> Result<Answer<ScheduleAnswer>, Error> {
         let address = self.schedule_address(name, "");
         self.call(|| self.http().get(address.clone())).await

@@ -24,11 +24,11 @@ pub struct SearchRequest {
 pub struct SearchPage {
     /// In the order that was asked for.
     pub operations: Vec<OperationDetail>,
-    /// How many match; at least so many, if that is not exact.
+    /// How many match; at least this many, if that is not exact.
     pub total_count: u64,
     /// Whether there are no more of them.
     pub total_is_exact: bool,
-    /// What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    /// The token to ask for the next page with; empty at the end. A page may be empty and have a next one.
     pub next_page_token: String,
 }
 
@@ -39,13 +39,13 @@ pub struct OperationCounts {
     pub groups: Vec<OperationCount>,
     /// How many groups are not among them.
     pub groups_left_out: u64,
-    /// How many operations match, in all groups; at least so many, if that is not exact.
+    /// How many operations match, in all groups; at least this many, if that is not exact.
     pub total_count: u64,
     /// Whether there are no more of them.
     pub total_is_exact: bool,
 }
 
-/// How many operations of a group there are. What was not asked to be told apart is `None`.
+/// How many operations of a group there are. A field that was not asked for is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct OperationCount {

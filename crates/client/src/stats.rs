@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::client::{Answer, Client};
 use crate::error::Error;
 
-/// Which statistics; what is `None` is left to the server.
+/// Which statistics; a field that is `None` is left to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsRequest {
     /// From the step on that this time lies in; RFC 3339.

@@ -74,7 +74,7 @@ pub struct OperationDetail {
     pub labels: BTreeMap<String, String>,
     /// While it has not ended, creations with this key are answered with it.
     pub unique_key: String,
-    /// Of the operations with this key so many run at a time as the limit says.
+    /// Of the operations with this key, as many run at a time as the limit allows.
     pub concurrency_key: String,
     /// How many.
     pub concurrency_limit: Option<u32>,
@@ -129,7 +129,7 @@ pub struct BulkRequest {
     pub action: String,
     /// Which operations.
     pub filter: String,
-    /// Only tell how many match.
+    /// Only report how many match.
     pub dry_run: bool,
     /// How many are expected to match; when the number differs by more than a tenth the call is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,9 +141,9 @@ pub struct BulkRequest {
 pub struct BulkAnswer {
     /// How many operations match.
     pub matching_count: u64,
-    /// Whether that is all of them; else at least so many match.
+    /// Whether that is all of them; else at least this many match.
     pub count_is_exact: bool,
-    /// The operation of the kind `bulk` that does it; none of a dry run.
+    /// The operation of the kind `bulk` that does it; none for a dry run.
     #[serde(default)]
     pub operation: Option<Operation>,
 }
@@ -179,7 +179,7 @@ pub struct Pagination {
 pub struct History {
     /// Oldest first.
     pub events: Vec<HistoryEvent>,
-    /// What the next page is asked for with; empty when there is none.
+    /// The token to ask for the next page with; empty when there is none.
     #[serde(default)]
     pub next_page_token: String,
 }
@@ -232,8 +232,8 @@ impl ListRequest {
     }
 }
 
-/// An operation to be created. What is `None` or empty is left out. Read from JSON, it refuses fields that it does not
-/// know.
+/// An operation to be created. Fields that are `None` or empty are left out. Read from JSON, it refuses fields that it
+/// does not know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NewOperation {
@@ -311,7 +311,7 @@ pub struct PolicyGroupAttachment {
     pub skip: Vec<String>,
 }
 
-/// An evaluation of stored evidence. What is `None` or empty is left out.
+/// An evaluation of stored evidence. Fields that are `None` or empty are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EvaluateRequest {
     /// Which evidence: `sha256:…`.
@@ -322,7 +322,7 @@ pub struct EvaluateRequest {
     /// The material's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Which policies; none of both lists: the server's default set.
+    /// Which policies; without either list: the server's default set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyAttachment>,
     /// Which groups of policies.
@@ -371,7 +371,7 @@ pub struct Organization {
 pub struct OrganizationLimits {
     /// Operations that have not ended; `None`: any number.
     pub max_pending: Option<u64>,
-    /// Operations that it may create in a second, on each server; `None`: as fast as they come.
+    /// Operations that it may create per second, on each server; `None`: as fast as they come.
     pub rate: Option<f64>,
     /// Operations that it may create at once after a pause.
     pub burst: Option<f64>,

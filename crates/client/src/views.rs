@@ -42,7 +42,7 @@ pub struct View {
     pub updated_at: String,
     /// How many operations it shows; `None` after a change, and when counting took too long.
     pub count: Option<u64>,
-    /// Whether the count is exact; else there are at least so many.
+    /// Whether the count is exact; else there are at least this many.
     pub count_is_exact: Option<bool>,
 }
 

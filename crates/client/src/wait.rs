@@ -15,7 +15,7 @@ use crate::types::OperationAnswer;
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// Between two calls when the first came back early: a server that stops answers at once.
 const PAUSE: Duration = Duration::from_millis(200);
-/// An answer may be so late after the time that was asked for; then the server is taken to be away.
+/// An answer may come this late after the time that was asked for; then the server is taken to be away.
 const LATE: Duration = Duration::from_secs(10);
 /// The same at the end of the limit, which is to be kept.
 const LATE_AT_THE_END: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const LATE_AT_THE_END: Duration = Duration::from_secs(1);
 pub enum WaitStep<'s> {
     /// This is how the operation stands.
     State(&'s OperationAnswer),
-    /// The server cannot be reached or is too busy; it is asked again after growing pauses. Told once, until it is
+    /// The server cannot be reached or is too busy; it is asked again after growing pauses. Reported once, until it is
     /// back.
     Lost(&'s Error),
     /// The server answers again.
@@ -34,15 +34,15 @@ pub enum WaitStep<'s> {
 
 impl Client {
     /// `GET /v1/operations/{id}:wait`, again and again: waits until the operation has ended and answers it; `seen` is
-    /// told what happens on the way, the last state included.
+    /// called with what happens on the way, the last state included.
     ///
     /// A server that goes away meanwhile is asked again until it is back, within `limit` and
     /// [`Settings::reconnect_for`](crate::Settings::reconnect_for). One that has never answered this client is not: the
     /// address is probably wrong.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; of a server that did not come back, the
-    /// last.
+    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; for a server that did not come back, the
+    /// last one.
     pub async fn wait(
         &self,
         id: &str,
@@ -54,7 +54,7 @@ impl Client {
         let within = |pause: Duration| left().map_or(pause, |left| left.min(pause));
         // No call is silent for longer than the client has patience.
         let longest = LONGEST_CALL.min(self.settings.read_timeout / 2);
-        // The first only looks, so that who watches knows how things are.
+        // The first only looks, so that an observer knows how things are.
         let mut call = Duration::ZERO;
         let (mut lost_at, mut failures) = (None, 0);
         loop {

@@ -7,7 +7,7 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::{Deleted, StartedEvaluation};
 
-/// A waiver that is to be added. What is empty is left out.
+/// A waiver that is to be added. Empty fields are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NewWaiver {
     /// The name of the policy whose violations it covers.
@@ -73,7 +73,7 @@ pub struct ReevaluateRequest {
     /// This piece of evidence.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
-    /// What was stored or evaluated within so many days.
+    /// Evidence that was stored or evaluated within this many days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_days: Option<u32>,
 }

@@ -14,7 +14,7 @@ use crate::types::{Operation, OperationAnswer};
 const LAST_EVENT_ID: &str = "last-event-id";
 /// The code of the error of a token that is not valid any more.
 const UNAUTHENTICATED: i32 = 16;
-/// The most bytes of an event: an output of 1 MiB in JSON, with room for escapes.
+/// The most bytes of an event: an output of 1 MiB in JSON, with space for escapes.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// What to watch. A field left out means "any".
@@ -51,7 +51,7 @@ pub struct WatchEvent {
     pub id: String,
     /// The operation as it was right after it; of one that was deleted, the id alone.
     pub operation: Operation,
-    /// Whether it was deleted. Deletions are told whatever is watched, to callers that may see all projects.
+    /// Whether it was deleted. Deletions are reported whatever is watched, to callers that may see all projects.
     pub is_deletion: bool,
     /// What the server sent: `{"operation":{…}}`, or `{"id":"…"}` for a deletion.
     pub data: String,
@@ -68,7 +68,7 @@ pub struct Watch {
     failures: u32,
     /// When the connection broke, until it is back.
     lost_at: Option<Instant>,
-    /// Not before this time it is made again.
+    /// It is not made again before this time.
     connect_at: Instant,
 }
 
@@ -77,7 +77,7 @@ pub struct Watch {
 pub enum WatchStep {
     /// A transition, or a deletion.
     Event(Box<WatchEvent>),
-    /// The connection broke, for this reason; it is made again after growing pauses. Told once, until it is back.
+    /// The connection broke, for this reason; it is made again after growing pauses. Reported once, until it is back.
     Lost(String),
     /// The connection is back; what happened meanwhile follows.
     Back,
@@ -100,12 +100,12 @@ impl Client {
             connect_at: Instant::now(),
         };
         watch.connect().await?;
-        // The server says at once where the feed stands: without that, a connection that breaks before the first event
-        // could not be gone on from.
+        // The server says at once where the change log stands: without that, a connection that breaks before the first
+        // event could not be resumed.
         while watch.request.last_event_id.is_none() {
             watch.read_on().await?;
             let first = watch.parser.blocks.iter().find(|block| !block.id.is_empty());
-            // That of the first block: its event itself, if it has one, is still to be told.
+            // That of the first block: its event itself, if it has one, is still to be reported.
             if let Some(block) = first.filter(|block| block.data.is_empty()) {
                 watch.request.last_event_id = Some(block.id.clone());
             } else if !watch.parser.blocks.is_empty() {
@@ -133,7 +133,7 @@ impl Watch {
         }
     }
 
-    /// As [`Watch::next`], and tells when the connection is lost and when it is back.
+    /// As [`Watch::next`], and reports when the connection is lost and when it is back.
     ///
     /// # Errors
     /// As those of [`Watch::next`].
@@ -161,7 +161,7 @@ impl Watch {
                 Ok(()) => self.failures = 0,
                 Err(Error::Transport { reason, .. }) => {
                     self.response = None;
-                    // What was not whole comes again.
+                    // A block that was incomplete comes again.
                     self.parser = Parser::default();
                     self.lost_at = Some(Instant::now());
                     // Not at once: a server that stops ends its streams while it still takes connections, perhaps.
@@ -228,7 +228,7 @@ impl Watch {
                 return Err(self.unexpected(&block.data));
             };
             return Err(Error::Refused(Box::new(Refusal {
-                // What the answer to a call would have had.
+                // The status that the answer to a call would have had.
                 http_status: if status.code == UNAUTHENTICATED { 401 } else { 400 },
                 status,
                 request_id: None,
@@ -263,7 +263,7 @@ impl Watch {
     }
 }
 
-/// What is told of an operation that was deleted.
+/// The event of an operation that was deleted.
 #[derive(serde::Deserialize)]
 struct Gone {
     id: String,

@@ -15,7 +15,7 @@ use crate::types::Operation;
 pub struct ClaimRequest {
     /// The kinds that it can run, 1 to 100.
     pub kinds: Vec<String>,
-    /// At most so many operations, 1 to 1,000.
+    /// At most this many operations, 1 to 1,000.
     pub max_operations: u32,
     /// How long the server may wait for work; it waits for 60 s at most.
     #[serde(serialize_with = "write_duration")]
@@ -51,7 +51,7 @@ pub struct ClaimedOperation {
     pub lease_token: String,
     /// When the lease runs out without a heartbeat, by the server's clock; RFC 3339.
     pub lease_expires_at: String,
-    /// How long the attempt may take; the worker keeps it.
+    /// How long the attempt may take; the worker enforces it.
     #[serde(deserialize_with = "read_duration")]
     pub timeout: Duration,
     /// Somebody wants it stopped already.
@@ -77,14 +77,14 @@ pub struct Heartbeat {
     pub progress: Option<String>,
 }
 
-/// What a worker is told about its leases, in the order of the heartbeats.
+/// What a worker learns about its leases, in the order of the heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Heartbeats {
-    /// One a heartbeat.
+    /// One per heartbeat.
     pub operations: Vec<LeaseState>,
 }
 
-/// What a worker is told about one of its leases.
+/// What a worker learns about one of its leases.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LeaseState {
     /// The operation.
@@ -153,7 +153,7 @@ impl Serialize for Settlement {
 /// What became of settlements, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Settled {
-    /// One a settlement.
+    /// One per settlement.
     pub results: Vec<SettledOperation>,
 }
 
@@ -162,7 +162,7 @@ pub struct Settled {
 pub struct SettledOperation {
     /// The operation.
     pub id: String,
-    /// Where it stands now, by its wire name; `None` when the settlement was refused, or handed the operation back.
+    /// Where it stands now, by its wire name; `None` when the settlement was refused, or released the operation.
     pub status: Option<String>,
     /// Why it was refused, if it was: the lease had been lost, and nothing was changed.
     pub error: Option<RpcStatus>,

@@ -10,7 +10,7 @@ use longrun_client::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A server that gives these answers, one a request, and remembers the requests.
+/// A server that gives these answers, one per request, and remembers the requests.
 struct Script {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -224,7 +224,7 @@ async fn a_worker_outlives_a_server_that_is_busy_or_away() {
 async fn progress_goes_with_the_next_heartbeat() {
     let claims = r#"{"operations":[{"operation":{"id":"1"},"input":null,"attempt":1,"lease_token":"t",
         "lease_expires_at":"2026-01-23T04:56:07.000Z","timeout":"60s","cancel_requested":false}],"lease_duration":"30s"}"#;
-    // Told to stop by the answer: the handler waits for it.
+    // The answer asks it to stop: the handler waits for it.
     let beaten = r#"{"operations":[{"id":"1","lease_expires_at":"2026-01-23T04:56:07.000Z","cancel_requested":true}]}"#;
     let settled = r#"{"results":[{"id":"1","status":"ASYNC_OPERATION_STATUS_FAILED"}]}"#;
     let enough = answer("403 Forbidden", "", r#"{"code":7,"message":"enough"}"#);

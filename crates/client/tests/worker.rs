@@ -124,7 +124,7 @@ impl Running {
     }
 }
 
-/// Tells the number of the attempt, then waits until it is let go or cancelled.
+/// Reports the number of the attempt, then waits until it is let go or cancelled.
 struct Gate {
     started: mpsc::UnboundedSender<u32>,
     go: Arc<Notify>,
@@ -248,7 +248,7 @@ async fn a_lost_lease_cancels_the_handler_and_its_result_is_not_recorded() {
         Some(server.store.lose(lost).await.unwrap()).filter(|lost| *lost == 1)
     })
     .await;
-    // The next heartbeat tells; the place becomes free and the operation is tried again.
+    // The next heartbeat reports it; the slot becomes free and the operation is tried again.
     assert_eq!(in_time(started.recv()).await, Some(2));
     go.notify_one();
     assert_eq!(server.ended(id).await.status, Status::Completed);

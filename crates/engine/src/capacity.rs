@@ -1,10 +1,12 @@
 //! How much more may be started in this process: places for attempts, and what the limits of each kind leave.
 //!
-//! Two take from it: the loop, for what it claims, and creations that start at once ([`crate::eager`]). The loop counts
-//! what is left before it claims and takes it afterwards, so nobody else takes anything of that while it is at the queue.
+//! Two users take from it: the loop, for what it claims, and creations that start at once ([`crate::eager`]). The loop
+//! counts what is left before it claims and takes it afterwards, so nobody else takes any of that while it is at the
+//! queue.
 //!
-//! Beside the places that everybody has there are a few extra ones. Only creations take them, and only for organizations
-//! of which nothing runs here: so an organization does not wait until attempts of others end, however many those have.
+//! Beside the places that everybody shares there are a few extra ones. Only creations take them, and only for
+//! organizations that have nothing running here: so an organization does not wait for the attempts of others to end,
+//! however many those have.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limiter::{ClaimBudget, KindLimiters};
 
-/// Attempts that are claimed at once at most; one claim is one transaction.
+/// The most attempts that are claimed at once; one claim is one transaction.
 const CLAIM_LIMIT: usize = 100;
 
 /// What may still be started here.
@@ -36,7 +38,7 @@ struct Kinds {
 /// What the loop may ask for when it goes to the queue.
 pub(crate) struct Visit {
     pub(crate) budgets: Vec<ClaimBudget>,
-    /// How much in all.
+    /// How many attempts in all.
     pub(crate) free: usize,
     /// Which visit it is: by this it takes what it needs.
     pub(crate) number: u64,
@@ -91,14 +93,14 @@ impl Drop for Counted {
 }
 
 impl Reserved {
-    /// Whether its end gives its kind capacity, beside a place to whichever kind.
+    /// Whether its end frees capacity of its own kind, beside a place for any kind.
     pub(crate) fn is_of_limited_kind(&self) -> bool {
         self.of_kind.is_some()
     }
 }
 
 impl Capacity {
-    /// Of so many attempts, with so many extra ones, and for kinds with these limits.
+    /// Capacity for this number of attempts, with this number of extra ones, and for kinds with these limits.
     pub(crate) fn new(attempts: usize, extra: usize, limiters: KindLimiters) -> Capacity {
         Capacity {
             places: Arc::new(Semaphore::new(attempts.clamp(1, Semaphore::MAX_PERMITS))),
@@ -119,7 +121,7 @@ impl Capacity {
         let _ = self.places.acquire().await;
     }
 
-    /// The loop goes to the queue. Until it [leaves](Capacity::leave) the queue, it alone takes.
+    /// The loop goes to the queue. Until it [leaves](Capacity::leave) the queue, only the loop takes capacity.
     pub(crate) fn enter(&self, now: Instant) -> Visit {
         let mut kinds = self.lock();
         kinds.is_claiming = true;
@@ -134,8 +136,8 @@ impl Capacity {
         self.lock().is_claiming = false;
     }
 
-    /// Takes what an attempt needs that was claimed on this visit: no more than [`Capacity::enter`] said. Nothing once
-    /// the loop has left, since others may have what it counted.
+    /// Takes what an attempt that was claimed on this visit needs: no more than [`Capacity::enter`] said. Takes nothing
+    /// once the loop has left, since others may have what it counted.
     pub(crate) fn take(&self, visit: u64, organization: &str, kind: &str) -> Option<Reserved> {
         let mut kinds = self.lock();
         if !kinds.is_claiming || kinds.visits != visit {

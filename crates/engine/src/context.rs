@@ -51,8 +51,8 @@ impl Context {
         (!self.stop_claiming.is_cancelled()).then_some(token)
     }
 
-    /// The span of an attempt, when its operation belongs to a trace. An attempt is not kept from running by a look that
-    /// fails.
+    /// The span of an attempt, when its operation belongs to a trace. A failed look-up does not keep an attempt from
+    /// running.
     pub(crate) async fn trace_of(&self, claimed: &Claimed) -> Option<TraceContext> {
         if !self.registry.traces().is_on() {
             return None;

@@ -26,7 +26,7 @@ pub struct Engine;
 
 impl Engine {
     /// Has the store keep what an engine with this registry is to look at. To be called before the process lets
-    /// anything end, so that nothing that ends is passed over; an engine that starts without does it a moment later.
+    /// anything end, so that no end is passed over; an engine that starts without this call does it a moment later.
     ///
     /// # Errors
     /// As the store's.
@@ -43,7 +43,7 @@ impl Engine {
     /// Starts an engine for the registry's kinds on the current runtime.
     ///
     /// `worker` names this process in leases and histories; unique among the processes of one store. With
-    /// [`Settings::is_alone`], attempts that are leased to any process are those of one that died, and are lost at once
+    /// [`Settings::is_alone`], attempts that are leased to any process belong to one that died, and are lost at once
     /// rather than when their lease runs out.
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let limits = registry.kinds().into_iter().map(|kind| (kind.clone(), registry.limits(&kind)));
@@ -101,9 +101,9 @@ impl Running {
         self.context.waker.clone()
     }
 
-    /// Stops in good order: claims no more, waits up to the drain time for what runs, hands the rest back to pending
-    /// without charging an attempt, and returns when nothing runs here any more. What is being claimed or created
-    /// meanwhile is handed back as well.
+    /// Stops in good order: claims no more, waits up to the drain time for what runs, releases the rest to pending
+    /// without charging an attempt, and returns when nothing runs here any more. Operations that are being claimed or
+    /// created meanwhile are released as well.
     pub async fn drain(self) {
         let Context { settings, attempts, starting, stop_claiming, release, waker, .. } = &*self.context;
         stop_claiming.cancel();
@@ -138,7 +138,7 @@ async fn dispatch(context: Arc<Context>) {
     if context.registry.kinds().is_empty() {
         return;
     }
-    // What the former life of this process left is taken up once, before the first claim.
+    // Attempts that an earlier run of this process left are taken up once, before the first claim.
     let has_begun = AtomicBool::new(false);
     let task = context.health.register("dispatcher", Some(context.settings.poll.max(SAFETY_POLL)));
     supervise(&task, &context.stop_claiming, || run_loop(&context, &task, &has_begun)).await;
@@ -189,7 +189,8 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
     }
 }
 
-/// Claims as much as there is capacity for, and starts it; answers how long there is nothing to do if that was nothing.
+/// Claims as much as there is capacity for, and starts it; if that was nothing, answers how long there is nothing to
+/// do.
 async fn round(context: &Arc<Context>) -> Result<Option<Duration>, StoreError> {
     let visit = context.capacity.enter(Instant::now());
     if visit.free == 0 {
@@ -222,8 +223,8 @@ async fn claim(context: &Arc<Context>, Visit { budgets, free, number }: Visit) -
     Ok(started)
 }
 
-/// Carries a claim out and starts what comes of it; answers how much that was. It is on a task of its own: the store
-/// goes on with what it was asked, also when the loop waits no longer, and what comes of it then is to be handed back.
+/// Carries out a claim and starts what was claimed; answers how much that was. It is on a task of its own: the store
+/// goes on with the request even when the loop no longer waits, and what is claimed then has to be released.
 async fn carry_out(
     context: &Arc<Context>,
     request: ClaimRequest,
@@ -251,8 +252,8 @@ async fn carry_out(
     })
 }
 
-/// How long there is nothing to do, as far as is known: until a kind may start again, at most the poll time. What becomes
-/// due meanwhile wakes the loop.
+/// How long there is nothing to do, as far as is known: until a kind may start again, at most the poll time. Operations
+/// that become due meanwhile wake the loop.
 fn pause(context: &Context) -> Duration {
     let poll = context.store.commits().coverage().poll(context.settings.poll);
     context.capacity.next_start().unwrap_or(Duration::MAX).min(poll)

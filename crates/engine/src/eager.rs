@@ -1,10 +1,11 @@
-//! Operations that start in the transaction that creates them: one commit before the handler runs, and not two.
+//! Operations that start in the transaction that creates them: one commit instead of two before the handler runs.
 //!
 //! A creation of a kind that has capacity here takes that capacity along. The store starts the operation with it unless
 //! something of its organization and kind waits or is paused; so priority and age decide as they do for claims.
-//! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it: what
-//! has come into the queue since then waits for one round of the loop at most, as it does behind every claim. The extra
-//! places ([`crate::Settings::extra_concurrency`]) are none of the loop's, so that nobody waits for one of them.
+//! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it:
+//! operations that have come into the queue since then wait for one round of the loop at most, as they do behind every
+//! claim. The extra places ([`crate::Settings::extra_concurrency`]) do not belong to the loop, so nobody waits for
+//! them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,7 +48,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved.take() {
             self.context.capacity.give_back(&self.kind, reserved);
-            // What came into the queue meanwhile found no capacity.
+            // Operations that came into the queue meanwhile found no capacity.
             self.context.waker.wake_engine();
         }
     }

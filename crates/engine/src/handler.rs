@@ -23,12 +23,12 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
-    /// The attempt as a span of the trace that the operation belongs to, to be handed on to what is called for it.
+    /// The attempt as a span of the trace that the operation belongs to, to be passed on to what is called for it.
     pub trace: Option<TraceContext>,
     /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
     /// time is over, or the drain time ended. A handler that works on a thread of its own must look at it and stop.
     pub cancelled: CancellationToken,
-    /// Where the handler may tell how far it is.
+    /// Where the handler may report its progress.
     pub progress: Progress,
 }
 
@@ -39,7 +39,7 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may do better.
     pub retryable: bool,
-    /// The least that another attempt should wait, when whoever could not do the work said so.
+    /// The least that another attempt should wait, when the peer that could not do the work said so.
     pub retry_after: Option<Duration>,
 }
 
@@ -58,7 +58,7 @@ impl Failure {
 /// Runs the operations of a kind.
 ///
 /// Execution is at least once: a handler may see the same operation again after a crash. A panic is a retryable
-/// failure. Long computations belong into `spawn_blocking`, never on the async threads.
+/// failure. Long computations belong in `spawn_blocking`, never on the async threads.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Does the work; the answer is the operation's output (structured output as a JSON text).
@@ -101,14 +101,14 @@ impl Registry {
         self
     }
 
-    /// Has attempts and what follows from ends take part in the traces of their operations; the last ones given count.
+    /// Makes attempts and what follows from ends part of the traces of their operations; the last ones given count.
     #[must_use]
     pub fn with_traces(mut self, traces: Traces) -> Registry {
         self.traces = traces;
         self
     }
 
-    /// What becomes of traces.
+    /// What happens to traces.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
     }
@@ -123,7 +123,7 @@ impl Registry {
         self.limits.get(kind).copied().unwrap_or_default()
     }
 
-    /// How long attempts may take, of the kinds that say so.
+    /// How long attempts may take, for the kinds that say so.
     pub(crate) fn timeouts(&self) -> BTreeMap<String, Duration> {
         self.limits.iter().filter_map(|(kind, limits)| Some((kind.clone(), limits.timeout?))).collect()
     }

@@ -11,11 +11,11 @@ use crate::Progress;
 /// Why an attempt is to stop before its end, and how far it is.
 #[derive(Clone, Default)]
 pub(crate) struct Stops {
-    /// The lease was lost: what comes of the attempt is not recorded.
+    /// The lease was lost: the outcome of the attempt is not recorded.
     pub(crate) lost: CancellationToken,
     /// Somebody wants the operation stopped.
     pub(crate) cancel: CancellationToken,
-    /// What its handler tells.
+    /// What its handler reports.
     pub(crate) progress: Progress,
 }
 
@@ -38,7 +38,7 @@ impl Held {
         self.lock().remove(lease);
     }
 
-    /// A heartbeat for each, with what was told since the last one.
+    /// A heartbeat for each, with the progress that was reported since the last one.
     pub(crate) fn beats(&self) -> Vec<Heartbeat> {
         let beat =
             |(lease, stops): (&LeaseRef, &Stops)| Heartbeat { lease: lease.clone(), progress: stops.progress.take() };

@@ -2,7 +2,7 @@
 //!
 //! A claim asks for several kinds and one number, so kinds that have less capacity than there are free places are asked
 //! for one by one, each with its own limit; all others are asked for together, and the store says what is first in the
-//! queue. Who is asked for first changes from round to round, so that no kind takes the last free places for ever.
+//! queue. Which kind is asked for first changes from round to round, so that no kind always takes the last free places.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limits;
 
-/// What may be saved up of a rate: the starts of so long, and at least one. Small, so that a rate is not exceeded by
-/// much after a pause; not nothing, so that a high rate does not need a claim for every start.
+/// How many seconds of a rate may be saved up as starts, and at least one start. Small, so that a rate is not exceeded
+/// by much after a pause; not nothing, so that a high rate does not need a claim for every start.
 const SAVED_UP: f64 = 0.1;
 
 /// Kinds that are asked for together, and how many operations at most.
@@ -66,13 +66,13 @@ impl KindLimiters {
         budgets
     }
 
-    /// Notes the start of an attempt. What is answered holds its place, if the kind has places.
+    /// Notes the start of an attempt. The permit that is returned holds its place, if the kind has places.
     pub fn start(&mut self, kind: &str) -> Option<OwnedSemaphorePermit> {
         let limiter = self.limiters.get_mut(kind)?;
         if let Some(rate) = &mut limiter.rate {
             rate.take();
         }
-        // Whoever starts has looked before whether there is one, and nobody else has taken it since.
+        // The caller has checked before that there is one, and nobody else has taken it since.
         Arc::clone(limiter.places.as_ref()?).try_acquire_owned().ok()
     }
 
@@ -86,7 +86,7 @@ impl KindLimiters {
         self.limiters.get(kind).is_some_and(|limiter| limiter.places.is_some() || limiter.rate.is_some())
     }
 
-    /// Gives back a start that did not take place. Its place of the kind is given back by itself.
+    /// Gives back a start that did not happen. Its place in the kind is given back by itself.
     pub fn not_started(&mut self, kind: &str) {
         if let Some(rate) = self.limiters.get_mut(kind).and_then(|limiter| limiter.rate.as_mut()) {
             rate.give_back();

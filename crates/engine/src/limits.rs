@@ -9,7 +9,7 @@ use operations::backoff::Backoff;
 pub struct Limits {
     /// Attempts that run at a time; at least 1.
     pub concurrency: Option<usize>,
-    /// Attempts that start in a second; above 0, and may be below 1.
+    /// Attempts that start per second; above 0, and may be below 1.
     pub rate: Option<f64>,
     /// How long one attempt may take when the operation does not say.
     pub timeout: Option<Duration>,

@@ -1,23 +1,23 @@
-//! How far an attempt is, in words of its handler.
+//! How far an attempt is, in the words of its handler.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most bytes of a progress: a line for people. The same holds for remote workers.
 const MAX_BYTES: usize = 1024;
 
-/// Where a handler tells how far it is. Of what it told since the last heartbeat, the latest goes with the next one.
+/// Where a handler reports its progress. The latest report since the last heartbeat goes with the next one.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Option<String>>>);
 
 impl Progress {
-    /// Tells how far the attempt is; what is longer than 1 KiB is cut.
+    /// Reports how far the attempt is; a text longer than 1 KiB is cut.
     pub fn tell(&self, text: impl Into<String>) {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_BYTES));
         *self.lock() = Some(text);
     }
 
-    /// What was told since the last call, if anything was.
+    /// What was reported since the last call, if anything was.
     pub fn take(&self) -> Option<String> {
         self.lock().take()
     }

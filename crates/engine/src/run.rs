@@ -16,10 +16,10 @@ use crate::{Attempt, Failure};
 
 /// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
 const SETTLE_RETRY: Duration = Duration::from_millis(500);
-/// How long a handler that was cancelled may take to notice before it is left alone.
+/// How long a handler that was cancelled may take to notice before it is abandoned.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// The most that a handler may ask the next attempt to wait: it may only pass on what a stranger said.
+/// The most that a handler may ask the next attempt to wait: it may merely pass on what a stranger said.
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 /// How the run of a handler ended.
@@ -32,7 +32,7 @@ enum Ended {
 }
 
 /// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it. One that has
-/// none, or that comes when nothing more is to be started, is handed back.
+/// none, or that comes when nothing more is to be started, is released.
 pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Option<Reserved>) {
     // Under heartbeat before it is started, so that a slow start cannot lose the lease.
     let stops = context.held.add(&claimed.lease);
@@ -124,7 +124,7 @@ async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
     };
     cancelled.cancel();
     match tokio::time::timeout(CANCEL_GRACE, &mut task).await {
-        // Somebody wanted it stopped, and it was done before it noticed: what was done is recorded.
+        // Somebody wanted it stopped, and it finished before it noticed: its output is recorded.
         Ok(Ok(Ok(output))) if matches!(ended, Ended::Cancelled) => return Ended::With(Ok(output)),
         Ok(_) => {}
         Err(_) => task.abort(),

@@ -7,10 +7,10 @@ use operations::backoff::Backoff;
 /// How the engine behaves. The defaults are those of a server on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Handlers that run at a time; at least 1. The default is one a core: what is built in computes, and each
-    /// evaluation may take the memory of its limit.
+    /// Handlers that run at a time; at least 1. The default is one per core: the built-in kinds compute, and each
+    /// evaluation may take as much memory as its limit allows.
     pub concurrency: usize,
-    /// Handlers that run beside those, for operations of organizations of which nothing runs in this process: such a one
+    /// Handlers that run beside those, for organizations that have nothing running in this process: such an operation
     /// starts with its creation, however long others keep every place. The limits of kinds hold for them as well.
     pub extra_concurrency: usize,
     /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
@@ -21,16 +21,16 @@ pub struct Settings {
     pub cancel_grace: Duration,
     /// How long what runs may go on after [`crate::Running::drain`].
     pub drain: Duration,
-    /// The longest time between two looks into the queue; at least [`store::SAFETY_POLL`] while other processes tell of
+    /// The longest time between two looks into the queue; at least [`store::SAFETY_POLL`] while other processes report
     /// what they put there.
     pub poll: Duration,
-    /// How long the store's feed of changes is kept: who watches operations can be away for so long.
+    /// How long the store's change log is kept: a client that watches operations can be away for that long.
     pub keep_changes: Duration,
     /// How long the entries of audit logs are kept.
     pub keep_audit: Duration,
     /// How long failed attempts wait.
     pub backoff: Backoff,
-    /// No other process runs operations of the store (remote workers apart), as long as this one does.
+    /// No other process runs operations of the store (apart from remote workers) as long as this one does.
     pub is_alone: bool,
 }
 

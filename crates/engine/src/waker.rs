@@ -1,4 +1,4 @@
-//! Tells who takes from the queue in this process that there is something to look for.
+//! Notifies everything that takes from the queue in this process that there is something to look for.
 
 use std::sync::{Arc, Weak};
 
@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::context::Context;
 use crate::eager;
 
-/// Tells the engine of this process, and whoever else takes from the queue here, that there is new work. Cheap to
+/// Notifies the engine of this process, and everything else that takes from the queue here, of new work. Cheap to
 /// clone.
 #[derive(Clone, Debug, Default)]
 pub struct Waker(Arc<Woken>);
@@ -47,8 +47,9 @@ impl Waker {
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Creates one operation, with this id or one of its own, and has it run: it starts at once, in the transaction that creates it, if the engine of
-    /// this process has capacity for its kind and nothing older waits; otherwise whoever takes from the queue is woken.
+    /// Creates one operation, with this id or one of its own, and has it run: it starts at once, in the transaction
+    /// that creates it, if the engine of this process has capacity for its kind and nothing older waits; otherwise
+    /// everything that takes from the queue is woken.
     ///
     /// # Errors
     /// Those of [`Store::create_as`].
@@ -76,12 +77,12 @@ impl Waker {
         eager::reserve(&self.0.context.upgrade()?, organization, kind)
     }
 
-    /// Has the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.
+    /// Lets the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.
     pub fn cancelled(&self) {
         self.0.heartbeats.notify_one();
     }
 
-    /// Wake-ups from now on, for those who take from the queue beside the engine.
+    /// Wake-ups from now on, for everything that takes from the queue beside the engine.
     pub fn subscribe(&self) -> Wakes {
         Wakes(self.0.others.subscribe())
     }

@@ -1,5 +1,5 @@
-//! What is being claimed or created when the engine begins to drain: the store carries it out whatever becomes of the
-//! engine, so it is waited for and handed back.
+//! Operations that are being claimed or created when the engine begins to drain: the store carries this out whatever
+//! happens to the engine, so it is waited for and they are released.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, yield_now};
 use crate::eager::Setup;
 use crate::gate::DEADLINE;
 
-/// A drain time that no test lives to see the end of.
+/// A drain time longer than any test takes.
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// Another process that writes: until it is let go, what the store is asked to write waits, at most ten seconds.
@@ -32,15 +32,15 @@ impl Lock {
     }
 }
 
-/// Has all tasks go as far as they get while the store does not answer: they are on this thread, and take their turns.
+/// Lets all tasks go as far as they get while the store does not answer: they run alternately on this thread.
 async fn others_go_on() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// Has the loop wait at the store with a claim. It claims for its kinds in any order, so there is an operation of each, which
-/// it was not told of before.
+/// Has the loop wait at the store with a claim. It claims for its kinds in any order, so there is an operation of each,
+/// of which it was not notified before.
 async fn claim_at_the_store(setup: &Setup) -> (Vec<OperationId>, Lock) {
     let new = ["scan", "tight", "rare"].map(NewOperation::of_kind).to_vec();
     let created = setup.store.create("acme", new, None).await.unwrap();
@@ -88,7 +88,7 @@ async fn assert_handed_back(store: &SqliteStore, ids: &[OperationId]) {
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
-/// Lets the store answer, and asserts that the drain has waited for that and has handed back what came of it.
+/// Lets the store answer, and asserts that the drain has waited for that and has released the result.
 async fn assert_waits_and_hands_back(
     store: &SqliteStore,
     started: &UnboundedReceiver<OperationId>,
@@ -157,7 +157,7 @@ async fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
     let creation = create_with_a_start(&setup).await;
     in_time(tokio::spawn(setup.engine.drain())).await;
     assert!(!creation.is_finished(), "the creation is at the store");
-    // Where the process lives on, what comes then is handed back too.
+    // When the process lives on, what comes then is released too.
     lock.let_go().await;
     let Operation { id, status, .. } = in_time(creation).await;
     assert_eq!(status, Status::Running);

@@ -1,4 +1,4 @@
-//! Creations that start at once: as much as there is capacity for, and what waits goes first.
+//! Creations that start at once: as many as there is capacity for, and waiting operations go first.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Setup {
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
         let mut setup = Setup { store, engine, started, go, _folder: folder };
         // The loop has looked once, and sleeps: nothing had to wake it, and there is a place for an operation of an
-        // organization of which another one runs.
+        // organization that has another one running.
         loop {
             let (first, second) = (setup.create("scan").await, setup.create("scan").await);
             for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn creations_start_at_once_until_the_capacity_is_used_up() {
         assert_eq!(setup.next().await, *id);
     }
     assert!(setup.started.is_empty());
-    // Each place that becomes free is taken by what waits, in its order.
+    // Each place that becomes free is taken by the waiting operations, in their order.
     for id in &made[3..] {
         setup.go.add_permits(1);
         assert_eq!(setup.next().await, *id);

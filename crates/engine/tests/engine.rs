@@ -1,4 +1,4 @@
-//! The engine against the real embedded store: what it promises, one test a promise.
+//! The engine against the real embedded store: what it promises, one test per promise.
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ async fn create(store: &SqliteStore, new: NewOperation) -> OperationId {
     store.create("acme", vec![new], None).await.unwrap().remove(0).id
 }
 
-/// Asks the store until the operation is what is waited for.
+/// Asks the store until the operation is as expected.
 async fn until(store: &SqliteStore, id: OperationId, done: impl Fn(&Operation) -> bool) -> Operation {
     tokio::time::timeout(DEADLINE, async {
         loop {
@@ -88,7 +88,7 @@ impl Handler for Trouble {
     }
 }
 
-/// Tells that it has started, then waits until it is let go or cancelled.
+/// Reports that it has started, then waits until it is let go or cancelled.
 struct Gate {
     started: mpsc::UnboundedSender<u32>,
     go: Arc<Notify>,
@@ -139,7 +139,7 @@ fn with_input(input: &str) -> NewOperation {
 async fn a_creation_is_run_when_the_engine_is_woken() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    // So long a poll that only the wake-up can explain the run.
+    // The poll time is so long that only the wake-up can explain the run.
     let engine = start(&store, Echo, Settings { poll: Duration::from_secs(3_600), ..settings() });
     let id = create(&store, with_input("hello")).await;
     engine.waker().wake();
@@ -291,12 +291,12 @@ async fn a_request_to_stop_cancels_the_handler_and_ends_the_operation() {
     let engine = start(&store, handler, Settings { lease: Duration::from_millis(300), concurrency: 1, ..settings() });
     let id = create(&store, NewOperation::of_kind("scan")).await;
     controls.started().await;
-    // What a request to stop leaves in the store.
+    // The mark that a request to stop leaves in the store.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
     let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::query("UPDATE active SET cancel_requested = 1").execute(&foreign).await.unwrap();
     foreign.close().await;
-    // The next heartbeat tells.
+    // The next heartbeat says so.
     let operation = ended(&store, id).await;
     assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
     engine.drain().await;
@@ -380,7 +380,7 @@ async fn a_lease_that_others_took_cancels_the_handler() {
     assert_eq!(controls.started().await, 1);
     let lost = store.lost_leases(Lost::Local, 10).await.unwrap();
     store.lose(vec![(lost[0].lease.clone(), Duration::ZERO)]).await.unwrap();
-    // The next heartbeat tells; the place becomes free and the operation is tried again.
+    // The next heartbeat says so; the place becomes free and the operation is tried again.
     assert_eq!(controls.started().await, 2);
     controls.go.notify_one();
     assert_eq!(ended(&store, id).await.status, Status::Completed);

@@ -1,4 +1,4 @@
-//! What follows from the end of an operation is created once, over crashes and with several engines.
+//! Operations that follow from the end of another one are created once, across crashes and with several engines.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Fixture {
         self.store.settle(claimed.into_iter().map(settle).collect()).await.unwrap();
     }
 
-    /// About which operations there are next ones; waits until there are so many.
+    /// The operations for which there are next ones; waits until there are this many.
     async fn next_ones(&self, organization: &str, count: usize) -> Vec<String> {
         let filter = Filter { kind: Some("next".to_owned()), ..Filter::default() };
         let page = PageRequest { page: 0, page_size: 100 };
@@ -107,7 +107,7 @@ async fn a_process_that_dies_half_way_leaves_nothing_out_and_nothing_is_created_
     let (dying, mut asked) = fixture.engine("a", 3).await;
     fixture.end("acme", "first", 5).await;
     asked.wait_for(|asked| *asked == 3).await.unwrap();
-    // Its turn ends; and the feed would have been forgotten by now, had it been read.
+    // Its lease ends; and the change log would have been forgotten by now, had it been read.
     fixture.clock.fetch_add(2 * 3_600 * 1_000, Ordering::SeqCst);
     let (second, asked_again) = fixture.engine("b", usize::MAX).await;
     assert_eq!(fixture.next_ones("acme", 5).await, fixture.first_ones("acme").await);

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// A test that waits longer than this for something has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tells when it starts, and ends with a permit.
+/// Reports when it starts, and ends with a permit.
 #[derive(Clone)]
 pub struct Gate {
     started: mpsc::UnboundedSender<OperationId>,
@@ -31,14 +31,14 @@ impl Handler for Gate {
     }
 }
 
-/// A gate, what it tells, and the permits.
+/// A gate, what it reports, and the permits.
 pub fn gate() -> (Gate, mpsc::UnboundedReceiver<OperationId>, Arc<Semaphore>) {
     let (sender, started) = mpsc::unbounded_channel();
     let go = Arc::new(Semaphore::new(0));
     (Gate { started: sender, go: Arc::clone(&go) }, started, go)
 }
 
-/// The next that starts.
+/// The next operation that starts.
 pub async fn next(started: &mut mpsc::UnboundedReceiver<OperationId>) -> OperationId {
     tokio::time::timeout(DEADLINE, started.recv()).await.expect("in time").unwrap()
 }

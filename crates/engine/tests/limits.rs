@@ -1,4 +1,4 @@
-//! Limits of one kind: what has no room is left to others and started when there is room.
+//! Limits of one kind: operations without capacity are left to others and started when there is capacity.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ struct Setup {
 }
 
 impl Setup {
-    /// With so long a poll that what happens is explained by wake-ups alone.
+    /// With a poll time so long that wake-ups alone explain what happens.
     async fn start(registry: Registry) -> Setup {
         Setup::polling(registry, Duration::from_secs(3_600)).await
     }
@@ -61,7 +61,7 @@ impl Setup {
     }
 }
 
-/// Tells when it was started.
+/// Reports when it was started.
 struct Clock(mpsc::UnboundedSender<Instant>);
 
 #[async_trait]
@@ -119,7 +119,7 @@ async fn a_kind_is_started_no_faster_than_its_rate() {
     for _ in 0..4 {
         times.push(tokio::time::timeout(DEADLINE, clock.recv()).await.expect("in time").unwrap());
     }
-    // Three tenths of a second, less what the first was late itself: a start is counted when it is claimed.
+    // Three tenths of a second, less the lateness of the first: a start is counted when it is claimed.
     assert!(times[3] - times[0] >= Duration::from_millis(200), "{times:?}");
     setup.ended(&ids).await;
     setup.engine.drain().await;
@@ -176,7 +176,7 @@ async fn what_was_lost_with_its_worker_waits_as_its_kind_says() {
     };
     assert_eq!(store.claim(claim).await.unwrap().len(), 3);
     let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
-    // By the engine's own backoff three would have to be lucky to be due within a year of ten thousand.
+    // By the engine's own backoff three would have to be lucky to be due within one year of ten thousand.
     let settings = Settings { backoff: Backoff { base: days(3_650_000), cap: days(3_650_000) }, ..Settings::default() };
     let backoff = Some(Backoff { base: days(1), cap: days(1) });
     let registry = Registry::new().with_limits("scan", Limits { backoff, ..Limits::default() });

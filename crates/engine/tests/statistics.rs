@@ -1,4 +1,4 @@
-//! What happens is counted, once, by one engine of several.
+//! Events are counted once, by one of several engines.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use engine::{Engine, Registry, Settings};
 use operations::{Access, NewOperation, Step, Timestamp};
 use store::{SqliteStore, StatisticsRequest, Store};
 
-/// Waits until as many creations are counted; answers how many are.
+/// Waits until this many creations are counted; answers how many are.
 async fn counted(store: &dyn Store, organization: &str, count: u64) -> u64 {
     let request = StatisticsRequest {
         from: Timestamp::from_millis(0),
@@ -39,7 +39,7 @@ async fn engines_take_turns_at_counting_and_go_on_where_another_one_stopped() {
     for engine in engines {
         engine.drain().await;
     }
-    // What happens while nobody counts is counted afterwards.
+    // Events that happen while nobody counts are counted afterwards.
     store.create("acme", vec![NewOperation::of_kind("scan"); 5], None).await.unwrap();
     store.create("other", vec![NewOperation::of_kind("scan")], None).await.unwrap();
     let second = start("a");

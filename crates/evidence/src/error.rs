@@ -33,7 +33,7 @@ pub enum EvaluateError {
         /// In bytes.
         limit: usize,
     },
-    /// A policy cannot be had or is not in order.
+    /// A policy is not available or not in order.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// A policy broke, or was ended.

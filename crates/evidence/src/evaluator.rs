@@ -26,8 +26,8 @@ const EXPANSION: u64 = 8;
 pub struct EvaluatorConfig {
     /// Where references lead; without it only embedded policies can be used.
     pub policy_dir: Option<PathBuf>,
-    /// Where policies lie that were fetched from the network, each under the digits of its digest; without it references
-    /// over the network are refused.
+    /// Where policies that were fetched from the network are kept, each under the digits of its digest; without it,
+    /// references over the network are refused.
     pub policy_cache: Option<PathBuf>,
     /// What is evaluated when a request names neither policies nor groups.
     pub default_policies: Vec<PolicyAttachment>,
@@ -37,11 +37,11 @@ pub struct EvaluatorConfig {
     /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
     /// that evaluates nothing else.
     pub memory_limit: u64,
-    /// Keys whose signatures on attestations are trusted; policies are told.
+    /// Keys whose signatures on attestations are trusted; policies see the result.
     pub trusted_keys: Vec<TrustedKey>,
     /// Identities in certificates of Sigstore whose signatures are trusted, too.
     pub trusted_identities: Option<TrustedIdentities>,
-    /// Whether policies may call `http.send`: who runs the evaluations makes the calls ([`Evaluator::evaluate_calling`]).
+    /// Whether policies may call `http.send`: the caller makes the calls ([`Evaluator::evaluate_calling`]).
     pub makes_calls: bool,
 }
 
@@ -125,7 +125,7 @@ impl Evaluator {
         self.resolver.take_missing()
     }
 
-    /// The same, with the runs of its scripts looked at.
+    /// The same, with the runs of its scripts observed.
     pub(crate) fn covered(mut self, coverage: Coverage) -> Evaluator {
         self.resolver = self.resolver.covered(coverage);
         self
@@ -173,8 +173,8 @@ impl Evaluator {
         self.evaluate_calling(request, bytes, None, cancelled)
     }
 
-    /// The same, with calls that the policies may make. What comes of it, an error too, counts only if no call is left to
-    /// be made ([`HttpCalls::take_asked`]); else it is to be repeated with the answers.
+    /// The same, with calls that the policies may make. The result, even an error, counts only if no call is left to be
+    /// made ([`HttpCalls::take_asked`]); otherwise the evaluation is to be repeated with the answers.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -283,7 +283,7 @@ fn run_one(
         let outcome = script.run_calling(material.input(), policy.arguments.rego(), Limits { time }, calls, cancelled);
         let verdict = outcome.map_err(|error| match error {
             RegoError::Cancelled => EvaluateError::Cancelled,
-            // What was left of the time is no use to the reader.
+            // The time that was left is of no use to the reader.
             RegoError::TimeLimit(_) => {
                 EvaluateError::Evaluation { policy: policy.name.clone(), source: RegoError::TimeLimit(limit) }
             }

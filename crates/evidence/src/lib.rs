@@ -4,9 +4,9 @@
 //! [`Evaluator`] puts these together, [`check`](mod@check) runs the examples of a policy. All of that is synchronous and
 //! knows neither HTTP nor storage nor operations; `kinds::evaluation` does it for a server, in processes of their own.
 //!
-//! What it promises: what cannot be evaluated is an error or a skip with its reason, never a pass; evidence and
-//! policies of strangers neither crash the process nor outlast their time; policies reach no network and no file (the
-//! calls that they ask for by `http.send` are made, or not, by who runs the evaluation).
+//! What it promises: evidence that cannot be evaluated gives an error or a skip with its reason, never a pass; evidence
+//! and policies of strangers neither crash the process nor outlast their time; policies reach no network and no file
+//! (the calls that they ask for by `http.send` are made, or not, by the caller).
 
 pub mod check;
 mod digest;

@@ -145,7 +145,7 @@ pub struct ViolationOutput {
     /// The object that the policy made, whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<serde_json::Value>,
-    /// The waiver that covers it: then it counts no more.
+    /// The waiver that covers it: then it no longer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<Waived>,
 }
@@ -211,7 +211,7 @@ impl Totals {
     }
 }
 
-/// What is nothing is not said.
+/// A count of zero is left out.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_none(count: &usize) -> bool {
     *count == 0

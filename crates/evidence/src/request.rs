@@ -136,7 +136,7 @@ impl EvaluateRequest {
         Ok(())
     }
 
-    /// Whether it says what to evaluate; otherwise it is the default policies. An empty list is as good as none.
+    /// Whether it says what to evaluate; otherwise it is the default policies. An empty list counts as none.
     pub fn names_policies(&self) -> bool {
         let empty = |count: Option<usize>| count.unwrap_or(0) == 0;
         !empty(self.policies.as_ref().map(Vec::len)) || !empty(self.policy_groups.as_ref().map(Vec::len))

@@ -2,10 +2,10 @@
 //!
 //! Three formats say the same in words of their own: OpenVEX (`status`), CSAF 2 (`product_status`) and CycloneDX
 //! (`analysis.state`). A vulnerability is *answered* when all that a document says of it is that it does not affect, or
-//! is fixed. Of which product that is said is not looked at: one document may name a product in ways that evidence does
-//! not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document is of.
-//! A document may not know that two names are of one vulnerability, and a finding may have both: then what the document
-//! calls open by the one name is not covered by the other.
+//! is fixed. For which product that is said is not considered: one document may name a product in ways that evidence
+//! does not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document
+//! is of. A document may not know that two names are of one vulnerability, and a finding may have both: then what the
+//! document calls open by the one name is not covered by the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -23,7 +23,7 @@ const IDENTIFIERS: [&str; 10] = [
     "external_id",
     "cve",
 ];
-/// Objections of a difference that are listed of each sort.
+/// The most objections of each sort that a difference lists.
 const LISTED: usize = 100;
 
 /// An objection that is lived with, as an evaluation needs to know it.
@@ -124,7 +124,7 @@ pub struct Objection {
     pub message: String,
 }
 
-/// What is new, gone, and still there of some things.
+/// Which of some things are new, gone, and still there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Compared<'a, T> {
     /// In the first alone.
@@ -144,7 +144,7 @@ pub fn compare<'a, T: Ord>(now: &'a BTreeSet<T>, before: &'a BTreeSet<T>) -> Com
     }
 }
 
-/// The objections of an output, as JSON, that are not waived: whatever can be read of it.
+/// The objections of an output, as JSON, that are not waived, as far as they can be read.
 pub fn objections(output: &Value) -> BTreeSet<Objection> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let policies = output["policies"].as_array().into_iter().flatten();
@@ -194,9 +194,9 @@ impl Waived {
 }
 
 impl Output {
-    /// Marks the objections that waivers cover: they stay, and count no more. `project_id` is that of the operation, in
-    /// which its caller was allowed to create it; `project_name` is what the request says. A policy that objects to
-    /// nothing else has passed. Whoever calls it has left out the waivers that have ended.
+    /// Marks the objections that waivers cover: they stay, and no longer count. `project_id` is that of the operation,
+    /// in which its caller was allowed to create it; `project_name` is what the request says. A policy that objects to
+    /// nothing else has passed. The caller has left out the waivers that have ended.
     pub fn waive(&mut self, project_id: &str, project_name: &str, waivers: &[Waiver]) {
         let subjects = self.subjects(project_id, project_name);
         let is_about = |waiver: &&Waiver| waiver.subject.is_empty() || subjects.contains(&waiver.subject.as_str());
@@ -219,9 +219,9 @@ impl Output {
         self.status = self.totals.status();
     }
 
-    /// What a waiver that concerns the evaluation may have as its subject. Callers choose all names. Who may evaluate in
-    /// some projects alone has to give the id of one, and that is checked: where there is an id, names count for nothing,
-    /// so that nobody reaches the waivers of another project by them.
+    /// What a waiver that concerns the evaluation may have as its subject. Callers choose all names. A caller that may
+    /// evaluate only in some projects has to give the id of one, and that is checked: where there is an id, names count
+    /// for nothing, so that nobody reaches the waivers of another project by them.
     fn subjects<'a>(&'a self, project_id: &'a str, project_name: &'a str) -> Vec<&'a str> {
         let (digest, name) = (self.evidence.digest.as_str(), self.evidence.name.as_str());
         if project_id.is_empty() { vec![digest, name, project_name] } else { vec![digest, project_id] }

@@ -67,7 +67,7 @@ impl Scanner<'_> {
         self.rest.chars().next()
     }
 
-    /// Whether the character so many further on is a blank, a line's end or the end.
+    /// Whether the character this many places ahead is a blank, a line's end or the end.
     fn is_gap(&self, further: usize) -> bool {
         self.rest.chars().nth(further).is_none_or(|c| is_blank(c) || is_break(c))
     }

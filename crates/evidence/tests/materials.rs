@@ -38,7 +38,7 @@ fn input(file: &str, kind: Option<MaterialKind>) -> Value {
     serde_json::to_value(material.input()).unwrap()
 }
 
-/// What is wrong with a folder, and one line a file.
+/// What is wrong with a folder, and one line per file.
 fn try_all(folder: &Path) -> (Vec<String>, String) {
     let (mut wrong, mut table) = (Vec::new(), String::new());
     for Expected { file, kind, is_evidence } in expected(folder) {
@@ -193,7 +193,7 @@ fn empty_evidence_is_evidence_of_what_may_be_empty() {
         assert!(Material::parse(Some(kind), &Metadata::default(), b"").is_ok(), "{kind}");
     }
     for kind in MaterialKind::ALL {
-        // Of what has no form of its own nothing can be missing.
+        // A kind without a form of its own cannot lack anything.
         let may_be = ["STRING", "ARTIFACT", "EVIDENCE", "TRUFFLEHOG_JSON", "RADAMSA_REPORT"].contains(&kind.as_str());
         assert_eq!(Material::parse(Some(*kind), &Metadata::default(), b"").is_ok(), may_be, "{kind}");
     }

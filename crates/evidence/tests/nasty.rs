@@ -1,5 +1,5 @@
-//! What reads policies and evidence, on input that was made to break it, and on examples that chance has changed: on a
-//! small stack, so that what recurses without a bound is found on any compiler. `make fuzz` goes on from here.
+//! The readers of policies and evidence, on input that was made to break them, and on examples that were changed at
+//! random: on a small stack, so that recursion without a bound is found on any compiler. `make fuzz` goes on from here.
 
 use std::fs;
 use std::path::{Path, PathBuf};

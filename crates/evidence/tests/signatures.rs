@@ -1,4 +1,4 @@
-//! What a policy is told of the signatures of an attestation: real bundles, and envelopes that were tampered with.
+//! What a policy learns of the signatures of an attestation: real bundles, and envelopes that were tampered with.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;

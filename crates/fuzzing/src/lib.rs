@@ -1,4 +1,4 @@
-//! What reads what callers send, as functions of bytes that promise not to panic, not to hang and not to fill the memory.
+//! The code that reads what callers send, as functions of bytes that promise not to panic, hang or fill the memory.
 //!
 //! `fuzz/` gives them to libFuzzer (`make fuzz`); `tests/corpus.rs` feeds them the corpus and mutations of it on every
 //! run of the tests. A function here may refuse its input, and asserts what holds for whatever it takes.
@@ -56,12 +56,12 @@ pub fn token(bytes: &[u8]) {
     server::fuzzing::token(bytes);
 }
 
-/// What a worker shows of its claim.
+/// The token that a worker shows for its claim.
 pub fn lease_token(bytes: &[u8]) {
     text(bytes, server::fuzzing::lease_token);
 }
 
-/// Places in the feed of changes and in a history.
+/// Cursors of the change log and of a history.
 pub fn cursor(bytes: &[u8]) {
     text(bytes, store::fuzzing::cursor);
 }
@@ -86,14 +86,14 @@ pub fn policy(bytes: &[u8]) {
     });
 }
 
-/// Scripts: what checks and compiles them.
+/// Scripts: checking and compiling them.
 pub fn rego(bytes: &[u8]) {
     text(bytes, |text| {
         let _ = Script::compile(text);
     });
 }
 
-/// Evidence: telling its kind, and reading it as each kind that is known.
+/// Evidence: detecting its kind, and reading it as each known kind.
 pub fn material(bytes: &[u8]) {
     let _ = evidence::detect(bytes);
     for kind in MaterialKind::ALL {
@@ -102,11 +102,11 @@ pub fn material(bytes: &[u8]) {
     }
 }
 
-/// Attestations and Sigstore bundles whose signatures are looked at, certificates and entries of logs included.
+/// Attestations and Sigstore bundles whose signatures are checked, certificates and entries of logs included.
 pub fn bundle(bytes: &[u8]) {
     static IDENTITIES: LazyLock<Option<Identities>> = LazyLock::new(|| {
         let root = include_str!("../../attestation/tests/sigstore/data/public.trusted_root.json").to_owned();
-        // Whomever the issuer of the corpus names, so that what comes after the look at the identity is reached too.
+        // Any identity of the corpus's issuer, so that the code after the check of the identity is reached too.
         let issuer = "https://token.actions.githubusercontent.com".to_owned();
         let any = TrustedIdentity { name: "any".to_owned(), issuer, identity: "*".to_owned() };
         TrustedIdentities { root, identities: vec![any] }.read().ok()
@@ -117,7 +117,7 @@ pub fn bundle(bytes: &[u8]) {
     }
 }
 
-/// What is no text is refused before it comes here.
+/// Bytes that are not text are refused before they come here.
 fn text(bytes: &[u8], read: impl FnOnce(&str)) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         read(text);

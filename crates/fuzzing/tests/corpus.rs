@@ -1,6 +1,6 @@
-//! Feeds each target the corpus, and mutations of it: always the same ones, so that what fails here fails again.
+//! Feeds each target the corpus, and mutations of it: always the same ones, so that a failure here can be repeated.
 //!
-//! `LONGRUN_MUTATIONS` is how many times as many there are; `make fuzz` looks for what these do not find.
+//! `LONGRUN_MUTATIONS` multiplies their number; `make fuzz` looks for failures that these do not find.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-/// What has a meaning somewhere: put in where chance would seldom put it.
+/// Texts that have a meaning somewhere: put in where chance would seldom put them.
 const WORDS: [&[u8]; 32] = [
     b"\"",
     b"{",
@@ -56,7 +56,7 @@ fn mutations(name: &str) -> usize {
     }
 }
 
-/// Inputs are not grown beyond this: what is large is for `make fuzz`.
+/// Inputs are not grown beyond this: large ones are for `make fuzz`.
 const MOST_BYTES: usize = 64 * 1024;
 
 fn root() -> PathBuf {
@@ -94,7 +94,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     found.iter().map(|path| fs::read(path).unwrap()).filter(|content| content.len() <= MOST_BYTES).collect()
 }
 
-/// A small change, or some.
+/// A small change, or several.
 fn mutated(seed: &[u8], corpus: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..random.random_range(1..=4) {
@@ -122,7 +122,7 @@ fn mutated(seed: &[u8], corpus: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Tells the input of a target that panicked, which the panic does not.
+/// Prints the input of a target that panicked, which the panic does not.
 struct Current<'i>(&'static str, &'i [u8]);
 
 impl Drop for Current<'_> {

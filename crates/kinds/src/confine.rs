@@ -1,13 +1,13 @@
-//! What a process that works for a server does to itself before it touches anything of others.
+//! What a process that works for a server does to itself before it touches anything that comes from others.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lowers a limit of this process; `None` leaves what it is.
+/// Lowers a limit of this process; `None` leaves it as it is.
 pub(crate) fn limit(resource: Resource, wanted: Option<u64>) -> io::Result<()> {
     let Some(wanted) = wanted else { return Ok(()) };
-    // What is limited already stays so; only root could raise it.
+    // An existing limit stays; only root could raise it.
     let most = getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
     // A second of processor time between the two: the soft limit sends SIGXCPU, which says what happened.
     let hard = if matches!(resource, Resource::Cpu) { most.saturating_add(1) } else { most };

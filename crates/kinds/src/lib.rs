@@ -1,5 +1,6 @@
-//! What runs an operation: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to servers of
-//! others ([`http`]); notices of completion ([`notices`]); and bulk operations ([`bulk`]). Calls and notices go out by way of [`webhook`].
+//! What runs an operation: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to external
+//! servers ([`http`]); notices of completion ([`notices`]); and bulk operations ([`bulk`]). Calls and notices go out
+//! through [`webhook`].
 
 pub mod bulk;
 pub mod command;
@@ -11,5 +12,5 @@ pub mod reevaluation;
 mod text;
 pub mod webhook;
 
-/// The kinds whose operations longrun itself makes: nobody else may create them, nor work at them.
+/// The kinds whose operations longrun itself makes: nobody else may create them or work on them.
 pub const RESERVED: [&str; 3] = [notices::KIND, bulk::KIND, reevaluation::KIND];

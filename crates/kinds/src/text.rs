@@ -1,4 +1,4 @@
-//! What strangers say, made fit for an error message.
+//! Makes texts of strangers fit for an error message.
 
 /// A text on one line: words separated by single spaces, without control characters.
 pub(crate) fn one_line(bytes: &[u8]) -> String {

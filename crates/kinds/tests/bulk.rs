@@ -1,5 +1,5 @@
 //! Bulk operations, as an engine runs them, on both stores: each operation gets one outcome and the counts add up,
-//! whatever breaks off.
+//! whatever is interrupted.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -68,7 +68,7 @@ impl Place {
         }
     }
 
-    /// Creates operations that have ended as failed.
+    /// Creates operations that have ended with a failure.
     async fn failed(&self, new: &NewOperation, count: usize) -> Vec<OperationId> {
         self.ended(new, count, &Outcome::Failed { message: "broken".to_owned(), retryable: false }).await
     }
@@ -112,7 +112,7 @@ impl Place {
         BulkHandler::new(Arc::clone(&self.store))
     }
 
-    /// Runs the one bulk operation that waits to its end; answers its output.
+    /// Runs the one waiting bulk operation to its end; returns its output.
     async fn run(&self) -> Value {
         let (claimed, attempt) = self.attempts().await.remove(0);
         let output = self.handler().run(attempt).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_retried_operation_that_fails_again_is_not_met_again(place: Place) {
     let (claimed, attempt) = place.attempts().await.remove(0);
     let handler = place.handler();
     let running = tokio::spawn(async move { handler.run(attempt).await });
-    // A worker that fails everything as fast as it comes.
+    // A worker that fails everything as fast as it comes in.
     let broken = Outcome::Failed { message: "broken again".to_owned(), retryable: false };
     while !running.is_finished() || place.total(Status::Pending).await > 0 {
         place.settle(place.claim("scan", 20).await, &broken).await;
@@ -196,7 +196,7 @@ async fn what_waits_is_cancelled_and_what_runs_is_asked_to_stop(place: Place) {
     place.store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();
     assert_eq!(place.total(Status::Failed).await, 50);
     place.assert_sound().await;
-    // Of what has a key, one may start when all are tried again.
+    // Of the operations with a key, one may start when all are tried again.
     place.begin(BulkAction::Retry, "status = FAILED", &acme()).await;
     assert_eq!(place.run().await["retried"], json!(50));
     assert_eq!(place.claim("scan", 100).await.len(), 31);

@@ -87,7 +87,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
         ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect cannot be asked for here", false),
         ("http://127.0.0.1/", r#", "headers": {"a b": "c"}"#, "\"a b\" is no name of a header", false),
     ] {
-        // Neither a rule that needs the answer nor one that is glad of none passes for it.
+        // Neither a rule that needs the answer nor one that is satisfied by its absence passes because of it.
         for body in [
             format!("violations contains \"x\" if {}.status_code == 500", call(url, more)),
             format!("violations contains \"x\" if not {}", call(url, more)),
@@ -97,7 +97,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
             assert_eq!(retryable, is_retryable, "{message}");
         }
     }
-    // A policy that asks to be told is told.
+    // A policy that asks to get the error gets it.
     let body = format!(
         "answer := {}\nviolations contains sprintf(\"%v %v\", [answer.status_code, answer.error.message])",
         call("https://example.com/", r#", "raise_error": false"#)

@@ -1,4 +1,4 @@
-//! What follows when policies in the policy folder change.
+//! What happens when policies in the policy folder change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn follower(world: &World, folder: &Path, server: Option<&str>) -> PolicyFollowe
     PolicyFollower::new(Arc::clone(&world.store), PathBuf::from(folder), server.map(str::to_owned))
 }
 
-/// Looks until what is there now counts as written: whether there was something to do.
+/// Looks until the present files count as written; returns whether there was something to do.
 async fn follow(follower: &PolicyFollower) -> bool {
     let first = follower.follow().await.unwrap();
     follower.follow().await.unwrap() || first
@@ -68,14 +68,14 @@ pub async fn a_policy_that_changes_is_followed_once_with_what_is_new() {
     let difference = again.difference.unwrap();
     assert_eq!((&*difference.new[0].message, &*difference.gone[0].message), ("three", "one"));
 
-    // Evaluations that have run by what is there now are not repeated.
+    // Evaluations that have run by the present policies are not repeated.
     write_policy(folder.path(), &[]);
     world.create_by(json!({"policies": [{"ref": "file://./p.yaml"}]})).await;
     world.evaluate().await;
     assert!(follow(&follower).await);
     assert_eq!(reevaluated(&world).await["evaluations"], 0);
 
-    // One that goes and comes back as something else has changed.
+    // A policy that goes and comes back with another content has changed.
     std::fs::remove_file(folder.path().join("p.yaml")).unwrap();
     assert!(!follow(&follower).await);
     write_policy(folder.path(), &["back"]);
@@ -169,14 +169,14 @@ pub async fn servers_that_see_different_policies_wait_and_follow_once() {
     assert_eq!(reevaluated(&world).await["evaluations"], 1);
     assert_eq!(counts(&world.evaluate().await), (1, 2, 0));
 
-    // A server that goes in good order is waited for no more.
+    // A server that stops in good order is no longer waited for.
     write_policy(new.path(), &["four"]);
     assert!(!follow(&b).await);
     world.store.forget_policies("a").await.unwrap();
     assert!(follow(&b).await);
     assert_eq!(reevaluated(&world).await["cause"], "changed in the policy folder: p");
 
-    // Both may begin it at the same time: what is created has the same key.
+    // Both may begin it at the same time: both creations have the same key.
     let later = follower(&world, new.path(), Some("c"));
     write_policy(new.path(), &["five"]);
     for server in [&b, &later] {

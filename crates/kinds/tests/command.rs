@@ -87,7 +87,7 @@ async fn run(settings: CommandSettings, input: &str) -> Result<String, Failure> 
     tokio::time::timeout(DEADLINE, handler(settings).run(attempt(input))).await.expect("in time")
 }
 
-/// The process ids that a script wrote into a file, one a line.
+/// The process ids that a script wrote into a file, one per line.
 async fn pids(file: &Path, count: usize) -> Vec<i32> {
     let start = Instant::now();
     loop {
@@ -114,7 +114,7 @@ async fn is_dead(pid: i32) {
     }
 }
 
-/// A script that starts a child and a grandchild, writes the ids of all three and goes on for ever.
+/// A script that starts a child and a grandchild, writes the ids of all three and runs forever.
 fn family(file: &Path) -> String {
     let file = file.display();
     format!("echo $$ >> {file}; sh -c 'echo $$ >> {file}; sleep 1000 & echo $! >> {file}; wait' & wait")

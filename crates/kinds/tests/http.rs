@@ -38,7 +38,7 @@ async fn run(handler: &HttpHandler, input: &str) -> Result<String, Failure> {
     tokio::time::timeout(DEADLINE, handler.run(attempt(input))).await.expect("in time")
 }
 
-/// What one answer makes of an attempt.
+/// The result of an attempt that got this one answer.
 async fn answered(response: String) -> Result<String, Failure> {
     let receiver = Receiver::start(move |_| response.clone()).await;
     run(&handler(&receiver), "null").await
@@ -120,7 +120,7 @@ async fn a_name_that_leads_to_a_private_address_is_not_called() {
     let failure = run(&HttpHandler::new(endpoint(url.clone(), false), LIMIT), "null").await.unwrap_err();
     assert!(!failure.retryable && failure.message.contains("localhost is a private address"), "{failure:?}");
     assert!(receiver.requests.try_recv().is_err());
-    // The same name is called when it may be.
+    // The same name is called when that is allowed.
     assert_eq!(run(&HttpHandler::new(endpoint(url, true), LIMIT), "null").await, Ok("secret".to_owned()));
 }
 

@@ -1,4 +1,4 @@
-//! What runs an operation, as the engine calls it: one program, so that it is built and linked once.
+//! The handlers of operations, as the engine calls them: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bulk;

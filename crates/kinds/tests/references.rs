@@ -10,7 +10,7 @@ fn references(cache: &std::path::Path, allow_private_addresses: bool) -> Referen
     References::new(ReferenceSettings { allowed_hosts, allow_private_addresses, cache: cache.to_owned() }).unwrap()
 }
 
-/// What comes of a reference to what is answered, pinned to the digest of `content`.
+/// The result of a reference that gets this response, pinned to the digest of `content`.
 async fn fetched(response: String, content: &str) -> (Result<(), NotFetched>, usize) {
     let cache = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(move |_| response.clone()).await;

@@ -1,4 +1,4 @@
-//! Waivers in evaluations, and what follows when they come and go.
+//! Waivers in evaluations, and what happens when they come and go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl World {
         World::of(super::config()).await
     }
 
-    /// One whose evaluations are done so.
+    /// A world whose evaluations are run with this configuration.
     pub async fn of(config: EvaluatorConfig) -> World {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
@@ -57,7 +57,7 @@ impl World {
         self.create_in("", request).await
     }
 
-    /// Creates an evaluation that belongs to a project; empty: to none.
+    /// Creates an evaluation that belongs to a project; empty: to no project.
     async fn create_in(&self, project: &str, mut request: Value) -> Operation {
         request["digest"] = json!(self.digest);
         request["kind"] = json!("EVIDENCE");
@@ -80,7 +80,7 @@ impl World {
         self.store.claim(request).await.unwrap()
     }
 
-    /// Runs the one operation of a kind that waits, and answers its output.
+    /// Runs the one waiting operation of a kind, and returns its output.
     pub async fn run(&self, kind: &str) -> String {
         let claimed = self.claim(kind).await;
         assert_eq!(claimed.len(), 1, "one operation of the kind {kind} waits");
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// Stores a VEX document with these statements; answers its digest.
+    /// Stores a VEX document with these statements; returns its digest.
     async fn vex(&self, statements: &[(&str, &str)]) -> Digest {
         let statement = |(id, status): &(&str, &str)| {
             json!({"vulnerability": {"name": id}, "products": [{"@id": "pkg:oci/app"}], "status": status,
@@ -146,7 +146,7 @@ impl World {
         digest
     }
 
-    /// Does what follows from waivers, to its end; answers the output of the last evaluation.
+    /// Does everything that follows from waivers; returns the output of the last evaluation.
     async fn follow(&self) -> Output {
         assert!(follow_waivers(&*self.store).await.unwrap());
         assert!(!follow_waivers(&*self.store).await.unwrap(), "each change is seen to once");
@@ -191,7 +191,7 @@ pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
     world.create(&["one"]).await;
     world.evaluate().await;
     world.waive("", Some(Duration::from_millis(1))).await;
-    // It is over by the store's clock before anybody looks.
+    // It has expired by the store's clock before anybody looks.
     while world.store.waivers("acme").await.unwrap()[0].is_live(world.store.now()) {
         tokio::task::yield_now().await;
     }
@@ -199,7 +199,7 @@ pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
     assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be looked up");
 }
 
-/// Whoever may evaluate in one project alone chooses the names in a request, and not the project.
+/// A caller that may evaluate in one project only chooses the names in a request, and not the project.
 pub async fn no_name_in_a_request_reaches_a_waiver_from_within_a_project() {
     let world = World::new().await;
     let script = "package main\nimport rego.v1\nviolations := [\"one\"]\n";
@@ -247,7 +247,7 @@ violations contains {"message": sprintf("%s in libxml", [id]), "external_id": id
     let last = world.follow().await;
     assert_eq!((last.status, counts(&last)), (Status::Failed, (1, 0, 0)), "the older one covers nothing any more");
 
-    // One that is not there, or none, covers nothing.
+    // A document that is not there, or is no VEX document, covers nothing.
     world.waive("vex:sha256:0000000000000000000000000000000000000000000000000000000000000000", None).await;
     assert_eq!(world.follow().await.totals.violations, 1);
     let evidence = format!("vex:{}", world.digest);
@@ -276,7 +276,7 @@ pub async fn a_reevaluation_repeats_each_evaluation_once() {
     let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
     assert_eq!(output["evaluations"], 2, "the newest by each request");
     assert_eq!(world.claim(KIND).await.len(), 2);
-    // An attempt that is repeated creates nothing twice.
+    // A repeated attempt creates nothing twice.
     let attempt = Attempt {
         organization: "acme".to_owned(),
         operation,

@@ -169,7 +169,7 @@ async fn an_endless_policy_is_ended() {
     assert!(message.contains("took longer than 0.3 s"), "{message}");
 }
 
-/// Says so when it is dropped.
+/// Reports when it is dropped.
 struct Held(Option<oneshot::Sender<()>>);
 
 impl Drop for Held {
@@ -203,7 +203,7 @@ async fn a_request_is_checked_in_the_process() {
     assert!(message.ends_with("there is no function nope"), "{message}");
 }
 
-/// So many assignments of eight variables each, crosswise: the engine takes many seconds to put them in order.
+/// This number of assignments of eight variables each, crosswise: the engine takes many seconds to put them in order.
 fn crossed(count: usize) -> EvaluateRequest {
     let list = |at: usize, first: usize| {
         let names: Vec<String> = (0..8).map(|name| format!("x{}_{at}", (first + name) % 8)).collect();
@@ -254,7 +254,7 @@ async fn a_kind_is_detected_in_the_process() {
     assert_eq!(detect(b"text".to_vec()).await, None);
     assert_eq!(detect("[".repeat(1_000_000).into()).await, None);
     assert_eq!(detect(format!("{{\"a\":{}", "[".repeat(1_000_000)).into()).await, None);
-    // More than there is memory for is not looked at.
+    // Content for which there is not enough memory is not examined.
     assert_eq!(detect(format!("{sbom}{}", " ".repeat(17 * 1024 * 1024)).into()).await, None);
 }
 
@@ -275,7 +275,7 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// The processes that this one has started and that live.
+/// The processes that this one has started and that are alive.
 fn children() -> Vec<u32> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
@@ -291,7 +291,7 @@ fn children() -> Vec<u32> {
     children
 }
 
-/// Waits until so many processes are left.
+/// Waits until this number of processes is left.
 async fn until_children(count: usize) -> Vec<u32> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

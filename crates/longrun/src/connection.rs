@@ -90,8 +90,8 @@ pub fn back(url: &str) {
     note(format!("{url} is back"));
 }
 
-/// The client for what creates something: that belongs to the trace of who calls this program, if `TRACEPARENT` tells one,
-/// as it does to the commands of kinds and of workers.
+/// The client for calls that create something: it belongs to the trace of the caller of this program, if `TRACEPARENT`
+/// names one, as it does for the commands of kinds and of workers.
 pub fn within_callers_trace(client: Client) -> Client {
     match std::env::var("TRACEPARENT") {
         Ok(traceparent) if !traceparent.is_empty() => client.within_trace(&traceparent),

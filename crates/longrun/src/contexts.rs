@@ -2,7 +2,7 @@
 //! `~/.config/longrun/contexts.toml`.
 //!
 //! Promises: the file is its user's alone (mode 0600) and is replaced as a whole, so that no reader sees half of one; a
-//! token is neither shown nor told in an error.
+//! token is neither shown nor repeated in an error.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -42,7 +42,7 @@ fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D:
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Contexts {
-    /// The name of the one that commands use which are told of no other.
+    /// The name of the one that commands use when no other is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
     /// By name.
@@ -95,7 +95,7 @@ impl Contexts {
     /// The context of this name.
     ///
     /// # Errors
-    /// When there is none; a name that is like it is told.
+    /// When there is none; a similar name is suggested.
     pub fn get(&self, name: &str) -> anyhow::Result<&Context> {
         self.contexts.get(name).ok_or_else(|| self.missing(name))
     }

@@ -37,7 +37,7 @@ impl EvidencePlace {
     /// The content that is kept there, and takes pieces of up to `limit` bytes.
     ///
     /// # Errors
-    /// When the folder cannot be made or used, or the environment says of a bucket what cannot be.
+    /// When the folder cannot be made or used, or the environment says something invalid about a bucket.
     pub fn open(&self, limit: u64) -> anyhow::Result<ContentStore> {
         let opened = match self {
             EvidencePlace::Folder(folder) => ContentStore::local(folder, limit),

@@ -103,7 +103,7 @@ fn is_away(http_status: u16) -> bool {
 #[derive(Debug)]
 pub struct Tally {
     exit: Exit,
-    /// What was advised last; the same advice is not given for each.
+    /// The last advice; the same advice is not given for each.
     hint: Option<String>,
 }
 
@@ -118,7 +118,7 @@ impl Tally {
         self.exit = self.exit.and(exit);
     }
 
-    /// One more could not be done: that is told at once.
+    /// One more could not be done: that is reported at once.
     pub fn failed(&mut self, error: &anyhow::Error) {
         let hint = hint(error);
         tell(error, hint.as_deref().filter(|_| hint != self.hint));
@@ -173,7 +173,7 @@ pub fn failure(message: impl fmt::Display, hint: impl Into<String>) -> anyhow::E
     anyhow::Error::new(Hinted { hint: hint.into(), error: anyhow::anyhow!("{message}") })
 }
 
-/// The exit code of a command; errors are told on standard error.
+/// The exit code of a command; errors are reported on standard error.
 pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,

@@ -37,7 +37,7 @@ use exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // What a shell asks for is answered here, and the process ends.
+    // A shell's request for completions is answered here, and the process ends.
     clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
     let command = match Cli::parse().command {
         Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),

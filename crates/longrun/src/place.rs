@@ -1,4 +1,4 @@
-//! Where a command works that manages something: at a running server, or directly on the store.
+//! Where a command that manages something works: at a running server, or directly on the store.
 //!
 //! A server is called when `--url` or `--context` names it, or `LONGRUN_URL` does and nothing names a store (`--store`, `--data-dir`,
 //! `--config`, or `LONGRUN_STORE` and `LONGRUN_CONFIG`); else the command works on the store, with all rights that this
@@ -80,10 +80,10 @@ impl PlaceArgs {
     }
 }
 
-/// A time that a server has told.
+/// A time that a server has reported.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn time(text: &str) -> anyhow::Result<Timestamp> {
     text.parse().map_err(|_| failure("the server told a time that is none", "is it a longrun server of this version?"))
 }

@@ -28,7 +28,7 @@ pub fn umask_before() -> Option<String> {
 /// Sets the umask, given in octal.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn set_umask(octal: &str) -> Result<(), std::num::ParseIntError> {
     umask(Mode::from_bits_truncate(u32::from_str_radix(octal, 8)?));
     Ok(())

@@ -39,7 +39,7 @@ impl Spinner {
         self.0.suspend(write);
     }
 
-    /// What is told of bytes that went on.
+    /// A function that moves the bar on by a number of bytes.
     pub fn counter(&self) -> impl Fn(u64) + Clone + Send + Sync + 'static + use<> {
         let bar = self.0.clone();
         move |bytes| bar.inc(bytes)

@@ -1,4 +1,4 @@
-//! Which store a command works on that needs no server: `token`, `doctor`, `migrate`, `backup`, `restore`.
+//! Which store a command that needs no server works on: `token`, `doctor`, `migrate`, `backup`, `restore`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl StoreArgs {
         }
     }
 
-    /// The store, where what is done is of one database.
+    /// The store, for commands that work on one database.
     ///
     /// # Errors
     /// As [`StoreArgs::url`], and when the configuration has cells.

@@ -32,7 +32,7 @@ pub fn is_there() -> bool {
     stdout().is_terminal() && io::stdin().is_terminal()
 }
 
-/// The terminal; it is given back when this is dropped, or when the program panics.
+/// The terminal; it is released when this is dropped, or when the program panics.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     input: Receiver<Input>,
@@ -48,7 +48,7 @@ impl Screen {
     /// # Errors
     /// When it cannot be used.
     pub fn open() -> anyhow::Result<Screen> {
-        // Signals first: none may end the process between here and the end without giving the terminal back.
+        // Signals first: none may end the process between here and the end without releasing the terminal.
         let listen = |kind| signal(kind).context("cannot receive signals");
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let hangup = listen(SignalKind::hangup())?;

@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// The most kinds with a label of their own.
 pub const MOST_KINDS: usize = 100;
-/// The label of all the others.
+/// The label of all other kinds.
 pub const OTHER: &str = "other";
 
-/// The kinds with a label of their own: those that the server was told of, and nothing that a caller made up, since
+/// The kinds with a label of their own: those that the server knows of, and none that a caller made up, since
 /// each value costs memory in the server and in Prometheus for as long as both live.
 #[derive(Debug)]
 pub struct Kinds {

@@ -1,7 +1,7 @@
 //! What a process counts and measures of its work, and the forms in which Prometheus reads it.
 //!
-//! [`Meters`] are those of the layers below the API: the store has them, and whoever works with the store finds them
-//! there. Each process counts what it did itself; Prometheus adds up the processes.
+//! [`Meters`] are those of the layers below the API: the store has them, and everything that works with the store finds
+//! them there. Each process counts what it did itself; Prometheus adds up the processes.
 //!
 //! **Labels are bounded.** The only label that somebody else chooses is the kind of operations, and kinds that nobody
 //! declared are counted as [`OTHER`] ([`Kinds`]). There is no label for organizations.
@@ -23,9 +23,9 @@ use prometheus_client::registry::{Registry, Unit};
 pub use kinds::{Kinds, MOST_KINDS, OTHER};
 pub use text::{Form, render};
 
-/// Upper bounds, in seconds, of what takes milliseconds as a rule: statements, commits.
+/// Upper bounds, in seconds, for what takes milliseconds as a rule: statements, commits.
 const SHORT: [f64; 13] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
-/// Upper bounds, in seconds, of what may take hours: how long operations wait and run.
+/// Upper bounds, in seconds, for what may take hours: how long operations wait and run.
 const LONG: [f64; 14] =
     [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0, 604_800.0];
 /// Upper bounds of how many writes a batch has.
@@ -83,10 +83,10 @@ pub struct QueueLabel {
     pub queue: Queue,
 }
 
-/// What came of calling a receiver of notices.
+/// The outcome of calling a receiver of notices.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct DeliveryLabel {
-    /// `completed`: it took the notice.
+    /// `completed`: the receiver took the notice.
     pub outcome: Outcome,
 }
 
@@ -96,7 +96,7 @@ type ByKind<M> = Family<KindLabel, M, fn() -> M>;
 #[derive(Clone)]
 pub struct Meters(Arc<Inner>);
 
-/// The metrics; what each means is told by its help text, and in `docs/metrics.md`.
+/// The metrics; the help text of each says what it means, and so does `docs/metrics.md`.
 #[allow(missing_docs, reason = "the help texts beside the names say what each of them is")]
 pub struct Inner {
     registry: Registry,
@@ -144,7 +144,7 @@ fn long() -> Histogram {
     Histogram::new(LONG)
 }
 
-/// A histogram of what takes milliseconds.
+/// A histogram for what takes milliseconds.
 pub fn short() -> Histogram {
     Histogram::new(SHORT)
 }
@@ -184,7 +184,7 @@ impl Default for Meters {
             spans_dropped: Counter::default(),
         };
         inner.register();
-        // Prometheus cannot tell a counter that is not there yet from one that grew by one.
+        // Prometheus cannot distinguish a counter that appears with the value one from one that grew by one.
         for outcome in [Outcome::completed, Outcome::failed] {
             drop(inner.notice_attempts.get_or_create(&DeliveryLabel { outcome }));
         }
@@ -312,7 +312,7 @@ pub enum Happening {
     },
 }
 
-/// Counts something as there until it is dropped.
+/// Counts something as present until this is dropped.
 #[derive(Debug)]
 pub struct Present(Gauge);
 

@@ -49,7 +49,7 @@ pub fn render(registries: &[&Registry], form: Form) -> String {
 }
 
 /// OpenMetrics as the older form: there, a counter's name has its `_total` in the lines about it too, and there is no
-/// unit and no end.
+/// unit line and no end line.
 fn plain(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     // Its type comes after its help.

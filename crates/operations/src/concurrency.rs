@@ -4,12 +4,12 @@ use crate::{Violation, check_text};
 
 /// The most bytes of a concurrency key.
 pub const MAX_CONCURRENCY_KEY_BYTES: usize = 255;
-/// More than this at a time is as good as no limit.
+/// More than this at a time would amount to no limit.
 pub const MAX_CONCURRENCY_LIMIT: u32 = 10_000;
 
-/// At most so many operations of one key run at a time, in their organization, whatever their kinds.
+/// At most this many operations of one key run at a time in their organization, whatever their kinds.
 ///
-/// An operation has one of the key's places from the moment that it may be claimed until it ends or has to wait for its
+/// An operation has one of the key's places from the moment when it may be claimed until it ends or has to wait for its
 /// next attempt. When operations name different limits for one key, that of the newest creation holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concurrency {

@@ -8,11 +8,11 @@ use crate::{
     check_text, check_unique_key, labels,
 };
 
-/// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
+/// The most bytes of an `input` or an `output`. Larger values belong in content storage (`POST /v1/evidence`).
 pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
 /// Attempts of an operation that names no `max_attempts`.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
-/// Priorities reach from minus this to this.
+/// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i16 = 100;
 /// More attempts than this are a mistake: with backoff they would take weeks.
 const MAX_MAX_ATTEMPTS: u32 = 100;
@@ -46,7 +46,7 @@ pub struct NewOperation {
     pub concurrency: Option<Concurrency>,
     /// What callers name it by.
     pub labels: Labels,
-    /// While an operation of the organization with this key has not ended, that one is answered and none is created.
+    /// While an operation of the organization with this key has not ended, that one is returned and none is created.
     pub unique_key: Option<String>,
     /// The name of the schedule that made it. Set by the server, never by a caller.
     pub schedule: Option<String>,
@@ -76,7 +76,7 @@ impl NewOperation {
         }
     }
 
-    /// Whether it has anything that few operations have, and that is kept apart from them.
+    /// Whether it has any of the properties that few operations have and that are kept apart from them.
     pub fn has_details(&self) -> bool {
         !self.labels.is_empty() || self.unique_key.is_some() || self.schedule.is_some() || self.trace.is_some()
     }
@@ -142,8 +142,8 @@ impl NewOperation {
     }
 }
 
-/// What is wrong with operations that are to be created together, beside what is wrong with each: the places of those
-/// whose unique key another one before them has.
+/// What is wrong with operations that are to be created together, apart from what is wrong with each: the indexes of
+/// those whose unique key an earlier one has.
 pub fn repeated_unique_keys(operations: &[NewOperation]) -> Vec<usize> {
     let mut seen = HashSet::new();
     let keys = operations.iter().enumerate().filter_map(|(index, new)| Some((index, new.unique_key.as_deref()?)));

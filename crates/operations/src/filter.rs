@@ -14,13 +14,13 @@ pub struct Resource {
     pub resource_id: String,
 }
 
-/// The kind of the operations that deliver notices of the ends of others. They are many and of interest to few. longrun itself
-/// makes them, without labels.
+/// The kind of the operations that deliver notices of the ends of others. There are many of them and few people want to
+/// see them. longrun itself makes them, without labels.
 pub const NOTICE_KIND: &str = "notice";
 /// The built-in kind of bulk operations, which act on others: longrun itself makes them.
 pub const BULK_KIND: &str = "bulk";
 
-/// What a list asks for. A field left out means "any", but for the kind.
+/// What a list asks for. A field left out means "any", except for the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only this status.
@@ -32,7 +32,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the operation is one that was asked for. The stores' queries mean exactly this.
+    /// Whether the operation is one that the filter asks for. The stores' queries mean exactly this.
     pub fn matches(&self, operation: &Operation) -> bool {
         self.status.is_none_or(|s| s == operation.status)
             && self.kind.as_ref().map_or(operation.kind != NOTICE_KIND, |kind| *kind == operation.kind)
@@ -80,7 +80,7 @@ impl Access {
         Access { organization: name.into(), projects: Projects::Only(projects) }
     }
 
-    /// The same, as far as it is of the projects that are meant; `None` where a list of projects cannot say that.
+    /// The same access, limited to the projects that are meant; `None` where a list of projects cannot say that.
     pub fn within(&self, projects: &Set<String>) -> Option<Access> {
         let only = match (&self.projects, projects) {
             (_, set) if set.is_any() => return Some(self.clone()),

@@ -19,8 +19,9 @@ pub const MAX_UNIQUE_KEY_BYTES: usize = 255;
 /// The label that links an operation to the one that it repeats with another input. Its value is that one's id.
 pub const RETRY_OF: &str = "retry_of";
 
-/// Takes the key of a label: 1 to 63 of lower-case letters, digits, `.`, `_`, `-` and `/`, the first and the last a letter or
-/// a digit. Lower case only, so that no two keys look alike; no spaces, quotes or signs, so that a filter needs no quoting.
+/// Takes the key of a label: 1 to 63 of lower-case letters, digits, `.`, `_`, `-` and `/`, the first and the last a
+/// letter or a digit. Lower case only, so that no two keys look alike; no spaces, quotes or signs, so that a filter
+/// needs no quoting.
 ///
 /// # Errors
 /// A [`Violation`] of `field`.
@@ -75,7 +76,7 @@ pub(crate) fn violations(labels: &Labels) -> Vec<Violation> {
     let count = labels.keys().filter(|key| *key != RETRY_OF).count();
     if count > MAX_LABELS {
         found.push(Violation::new("labels", format!("are {count}; at most {MAX_LABELS} are allowed")));
-        // What is wrong with each of thousands helps nobody.
+        // A list of what is wrong with each of thousands helps nobody.
         return found;
     }
     for (key, value) in labels {

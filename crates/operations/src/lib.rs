@@ -52,7 +52,7 @@ pub struct Operation {
     pub kind: String,
     /// Where it stands.
     pub status: Status,
-    /// What the work is about; both parts or none.
+    /// What the work is about; both parts or neither.
     pub resource: Option<Resource>,
     /// The project it belongs to, or empty.
     pub project_id: String,

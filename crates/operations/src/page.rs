@@ -28,7 +28,7 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// How many matching operations stand before the page.
+    /// How many matching operations come before the page.
     pub const fn offset(self) -> u64 {
         self.page as u64 * self.page_size as u64
     }

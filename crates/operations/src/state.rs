@@ -72,7 +72,7 @@ pub enum State {
     },
 }
 
-/// How an attempt ended, as its worker tells it.
+/// How an attempt ended, as its worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It did the work.
@@ -108,7 +108,7 @@ pub enum Event {
         /// When the next attempt may start, if there is one.
         retry_at: Timestamp,
     },
-    /// Its worker was not heard of for the length of the lease.
+    /// Its worker was not heard from for the length of the lease.
     LoseLease {
         /// The fencing token of the lease that ran out.
         fence: u64,
@@ -117,7 +117,7 @@ pub enum Event {
         /// When the next attempt may start, if there is one.
         retry_at: Timestamp,
     },
-    /// Its worker hands it back in good order (an orderly deploy).
+    /// Its worker releases it in good order (an orderly deploy).
     Release {
         /// The fencing token that the worker was given.
         fence: u64,
@@ -129,21 +129,21 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// Somebody wanted it stopped, and its worker has let the time pass that it has for that.
+    /// Somebody wanted it stopped, and its worker has let the time that it has for that pass.
     CancelOverdue {
         /// The fencing token of the attempt that was asked to stop.
         fence: u64,
         /// When.
         at: Timestamp,
     },
-    /// Somebody wants a failed operation tried again.
+    /// Somebody wants a failed operation to be tried again.
     Retry,
 }
 
 /// Why an event changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The lease was lost: another attempt was started or the operation ended since.
+    /// The lease was lost: another attempt has started or the operation has ended since.
     #[error(
         "the lease token is not that of the current attempt; the attempt was lost or has been settled otherwise, and this result is not recorded"
     )]
@@ -163,16 +163,16 @@ pub enum Refusal {
 pub(crate) const CANCELLED: &str = "cancelled";
 
 /// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a
-/// core dump must not fill the memory of whoever reads the list.
+/// core dump must not fill the memory of the reader of the list.
 pub const MAX_ERROR_BYTES: usize = 8 * 1024;
 
 /// The message of a failure without one.
 const NO_MESSAGE: &str = "failed without a message";
 
-/// The message of an attempt whose worker was not heard of.
+/// The message of an attempt whose worker was not heard from.
 const LEASE_RAN_OUT: &str = "the worker's lease ran out";
 
-/// Whether a message is one that the domain itself writes, which tells nothing of what somebody else wrote.
+/// Whether a message is one that the domain itself writes, which reveals nothing that somebody else wrote.
 pub fn is_own_message(message: &str) -> bool {
     let gave_up = |rest: &str| {
         let attempts = rest.strip_prefix(" (gave up after ")?.strip_suffix(" attempts)")?;
@@ -182,7 +182,8 @@ pub fn is_own_message(message: &str) -> bool {
         || message.strip_prefix(LEASE_RAN_OUT).is_some_and(|rest| gave_up(rest).is_some())
 }
 
-/// The message, cut at a character's end where it is longer than `most` bytes (by which what is added is not counted).
+/// The message, cut at the end of a character where it is longer than `most` bytes (not counting the text that is
+/// added).
 pub fn cut_message(message: String, most: usize) -> String {
     if message.len() <= most {
         return message;
@@ -271,10 +272,10 @@ impl State {
     }
 
     /// Whether the worker that held this fencing token has settled with this outcome already: one whose answer was lost
-    /// settles again, and is to be told what was recorded. Nobody was given a later token, or this one is stale.
+    /// settles again, and is to learn what was recorded. Nobody was given a later token, or this one is stale.
     ///
     /// `is_noted`: the history says of the latest attempt that it failed so and is to be repeated. The state of a
-    /// pending operation does not tell that. A failure of an attempt that was asked to stop is recorded as the
+    /// pending operation does not say that. A failure of an attempt that was asked to stop is recorded as the
     /// cancellation, whatever its message.
     pub fn was_settled(&self, fence: u64, outcome: &Outcome, is_noted: bool) -> bool {
         if self.progress().fence != fence {

@@ -1,4 +1,4 @@
-//! What statistics are made of: steps of time, and times of many operations in few bytes.
+//! What statistics are made of: steps of time, and the durations of many operations in few bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -83,7 +83,7 @@ impl FromStr for Step {
     }
 }
 
-/// The bits of a duration that tell it from others of its size: a bucket is as wide as a 64th of where it begins.
+/// The bits that distinguish a duration from others of its size: a bucket is as wide as a 64th of where it begins.
 const PRECISION: u32 = 6;
 /// Durations below this have a bucket each.
 const EXACT: u64 = 2 << PRECISION;
@@ -92,7 +92,7 @@ const EXACT: u64 = 2 << PRECISION;
 ///
 /// It is a histogram whose buckets grow with what they hold, so that durations of a millisecond and of a week fit into
 /// it alike. Below 128 ms every duration has a bucket of its own; above, a bucket is at most a 64th as wide as where it
-/// begins, and stands for its middle, which is less than 0.8 % away from all that is in it. Two of them are merged
+/// begins, and stands for its middle, which is less than 0.8 % away from everything in it. Two of them are merged
 /// without loss, in whichever order. It takes two or three bytes for each bucket that is in use, at most a few
 /// thousand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +129,8 @@ fn middle(bucket: u16) -> u64 {
 }
 
 impl Durations {
-    /// Adds the time from `from` to `to`; what ends before it begins, because a clock was set back, took no time.
+    /// Adds the time from `from` to `to`; a span that ends before it begins, because a clock was set back, took no
+    /// time.
     pub fn add(&mut self, from: Timestamp, to: Timestamp) {
         let millis = to.as_millis().saturating_sub(from.as_millis()).max(0).unsigned_abs();
         self.sum_ms = self.sum_ms.saturating_add(millis);
@@ -143,7 +144,7 @@ impl Durations {
         }
     }
 
-    /// Adds all that is in others.
+    /// Adds everything that `others` holds.
     pub fn merge(&mut self, others: &Durations) {
         self.sum_ms = self.sum_ms.saturating_add(others.sum_ms);
         if self.buckets.is_empty() {
@@ -221,7 +222,7 @@ impl Durations {
     }
 }
 
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+/// Seven bits per byte, the lowest first; the highest bit says that more follow.
 fn write(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);

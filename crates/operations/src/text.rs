@@ -1,4 +1,4 @@
-//! Which texts are taken, and how a refusal is told.
+//! Which texts are taken, and how a refusal is reported.
 
 /// The most bytes that a name, an id or a filter value may have.
 ///

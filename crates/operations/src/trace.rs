@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::{OperationId, Timestamp};
 
-/// What the header has of flags that mean something: whether the trace is recorded, and whether its id is random.
+/// The flags of the header that mean something: whether the trace is recorded, and whether its id is random.
 const KNOWN_FLAGS: u8 = 0b11;
 const SAMPLED: u8 = 0b01;
 
@@ -15,7 +15,7 @@ pub type TraceId = [u8; 16];
 /// The id of a span of a trace: eight bytes that are not all zero.
 pub type SpanId = [u8; 8];
 
-/// A span of a trace, as those are told who make spans below it.
+/// A span of a trace, as it is passed to those that make spans below it.
 ///
 /// Its text is the value of the header `traceparent`, in version 00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The first span of a trace. Ids that are all zero, which mean "none" to others, become others.
+    /// The first span of a trace. Ids that are all zero, which mean "none" elsewhere, are replaced by others.
     pub fn new(trace: TraceId, span: SpanId, is_sampled: bool) -> TraceContext {
         let trace = if trace == TraceId::default() { 1_u128.to_be_bytes() } else { trace };
         // The id of a trace that is made here is random.
@@ -50,14 +50,14 @@ impl TraceContext {
         self.span
     }
 
-    /// Whether the trace is recorded: whoever began it has decided so, for everybody.
+    /// Whether the trace is recorded: the caller that began it has decided so, for everybody.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
     /// The span of the attempt of an operation that began at this time. Its id follows from what every process knows of
-    /// the attempt, so that who hands the work out, who records its end and who exports the trace need not tell each
-    /// other.
+    /// the attempt, so that the process that gives out the work, the one that records its end and the one that exports
+    /// the trace need not inform each other.
     #[must_use]
     pub fn of_attempt(self, id: OperationId, attempt: u32, started_at: Timestamp) -> TraceContext {
         self.with_span(derived(id, started_at, u64::from(attempt)))
@@ -80,7 +80,7 @@ fn non_zero(span: SpanId) -> SpanId {
     if span == SpanId::default() { 1_u64.to_be_bytes() } else { span }
 }
 
-/// An id of what is so of an operation. Those of one operation differ, and those of two by the random bits of their ids.
+/// The id of one part of an operation. Those of one operation differ, and those of two by the random bits of their ids.
 fn derived(id: OperationId, at: Timestamp, what: u64) -> SpanId {
     let random = id.as_bytes().last_chunk().map_or(0, |last: &[u8; 8]| u64::from_be_bytes(*last));
     mixed(mixed(random ^ at.as_millis().cast_unsigned()).wrapping_add(what)).to_be_bytes()
@@ -108,7 +108,7 @@ pub struct InvalidTraceContext;
 impl FromStr for TraceContext {
     type Err = InvalidTraceContext;
 
-    /// Reads any version but `ff`; of later versions than 00 what this one knows, as the standard says.
+    /// Reads any version but `ff`; of versions later than 00 the part that this one knows, as the standard says.
     fn from_str(text: &str) -> Result<TraceContext, InvalidTraceContext> {
         let mut parts = text.split('-');
         let mut hex = |digits: usize| {
@@ -156,7 +156,7 @@ mod tests {
         for text in [EXAMPLE.replace("00-", "cc-"), EXAMPLE.replace("00-", "01-") + "-what-the-future-will-be-like"] {
             assert_eq!(text.parse(), Ok(known), "{text}");
         }
-        // Flags that nobody knows yet are not handed on.
+        // Flags that nobody knows yet are not passed on.
         assert_eq!(
             EXAMPLE.replace("-01", "-ff").parse::<TraceContext>().unwrap().to_string(),
             EXAMPLE.replace("-01", "-03")

@@ -16,30 +16,30 @@ use crate::services::Services;
 use crate::shares::Shares;
 use crate::waiters::Waiters;
 
-/// The state, cheap to clone. It leads on to the [`Services`], whose fields are had from it as if they were its own.
+/// The state, cheap to clone. It dereferences to the [`Services`], whose fields can be used as if they were its own.
 #[derive(Clone)]
 pub(crate) struct App(Arc<State>);
 
-/// What there is beside the [`Services`].
+/// The state beside the [`Services`].
 pub(crate) struct State {
     services: Services,
     /// Finds callers.
     pub(crate) auth: Arc<Authenticator>,
     /// Reads that requests share.
     pub(crate) reads: Reads,
-    /// Tells who waits for operations.
+    /// Notifies those who wait for operations.
     pub(crate) hub: Hub,
-    /// One place a client that watches.
+    /// One place for each client that watches.
     pub(crate) watchers: Shares,
     /// Workers that wait for work.
     pub(crate) waiters: Waiters,
-    /// How much is recorded of what was refused.
+    /// How many refused calls are recorded.
     pub(crate) refused: Refused,
     /// The memory of bodies.
     pub(crate) memory: Memory,
-    /// One a process that checks policies or looks into evidence.
+    /// One for each process that checks policies or looks into evidence.
     pub(crate) checks: Turns,
-    /// One a call that is worked on.
+    /// One for each call that is worked on.
     pub(crate) places: Places,
     /// The same for heartbeats and settlements, beside the others.
     pub(crate) keeping: Places,
@@ -60,10 +60,10 @@ impl App {
             waiters: Waiters::new(&services),
             refused: Refused::default(),
             memory: Memory::new(settings),
-            // The last place is left to others.
+            // The last one is left to other organizations.
             checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),
             places: places(settings.overload_patience),
-            // They are refused as late as any call may be: what they are not told is lost work.
+            // They are refused as late as any call may be: to refuse one loses work.
             keeping: places(settings.request_timeout),
             rates: Rates::new(&services.call_limits),
             services,

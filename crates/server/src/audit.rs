@@ -1,5 +1,5 @@
-//! How calls come into the audit log: what changes something is written with the change, and an administrative call that
-//! was refused by itself, so many a minute.
+//! How calls come into the audit log: a call that changes something is recorded with the change; an administrative call
+//! that was refused is recorded by itself, up to a limit per minute.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ const REFUSALS: u32 = 60;
 /// What the ids of API tokens begin with; other identities have other ids.
 const TOKEN_PREFIX: &str = "tok_";
 
-/// Counts what was refused, by log.
+/// Counts refused calls, by log.
 #[derive(Debug, Default)]
 pub(crate) struct Refused(Mutex<Windows<String>>);
 
@@ -71,7 +71,7 @@ impl Caller {
     }
 }
 
-/// What comes of an administrative call; when it is refused, that is recorded too.
+/// The outcome of an administrative call; a refusal is recorded too.
 pub(crate) async fn administrative<T, F: Future<Output = Result<T, ApiError>> + Send>(
     app: &App,
     call: AuditCall,
@@ -83,7 +83,7 @@ pub(crate) async fn administrative<T, F: Future<Output = Result<T, ApiError>> + 
         && app.refused.take(&call.organization, Instant::now())
         && let Err(failed) = app.store.record(call, i32::from(error.code())).await
     {
-        // The caller is told why it was refused, and not that nobody could write it down.
+        // The caller learns why it was refused, and not that the refusal could not be recorded.
         tracing::warn!(error = &failed as &dyn std::error::Error, "a refused call could not be recorded");
     }
     result

@@ -1,8 +1,8 @@
 //! Reads that many ask for at the same time, carried out together.
 //!
-//! Nothing is kept: what is answered was read after it was asked for. What keeps a thousand clients that poll from
-//! costing a thousand queries is that requests of the same key which arrive while a read is under way share the next
-//! one. A lone request is read at once, and different keys do not wait for each other.
+//! Nothing is kept: every answer was read after it was asked for. A thousand clients that poll do not cost a thousand
+//! queries, because requests with the same key that arrive while a read is under way share the next one. A lone request
+//! is read at once, and different keys do not wait for each other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 
 use crate::error::chain;
 
-/// Requests that one read serves at most.
+/// The most requests that one read serves.
 const BATCH: usize = 1_000;
 
-/// So many times whatever else is ready to run goes before the next read, at most: microseconds where there is little.
+/// How often, at most, everything else that is ready runs before the next read: microseconds where there is little.
 const GATHER: usize = 32;
 
 /// What can be read for several requests at once.
@@ -39,12 +39,12 @@ pub(crate) trait Read: Send + Sync + 'static {
 
 type Waiting<R> = Vec<(<R as Read>::Item, oneshot::Sender<Result<<R as Read>::Found, StoreError>>)>;
 
-/// Carries reads of one sort out.
+/// Carries out reads of one sort.
 pub(crate) struct Coalescer<R: Read>(Arc<Inner<R>>);
 
 struct Inner<R: Read> {
     reader: R,
-    /// A key is here while it is being read: with those who wait for the next read.
+    /// A key is here while it is being read, with the requests that wait for the next read.
     waiting: Mutex<HashMap<R::Key, Waiting<R>>>,
 }
 
@@ -53,7 +53,7 @@ impl<R: Read> Coalescer<R> {
         Coalescer(Arc::new(Inner { reader, waiting: Mutex::default() }))
     }
 
-    /// What is asked for, as it is after this call began.
+    /// The item that is asked for, as it is after this call began.
     pub(crate) async fn get(&self, key: R::Key, item: R::Item) -> Result<R::Found, StoreError> {
         let answer = {
             let mut waiting = self.0.lock();
@@ -74,8 +74,8 @@ impl<R: Read> Coalescer<R> {
                 answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read broke off".to_owned())))
             }
             Err(item) => {
-                // Read by the caller itself: one who is alone needs no task. Whether it stays until its end, leaves or
-                // panics, those who have come meanwhile are served on a task of their own.
+                // Read by the caller itself: a lone one needs no task. Whether it stays to the end, leaves or panics,
+                // requests that have arrived meanwhile are served on a task of their own.
                 let turn = Turn { inner: &self.0, key: Some(key) };
                 let found = self.0.read(turn.key(), vec![item]).await;
                 let mut found = found.map_err(|error| copy(&error))?;
@@ -85,7 +85,7 @@ impl<R: Read> Coalescer<R> {
     }
 }
 
-/// The read of a key that its first caller carries out. Dropped, it hands over to those who wait.
+/// The read of a key that its first caller carries out. When dropped, it hands over to those who wait.
 struct Turn<'a, R: Read> {
     inner: &'a Arc<Inner<R>>,
     key: Option<R::Key>,
@@ -103,7 +103,7 @@ impl<R: Read> Drop for Turn<'_, R> {
         if let Some(batch) = self.inner.next(&key) {
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(Arc::clone(self.inner).serve(key, batch))),
-                // The process is ending. Who waits is told so.
+                // The process is ending. Those who wait get an error.
                 Err(_) => drop(self.inner.lock().remove(&key)),
             }
         }
@@ -137,8 +137,9 @@ impl<R: Read> Inner<R> {
         }
     }
 
-    /// Lets those come who were just served, if they ask again at once: without it they would be split in two crowds that
-    /// take turns, with twice as many reads. Whoever was served alone has nobody to wait for.
+    /// Waits for the callers that were just served, in case they ask again at once: without it they would be split into
+    /// two groups that are served alternately, with twice as many reads. A caller that was served alone has nobody to
+    /// wait for.
     async fn gather(&self, key: &R::Key, served: usize) {
         for _ in 0..GATHER {
             let waiting = self.lock().get(key).map_or(0, Vec::len);
@@ -149,7 +150,7 @@ impl<R: Read> Inner<R> {
         }
     }
 
-    /// Reads. One that panics takes its own callers' answers with it and nothing else.
+    /// Reads. A read that panics fails its own callers and nothing else.
     async fn read(&self, key: &R::Key, items: Vec<R::Item>) -> Result<Vec<R::Found>, StoreError> {
         AssertUnwindSafe(self.reader.read(key, items)).catch_unwind().await.unwrap_or_else(|panic| {
             let cause = panic.downcast_ref::<String>().map(String::as_str);
@@ -158,7 +159,7 @@ impl<R: Read> Inner<R> {
         })
     }
 
-    /// Those who wait for the next read of a key; when nobody does, the key is not being read any more.
+    /// The requests that wait for the next read of a key; when there are none, the key is not being read any more.
     fn next(&self, key: &R::Key) -> Option<Waiting<R>> {
         let mut waiting = self.lock();
         let line = waiting.get_mut(key)?;

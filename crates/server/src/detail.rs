@@ -107,7 +107,7 @@ impl<'a> From<&'a OperationDetail> for WireDetail<'a> {
             id: operation.id,
             project_version_id: &operation.project_version_id,
             status: operation.status.wire_name(),
-            // What was created here is JSON; what an inbox was given is checked there.
+            // The input of a creation here is JSON; the input from an inbox is checked there.
             input: serde_json::from_str(&detail.input).ok(),
             labels: &detail.labels,
             unique_key: detail.unique_key.as_deref().unwrap_or(""),

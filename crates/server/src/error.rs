@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// When a claim that may not wait here now may come again: others have waited for as long as they wanted to by then.
+/// When a claim that may not wait here now may come again: by then others have waited for as long as they wanted to.
 const WAITING_DELAY: Duration = Duration::from_secs(5);
 /// Violations named in `message`; the others are in the details only.
 const VIOLATIONS_IN_MESSAGE: usize = 5;
@@ -44,12 +44,12 @@ pub enum ApiError {
     /// No valid token. One message for all causes.
     #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
     Unauthenticated,
-    /// A session's cookie came alone, which another site's page can bring about.
+    /// A session's cookie came alone, which another site's page can cause.
     #[error(
         "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
     )]
     CrossSite,
-    /// A form did not bring back what its page has.
+    /// A form did not send back what its page has.
     #[error("the form was not sent from a page of this session; open the page again and repeat it")]
     StaleForm,
     /// Somebody was not signed in.
@@ -80,7 +80,7 @@ pub enum ApiError {
     /// The operation has no signed result.
     #[error("there is no attestation of this operation: {0}")]
     NoAttestation(String),
-    /// What is stored of an evaluation is not what was signed.
+    /// The stored output of an evaluation is not the one that was signed.
     #[error("the output of this operation is not the one that was signed when the evaluation ended: do not rely on it")]
     NotAsSigned,
     /// The path exists, the method does not; the router adds `Allow`.
@@ -89,18 +89,18 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
-    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or beside the one that is to be
-    /// tried again.
+    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or one other than
+    /// the operation to retry.
     #[error(
         "the unique_key is in use by another operation that has not ended: wait until it has, or cancel it, if it is yours to see"
     )]
     UniqueKeyInUse,
-    /// The event to resume after is none of this server's, or what followed it is forgotten.
+    /// The event to resume after is not one of this server's, or the changes after it are not kept any more.
     #[error(
         "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
     )]
     EventUnknown,
-    /// What the idempotency key made was deleted.
+    /// The operation that the idempotency key created was deleted.
     #[error("the operation that this Idempotency-Key created was deleted since; to create another one use a new key")]
     IdempotencyGone,
     /// The state of the operation does not allow it.
@@ -108,7 +108,7 @@ pub enum ApiError {
     WrongStatus {
         /// Where it stands.
         status: operations::Status,
-        /// What would be right.
+        /// Which statuses allow it.
         allowed: &'static str,
     },
     /// More or fewer operations match than the caller of a bulk action expects.
@@ -148,10 +148,10 @@ pub enum ApiError {
     /// It cannot be removed now.
     #[error("{}", store::EvidenceKept::InUse)]
     EvidenceInUse,
-    /// What it has would go with it.
+    /// Everything that it has would be deleted with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
-        /// What.
+        /// What it has.
         what: String,
     },
     /// The body is too large.
@@ -188,15 +188,15 @@ pub enum ApiError {
     TooManyCalls {
         /// Whose limit it is: `token` or `organization`.
         of: &'static str,
-        /// What may be.
+        /// The limit.
         rate: store::Rate,
-        /// Until there may be another one.
+        /// Until another call is allowed.
         wait: Duration,
     },
     /// The server works on as much as it can.
     #[error("the server has more to do than it can do in time; try again later")]
     Overloaded,
-    /// Too many who watch.
+    /// Too many clients watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
     /// The store cannot be asked now; the cause is logged.
@@ -223,7 +223,7 @@ pub(crate) struct Refused<'e> {
     /// Stable.
     pub(crate) reason: &'static str,
     pub(crate) metadata: BTreeMap<&'static str, String>,
-    /// When it may go better.
+    /// When a retry may succeed.
     pub(crate) retry_delay: Option<Duration>,
     /// Fields at fault; not more than an answer should have.
     pub(crate) violations: &'e [Violation],
@@ -232,10 +232,10 @@ pub(crate) struct Refused<'e> {
 /// Why somebody was not signed in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// The provider cannot be asked, or answers what cannot be used; the cause is logged.
+    /// The provider cannot be asked, or its answer cannot be used; the cause is logged.
     #[error("the identity provider did not answer as it should; try again later, and tell the operator if it stays so")]
     Provider(#[source] BoxError),
-    /// What came back belongs to no sign-in of this browser.
+    /// What the provider sent back belongs to no sign-in of this browser.
     #[error("this sign-in took too long, was begun in another browser, or has ended already; begin again")]
     Stale,
     /// The provider says no.
@@ -243,7 +243,7 @@ pub enum SignInError {
     Refused {
         /// Its code of the error.
         error: String,
-        /// What it says of it; may be empty.
+        /// Its description of it; may be empty.
         why: String,
     },
     /// The provider knows the person, and this server grants nothing.
@@ -264,7 +264,7 @@ impl ApiError {
         ApiError::Invalid(vec![Violation::new(field, description)])
     }
 
-    /// What is said of it.
+    /// What every face says of it.
     pub(crate) fn refused(&self) -> Refused<'_> {
         let (_, code, reason) = self.class();
         let violations = match self {
@@ -337,7 +337,7 @@ impl ApiError {
         self.class().1
     }
 
-    /// Whether it is the caller's doing, and not that the service cannot answer.
+    /// Whether it is the caller's doing, and not a failure of the service to answer.
     pub(crate) fn is_refusal(&self) -> bool {
         !matches!(self.class().0.as_u16(), 500..)
     }

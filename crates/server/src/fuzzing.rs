@@ -1,6 +1,7 @@
-//! Entries for fuzzers: what reads what callers send, without a server around it. Not part of the crate's promises.
+//! Entry points for fuzzers: the code that reads what callers send, without a server around it. Not part of the crate's
+//! promises.
 //!
-//! Each reads as the calls do, goes on as far as that needs no store, and asserts what has to hold.
+//! Each reads as the calls do, continues as far as that is possible without a store, and asserts what has to hold.
 
 use http::Request;
 use http::header::AUTHORIZATION;
@@ -24,7 +25,7 @@ use crate::http::fuzzing as by_hand;
 use crate::services::ApiSettings;
 use crate::strict::{self, Read, canonical};
 
-/// What stands after `?`.
+/// The part of a URL after `?`.
 pub fn query(text: &str) {
     if let Ok(read) = strict::query::<ListOperations>(text) {
         let (asked, found) = read.into_parts();
@@ -80,7 +81,7 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-/// What a worker shows of its claim.
+/// The lease token that a worker shows.
 pub fn lease_token(text: &str) {
     if let Ok(token) = text.parse::<LeaseToken>() {
         assert_eq!(token.to_string(), text, "one spelling each");
@@ -101,7 +102,7 @@ fn finish<T>(read: Result<Read<T>, ApiError>) {
     }
 }
 
-/// Whatever is refused is told in a text.
+/// Every refusal has a text.
 fn told<T>(read: Result<T, ApiError>) {
     if let Err(error) = read {
         assert!(!error.to_string().is_empty());

@@ -1,9 +1,10 @@
-//! Tells those who wait for operations, and those who watch them, that something happened.
+//! Notifies those who wait for operations, and those who watch them, that something happened.
 //!
-//! The store's feed of changes is read once an organization that somebody waits in, however many wait: at once when
-//! this process has committed something or was told of what another one has (see [`store::Commits`]), and from time to
-//! time for what it was not told of; no notification is depended on. Nobody waits: nothing is read. Who waits
-//! registers before its first look at the operation, so that an end between the look and the wait is not slept over.
+//! The store's change log is read once for each organization that somebody waits in, however many wait: at once when
+//! this process has committed something or was notified of a commit of another one (see [`store::Commits`]), and from
+//! time to time for commits that it was not notified of; no notification is depended on. When nobody waits, nothing is
+//! read. A call that waits registers before its first look at the operation, so that an end between the look and the
+//! wait is not missed.
 //!
 //! One task does it all. It ends when [`Hub`] is dropped.
 
@@ -19,37 +20,37 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks at a feed of a store that other processes write to without being heard.
+/// The time between two reads of the change log of a store that other processes write to without notifying this one.
 const POLL: Duration = Duration::from_millis(50);
-/// The same where only this process does: its own commits are told at once, and this is for the rest.
+/// The same where only this process writes: it learns of its own commits at once, and this is for the rest.
 const POLL_ALONE: Duration = Duration::from_secs(1);
-/// Between two looks at a feed with changes that cannot be read yet, because a transaction that began earlier is under
-/// way: its end is told by nobody. Most are over in a moment, so the first wait is this, and each is twice the one before
-/// up to [`POLL`].
+/// The time between two reads of a change log with changes that cannot be read yet, because a transaction that began
+/// earlier is under way: nothing reports its end. Most are over in a moment, so the first wait is this, and each is
+/// twice the one before up to [`POLL`].
 const POLL_HELD_UP: Duration = Duration::from_millis(3);
-/// Between two looks however much is committed, so that a look serves what was committed meanwhile.
+/// The least time between two reads, however much is committed, so that a read serves what was committed meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Feeds that are looked at at a time.
+/// How many organizations' changes are read at a time.
 const LOOKS: usize = 4;
-/// Changes that one look takes; there are further looks at once when there are more.
+/// Changes that one read takes; there are further reads at once when there are more.
 const BATCH: u32 = 1_000;
-/// A feed that is held up for so long (by a transaction that somebody else has open) does not tell of ends any more:
-/// those who wait then look for themselves, this often.
+/// When the reading is held up for this long (by a transaction that somebody else has open), ends are no longer
+/// reported: those who wait then look for themselves, this often.
 const HELD_UP: Duration = Duration::from_secs(2);
 
-/// The feeds that somebody waits at.
+/// The organizations that somebody waits in.
 pub(crate) struct Hub(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
     feeds: Mutex<HashMap<String, Arc<Feed>>>,
-    /// Wakes the task when there is a first feed; its end is the task's.
+    /// Wakes the task when there is a first feed; when this is dropped, the task ends.
     arrivals: watch::Sender<()>,
 }
 
 struct Feed {
     organization: String,
-    /// Where it was when the first came; set before anybody looks at an operation.
+    /// Where the change log was when the first waiter came; set before anybody looks at an operation.
     start: OnceCell<Position>,
     progress: Mutex<Progress>,
     /// Marked as changed when there are changes.
@@ -58,17 +59,17 @@ struct Feed {
 
 #[derive(Default)]
 struct Progress {
-    /// Up to where it was read; `None` before the first look.
+    /// Up to where it was read; `None` before the first read.
     position: Option<Position>,
     /// By the operation that is waited for.
     waiting: HashMap<OperationId, watch::Sender<()>>,
-    /// When those who wait looked for themselves last.
+    /// When those who wait last looked for themselves.
     looked: Option<Instant>,
     /// There are changes that cannot be read yet.
     is_held_up: bool,
 }
 
-/// Waits for the end of an operation. Dropped, it waits no more.
+/// Waits for the end of an operation. When dropped, it waits no more.
 pub(crate) struct Ending {
     feed: Arc<Feed>,
     id: OperationId,
@@ -99,7 +100,7 @@ impl Drop for Ending {
 pub(crate) struct Moves {
     _feed: Arc<Feed>,
     moved: watch::Receiver<()>,
-    /// Where the feed was when this was registered, or before.
+    /// Where the change log was when this was registered, or before.
     pub(crate) end: Position,
 }
 
@@ -111,7 +112,7 @@ impl Moves {
         }
     }
 
-    /// Takes note of what has happened until now. To be called before a look at the feed.
+    /// Notes what has happened until now. To be called before a read of the change log.
     pub(crate) fn forget(&mut self) {
         self.moved.mark_unchanged();
     }
@@ -135,7 +136,7 @@ impl Hub {
         Hub(inner)
     }
 
-    /// Registers for the end of an operation. What ends after this returned is told.
+    /// Registers for the end of an operation. An end after this has returned is reported.
     pub(crate) async fn ending(&self, organization: &str, id: OperationId) -> Result<Ending, StoreError> {
         let feed = self.feed(organization);
         let told = feed.lock().waiting.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
@@ -144,7 +145,7 @@ impl Hub {
         Ok(ending)
     }
 
-    /// Registers for the changes of an organization. What is committed after this returned is told.
+    /// Registers for the changes of an organization. A commit after this has returned is reported.
     pub(crate) async fn moves(&self, organization: &str) -> Result<Moves, StoreError> {
         let feed = self.feed(organization);
         let moved = feed.moved.subscribe();
@@ -178,16 +179,16 @@ impl Inner {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The feeds that somebody waits at; the others are given up.
+    /// The feeds of organizations that somebody waits in; the others are given up.
     fn waited_for(&self) -> Vec<Arc<Feed>> {
         let mut feeds = self.lock();
-        // Handles are made under this lock only, so that one that nobody else has stays so.
+        // Handles are made under this lock only, so that a feed that nobody else holds stays so.
         feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
         feeds.values().cloned().collect()
     }
 }
 
-/// What has the task look.
+/// What makes the task look.
 struct Wakes {
     /// Somebody waits who did not before.
     arrived: watch::Receiver<()>,
@@ -195,7 +196,7 @@ struct Wakes {
     commits: watch::Receiver<()>,
 }
 
-/// Between two looks for what nobody tells of.
+/// The time between two reads for changes that come without a notification.
 fn poll(coverage: Coverage) -> Duration {
     coverage.poll(if coverage == Coverage::All { POLL_ALONE } else { POLL })
 }
@@ -223,7 +224,7 @@ async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
         stream::iter(&feeds).for_each_concurrent(LOOKS, look).await;
         task.succeeded();
         let is_held_up = feeds.iter().any(|feed| feed.lock().is_held_up);
-        // Not kept while this sleeps: what nobody else has is given up.
+        // Not kept while this sleeps: feeds that nobody else holds are given up.
         drop(feeds);
         looks_at_all = true;
         if is_idle {
@@ -249,7 +250,7 @@ impl Feed {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads on, and tells those who wait.
+    /// Reads further, and notifies those who wait.
     async fn advance(&self, store: &dyn Store) {
         let Some(start) = self.start.get() else { return };
         loop {
@@ -277,7 +278,7 @@ impl Feed {
                         return;
                     }
                 }
-                // The store was away for longer than it keeps changes: everybody looks for himself.
+                // The store was unavailable for longer than it keeps changes: everybody who waits looks again.
                 Err(StoreError::PositionUnknown) => {
                     let Ok(end) = store.end_of_changes(&self.organization).await else { return };
                     let mut progress = self.lock();
@@ -285,7 +286,7 @@ impl Feed {
                     progress.tell_all();
                     self.moved.send_replace(());
                 }
-                // Those who wait learn it from their own looks.
+                // Those who wait learn of it from their own looks.
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a feed of changes was not read; later");
                     return;

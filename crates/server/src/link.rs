@@ -21,7 +21,7 @@ struct Inner {
     counted: Option<IpAddr>,
     is_tls: bool,
     opened: Instant,
-    /// Told when the connection's place is needed.
+    /// Notified when the connection's place is needed.
     wanted: Notify,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ struct State {
     last_caller: Option<LastCaller>,
 }
 
-/// A request that is under way on a connection; not any more when this is dropped.
+/// A request that is under way on a connection, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay(Link);
 
@@ -103,15 +103,15 @@ impl Link {
         self.lock().under_way == 0
     }
 
-    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for so long. A
-    /// time of zero is for ever.
+    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for too long.
+    /// With a time of zero, there is no such limit.
     pub(crate) async fn has_expired(&self, unauthenticated: Duration, idle: Duration) {
         let after = |from: Instant, time: Duration| from.checked_add(time).filter(|_| !time.is_zero());
         loop {
             let now = Instant::now();
             let look_at = {
                 let state = self.lock();
-                // What is under way is not quiet before it has ended, and then for so long.
+                // While a request is under way, the connection is not quiet; the time begins when the request ends.
                 let quiet = after(if state.under_way == 0 { state.quiet_since } else { now }, idle);
                 let stranger = after(self.0.opened, unauthenticated).filter(|_| !state.is_authenticated);
                 [quiet, stranger].into_iter().flatten().min()
@@ -119,7 +119,7 @@ impl Link {
             match look_at {
                 Some(at) if at <= now => return,
                 Some(at) => tokio::time::sleep_until(at).await,
-                // Who is authenticated later is not to be closed either.
+                // Somebody who is authenticated later is not to be closed either.
                 None => std::future::pending().await,
             }
         }

@@ -3,7 +3,7 @@
 use crate::services::ApiSettings;
 use crate::shares::Shares;
 
-/// What part of the memory for bodies those of workers have beside it.
+/// Bodies of workers have this fraction of the memory for bodies, in addition to it.
 const WORKERS_PART: u64 = 4;
 
 /// The memory of bodies.
@@ -12,13 +12,13 @@ pub(crate) struct Memory {
     pub(crate) small: Shares,
     /// Bytes of what workers send.
     pub(crate) work: Shares,
-    /// One a large body, or a large piece of evidence that is being read.
+    /// One for each large body, or each large piece of evidence that is being read.
     pub(crate) large: Shares,
 }
 
 impl Memory {
     pub(crate) fn new(settings: &ApiSettings) -> Memory {
-        // Whatever the settings are, several organizations have room for a body of the limit each.
+        // Whatever the settings are, there is space for a body of the limit for each of several organizations.
         let least = settings.body_limit;
         let bytes = |wanted: u64| Shares::new(wanted.max(least.saturating_mul(4)), least);
         Memory {

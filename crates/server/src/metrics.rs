@@ -80,7 +80,7 @@ pub(crate) enum Shed {
     call_rate,
 }
 
-/// Counters of the process that somebody else counts.
+/// Counters of the process that are counted elsewhere.
 #[derive(Clone, Debug, Default)]
 struct Others(Arc<Mutex<Vec<Other>>>);
 
@@ -146,7 +146,7 @@ impl Metrics {
         Metrics(Arc::new(inner))
     }
 
-    /// Shows a counter of the process that somebody else counts; its name is without the prefix and the `_total`.
+    /// Shows a counter of the process that is counted elsewhere; its name is without the prefix and the `_total`.
     pub fn add_counter(&self, name: &'static str, help: &'static str, read: fn() -> u64) {
         self.0.others.0.lock().unwrap_or_else(PoisonError::into_inner).push(Other { name, help, read });
     }

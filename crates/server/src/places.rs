@@ -1,9 +1,9 @@
-//! How many calls are worked on at a time, in all and of one organization; the others wait a moment and are then sent
+//! How many calls are worked on at a time, in all and of one organization; the others wait a moment and are then turned
 //! away.
 //!
-//! A server that takes on more than it can do answers everything late, and in the end what nobody waits for any more.
-//! So a call needs a place while it is worked on. Who finds none waits for one, in the order of coming, for a bounded
-//! time and among a bounded number; then it is told to come again later, which costs little.
+//! A server that takes on more than it can do answers everything late, and in the end answers calls that nobody waits
+//! for any more. So a call needs a place while it is worked on. A call that finds none waits for one, in the order of
+//! arrival, for a bounded time and among a bounded number; then it is asked to come again later, which costs little.
 //!
 //! An organization that has all the places that it may have waits for its own, and takes none of those that are left to
 //! others meanwhile.
@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Calls that may wait for each place. How long they wait is bounded by time: this bounds the memory that they take, and should
-/// send nobody away whose turn would come in time.
+/// Calls that may wait for each place. How long they wait is bounded by time: this bounds the memory that they take,
+/// and should turn away no call that would get a place in time.
 const WAITING_PER_PLACE: usize = 16;
 /// Organizations remembered before those without a call are forgotten.
 const REMEMBERED: usize = 1_000;
@@ -40,7 +40,7 @@ struct Organization {
     waiting: AtomicUsize,
 }
 
-/// Those of an organization who wait for a place.
+/// The calls of an organization that wait for a place.
 #[derive(Clone, Debug)]
 pub(crate) struct Crowd {
     organization: Weak<Organization>,
@@ -48,7 +48,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Whether a call that came now would be sent away at once.
+    /// Whether a call that came now would be turned away at once.
     pub(crate) fn is_full(&self) -> bool {
         self.organization.upgrade().is_some_and(|own| own.waiting.load(Ordering::Relaxed) >= self.most)
     }
@@ -66,7 +66,8 @@ pub(crate) struct Place {
 pub(crate) struct NoPlace;
 
 impl Places {
-    /// `most` places, of which an organization has `each` at most, and for which a call waits for so long.
+    /// `most` places, of which an organization has `each` at most, and for which a call waits no longer than
+    /// `patience`.
     pub(crate) fn new(most: usize, each: usize, patience: Duration) -> Places {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let each = each.clamp(1, most);
@@ -82,8 +83,8 @@ impl Places {
         self.take_among(organization, self.most_waiting()).await
     }
 
-    /// Takes a place for a call that had one before, however many wait: it was let in, and what was done for it would be
-    /// lost.
+    /// Takes a place for a call that had one before, however many wait: it was admitted, and what was done for it would
+    /// be lost.
     ///
     /// # Errors
     /// [`NoPlace`] when it took too long.
@@ -94,7 +95,7 @@ impl Places {
     async fn take_among(&self, organization: &str, most_waiting: usize) -> Result<Place, NoPlace> {
         let inner = &*self.0;
         let own = self.of(organization);
-        // The usual case. Who waits is served first: a semaphore hands what is free to them.
+        // The usual case. Calls that wait are served first: a semaphore gives free permits to them.
         if let Ok(place) = own.places.clone().try_acquire_owned()
             && let Ok(of_all) = inner.all.clone().try_acquire_owned()
         {
@@ -109,7 +110,7 @@ impl Places {
         timeout(inner.patience, both).await.unwrap_or(Err(NoPlace))
     }
 
-    /// Those of an organization who wait.
+    /// The calls of an organization that wait.
     pub(crate) fn crowd(&self, organization: &str) -> Crowd {
         Crowd { organization: Arc::downgrade(&self.of(organization)), most: self.most_waiting() }
     }
@@ -125,7 +126,7 @@ impl Places {
             return Arc::clone(own);
         }
         if organizations.len() >= REMEMBERED {
-            // A place holds the semaphore, and who waits the organization.
+            // A place holds the semaphore, and a call that waits holds the organization.
             organizations.retain(|_, own| Arc::strong_count(own) > 1 || own.places.available_permits() < self.0.each);
         }
         let places = Arc::new(Semaphore::new(self.0.each));
@@ -139,12 +140,12 @@ impl Places {
     }
 }
 
-/// Somebody who waits, until this is dropped.
+/// A call that waits, until this is dropped.
 struct Waiting<'o>(&'o Organization);
 
 impl<'o> Waiting<'o> {
     fn among(organization: &'o Organization, most: usize) -> Option<Waiting<'o>> {
-        // Made first, so that it is taken back whatever comes.
+        // Made first, so that the count is taken back whatever happens.
         let before = organization.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(organization);
         (before < most).then_some(waiting)

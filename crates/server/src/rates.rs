@@ -1,9 +1,9 @@
 //! How many calls a token and an organization may make in a time.
 //!
-//! By the generic cell rate algorithm, of `governor`: one number a key, in each process. A key is there for a token or an
-//! organization that has called, and is forgotten once it has all that it may save up. The limit of creations
-//! ([`store::Quota::rate`]) is kept by the store itself: a batch may go into debt there, and what was not created is given
-//! back, which this algorithm does not do.
+//! By the generic cell rate algorithm, of `governor`: one number per key, in each process. There is a key for a token
+//! or an organization that has called, and it is forgotten once it has all that it may save up. The limit of creations
+//! ([`store::Quota::rate`]) is kept by the store itself: a batch may go into debt there, and what was not created is
+//! credited again, which this algorithm does not do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::error::ApiError;
 
 /// Calls between two times that idle keys are forgotten.
 const TIDY_EVERY: u32 = 4_096;
-/// Keys that are kept; when there are more that are not idle, all begin anew.
+/// The most keys that are kept; when there are more that are not idle, all begin anew.
 const MOST_KEYS: usize = 100_000;
 
 /// How fast calls may be made. `None`: as fast as they come.
@@ -59,7 +59,7 @@ type Keyed = RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateI
 
 /// One limit, and its use by each who has it.
 struct Limiter {
-    /// Whose it is, as clients are told.
+    /// Whose it is, as clients see it.
     of: &'static str,
     rate: Rate,
     quota: Quota,
@@ -73,7 +73,7 @@ struct Left {
     of: &'static str,
     rate: Rate,
     calls: u32,
-    /// Until there is more: all of it, or one call when there is none.
+    /// Seconds until there is more: the whole limit, or one call when there is none left.
     seconds: u64,
 }
 
@@ -89,10 +89,10 @@ impl Rates {
         Rates { everybody: Limiters::new(&limits.everybody), named: named.collect() }
     }
 
-    /// Takes a call from what the token and its organization may make. `None` when there is no limit for them.
+    /// Counts a call against the limits of the token and its organization. `None` when there is no limit for them.
     ///
     /// # Errors
-    /// [`ApiError::TooManyCalls`] when there is nothing left; what is left of the limits comes along.
+    /// [`ApiError::TooManyCalls`] when there is nothing left; what is left of the limits is returned with it.
     pub(crate) fn take(&self, token: &Token) -> Option<(Standing, Result<(), ApiError>)> {
         self.take_as(&token.id, &token.access.organization)
     }
@@ -125,7 +125,7 @@ impl Limiters {
 
 impl Limiter {
     fn new(of: &'static str, rate: Rate) -> Limiter {
-        // Neither a burst nor a period may be nothing; rates that are refused by the configuration are the slowest here.
+        // Neither a burst nor a period may be zero; rates that are refused by the configuration are the slowest here.
         let burst = NonZeroU32::new(rate.burst as u32).unwrap_or(NonZeroU32::MIN);
         let period = Duration::try_from_secs_f64(1.0 / rate.per_second).unwrap_or(Duration::MAX);
         let period = period.clamp(Duration::from_nanos(1), Duration::from_secs(24 * 3600));
@@ -154,7 +154,7 @@ impl Limiter {
         (f64::from(used) / self.rate.per_second).ceil() as u64
     }
 
-    /// Forgets who has not called for so long that nothing of its limit is used.
+    /// Forgets keys without calls for so long that nothing of their limit is used.
     fn tidy(&self) {
         let many = {
             let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);

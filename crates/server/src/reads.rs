@@ -13,10 +13,10 @@ use crate::coalesce::{Coalescer, Read};
 use crate::render::{self, OperationAnswer};
 use crate::services::FirstPage;
 
-/// Changes of one batch of the feed.
+/// Changes of one batch of the change log.
 const BATCH: u32 = 64;
-/// Outputs of the feed longer than this are read when their event is sent, so that a client that does not take what it asked for
-/// holds at most 64 times this, and errors, in memory.
+/// Outputs in it longer than this are read when their event is sent, so that a client that does not take what it asked
+/// for holds at most 64 times this, and errors, in memory.
 const HELD_OUTPUT_BYTES: usize = 4 * 1024;
 /// What handlers read.
 pub(crate) struct Reads {
@@ -37,7 +37,7 @@ impl Reads {
     /// An operation, if it is there and the caller may see it.
     ///
     /// # Errors
-    /// When its output cannot be opened; what others read with it is not concerned. And when the store cannot be asked.
+    /// When its output cannot be opened; what others read with it is not affected. And when the store cannot be asked.
     pub(crate) async fn operation(&self, access: &Access, id: OperationId) -> Result<Option<Arc<Found>>, StoreError> {
         let found = self.operations.get(access.clone(), id).await?;
         found.as_ref().map_or(Ok(()), |found| store::seal::readable(&found.operation))?;
@@ -54,7 +54,7 @@ impl Reads {
         self.pages.get((access.clone(), filter, page), ()).await
     }
 
-    /// What comes behind a position of the feed.
+    /// The changes behind a position in the change log.
     ///
     /// # Errors
     /// [`StoreError::PositionUnknown`] when that is forgotten, or never was; and when the store cannot be asked.
@@ -143,10 +143,10 @@ impl Read for Pages {
     }
 }
 
-/// Reads batches of the feed, each for all who stand at the same place with the same access.
+/// Reads batches of the change log, each for all clients at the same position with the same access.
 struct Feed(Arc<dyn Store>);
 
-/// A batch of the feed, with the operations as they were.
+/// A batch of the change log, with the operations as they were.
 pub(crate) struct FeedBatch {
     pub(crate) events: Vec<Event>,
     /// Up to where it was read.
@@ -183,11 +183,12 @@ impl Read for Feed {
         let found = if ids.is_empty() { Vec::new() } else { self.0.get_many(access, &ids).await? };
         let events = part.changes.iter().filter_map(|change| {
             if change.status.is_none() {
-                // The feed keeps nothing of what is gone but its id: only who may see everything may have seen it.
+                // The change log keeps only the id of a deleted operation: only callers that may see everything may
+                // have seen it.
                 let deleted = Event { position: change.position, what: What::Deleted(change.id) };
                 return Some(deleted).filter(|_| access.projects == Projects::All);
             }
-            // What was deleted since, and what the caller may not see, is none of its events.
+            // Operations that were deleted since, or that the caller may not see, make no event.
             let index = ids.binary_search(&change.id).ok()?;
             let operation = change.then(found.get(index)?.clone()?)?;
             let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;

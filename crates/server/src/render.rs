@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::services::FirstPage;
 
-/// An operation with a short output fits into so many bytes.
+/// An operation with a short output fits into this many bytes.
 const USUAL_BYTES: usize = 512;
 
 /// Long work that was asked for. Texts that are not set are empty; times that are not set are left out.
@@ -141,7 +141,7 @@ pub(crate) struct WirePagination {
 pub(crate) struct Empty {}
 
 impl WirePagination {
-    /// `page` is told in the client's way of counting.
+    /// `page` is shown in the client's way of counting.
     pub(crate) fn new(info: PageInfo, first_page: FirstPage) -> WirePagination {
         WirePagination {
             total_count: info.wire_total_count(),
@@ -173,7 +173,7 @@ pub(crate) fn push_entry(json: &mut Vec<u8>, index: usize, entry: &Listed) {
     write_json(json, &WireOperation::from(&entry.operation));
 }
 
-/// What stands behind the entries of a page.
+/// The JSON after the entries of a page.
 pub(crate) fn page_tail(listing: &Listing, first_page: FirstPage) -> Vec<u8> {
     let mut json = Vec::from(*br#"],"pagination":"#);
     write_json(&mut json, &WirePagination::new(listing.page, first_page));
@@ -195,7 +195,7 @@ pub(crate) fn to_json(answer: &impl Serialize) -> Vec<u8> {
     json
 }
 
-/// Writes the JSON text behind what is there.
+/// Appends the JSON text to what is there.
 fn write_json(json: &mut Vec<u8>, answer: &impl Serialize) {
     serde_json::to_writer(json, answer).expect("strings and numbers always serialise, and memory takes them");
 }

@@ -27,12 +27,12 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// The evidence itself.
     pub content: ContentStore,
-    /// Tells the engine that there is new work.
+    /// Notifies the engine of new work.
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
-    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in a server's
-    /// place what it runs.
+    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in place of a
+    /// server what it runs.
     pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
@@ -40,8 +40,9 @@ pub struct Services {
     pub call_limits: Arc<CallLimits>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
-    /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
-    /// evidence is detected when it is stored. Else the operation fails later, and evidence is stored without a kind.
+    /// When given, an evaluation whose policies cannot be found or are not valid is refused at once, and the kind of
+    /// evidence is detected when it is stored. Otherwise the operation fails later, and evidence is stored without a
+    /// kind.
     pub evaluations: Option<Arc<Evaluations>>,
     /// The keys with which results are signed; none: they are not.
     pub signer: Option<Arc<Signer>>,
@@ -55,8 +56,8 @@ pub struct Services {
     pub sign_in_links: SignInLinks,
     /// Limits and defaults.
     pub settings: ApiSettings,
-    /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. To be the token that
-    /// [`crate::http::serve`] gets.
+    /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. Must be the token
+    /// that [`crate::http::serve`] gets.
     pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
@@ -96,7 +97,7 @@ impl Services {
 pub struct KindDefaults {
     /// Attempts that may be charged.
     pub max_attempts: u32,
-    /// How long one attempt may take; `None` leaves it to who runs it.
+    /// How long one attempt may take; `None` leaves that to whatever runs it.
     pub timeout: Option<Duration>,
 }
 
@@ -132,7 +133,7 @@ impl FirstPage {
         }
     }
 
-    /// The number of a page, counted from zero, as clients are told it.
+    /// The number of a page, counted from zero, as clients see it.
     pub(crate) const fn shown(self, page: u32) -> u32 {
         page.saturating_add(self.number())
     }
@@ -148,16 +149,16 @@ impl FirstPage {
 pub struct ApiSettings {
     /// Entries of a page when the client does not say; default 50.
     pub default_page_size: u32,
-    /// The most entries of a page; larger wishes get this many; default 100.
+    /// The most entries of a page; larger requests get this many; default 100.
     pub max_page_size: u32,
     /// How clients count pages; default from zero.
     pub first_page: FirstPage,
-    /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with room for escapes. A body that carries
+    /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with space for escapes. A body that carries
     /// evidence in base64 may be larger by what the content store takes.
     pub body_limit: u64,
     /// How many bytes of JSON bodies are in memory at a time, larger ones than `body_limit` apart; default 256 MiB, and
-    /// a fourth of it beside for what workers send. Beyond it, and for an organization beyond its share (as much as is
-    /// left for others), 429.
+    /// a fourth of it in addition for what workers send. Beyond it, and for an organization beyond its share (as much
+    /// as is left for others), 429.
     pub body_memory: u64,
     /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4, of
     /// which one organization has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes
@@ -172,16 +173,17 @@ pub struct ApiSettings {
     pub upload_timeout: Duration,
     /// How long a body may pause between two pieces, in either direction; default 15 s.
     pub body_idle_timeout: Duration,
-    /// How many bytes a second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4
+    /// How many bytes per second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4
     /// KiB.
     pub body_min_rate: u64,
     /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none
-    /// comes for so long is closed.
+    /// arrive for this long is closed.
     pub header_read_timeout: Duration,
     /// The most bytes of a request's headers, its first line included; default 32 KiB (at least 8 KiB).
     pub max_header_bytes: usize,
     /// The most calls that are worked on at a time; further ones wait for `overload_patience` and get 503; default 512.
-    /// Neither those that wait for something to happen count, nor heartbeats and settlements, which have as many beside.
+    /// Calls that wait for something to happen do not count, nor do heartbeats and settlements, which have as many
+    /// places of their own.
     pub max_in_flight: usize,
     /// The most of them of one organization; default 384.
     pub max_in_flight_per_organization: usize,
@@ -189,7 +191,8 @@ pub struct ApiSettings {
     pub overload_patience: Duration,
     /// Pages of which origins (`https://host[:port]`) may call the API from a browser; default none.
     pub cors_origins: Vec<HeaderValue>,
-    /// The most connections at a time; for further ones, idle ones are closed, or else they are; default 10,000.
+    /// The most connections at a time; for further ones, idle ones are closed, or else the further ones; default
+    /// 10,000.
     pub max_connections: usize,
     /// The most connections of one client address (of an IPv6 network of 64 bits) at a time; further ones are closed;
     /// default 1,000. At 0 clients are not told apart by addresses, neither for this nor for the tokens that they try.
@@ -197,9 +200,9 @@ pub struct ApiSettings {
     /// Addresses that many clients come from, whose connections and unknown tokens are therefore not counted; default
     /// the loopback addresses.
     pub proxies: Vec<IpAddr>,
-    /// A connection on which no request had a valid token for so long is closed; default 30 s; zero: never.
+    /// A connection on which no request had a valid token for this long is closed; default 30 s; zero: never.
     pub unauthenticated_timeout: Duration,
-    /// A connection without a request under way for so long is closed; default 5 min; zero: never.
+    /// A connection without a request under way for this long is closed; default 5 min; zero: never.
     pub idle_timeout: Duration,
     /// The most requests at a time on one HTTP/2 connection; default 200.
     pub max_streams: u32,
@@ -219,9 +222,9 @@ pub struct ApiSettings {
 pub struct WorkSettings {
     /// How long a claim stands without a heartbeat; default 30 s.
     pub lease: Duration,
-    /// How long an attempt may take when neither its operation nor its kind says; default 10 min. Workers keep it.
+    /// How long an attempt may take when neither its operation nor its kind says; default 10 min. Workers enforce it.
     pub attempt_timeout: Duration,
-    /// How long failed attempts wait for the next one.
+    /// How long an operation waits after a failed attempt for the next one.
     pub backoff: Backoff,
 }
 

@@ -1,8 +1,8 @@
-//! What all organizations share: there is so much at a time, and none of them can take it all.
+//! What all organizations share: there is only so much at a time, and none of them can take it all.
 //!
-//! An organization may hold as much as it leaves free: alone a half, beside another that holds all it may a third, and
-//! so on. So there is always something left for the next one, without a part that lies idle for each. Beside that, a
-//! least amount is given to whoever holds nothing, as long as there is room at all.
+//! An organization may hold as much as it leaves free: alone a half, next to another that holds all it may a third, and
+//! so on. So there is always something left for the next one, without an idle part for each. In addition, an
+//! organization that holds nothing gets a least amount, as long as there is any capacity.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ struct Held {
     by_organization: HashMap<String, u64>,
 }
 
-/// What somebody holds until this is dropped.
+/// What an organization holds until this is dropped.
 pub(crate) struct Share {
     of: Shares,
     organization: String,
@@ -31,12 +31,12 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    /// `total` for all, of which each may hold `least` while there is room.
+    /// `total` for all, of which each may hold `least` while there is capacity.
     pub(crate) fn new(total: u64, least: u64) -> Shares {
         Shares(Arc::new(Inner { total, least, held: Mutex::default() }))
     }
 
-    /// Takes so much, unless there is not so much left for this organization.
+    /// Takes an amount, if that much is left for this organization.
     pub(crate) fn take(&self, organization: &str, amount: u64) -> Option<Share> {
         let mut share = Share { of: self.clone(), organization: organization.to_owned(), amount: 0 };
         share.grow(amount).then_some(share)
@@ -48,7 +48,7 @@ impl Shares {
 }
 
 impl Share {
-    /// Takes more; says whether there was so much left.
+    /// Takes more; says whether that much was left.
     pub(crate) fn grow(&mut self, by: u64) -> bool {
         let mut held = self.of.lock();
         let sum = held.sum.saturating_add(by);

@@ -1,9 +1,9 @@
 //! Requests, read strictly into typed structs: every field is known, given once, in one spelling, and of its type.
 //!
-//! `serde` stops at the first thing that is wrong; a client is told everything at once. So [`Read`] asks the struct's
-//! own `Deserialize` again without the field that it stumbled over, until it gets through: what was wrong with each
-//! field is kept, and the rest of the struct can still be checked. Each field is therefore `#[serde(default)]`; whether
-//! it may be missing is for the domain to say. `null` is as good as missing.
+//! `serde` stops at the first thing that is wrong; a client gets all errors at once. So [`Read`] asks the struct's own
+//! `Deserialize` again without the field that it stumbled over, until it gets through: what was wrong with each field
+//! is kept, and the rest of the struct can still be checked. Each field is therefore `#[serde(default)]`; whether it
+//! may be missing is for the domain to say. `null` counts as missing.
 //!
 //! Names are taken in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON stay text until they are
 //! asked for ([`RawValue`]), so that an operation's `input` is kept digit for digit and a piece of evidence in base64 is
@@ -26,7 +26,7 @@ pub(crate) use self::canonical::canonical;
 use self::value::{Problem, Value};
 use crate::error::ApiError;
 
-/// The most members of an object: far more than there are fields, far less than fill the memory.
+/// The most members of an object: far more than there are fields, far fewer than would fill the memory.
 const MAX_MEMBERS: usize = 10_000;
 /// Violations of a request at most: one more than an answer names. A request is cheap to send, and each of its members
 /// may be wrong.
@@ -42,7 +42,7 @@ pub(crate) struct Read<T> {
 }
 
 impl<T> Read<T> {
-    /// What is checked further, with the place for what is found: each field is told about once.
+    /// The value, for further checks, and the violations found so far: each field is reported once.
     pub(crate) fn into_parts(self) -> (T, Found) {
         let Read { value, mut violations } = self;
         violations.truncate(MOST_VIOLATIONS);
@@ -50,7 +50,7 @@ impl<T> Read<T> {
     }
 }
 
-/// What was found wrong with a request so far: the first that was, as far as an answer has room.
+/// The violations found in a request so far: the first ones, as many as an answer can hold.
 #[derive(Debug, Default)]
 pub(crate) struct Found(Vec<Violation>);
 
@@ -87,7 +87,7 @@ impl Found {
         self.0.is_empty()
     }
 
-    /// Adds what is wrong with a part that stands at `place`.
+    /// Adds the violations of a part that is at `place`.
     pub(crate) fn add_at(&mut self, place: &str, part: Found) {
         let room = self.room();
         self.0.extend(part.0.into_iter().take(room).map(|violation| {
@@ -149,7 +149,7 @@ fn knows(known: &[&str], name: &str) -> bool {
     known.iter().any(|known| is_spelling(name, known))
 }
 
-/// An element of a list. What is no object at all has one violation, without a field.
+/// An element of a list. An element that is no object at all has one violation, without a field.
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Read<T>, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
@@ -163,13 +163,13 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
 
 /// A list of at least one and at most `MOST` elements, or one that is left out.
 ///
-/// Of JSON no more than that is read. What another face makes one of, it has counted as little as whether it was left
-/// out: both are checked by whoever takes the elements.
+/// Of JSON, no more than that is read. A list that another face makes has not been counted, nor checked for having been
+/// left out: whoever takes the elements checks both.
 #[derive(Debug)]
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
 
 impl<T, const MOST: usize> List<T, MOST> {
-    /// What another face was given, element by element. Of a list that is too long as many are made as show that.
+    /// A list that another face was given, element by element. When it is too long, only as many are made as show that.
     pub(crate) fn of<G>(given: impl IntoIterator<Item = G>, element: impl FnMut(G) -> T) -> List<T, MOST> {
         List(given.into_iter().take(MOST.saturating_add(1)).map(element).collect())
     }
@@ -229,7 +229,7 @@ struct Object<'o, 'a> {
     members: &'o [(Cow<'a, str>, Value<'a>)],
     /// Fields that the struct stumbled over.
     without: &'o BTreeSet<usize>,
-    /// The names that the struct knows, once it has told.
+    /// The names that the struct knows, once it has reported them.
     known: &'o mut &'static [&'static str],
 }
 
@@ -241,7 +241,7 @@ impl<'a> Object<'_, 'a> {
         Object::read_beside(members, &[], noun)
     }
 
-    /// Reads a struct that stands beside another one, whose names are told as well.
+    /// Reads a struct that stands beside another one, whose names are reported as well.
     fn read_beside<T: Deserialize<'a>>(
         members: Vec<(Cow<'a, str>, Value<'a>)>,
         beside: &[&'static str],
@@ -266,7 +266,7 @@ impl<'a> Object<'_, 'a> {
     }
 }
 
-/// What is wrong with the names: unknown, doubled, or in both spellings. It ends when an answer has no room for more.
+/// What is wrong with the names: unknown, doubled, or in both spellings. It ends when an answer can hold no more.
 fn spellings(
     members: &[(Cow<'_, str>, Value<'_>)],
     known: &'static [&'static str],
@@ -317,7 +317,7 @@ impl<'de> Deserializer<'de> for Object<'_, 'de> {
         let mut given = vec![false; fields.len()];
         let wanted = self.members.iter().enumerate().filter_map(|(at, (name, value))| {
             let field = fields.iter().position(|field| is_spelling(name, field))?;
-            // Of a field that is doubled the first counts; it is refused in any case.
+            // Of a field that is given twice, the first value counts; it is refused in any case.
             let is_wanted = !given[field] && !self.without.contains(&at) && !value.is_null();
             given[field] = true;
             is_wanted.then_some((at, fields[field], value))

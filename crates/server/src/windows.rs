@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How long a window is; the next thing that happens after it begins a new one.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
-/// Keys remembered at most; past it all are forgotten that have nothing under way.
+/// The most keys remembered; beyond it, all that have nothing under way are forgotten.
 pub(crate) const REMEMBERED: usize = 10_000;
 
 /// Counts by key.
@@ -24,7 +24,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// How long this window goes on.
+    /// How long this window still lasts.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         (self.since + WINDOW).saturating_duration_since(now)
     }

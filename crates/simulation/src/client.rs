@@ -21,7 +21,7 @@ use crate::world::World;
 /// How long a call may take, unless its caller is impatient.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// One who calls.
+/// One caller.
 pub struct Client {
     pub world: Arc<World>,
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Client {
     calls: u32,
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 #[derive(Debug)]
 pub struct Answered {
     pub status: StatusCode,
@@ -47,7 +47,7 @@ pub struct Call {
     /// The idempotency key.
     pub key: Option<String>,
     pub body: Option<Value>,
-    /// How long it is waited for beside what the answer takes.
+    /// How long the caller waits beyond the time that the answer takes.
     pub wait: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Client {
         Client { world: Arc::clone(world), name, random, connection: None, calls: 0 }
     }
 
-    /// Calls; `None` when nothing is known of what became of it.
+    /// Calls; `None` when nothing is known about the outcome.
     pub async fn call(&mut self, call: &Call) -> Option<Answered> {
         self.calls += 1;
         let number = self.calls;
@@ -129,7 +129,7 @@ impl Client {
         Ok(Answered { status, existing, body })
     }
 
-    /// Waits for up to so long.
+    /// Waits for up to `most`.
     pub async fn pause(&mut self, most: Duration) {
         let pause = self.random.random_range(0..=most.as_millis() as u64);
         tokio::time::sleep(Duration::from_millis(pause)).await;

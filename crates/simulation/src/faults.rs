@@ -10,7 +10,7 @@ use crate::host::SERVER;
 use crate::system;
 use crate::world::World;
 
-/// Who calls the server, each from a machine of its own.
+/// The callers of the server, each on a machine of its own.
 pub const CALLER: &str = "caller";
 pub const WORKERS: [&str; 2] = ["worker-0", "worker-1"];
 
@@ -26,22 +26,22 @@ enum Fault {
     Stop,
     /// It is started again.
     Start(&'static str),
-    /// What one of them sends to the other one is lost, in both directions or in one.
+    /// Messages from one host to the other are lost, in both directions or in one.
     Partition {
         from: &'static str,
         to: &'static str,
         one_way: bool,
     },
-    /// What was lost stays so; what is sent from now on arrives.
+    /// Lost messages stay lost; messages that are sent from now on arrive.
     Repair {
         from: &'static str,
         to: &'static str,
         one_way: bool,
     },
-    /// What they send each other is on its way for as long as this lasts.
+    /// Messages that they send each other are on their way for as long as this lasts.
     Hold(&'static str),
     Release(&'static str),
-    /// Somebody sets the clock, by so many milliseconds.
+    /// Somebody sets the clock, by this many milliseconds.
     SetClock(i64),
 }
 
@@ -88,7 +88,7 @@ impl Plan {
         Plan(all)
     }
 
-    /// Lets everything go wrong that is to have gone wrong by now.
+    /// Carries out every fault that is due by now.
     pub fn carry_out(&mut self, sim: &mut Sim<'_>, world: &World) {
         while let Some((_, fault)) = self.0.pop_if(|(at, _)| *at <= sim.elapsed()) {
             world.tell(format_args!("{fault:?}"));

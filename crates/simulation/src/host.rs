@@ -19,7 +19,7 @@ use crate::world::{LIMITED_KIND, LOCAL_KIND, REMOTE_KINDS, World};
 /// Where the server is, and on which port.
 pub const SERVER: &str = "server";
 pub const PORT: u16 = 8080;
-/// How long a claim stands, short so that a simulation is.
+/// How long a claim stands; short, so that a simulation is short.
 const LEASE: Duration = Duration::from_secs(4);
 /// How long what is asked to stop may go on.
 const GRACE: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const DRAIN: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(300), cap: Duration::from_secs(2) };
 
-/// The life of a server, until it is killed or stopped: what `longrun serve` puts together, and takes apart.
+/// The life of a server until it is killed or stopped: what `longrun serve` sets up and takes down.
 pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let (life, stop) = world.begin_life();
     let store = SqliteStore::open_inline(&world.folder.join("longrun.db"), world.latency())?;
@@ -99,7 +99,7 @@ impl Handler for Local {
                 _ => {}
             }
         }
-        // The engine brings it: this is not told what became of it, nor by which fencing token.
+        // The engine settles it: this handler learns neither the outcome nor the fencing token.
         let text = format!("{id} by the server, attempt {}", attempt.number);
         let answer: Answer<Status> = Answer::Unknown;
         world.note(from, id, Seen::Settled { fence: 0, text: text.clone(), answer });

@@ -1,13 +1,14 @@
 //! The whole of longrun in one process, by a seed: the store, the engine, the API, workers and callers, on a simulated
 //! network (`turmoil`) and by a simulated clock.
 //!
-//! Callers create, command and list, workers claim and settle, all over HTTP; while answers are lost and come late, calls are
-//! made twice, the network is parted, processes end between any two steps and are started again, and the clock is set. What
-//! was asked and answered is judged by what judges the histories of the store's checker (`crates/store/tests/checker/history`).
+//! Callers create, command and list, workers claim and settle, all over HTTP; meanwhile answers are lost and come late,
+//! calls are made twice, the network is partitioned, processes end between any two steps and are started again, and the
+//! clock is set. The calls and answers are judged by the code that judges the histories of the store's checker
+//! (`crates/store/tests/checker/history`).
 //!
 //! A seed settles everything, so that it can be run again: `SIMULATION_SEED=17` runs one and prints all that happened.
-//! `SIMULATION_SEEDS=1000` runs so many, `SIMULATION_FIRST` is the first of them. `simulation hash 17` tells the number of all that
-//! happened. Each seed has a process of its own (see [`system::fork`]).
+//! `SIMULATION_SEEDS=1000` runs that many, `SIMULATION_FIRST` is the first of them. `simulation hash 17` prints the
+//! number of all that happened. Each seed has a process of its own (see [`system::fork`]).
 
 #[path = "../../store/tests/checker/history/mod.rs"]
 #[allow(missing_docs, clippy::unwrap_used)]
@@ -30,7 +31,7 @@ use std::time::Instant;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 500;
-/// A seed takes a fraction of a second. One that takes so many does not end.
+/// A seed takes a fraction of a second. One that takes this many does not end.
 const LIMIT: u32 = 120;
 /// What a seed leaves in its folder.
 const OUTCOME: &str = "outcome";
@@ -64,7 +65,7 @@ fn work() -> Result<bool, Box<dyn Error>> {
     }
 }
 
-/// A folder for stores; in memory, where there is such a place: no seed asks what a disk keeps when the power goes.
+/// A folder for stores; in memory, where there is such a place: no seed asks what a disk keeps when the power fails.
 fn folder() -> Result<tempfile::TempDir, std::io::Error> {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
@@ -86,11 +87,11 @@ fn start(seed: u64, template: &Path, folder: &Path) -> Result<i32, std::io::Erro
     std::fs::create_dir(folder)?;
     std::fs::copy(template, folder.join("longrun.db"))?;
     Ok(system::fork(LIMIT, || {
-        // On a thread of its own, since the first one has drawn random numbers before.
+        // On a thread of its own, since the first one has already drawn random numbers.
         let ended = std::thread::scope(|scope| scope.spawn(|| run::run(seed, folder)).join());
         let Ok(run::Outcome { verdict, trace, hash }) = ended else { return };
         let said = verdict.map_or_else(|wrong| wrong, |()| String::new());
-        // Who reads it finds what is missing.
+        // The reader notices what is missing.
         let _ = std::fs::write(folder.join(TRACE), trace);
         let _ = std::fs::write(folder.join(OUTCOME), format!("{hash:016x} {said}"));
     }))

@@ -16,22 +16,22 @@ use crate::host::{self, SERVER};
 use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
 use crate::{actors, system};
 
-/// How far time goes on in a step. Within one, what waits for each other in one process goes on by itself.
+/// How far time advances in a step. Within one, tasks of one process that wait for each other go on by themselves.
 const STEP: Duration = Duration::from_millis(5);
-/// How long what is left may take once nothing goes wrong any more.
+/// How long the remaining work may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks whether that was all.
+/// Between two looks at whether that was all.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// How long retention has for what is over: it looks when a server starts.
+/// How long retention has for expired operations: it looks when a server starts.
 const LAST_LIFE: Duration = Duration::from_secs(2);
 
 /// The first panic of the process, of whichever task.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// What a seed came to.
+/// The outcome of a seed.
 pub struct Outcome {
     pub verdict: Result<(), String>,
-    /// Everything that happened, and the number of it.
+    /// Everything that happened, and its number.
     pub trace: String,
     pub hash: u64,
 }
@@ -39,7 +39,7 @@ pub struct Outcome {
 /// A file with an empty store, which every seed begins with a copy of.
 ///
 /// # Errors
-/// As those of the store.
+/// Those of the store.
 pub fn template(path: &Path) -> Result<(), StoreError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -111,11 +111,11 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
         plan.carry_out(&mut sim, world);
     }
     world.finish();
-    // What is due later than it was to be would hold up the end.
+    // Operations that are due later than planned would delay the end.
     system::correct_clock();
     world.tell(format_args!("nothing new comes, and nothing goes wrong any more"));
     go_on_until_at_rest(&mut sim, world, Duration::ZERO)?;
-    // What is to be kept no longer is removed when a server starts.
+    // Expired operations are removed when a server starts.
     sim.crash(SERVER);
     system::set_clock(i64::try_from((RETAIN_FOR * 2).as_millis()).unwrap_or(i64::MAX));
     sim.bounce(SERVER);
@@ -125,8 +125,8 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     judge(world, record)
 }
 
-/// Goes on for so long, and until nothing is left to do. Schedules create all along: it is a moment at which nothing is, and it
-/// may not come when something is stuck, which is found afterwards.
+/// Goes on for at least this long, and until nothing is left to do. Schedules create all along: such a moment passes,
+/// and it may not come when something is stuck, which is found afterwards.
 fn go_on_until_at_rest(sim: &mut Sim<'_>, world: &Arc<World>, least: Duration) -> Result<(), String> {
     let (begun, mut looked) = (sim.elapsed(), sim.elapsed());
     loop {
@@ -172,7 +172,7 @@ where
     done.map_err(|error| error.to_string())
 }
 
-/// Makes the token that everybody shows, and notes where the feed begins.
+/// Makes the token that all callers use, and notes where the change log begins.
 async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError> {
     let scopes = [Scope::OperationsRead, Scope::OperationsWrite, Scope::OperationsWork];
     let token = NewToken {
@@ -188,7 +188,7 @@ async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Whether nothing is pending or running, or due by the schedule, or still to be told to who watches.
+/// Whether nothing is pending or running, or due by the schedule, or still to be sent to the watcher.
 async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreError> {
     let access = Access::organization(ORGANIZATION);
     let page = PageRequest { page: 0, page_size: 1 };
@@ -216,7 +216,7 @@ async fn examine(store: Arc<dyn Store>, start: Position) -> Result<Record, Store
     history::look(store, ORGANIZATION.into(), start).await
 }
 
-/// Holds what everybody was answered against what the store says.
+/// Compares the answers that all callers got with what the store says.
 fn judge(world: &World, seen: Record) -> Result<(), String> {
     for operation in &seen.operations {
         world.recognize(operation.id, &operation.project_version_id);
@@ -225,8 +225,8 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
         world.tell(format_args!("{} {} became {:?}", told.at.as_millis(), told.id, told.status));
     }
     let record = &world.record;
-    // A few may have come and gone unseen, since all answers about them were lost. What of that was to be kept shortly only
-    // may be gone.
+    // A few may have come and gone unseen, since all answers about them were lost. Those that were to be kept only
+    // briefly may be gone.
     let mut unseen = world.unseen_and_retained_shortly().into_iter();
     {
         let mut asked = lock(&record.asked);
@@ -248,7 +248,7 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
     history::judge(&Record { calls, asked, keyed, unheard, ..seen })
 }
 
-/// What the server ends itself it may have ended by any of the fencing tokens that it had: handlers are not told them.
+/// The server may have ended its own attempts by any of the fencing tokens that it had: handlers do not learn them.
 fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
     let Seen::Settled { fence: 0, text, answer } = &call.seen else { return vec![call.clone()] };
     let is_claim = |told: &&Told| told.id == call.id && told.status == Some(Status::Running);
@@ -257,8 +257,8 @@ fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
     (1..=claims).map(|fence| Call { seen: settled(fence), ..call.clone() }).collect()
 }
 
-/// Claims whose answers reached nobody: the server gives back what it could not hand out. What it runs itself it gives back when
-/// it stops.
+/// Claims whose answers reached nobody: the server releases what it could not deliver. It releases its own attempts
+/// when it stops.
 fn unheard(world: &World, seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
     let mut unheard = BTreeMap::new();
     for Operation { id, kind, .. } in &seen.operations {

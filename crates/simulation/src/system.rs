@@ -1,12 +1,12 @@
 //! The clock and the randomness of this process.
 //!
-//! What is simulated asks the system for the time and for random bytes in many places: the standard library for `Instant`,
-//! `SystemTime` and the keys of its hash tables, the crates for UUIDs and tokens, tokio for its `select!`. All of them call two
-//! functions of the C library. This program has functions of these names itself, which the linker takes in place of the
-//! library's; while a seed is run they answer by the seed and by simulated time, and before that they ask the system. So no
-//! line of what is simulated knows of it.
+//! The simulated code asks the system for the time and for random bytes in many places: the standard library for
+//! `Instant`, `SystemTime` and the keys of its hash tables, the crates for UUIDs and tokens, tokio for its `select!`.
+//! All of them call two functions of the C library. This program defines functions of these names itself, which the
+//! linker takes instead of the library's; while a seed runs they answer by the seed and by simulated time, and before
+//! that they ask the system. So no line of the simulated code knows of it.
 //!
-//! This is the one place that needs `unsafe`: the functions are called from outside of Rust's rules, with pointers.
+//! This is the one place that needs `unsafe`: the functions are called from outside Rust's rules, with pointers.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_void};
@@ -20,7 +20,7 @@ const EPOCH: i64 = 1_893_456_000_000_000_000;
 static IS_SIMULATED: AtomicBool = AtomicBool::new(false);
 /// Nanoseconds that have passed.
 static PASSED: AtomicU64 = AtomicU64::new(0);
-/// By how many nanoseconds the clock was set since the beginning.
+/// By how many nanoseconds the clock has been set since the beginning.
 static SET_BY: AtomicI64 = AtomicI64::new(0);
 /// Where the sequence of random bytes stands.
 static RANDOM: AtomicU64 = AtomicU64::new(0);
@@ -31,14 +31,14 @@ pub fn simulate(seed: u64) {
     IS_SIMULATED.store(true, Ordering::SeqCst);
 }
 
-/// Time passes, up to so long after the beginning.
+/// Time passes, up to this long after the beginning.
 pub fn pass(since_beginning: Duration) {
     // A second had passed when it began, so that nobody asks for a time before the first.
     let nanos = u64::try_from(since_beginning.as_nanos()).unwrap_or(u64::MAX);
     PASSED.store(nanos.saturating_add(1_000_000_000), Ordering::SeqCst);
 }
 
-/// Somebody sets the clock, by so many milliseconds.
+/// Somebody sets the clock, by this many milliseconds.
 pub fn set_clock(by_millis: i64) {
     SET_BY.fetch_add(by_millis * 1_000_000, Ordering::SeqCst);
 }
@@ -59,7 +59,7 @@ fn random() -> u64 {
 /// Takes the place of the C library's function of this name.
 ///
 /// # Safety
-/// As that one: `time` points to a place for a time.
+/// As for that one: `time` points to a place for a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let passed = PASSED.load(Ordering::SeqCst) as i64;
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
 /// Takes the place of the C library's function of this name.
 ///
 /// # Safety
-/// As that one: `bytes` points to a place for so many bytes.
+/// As for that one: `bytes` points to a place for `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: c_uint) -> isize {
     if !IS_SIMULATED.load(Ordering::SeqCst) {
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: c_u
         return unsafe { libc::syscall(libc::SYS_getrandom, bytes, length, flags) as isize };
     }
     for place in 0..length {
-        // SAFETY: the caller says that there is a place for so many bytes.
+        // SAFETY: the caller says that there is a place for that many bytes.
         unsafe { bytes.cast::<u8>().add(place).write(random() as u8) };
     }
     length as isize
@@ -100,8 +100,8 @@ pub unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: c_u
 
 /// Runs `work` in a process of its own, a copy of this one, and answers its number. This process must have one thread.
 ///
-/// A process for each seed, since what is simulated keeps things for as long as its process lives: counters, caches, keys.
-/// It ends by itself after `limit` seconds.
+/// A process for each seed, since the simulated code keeps things for as long as its process lives: counters, caches,
+/// keys. It ends by itself after `limit` seconds.
 pub fn fork(limit: u32, work: impl FnOnce()) -> i32 {
     // SAFETY: this process has one thread, so that no lock is held by another one.
     match unsafe { libc::fork() } {
@@ -109,7 +109,8 @@ pub fn fork(limit: u32, work: impl FnOnce()) -> i32 {
             // SAFETY: a signal without a handler ends the process.
             unsafe { libc::alarm(limit) };
             work();
-            // SAFETY: nothing of this process is needed any more; what its parent would do at its end is not done here.
+            // SAFETY: nothing of this process is needed any more; the steps that its parent takes at its end are not
+            // taken here.
             unsafe { libc::_exit(0) }
         }
         child => child,

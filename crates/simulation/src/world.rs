@@ -24,7 +24,7 @@ pub const ORGANIZATION: &str = "acme";
 /// The kinds that workers claim, and the one that the server runs itself.
 pub const REMOTE_KINDS: [&str; 2] = ["scan", "build"];
 pub const LOCAL_KIND: &str = "local";
-/// A kind of which only so many operations may run at a time.
+/// A kind of which only this many operations may run at a time.
 pub const LIMITED_KIND: (&str, u32) = ("build", 3);
 
 /// What everybody shares.
@@ -32,7 +32,7 @@ pub struct World {
     seed: u64,
     /// Where the store and the evidence are.
     pub folder: PathBuf,
-    /// The token that everybody shows.
+    /// The token that all callers use.
     pub token: Secret,
     pub record: Record,
     random: Mutex<StdRng>,
@@ -40,17 +40,17 @@ pub struct World {
     begun: Instant,
     /// What was asked for, by the marks that creations bear, and the operations that were seen to bear them.
     marks: Mutex<BTreeMap<String, (NewOperation, Vec<OperationId>)>>,
-    /// Nothing new is asked for: what there is comes to its end.
+    /// Nothing new is asked for: the existing operations come to their end.
     is_finishing: AtomicBool,
     /// How often a server has started.
     lives: AtomicU32,
-    /// What somebody who watches was told.
+    /// What the watcher was sent.
     pub watched: Mutex<Watched>,
-    /// Where the feed begins.
+    /// Where the change log begins.
     start: Mutex<Option<Position>>,
     /// Asks the server that is there to stop in good order.
     stop: Mutex<CancellationToken>,
-    /// How often one was asked.
+    /// How often a server was asked to.
     stops: AtomicU32,
 }
 
@@ -81,7 +81,7 @@ impl World {
         })
     }
 
-    /// Random numbers of the seed for one who acts, whatever the others do.
+    /// Random numbers of the seed for one actor, whatever the others do.
     pub fn random_of(&self, who: &str) -> StdRng {
         let name = who.bytes().fold(self.seed, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
         StdRng::seed_from_u64(name)
@@ -116,12 +116,12 @@ impl World {
         (trace.lines.clone(), trace.hash)
     }
 
-    /// The feed begins here.
+    /// The change log begins here.
     pub fn begin_at(&self, start: Position) {
         *lock(&self.start) = Some(start);
     }
 
-    /// Where the feed begins.
+    /// Where the change log begins.
     pub fn start(&self) -> Position {
         lock(&self.start).expect("it is noted before anything happens")
     }
@@ -167,13 +167,13 @@ impl World {
         self.is_finishing.load(Ordering::SeqCst)
     }
 
-    /// Notes what a call that began at `from` came to.
+    /// Notes the outcome of a call that began at `from`.
     pub fn note(&self, from: u64, id: OperationId, seen: Seen) {
         self.tell(format_args!("{id} {seen:?}"));
         self.record.note(from, id, seen);
     }
 
-    /// A call about an operation begins. When its caller is killed under it, nothing is known of what became of it.
+    /// A call about an operation begins. When its caller is killed meanwhile, nothing is known about its outcome.
     pub fn begin(self: &Arc<Self>, id: OperationId, unknown: Seen) -> Begun {
         Begun { world: Arc::clone(self), from: self.record.begin(), id, unknown: Some(unknown) }
     }
@@ -183,7 +183,7 @@ impl World {
         lock(&self.marks).entry(new.project_version_id.clone()).or_insert_with(|| (new.clone(), Vec::new()));
     }
 
-    /// An operation was seen to bear a mark: so it is known what was asked for.
+    /// An operation was seen to bear a mark, so it is known what was asked for.
     pub fn recognize(&self, id: OperationId, mark: &str) {
         let mut marks = lock(&self.marks);
         let Some((new, ids)) = marks.get_mut(mark) else { return };
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// What was asked for and bears no mark that was seen, and is not to be kept.
+    /// Operations that were asked for, whose mark was never seen, and that are to be kept only briefly.
     pub fn unseen_and_retained_shortly(&self) -> Vec<NewOperation> {
         let marks = lock(&self.marks);
         let unseen = marks.values().filter(|(new, ids)| ids.is_empty() && new.retain_for.is_some());
@@ -208,12 +208,12 @@ pub struct Begun {
     world: Arc<World>,
     from: u64,
     id: OperationId,
-    /// What is noted if its end is not.
+    /// What is noted if its outcome is not.
     unknown: Option<Seen>,
 }
 
 impl Begun {
-    /// Notes what it came to.
+    /// Notes its outcome.
     pub fn end(mut self, seen: Seen) {
         self.unknown = None;
         self.world.note(self.from, self.id, seen);

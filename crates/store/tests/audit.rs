@@ -1,4 +1,4 @@
-//! The audit log: what is written with a change, by whom it can be read, what is forgotten, what the doctor finds.
+//! The audit log: what is written with a change, who can read it, what is forgotten, and what the doctor finds.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn a_creation_is_written_with_what_it_made(fixture: Fixture) {
         code: 0,
     };
     assert_eq!(found, [wanted]);
-    // Without a call nothing is written, and with an idempotency key it is as without one.
+    // Without a call nothing is written, and with an idempotency key the entry is the same as without one.
     store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
     let key = IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] };
     let keyed = caller.create("acme", vec![NewOperation::of_kind("scan")], Some(key)).await.unwrap();

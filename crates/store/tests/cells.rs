@@ -19,7 +19,7 @@ use crate::support::*;
 const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 1_000 };
 
-/// What is known of a cell is trusted for so short a time that a move does not take long.
+/// What is known of a cell is trusted for so short a time that a move takes little time.
 fn impatient(config: CellsConfig) -> CellsConfig {
     let patience =
         Patience { look: Duration::from_millis(20), answer: Duration::from_secs(5), trust: Duration::from_millis(500) };
@@ -54,7 +54,7 @@ async fn create_until(store: Cells, creator: usize, stop: Arc<AtomicBool>) -> Ve
     ids
 }
 
-/// Claims and settles until everything is done; answers what was settled with which fencing token.
+/// Claims and settles until everything is done; returns what was settled and with which fencing token.
 async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u64)> {
     let mut settled = Vec::new();
     let mut held: Vec<Claimed> = Vec::new();
@@ -110,7 +110,7 @@ async fn an_organization_is_moved_under_load_and_nothing_is_lost_or_done_twice()
     for server in &servers {
         server.begin_statistics().await.unwrap();
     }
-    // One is in each cell; the other one must not notice anything.
+    // One organization is in each cell; the other one must not notice anything.
     for name in ["acme", "globex"] {
         servers[0].create_organization(name, Limits::default()).await.unwrap();
     }
@@ -203,10 +203,10 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
         if let Some(moved) = given_up {
             moved.unwrap();
         }
-        // The lock of what broke off goes with its connection, a moment later.
+        // The lock of the move that broke off goes with its connection, a moment later.
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Every other time it is given up, where it still can be.
+            // Every other time the move is given up, where it still can be.
             let again = match times % 2 {
                 0 if !is_done => match store.abort_move("acme").await {
                     Err(MoveError::NotMoving) => store.move_organization("acme", there, |_| {}).await.map(drop),
@@ -234,7 +234,7 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
         }
         times += 1 + times / 4;
     }
-    // What ran goes on, with the lease that it has.
+    // What was running goes on, with the lease that it has.
     let settlement = Settlement { lease: held.lease.clone(), outcome: completed("late"), retry_after: Duration::ZERO };
     assert_eq!(must(|| store.settle(vec![settlement.clone()])).await, [Ok(Status::Completed)]);
     let same = NewOperation { unique_key: Some("only".to_owned()), ..NewOperation::of_kind("unique") };
@@ -275,7 +275,7 @@ async fn a_cursor_from_before_a_move_is_refused_and_one_from_after_it_goes_on() 
     store.close().await;
 }
 
-/// The organizations that a consumer called "reader" meets, page after page until one is not full, as consumers do.
+/// The organizations that a consumer called "reader" finds, page after page until one is not full, as consumers do.
 async fn round(store: &Cells, limit: u32) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     loop {
@@ -291,7 +291,7 @@ async fn round(store: &Cells, limit: u32) -> Vec<String> {
     }
 }
 
-/// Makes organizations, each with something that the reader has not read; returns when it is shown.
+/// Makes organizations, each with something that the reader has not read; returns when it can be read.
 async fn unread(store: &Cells, names: &[&str]) {
     store.register_consumer("reader").await.unwrap();
     for name in names {
@@ -333,7 +333,7 @@ async fn a_round_of_a_consumer_does_not_end_with_organizations_that_have_left() 
     let (directory, urls) = databases(2).await;
     let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
     unread(&store, &["a", "b", "c", "d", "e", "f"]).await;
-    // As while they are moved: what they have in the cell is there still.
+    // As while they are moved: what they have in the cell is still there.
     let first = foreign(&urls[0]).await;
     let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused)
         VALUES ('a', 0, false), ('c', 0, false)";
@@ -383,7 +383,7 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
     let config = cells_config(&directory, &urls);
     let mover = Cells::open(impatient(config.clone())).await.unwrap();
     mover.create_organization("acme", Limits::default()).await.unwrap();
-    // It does not look again, and trusts for ever what it has seen.
+    // It does not look again, and trusts forever what it has seen.
     let hour = Duration::from_secs(3_600);
     let patience = Patience { look: hour, answer: hour, trust: hour };
     let sleeper = Cells::open(CellsConfig { patience, ..config }).await.unwrap();

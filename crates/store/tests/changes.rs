@@ -1,4 +1,4 @@
-//! The feed of changes: every transition once and in commit order, for every reader, on both engines.
+//! The change log: every transition once and in commit order, for every reader, on both engines.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest
 use store::{Change, Coverage, Heartbeat, OperationCommand, Position, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
 
-/// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.
+/// Everything after a position, in steps of `step`. Transactions of other tests on the same cluster hold it up.
 async fn rest(store: &dyn Store, organization: &str, mut after: Position, step: u32) -> (Vec<Change>, Position) {
     let mut all = Vec::new();
     loop {
@@ -168,14 +168,14 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     let store = &*fixture.store;
     let hour = Duration::from_secs(3_600);
     let start = store.end_of_changes("acme").await.unwrap();
-    // Once it is shown, what comes later comes after it.
+    // Once it can be read, later changes come after it.
     let shown = async |organization| assert!(!rest(store, organization, start, 10).await.0.is_empty());
     fixture.create("before", NewOperation::of_kind("scan")).await;
     shown("before").await;
     store.register_consumer("r").await.unwrap();
     assert_eq!(store.uncommitted("r", "", 10).await.unwrap(), [], "it begins now");
     assert_eq!(store.uncommitted("nobody", "", 10).await.unwrap(), []);
-    // Before the other one: of cells, "acme" is in the first then.
+    // Created before the other operation: with cells, "acme" is in the first one then.
     fixture.create("other", NewOperation::of_kind("scan")).await;
     let many = (0..3).map(|_| NewOperation::of_kind("scan")).collect();
     store.create("acme", many, None).await.unwrap();
@@ -190,7 +190,7 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     assert_eq!(names(&store.uncommitted("r", "acme", 10).await.unwrap()), ["other"]);
     fixture.advance(hour);
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1, "what nobody was to read");
-    // In parts of a row.
+    // In parts of one row.
     let part = store.changes("acme", uncommitted[0].1, 2).await.unwrap();
     assert_eq!(part.changes.len(), 2);
     store.commit_offset("r", "acme", part.next).await.unwrap();
@@ -236,19 +236,19 @@ async fn a_turn_does_not_last_because_the_clock_was_set_back(fixture: Fixture) {
     assert!(turn("a").await && !turn("b").await);
 }
 
-/// Whoever waits for operations of this process is told at once, and not by looking again and again.
+/// Whoever waits for operations of this process is notified at once, and not by looking again and again.
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
     let mut commits = store.commits().feed();
     if store.commits().coverage() != Coverage::All {
-        // It is told of other servers' commits in a moment, if it is not yet, and the feed is marked before that shows.
+        // It soon learns of other servers' commits, if it does not yet, and the channel is marked before that shows.
         let mut coverage = store.commits().coverage_changes();
         let is_hinted = coverage.wait_for(|coverage| *coverage == Coverage::Hinted);
         tokio::time::timeout(Duration::from_secs(60), is_hinted).await.expect("in time").unwrap();
         commits.mark_unchanged();
     }
     if fixture.has_cells() {
-        // It is passed on from the cells, a moment later.
+        // The cells pass it on, a moment later.
         let mut is_told =
             async || tokio::time::timeout(Duration::from_secs(60), commits.changed()).await.unwrap().unwrap();
         fixture.create("acme", NewOperation::of_kind("scan")).await;
@@ -289,7 +289,7 @@ against_both_engines!(
     what_is_old_is_forgotten_and_readers_are_told,
 );
 
-/// Checks that each operation's changes are a life: pending, then running and pending in turn, and an end; after a
+/// Checks that each operation's changes are a life: pending, then running and pending alternately, and an end; after a
 /// failure perhaps once more.
 fn assert_lives(changes: &[Change], operations: usize) {
     assert!(changes.windows(2).all(|pair| pair[0].position < pair[1].position));
@@ -300,7 +300,7 @@ fn assert_lives(changes: &[Change], operations: usize) {
     assert_eq!(lives.len(), operations);
     for (id, life) in lives {
         let allowed = |pair: &[Status]| match (pair[0], pair[1]) {
-            // Cancelled in line.
+            // Cancelled in the queue.
             (Status::Pending, after) => matches!(after, Status::Running | Status::Failed),
             (Status::Running, after) => after != Status::Running,
             (Status::Failed, after) => after == Status::Pending,
@@ -311,7 +311,7 @@ fn assert_lives(changes: &[Change], operations: usize) {
     }
 }
 
-/// Works until nothing is left: claims, completes, fails, gives back.
+/// Works until nothing is left: claims, completes, fails, releases.
 async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
     for round in 0.. {
         let claimed = store.claim(claim_request(&["scan"], 5)).await.unwrap();
@@ -328,14 +328,14 @@ async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
                 _ => completed("done"),
             };
             let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
-            // Of what was released this is refused, but for what somebody wants stopped, which is not released.
+            // A settlement of a released attempt is refused; an attempt that somebody wants stopped is not released.
             let _ = store.settle(vec![settlement]).await.unwrap()[0];
         }
     }
 }
 
-/// Two servers write at the same time, and a transaction of an application is open now and then; readers on either miss
-/// nothing, see nothing twice and nothing before its cause.
+/// Two servers write at the same time, and a transaction of an application is open now and then; readers on either one
+/// miss nothing, see nothing twice and nothing before its cause.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_writers_on_two_stores_leave_no_gap() {
     const OPERATIONS: usize = 400;
@@ -385,7 +385,7 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
             }
         }));
     }
-    // Somebody cancels what is there and has it tried again, whatever state it is in.
+    // Somebody cancels the operations there are and has them tried again, whatever state they are in.
     let acme = Access::organization("acme");
     for round in 0..OPERATIONS {
         let seen =

@@ -1,4 +1,4 @@
-//! The clock of the machine is set while an embedded store is open: what runs goes by the time that passes.
+//! The clock of the machine is set while an embedded store is open: attempts go by the time that passes.
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -74,7 +74,7 @@ async fn an_attempt_is_lost_by_the_time_that_passes_only() {
         setting.pass(LEASE / 2);
         setting.set_clock(by);
         assert_eq!(setting.lost().await, 0, "set by {by}");
-        // A heartbeat of the time after it, and what it is told is by the clock.
+        // A heartbeat after the clock was set; its answer is by the clock.
         let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
         let told = setting.store.heartbeat(vec![beat], LEASE).await.unwrap();
         let expires_at = setting.store.now().after(LEASE);

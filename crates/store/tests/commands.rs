@@ -1,4 +1,4 @@
-//! OperationCommand: cancel, retry, delete and purge, one test a promise; then all of them at once.
+//! OperationCommand: cancel, retry, delete and purge, one test per promise; then all of them at once.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn cancelling_ends_what_is_pending_at_once(fixture: Fixture) {
         assert_eq!(get(&fixture, id).await, Some(cancelled));
     }
     fixture.advance(Duration::from_secs(60));
-    // What has become due waits in line without its time, which the operation keeps.
+    // An operation that has become due waits in the queue without its time, which the operation keeps.
     assert_eq!(fixture.claim(&["scan"], 0).await.len(), 0);
     fixture.create("acme", NewOperation::of_kind("other")).await;
     assert_eq!(fixture.claim(&["other"], 5).await.len(), 1);
@@ -82,7 +82,7 @@ async fn what_does_not_stop_in_time_is_ended(fixture: Fixture) {
     let other = running(&fixture, NewOperation::of_kind("scan")).await;
     done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     fixture.advance(GRACE - SECOND);
-    // To ask again does not give more time.
+    // Asking again does not give more time.
     done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0);
     fixture.advance(SECOND);
@@ -243,7 +243,7 @@ async fn what_has_passed_its_time_is_purged(fixture: Fixture) {
     fixture.advance(Duration::from_secs(5));
     assert_eq!(fixture.store.purge(100).await.unwrap(), 2);
     assert_eq!((get(&fixture, by_default).await, get(&fixture, completed_by_default).await), (None, None));
-    // What is tried again is not purged; the time runs anew from its next end.
+    // An operation that is tried again is not purged; its retention starts anew at its next end.
     done(&fixture, long, OperationCommand::Retry).await;
     fixture.advance(Duration::from_secs(3600));
     assert_eq!(fixture.store.purge(100).await.unwrap(), 0);
@@ -368,8 +368,8 @@ async fn a_cancel_takes_no_outcome_from_a_worker(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// Only of PostgreSQL: a settlement that waits for a cancellation does not see what that one wrote until it looks
-/// again.
+/// Only for PostgreSQL: a settlement that waits for a cancellation does not see what the cancellation wrote until it
+/// looks again.
 #[tokio::test]
 async fn a_settlement_that_waited_for_a_cancellation_counts() {
     let fixture = fixture(Engine::Postgres).await;

@@ -1,4 +1,4 @@
-//! Concurrency keys: never more than the limit of a key at a time, and nothing waits for a place that is free.
+//! Concurrency keys: never more than the limit of a key at a time, and nothing waits for a slot that is free.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ async fn who_waits_for_another_attempt_gives_its_place_up(fixture: Fixture) {
     fixture.advance(Duration::from_secs(60));
     assert!(claimed(&fixture, 10).await.is_empty(), "it is due, and waits");
     fixture.assert_sound().await;
-    // Given back, an attempt keeps its place.
+    // An attempt that is released keeps its slot.
     fixture.store.release(vec![next.lease.clone()]).await.unwrap().remove(0).unwrap();
     let next = fixture.claim(&["scan"], 10).await.remove(0);
     assert_eq!(next.operation.id, second);
@@ -117,7 +117,7 @@ async fn what_waits_can_be_cancelled_and_what_failed_waits_again_when_it_is_retr
     assert!(claimed(&fixture, 10).await.is_empty());
     fixture.assert_sound().await;
     fixture.settle(&first, completed("")).await.unwrap();
-    // What holds the place and does not run yet gives it up when it is cancelled.
+    // An operation that holds the slot and does not run yet gives it up when it is cancelled.
     let last = fixture.create("acme", keyed("prod", 1)).await.id;
     fixture.store.command(&access, waits, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     assert_eq!(claimed(&fixture, 10).await, [last]);
@@ -179,7 +179,7 @@ async fn servers_that_claim_at_once_start_no_more_than_the_limit(fixture: Fixtur
     fixture.assert_sound().await;
 }
 
-/// At most so many of the kind scan may run in every organization.
+/// At most this number of the kind scan may run in every organization.
 fn at_most(scans: u32) -> Quotas {
     let everybody = [("scan".to_owned(), scans)].into();
     Quotas { running: RunningLimits { everybody, ..RunningLimits::default() }, ..Quotas::default() }
@@ -215,7 +215,7 @@ async fn a_kind_of_which_as_many_run_as_may_takes_no_organizations_turn(fixture:
     assert_eq!(fixture.claim(&["scan"], 100).await.len(), 4);
     assert!(fixture.claim(&["scan"], 1).await.is_empty());
     fixture.store.create("e", scans(), None).await.unwrap();
-    // Claims of one: whoever could start nothing would use the turn up.
+    // Claims of one: an organization that could start nothing would use up the scheduling round.
     assert_eq!(fixture.claim(&["scan"], 1).await[0].lease.organization, "e");
     fixture.assert_sound().await;
 }
@@ -252,7 +252,7 @@ async fn servers_that_claim_at_once_start_no_more_of_a_kind_than_may_run(fixture
     fixture.store.create("acme", vec![NewOperation::of_kind("scan"); 60], None).await.unwrap();
     let mut ended = 0;
     while ended < 60 {
-        // By all organizations and by this one: two ways, and several of each at a time.
+        // For all organizations and for this one: two ways, and several of each at a time.
         let of_one =
             store::ClaimRequest { access: Some(Access::organization("acme")), ..claim_request(&["scan", "push"], 50) };
         let requests = [claim_request(&["scan"], 50), of_one];

@@ -1,4 +1,4 @@
-//! The contract of a store: what every implementation promises, one test a promise.
+//! The contract of a store: what every implementation promises, one test per promise.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use store::{
 };
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
-/// What asking for every operation to be stopped leaves in the store.
+/// What remains in the store after every operation was asked to stop.
 const WANT_STOPPED: &str = "UPDATE active SET cancel_requested = (1 = 1)";
 
 async fn a_creation_is_there_after_a_restart(fixture: Fixture) {
@@ -84,7 +84,7 @@ pub(crate) async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixt
         let access = Access::organization("acme");
         let before = fixture.store.get(&access, created.id).await.unwrap();
         fixture.advance(Duration::from_secs(1));
-        // One by one, several in one call, and beside those of others.
+        // One by one, several in one call, and together with those of others.
         let again = |outcome: &operations::Outcome| Settlement {
             lease: claimed.lease.clone(),
             outcome: outcome.clone(),
@@ -94,7 +94,7 @@ pub(crate) async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixt
         let several = vec![again(&outcome), again(&other), again(&completed("else")), again(&outcome)];
         let stale = Err(Refusal::StaleLease);
         assert_eq!(fixture.store.settle(several).await.unwrap(), [Ok(status), stale, stale, Ok(status)], "{outcome:?}");
-        // Not by whom the operation does not concern, and not under another token.
+        // Not by a caller whom the operation does not concern, and not under another token.
         let projects = Projects::Only(["q".to_owned()].into());
         let scope = AuthorizationScope { organizations: Organizations::All, projects, except_kinds: Arc::from([]) };
         let mut foreign = again(&outcome);
@@ -114,13 +114,13 @@ pub(crate) async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixt
     fixture.advance(Duration::from_secs(11));
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!(fixture.settle(&first, failed("busy", true)).await, Err(Refusal::StaleLease));
-    // What was released or lost was not settled, whatever was settled before it.
+    // An attempt that was released or lost was not settled, whatever was settled before it.
     fixture.store.release(vec![second.lease.clone()]).await.unwrap();
     assert_eq!(fixture.settle(&second, failed("busy", true)).await, Err(Refusal::StaleLease));
     let third = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.store.lose(vec![(third.lease.clone(), Duration::ZERO)]).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
-    // Nor was what somebody cancelled before it was started again.
+    // Nor was an operation that somebody cancelled before it was started again.
     fixture.store.command(&Access::organization("acme"), third.lease.id, OperationCommand::Cancel).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
     fixture.assert_sound().await;
@@ -336,7 +336,7 @@ async fn claims_go_by_priority_and_then_by_age(fixture: Fixture) {
 }
 
 async fn claims_rotate_over_organizations(fixture: Fixture) {
-    // Of several cells, each has turns of its own.
+    // Of several cells, each has scheduling rounds of its own.
     if fixture.has_cells() {
         return;
     }
@@ -475,7 +475,7 @@ async fn a_project_list_limits_counts_as_well_as_pages(fixture: Fixture) {
 }
 
 async fn long_outputs_are_left_out_of_lists_and_read_alone(fixture: Fixture) {
-    // What counts is how long it is as it is stored.
+    // The length that counts is that of the stored text.
     let short =
         "é".repeat(if fixture.is_sealed() { LISTED_OUTPUT_BYTES * 3 / 8 - 50 } else { LISTED_OUTPUT_BYTES / 2 });
     let long = format!("{short}{}", "x".repeat(if fixture.is_sealed() { 100 } else { 1 }));
@@ -538,7 +538,7 @@ async fn doctor_finds_what_is_wrong(fixture: Fixture) {
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     fixture.claim(&["scan"], 1).await;
     fixture.assert_sound().await;
-    // Counts are kept in one table or in two, as base and changes: one operation too many is one in either.
+    // Counts are kept in one table or in two, as base and changes: one operation too many is one in either case.
     let one_more = "INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
         VALUES ('acme', 20, 7, 'scan', 1, 0, 0, 0)";
     let one_more_of_project = "INSERT INTO project_counters

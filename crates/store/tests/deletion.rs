@@ -1,4 +1,4 @@
-//! Deleting an organization: what is its own goes, in parts between which everything holds, and nothing else does.
+//! Deleting an organization: its own data goes, in parts between which everything holds, and nothing else does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert_eq!(kinds, ["broken", "done", "later", "running", "waiting"]);
     assert_eq!(fixture.store.kinds(None).await.unwrap(), kinds);
 
-    // With something left to do it is refused, and everything goes on.
+    // While there is something left to do the deletion is refused, and everything goes on.
     let contents = fixture.store.contents("acme").await.unwrap().unwrap();
     let expected = Contents { unfinished: 15, ended: 10, tokens: 1, evidence: 2, evidence_bytes: 6, ..contents };
     assert_eq!(contents, Contents { is_being_deleted: false, ..expected });
@@ -92,7 +92,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert!(claimed.iter().all(|claimed| claimed.lease.organization == "globex") && claimed.len() == 5);
     assert!(fixture.store.organizations().await.unwrap()[0].is_being_deleted);
 
-    // The process that does it dies, and another one goes on.
+    // The process that deletes it dies, and another one goes on.
     for _ in 0..3 {
         assert!((1..=4).contains(&fixture.store.delete_part("acme", 4).await.unwrap()));
         fixture.assert_sound().await;
@@ -119,17 +119,17 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert_eq!(fixture.store.evidence("acme", &Digest::of(b"one")).await.unwrap(), None);
     assert!(fixture.store.paused().await.unwrap().iter().all(|paused| !format!("{paused:?}").contains("acme")));
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 0);
-    // A call that began before makes it not anew.
+    // A call that began earlier does not create it anew.
     assert!(is_gone(fixture.store.put_evidence("acme", record).await));
     assert!(is_gone(fixture.store.create("acme", vec![NewOperation::of_kind("late")], None).await));
     assert!(!fixture.store.pause(Pausable::Organization("acme".to_owned())).await.unwrap());
 
-    // The other one has what it had.
+    // The other organization has what it had.
     let contents = fixture.store.contents("globex").await.unwrap().unwrap();
     assert_eq!(contents, expected);
     assert_eq!(total(fixture.store.as_ref(), "globex").await, 25);
 
-    // The name may be used again, by whoever knows nothing of before.
+    // The name may be used again, by somebody who knows nothing of the earlier one.
     fixture.store.create_token(token("acme", 4)).await.unwrap();
     let created = fixture.store.create("acme", vec![in_project("done", "p")], Some(key("1"))).await.unwrap();
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 1);
@@ -162,7 +162,7 @@ async fn who_creates_meanwhile_is_told_and_leaves_nothing(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// More operations of one resource than are counted along their index.
+/// More operations of one resource than are counted along its index range.
 const MANY: usize = 1_500;
 
 /// Makes an organization with a resource that has many operations, which are all counted.

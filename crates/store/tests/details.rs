@@ -190,7 +190,7 @@ async fn who_may_not_see_the_operation_with_the_key_is_refused_and_nothing_is_cr
     assert!(matches!(refused, Err(StoreError::UniqueKeyInUse)), "{refused:?}");
     let listing = fixture.store.list(&limited, &Default::default(), Default::default()).await.unwrap();
     assert_eq!(listing.page.total_count, 0, "all or none");
-    // Beside others in one transaction too.
+    // Also next to others in one transaction.
     let (refused, created) = tokio::join!(
         fixture.store.create_as(&limited, vec![in_p(keyed("k"))], Vec::new(), None, None),
         fixture.store.create_as(&limited, vec![in_p(keyed("l"))], Vec::new(), None, None),
@@ -269,7 +269,7 @@ async fn one_at_a_time_however_many_ask_at_once(fixture: Fixture) {
         for caller in 0..40 {
             let store = Arc::clone(&servers[caller % servers.len()]);
             let key = format!("k{}", caller % 4);
-            // Some with others beside them, some with an idempotency key too.
+            // Some with others next to them, some also with an idempotency key.
             let beside = (caller % 3 == 0).then(|| NewOperation::of_kind("beside"));
             let idempotent = (caller % 5 == 0)
                 .then(|| IdempotencyKey { key: OperationId::new(store.now()).to_string(), fingerprint: [1; 32] });
@@ -288,7 +288,7 @@ async fn one_at_a_time_however_many_ask_at_once(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// Creations and retries with one key, at two servers: never do two have it.
+/// Creations and retries with one key, at two servers: no two of them ever have it.
 async fn retries_and_creations_do_not_both_get_the_key(fixture: Fixture) {
     let servers = [Arc::clone(&fixture.store), fixture.second_server().await];
     let access = Access::organization("acme");

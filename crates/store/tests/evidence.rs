@@ -1,4 +1,4 @@
-//! What is known of evidence: room for it, its list, and how it goes.
+//! What is known of evidence: capacity for it, its list, and how it is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn kept_for(after_use: Option<Duration>, unreferenced: Option<Duration>) -> Evid
     EvidenceRetention { after_use, unreferenced }
 }
 
-/// What is old enough now, as the walk says; each of them is old enough too when the removal begins.
+/// The pieces that are old enough now, as the walk says; each is still old enough when the removal begins.
 async fn aged(fixture: &Fixture, retention: EvidenceRetention) -> Vec<Digest> {
     let ages = EvidenceAges::at(fixture.store.now(), retention);
     let all = fixture.store.evidence_standings("acme", None, 100).await.unwrap();

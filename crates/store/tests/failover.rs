@@ -7,11 +7,11 @@ use testkit::{Cluster, Durability};
 
 use super::load::Load;
 
-/// Unless `LONGRUN_FAILOVERS` says otherwise.
+/// How many, unless `LONGRUN_FAILOVERS` says otherwise.
 const FAILOVERS: usize = 4;
 /// Creations before each.
 const BEFORE: usize = 100;
-/// After the promotion, something is created again by then.
+/// After the promotion, something is created again within this time.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -25,7 +25,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_standbys_take_over() {
     for failover in 0..failovers {
         let standby = primary.synchronous_standby().await.unwrap();
         load.has_created(load.created() + BEFORE).await;
-        // Every other time the connections stay open and say nothing, as those to a machine that has lost its power.
+        // Every other time the connections stay open and silent, like those to a machine that has lost its power.
         let recoveries = if failover % 2 == 0 { &mut broken } else { &mut silent };
         if failover % 2 == 1 {
             proxy.freeze_open();

@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL fall silent, or are taken and closed: every call comes back in its time, and afterwards
+//! Connections to PostgreSQL fall silent, or are accepted and closed: every call returns in its time, and afterwards
 //! everything is as before.
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use store::postgres::Limits;
 use store::{ClaimRequest, LeaseRef, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability, Proxy};
 
-/// Longer than it takes on a busy machine, and much shorter than any patience of the operating system.
+/// Longer than a call takes on a busy machine, and much shorter than any time-out of the operating system.
 const PATIENCE: Duration = Duration::from_secs(25);
 const CONNECTIONS: u32 = 4;
 
@@ -54,7 +54,7 @@ fn claim() -> ClaimRequest {
 }
 
 impl Setting {
-    /// A call of each sort, all at once; what became of each.
+    /// One call of each sort, all at once; the result of each.
     async fn calls(&self) -> Vec<(&'static str, Result<(), StoreError>)> {
         let Setting { store, id, lease, .. } = self;
         let (access, filter, page) = (acme(), Filter::default(), PageRequest { page: 0, page_size: 10 });
@@ -113,7 +113,7 @@ impl Setting {
         calls
     }
 
-    /// Calls until all are served at once: no connection is lost to what was.
+    /// Calls until all are served at once: no connection is lost because of what happened before.
     async fn recovers(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -136,7 +136,7 @@ async fn everything_comes_back_while_all_connections_are_silent() {
     setting.recovers().await;
     for _ in 0..2 {
         setting.proxy.freeze();
-        // With connections that are in use, with those that lay idle, and with new ones.
+        // With connections that are in use, with idle ones, and with new ones.
         for _ in 0..3 {
             for (name, result) in setting.calls().await {
                 assert!(matches!(result, Err(StoreError::Unavailable(_))), "{name}: {result:?}");

@@ -1,4 +1,4 @@
-//! The disk is full, and then it is not: no restart of longrun is needed, and what was acknowledged is there.
+//! The disk is full, and then it is not: no restart of longrun is needed, and everything acknowledged is there.
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ async fn fills(folder: &Path) {
     let mut created = vec![create(&store, 10).await.unwrap()];
     for round in 0..3 {
         let sizes = ["longrun.db", "longrun.db-wal"].map(|name| folder.join(name).metadata().unwrap().len());
-        // Not at a page's end, so that in the end less than what was asked for is written.
+        // Not at the end of a page, so that in the end less is written than was asked for.
         limit_files(Some(sizes[0].max(sizes[1]) + 50_000 + 100 * round));
         let refused = loop {
             match create(&store, 20_000).await {
@@ -62,7 +62,7 @@ async fn fills(folder: &Path) {
             }
         };
         assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
-        // What little is left goes too; then the server says that it is not ready, and goes on saying so.
+        // The little that is left goes too; then the server says that it is not ready, and goes on saying so.
         while store.ping().await.is_ok() {}
         let crowd = futures_util::future::join_all((0..20).map(|_| create(&store, 20_000))).await;
         for refused in &crowd {
@@ -92,7 +92,7 @@ async fn total(store: &SqliteStore) -> u64 {
     store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count
 }
 
-/// Whoever asks again is answered by then.
+/// A caller that asks again is answered within this time.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The disk of PostgreSQL fills up under load: it refuses what needs space, and in the end, when there is none for its
@@ -106,7 +106,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
     let load = Load::start(&store);
     let (globex, every) = (Access::organization("globex"), Filter::default());
     let page = PageRequest { page: 0, page_size: 1 };
-    // One that was refused is asked for again, with its key.
+    // A refused creation is asked for again, with its key.
     let create = async |number: usize| {
         let key = IdempotencyKey { key: number.to_string(), fingerprint: [7; 32] };
         let new = NewOperation { input: "x".repeat(100_000), ..NewOperation::of_kind("export") };
@@ -118,7 +118,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
     for round in 0..4 {
         load.has_created(load.created() + 50).await;
         disk.fill().unwrap();
-        // What is large does not fit into what the database has.
+        // A large input does not fit into the space that the database has.
         let refused = loop {
             match create(large).await {
                 Ok(_) => large += 1,
@@ -129,7 +129,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
         assert!(refused.to_string().contains("No space left on device"), "{refused}");
         assert_eq!(total().await, large as u64, "what is there can be read");
         if round % 2 == 1 {
-            // Each fills what is left of a file of the log.
+            // Each fills the rest of a file of the log.
             let foreign = foreign(&url).await;
             while sqlx::query("SELECT pg_logical_emit_message(false, 'longrun', 'test'), pg_switch_wal()")
                 .execute(&foreign)
@@ -154,7 +154,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
     assert!(recoveries.iter().all(|recovery| *recovery < RECOVERS_WITHIN), "{recoveries:?}");
 }
 
-/// A page that the disk does not give must not end the process: mapped into memory, it would by a signal.
+/// A page that the disk does not give must not end the process: with mapped memory, a signal would end it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_file_that_cannot_be_read_is_an_error_of_the_call() {
     let folder = tempfile::tempdir().unwrap();
@@ -163,7 +163,7 @@ async fn a_file_that_cannot_be_read_is_an_error_of_the_call() {
     for _ in 0..200 {
         create(&store, 4_000).await.unwrap();
     }
-    // Into the file, of which a new process reads.
+    // Into the file, from which a new process reads.
     store.close().await;
     let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(total(&store).await, 200);

@@ -1,17 +1,17 @@
-//! Callers who leave half-way, as an HTTP client does that hangs up.
+//! Callers that leave half-way, as an HTTP client does that hangs up.
 use operations::{Access, NewOperation, Search};
 use store::{PostgresStore, SearchOperations as _, SearchOrder, SearchRequest, SearchStart, Store as _};
 use testkit::{Cluster, Durability};
 
 use crate::support::*;
 
-/// Else what comes next on its connection reads what was there when the transaction began, and what it writes is refused or,
-/// in another transaction, taken back when that is ended.
+/// Otherwise the next call on its connection reads what was there when the transaction began, and what it writes is
+/// refused or, in another transaction, rolled back when that ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_caller_who_leaves_while_a_transaction_begins_leaves_none_open() {
     let cluster = Cluster::start(Durability::None).unwrap();
     let proxy = cluster.proxy().await.unwrap();
-    // With one connection to read by, so that what comes next comes on the one that was left.
+    // With one connection to read by, so that the next call comes on the one that was left.
     let store = PostgresStore::connect(&proxy.url(&cluster.database().await.unwrap()), 1).await.unwrap();
     let access = Access::organization("acme");
     let request = SearchRequest {

@@ -1,5 +1,5 @@
-//! What a process remembers of a queue in PostgreSQL (`postgres/heads.rs`), while somebody holds a snapshot open: claims,
-//! starts and looks begin there, and yet find all that there is.
+//! What a process remembers of a queue in PostgreSQL (`postgres/heads.rs`), while somebody holds a snapshot open:
+//! claims, starts and looks begin there, and yet find all that there is.
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use store::{ClaimRequest, Claimed, Start, Store};
 const MANY: u32 = 1_500;
 
 /// A PostgreSQL store whose process knows that the queue of acme's scans begins after the first [`MANY`], which it has
-/// claimed; and the snapshot that keeps what they were.
+/// claimed; and the snapshot that keeps the rows as they were.
 struct Worn {
     fixture: Fixture,
     claimed: Vec<Claimed>,
@@ -53,7 +53,7 @@ fn of_acme(limit: u32) -> ClaimRequest {
 async fn what_lies_before_the_place_where_a_queue_begins_is_not_walked_past() {
     let Worn { fixture, claimed, .. } = worn().await;
     fixture.store.release(vec![claimed[0].lease.clone()]).await.unwrap().remove(0).unwrap();
-    // As no server would write it: in order, and before what was the first.
+    // As no server would write it: in order, and before the row that was first.
     fixture.tamper("UPDATE queue SET in_order = true").await;
     assert_eq!(ids(&*fixture.store, of_acme(10)).await, [""; 0], "a claim begins after what was claimed");
     assert_eq!(fixture.claim(&["scan"], 10).await, [], "and so does the look for organizations");
@@ -75,7 +75,7 @@ async fn whatever_comes_into_a_worn_queue_is_claimed_in_its_order() {
     let Worn { fixture, claimed, .. } = worn().await;
     let store = &*fixture.store;
     let other = fixture.second_server().await;
-    // Here and on another server: new, given back, of higher and of lower priority.
+    // Here and on another server: new, released, of higher and of lower priority.
     let last = fixture.create("acme", NewOperation { priority: -1, ..scan() }).await;
     let new = [fixture.create("acme", scan()).await, other.create_one("acme", scan(), None, None).await.unwrap()];
     let urgent = NewOperation { priority: 5, ..scan() };

@@ -1,4 +1,4 @@
-//! Servers of one database tell each other that they have committed something; where they cannot, they say so.
+//! Servers of one database notify each other that they have committed something; where they cannot, they say so.
 use std::time::Duration;
 
 use operations::{Access, NewOperation, Outcome};
@@ -17,7 +17,7 @@ async fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(url, 4).await.unwrap()
 }
 
-/// Returns when the store is told as much.
+/// Returns when the store has the wanted coverage.
 async fn covered(store: &dyn Store, wanted: Coverage) {
     let mut changes = store.commits().coverage_changes();
     timeout(PATIENCE, changes.wait_for(|coverage| *coverage == wanted)).await.expect("in time").unwrap();
@@ -78,7 +78,7 @@ async fn what_one_server_commits_the_others_are_told() {
     marked(&mut queue).await;
 }
 
-/// A server that is told nothing looks often, and one that is, seldom.
+/// A server that gets no notifications looks often, and one that does, seldom.
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
     let cluster = Cluster::start(Durability::None).unwrap();

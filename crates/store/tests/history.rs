@@ -1,4 +1,4 @@
-//! Histories on both engines: what happened to an operation, and nothing more kept than the row cannot tell.
+//! Histories on both engines: what happened to an operation, and nothing kept beyond what the row cannot say.
 use std::time::Duration;
 
 use crate::support::*;
@@ -116,7 +116,7 @@ async fn histories_go_with_what_is_purged(fixture: Fixture) {
     fixture.settle(&claimed, completed("")).await.unwrap();
     fixture.advance(Duration::from_secs(61));
     assert_eq!(fixture.store.purge(10).await.unwrap(), 1);
-    // A history of nothing would be found.
+    // History of an operation that does not exist would be found.
     fixture.assert_sound().await;
 }
 
@@ -136,7 +136,7 @@ pub(crate) async fn progress_is_bounded(fixture: Fixture) {
     assert_eq!(progress().await, newest);
     fixture.store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
 
-    // A worker that takes it and hands it back for ever: nothing of it is charged.
+    // A worker that claims and releases it forever: none of that is charged.
     let releases = MAX_NOTES + 20;
     for _ in 1..releases {
         fixture.advance(Duration::from_secs(1));

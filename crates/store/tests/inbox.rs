@@ -38,7 +38,7 @@ async fn make_organization(store: &PostgresStore, name: &str) {
     store.create_token(token).await.unwrap();
 }
 
-/// A connection of the application, which has its own tables in the same database; here with every right.
+/// A connection of the application, which has its own tables in the same database; here with all rights.
 async fn application(url: &str) -> PgConnection {
     PgConnection::connect(url).await.unwrap()
 }
@@ -57,7 +57,7 @@ async fn limited(url: &str, grants: &[&str]) -> PgConnection {
 
 const CALL: [&str; 2] = ["USAGE ON SCHEMA longrun", "EXECUTE ON FUNCTION longrun.create_operation"];
 
-/// Calls the function with these arguments and answers the id.
+/// Calls the function with these arguments and returns the id.
 async fn call(connection: &mut PgConnection, arguments: &str) -> Result<OperationId, sqlx::Error> {
     let sql = format!("SELECT longrun.create_operation({arguments})");
     let id: Uuid = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?;
@@ -165,7 +165,7 @@ async fn a_row_that_is_rolled_back_never_existed() {
 async fn rows_keep_the_order_of_their_transactions_and_within_them() {
     let (store, url) = fixture().await;
     let (mut first, mut second) = (application(&url).await, application(&url).await);
-    // One statement, many rows, faster than a clock could tell apart.
+    // One statement with many rows, faster than a clock could tell apart.
     first
         .execute(
             "INSERT INTO longrun.inbox (organization_id, kind, resource_type, resource_id)
@@ -205,7 +205,7 @@ async fn four_servers_make_each_row_an_operation_exactly_once_and_in_order() {
             let mut rows = 0;
             loop {
                 let is_ending = done.load(Ordering::SeqCst);
-                // A small limit, so that the servers take turns.
+                // A small limit, so that the servers alternate.
                 let taken = server.drain_inbox(7).await.unwrap().unwrap();
                 rows += taken;
                 // Creations by the API take numbers of the same sequence meanwhile.
@@ -256,7 +256,7 @@ async fn four_servers_make_each_row_an_operation_exactly_once_and_in_order() {
     found.extend(operations(&store, "acme").await.into_iter().filter(|operation| operation.kind == "scan"));
     let ids: BTreeSet<OperationId> = found.iter().map(|operation| operation.id).collect();
     assert_eq!((ids.len(), &ids), (found.len(), &told), "what was committed, each once");
-    // Of one application's transactions, each began after the one before it was committed.
+    // Of the transactions of one application, each began after the one before it was committed.
     for organization in ["acme", "globex"] {
         let of_organization = operations(&store, organization).await;
         for number in 0..APPLICATIONS {
@@ -304,7 +304,7 @@ async fn a_role_that_may_call_the_function_may_do_nothing_else() {
 async fn what_the_caller_sets_cannot_lead_the_function_astray() {
     let (store, url) = fixture().await;
     let mut app = limited(&url, &CALL).await;
-    // Tables and functions of the caller's own, in front of those that the function means.
+    // The caller's own tables and functions, in front of those that the function means.
     for statement in [
         "CREATE TEMP TABLE organizations (organization_id text)",
         "CREATE TEMP TABLE inbox (organization_id text)",
@@ -467,7 +467,7 @@ async fn what_cannot_become_an_operation_stays_is_told_and_holds_nothing_up() {
     let mut owner = application(&url).await;
     let first = call(&mut owner, "'acme', 'scan', null, 'n', '1'").await.unwrap();
     assert_eq!(drain(&store).await, 1);
-    // By INSERT, which cannot look: an organization that does not exist, an id that an operation has.
+    // By INSERT, which cannot check: an organization that does not exist, an id that an operation has.
     owner.execute("INSERT INTO longrun.inbox (organization_id, kind) VALUES ('nobody', 'scan')").await.unwrap();
     let insert = format!("INSERT INTO longrun.inbox (organization_id, kind, id) VALUES ('acme', 'scan', '{first}')");
     owner.execute(AssertSqlSafe(insert)).await.unwrap();
@@ -523,7 +523,7 @@ async fn a_backlog_is_read_once_and_not_for_every_batch() {
     const ROWS: i64 = 20_000;
     let (store, url) = fixture().await;
     let mut app = application(&url).await;
-    // No figures for the planner, as after a bulk load.
+    // No statistics for the planner, as after a bulk load.
     let insert = format!(
         "INSERT INTO longrun.inbox (organization_id, kind) SELECT 'acme', 'scan' FROM generate_series(1, {ROWS})"
     );
@@ -534,7 +534,7 @@ async fn a_backlog_is_read_once_and_not_for_every_batch() {
     app.execute("SELECT pg_stat_force_next_flush()").await.unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     let read = loop {
-        // The figures of sessions that have ended come in a moment later.
+        // The statistics of sessions that have ended come in a moment later.
         let (deleted, sequential, by_index): (i64, i64, i64) = sqlx::query_as(
             "SELECT n_tup_del, seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relid = 'longrun.inbox'::regclass",
         )

@@ -1,4 +1,4 @@
-//! Organizations that are made by a call, and limits that go before the configuration.
+//! Organizations that are made by a call, and limits that take precedence over the configuration.
 #![allow(clippy::unwrap_used)]
 
 use operations::NewOperation;

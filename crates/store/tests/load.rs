@@ -1,4 +1,4 @@
-//! Callers and workers on PostgreSQL who ask again until they are answered, for tests in which it fails them.
+//! Callers and workers on PostgreSQL that ask again until they are answered, for tests in which it fails them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub async fn must<T, C: Future<Output = Result<T, StoreError>>>(call: impl Fn() 
     }
 }
 
-/// Creators and workers at it.
+/// Creators and workers that are running.
 pub struct Load {
     store: PostgresStore,
     created: Arc<AtomicUsize>,
@@ -57,7 +57,7 @@ impl Load {
         self.created.load(Ordering::SeqCst)
     }
 
-    /// Returns when so many creations were acknowledged.
+    /// Returns when this number of creations were acknowledged.
     pub async fn has_created(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.created() < count {
@@ -66,8 +66,8 @@ impl Load {
         }
     }
 
-    /// Has everything end, and checks that what was acknowledged is there once, with the outcome that was acknowledged, and
-    /// nothing else. `url` goes straight to the database. Answers how many creations were acknowledged.
+    /// Has everything end, and checks that every acknowledged operation is there once, with the acknowledged outcome,
+    /// and nothing else. `url` goes straight to the database. Returns how many creations were acknowledged.
     pub async fn end(mut self, url: &str) -> usize {
         self.no_more.store(true, Ordering::SeqCst);
         let mut acknowledged = Vec::new();
@@ -81,7 +81,7 @@ impl Load {
         };
         let deadline = Instant::now() + PATIENCE;
         while total(Some(Status::Completed)).await < acknowledged.len() as u64 {
-            // Servers do so when leases run out; these would take half a minute.
+            // Servers do so when leases run out; these leases would take half a minute.
             let foreign = sqlx::PgPool::connect(url).await.unwrap();
             sqlx::query("UPDATE longrun.leases SET expires_at = 0").execute(&foreign).await.unwrap();
             foreign.close().await;
@@ -124,7 +124,7 @@ async fn create(
     let mut ids = Vec::new();
     while !no_more.load(Ordering::SeqCst) {
         let key = IdempotencyKey { key: format!("{creator}-{}", ids.len()), fingerprint: [7; 32] };
-        // The test ends leases, also of those at work, as often as it likes: none may fail of it.
+        // The test ends leases, also those in use, as often as it likes: no operation may fail because of that.
         let scan = NewOperation { max_attempts: 100, ..NewOperation::of_kind("scan") };
         let made = must(|| store.create("acme", vec![scan.clone()], Some(key.clone()))).await;
         ids.push(made[0].id);
@@ -133,11 +133,11 @@ async fn create(
     ids
 }
 
-/// Claims and completes; answers what it was told that it completed.
+/// Claims and completes; returns the attempts that the store confirmed as completed.
 async fn work(store: PostgresStore, is_over: Arc<AtomicBool>) -> Vec<(OperationId, u64)> {
     let mut ended = Vec::new();
     while !is_over.load(Ordering::SeqCst) {
-        // What a lost answer has claimed for nobody runs into the end of its lease.
+        // An operation that was claimed by a lost answer waits for the end of its lease.
         let Ok(claimed) = store.claim(claim_request(&["scan"], 5)).await else { continue };
         for claimed in claimed {
             let output = format!("{} {}", claimed.operation.id, claimed.lease.fence);
@@ -146,7 +146,7 @@ async fn work(store: PostgresStore, is_over: Arc<AtomicBool>) -> Vec<(OperationI
                 outcome: completed(&output),
                 retry_after: Duration::from_millis(1),
             };
-            // Whoever was not answered says the same again, and is told what was recorded.
+            // A worker that was not answered says the same again, and is answered with what was recorded.
             match must(|| store.settle(vec![settlement.clone()])).await.remove(0) {
                 Ok(status) => {
                     assert_eq!(status, Status::Completed);

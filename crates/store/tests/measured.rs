@@ -1,4 +1,4 @@
-//! What stands in a store, and what its process counts, is what there is, on both engines.
+//! A store's report of its state and its process's counts are what there is, on both engines.
 
 use std::time::Duration;
 

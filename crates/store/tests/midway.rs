@@ -10,7 +10,7 @@ use store::{ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey};
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Returns when so many calls wait for a lock of somebody else.
+/// Returns when this number of calls wait for a lock of somebody else.
 async fn are_held_up(foreign: &PgPool, calls: i64) {
     let waiting = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()";
@@ -32,7 +32,7 @@ async fn an_idempotency_key_that_is_used_anew_while_old_ones_are_forgotten_stays
     let created = create().await;
     fixture.advance(IDEMPOTENCY_WINDOW + Duration::from_secs(1));
     let foreign = fixture.foreign_postgres().await;
-    // As another server does that has found it past its time.
+    // As another server does that has found the key past its time.
     let mut other = foreign.begin().await.unwrap();
     let anew = sqlx::query("UPDATE idempotency_keys SET created_at = $1").bind(fixture.store.now().as_millis());
     assert_eq!(anew.execute(&mut *other).await.unwrap().rows_affected(), 1);
@@ -58,7 +58,7 @@ async fn what_was_claimed_before_a_claim_failed_is_answered() {
     let later = fixture.create("acme", later).await;
     let now = fixture.create("acme", NewOperation::of_kind("scan")).await;
     fixture.advance(Duration::from_secs(20));
-    // What has become due cannot be made claimable, which comes after what could be claimed before.
+    // The operation that has become due, which comes after the one that was claimable before, cannot be made claimable.
     fixture.tamper("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$").await;
     fixture.tamper("CREATE TRIGGER refuse BEFORE UPDATE ON queue FOR EACH ROW EXECUTE FUNCTION refuse()").await;
     let claimed = claim(10).await.unwrap();

@@ -1,4 +1,4 @@
-//! The database goes away and comes back: callers are told, nothing is lost, nothing is done twice.
+//! The database goes away and comes back: callers are notified, nothing is lost, nothing is done twice.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

@@ -113,14 +113,14 @@ async fn play(engine: Engine, steps: Vec<Step>, page_size: u32, start: u32) {
     compare_every_page(&fixture, &operations, page_size).await;
 }
 
-/// Lets the next number be `start` + 1, as if so many operations had been there before.
+/// Lets the next number be `start` + 1, as if that many operations had been there before.
 async fn skip_numbers(fixture: &Fixture, start: i64) {
     let insert = "INSERT INTO organizations (organization_id, next_seq, created_at, removed)";
     fixture.tamper(&format!("{insert} VALUES ('acme', {}, 0, {start})", start + 1)).await;
 }
 
 fn history() -> impl Strategy<Value = (Vec<Step>, u32, u32)> {
-    // Numbers start around the borders of buckets: of the finest, of the coarsest that all stores have, of the one above.
+    // Numbers start around the borders of buckets: the finest, the coarsest that all stores have, and the one above.
     let start = prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32, 16_777_170..16_777_216u32];
     (proptest::collection::vec(step(), 1..90), 1..12u32, start)
 }
@@ -143,7 +143,7 @@ proptest! {
     }
 }
 
-/// Many operations over several level-1 buckets, where the random histories are too short to scope.
+/// Many operations over several level-1 buckets, which the random histories are too short to cover.
 async fn pages_over_several_buckets_have_every_operation_once(fixture: Fixture) {
     let total = 3 * (1 << FINEST) + 17;
     let new: Vec<NewOperation> =
@@ -223,7 +223,7 @@ async fn pages_of_a_resource_with_many_operations_equal_the_naive_model(fixture:
     }
     compare_every_page(&fixture, &model(&fixture, &created).await, 700).await;
 
-    // What was counted is cancelled, tried again, removed by callers, removed in its time.
+    // Counted operations are cancelled, tried again, removed by callers, and removed when their retention is over.
     let access = Access::organization("acme");
     let mut removed = Vec::new();
     for (n, operation) in model(&fixture, &created).await.iter().enumerate() {
@@ -243,7 +243,7 @@ async fn pages_of_a_resource_with_many_operations_equal_the_naive_model(fixture:
     fixture.assert_sound().await;
 }
 
-/// So many operations of a resource that it is counted, a third of them ended.
+/// Enough operations of a resource that it is counted, a third of them ended.
 async fn fill_a_resource(fixture: &Fixture) {
     fixture.store.create("acme", (0..1_500).map(|n| new_operation(n % 2, 1, 1)).collect(), None).await.unwrap();
     for claimed in fixture.claim(&["scan"], 500).await {
@@ -283,7 +283,7 @@ async fn resources_of_a_file_from_before_are_counted_when_it_is_migrated() {
     let page = PageRequest { page: 4, page_size: 100 };
     let listing = store.list(&Access::projects("acme", ["a"]), &filter, page).await.unwrap();
     assert_eq!((listing.page.total_count, listing.entries.len()), (500, 100));
-    // Counted they are: a counter that goes is missed.
+    // They are counted: a counter that goes is missed.
     fixture.tamper("DELETE FROM resource_counters WHERE level = 20").await;
     assert_eq!(store.doctor().await.unwrap().findings.len(), 2);
 }
@@ -297,7 +297,7 @@ async fn counters_of_resources_go_with_their_organization() {
         fixture.assert_sound().await;
     }
     fixture.store.end_deletion("acme").await.unwrap();
-    // A statement that fails when there is one.
+    // A statement that fails when there is a row.
     for table in ["resource_counters", "counted_resources"] {
         fixture.tamper(&format!("INSERT INTO secrets SELECT NULL, NULL FROM {table} LIMIT 1")).await;
     }

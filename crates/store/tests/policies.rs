@@ -15,7 +15,7 @@ fn policies(digest: &str) -> PolicyDigests {
     ])
 }
 
-/// Who saw which digest, in order.
+/// Which server saw which digest, in order.
 async fn seen(fixture: &Fixture) -> Vec<(String, String)> {
     let seen = fixture.store.seen_policies().await.unwrap();
     seen.into_iter().map(|mut seen| (seen.server, seen.policies.remove("vulnerabilities").unwrap())).collect()

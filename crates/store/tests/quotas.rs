@@ -80,7 +80,7 @@ async fn the_limit_holds_over_all_servers(fixture: Fixture) {
     let mut creations = Vec::new();
     for server in &servers {
         server.set_quotas(at_most(100));
-        // A count of before: both servers may think that there is room for all.
+        // A count from before: both servers may think that there is capacity for all.
         server.create("acme", some(1), None).await.unwrap();
         for size in [1, 2, 3, 5].repeat(8) {
             let server = server.clone();

@@ -1,4 +1,4 @@
-//! Reads from a standby: they go there, they see what this process wrote, and the primary answers when they cannot.
+//! Reads from a standby: they go there, they see what this process wrote, and the primary answers when it cannot.
 use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest};
@@ -76,7 +76,7 @@ fn acme() -> Access {
     Access::organization("acme")
 }
 
-/// Asks until it is so.
+/// Asks until the condition holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -102,7 +102,7 @@ async fn every_read_sees_what_this_process_wrote() {
 async fn reads_go_to_the_standby() {
     let pair = Pair::start().await;
     let first = pair.create().await;
-    // What only the standby can answer, since the primary is down.
+    // Something that only the standby can answer, since the primary is down.
     until("a read from the standby", async || {
         let _ = pair.listed().await;
         let on_standby: i64 = count_reads(&pair.read_url).await;
@@ -158,7 +158,7 @@ async fn a_standby_that_is_behind_is_passed_over_by_who_wrote_and_by_nobody_else
 async fn a_standby_that_lacks_a_migration_is_passed_over() {
     let pair = Pair::start().await;
     let first = pair.create().await;
-    // What a standby looks like that is as far as just before the newest migration.
+    // The state of a standby that has got as far as just before the newest migration.
     let newest = "UPDATE longrun._sqlx_migrations SET version = -version
         WHERE abs(version) = (SELECT max(abs(version)) FROM longrun._sqlx_migrations)";
     pair.on_primary(newest).await;

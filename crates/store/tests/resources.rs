@@ -27,7 +27,7 @@ fn scans(limit: u32) -> ClaimRequest {
     ClaimRequest { access: Some(Access::organization("acme")), ..claim_request(&["scan", "export"], limit) }
 }
 
-/// Creates, claims and ends operations of the resource, until told to stop; answers how many it has made.
+/// Creates, claims and ends operations of the resource, until stopped; returns how many it has made.
 async fn work(store: Arc<dyn Store>, stop: Arc<AtomicBool>) -> u64 {
     let mut made = 0;
     while !stop.load(Ordering::SeqCst) {
@@ -54,7 +54,7 @@ async fn counting_begins_while_two_servers_write() {
         .into_iter()
         .collect();
     fixture.count_resource("acme", &thing()).await;
-    // By the counters, and on the server that has not noticed it yet by its own look, while they go on changing.
+    // By the counters, and by its own look on the server that has not noticed it yet, while they go on changing.
     let seen = total(&*fixture.store).await;
     assert!(total(&*other).await >= seen);
     fixture.assert_sound().await;
@@ -93,7 +93,7 @@ async fn a_statement_that_began_before_is_waited_for() {
         }
         tokio::task::yield_now().await;
     }
-    // As a statement that does not see the mark: it tells the resource's deltas nothing.
+    // Like a statement that does not see the mark: it adds nothing to the resource's deltas.
     let removal = "
         WITH gone AS (
             DELETE FROM queue WHERE seq = 1
@@ -135,11 +135,11 @@ async fn counters_of_resources_go_with_their_organization() {
         fixture.assert_sound().await;
     }
     fixture.store.end_deletion("acme").await.unwrap();
-    // A statement that fails when there is one.
+    // A statement that fails when there is a row.
     for table in ["resource_counters", "resource_deltas", "counted_resources"] {
         fixture.tamper(&format!("INSERT INTO secrets SELECT NULL, NULL FROM {table} LIMIT 1")).await;
     }
-    // Made anew, it has its own; that a key stood for its resource is forgotten.
+    // Created anew, the organization has its own; it is forgotten that a key stood for its resource.
     fixture.tamper("UPDATE organizations SET deleted = 0").await;
     fixture.store.create("acme", (0..3).map(about_it).collect(), None).await.unwrap();
     assert_eq!(total(&*fixture.store).await, 3);

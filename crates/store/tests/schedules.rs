@@ -20,7 +20,7 @@ use super::support::{Engine, Fixture, against_both_engines, completed, fixture};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Every minute, an operation of the kind that is called like the schedule.
+/// Every minute, an operation of the kind that has the name of the schedule.
 fn every_minute(name: &str) -> NewSchedule {
     NewSchedule {
         name: name.to_owned(),
@@ -130,7 +130,7 @@ async fn what_overlaps_is_skipped_or_cancelled(fixture: Fixture) {
     fixture.advance(MINUTE);
     fire(&fixture).await;
     assert_eq!(made(store, "skip").await.len(), 2);
-    // What runs is asked to stop, and the next one does not wait for it.
+    // The running operation is asked to stop, and the next one does not wait for it.
     let running = fixture.claim(&["cancel"], 1).await.remove(0);
     fixture.advance(MINUTE);
     fire(&fixture).await;
@@ -152,7 +152,7 @@ async fn what_is_paused_creates_nothing_and_makes_nothing_up(fixture: Fixture) {
     assert_eq!(update(kept.wanted.clone(), 1).await.unwrap(), Err(ScheduleRefusal::Changed));
     let resumed = update(kept.wanted.clone(), 2).await.unwrap().unwrap();
     assert_eq!(resumed.next_due, Some(kept.created_at.after(HOUR + MINUTE)), "from now on");
-    // Other times begin now; what else is changed leaves the times alone.
+    // Other times begin now; any other change leaves the times alone.
     let other = NewSchedule { every: Some(HOUR), ..kept.wanted.clone() };
     let other = update(other, 3).await.unwrap().unwrap();
     assert_eq!(other.next_due, Some(kept.created_at.after(HOUR * 2)));
@@ -204,7 +204,7 @@ async fn what_there_is_no_room_for_is_told_and_tried_again(fixture: Fixture) {
     assert_eq!(fire(&fixture).await.operations, 2);
     let done = read(&fixture, "scan").await;
     assert_eq!((done.last_error.as_str(), done.last_error_at), ("", None));
-    // A trigger by hand is told so itself.
+    // The caller that triggers by hand gets the refusal itself.
     let refused = trigger_schedule(&*fixture.store, &*fixture.store, &acme(), "scan").await;
     assert!(matches!(refused, Err(StoreError::Exceeded(Exceeded::Pending { limit: 2 }))), "{refused:?}");
     fixture.assert_sound().await;
@@ -251,7 +251,7 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
     let told: Vec<(&str, &[String])> = log.iter().map(|entry| (&*entry.action, &*entry.targets)).collect();
     let targets = ["schedules/scan".to_owned(), format!("operations/{}", first.id)];
     assert_eq!(told, [("schedules.trigger", &targets[..])], "what was refused has changed nothing");
-    // What is to be cancelled is.
+    // The operation that is to be cancelled is cancelled.
     let wanted = NewSchedule { overlap: Overlap::CancelPrevious, ..kept.wanted };
     fixture.store.update_schedule(&acme(), wanted, 1).await.unwrap().unwrap();
     trigger().await.unwrap().unwrap();
@@ -285,7 +285,7 @@ async fn nobody_sees_or_changes_what_is_not_theirs(fixture: Fixture) {
         assert_eq!(update, Err(ScheduleRefusal::NotFound));
     }
     assert_eq!(store.delete_schedule(&one, "a").await.unwrap(), Ok(()));
-    // Names and numbers of schedules are of one organization.
+    // Names and numbers of schedules belong to one organization.
     let taken = store.create_schedule("acme", every_minute("b")).await.unwrap();
     assert_eq!(taken, Err(ScheduleRefusal::NameTaken));
     let quota = Quota { max_schedules: 2, ..Quota::default() };
@@ -340,7 +340,7 @@ async fn inputs_are_sealed_anew_with_the_rest() {
         let new = super::support::sealed(plain, Some(&super::support::keyring(&["2026-12"], Some("2026-12"))));
         let kept = new.schedule(&acme(), "scan").await.unwrap().unwrap();
         assert_eq!(kept.wanted.operation.input, "{\"what\":1}");
-        // Who has not the key is told so, and others are listed.
+        // A server without the key is answered with the reason, and the others are listed.
         let listed = fixture.store.schedules(&acme(), "", 10).await.unwrap();
         assert!(listed[0].last_error.contains("cannot be opened"), "{}", listed[0].last_error);
         assert!(fixture.store.schedule(&acme(), "scan").await.is_err());
@@ -348,7 +348,7 @@ async fn inputs_are_sealed_anew_with_the_rest() {
 }
 
 /// Several servers on one database fire at once; their work is broken off in the middle, and their connections are cut.
-/// After each step of the clock each schedule has created one operation more.
+/// After each step of the clock each schedule has created one more operation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn servers_that_die_at_random_neither_double_nor_lose() {
     const SCHEDULES: usize = 40;
@@ -369,7 +369,7 @@ async fn servers_that_die_at_random_neither_double_nor_lose() {
                 let serving = Arc::clone(&store);
                 let task = tokio::spawn(async move {
                     while !done.load(Ordering::SeqCst) {
-                        // What fails is tried again, by this server or another one.
+                        // A failed call is repeated, by this server or another one.
                         let _ = fire_schedules(&*serving, "acme", 7).await;
                         tokio::task::yield_now().await;
                     }
@@ -380,7 +380,7 @@ async fn servers_that_die_at_random_neither_double_nor_lose() {
             for _ in 0..3 {
                 servers.push(serve().await);
             }
-            // A look that is cut off itself says nothing.
+            // A look that is itself cut off says nothing.
             while fixture.store.due_schedules().await.map_or(true, |due| !due.organizations.is_empty()) {
                 let which = random.random_range(0..servers.len());
                 if random.random_bool(0.5) {
@@ -414,7 +414,7 @@ async fn servers_that_die_at_random_neither_double_nor_lose() {
     }
 }
 
-/// The first and the last moment of a time that a store can keep.
+/// The first and the last moment that a store can keep.
 #[tokio::test]
 async fn a_schedule_at_the_end_of_time_ends() {
     let fixture = fixture(Engine::Sqlite).await;

@@ -74,9 +74,9 @@ with_keys!(
     a_worker_gets_no_operation_whose_input_cannot_be_opened,
 );
 
-/// What nobody may find: it stands in every text that a caller or a worker writes.
+/// A text that nobody may find: it is part of every text that a caller or a worker writes.
 const SECRET: &str = "topsecret";
-/// What anybody may find, so that a search that finds nothing is known to have looked.
+/// A text that anybody may find, so that a search that finds nothing is known to have looked.
 const OPEN: &str = "openkind";
 
 fn acme() -> Access {
@@ -95,8 +95,8 @@ async fn settle(store: &dyn Store, outcome: Outcome) -> OperationId {
     id
 }
 
-/// A text of each sort in each place: an operation that waits, one that has ended with an output, one with an error,
-/// one whose history has a failure and a progress.
+/// A text of each sort in each position: an operation that waits, one that has ended with an output, one with an error,
+/// one whose history has a failure and a progress report.
 async fn write_everything(store: &dyn Store, note: &str) {
     let secret = |what: &str| format!("{SECRET} {what} {note}");
     for number in 0..3 {
@@ -156,7 +156,7 @@ async fn what_was_written_before_encryption_is_not_left_in_the_file_after_a_rota
     let rotated = rotate(&store, &keyring(&["a"], Some("a")), |_| ()).await.unwrap();
     assert!(rotated.is_complete && rotated.renewed >= 7, "{rotated:?}");
     store.close().await;
-    // What was moved, within a page or to another one, may be where nothing is any more.
+    // Text that was moved, within a page or to another one, may be in space that is no longer used.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
     let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::query("VACUUM").execute(&foreign).await.unwrap();
@@ -188,7 +188,7 @@ async fn nothing_of_a_text_is_in_a_dump_of_postgresql_or_in_its_files() {
     assert!(files.iter().any(|file| file.contains("pg_wal")), "the log was looked at: {files:?}");
 }
 
-/// What is in the inbox an application has put there, as it is; the operation that is made of it is sealed.
+/// A row in the inbox stays as the application wrote it; the operation that is made of it is sealed.
 #[tokio::test]
 async fn what_comes_by_the_inbox_is_sealed() {
     let fixture = fixture(Engine::SealedPostgres).await;
@@ -238,7 +238,7 @@ async fn seals(store: &dyn Store) -> Vec<Seal> {
 
 async fn keys_change_while_others_write(fixture: Fixture) {
     let key = |id: &str| Seal::Key(id.to_owned());
-    // Some was written before encryption, some under the first key.
+    // Some texts were written before encryption, some under the first key.
     let first = Sealed::new(Arc::clone(&fixture.store), keyring(&["a"], Some("a")));
     for (store, note) in [(&*fixture.store, "plain"), (&first as &dyn Store, "first")] {
         for number in 0..20 {
@@ -282,7 +282,7 @@ async fn keys_change_while_others_write(fixture: Fixture) {
     }
     assert!(rotated.is_complete && rotated.unopened == 0 && rotated.renewed > 200, "{rotated:?}");
     assert_eq!(seals(&*fixture.store).await, [key("b")]);
-    // What had ended is what it was, and needs the first key no more.
+    // Operations that had ended are unchanged, and need the first key no more.
     let only = Sealed::new(Arc::clone(&fixture.store), keyring(&["b"], Some("b")));
     let after = everything(&only).await;
     for operation in before.iter().filter(|operation| operation.status == Status::Completed) {
@@ -297,7 +297,7 @@ async fn everything_is_read_whether_encryption_was_switched_on_or_off_since(fixt
     let seals_of = |id: &str| Seal::Key(id.to_owned());
     let rings = [keyring(&["a", "b"], None), keyring(&["a", "b"], Some("a")), keyring(&["a", "b"], Some("b"))];
     let stores: Vec<Sealed> = rings.iter().map(|ring| Sealed::new(Arc::clone(&fixture.store), ring.clone())).collect();
-    // What a caller writes looks like what is stored.
+    // A text of a caller looks like a stored one.
     let looks_sealed = "lrn:sealed:v1:a:AAAA";
     for store in &stores {
         store.create("acme", vec![NewOperation::of_kind(OPEN)], None).await.unwrap();
@@ -396,7 +396,7 @@ async fn without_a_key_its_texts_alone_are_refused(fixture: Fixture) {
     let error = lacks.get(&acme(), ids[0]).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(why) if why.contains("\"a\"")), "{error}");
     assert_eq!(lacks.get(&acme(), ids[1]).await.unwrap().unwrap().output, SECRET);
-    // Others that are read with it are there, and it says why it is not.
+    // Operations that are read with it are there, and it says why it is not.
     let together = lacks.get_many(&acme(), &ids).await.unwrap();
     assert!(readable(together[0].as_ref().unwrap()).is_err() && readable(together[1].as_ref().unwrap()).is_ok());
     let page = PageRequest { page: 0, page_size: 10 };
@@ -424,7 +424,7 @@ async fn a_worker_gets_no_operation_whose_input_cannot_be_opened(fixture: Fixtur
     let troubles: Vec<String> = lacks.health().troubles().iter().map(ToString::to_string).collect();
     assert!(troubles.iter().any(|told| told.starts_with("an encryption key is missing")), "{troubles:?}");
     assert_eq!(lacks.claim(claim_request(&[OPEN], 10)).await.unwrap().len(), 0, "it waits for a while");
-    // However often nobody can open it: nothing is charged.
+    // However often nobody can open it, nothing is charged.
     for _ in 0..20 {
         fixture.advance(Duration::from_secs(61));
         assert_eq!(lacks.claim(claim_request(&[OPEN], 10)).await.unwrap().len(), 0);

@@ -19,7 +19,7 @@ const RESOURCES: [&str; 4] = ["", "x", "y", "z"];
 const LABELS: [(&str, &str); 4] = [("team", "a"), ("team", "b"), ("retry_of", "x y"), ("e/f", "")];
 const TEXTS: [&str; 3] = ["quick brown fox", "lazy \"dog\"", "100% _ \\ é"];
 
-/// What is served by an index, and has ways of its own where nothing else is asked for, or little.
+/// Filters that an index serves, and that have ways of their own when nothing else, or little else, is asked for.
 const ALONE: [&str; 5] = [
     "labels.team = a",
     "labels.team = (a OR b)",
@@ -28,7 +28,7 @@ const ALONE: [&str; 5] = [
     "resource_type = thing AND resource_id = y AND status = COMPLETED AND project_id = (a OR b)",
 ];
 
-/// What was made, in the order of numbers, and what the twelve fields do not tell.
+/// What was made, in the order of numbers, and what the twelve fields do not say.
 struct Made {
     fixture: Fixture,
     random: StdRng,
@@ -72,12 +72,12 @@ impl Made {
         for _ in 0..self.random.random_range(1..5) {
             let mut new: Vec<NewOperation> =
                 (0..self.random.random_range(1..12)).map(|_| self.new_operation()).collect();
-            // Callers do not give one key to two at once.
+            // Callers do not give one key to two operations at once.
             new[0].unique_key = self.random.random::<bool>().then(|| format!("key {}", self.random.random_range(0..4)));
 
             let created = store.create("acme", new, None).await.unwrap();
             for created in created {
-                // A unique key may have been answered with the one that has it.
+                // A unique key may have been answered with the operation that has it.
                 if self.created.contains(&created.id) {
                     continue;
                 }
@@ -209,7 +209,7 @@ impl Made {
             }
             _ => {}
         }
-        // What a caller would have to add.
+        // A bound that a caller would have to add.
         if search.check_cost().is_err() {
             search.created_at.from = Some(Timestamp::from_millis(self.times[0].as_millis() - 10_000_000));
         }

@@ -15,12 +15,12 @@ const WORKERS: usize = 8;
 const OPERATIONS: usize = 3_000;
 const ORGANIZATIONS: [&str; 3] = ["acme", "globex", "initech"];
 const KINDS: [&str; 2] = ["scan", "build"];
-/// So short that some leases run out under the hands of their workers.
+/// So short that some leases run out while their workers still hold them.
 const LEASE: Duration = Duration::from_millis(300);
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the workers know together, to hold the store against.
+/// What the workers know together, to compare the store with.
 #[derive(Default)]
 struct Known {
     /// Creations that were asked for, and those that were answered.
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Hands some attempts back, and forgets others as a worker that dies does.
+    /// Releases some attempts, and forgets others as a worker that dies does.
     async fn give_up(&mut self) {
         let some = self.random.random_range(0..=self.held.len());
         let given_up: Vec<Claimed> = self.held.drain(..some).collect();

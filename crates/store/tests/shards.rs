@@ -1,5 +1,5 @@
-//! Rows of different organizations may have the same place: in partitions here, in shards elsewhere. What is done to
-//! one organization's is done to nobody else's.
+//! Rows of different organizations may have the same place: in partitions here, in shards elsewhere. A change to one
+//! organization's row changes nobody else's.
 use std::time::Duration;
 
 use operations::{Access, NewOperation, OperationId, Outcome, Status};
@@ -27,7 +27,7 @@ async fn partitioned() -> Fixture {
     fixture
 }
 
-/// Creates one operation in every organization, each at the same place of its partition; answers the ids.
+/// Creates one operation in every organization, each at the same place of its partition; returns the ids.
 async fn create(fixture: &Fixture) -> Vec<OperationId> {
     let mut ids = Vec::new();
     for organization in ORGANIZATIONS {
@@ -67,7 +67,7 @@ async fn assert_statuses(fixture: &Fixture, ids: &[OperationId], first: Option<S
 async fn steering_stays_within_the_organization() {
     let fixture = partitioned().await;
     let acme = Access::organization("acme");
-    // Pending: out of line.
+    // Pending: taken out of the queue.
     let ids = create(&fixture).await;
     fixture.store.command(&acme, ids[0], OperationCommand::Cancel).await.unwrap();
     assert_statuses(&fixture, &ids, Some(Status::Failed), Status::Pending).await;
@@ -121,7 +121,7 @@ async fn claims_ends_and_removals_stay_within_the_organization() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn distributed_tables_are_refused() {
     let fixture = fixture(Engine::Postgres).await;
-    // Where Citus keeps which tables it has distributed.
+    // The table in which Citus keeps which tables it has distributed.
     fixture.tamper("CREATE TABLE pg_dist_partition (logicalrelid regclass)").await;
     fixture.reopen().await;
     fixture.tamper("INSERT INTO pg_dist_partition VALUES ('longrun.active'), ('longrun.settled')").await;

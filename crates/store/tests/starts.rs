@@ -13,7 +13,7 @@ fn start() -> (Start, mpsc::Receiver<Claimed>) {
     (Start::new("w", LEASE, move |claimed| sender.send(claimed).unwrap()), started)
 }
 
-/// Creates a scan of acme that is to start at once; answers it, and its attempt if it began.
+/// Creates a scan of acme that is to start at once; returns it, and its attempt if it began.
 async fn create(store: &dyn Store, new: NewOperation) -> (Operation, Option<Claimed>) {
     let (start, started) = start();
     let operation = store.create_one("acme", new, None, Some(start)).await.unwrap();
@@ -140,12 +140,12 @@ async fn limits_hold(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// Whoever is to run it hears of it, also when nobody waits for the creation any more.
+/// Whoever is to run it receives the attempt, even when nobody waits for the creation any more.
 async fn the_attempt_arrives_whatever_becomes_of_the_caller(fixture: Fixture) {
     fixture.store.create_organization("acme", store::Limits::default()).await.unwrap();
     let (first, started) = start();
     let mut call = fixture.store.create_one("acme", scan(), None, Some(first));
-    // Handed over, and given up.
+    // Submitted, and given up.
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     let claimed = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_secs(30))).await.unwrap();

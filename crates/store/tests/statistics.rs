@@ -1,4 +1,4 @@
-//! Statistics: every change is counted once, whoever reads and dies, and what they say is what happened.
+//! Statistics: every change is counted once, whichever readers read and die, and they say what happened.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn is_complete(store: &dyn Store) -> bool {
 /// Counts everything, `limit` changes at a time.
 async fn count_all(fixture: &Fixture, limit: u32) {
     let store = &*fixture.store;
-    // What is not counted yet is of another time than now.
+    // A change that is not counted yet is of another time than now.
     fixture.advance(Duration::from_millis(1));
     while !is_complete(store).await {
         for (organization, from) in store.uncommitted(STATISTICS_CONSUMER, "", 100).await.unwrap() {
@@ -114,7 +114,7 @@ async fn a_random_history_is_counted_as_it_was(fixture: Fixture) {
     let (kinds, projects) = (["scan", "build"], ["", "p", "q"]);
     // By project (empty: all) and step.
     let mut truth: BTreeMap<(&str, Step), Told> = BTreeMap::new();
-    // Of those that exist: the kind, the project, when they were created, whether they have started.
+    // For those that exist: the kind, the project, when they were created, whether they have started.
     let mut known: BTreeMap<OperationId, (&str, &str, Timestamp, bool)> = BTreeMap::new();
     let mut pending: Vec<OperationId> = Vec::new();
     let mut ended_badly: Vec<OperationId> = Vec::new();
@@ -333,7 +333,7 @@ async fn minutes_are_forgotten_after_a_week_and_hours_after_a_year(fixture: Fixt
 async fn what_happened_before_the_beginning_is_not_counted(fixture: Fixture) {
     let before = fixture.store.end_of_changes("acme").await.unwrap();
     fixture.create("acme", NewOperation::of_kind("scan")).await;
-    // What cannot be read yet would be counted, though it is older.
+    // A change that cannot be read yet would be counted, though it is older.
     while fixture.store.changes("acme", before, 1).await.unwrap().changes.is_empty() {
         tokio::task::yield_now().await;
     }
@@ -367,7 +367,7 @@ async fn a_feed_that_was_forgotten_is_gone_on_with_and_said_to_be_incomplete(fix
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     count_all(&fixture, 100).await;
     fixture.create("acme", NewOperation::of_kind("scan")).await;
-    // Nobody counts for longer than the feed is kept for those who do.
+    // Nobody counts for longer than the change log is kept for consumers.
     fixture.advance(store::KEPT_FOR_CONSUMERS + Duration::from_secs(1));
     let mut forgotten = 0;
     while forgotten < 2 {
@@ -434,7 +434,7 @@ async fn a_deleted_organization_leaves_nothing(fixture: Fixture) {
     count_all(&fixture, 100).await;
     fixture.create("acme", in_project("scan", "p")).await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
-    // The reader goes on, and counts nothing of what is being deleted.
+    // The reader goes on, and counts nothing of the organization that is being deleted.
     count_all(&fixture, 100).await;
     fixture.assert_sound().await;
     while fixture.store.delete_part("acme", 1).await.unwrap() > 0 {
@@ -444,7 +444,7 @@ async fn a_deleted_organization_leaves_nothing(fixture: Fixture) {
     let answer = read(&fixture, &Access::organization("acme"), &all_of(Step::Day)).await;
     assert_eq!(answer.points, []);
     assert_eq!(sums(&fixture, &Access::organization("other"), Step::Day).await, [1, 0, 0, 0]);
-    // Made anew, it is counted from then on.
+    // Created anew, it is counted from then on.
     let token = store::NewToken {
         hash: [7; 32],
         name: "t".to_owned(),

@@ -179,7 +179,7 @@ async fn a_replaced_token_ends_after_the_overlap(fixture: Fixture) {
     let ends =
         |id: String| async move { store.token(&TokenReach::everything(), &id).await.unwrap().unwrap().expires_at };
     assert_eq!(ends(old.id.clone()).await, Some(store.now().after(DAY)));
-    // A second time the overlap does not grow.
+    // Replacing it a second time does not extend the overlap.
     fixture.advance(DAY / 2);
     let longer = TokenRotation { overlap: 9 * DAY, expires_in: Some(DAY) };
     let again = rotate_token(store, None, &old.id, longer, maker.hash()).await.unwrap();
@@ -201,7 +201,7 @@ async fn whoever_replaces_a_token_has_what_it_has(fixture: Fixture) {
     assert_eq!(new.expires_at, ending.expires_at, "the secret that it learns does not outlive it");
     let wish_for_more = TokenRotation { expires_in: Some(2 * DAY), ..TokenRotation::default() };
     assert_eq!(fields(rotate_token(store, Some(&ending), &new.id, wish_for_more, maker.hash()).await), ["expires_in"]);
-    // Who manages organizations does not get at the secret of one that works for them.
+    // A token that manages organizations does not get at the secret of one that works for them.
     let manager = maker.make(None, wish("", &[Scope::Admin])).await.unwrap();
     let worker = maker.make(None, wish("", &[Scope::OperationsWork])).await.unwrap();
     let taken = rotate_token(store, Some(&manager), &worker.id, TokenRotation::default(), maker.hash()).await;
@@ -222,7 +222,7 @@ async fn a_token_of_the_instance_is_of_no_organization(fixture: Fixture) {
     let created = store.create(&token.access.organization, vec![NewOperation::of_kind("scan")], None).await;
     assert!(matches!(created, Err(StoreError::OrganizationGone)), "{created:?}");
     assert_eq!(store.organizations().await.unwrap(), []);
-    // It gives no further reach than it has.
+    // It gives no wider reach than it has.
     let wider = TokenWish { organizations: set(&["a", "c"]), ..wish.clone() };
     assert_eq!(fields(maker.make(Some(&token), wider).await), ["organizations"]);
     let all = TokenWish { organizations: set(&[]), ..wish };

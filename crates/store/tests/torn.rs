@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use super::support::{claim_request, completed};
 
-/// Tears at so many places, one of them at the very end.
+/// Tears at this number of places, one of them at the very end.
 const TEARS: u64 = 60;
 
 /// A store that was not closed, as it lies on the disk when the machine dies.
 struct Crashed {
     folder: TempDir,
-    /// What was acknowledged, in order, each with how long the log was then.
+    /// The acknowledged operations, in order, each with the length that the log had then.
     acknowledged: Vec<(OperationId, usize)>,
 }
 
@@ -35,7 +35,7 @@ fn end_of_log(folder: &Path) -> usize {
 /// Creates operations one after the other, brings some to an end, and dies.
 async fn crashed(operations: usize) -> Crashed {
     let folder = tempfile::tempdir().unwrap();
-    // The log begins anew: what made the tables is in the file.
+    // The log begins anew: the writes that made the tables are in the file.
     SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap().close().await;
     let store = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let mut acknowledged = Vec::new();
@@ -58,7 +58,7 @@ async fn crashed(operations: usize) -> Crashed {
     Crashed { folder: left, acknowledged }
 }
 
-/// What is on the disk; the index of the log is memory.
+/// Copies what is on the disk; the index of the log is memory.
 fn copy(from: &Path, to: &Path) {
     for name in ["longrun.db", "longrun.db-wal"] {
         if from.join(name).exists() {
@@ -67,7 +67,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Opens it again: it is sound, and what it has is the first so many of what was acknowledged.
+/// Opens it again: it is sound, and has the first operations of those acknowledged; returns how many.
 async fn recovered(folder: &Path, acknowledged: &[(OperationId, usize)]) -> usize {
     let store = SqliteStore::open(&folder.join("longrun.db")).await.unwrap();
     assert_eq!(store.doctor().await.unwrap().findings, []);
@@ -78,7 +78,7 @@ async fn recovered(folder: &Path, acknowledged: &[(OperationId, usize)]) -> usiz
     let page = PageRequest { page: 0, page_size: 1 };
     let total = store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count;
     assert_eq!(total, there as u64);
-    // It goes on where it is.
+    // It continues from its state.
     store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
     assert_eq!(store.doctor().await.unwrap().findings, []);
     store.close().await;
@@ -99,7 +99,7 @@ async fn a_torn_log_loses_nothing_that_was_on_the_disk() {
         file.set_len(place as u64).unwrap();
         drop(file);
         let expected = acknowledged.iter().filter(|(_, end)| *end <= place).count();
-        // Of an operation whose creation was under way perhaps more than was acknowledged is there.
+        // An operation whose creation was under way may be there, more than was acknowledged.
         let there = recovered(torn.path(), &acknowledged).await;
         assert!((expected..=expected + 1).contains(&there), "torn at {place} of {whole}: {there}, not {expected}");
     }
@@ -112,7 +112,7 @@ async fn what_was_being_written_when_the_power_went_is_passed_over() {
     for _ in 0..10 {
         let torn = tempfile::tempdir().unwrap();
         copy(folder.path(), torn.path());
-        // Frames that were begun: some of a true one, then what the disk had there.
+        // Frames that were begun: part of a true one, then whatever the disk had there.
         let mut written = std::fs::read(log(torn.path())).unwrap();
         let frame = random.random_range(32..4_000);
         written.truncate(end_of_log(torn.path()));
@@ -157,7 +157,7 @@ async fn a_damaged_page_is_never_answered_and_doctor_says_what_is_affected() {
                 store.close().await;
                 report.findings
             }
-            // What it is opened by is damaged: it is refused by its name.
+            // The part by which the file is opened is damaged: the file is refused by its name.
             Err(error @ StoreError::Unusable(_)) => {
                 assert!(error.to_string().contains("longrun.db"), "{error}");
                 found += 1;

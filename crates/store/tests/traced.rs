@@ -65,7 +65,7 @@ async fn nothing_is_kept_for_a_consumer_that_is_forgotten_and_a_new_one_begins_a
     assert_eq!(unread().await, None);
     store.forget_consumer("traces").await.unwrap();
     fixture.advance(Duration::from_secs(7_200));
-    // What other transactions of the cluster hold up is not forgotten at once.
+    // Changes that other transactions of the cluster hold up are not forgotten at once.
     while store.forget_changes(Duration::from_secs(3_600), 100).await.unwrap() == 0 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Whose operations start: organizations in turn, by weight; nothing of what is paused.
+//! Which operations start: organizations one after the other, by weight; nothing of what is paused.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn fill(fixture: &Fixture, organization: &str, count: usize) {
     }
 }
 
-/// The organizations of what starts, by claims of these sizes.
+/// The organizations of the operations that start, by claims of these sizes.
 async fn started(fixture: &Fixture, claims: &[u32]) -> Vec<String> {
     let mut started = Vec::new();
     for limit in claims {
@@ -37,7 +37,7 @@ fn count(started: &[String]) -> BTreeMap<&str, usize> {
 }
 
 async fn starts_are_shared_by_weight_however_small_the_claims(fixture: Fixture) {
-    // Of several cells, each has turns of its own.
+    // Of several cells, each has scheduling rounds of its own.
     if fixture.has_cells() {
         return;
     }
@@ -65,7 +65,7 @@ async fn the_first_of_an_organization_waits_a_round_at_most(fixture: Fixture) {
 }
 
 async fn without_weights_everybody_is_served_alike(fixture: Fixture) {
-    // Of several cells, each has turns of its own.
+    // Of several cells, each has scheduling rounds of its own.
     if fixture.has_cells() {
         return;
     }
@@ -137,7 +137,7 @@ async fn nothing_of_a_paused_kind_starts_until_it_is_resumed(fixture: Fixture) {
     assert_eq!(fixture.store.claim(limited).await.unwrap().len(), 1);
     let mut started = started(&fixture, &[10]).await;
     if fixture.has_cells() {
-        // Which of several cells comes first changes.
+        // It varies which of several cells comes first.
         started.sort();
     }
     assert_eq!(started, ["a", "b"]);
@@ -219,7 +219,7 @@ async fn attempts_of_workers_that_take_too_long_are_found(fixture: Fixture) {
     assert_eq!(found[7].values().copied().collect::<Vec<_>>(), [seconds(20), seconds(30), seconds(10)]);
 }
 
-/// A claim of a remote worker for these organizations; none: all.
+/// A claim of a remote worker for these organizations; an empty list means all.
 fn among(worker: &str, organizations: &[&str], limit: u32) -> ClaimRequest {
     let only = organizations.iter().map(|name| (*name).to_owned()).collect();
     let among = Some(if organizations.is_empty() { Organizations::All } else { Organizations::Only(only) });
@@ -239,7 +239,7 @@ async fn a_worker_for_several_organizations_gets_theirs_alone_and_in_turn(fixtur
         started.extend(claim(among("tok", &["b", "d", "none"], 1)).await);
     }
     assert_eq!(count(&started), BTreeMap::from([("b", 3), ("d", 3)]));
-    // However many claims there are, nothing of the others comes; and theirs are there still.
+    // However many claims there are, nothing of the others comes, and their operations are still there.
     assert_eq!(count(&claim(among("tok", &["b", "d"], 100)).await), BTreeMap::from([("b", 9), ("d", 9)]));
     assert_eq!(claim(among("tok", &["b", "d"], 100)).await, [""; 0]);
     assert_eq!(count(&claim(among("tok", &[], 100)).await), BTreeMap::from([("a", 12), ("c", 12)]));
@@ -247,7 +247,7 @@ async fn a_worker_for_several_organizations_gets_theirs_alone_and_in_turn(fixtur
 }
 
 async fn what_one_worker_finds_does_not_move_another_ones_turn(fixture: Fixture) {
-    // Of several cells, each has turns of its own.
+    // Of several cells, each has scheduling rounds of its own.
     if fixture.has_cells() {
         return;
     }
@@ -280,7 +280,7 @@ async fn what_becomes_due_at_one_time_is_made_claimable_in_parts(fixture: Fixtur
     };
     assert_eq!(claim("scan", 1).await, created[..1]);
     assert_eq!(store.next_due(before).await.unwrap(), Some(due), "one transaction does not do it all");
-    // Behind all the others, and found by whoever asks for it: at once where one process has the store.
+    // Behind all the others, and found by a worker that asks for it: at once where one process has the store.
     let mut tries = if store.commits().coverage() == Coverage::All { 1 } else { 4 };
     let mut exports = Vec::new();
     while exports.is_empty() && tries > 0 {

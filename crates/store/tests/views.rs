@@ -61,7 +61,7 @@ async fn there_are_no_more_than_there_may_be(fixture: Fixture) {
         let outcome = fixture.store.create_view("acme", view(&fixture, "more", owner)).await.unwrap();
         assert_eq!(outcome, ViewOutcome::TooMany(most));
     }
-    // As many of other tokens as all may have together.
+    // As many views of other tokens as all may have together.
     let values = (MAX_PRIVATE_VIEWS..MAX_ALL_PRIVATE_VIEWS).map(|number| format!("('{number}')"));
     let columns = if fixture.place().starts_with("postgres") { "'{}'" } else { "'[]'" };
     fixture

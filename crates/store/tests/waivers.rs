@@ -1,4 +1,4 @@
-//! Waivers, and what happened to them until somebody has seen to it.
+//! Waivers, and their changes until somebody has dealt with them.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn keep(fixture: &Fixture, waiver: Waiver) -> Waiver {
     }
 }
 
-/// What is to be seen to, and has been then.
+/// The changes that are to be dealt with; they are noted as dealt with.
 async fn seen_to(fixture: &Fixture) -> Vec<(String, WaiverEvent)> {
     let changes: Vec<WaiverChange> = fixture.store.waiver_changes(10).await.unwrap();
     assert_eq!(fixture.store.waiver_changes(10).await.unwrap(), changes, "it is told until it is noted");

@@ -1,4 +1,4 @@
-//! Who runs what, as the leases tell it.
+//! Who runs what, as the leases say.
 
 use std::time::Duration;
 

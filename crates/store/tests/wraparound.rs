@@ -1,4 +1,4 @@
-//! A database whose numbers of transactions are used up (wraparound).
+//! A database that has used up its transaction numbers (wraparound).
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use testkit::{Cluster, Durability};
 
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Half of all numbers, beyond which what is older would be in the future. PostgreSQL takes no writes any more when three
-/// millions of them are left.
+/// Half of all numbers, beyond which anything older would be in the future. PostgreSQL takes no writes any more when
+/// three million of them are left.
 const HALF: u32 = 1 << 31;
 const LEFT_IN_THE_END: u32 = 3_000_000;
 
@@ -33,7 +33,7 @@ async fn a_database_without_numbers_is_unavailable_until_it_has_some_again() {
         create(&store).await.unwrap();
         created += 1;
     }
-    // Kept up by hand: what makes numbers free again is what an operator would run.
+    // Switched off by hand: an operator would run what frees numbers again.
     let foreign = PgPool::connect(&url).await.unwrap();
     sqlx::query("ALTER SYSTEM SET autovacuum = off").execute(&foreign).await.unwrap();
     let oldest: i64 = sqlx::query_scalar("SELECT min(datfrozenxid::text::bigint) FROM pg_database")
@@ -49,7 +49,7 @@ async fn a_database_without_numbers_is_unavailable_until_it_has_some_again() {
         match create(&store).await {
             Ok(_) => {
                 created += 1;
-                // The database sees to it by itself, once it knows that it must.
+                // The database does it by itself, once it knows that it must.
                 if refused > 0 || created > 500 {
                     break;
                 }

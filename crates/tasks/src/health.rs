@@ -1,16 +1,16 @@
-//! What a process knows of its tasks.
+//! What a process knows about its tasks.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A task is in trouble when it has not succeeded for so many of its periods.
+/// A task is in trouble when it has not succeeded for this many of its periods.
 const MISSED_PERIODS: u32 = 3;
-/// But not before so long: a disk that is slow for a moment is no trouble of a task with a short period.
+/// But not before this time: a disk that is slow for a moment is no trouble for a task with a short period.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a process knows of its tasks. Clones share it.
+/// What a process knows about its tasks. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Mutex<Inner>>);
 
@@ -22,14 +22,14 @@ struct Inner {
     tasks: BTreeMap<u64, Known>,
     /// By name. Kept when the task has ended: counters do not go back.
     restarts: BTreeMap<&'static str, u64>,
-    /// What somebody complained of, and until when that counts.
+    /// The complaints that were made, and until when each counts.
     complaints: BTreeMap<&'static str, Instant>,
 }
 
 #[derive(Debug)]
 struct Known {
     name: &'static str,
-    /// How long it may be without a success; `None` for a task that does not tell of any.
+    /// How long it may be without a success; `None` for a task that does not report any.
     patience: Option<Duration>,
     succeeded: Option<Instant>,
     /// Since when a success is expected; `None` while there is nothing to do.
@@ -46,7 +46,7 @@ pub enum Trouble {
         /// Its name.
         task: &'static str,
     },
-    /// It has not completed a round successfully for so long.
+    /// It has not completed a round successfully for this long.
     Overdue {
         /// Its name.
         task: &'static str,
@@ -71,14 +71,14 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// What is known of the tasks of one name.
+/// What is known about the tasks of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskReport {
     /// The name.
     pub task: &'static str,
     /// How often such a task was started again since the process began.
     pub restarts: u64,
-    /// How long ago such a task succeeded last; `None` when none did, or none tells.
+    /// How long ago such a task succeeded last; `None` when none did, or none reports it.
     pub succeeded: Option<Duration>,
 }
 
@@ -107,14 +107,14 @@ impl Known {
 }
 
 impl Health {
-    /// One by which a task may be without a success for so long, however short its period is; the default is 10 s.
+    /// One that allows a task to be without a success for this long, however short its period is; the default is 10 s.
     pub fn patient_for(patience: Duration) -> Health {
         let (tasks, restarts, complaints) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Health(Arc::new(Mutex::new(Inner { patience, next: 0, tasks, restarts, complaints })))
     }
 
-    /// Adds a task, for as long as what is answered lives. `period` is the time between two successes that it tells of
-    /// when all is well; `None` for a task that tells of none.
+    /// Adds a task, for as long as the returned value lives. `period` is the time between two successes that it reports
+    /// when all is well; `None` for a task that reports none.
     pub fn register(&self, name: &'static str, period: Option<Duration>) -> Task {
         let mut inner = self.lock();
         inner.restarts.entry(name).or_default();
@@ -135,7 +135,7 @@ impl Health {
         inner.tasks.values().filter_map(|known| known.trouble(now)).chain(complaints).collect()
     }
 
-    /// Has it be trouble for so long from now on that something is wrong which an operator has to see to.
+    /// Counts it as trouble for this long from now on that something is wrong that an operator has to see to.
     pub fn complain(&self, what: &'static str, time: Duration) {
         self.lock().complaints.insert(what, Instant::now() + time);
     }
@@ -157,7 +157,7 @@ impl Health {
     }
 }
 
-/// A task in a [`Health`]; dropped, it is none any more.
+/// A task in a [`Health`]; once this is dropped, it no longer counts.
 #[derive(Debug)]
 pub struct Task {
     health: Health,

@@ -4,7 +4,7 @@
 //! loop of a piece of maintenance that is repeated, each round within a time limit. [`Health`] is what a process knows
 //! of all its tasks: how often each was started again, when it succeeded last, and which of them is in trouble now.
 //!
-//! **Promises.** A task that panics takes nothing else with it. A round that hangs is given up, is told in the log, and
+//! **Promises.** A task that panics takes nothing else with it. A round that hangs is given up, is logged, and
 //! makes the process not ready until a round succeeds again.
 
 mod health;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Health, Task, supervise};
 
-/// How long a round may take unless told otherwise. The store has limits of its own, of about 35 s; this is for what
-/// has none, so that nothing holds a task for ever.
+/// How long a round may take unless set otherwise. The store has limits of its own, of about 35 s; this is for work
+/// that has none, so that nothing holds a task for ever.
 pub const ROUND_LIMIT: Duration = Duration::from_secs(40);
 /// The wait after a round that failed, where the period is not shorter: the store may be away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -29,18 +29,18 @@ pub struct Schedule<'s> {
 }
 
 impl<'s> Schedule<'s> {
-    /// A round every so often.
+    /// A round per period.
     pub fn every(name: &'static str, period: Duration) -> Schedule<'s> {
         Schedule { name, period, round_limit: ROUND_LIMIT, wake: None }
     }
 
-    /// With another limit than [`ROUND_LIMIT`].
+    /// With a limit other than [`ROUND_LIMIT`].
     #[must_use]
     pub fn round_limit(self, round_limit: Duration) -> Schedule<'s> {
         Schedule { round_limit, ..self }
     }
 
-    /// With a round more at each wake-up.
+    /// With one more round at each wake-up.
     #[must_use]
     pub fn woken_by(self, wake: &'s Notify) -> Schedule<'s> {
         Schedule { wake: Some(wake), ..self }
@@ -52,7 +52,7 @@ impl<'s> Schedule<'s> {
 pub enum Next {
     /// A period later.
     AfterPeriod,
-    /// So much later.
+    /// This much later.
     After(Duration),
     /// Never: there is nothing to maintain here.
     Never,
@@ -111,7 +111,7 @@ impl<W> Rounds<'_, W> {
         }
     }
 
-    /// Notes what came of a round; answers when the next one is, if there is one.
+    /// Notes the outcome of a round; answers when the next one is, if there is one.
     fn after<E: Error + 'static>(&mut self, round: Result<Result<Next, E>, Elapsed>) -> Option<Duration> {
         let Schedule { name, period, round_limit, .. } = self.schedule;
         let was_failing = std::mem::replace(&mut self.is_failing, !matches!(round, Ok(Ok(_))));
@@ -127,7 +127,7 @@ impl<W> Rounds<'_, W> {
                     Next::Never => None,
                 };
             }
-            // Once an outage.
+            // Once per outage.
             Ok(Err(error)) if !was_failing => {
                 tracing::error!(task = name, error = &error as &dyn Error, "a round of the maintenance task failed");
             }
@@ -172,7 +172,7 @@ mod tests {
         let mut rounds = 0;
         run_periodic(&health, Schedule::every("it", LONG).woken_by(&wake), &stop, || {
             rounds += 1;
-            // Nobody would live to see the period's end.
+            // The end of the period would come too late for any test.
             ready(match rounds {
                 1 => Err(io::Error::other("away")),
                 2 => Ok(Next::After(SHORT)),

@@ -11,13 +11,13 @@ use crate::Task;
 
 /// The waits before a restart: the first one, and the longest; each is twice the one before.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// A loop that went on for so long starts with the first wait again.
+/// A loop that went on for this long starts with the first wait again.
 const STEADY: Duration = Duration::from_secs(60);
 
 /// Runs `work`, and starts it again after a wait when it panics or returns before `stop` is cancelled. Returns when it
-/// has returned after that, or panicked. What `work` shares with the world it finds as the panic left it.
+/// has returned after that, or panicked. State that `work` shares with others is as the panic left it.
 ///
-/// `work` is to end by itself soon after `stop` is cancelled, or to cancel it where it has reason to end.
+/// `work` is to end by itself soon after `stop` is cancelled, or to cancel it when it has a reason to end.
 pub async fn supervise<F>(task: &Task, stop: &CancellationToken, mut work: impl FnMut() -> F)
 where
     F: Future<Output = ()>,

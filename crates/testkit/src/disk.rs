@@ -1,4 +1,5 @@
-//! A disk that is full when a test wants it to be: for a process that is started with it, whoever runs the tests.
+//! A disk that is full when a test wants it to be: for a process that is started with it, whichever user runs the
+//! tests.
 
 use std::fs::{File, Permissions, remove_file, set_permissions};
 use std::io;

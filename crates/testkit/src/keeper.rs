@@ -1,5 +1,5 @@
-//! The process that keeps a server: it runs it, stops it and starts it again when told to, and removes everything when
-//! its standard input closes, that is, at the latest when the process that told it to ends.
+//! The process that keeps a server: it runs it, stops it and starts it again on command, and removes everything when
+//! its standard input closes, that is, at the latest when the process that gives the commands ends.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -34,7 +34,7 @@ const SCRIPT: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// What the server's output tells.
+/// What the server's output says.
 enum News {
     Ready,
     /// With the last line before it.
@@ -45,12 +45,12 @@ enum News {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     process: Child,
-    /// The commands, and what comes of them: one command at a time.
+    /// The commands, and their outcomes: one command at a time.
     channel: Mutex<(Option<ChildStdin>, Receiver<News>)>,
 }
 
 impl Keeper {
-    /// Starts a server whose data are in `folder/data`; the inner error is what it said when it did not start.
+    /// Starts a server whose data are in `folder/data`; the inner error is the server's output when it did not start.
     pub(crate) fn start(server: &Command, folder: &Path, owner: Owner) -> Result<Result<Keeper, String>, ClusterError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "keeper"]).arg(folder).arg(server.get_program()).args(server.get_args());
@@ -60,12 +60,12 @@ impl Keeper {
         let stdin = process.stdin.take().expect("it was piped");
         let stderr = process.stderr.take().expect("it was piped");
         let (sender, news) = channel();
-        // Read to the end, or the server would stop when the pipe is full.
+        // Read to the end, or the server would block when the pipe is full.
         std::thread::spawn(move || listen(stderr, &sender));
         match wait(&news, true) {
             Ok(()) => Ok(Ok(Keeper { process, channel: Mutex::new((Some(stdin), news)) })),
             Err(said) => {
-                // The folder is still its maker's: the keeper must not remove it.
+                // The folder still belongs to its maker: the keeper must not remove it.
                 process.kill()?;
                 process.wait()?;
                 Ok(Err(said))
@@ -91,7 +91,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // Closing its standard input tells the keeper to stop the server and to remove the folder.
+        // Closing its standard input makes the keeper stop the server and remove the folder.
         self.channel.get_mut().unwrap_or_else(PoisonError::into_inner).0 = None;
         let _ = self.process.wait();
     }

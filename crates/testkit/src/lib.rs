@@ -4,7 +4,7 @@
 //! It listens on a free port of 127.0.0.1 only, runs as an unprivileged user (PostgreSQL refuses root), and is stopped
 //! and removed when the [`Cluster`] is dropped or the process that started it ends, however it ends: the cluster's
 //! keeper, a small shell script, waits for its standard input to close. In between it can be stopped, crashed and
-//! started again with what it holds, and have standbys.
+//! started again with its data, and have standbys.
 
 mod disk;
 mod keeper;
@@ -55,7 +55,7 @@ pub enum ClusterError {
     Database(#[from] sqlx::Error),
 }
 
-/// How much the cluster cares for what it holds.
+/// How carefully the cluster keeps its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// As in production, for benchmarks.
@@ -87,7 +87,7 @@ impl Cluster {
     /// The same on a disk that can be full. When it cannot go on without space it ends, and waits to be started again.
     ///
     /// # Errors
-    /// As of [`Cluster::start`].
+    /// Those of [`Cluster::start`].
     pub fn start_on(disk: &Disk, durability: Durability) -> Result<Cluster, ClusterError> {
         Cluster::initialized(durability, Some(disk))
     }
@@ -117,8 +117,8 @@ impl Cluster {
         })
     }
 
-    /// Makes and starts a standby without which nothing is committed here from now on, so that it has whatever was
-    /// acknowledged; returns when it has caught up.
+    /// Makes and starts a standby without which nothing is committed here from now on, so that it has everything that
+    /// was acknowledged; returns when it has caught up.
     ///
     /// # Errors
     /// What went wrong.
@@ -135,7 +135,7 @@ impl Cluster {
         Ok(standby)
     }
 
-    /// Has a standby become a primary; returns when it takes writes.
+    /// Makes a standby a primary; returns when it takes writes.
     ///
     /// # Errors
     /// When it does not.
@@ -184,7 +184,7 @@ impl Cluster {
         self.url(url.rsplit('/').next().unwrap_or(url))
     }
 
-    /// Stops the server in good order: connections are ended, what was committed is kept. Returns when it is down.
+    /// Stops the server in good order: connections are ended, committed data are kept. Returns when it is down.
     ///
     /// # Errors
     /// When it does not stop.
@@ -216,7 +216,7 @@ impl Cluster {
         self.keeper.has_ended()
     }
 
-    /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with what it holds;
+    /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with its data;
     /// returns when it takes connections.
     ///
     /// # Errors
@@ -225,16 +225,16 @@ impl Cluster {
         self.keeper.command("start", true)
     }
 
-    /// Stops the server, has it go on with this number of a transaction, as if it had given all those before it, and starts it
-    /// again.
+    /// Stops the server, makes it go on with this transaction number, as if it had used all those before it, and starts
+    /// it again.
     ///
     /// # Errors
-    /// When it does not stop or start, or the number is none that it can go on with.
+    /// When it does not stop or start, or when it cannot go on with the number.
     pub fn go_on_with_transaction(&self, number: u32) -> Result<(), ClusterError> {
         self.stop()?;
         let programs = programs().ok_or(ClusterError::NotInstalled)?;
-        // Whether transactions were committed is kept in files of 32 pages, of 32,768 transactions each: one that nobody has
-        // begun is all zeros.
+        // Whether transactions were committed is kept in files of 32 pages, of 32,768 transactions each: one that
+        // nobody has begun is all zeros.
         let file = self.data.join(format!("pg_xact/{:04X}", number / (32 * 32_768)));
         let mut zeros = Command::new("dd");
         zeros.args(["if=/dev/zero", "bs=8192", "count=32"]).arg(format!("of={}", file.display()));
@@ -248,7 +248,7 @@ impl Cluster {
         self.start_again()
     }
 
-    /// A proxy before this server.
+    /// A proxy in front of this server.
     ///
     /// # Errors
     /// When it cannot listen.

@@ -1,11 +1,11 @@
 //! Takes PostgreSQL's notifications out of what its server sends.
 
-/// The type of a message that brings a notification.
+/// The type of a message that carries a notification.
 const NOTIFICATION: u8 = b'A';
 /// The type of a message, and its length, itself included.
 const HEADER: usize = 5;
 
-/// What was read of a server's messages and not passed on yet.
+/// The part of a server's messages that was read and not yet passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
     unread: Vec<u8>,
@@ -13,7 +13,8 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// What is to be passed on now that this has come; and how many notifications were taken out, if they are to be.
+    /// The bytes to be passed on now that these have come; and how many notifications were taken out, if they are to
+    /// be.
     pub(crate) fn pass(&mut self, read: &[u8], takes_out: bool) -> (Vec<u8>, u64) {
         self.unread.extend_from_slice(read);
         let (mut passed, mut taken) = (Vec::with_capacity(self.unread.len()), 0);

@@ -55,7 +55,7 @@ pub(crate) fn owned(command: &mut Command, owner: Owner) -> &mut Command {
     command.current_dir("/")
 }
 
-/// Runs a program to its end; what it said on standard error when it failed.
+/// Runs a program to its end; the inner error is its standard error when it failed.
 pub(crate) fn run(command: &mut Command, owner: Owner) -> std::io::Result<Result<(), String>> {
     let output = owned(command, owner).stdin(Stdio::null()).output()?;
     Ok(if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) })

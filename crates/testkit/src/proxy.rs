@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::Cluster;
 use crate::notifications::Sieve;
 
-/// Passes on what is sent over TCP until it is told otherwise. Its connections end when it is dropped.
+/// Passes on what is sent over TCP until it is set otherwise. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -35,7 +35,7 @@ struct State {
     silent_below: u64,
     /// Those below this number are closed.
     cut_below: u64,
-    /// Those below this number are closed in the place of their server's next answer.
+    /// Those below this number are closed in place of their server's next answer.
     reset_below: u64,
     /// Whether notifications are passed on; `None`: nobody looks at what is passed on.
     passes_notifications: Option<bool>,
@@ -60,7 +60,7 @@ impl State {
 }
 
 impl Proxy {
-    /// Listens on a free port of 127.0.0.1 for what goes to `server`.
+    /// Listens on a free port of 127.0.0.1 for connections to `server`.
     ///
     /// # Errors
     /// When it cannot listen.
@@ -73,24 +73,24 @@ impl Proxy {
         Ok(Proxy { address, state, next, kept_back })
     }
 
-    /// The URL of a database by way of this proxy, of one that goes straight to it.
+    /// The URL of a database by way of this proxy, made from one that goes straight to it.
     pub fn url(&self, straight: &str) -> String {
         let database = straight.rsplit('/').next().unwrap_or(straight);
         let user = straight.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map_or("", |(user, _)| user);
         format!("postgres://{user}@{}/{database}", self.address)
     }
 
-    /// Passes nothing on from now on, and keeps all connections open, as a machine that has lost its power.
+    /// Passes nothing on from now on, and keeps all connections open, like a machine that has lost its power.
     pub fn freeze(&self) {
         self.state.send_modify(|state| state.is_frozen = true);
     }
 
-    /// Passes on again, also what was held back.
+    /// Passes on again, including what was held back.
     pub fn thaw(&self) {
         self.state.send_modify(|state| state.is_frozen = false);
     }
 
-    /// Passes nothing on, for ever, on the connections that are open now; new ones are as always, as after a failover.
+    /// Passes nothing on, for ever, on the connections that are open now; new ones work as usual, as after a failover.
     pub fn freeze_open(&self) {
         let next = self.next.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.silent_below = next);
@@ -105,26 +105,26 @@ impl Proxy {
         });
     }
 
-    /// Closes the connections that are open now, each as soon as its server says something, which is lost: what was asked for,
-    /// the end of a transaction perhaps, was done. New ones are as always.
+    /// Closes the connections that are open now, each as soon as its server says something, which is lost: the request,
+    /// perhaps the end of a transaction, was carried out. New ones work as usual.
     pub fn lose_answers(&self) {
         let next = self.next.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.reset_below = next);
     }
 
-    /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first call
-    /// of this. A pooler that gives each transaction another session does not.
+    /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first
+    /// call of this. A pooler that gives each transaction another session does not.
     pub fn pass_notifications(&self, passes: bool) {
         self.state.send_modify(|state| state.passes_notifications = Some(passes));
     }
 
     /// Returns when a notification was kept back.
     pub async fn kept_back(&self) {
-        // The sender is this one's.
+        // The sender belongs to this proxy.
         let _ = self.kept_back.subscribe().wait_for(|kept_back| *kept_back > 0).await;
     }
 
-    /// Has new connections lead to another server, as an address does that follows the primary.
+    /// Leads new connections to another server, as an address that follows the primary does.
     pub fn lead_to(&self, cluster: &Cluster) {
         self.state.send_modify(|state| state.server = cluster.address());
     }

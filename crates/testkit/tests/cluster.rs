@@ -1,4 +1,4 @@
-//! The throw-away cluster itself: it keeps what it holds over a stop and a crash, and its standbys follow it.
+//! The throw-away cluster itself: it keeps its data across a stop and a crash, and its standbys follow it.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};

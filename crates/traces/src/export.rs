@@ -1,7 +1,7 @@
 //! The task that sends spans to a collector.
 //!
-//! Spans wait in a queue of bounded length and go in batches. A collector that is away or slow costs the spans that do
-//! not fit any more, and nothing else: nobody waits for it.
+//! Spans wait in a queue of bounded length and go in batches. When a collector is away or slow, the spans that no
+//! longer fit are lost, and nothing else: nobody waits for it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::Span;
 use crate::otlp::Export;
 
-/// Spans that wait at most: some hundred bytes each.
+/// The most spans that wait: a few hundred bytes each.
 const QUEUE: usize = 4_096;
 /// Spans of one request.
 const BATCH: usize = 512;
@@ -22,22 +22,22 @@ const BATCH: usize = 512;
 const DELAY: Duration = Duration::from_secs(1);
 /// How long the collector may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long is waited before a batch is sent again, when the collector was away or asked for it; the last time it is
+/// The waits before a batch is sent again, when the collector was away or asked for it; after the last attempt it is
 /// dropped.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// The most of an answer that is read, so that its connection can be used again.
+/// The most bytes of an answer that are read, so that its connection can be used again.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Where spans go, and as whose.
+/// Where spans go, and on whose behalf.
 #[derive(Clone, Debug)]
 pub struct Collector {
-    /// What calls it.
+    /// The client that calls it.
     pub client: Client,
     /// The address that takes traces, `http://127.0.0.1:4318/v1/traces`.
     pub url: Url,
     /// Headers of each call.
     pub headers: reqwest::header::HeaderMap,
-    /// What is said of this process: `service.name` and the like.
+    /// What is said about this process: `service.name` and the like.
     pub process: Vec<(&'static str, String)>,
 }
 
@@ -68,7 +68,7 @@ impl Exporter {
         }
     }
 
-    /// Sends what waits, as long as `limit` allows.
+    /// Sends the waiting spans, as long as `limit` allows.
     pub(crate) async fn flush(&self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         let flush = async {
@@ -111,7 +111,7 @@ async fn run(collector: Collector, meters: Meters, mut incoming: mpsc::Receiver<
                 }
                 Err(why) => {
                     meters.spans_dropped.inc_by(count);
-                    // Once, and not for each batch.
+                    // Logged once, and not for each batch.
                     if !std::mem::replace(&mut is_away, true) {
                         tracing::warn!(why, "the collector of traces does not take spans; they are dropped");
                     }
@@ -123,7 +123,7 @@ async fn run(collector: Collector, meters: Meters, mut incoming: mpsc::Receiver<
 }
 
 impl Collector {
-    /// Sends a batch, and again where that may help.
+    /// Sends a batch, and sends it again where that may help.
     async fn deliver(&self, body: &[u8]) -> Result<(), String> {
         let mut retries = RETRIES.into_iter();
         loop {
@@ -157,7 +157,7 @@ fn is_worth_a_retry(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// The cause that says most, and nothing of the address, which may hold a secret.
+/// The most telling cause, without the address, which may hold a secret.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

@@ -1,10 +1,11 @@
-//! Traces of OpenTelemetry: whether requests and operations have spans, and the way of these to a collector (OTLP over
+//! Traces of OpenTelemetry: whether requests and operations have spans, and how these reach a collector (OTLP over
 //! HTTP, in protobuf).
 //!
 //! A [`Traces`] that is off costs a look at an `Option`. One that is on takes up what callers send as `traceparent`,
-//! begins a trace for some of the creations that come without one, and hands everything on to whoever runs the work.
-//! Where there is a collector, spans are sent there: those of requests when they have been answered, those of operations
-//! once they have ended, by whoever reads the change log then.
+//! begins a trace for some of the creations that come without one, and passes everything on to the part that runs the
+//! work.
+//! Where there is a collector, spans are sent there: those of requests when they have been answered, those of
+//! operations once they have ended, by the server that reads the change log then.
 //!
 //! Spans hold names, times, ids and numbers: nothing of an input or an output, no message and no secret.
 
@@ -29,7 +30,7 @@ pub struct Span {
     pub context: TraceContext,
     /// The span that it belongs to; `None`: it is the first of its trace.
     pub parent: Option<SpanId>,
-    /// What it is, of few that there are.
+    /// What it is, one of a few names.
     pub name: String,
     /// What it is to others.
     pub kind: Kind,
@@ -64,7 +65,7 @@ impl From<u32> for Value {
     }
 }
 
-/// What becomes of traces in this process. Cheap to clone; clones share everything. The default is off.
+/// What happens to traces in this process. Cheap to clone; clones share everything. The default is off.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
@@ -81,7 +82,7 @@ impl fmt::Debug for Traces {
 }
 
 impl Traces {
-    /// Traces that are taken up and handed on, and that nothing is added to: for servers between parts that trace.
+    /// Traces that are taken up and passed on, and to which nothing is added: for servers between parts that trace.
     pub fn handed_on() -> Traces {
         Traces(Some(Arc::new(Inner { threshold: 0, exporter: None })))
     }
@@ -94,7 +95,7 @@ impl Traces {
         Traces(Some(Arc::new(Inner { threshold, exporter: Some(Exporter::start(collector, meters)) })))
     }
 
-    /// Whether traces are taken up and handed on.
+    /// Whether traces are taken up and passed on.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -104,7 +105,7 @@ impl Traces {
         self.0.as_ref().is_some_and(|inner| inner.exporter.is_some())
     }
 
-    /// Where something stands that was asked for with `parent`: a span of its own where spans are exported, else the one
+    /// The span of a request that came with `parent`: a span of its own where spans are exported, otherwise the one
     /// that it came with. Without a parent a trace may begin.
     pub fn below(&self, parent: Option<TraceContext>) -> Option<TraceContext> {
         let inner = self.0.as_ref()?;
@@ -118,7 +119,7 @@ impl Traces {
         }
     }
 
-    /// Where an attempt stands that runs of an operation, which was `created` there: a span of its own where spans are
+    /// The span of an attempt of an operation that was created at the span `created`: a span of its own where spans are
     /// exported.
     pub fn at_attempt(&self, created: TraceContext, operation: &Operation, attempt: u32) -> TraceContext {
         match operation.started_at {
@@ -127,7 +128,7 @@ impl Traces {
         }
     }
 
-    /// Where that stands which follows from the end of an operation.
+    /// The span under which work that follows from the end of an operation stands.
     pub fn after(&self, created: TraceContext, ended: &Operation) -> TraceContext {
         match ended.finished_at {
             Some(finished_at) if self.are_exported() => created.of_operation(ended.id, finished_at),
@@ -144,7 +145,7 @@ impl Traces {
         }
     }
 
-    /// Sends what waits, as long as `limit` allows: for the end of a process.
+    /// Sends the waiting spans, as long as `limit` allows: for the end of a process.
     pub async fn flush(&self, limit: Duration) {
         if let Some(exporter) = self.0.as_ref().and_then(|inner| inner.exporter.as_ref()) {
             exporter.flush(limit).await;
@@ -152,7 +153,7 @@ impl Traces {
     }
 }
 
-/// A time of the store in nanoseconds since 1970; those before are 0.
+/// A time of the store in nanoseconds since 1970; earlier times are 0.
 pub fn nanos(at: Timestamp) -> u64 {
     at.as_millis().max(0).unsigned_abs().saturating_mul(1_000_000)
 }

@@ -1,11 +1,11 @@
-//! The messages of OTLP that spans travel in: what is used of `opentelemetry/proto/collector/trace/v1` and what that
-//! imports, by their numbers. A test decodes them as others know them.
+//! The messages of OTLP that carry spans: the parts of `opentelemetry/proto/collector/trace/v1` and its imports that
+//! are used, by their numbers. A test decodes them by definitions of others.
 
 use prost::{Enumeration, Message, Oneof};
 
 use crate::{Span, Value};
 
-/// What a collector is sent.
+/// The message that a collector receives.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Export {
     #[prost(message, repeated, tag = "1")]
@@ -70,7 +70,7 @@ struct WireSpan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
 pub enum Kind {
-    /// Work or a time within one part.
+    /// Work or a wait within one part.
     Internal = 1,
     /// An answer to a call.
     Server = 2,
@@ -141,7 +141,7 @@ impl From<Span> for WireSpan {
 }
 
 impl Export {
-    /// Spans of the process that these attributes are about.
+    /// Spans of the process that these attributes describe.
     pub(crate) fn new(process: &[(&'static str, String)], spans: Vec<Span>) -> Export {
         let process = process.iter().map(|(key, value)| attribute(key, Value::Text(value.clone())));
         let scope = Scope { name: "longrun".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };

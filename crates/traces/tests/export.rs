@@ -1,4 +1,4 @@
-//! Spans reach a collector as others read them, and a collector that is none harms nobody.
+//! Spans reach a collector in the form that others read, and an address without a collector harms nobody.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn sampled() -> TraceContext {
     TraceContext::new([1; 16], [2; 8], true)
 }
 
-/// Takes a request and answers it; what its body was, and its head in lower case.
+/// Takes a request and answers it; returns its head in lower case, and its body.
 async fn serve(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let mut reader = BufReader::new(stream);
@@ -109,7 +109,7 @@ async fn a_collector_that_never_answers_holds_nobody_up_and_memory_is_bounded() 
     let (listener, meters) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Meters::default());
     let traces = traces_to(&listener, &meters);
     const SENT: u64 = 20_000;
-    // None of it waits: the exporter's task has no turn before this ends.
+    // None of it waits: the exporter's task does not run before this ends.
     (0..SENT).for_each(|_| traces.send(span(sampled())));
     let dropped = counter(&meters, "longrun_trace_spans_dropped_total");
     assert!((SENT - 5_000..SENT).contains(&dropped), "{dropped}");

@@ -36,7 +36,7 @@ pub struct Parts {
     pub entries: Vec<Entry>,
     /// Time stamps of RFC 3161, DER.
     pub timestamps: Vec<Vec<u8>>,
-    /// Whether an inclusion proof is due with each entry; before version 0.2 a promise was enough.
+    /// Whether an inclusion proof is required with each entry; before version 0.2 a promise was enough.
     pub proof_is_due: bool,
 }
 
@@ -61,7 +61,7 @@ impl Bundle {
         let material = Material::deserialize(&self.material);
         let material = material.map_err(|error| Refusal::Bundle(short(&error.to_string())))?;
         let chain = material.x509_certificate_chain.map(|chain| chain.certificates).unwrap_or_default();
-        // Whoever issued it is looked up in the trusted root, and not taken from the bundle.
+        // The issuer is looked up in the trusted root, and not taken from the bundle.
         let certificate = material.certificate.into_iter().chain(chain).next();
         let certificate = certificate.ok_or_else(|| Refusal::Bundle("it has no certificate".to_owned()))?.raw_bytes.0;
         let entries = material.tlog_entries.unwrap_or_default();

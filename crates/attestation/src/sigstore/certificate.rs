@@ -4,7 +4,7 @@
 use crate::der::{self, Reader, element};
 use crate::keys::PublicKey;
 
-/// The tag of the version, which all certificates of today have.
+/// The tag of the version, which all certificates have today.
 const VERSION: u8 = 0xa0;
 /// The tag of the extensions.
 const EXTENSIONS: u8 = 0xa3;
@@ -44,7 +44,7 @@ struct Extension<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// A certificate from its DER; nothing when it is none of version 3, or has an extension twice.
+    /// A certificate from its DER; nothing when it is not one of version 3, or has an extension twice.
     pub fn read(der: &'a [u8]) -> Option<Certificate<'a>> {
         let mut outer = Reader(der);
         let mut certificate = Reader(outer.expect(der::SEQUENCE)?);

@@ -145,7 +145,7 @@ fn is_about(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
             let inner = binary(&one["sig"]).and_then(|text| decode(std::str::from_utf8(&text).ok()?));
             (same, inner, in_pem(&one["publicKey"]))
         }
-        // Rekor 2 has of an envelope what is signed as if it were any file.
+        // Rekor 2 records what is signed in an envelope as if it were any file.
         ("hashedrekord", "0.0.2") => {
             let spec = &spec["hashedRekordV002"];
             let one = &spec["signature"];

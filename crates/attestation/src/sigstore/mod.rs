@@ -1,10 +1,10 @@
 //! Whether a Sigstore bundle was signed by somebody with an identity that is trusted: offline, from a trusted root.
 //!
 //! What a signer shows is a certificate that lives for minutes, of a key that nobody keeps. So it is checked, in this
-//! order, that the [signature](crate::dsse) is that of the certificate's key, that public [logs](log) have it, when it was
-//! made (by the log or by a [time stamp](timestamp)), that an authority of the trusted [root](root) issued the
-//! [certificate](certificate) and that it was valid then, that the certificate is [published](sct), and whose it is. All of
-//! that is to hold; what a bundle has of logs and time stamps beyond what is needed is to be in order too.
+//! order, that the [signature](crate::dsse) is that of the certificate's key, that public [logs](log) have it, when it
+//! was made (by the log or by a [time stamp](timestamp)), that an authority of the trusted [root](root) issued the
+//! [certificate](certificate) and that it was valid then, that the certificate is [published](sct), and whose it is.
+//! All of that must hold; logs and time stamps that a bundle has beyond what is needed must be in order too.
 
 mod bundle;
 mod certificate;
@@ -34,7 +34,7 @@ pub struct TrustedIdentity {
     pub identity: String,
 }
 
-/// Identities that are trusted, with what their signatures rest on, as they are handed from process to process.
+/// Identities that are trusted, with what their signatures rest on, as they are passed from process to process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIdentities {
     /// The JSON of a trusted root.
@@ -276,7 +276,7 @@ fn part_fits(pattern: &str, part: &str) -> bool {
     left.ends_with(last)
 }
 
-/// As much of a text of others as a message may have.
+/// As much of a foreign text as a message may have.
 fn short(text: &str) -> String {
     text.chars().take(200).collect()
 }

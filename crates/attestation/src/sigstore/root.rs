@@ -1,4 +1,4 @@
-//! Whom Sigstore's signatures rest on: the `trusted_root.json` that a TUF repository hands out.
+//! Whom Sigstore's signatures rest on: the `trusted_root.json` that a TUF repository serves.
 //!
 //! Its form is the message `TrustedRoot` of Sigstore's protobuf specifications.
 
@@ -46,7 +46,7 @@ pub enum RootError {
     /// A certificate in it is damaged.
     #[error("a certificate of {0} cannot be read")]
     Certificate(&'static str),
-    /// A time in it is none.
+    /// A time in it is invalid.
     #[error("{0:?} is no time of RFC 3339")]
     Time(String),
     /// Nothing could be verified with it.
@@ -103,7 +103,7 @@ pub struct Authority {
 
 impl Authority {
     /// Whether the authority's root stands behind a certificate at a time, by way of nobody but the authority's own
-    /// certificates, for a usage; answers the `SubjectPublicKeyInfo` of who issued the certificate.
+    /// certificates, for a usage; answers the `SubjectPublicKeyInfo` of the certificate's issuer.
     pub fn issued(&self, certificate: &[u8], time: u64, usage: &'static [u8]) -> Option<Vec<u8>> {
         let (root, others) = self.certificates.split_last()?;
         // The path is checked up to the root, whose own validity is for us to look at.

@@ -10,7 +10,8 @@ use crate::hex;
 /// The most of them that are looked at; Fulcio puts one there.
 const MAX_SCTS: usize = 16;
 
-/// Looks whether one of them is that of a log of certificates. `issuer` is the `SubjectPublicKeyInfo` of who issued it.
+/// Looks whether one of them is that of a log of certificates. `issuer` is the `SubjectPublicKeyInfo` of the
+/// certificate's issuer.
 pub fn verify(certificate: &Certificate<'_>, issuer: &[u8], logs: &[Log]) -> Result<(), Refusal> {
     let list = certificate.scts().ok_or(Refusal::Unpublished("it has no signed certificate timestamp"))?;
     let damaged = Refusal::Unpublished("its signed certificate timestamps cannot be read");
@@ -79,7 +80,7 @@ impl<'a> Sct<'a> {
     }
 }
 
-/// What is left to read of what TLS writes.
+/// The part of a TLS encoding that is left to read.
 struct Tls<'a>(&'a [u8]);
 
 impl<'a> Tls<'a> {

@@ -241,13 +241,12 @@ fn time_stamps_hold_for_the_signature_that_they_are_over() {
     let length = STANDARD.decode(stamp(&mut read(REKOR2)["verificationMaterial"]).as_str().unwrap()).unwrap().len();
     for at in (0..length).step_by(3) {
         let reason = changed(&|material| flip(stamp(material), at));
-        // What the authority's own certificate in the stamp, the name of the signer and numbers of versions say counts for
-        // nothing.
+        // The authority's own certificate in the stamp, the name of the signer and version numbers count for nothing.
         assert!(matches!(reason, Some("wrong_timestamp") | None), "{at}: {reason:?}");
     }
     assert_eq!(changed(&|material| flip(stamp(material), length - 1)), Some("wrong_timestamp"));
     assert_eq!(changed(&|material| material["timestampVerificationData"] = json!({})), Some("no_signing_time"));
-    // A time that nobody signed is none.
+    // A time that nobody signed does not count.
     assert_eq!(
         changed(&|material| {
             material["timestampVerificationData"] = json!(null);

@@ -1,7 +1,8 @@
-//! The baseline: the table that one would write at first, with the indexes that one would add.
+//! The baseline: the table that one would write first, with the indexes that one would add.
 //!
-//! One row an operation, a status column, a column for the one label, six indexes; `COUNT(*)` and `OFFSET` for pages, one
-//! transaction a step for lifecycles, `SKIP LOCKED` where the engine has it. In the same engine with the same settings.
+//! One row per operation, a status column, a column for the one label, six indexes; `COUNT(*)` and `OFFSET` for pages,
+//! one transaction per step for lifecycles, `SKIP LOCKED` where the engine has it. It is in the same engine with the
+//! same settings.
 
 mod postgres;
 mod sqlite;
@@ -10,7 +11,7 @@ use operations::{Access, Filter, PageRequest};
 
 use super::target::{Database, Target};
 
-/// The indexes, of either engine.
+/// The indexes, for both engines.
 const INDEXES: [&str; 6] = [
     "CREATE INDEX plain_by_age ON {table} (organization_id, seq)",
     "CREATE INDEX plain_by_status ON {table} (organization_id, status, seq)",
@@ -56,8 +57,8 @@ impl Plain {
         })
     }
 
-    /// Reads one page and the total; answers how many entries and the total, to be compared. A further `condition` is in
-    /// the words of SQL that both engines know; empty for none.
+    /// Reads one page and the total; answers how many entries and the total, to be compared. A further `condition` is
+    /// in SQL that both engines know; empty for none.
     ///
     /// # Errors
     /// Those of the database.

@@ -50,7 +50,7 @@ async fn make(pool: &PgPool, table: &str, rows: Option<&str>) -> anyhow::Result<
 }
 
 impl PlainPostgres {
-    /// The store's rows in a plain table; one from an earlier run is used when it has as many.
+    /// The store's rows in a plain table; a table from an earlier run is used when it has as many.
     pub async fn copy(pool: PgPool, rows: u64) -> anyhow::Result<PlainPostgres> {
         let exists: bool =
             sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(PAGES).fetch_one(&pool).await?;

@@ -208,7 +208,7 @@ fn list(
     let (mut rows, mut bytes) = (0, 0);
     let mut found = statement.query(&*values)?;
     while let Some(row) = found.next()? {
-        // Every column is read, as by who renders them.
+        // Every column is read, as by a server that renders them.
         for column in 0..=output {
             bytes += match row.get_ref(column)? {
                 rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => text.to_vec().len(),

@@ -31,7 +31,7 @@ pub struct Attempt {
     /// time is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at
     /// its next `.await`; one that works on a thread of its own must look.
     pub cancelled: CancellationToken,
-    /// Tells how far the attempt is.
+    /// Reports how far the attempt is.
     pub progress: Progress,
 }
 
@@ -47,7 +47,7 @@ impl Attempt {
     }
 }
 
-/// Tells how far an attempt is. What was told last goes with the next heartbeat, which comes within a second.
+/// Reports how far an attempt is. The last report goes with the next heartbeat, which comes within a second.
 #[derive(Clone, Debug)]
 pub struct Progress {
     latest: Arc<Mutex<Option<String>>>,
@@ -67,12 +67,12 @@ impl Progress {
         self.told.notify_one();
     }
 
-    /// Whether something was told since the last time.
+    /// Whether something was reported since the last time.
     pub(super) fn is_told(&self) -> bool {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// What was told since the last time.
+    /// What was reported since the last time.
     pub(super) fn take(&self) -> Option<String> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -85,7 +85,7 @@ impl Progress {
 
 /// Why an attempt did not do its work.
 ///
-/// Any error becomes a transient failure by `?`; what another attempt would only repeat is said by
+/// Any error becomes a transient failure by `?`; one that another attempt would only repeat is reported by
 /// [`Failure::permanent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -93,8 +93,8 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may do better.
     pub retryable: bool,
-    /// The work was not even begun, for a reason that is the worker's and not the operation's: the operation is handed
-    /// back, and the attempt is not charged.
+    /// The work was not even begun, for a reason that is the worker's and not the operation's: the operation is
+    /// released, and the attempt is not charged.
     pub not_started: bool,
 }
 
@@ -134,7 +134,7 @@ impl<E: StdError> From<E> for Failure {
 /// Runs operations. An async function that takes an [`Attempt`], or a closure that answers a future, is one too.
 ///
 /// Execution is at least once: a handler may see the same operation again, for instance when its worker was cut off. A
-/// panic is a retryable failure. Long computations belong into `spawn_blocking`.
+/// panic is a retryable failure. Long computations belong in `spawn_blocking`.
 pub trait Handler: Send + Sync + 'static {
     /// Does the work; the answer is the operation's output, at most 1 MiB (structured output as a JSON text).
     fn run(&self, attempt: Attempt) -> impl Future<Output = Result<String, Failure>> + Send;

@@ -14,7 +14,7 @@ use crate::work::{ClaimedOperation, Heartbeat, LeaseState};
 
 /// Operations of one call.
 const MAX_BEATS: usize = 1_000;
-/// Progress waits so long for company after a heartbeat.
+/// How long progress waits for company after a heartbeat.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Which attempt.
@@ -54,7 +54,7 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Held {
     entries: Mutex<HashMap<Lease, Entry>>,
-    /// There is an operation more, or one whose progress was told.
+    /// There is an operation more, or one whose progress was reported.
     changed: Arc<Notify>,
 }
 
@@ -67,7 +67,7 @@ impl Held {
         if claimed.cancel_requested {
             stops.cancel.cancel();
         }
-        // The answer was a moment under way: so much later than the server this worker thinks the lease to end.
+        // The answer was a moment under way: this worker expects the lease to end that much later than the server.
         let now = Instant::now();
         let entry = Entry {
             stops: stops.clone(),
@@ -95,7 +95,7 @@ impl Held {
         self.lock().values().map(|entry| entry.beat_at).min()
     }
 
-    /// A heartbeat each, and the time that a call with them may take.
+    /// One heartbeat for each, and the time that a call with them may take.
     fn beats(&self) -> (Vec<Heartbeat>, Duration) {
         let entries = self.lock();
         let patience = entries.values().map(|entry| entry.duration / 3).min().unwrap_or_default();
@@ -112,7 +112,7 @@ impl Held {
         let mut entries = self.lock();
         for (beat, state) in beats.iter().zip(states) {
             let lease = Lease::of(beat);
-            // What was settled while the heartbeat was under way is no longer held.
+            // An operation that was settled while the heartbeat was under way is no longer held.
             let Some(entry) = entries.get_mut(&lease) else { continue };
             if state.error.is_some() {
                 tracing::warn!(operation = lease.id, "the lease was lost; the attempt is stopped");
@@ -128,8 +128,8 @@ impl Held {
         }
     }
 
-    /// The heartbeats did not reach the server: they are tried again soon, and what has run out meanwhile is given up,
-    /// because another worker may have it.
+    /// The heartbeats did not reach the server: they are tried again soon, and leases that ran out meanwhile are given
+    /// up, because another worker may have them.
     fn failed(&self, beats: Vec<Heartbeat>) {
         let now = Instant::now();
         let mut entries = self.lock();

@@ -1,13 +1,13 @@
 //! A worker: claims operations, runs a handler for each, keeps their leases, records their outcomes.
 //!
-//! **When it claims.** Whenever a place is free, for all free places at once, in a long poll: the server answers as
-//! soon as there is work. When the server is busy or away it comes again after a growing pause.
+//! **When it claims.** Whenever a slot is free, for all free slots at once, in a long poll: the server answers as soon
+//! as there is work. When the server is busy or away it comes again after a growing pause.
 //!
 //! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat
 //! every third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be
-//! stopped or whose time is over is cancelled. When the worker is told to stop, what runs may end within the drain
-//! time; the rest is released without charging an attempt. What a handler cannot even start is released in the same
-//! way.
+//! stopped or whose time is over is cancelled. When the worker is asked to stop, running attempts may end within the
+//! drain time; the rest is released without charging an attempt. An operation that a handler cannot even start is
+//! released in the same way.
 
 mod attempt;
 mod handler;
@@ -98,7 +98,7 @@ pub struct Worker<H> {
 }
 
 impl<H: Handler> Worker<H> {
-    /// A worker that runs one operation at a time, and needs a [`Worker::kind`] yet.
+    /// A worker that runs one operation at a time, and still needs a [`Worker::kind`].
     pub fn new(client: Client, handler: H) -> Worker<H> {
         Worker {
             client,
@@ -143,7 +143,7 @@ impl<H: Handler> Worker<H> {
         self
     }
 
-    /// How long what runs may go on after the worker was told to stop; default 30 s. Then it is released.
+    /// How long running attempts may go on after the worker was asked to stop; default 30 s. Then they are released.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Worker<H> {
         self.drain = drain;

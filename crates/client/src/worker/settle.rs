@@ -12,8 +12,8 @@ use crate::work::{Outcome, Settlement};
 
 /// Settlements of one call.
 const MAX_ROWS: usize = 100;
-/// Bytes of output of one call, so that the call stays below the server's limit for a body. A single output may have so
-/// many too.
+/// Bytes of output of one call, so that the call stays below the server's limit for a body. A single output may be this
+/// large too.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// An attempt that has ended.
@@ -21,7 +21,7 @@ pub(super) struct Ended {
     pub settlement: Settlement,
     /// Cancelled when the lease is lost: nothing can be recorded any more.
     pub lost: CancellationToken,
-    /// Told when there is nothing more to do for it.
+    /// Notified when there is nothing more to do for it.
     pub done: oneshot::Sender<()>,
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver
             }
         }
         for ended in batch {
-            // Who no longer waits has stopped.
+            // An attempt that no longer waits has stopped.
             let _ = ended.done.send(());
         }
     }

@@ -1,8 +1,8 @@
 //! Whether attempts can be started here at all.
 //!
 //! A handler that cannot begin any work (its program is gone, its machine is out of processes) would claim the whole
-//! queue and do none of it. What it cannot begin is released; the next claim comes after a growing pause; and after
-//! [`MAX_IN_A_ROW`] the worker ends, so that somebody looks.
+//! queue and do none of it. Operations that it cannot begin are released; the next claim comes after a growing pause;
+//! and after [`MAX_IN_A_ROW`] the worker ends, so that somebody looks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::handler::Failure;
 use crate::error::Error;
 use crate::retry::pause;
 
-/// So many attempts in a row that could not be started end the worker: enough that a moment without memory or processes
-/// does not, few enough that it is noticed within seconds.
+/// This many attempts in a row that could not be started end the worker: enough that a moment without memory or
+/// processes does not, few enough that it is noticed within seconds.
 const MAX_IN_A_ROW: u32 = 5;
 
 /// Counts attempts that could not be started, one after the other.

@@ -1,4 +1,4 @@
-//! Forgets the oldest entries of the audit logs once their time is over.
+//! Forgets the oldest entries of the audit logs once they have expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(600);
 /// Rows of each log that one transaction removes, so that no other write waits for long.
 const BATCH: u32 = 500;
 
-/// Forgets until told to stop.
+/// Forgets until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("audit", EVERY), &stop, || async {
         match context.store.forget_audit(context.settings.keep_audit, BATCH).await? {

@@ -1,6 +1,6 @@
 //! Ends what was asked to stop and did not: attempts past the grace period of their cancellation.
 //!
-//! Whoever runs them is told by the next heartbeat that the lease is lost, and what comes of them is refused.
+//! The worker that runs them learns from its next heartbeat that the lease is lost, and their results are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::context::Context;
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
 /// The time between two looks is a third of the grace period, within these bounds: a look reads one page of an index
-/// that is empty at most times.
+/// that is empty most of the time.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
-/// Looks for such attempts until told to stop.
+/// Looks for such attempts until it is stopped.
 pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
     let grace = context.settings.cancel_grace;
     let schedule = Schedule::every("cancellations", (grace / 3).clamp(BOUNDS.0, BOUNDS.1));

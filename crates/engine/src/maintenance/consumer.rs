@@ -1,4 +1,4 @@
-//! What every consumer of the feed of changes does: it takes turns with those of other servers, and goes round the
+//! What every consumer of the change log does: it holds a lease that only one server has at a time, and goes round the
 //! organizations that have something new.
 
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use crate::context::Context;
 const ORGANIZATIONS: u32 = 100;
 /// How long the look at the end may take.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// How long a turn lasts without being renewed: so long nothing is done when a server dies in its turn.
+/// How long a lease lasts without being renewed: for that long nothing is done when a server dies while it holds one.
 const TURN: Duration = Duration::from_secs(10);
-/// When a turn is renewed: long before it ends.
+/// When a lease is renewed: long before it ends.
 const RENEWAL: Duration = Duration::from_secs(3);
 
-/// A consumer of the feed of changes.
+/// A consumer of the change log.
 pub(crate) trait Consumer {
     /// The name of its task.
     const TASK: &'static str;
     /// The name under which the store keeps how far it is.
     const NAME: &'static str;
-    /// Between two looks when something was committed, and where it is not told what other processes commit.
+    /// Between two looks when something was committed, and where it is not notified of what other processes commit.
     const EVERY: Duration;
 
     /// Has the store keep what is to be looked at, from now on.
     fn begin(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deals with a batch of an organization's feed; answers whether it got on. What it does not get on with is looked at
-    /// again after [`Consumer::EVERY`].
+    /// Deals with a batch of an organization's changes; answers whether it made progress. A batch on which it made none
+    /// is looked at again after [`Consumer::EVERY`].
     fn take(&self, organization: &str, position: Position) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// Reads until told to stop.
+/// Reads until it is stopped.
 pub(crate) async fn consume<C: Consumer + Sync>(context: &Arc<Context>, consumer: C, stop: &CancellationToken) {
     let round = Mutex::new(Round { context, consumer: &consumer, has_begun: false, turn: None });
     let (committed, commits) = (Notify::new(), context.store.commits().feed());
@@ -59,14 +59,14 @@ pub(crate) async fn consume<C: Consumer + Sync>(context: &Arc<Context>, consumer
             std::future::pending().await
         } => {}
     }
-    // What the last attempts of this process came to. What is not finished in time, the next process or server finds.
+    // The outcomes of the last attempts of this process. The next process or server finds what is not finished in time.
     let _ = tokio::time::timeout(LAST_LOOK, round.lock().await.look()).await;
 }
 
 /// What a look found.
 enum Found {
     Nothing,
-    /// Something that it did not get on with.
+    /// Something on which it made no progress.
     HeldUp,
     /// Something, and there may be more.
     More,
@@ -76,7 +76,7 @@ struct Round<'r, C> {
     context: &'r Context,
     consumer: &'r C,
     has_begun: bool,
-    /// When the turn of this process was renewed last.
+    /// When the lease of this process was last renewed.
     turn: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! Wakes whoever takes from the queue here when an operation becomes due.
+//! Wakes everything that takes from the queue here when an operation becomes due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::elsewhere::on_each;
 use crate::context::Context;
 
-/// Between two looks because something may have come to wait until a time.
+/// Between two looks because an operation may have begun to wait for a time.
 const PACE: Duration = Duration::from_millis(10);
-/// Between two looks where all delays are told; what was told and got lost, the looks into the queue find too.
+/// Between two looks where all delays are reported; the looks into the queue also find those whose report got lost.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Wakes until told to stop.
+/// Wakes until it is stopped.
 pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
     let (delayed, delays) = (Notify::new(), context.store.commits().delays());
-    // Up to when what became due was told.
+    // The time up to which due operations have been reported.
     let told: Mutex<Timestamp> = Mutex::new(context.store.now());
     let schedule = Schedule::every("due", context.settings.poll.max(LONGEST)).woken_by(&delayed);
     let work = run_periodic(&context.health, schedule, &stop, || async {
@@ -28,7 +28,7 @@ pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
         let is_told = context.store.commits().coverage() != Coverage::Own;
         let longest = if is_told { LONGEST } else { context.settings.poll };
         loop {
-            // Those who are woken know the time to be so late at least.
+            // Those who are woken know that it is at least this late.
             let now = context.store.now();
             // A clock that was set back.
             *told = (*told).min(now);

@@ -1,4 +1,4 @@
-//! Wakes whoever takes from the queue here when another process has told that it put something in.
+//! Wakes everything that takes from the queue here when another process has reported that it put something in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::context::Context;
 /// Between two wake-ups: every server of the store is woken, and most find that another one was faster.
 const PACE: Duration = Duration::from_millis(50);
 
-/// Wakes until told to stop.
+/// Wakes until it is stopped.
 pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
     let queue = context.store.commits().queue_of_others();
     tokio::select! {
@@ -20,7 +20,7 @@ pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Does something after each mark, at once when there was none for so long. Returns when there can be no more marks.
+/// Does something after each mark, at once when there was none for `pace`. Returns when there can be no more marks.
 pub(crate) async fn on_each(mut marks: watch::Receiver<()>, pace: Duration, work: impl Fn()) {
     while marks.changed().await.is_ok() {
         work();

@@ -1,9 +1,9 @@
 //! Creates what follows from the ends of operations.
 //!
-//! It reads the store's feed of changes, of every organization, and notes how far it is once everything is created that
+//! It reads the store's change log, of every organization, and notes how far it is once everything is created that
 //! follows from what it has read. A crash in between makes the next process, or the next server, read a part again;
-//! each creation has an idempotency key that is made of the place of the end in the feed, so that it happens once.
-//! Servers of one store take turns.
+//! each creation has an idempotency key that is made of the position of the end in the change log, so that it happens
+//! once. Of the servers of one store, one at a time does this.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.register_consumer(CONSUMER).await
 }
 
-/// Creates until told to stop; returns at once when nothing follows from anything.
+/// Creates until it is stopped; returns at once when nothing follows from anything.
 pub(crate) async fn create(context: Arc<Context>, stop: CancellationToken) {
     let Some(follow_up) = context.registry.follow_up() else { return };
     consume(&context, Following { context: &context, follow_up: &*follow_up }, &stop).await;
@@ -54,7 +54,7 @@ impl consumer::Consumer for Following<'_> {
 }
 
 impl Following<'_> {
-    /// Creates what follows from a batch of an organization's feed.
+    /// Creates what follows from a batch of an organization's changes.
     async fn follow(&self, organization: &str, position: Position) -> Result<(), StoreError> {
         let store = &*self.context.store;
         let part = match store.changes(organization, position, STRETCH).await {
@@ -83,7 +83,7 @@ impl Following<'_> {
             if due.is_empty() {
                 return Ok(false);
             }
-            // What follows from an end belongs to its trace.
+            // Operations that follow from an end belong to its trace.
             let trace = contexts.get(&ended.id).map(|created| traces.after(*created, &ended));
             due.iter_mut().for_each(|new| new.trace = trace);
             match store.create(organization, due, Some(key(change))).await {
@@ -100,7 +100,7 @@ impl Following<'_> {
     }
 }
 
-/// The same for one end, whoever creates what follows; and none that a client could send, which are of printable ASCII.
+/// The same for one end, whoever creates what follows; and not one that a client could send: those are printable ASCII.
 fn key(change: &Change) -> IdempotencyKey {
     IdempotencyKey { key: format!("\u{1}{CONSUMER} {} {}", change.id, change.position), fingerprint: [0; 32] }
 }

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 
 /// A heartbeat that takes as long as the time between two is given up and sent again, before the lease is lost; but not
-/// before so long.
+/// earlier than after this time.
 const LEAST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Sends heartbeats every third of the lease, and when somebody wants an operation stopped, until told to stop.
+/// Sends heartbeats every third of the lease, and when somebody wants an operation stopped, until it is stopped.
 pub(crate) async fn keep(context: Arc<Context>, stop: CancellationToken) {
     let period = context.settings.lease / 3;
     let schedule = Schedule::every("heartbeats", period).round_limit(period.max(LEAST_LIMIT));

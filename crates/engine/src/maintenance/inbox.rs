@@ -1,4 +1,4 @@
-//! Makes operations of what applications put into the store's inbox in transactions of their own.
+//! Makes operations out of what applications put into the store's inbox in transactions of their own.
 //!
 //! By polling alone: a notification would take a lock at every commit of every application, cannot be sent from a
 //! prepared transaction, and is lost in connection poolers. A look at an empty inbox reads one page of an index.
@@ -17,8 +17,8 @@ const BATCH: u32 = 500;
 /// The longest wait between two looks.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// The wait before the next look, by how long ago the inbox was used: what is in use is looked at so often that a row
-/// waits for milliseconds, what is never used costs next to nothing.
+/// The wait before the next look, by how long ago the inbox was used: one that is in use is looked at so often that a
+/// row waits for milliseconds, one that is never used costs next to nothing.
 fn pause(unused_for: Option<Duration>) -> Duration {
     match unused_for {
         Some(unused) if unused < Duration::from_secs(10) => Duration::from_millis(5),
@@ -27,7 +27,7 @@ fn pause(unused_for: Option<Duration>) -> Duration {
     }
 }
 
-/// Empties the inbox until told to stop; returns at once when the store has none.
+/// Empties the inbox until it is stopped; returns at once when the store has none.
 pub(crate) async fn empty(context: Arc<Context>, stop: CancellationToken) {
     let used: Mutex<Option<Instant>> = Mutex::default();
     run_periodic(&context.health, Schedule::every("inbox", LONGEST), &stop, || async {

@@ -1,4 +1,4 @@
-//! Looks what calls have set as limits of organizations, in whichever process.
+//! Looks up the limits of organizations that calls have set, in whichever process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two looks: after so long a limit that another process has set holds here.
+/// Between two looks: after this time a limit that another process has set holds here.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Looks until told to stop.
+/// Looks until it is stopped.
 pub(crate) async fn refresh(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("limits", EVERY), &stop, || async {
         context.store.refresh_limits().await?;

@@ -1,6 +1,6 @@
 //! Ends attempts of remote workers that take longer than they may: a worker that hangs may keep its lease for ever.
 //!
-//! Workers are told how long an attempt may take, and end it themselves; this looks a lease later. The attempt ends
+//! Workers learn how long an attempt may take, and end it themselves; this looks one lease later. The attempt ends
 //! like one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::context::Context;
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
 
-/// Looks for such attempts every half lease, until told to stop.
+/// Looks for such attempts every half lease, until it is stopped.
 pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
     let settings = &context.settings;
     let timeouts = AttemptTimeouts {

@@ -1,12 +1,12 @@
-//! Looks that read a whole table, and may take long for once.
+//! Looks that read a whole table, and may occasionally take long.
 //!
-//! The leases that there are are few, but what is dead of them stays in their table for as long as somebody holds a
-//! snapshot open, and who reads the table walks past it.
+//! There are few leases, but dead rows stay in their table for as long as somebody holds a snapshot open, and every
+//! reader of the table walks past them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A look is made after so many times what the last one took, so that it costs a thirtieth of the time at most.
+/// The next look comes after this many times what the last one took, so that it costs a thirtieth of the time at most.
 const SHARE: u32 = 30;
 
 /// When the next look may be made.
@@ -19,7 +19,7 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|next| Instant::now() >= next)
     }
 
-    /// Notes what a look took that ends now.
+    /// Notes how long a look that ends now took.
     pub(crate) fn took(&self, cost: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + cost * SHARE);
     }

@@ -13,30 +13,30 @@ use crate::context::Context;
 /// Attempts that one write takes.
 const BATCH: u32 = 500;
 
-/// What one look at the lost leases came to.
+/// The result of one look at the lost leases.
 enum Look {
     /// There may be more.
     Full,
-    /// There are no more, or those that there are cannot be taken up now: the next look would find the same.
+    /// There are no more, or the remaining ones cannot be taken up now: the next look would find the same.
     Done,
 }
 
-/// Takes up what the former life of this process left, which is alone on its store. To be called before the first
-/// claim: after it, the leases are those of the living.
+/// Takes up what an earlier run of this process, which is alone on its store, left. To be called before the first
+/// claim: after it, the leases belong to attempts that are alive.
 pub(crate) async fn own_past(context: &Context) {
     loop {
         match rescue(context, Lost::Local).await {
             Ok(Look::Full) => {}
             Ok(Look::Done) => return,
             Err(error) => {
-                // They are taken up when they have run out.
+                // They are taken up once they have run out.
                 return tracing::error!(error = &error as &dyn std::error::Error, "could not look for lost leases");
             }
         }
     }
 }
 
-/// Looks for leases that have run out every sixth of the lease, until told to stop.
+/// Looks for leases that have run out every sixth of the lease, until it is stopped.
 pub(crate) async fn watch(context: Arc<Context>, stop: CancellationToken) {
     let schedule = Schedule::every("rescue", context.settings.lease / 6);
     let pace = Pace::default();
@@ -69,7 +69,7 @@ async fn rescue(context: &Context, which: Lost) -> Result<Look, StoreError> {
     });
     let attempts = context.store.lose(lost.collect()).await?;
     let meters = context.store.meters();
-    // Where another server took up some of them it is not known which: their number is right.
+    // When another server took up some of them, it is not known which: only their number is right.
     for kind in kinds.iter().take(usize::try_from(attempts).unwrap_or(usize::MAX)) {
         meters.lost.get_or_create(&meters.kind(kind)).inc();
     }

@@ -1,4 +1,4 @@
-//! Removes terminal operations whose time is over.
+//! Removes terminal operations whose retention is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::context::Context;
 /// Between two passes when nothing is left to remove.
 const EVERY: Duration = Duration::from_secs(20);
 /// Operations of an organization that one transaction removes: it holds the lock that the organization's creations wait
-/// for, and few milliseconds are enough for so many.
+/// for, and a few milliseconds are enough for this many.
 const BATCH: u32 = 500;
-/// Between two passes while there is more: what others want to write goes in between.
+/// Between two passes while there is more: writes of others go in between.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Removes, organization by organization, until told to stop.
+/// Removes, organization by organization, until it is stopped.
 pub(crate) async fn purge(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("retention", EVERY), &stop, || async {
         match context.store.purge(BATCH).await? {

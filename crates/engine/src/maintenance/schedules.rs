@@ -1,6 +1,6 @@
 //! Does what is due by schedules: woken at the time of the next one, and when one was made or changed.
 //!
-//! Every server of a store does it, each with schedules that no other one is at.
+//! Every server of a store does it, each with schedules that no other server is working on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::elsewhere::on_each;
 use crate::context::Context;
 
-/// Schedules that one transaction deals with: others of the organization wait for no longer to create.
+/// Schedules that one transaction deals with: other creations of the organization wait no longer than that.
 const BATCH: u32 = 200;
-/// Between two looks because something may have come to be due earlier.
+/// Between two looks because something may have become due earlier.
 const PACE: Duration = Duration::from_millis(10);
-/// Between two looks when other servers are at all that is due.
+/// Between two looks when other servers are working on all that is due.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Between two looks where all changes are told; what was told and got lost is late by no more.
+/// Between two looks where all changes are reported; a change whose report got lost is late by no more than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Creates what is due until told to stop.
+/// Creates what is due until it is stopped.
 pub(crate) async fn fire(context: Arc<Context>, stop: CancellationToken) {
     let (changed, changes) = (Notify::new(), context.store.commits().delays());
     let schedule = Schedule::every("schedules", context.settings.poll.max(LONGEST)).woken_by(&changed);
@@ -53,7 +53,7 @@ async fn round(context: &Context) -> Result<Next, StoreError> {
             Err(StoreError::OrganizationGone) => {}
             // The others would fare no better.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // What one organization has must not hold up the others.
+            // An error of one organization must not hold up the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(organization, error = cause, "what its schedules are to create could not be created");
@@ -68,7 +68,7 @@ async fn round(context: &Context) -> Result<Next, StoreError> {
         return Err(error);
     }
     if !due.organizations.is_empty() {
-        // What was dealt with is due again at some time, which may come before that of the others.
+        // The schedules that were dealt with are due again at some time, which may come before that of the others.
         return Ok(Next::After(if schedules > 0 { Duration::ZERO } else { AGAIN }));
     }
     let is_told = store.commits().coverage() != Coverage::Own;

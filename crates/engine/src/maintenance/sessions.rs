@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(600);
 /// Sessions that one transaction removes, so that no other write waits for long.
 const BATCH: u32 = 500;
 
-/// Forgets until told to stop.
+/// Forgets until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("sessions", EVERY), &stop, || async {
         match context.store.forget_sessions(BATCH).await? {

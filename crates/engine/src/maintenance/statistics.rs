@@ -1,7 +1,7 @@
-//! Counts what happens, and forgets counts that are over.
+//! Counts what happens, and forgets counts that have expired.
 //!
-//! It reads the store's feed of changes; the store writes what a part of it comes to together with how far it is read,
-//! so that a crash repeats nothing and leaves nothing out. Servers of one store take turns.
+//! It reads the store's change log; the store writes the counts of a part of it together with how far it is read, so
+//! that a crash repeats nothing and leaves nothing out. Of the servers of one store, one at a time does this.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::context::Context;
 
 /// Changes that are counted together, in one transaction.
 const BATCH: u32 = 1_000;
-/// Between two passes over what is over, when nothing is left to forget.
+/// Between two passes over expired counts, when nothing is left to forget.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// Counts that one transaction removes, so that no other write waits for long.
 const FORGET_BATCH: u32 = 500;
 
-/// Has changes be counted, from now on.
+/// Has changes counted, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.begin_statistics().await
 }
 
-/// Counts until told to stop.
+/// Counts until it is stopped.
 pub(crate) async fn count(context: Arc<Context>, stop: CancellationToken) {
     consume(&context, Counting(&*context.store), &stop).await;
 }
@@ -47,7 +47,7 @@ impl Consumer for Counting<'_> {
     }
 }
 
-/// Forgets until told to stop.
+/// Forgets until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("old_statistics", FORGET_EVERY), &stop, || async {
         match context.store.forget_statistics(FORGET_BATCH).await? {

@@ -1,7 +1,7 @@
 //! Sends the spans of operations that have ended to the collector of traces.
 //!
-//! It reads the store's feed of changes, so that every end is seen, whichever process recorded it and however it came
-//! about, and nothing on the way of a claim or a settlement waits for it. Servers of one store take turns. After a crash
+//! It reads the store's change log, so that every end is seen, whichever process recorded it and however it came
+//! about, and no claim or settlement waits for it. Of the servers of one store, one at a time does this. After a crash
 //! a part is read again: the same spans have the same ids.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::context::Context;
 
 /// The name under which the store keeps how far this is.
 const CONSUMER: &str = "traces";
-/// Between two looks of a server without a collector at whether another server of the store still sends: such a server
+/// Between two looks of a server without a collector at whether another server of the store still sends: one that sends
 /// reads within seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Changes that are looked at together.
@@ -30,7 +30,7 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.register_consumer(CONSUMER).await
 }
 
-/// Sends until told to stop; without a collector, sees to it that nothing is kept for who would send.
+/// Sends until it is stopped; without a collector, sees to it that nothing is kept for a server that would send.
 pub(crate) async fn send(context: Arc<Context>, stop: CancellationToken) {
     if context.registry.traces().are_exported() {
         return consume(&context, Sending(&context), &stop).await;
@@ -69,7 +69,7 @@ impl consumer::Consumer for Sending<'_> {
     async fn take(&self, organization: &str, position: Position) -> Result<bool, StoreError> {
         let store = &*self.0.store;
         let part = match store.changes(organization, position, STRETCH).await {
-            // What was forgotten before it was seen has no spans.
+            // Changes that were forgotten before they were seen have no spans.
             Err(StoreError::PositionUnknown) => {
                 let end = store.end_of_changes(organization).await?;
                 store.commit_offset(CONSUMER, organization, end).await?;
@@ -113,7 +113,7 @@ impl Sending<'_> {
     }
 }
 
-/// The spans of an operation that has ended: each time that it waited, each attempt, and the whole.
+/// The spans of an operation that has ended: one for each time that it waited, one for each attempt, and one for all.
 fn spans(organization: &str, ended: &Operation, context: TraceContext, history: &[HistoryEvent]) -> Vec<Span> {
     let Some(finished_at) = ended.finished_at else { return Vec::new() };
     let (id, kind, whole) = (ended.id, &ended.kind, context.of_operation(ended.id, finished_at));

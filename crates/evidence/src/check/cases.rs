@@ -18,7 +18,7 @@ pub struct Expectation {
     /// How many violations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub violations: Option<usize>,
-    /// Texts of which each is contained in a violation, a reason for skipping or the error.
+    /// Texts, each of which is contained in a violation, a reason for skipping or the error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
 }
@@ -61,7 +61,7 @@ pub(super) struct Identity {
     pub identity: String,
 }
 
-// Spelt out rather than flattened: serde tells unknown keys only so, and a misspelt expectation expects nothing.
+// Spelt out rather than flattened: serde reports unknown keys only then, and a misspelt expectation expects nothing.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
@@ -82,7 +82,7 @@ pub(super) struct Case {
     /// Policies of a group that are left out.
     #[serde(default)]
     pub skip: Vec<String>,
-    /// What calls of `http.send` are answered.
+    /// The answers to calls of `http.send`.
     #[serde(default)]
     pub http: Vec<Answered>,
     expect: Outcome,
@@ -94,7 +94,7 @@ pub(super) struct Case {
     messages: Vec<String>,
 }
 
-/// A call, and what it is answered.
+/// A call and its answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answered {
@@ -119,7 +119,7 @@ fn ok() -> u16 {
 }
 
 impl Case {
-    /// What a call is answered; no answer where the case has none.
+    /// The answer to a call; an error where the case has none.
     pub fn answer(&self, request: &HttpRequest) -> HttpAnswer {
         let is_meant = |of: &&Answered| of.url == request.url && of.method.eq_ignore_ascii_case(&request.method);
         let HttpRequest { method, url, .. } = request;

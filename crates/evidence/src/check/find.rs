@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::cases::OWN_CASES;
 
-/// How deep folders are searched, so that a circle of links ends.
+/// How deep folders are searched, so that a cycle of links ends.
 const MAX_DEPTH: usize = 32;
 
 /// The policy files in a folder and the folders below it, in alphabetical order: each `policy.yaml` (`.yml`, `.json`),
-/// and each `NAME.yaml` with a `NAME.cases.yaml` beside it. Hidden folders are left out. A file is itself.
+/// and each `NAME.yaml` with a `NAME.cases.yaml` beside it. Hidden folders are left out. A file stands for itself.
 ///
 /// # Errors
 /// When a file or folder cannot be read, with its name.

@@ -14,7 +14,7 @@
 //!     material_name: product                   # optional, as annotations, project_name and project_version_name
 //!     with: {allowed: MIT}                     # optional
 //!     skip: [sbom-freshness]                   # optional: policies of a group that are left out
-//!     http:                                    # optional: what calls of http.send are answered
+//!     http:                                    # optional: the answers to calls of http.send
 //!       - {url: https://osv.example.com/v1, method: POST, status_code: 200, body: {vulns: []}}
 //!     expect: failed                           # passed, failed, skipped, or error: no verdict
 //!     violations: 1                            # optional
@@ -58,7 +58,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Each case, in the order of the file.
     pub cases: Vec<CaseReport>,
-    /// What the cases evaluated of each script; of a group nothing, since its policies have cases of their own.
+    /// What the cases evaluated of each script; nothing for a group, since its policies have cases of their own.
     pub coverage: Vec<ScriptCoverage>,
 }
 
@@ -101,7 +101,7 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     check_some(file, |_, _| true)
 }
 
-/// As [`check`], with those cases only that are chosen by the policy's name and their own.
+/// As [`check`], but only with the cases that are chosen by the policy's name and their own.
 ///
 /// # Errors
 /// As [`check`].

@@ -1,8 +1,8 @@
 //! Reads zip, tar and gzip within bounds: on how many entries there are, on how large they are together, and on how much
 //! more that is than the archive itself.
 //!
-//! A zip is read by its directory, entry by entry; what is not wanted is not unpacked. Of a tar only regular files count.
-//! Neither follows links, and names are only compared, never used as paths.
+//! A zip is read by its directory, entry by entry; entries that nobody asked for are not unpacked. In a tar only
+//! regular files count. Neither follows links, and names are only compared, never used as paths.
 
 use std::io::Read as _;
 
@@ -30,7 +30,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the bytes look like; none for no archive.
+    /// What the bytes look like; none when they are no archive.
     pub fn of(bytes: &[u8]) -> Option<Format> {
         match bytes {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => Some(Format::Zip),
@@ -108,7 +108,7 @@ pub fn entries(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Checked<Vec<Entry
     }
 }
 
-/// What is gzipped.
+/// The content of a gzip.
 pub fn gunzip(bytes: &[u8]) -> Checked<Vec<u8>> {
     Budget::of(bytes).read(MultiGzDecoder::new(bytes))
 }

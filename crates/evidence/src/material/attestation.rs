@@ -18,7 +18,7 @@ use super::json;
 use super::kind::MaterialKind;
 use super::node::Node;
 
-/// Checks the envelope and the statement inside, and answers what the policy sees, and what there is of signatures.
+/// Checks the envelope and the statement inside; answers what the policy sees, and what is known of the signatures.
 pub fn open(
     kind: MaterialKind,
     value: Value,
@@ -38,12 +38,12 @@ pub fn open(
     Ok((Value::from(fields), report))
 }
 
-/// What there is of signatures over a payload that was read from this envelope or bundle.
+/// What is known of the signatures over a payload that was read from this envelope or bundle.
 fn signatures(value: &Value, payload: Vec<u8>, metadata: &Metadata<'_>) -> SignatureReport {
     let envelope = if value["dsseEnvelope"].as_object().is_ok() { &value["dsseEnvelope"] } else { value };
     let text = |value: &Value| value.as_string().map(|text| text.to_string()).unwrap_or_default();
     let given = envelope["signatures"].as_array().map(|list| list.as_slice()).unwrap_or_default();
-    // What is no base64 is nobody's signature.
+    // A text that is not base64 is nobody's signature.
     let signature = |one: &Value| EnvelopeSignature {
         keyid: text(&one["keyid"]),
         sig: dsse::decode(&text(&one["sig"])).unwrap_or_default(),
@@ -53,7 +53,7 @@ fn signatures(value: &Value, payload: Vec<u8>, metadata: &Metadata<'_>) -> Signa
         payload,
         signatures: given.iter().map(signature).collect(),
     };
-    // What has no form in JSON is no material.
+    // A value that has no form in JSON counts as no material.
     let material = serde_json::to_value(&value["verificationMaterial"]).unwrap_or_default();
     let bundle = Bundle { media_type: text(&value["mediaType"]), material };
     inspect(&envelope, &bundle, metadata.trusted_keys, metadata.trusted_identities)
@@ -78,7 +78,7 @@ fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialE
     }
     let envelope = bundled.unwrap_or(root);
     envelope.required("payloadType")?.one_of(&["application/vnd.in-toto+json"])?;
-    // That one is there is for a policy to demand.
+    // It is for a policy to demand that there is one.
     envelope.required("signatures")?.each(|signature| signature.required("sig")?.string().map(drop))?;
     let payload = envelope.required("payload")?;
     let text = payload.text()?;

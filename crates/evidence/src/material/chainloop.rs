@@ -13,7 +13,7 @@ pub const ID: &str = "chainloop.material.evidence.id";
 /// What the identifier of a runner context begins with.
 pub const RUNNER_CONTEXT: &str = "chainloop.dev/runner-context/";
 
-/// What the plugin for runners tells of repositories.
+/// What the plugin for runners reports about repositories.
 pub fn runner_context(value: &Value) -> Checked {
     let root = Node::root(MaterialKind::ChainloopRunnerContext, value);
     let id = root.required("meta")?;

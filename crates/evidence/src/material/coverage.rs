@@ -12,9 +12,9 @@
 //!     "lines": [{"number": 1, "hits": 0, "branch": true, "condition-coverage": "50% (1/2)"}]}]}]}
 //! ```
 //!
-//! What the report leaves out is 0 or empty, but for the counts of lines and branches of the whole: one that is not told
-//! is not there, since 0 would say that there was nothing to cover. A rate of `NaN`, of nothing that could be covered, is
-//! null. Attributes that are not known stand there as text.
+//! What the report leaves out is 0 or empty, but for the counts of lines and branches of the whole: one that is not
+//! reported is absent, since 0 would say that there was nothing to cover. A rate of `NaN`, for nothing that could be
+//! covered, is null. Unknown attributes are kept as text.
 
 use std::collections::BTreeMap;
 
@@ -151,8 +151,8 @@ fn list(
     Ok(())
 }
 
-/// The attributes of an element: those that are known as what they are, 0 or empty when they are absent (of totals,
-/// nothing), the others as text.
+/// The attributes of an element: known ones by their type, 0 or empty when they are absent (totals are left out then),
+/// the others as text.
 fn attributes(element: &Element, known: &[(&str, Read)]) -> Checked<Fields> {
     let text = |(name, text): &(String, String)| (Value::from(name.as_str()), Value::from(text.as_str()));
     let mut fields: Fields = element.attributes.iter().map(text).collect();

@@ -2,7 +2,7 @@
 //!
 //! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. Only the envelope of a
 //! Sigstore bundle is read, up to a size, to tell a provenance from other attestations. A kind that is detected is only
-//! a claim; whether the content keeps it is for the validation to say.
+//! a claim; whether the content fulfils it is for the validation to say.
 
 use std::fmt;
 
@@ -96,7 +96,7 @@ fn text(text: &str) -> Option<MaterialKind> {
     (text.len() < HEAD && graphql::read(text.as_bytes()).is_ok()).then_some(MaterialKind::GraphqlSpec)
 }
 
-/// The top-level members that tell a kind.
+/// The top-level members that identify a kind.
 #[derive(Default)]
 struct Members<'a> {
     bom_format: &'a str,
@@ -112,7 +112,7 @@ struct Members<'a> {
     present: u64,
 }
 
-/// Members whose being there tells something.
+/// Members whose presence says something.
 const NAMES: [&str; 25] = [
     "author",
     "runs",

@@ -64,7 +64,7 @@ pub fn is_dranzer(text: &str) -> bool {
         .any(|mark| text.contains(mark))
 }
 
-/// A report of dranzer, which is written for people: what is understood is read, and the text is kept.
+/// A report of dranzer, which is written for people: the parts that are understood are read, and the text is kept.
 pub fn dranzer(bytes: &[u8]) -> Result<Value, MaterialError> {
     // In the code page of the machine: what is not UTF-8 is dropped.
     let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
@@ -253,7 +253,7 @@ fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), Materia
             continue;
         }
         let at = format!("{file}line {}", index + 1);
-        // Each line says by what it was made, but for the one that begins a run.
+        // Each line says what made it, except the one that begins a run.
         let is_one = |record: &Fields| ["generator", "seed"].iter().any(|key| record.contains_key(&Value::from(*key)));
         let record = record(line).filter(is_one).ok_or_else(|| {
             let found: String = line.chars().take(60).collect();
@@ -342,7 +342,7 @@ pub fn crashes(bytes: &[u8]) -> Result<usize, MaterialError> {
     if bytes.is_empty() {
         return Err(mismatch(MaterialKind::RadamsaCrashes, "the content", "an input that crashes", "nothing"));
     }
-    // An input that happens to begin like an archive, and is none, is one input.
+    // An input that happens to begin like an archive, but is not one, is one input.
     Ok(match Format::of(bytes) {
         Some(Format::Zip) => archive::zip_names(bytes).map_or(1, |names| names.len()),
         Some(_) => archive::entries(bytes, |_| false).map_or(1, |entries| entries.len()),

@@ -245,7 +245,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What stands in braces, at least once.
+    /// Items in braces, at least one.
     fn block(&mut self, mut item: impl FnMut(&mut Parser<'a>) -> Parsed) -> Parsed {
         self.expect("{")?;
         loop {

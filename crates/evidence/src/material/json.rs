@@ -42,17 +42,17 @@ pub fn lines(bytes: &[u8]) -> Result<Value, MaterialError> {
     Ok(Value::from(items))
 }
 
-/// Whether bytes begin as JSON does, so that they were meant to be it even where they cannot be read.
+/// Whether bytes begin as JSON does, so that they were meant to be JSON even if they cannot be read.
 ///
-/// With the same brackets begin templates (`{{`), RTF (`{\`), the sections of INI and TOML (`[name]`) and the lines of
-/// many logs (`[12:00] …`).
+/// Templates (`{{`), RTF (`{\`), the sections of INI and TOML (`[name]`) and the lines of many logs (`[12:00] …`) begin
+/// with the same brackets.
 pub fn is_meant(bytes: &[u8]) -> bool {
     let (text, is_wide) = match bytes {
         [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => (rest, true),
         [0xef, 0xbb, 0xbf, rest @ ..] => (rest, false),
         _ => (bytes, false),
     };
-    // Of UTF-16 the half of a character that is empty for what JSON begins with.
+    // In UTF-16, the half of a character that is empty for the characters that JSON begins with.
     let is_gap = |byte: u8| byte.is_ascii_whitespace() || (is_wide && byte == 0);
     let mut rest = text.iter().copied().filter(|byte| !is_gap(*byte)).peekable();
     match rest.next() {
@@ -62,7 +62,7 @@ pub fn is_meant(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether what stands behind a bracket, blanks left out, begins as a list does.
+/// Whether the text after a bracket, blanks left out, begins as a list does.
 fn is_meant_list(mut rest: Peekable<impl Iterator<Item = u8>>) -> bool {
     const WORDS: [&[u8]; 5] = [b"true", b"false", b"null", b"NaN", b"Infinity"];
     const LONGEST: usize = 16;
@@ -223,7 +223,7 @@ impl Reader<'_> {
             match self.bytes.get(self.at) {
                 None => return Err("a string does not end".to_owned()),
                 Some(b'"') => break,
-                // Behind a backslash it would become part of an escape below.
+                // After a backslash it would become part of an escape below.
                 Some(b'\\') if matches!(self.bytes.get(self.at + 1), Some(0..=0x1f)) => {
                     return Err("a control character behind a backslash".to_owned());
                 }
@@ -357,7 +357,7 @@ mod tests {
         assert!(read(text.as_bytes()).unwrap_err().to_string().contains("a control character in a string"));
         let value = serde_json::to_value(read_report(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(value, serde_json::json!({"a": "one\ttwo\nthree", "b": "é\u{1}"}));
-        // Behind a backslash there is none that could be meant.
+        // After a backslash, no control character can be meant.
         for text in ["\"\\\n\"", "\"\\\u{7f}\"", "\"\t\\\u{85}\""] {
             for wrong in [read(text.as_bytes()), read_report(text.as_bytes())] {
                 assert!(wrong.is_err(), "{text:?}");

@@ -19,10 +19,10 @@
 //! failed; `stdout` and `stderr` are there when the report has them. Totals are counted from the tests, those of nested
 //! suites included. This is the form that Chainloop gives to its policies.
 //!
-//! Nothing that broke is lost: tests that stand in no suite are put into one without a name, elements that are not
-//! known are looked through, and what has no test case becomes a test with the name of its suite: an `<error>` or
-//! `<failure>` of the suite itself, and failures and errors that only the suite's own attributes tell of (one test, which
-//! counts as many). Those attributes may make the totals larger, never smaller.
+//! Nothing that broke is lost: tests that stand in no suite are put into one without a name, unknown elements are
+//! looked through, and a breakage without a test case becomes a test with the name of its suite: an `<error>` or
+//! `<failure>` of the suite itself, and failures and errors that only the suite's own attributes report (one test,
+//! which counts as many). Those attributes may make the totals larger, never smaller.
 
 use regorus::Value;
 use serde_json::{Map, Value as Json, json};
@@ -95,7 +95,7 @@ impl Totals {
     }
 }
 
-/// What there is in an element: suites, and tests that are in none of them.
+/// The content of an element: suites, and tests that are in none of them.
 #[derive(Default)]
 struct Contents {
     tests: Vec<Json>,
@@ -149,7 +149,7 @@ impl Contents {
     }
 }
 
-/// What there is in an element, also within elements that are not known.
+/// The content of an element, also within elements that are not known.
 fn contents(element: &Element) -> Result<Contents, MaterialError> {
     let is_suite = matches!(element.name.as_str(), "testsuites" | "testsuite");
     if is_suite {
@@ -183,11 +183,11 @@ fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
     (caseless(suite, status, &details(problem), attributes(problem)), counted)
 }
 
-/// The failures and errors that a suite's attributes tell of and that nothing in it shows.
+/// The failures and errors that a suite's attributes report and that nothing in it shows.
 fn untold(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
     let told = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
     let (failures, errors) = (told("failures"), told("errors"));
-    // What one tool calls a failure is an error to another: missing is only what is neither.
+    // What one tool calls a failure is an error to another: only those that are shown as neither are missing.
     let mut missing = failures.saturating_add(errors).saturating_sub(shown.failed.saturating_add(shown.error));
     let mut tests = Vec::new();
     for (attribute, status, told, shown) in

@@ -71,7 +71,7 @@ impl Material {
     /// Reads evidence: detects the kind when none is given, validates, converts.
     ///
     /// # Errors
-    /// [`MaterialError`] when the content is not of the kind, or the kind cannot be told.
+    /// [`MaterialError`] when the content is not of the kind, or the kind cannot be determined.
     pub fn parse(kind: Option<MaterialKind>, metadata: &Metadata<'_>, bytes: &[u8]) -> Result<Material, MaterialError> {
         let kind = match kind {
             Some(kind) => kind,
@@ -101,11 +101,11 @@ impl Material {
 /// What is read of evidence.
 struct Content {
     value: Value,
-    /// What Chainloop tells of the content beside it.
+    /// What Chainloop reports beside the content.
     annotations: BTreeMap<&'static str, String>,
     /// The name and the digest of what the evidence stands for, where it is a reference.
     refers_to: Option<image::Image>,
-    /// What there is of its signatures, where it is an attestation.
+    /// What is known of its signatures, where it is an attestation.
     signature: Option<SignatureReport>,
 }
 
@@ -169,7 +169,7 @@ type Component = (String, String, String);
 
 fn main_component(component: Option<Component>, mut annotate: impl FnMut(&'static str, String)) {
     let Some((name, kind, version)) = component else { return };
-    // Of an image the name is that of its repository, in full.
+    // The name of an image is that of its repository, in full.
     let name = if kind == "container" { image::repository(&name).unwrap_or(name) } else { name };
     annotate("chainloop.material.sbom.main_component.name", name);
     annotate("chainloop.material.sbom.main_component.type", kind);
@@ -226,8 +226,8 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::ChainloopPrInfo
         | MaterialKind::ChainloopAiAgentConfig
         | MaterialKind::ChainloopAiCodingSession => checked(&|value| chainloop::evidence(kind, value)),
-        // Any file: JSON when it is JSON, else without content that a policy could read. Of JSON that cannot be read a
-        // policy would see nothing, and object to nothing.
+        // Any file: JSON when it is JSON, else without content that a policy could read. A policy would see nothing of
+        // JSON that cannot be read, and object to nothing.
         MaterialKind::Evidence | MaterialKind::Artifact => match json::read_report(bytes) {
             Err(error) if json::is_meant(bytes) => Err(error),
             read => Ok(read.unwrap_or_else(|_| Value::new_object())),
@@ -244,7 +244,7 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
     }
 }
 
-/// Puts the metadata into the document; a list becomes `elements`, what is neither object nor list becomes `{}`.
+/// Puts the metadata into the document; a list becomes `elements`, a value that is neither becomes `{}`.
 fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>, bytes: &[u8]) -> Value {
     let mut fields: BTreeMap<Value, Value> = match &content.value {
         Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -270,7 +270,7 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
         (Value::from("kind"), Value::from(kind.as_str())),
         (Value::from("annotations"), Value::from(annotations)),
     ]);
-    // Of a reference it is what the reference names that has a digest.
+    // For a reference, the digest is that of what it names.
     let digest = match &content.refers_to {
         Some(image) => {
             about.insert(Value::from("name"), Value::from(image.name.as_str()));
@@ -300,7 +300,7 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
     Value::from(fields)
 }
 
-/// What there is of signatures, as policies see it.
+/// What is known of the signatures, as policies see it.
 fn signature(report: &SignatureReport) -> Value {
     let json = serde_json::to_string(report).expect("texts and numbers have a form in JSON");
     Value::from_json_str(&json).expect("what was written just now is JSON")

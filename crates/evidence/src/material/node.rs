@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Whether a member is there, be it null.
+    /// Whether a member is there, even if it is null.
     pub fn has(&self, name: &str) -> bool {
         self.value.as_object().is_ok_and(|fields| fields.contains_key(&Value::from(name)))
     }

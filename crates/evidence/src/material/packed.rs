@@ -42,7 +42,7 @@ pub fn detect(bytes: &[u8], format: Format) -> Option<MaterialKind> {
     matches!(root.as_str(), "testsuites" | "testsuite").then_some(MaterialKind::JunitXml)
 }
 
-/// What a Mac leaves beside a file is not the file.
+/// Files that a Mac leaves beside a file do not count.
 fn is_hidden(path: &str) -> bool {
     path.starts_with("__MACOSX/") || file_name(path).starts_with("._")
 }
@@ -101,7 +101,7 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
         } else {
             specs::yaml(&entry.content).map_err(|error| mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
         };
-        // Values that are commented out altogether are none.
+        // Values that are commented out altogether count as none.
         parts.insert(Value::from(name), if value == Value::Null { Value::new_object() } else { value });
     }
     let value = Value::from(parts);

@@ -37,7 +37,7 @@ pub fn is_sigcheck(text: &str) -> bool {
     ["Path", "Verified"].iter().all(|column| header.iter().any(|name| name.trim() == *column))
 }
 
-/// The output of sigcheck: a list with an object a row, its members named by the columns.
+/// The output of sigcheck: a list with one object per row, its members named by the columns.
 pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::SysinternalsSigcheck;
     let text = decode(bytes).ok_or_else(|| mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
@@ -49,7 +49,7 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut records = records(text, delimiter(text.lines().next().unwrap_or_default())).into_iter();
     let header = records.next().unwrap_or_default();
     let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
-    // Of two columns of a name, policies would see one.
+    // Of two columns with the same name, policies would see only one.
     let mut seen = BTreeSet::new();
     if let Some(name) = header.iter().find(|name| !name.is_empty() && !seen.insert(**name)) {
         return Err(mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
@@ -222,7 +222,7 @@ impl Object {
         if self.section == Section::Sacl { &mut self.sacl } else { &mut self.dacl }
     }
 
-    /// What is in brackets is a flag, what is not a right.
+    /// A word in brackets is a flag, any other is a right.
     fn detail(&mut self, trimmed: &str, indent: usize) {
         let flag = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if self.in_ace {
@@ -249,7 +249,7 @@ impl Object {
             && self.owner.is_empty())
     }
 
-    /// What may be the same of many objects.
+    /// What many objects may have in common.
     fn descriptor(&self) -> Value {
         let entries = self.entries.iter().map(|(access, principal, rights)| {
             Value::from(fields([

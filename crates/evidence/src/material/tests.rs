@@ -182,7 +182,7 @@ fn no_sample_passes_for_another_kind() {
                     .contains(other);
             // Provenance is an attestation too.
             let provenance = kind == MaterialKind::SlsaProvenance && *other == MaterialKind::Attestation;
-            // JSON lines begin as a document of JSON, and are none.
+            // JSON lines begin as a document of JSON, but are not one.
             let broken = kind == MaterialKind::TrufflehogJson
                 && [MaterialKind::Evidence, MaterialKind::Artifact].contains(other);
             let accepted = parse(Some(*other), &text).is_ok();
@@ -463,7 +463,7 @@ fn what_broke_without_a_test_case_is_a_test_that_failed() {
     assert_eq!((&broken[1]["name"], &broken[1]["tests"][0]["message"]), (&json!(""), &json!("no tests")));
     let counted = suites(r#"<testsuites errors="2"><testsuite name="a"><testcase name="t"/></testsuite></testsuites>"#);
     assert_eq!((&counted[0]["totals"]["error"], &counted[1]["totals"]["error"]), (&json!(0), &json!(2)));
-    // One that failed is one, whatever a tool calls it; and no count is too large.
+    // One failed test counts once, whatever a tool calls it; and no count is too large.
     let other = suites(r#"<testsuite failures="1" errors="0"><testcase name="t"><error/></testcase></testsuite>"#);
     assert_eq!((&other[0]["totals"]["tests"], &other[0]["totals"]["failed"]), (&json!(1), &json!(0)));
     let most = u64::MAX;
@@ -632,7 +632,7 @@ fn archives_are_read_within_bounds() {
     assert!(refused(MaterialKind::JunitXml, &tar(&[("a.txt", b"x")])).contains("at least one report"));
     let broken = refused(MaterialKind::JunitXml, &tar(&[("a.xml", b"<testsuite>")]));
     assert!(broken.contains("at a.xml: expected a JUnit report"), "{broken}");
-    // More than the archive is large.
+    // Larger than the size of the archive allows.
     let bomb = gzip(&tar(&[("a.xml", &vec![b' '; 64 * 1024 * 1024])]));
     assert!(bomb.len() < 200_000, "{}", bomb.len());
     assert!(refused(MaterialKind::JunitXml, &bomb).contains("it holds more than"), "{}", bomb.len());

@@ -36,7 +36,7 @@ pub struct PolicyGroup {
     pub metadata: Metadata,
     /// Which policies, for which materials.
     pub materials: Vec<GroupMaterial>,
-    /// The arguments that it takes and hands on.
+    /// The arguments that it takes and passes on.
     pub inputs: Vec<Input>,
 }
 
@@ -149,8 +149,9 @@ pub struct MaterialSelector {
 
 /// A string; numbers and truth values, as people write them, become their text.
 ///
-/// A reader of JSON tells what a number is, not how it was written: `1.10` would become `1.1`, another version. So one
-/// with a fraction or an exponent is refused; YAML's reader gives the text to who asks for it (`Scalar::written`).
+/// A reader of JSON says what a number is, not how it was written: `1.10` would become `1.1`, another version. So one
+/// with a fraction or an exponent is refused; YAML's reader gives the text to a caller that asks for it
+/// (`Scalar::written`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Scalar(pub String);
@@ -187,7 +188,7 @@ impl Scalar {
     }
 }
 
-/// A scalar of YAML. Who asks its reader for text gets that of a number, too.
+/// A scalar of YAML. A caller that asks the reader for text gets that of a number, too.
 struct Written(Scalar);
 
 impl<'de> Deserialize<'de> for Written {
@@ -208,7 +209,7 @@ fn embedded_document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     let document = Option::<serde_json::Value>::deserialize(deserializer)?;
     let inputs = document.as_ref().and_then(|document| document.pointer("/spec/inputs")?.as_array());
     for default in inputs.into_iter().flatten().filter_map(|input| input.get("default")) {
-        // Of another type than a scalar's it is for the reader of the document to refuse.
+        // A value of another type than a scalar's is for the reader of the document to refuse.
         if default.is_number() {
             Scalar::of(default).map_err(D::Error::custom)?;
         }
@@ -455,8 +456,8 @@ fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), Poli
     Ok(())
 }
 
-/// The material type that is named, if one is. No evidence is ever of one that does not exist, so that what names it
-/// would be left out for ever.
+/// The material type that is named, if one is. No evidence is ever of a type that does not exist, so that whatever
+/// names such a type would be left out for ever.
 fn known_kind(file: &str, field: &str, kind: Option<String>) -> Result<Option<String>, PolicyError> {
     // Contracts may write out that they name none.
     let Some(kind) = kind.filter(|kind| kind != "MATERIAL_TYPE_UNSPECIFIED") else { return Ok(None) };

@@ -1,9 +1,9 @@
-//! Why a policy cannot be had.
+//! Why a policy is not available.
 
 use crate::rego::RegoError;
 use crate::yaml::YamlError;
 
-/// Why a policy, a group or one of their parts cannot be had or is not in order.
+/// Why a policy, a group or one of their parts is not available or not in order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// The document does not read as what it should be.

@@ -11,7 +11,7 @@ use crate::digest;
 
 /// Entries of a folder, those of the folders in it included, that are looked at.
 const MAX_ENTRIES: usize = 10_000;
-/// What documents end in.
+/// The extensions of documents.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Looks at a policy folder again and again; a document is parsed when its content is new.
@@ -23,14 +23,15 @@ pub struct PolicyFolder {
 }
 
 impl PolicyFolder {
-    /// What looks at this folder; nothing is read yet.
+    /// A reader of this folder; nothing is read yet.
     pub fn new(root: PathBuf) -> PolicyFolder {
         PolicyFolder { root, parsed: BTreeMap::new() }
     }
 
     /// The digest of every policy and every group in the folder, by each reference that leads to it: `file://` with its
-    /// path in the folder, and its name where it has one. That of a policy is its [`content_digest`]. Documents that are
-    /// not in order are left out, as is what begins with a dot and what is in a folder that is a symbolic link. Blocks.
+    /// path in the folder, and its name where it has one. That of a policy is its [`content_digest`]. Documents that
+    /// are not in order are left out, as are names that begin with a dot and the content of folders that are symbolic
+    /// links. Blocks.
     ///
     /// # Errors
     /// [`PolicyError::Reference`] when the folder cannot be read or has more than 10,000 entries.
@@ -40,7 +41,7 @@ impl PolicyFolder {
         let mut found = BTreeMap::new();
         for path in documents(&self.root)? {
             for reference in references(&path) {
-                // What is larger than a policy may be, is not UTF-8 or leads out of the folder is none.
+                // A file that is larger than a policy may be, is not UTF-8 or leads out of the folder is no document.
                 let Ok(document) = resolver.load(&reference) else { continue };
                 let known = self.parsed.remove(&document.digest);
                 let entry = parsed.entry(document.digest.clone());
@@ -58,8 +59,8 @@ impl PolicyFolder {
 }
 
 /// The digest of a policy with the scripts that it names in files of the policy folder, which have these digests; none
-/// when it names none, so that the digest of the document tells all of its content. What comes over the network is
-/// pinned in the document.
+/// when it names none, so that the digest of the document covers all of its content. Scripts that come over the network
+/// are pinned in the document.
 pub(crate) fn content_digest(document: &Loaded, scripts: impl Iterator<Item = Option<String>>) -> Option<String> {
     let parts: Vec<String> = std::iter::once(document.digest.clone()).chain(scripts.flatten()).collect();
     (parts.len() > 1).then(|| digest(parts.join("\n").as_bytes()))
@@ -71,12 +72,12 @@ pub(crate) fn file_digest(script: &ScriptSource, document: &Loaded, resolver: &R
     let loaded = match &script.body {
         Body::Embedded(_) => return None,
         Body::Path(name) | Body::Ref(name) if is_address(name) => return None,
-        // What stands beside a document that came over the network is there, too.
+        // A script beside a document that came over the network is there, too.
         Body::Path(name) | Body::Ref(name) if document.is_remote && !name.contains("://") => return None,
         Body::Path(path) => resolver.load_beside(document, path),
         Body::Ref(reference) => resolver.load_script(document, reference),
     };
-    // One that is not there is a content of its own: it may come to be there.
+    // A missing script counts as a content of its own: it may appear later.
     Some(loaded.map_or(String::new(), |script| script.digest))
 }
 
@@ -105,7 +106,7 @@ fn documents(root: &Path) -> Result<Vec<String>, PolicyError> {
                 continue;
             }
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-            // What was removed meanwhile is none.
+            // An entry that was removed meanwhile does not count.
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 folders.push(path);

@@ -19,7 +19,7 @@ pub struct Arguments {
 impl Arguments {
     /// Matches what is given with what is declared; `owner` is the policy or group, for messages.
     ///
-    /// Who declares nothing gets everything, as Chainloop has it: a policy from before inputs were declared would
+    /// A policy that declares nothing gets everything, as Chainloop has it: one from before inputs were declared would
     /// otherwise never see what it is to forbid, and pass.
     pub fn bind(owner: &str, inputs: &[Input], with: &BTreeMap<String, Scalar>) -> Result<Arguments, PolicyError> {
         let mut values = BTreeMap::new();

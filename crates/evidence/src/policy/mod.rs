@@ -1,7 +1,8 @@
 //! Policies: the documents, the references between them, and their arguments.
 //!
 //! Promises: a document that is not in order is refused with its file, field and, where the reader knows it, line and
-//! column; a reference never leads out of the policy folder, or to what has another digest than it says; whatever was used is known by its digest.
+//! column; a reference never leads out of the policy folder, or to content with another digest than it says; whatever
+//! was used is known by its digest.
 
 mod document;
 mod error;

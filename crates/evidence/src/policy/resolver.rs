@@ -1,7 +1,8 @@
 //! Finds what references name: inside the policy folder, or in the cache of what was fetched from the network.
 //!
 //! Nothing is fetched here. A reference over the network is pinned to a digest, by which the cache holds what it names;
-//! what is not there yet is noted down ([`Resolver::take_missing`]), for who may fetch it to do so and ask again.
+//! what is not there yet is noted down ([`Resolver::take_missing`]), for a caller that may fetch it to do so and ask
+//! again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -70,7 +71,7 @@ impl Resolver {
         Ok(Resolver { root: root.transpose()?, cache: None, compiled: Compiled::default(), missing: Arc::default() })
     }
 
-    /// The same, with a folder that holds what was fetched from the network; it may come to be later.
+    /// The same, with a folder that holds what was fetched from the network; it may be created later.
     pub fn with_cache(mut self, cache: PathBuf) -> Resolver {
         self.cache = Some(cache);
         self
@@ -81,7 +82,7 @@ impl Resolver {
         std::mem::take(&mut *self.missing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same, with the runs of its scripts looked at.
+    /// The same, with the runs of its scripts observed.
     pub fn covered(mut self, coverage: Coverage) -> Resolver {
         self.compiled = self.compiled.covered(coverage);
         self
@@ -93,7 +94,7 @@ impl Resolver {
         self
     }
 
-    /// What was compiled of what was resolved.
+    /// The scripts of this resolver that were compiled.
     pub fn compiled(&self) -> &Compiled {
         &self.compiled
     }
@@ -395,7 +396,7 @@ mod tests {
         assert!(refused(&resolver, &address).ends_with("was not fetched"));
         assert_eq!(resolver.take_missing(), BTreeSet::from([address.clone()]));
         assert_eq!(resolver.take_missing(), BTreeSet::new());
-        // What was changed on the disk is as good as not there.
+        // A file that was changed on the disk counts as missing.
         keep("policy", "another one");
         assert!(refused(&resolver, &address).ends_with("was not fetched"));
         keep("policy", "policy");

@@ -8,8 +8,8 @@ use regorus::unstable::{BUILTINS, Expr, Module, Span};
 use super::error::RegoError;
 use super::{own, walk};
 
-/// Refused by name: they reach beyond the evidence and the arguments, or tell what the policy should not know. The first
-/// is there where somebody makes its calls.
+/// Refused by name: they reach beyond the evidence and the arguments, or reveal what the policy should not know. The
+/// first is there where somebody makes its calls.
 const FORBIDDEN: &[&str] = &[
     own::HTTP_SEND,
     "net.lookup_ip_addr",
@@ -20,7 +20,7 @@ const FORBIDDEN: &[&str] = &[
     "trace",
 ];
 
-/// What came of looking at the calls.
+/// The result of checking the calls.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Calls {
     /// Every call can be made.
@@ -29,7 +29,7 @@ pub enum Calls {
     NeedsChainloop(String),
 }
 
-/// What there is of a builtin of OPA.
+/// How a builtin of OPA is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     /// The engine has it.
@@ -42,7 +42,7 @@ pub enum Support {
     Missing,
 }
 
-/// What there is of a builtin, by its name as it is called or, of an operator, by its name in OPA.
+/// How a builtin is supported, by the name by which it is called or, for an operator, by its name in OPA.
 pub fn support(name: &str) -> Support {
     const OPERATORS: &[&str] = &[
         "and",

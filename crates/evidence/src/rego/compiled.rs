@@ -12,11 +12,11 @@ use crate::digest;
 const MAX_SCRIPTS: usize = 256;
 const MAX_TEXT: usize = 256 * 1024;
 
-/// Compiles each script once, as long as there is room. Clones share what was compiled.
+/// Compiles each script once, as long as there is space. Clones share what was compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
     kept: Arc<Mutex<Kept>>,
-    /// What looks at the runs of the scripts.
+    /// The observer of the scripts' runs.
     coverage: Option<Coverage>,
     /// Whether somebody makes the calls of scripts.
     makes_calls: bool,
@@ -37,7 +37,7 @@ struct One {
 }
 
 impl Compiled {
-    /// The same with nothing compiled, for scripts whose runs are looked at.
+    /// The same with nothing compiled, for scripts whose runs are observed.
     pub fn covered(self, coverage: Coverage) -> Compiled {
         Compiled { kept: Arc::default(), coverage: Some(coverage), ..self }
     }

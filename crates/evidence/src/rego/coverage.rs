@@ -22,7 +22,7 @@ pub struct Coverage(Arc<Mutex<BTreeMap<String, Lines>>>);
 #[derive(Clone, Debug, Default)]
 struct Lines {
     evaluated: BTreeSet<u32>,
-    /// All that can be evaluated, those among them.
+    /// All lines that can be evaluated, including those that were.
     all: BTreeSet<u32>,
 }
 
@@ -35,11 +35,11 @@ pub struct ScriptCoverage {
     pub lines: usize,
     /// How many of them were evaluated.
     pub evaluated: usize,
-    /// The rules of which a line was not, in the order of the script.
+    /// The rules with a line that was not evaluated, in the order of the script.
     pub gaps: Vec<Gap>,
 }
 
-/// A rule of which not all was evaluated.
+/// A rule that was not evaluated in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The rule's name.
@@ -48,7 +48,7 @@ pub struct Gap {
     pub lines: Vec<u32>,
 }
 
-/// What collects for one script.
+/// The collector for one script.
 #[derive(Clone, Debug)]
 pub struct Probe {
     coverage: Coverage,
@@ -56,7 +56,7 @@ pub struct Probe {
 }
 
 impl Coverage {
-    /// What collects for the script with this text.
+    /// The collector for the script with this text.
     pub fn probe(&self, text: &str) -> Probe {
         Probe { coverage: self.clone(), digest: digest(text.as_bytes()) }
     }

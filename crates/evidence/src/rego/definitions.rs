@@ -1,9 +1,9 @@
 //! Refuses definitions that OPA refuses, where the engine takes one of them and is silent about the other; and
 //! references to documents that do not exist.
 //!
-//! A rule is one of: a value, an object, a set, a function with so many arguments; a second `default` or another form
-//! under the same path is a conflict. Of `data` there is the policy's own package and nothing else: what refers to more
-//! would always be undefined.
+//! A rule is one of: a value, an object, a set, a function with a given number of arguments; a second `default` or
+//! another form under the same path is a conflict. `data` holds the policy's own package and nothing else: a reference
+//! to more would always be undefined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +31,7 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
             outcome = Err(refused(walk::start(expr), message));
         }
     };
-    // What is imported and never used may be missing.
+    // An import that is never used may be missing.
     let mut used = BTreeSet::new();
     walk::each_expr(module, &mut |expr| {
         if let Expr::Var { span, .. } = expr {

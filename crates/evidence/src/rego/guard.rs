@@ -1,8 +1,8 @@
 //! Refuses scripts whose nesting would overflow the stack of the parser, before they reach it.
 //!
-//! The engine bounds the depth of some expressions and forgets others, such as `[[[[…` and `1+1+1+…`. It also reads what
-//! stands in brackets twice, as a comprehension and then as a list, set or object, so that what stands in forty of them
-//! would be read for years. Only tokens are looked at here, without recursion.
+//! The engine bounds the depth of some expressions and forgets others, such as `[[[[…` and `1+1+1+…`. It also reads the
+//! content of brackets twice, as a comprehension and then as a list, set or object, so that the content of forty of
+//! them would be read for years. Only tokens are looked at here, without recursion.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -21,16 +21,16 @@ const MAX_LINES: usize = 20_000;
 /// How deep brackets may nest.
 const MAX_NESTING: usize = 64;
 /// How deep the tree of one expression may be: the operators, references and signs that follow one another and the
-/// brackets around them, added up. Whatever walks the tree recurses so deep.
+/// brackets around them, added up. Whatever walks the tree recurses that deep.
 const MAX_DEPTH: usize = 256;
 /// How many tokens the parser may read, each once more for each time that the brackets around it double it. A microsecond
 /// each. The largest script has some hundred thousand tokens, few of them within more than three brackets.
 const MAX_READS: u64 = 1 << 22;
 
-/// How deep the tree can be of what stands in one pair of brackets, at most.
+/// How deep the tree within one pair of brackets can be, at most.
 #[derive(Default)]
 struct Level {
-    /// Whether what stands in it is read twice.
+    /// Whether the content is read twice.
     is_doubled: bool,
     /// The operators and references that are chained in the expression in hand.
     chain: usize,
@@ -62,7 +62,7 @@ pub fn source(text: &str) -> Result<Source, RegoError> {
         .map_err(engine_error)
 }
 
-/// What the engine is to hold scripts to.
+/// The limits that the engine is to enforce on scripts.
 pub fn lengths() -> PolicyLengthConfig {
     PolicyLengthConfig {
         max_col: NonZeroU32::new(MAX_COLUMNS).expect("not zero"),
@@ -104,7 +104,7 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
                 if open > MAX_NESTING {
                     return Err(too("nested too deep", MAX_NESTING));
                 }
-                // What follows an operand is an index or the arguments of a call.
+                // A bracket after an operand opens an index or the arguments of a call.
                 let is_doubled = !after_operand && matches!(text, "[" | "{");
                 doubled += u32::from(is_doubled);
                 levels.push(Level { is_doubled, ..Level::default() });

@@ -1,9 +1,10 @@
 //! Rewrites the heads of rules, so that a value that is undefined is passed over, as in OPA. Lines stay what they were.
 //!
-//! When the value of a head, or an index in its path, is undefined for what a body has found, the engine forgets what the rule
-//! had collected before, and does not always try the `else`. So it is asked for in the body too: `contains x.p if some x in xs`
-//! becomes `contains x.p if { some x in xs; v := x.p }`. What a head comes to again and again by a variable in brackets is
-//! passed over where it is undefined: `contains xs[_].p` becomes `contains [v | v := xs[_].p][_] if { v := xs[_].p }`.
+//! When the value of a head, or an index in its path, is undefined for what a body has found, the engine forgets what
+//! the rule had collected before, and does not always try the `else`. So it is asked for in the body too:
+//! `contains x.p if some x in xs` becomes `contains x.p if { some x in xs; v := x.p }`. A head with several values, by
+//! a variable in brackets, passes over those that are undefined: `contains xs[_].p` becomes
+//! `contains [v | v := xs[_].p][_] if { v := xs[_].p }`.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub fn rewrite(source: &str, module: &Module) -> String {
                 .rewrite(head, bodies, &mut edits);
         }
     }
-    // At one place, what ends comes before what begins.
+    // At the same place, an end comes before a beginning.
     edits.sort_by_key(|(place, order, _)| (*place, *order));
     let mut rewritten = String::with_capacity(source.len() + edits.len() * 64);
     let mut done = 0;
@@ -102,7 +103,7 @@ impl<'s> Head<'s> {
         }
     }
 
-    /// Has what a value comes to again and again, by a variable in its brackets, be passed over when it is undefined.
+    /// Makes a value that has several results, by a variable in its brackets, pass over the undefined ones.
     fn pass_over(&self, value: &Expr, (from, to): (usize, usize), edits: &mut Vec<(usize, usize, String)>) {
         if comes_again(value) {
             let name = &self.name;
@@ -111,7 +112,7 @@ impl<'s> Head<'s> {
         }
     }
 
-    /// Has a body hold only if what is asked holds too.
+    /// Makes a body hold only if the given condition holds too.
     fn ask(&self, body: &RuleBody, asked: &str, edits: &mut Vec<(usize, usize, String)>) {
         let (Some(first), Some(last)) = (body.query.stmts.first(), body.query.stmts.last()) else { return };
         let mut text = format!("; {asked}");

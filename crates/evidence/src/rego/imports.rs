@@ -15,7 +15,7 @@ pub fn settle(text: &str) -> String {
     settled
 }
 
-/// Start and end, in bytes, of each. What the lexer refuses is for the parser to refuse.
+/// Start and end, in bytes, of each. A text that the lexer refuses is for the parser to refuse.
 fn imports(text: &str) -> Vec<(usize, usize)> {
     let Ok(source) = guard::source(text) else { return Vec::new() };
     let mut lexer = Lexer::new(&source);

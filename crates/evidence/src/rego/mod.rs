@@ -1,5 +1,5 @@
-//! Rego: a layer over the engine that closes its gaps, so that what cannot be evaluated is an error or a skip, never a
-//! pass.
+//! Rego: a layer over the engine that closes its gaps, so that a script that cannot be evaluated gives an error or a
+//! skip, never a pass.
 //!
 //! A script is checked and completed once ([`Script::compile`]) and then run as often as wanted ([`Script::run`]):
 //! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and

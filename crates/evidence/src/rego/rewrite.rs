@@ -7,7 +7,7 @@
 //! collection or value that it is declared from, still means the rule.
 //!
 //! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails. The
-//! value is therefore handed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
+//! value is therefore passed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
 //!
 //! **Declarations.** The engine takes a `some j` that it meets once for each value of another variable for a second
 //! declaration, and fails. Once nothing is hidden the declaration says nothing, and `true` takes its place.
@@ -43,11 +43,11 @@ pub fn rewrite(source: &str, module: &Module, extra_rules: &[&'static str]) -> S
     while source.contains(&suffix) {
         suffix.push('_');
     }
-    // What takes the place of what, and what comes first at the same place.
+    // The replacements, and which comes first at the same place.
     let mut edits: Vec<(usize, u8, usize, String)> = Vec::new();
     let mut insert = |at: usize, rank: u8, text: String| edits.push((at, rank, at, text));
     for end in &rewriter.renamed {
-        // What was to change in a declaration goes with it.
+        // Changes within a replaced declaration are dropped with it.
         let before = rewriter.declared.range(..(*end, 0)).next_back();
         if before.is_none_or(|(_, declared)| end > declared) {
             insert(*end, 0, suffix.clone());
@@ -190,7 +190,7 @@ impl<'m> Rewriter<'m> {
                 }
                 Literal::SomeIn { key, value, collection, .. } => {
                     self.expr(collection, &bound);
-                    // What a call or a literal makes is iterable, or a mistake worth an error.
+                    // The value of a call or a literal is iterable, or a mistake worth an error.
                     if matches!(collection.as_ref(), Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. }) {
                         let span = collection.span();
                         self.iterated.insert((offset(span.start), offset(span.end)));

@@ -59,7 +59,7 @@ impl Script {
         self.run_calling(input, args, limits, None, cancelled)
     }
 
-    /// The same, with calls that the script may make. What comes of it counts only if no call is left to be made.
+    /// The same, with calls that the script may make. The result counts only if no call is left to be made.
     ///
     /// # Errors
     /// As [`Script::run`].

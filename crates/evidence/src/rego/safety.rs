@@ -60,7 +60,7 @@ type Names<'m> = BTreeSet<&'m str>;
 /// The places of variables that are not safe.
 type Missing<'m> = Vec<&'m Span>;
 
-/// The names that are safe somewhere: those bound there, and those of around it that are not declared anew.
+/// The names that are safe somewhere: those bound there, and those around it that are not declared anew.
 struct Scope<'s, 'm> {
     names: &'s Names<'m>,
     hidden: Option<&'s Names<'m>>,

@@ -74,7 +74,7 @@ impl Script {
         Ok(Script { engine, entry_point, calls: Arc::new(calls), probe: None, warnings })
     }
 
-    /// The script, with its runs looked at by the probe.
+    /// The script, with its runs observed by the probe.
     pub(super) fn probed(mut self, probe: Probe) -> Script {
         self.probe = Some(probe);
         self

@@ -1,10 +1,10 @@
-//! Bulk operations: cancelling, retrying or deleting all operations that match a filter, as an operation of the built-in
-//! kind [`KIND`].
+//! Bulk operations: cancelling, retrying or deleting all operations that match a filter, as an operation of the
+//! built-in kind [`KIND`].
 //!
 //! What it promises: it acts on operations that were there before it, each once, newest first, within what its creator
-//! may touch, and on no bulk operation; its output counts what came of every one. It goes on where it was after a crash,
-//! since the store writes how far it is along with what it does. Batches are small and followed by a pause, so that
-//! others' calls hardly wait.
+//! may touch, and on no bulk operation; its output counts the outcome of every one. After a crash it goes on where it
+//! was, since the store writes how far it is together with what it does. Batches are small and followed by a pause, so
+//! that the calls of others hardly wait.
 
 mod told;
 
@@ -24,18 +24,18 @@ pub use told::{Outcome, Told, asked, outcome, told};
 
 /// The name of the kind.
 pub const KIND: &str = operations::BULK_KIND;
-/// Attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+/// The most attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
 const MAX_ATTEMPTS: u32 = 100;
-/// How long one may take: as good as without an end, for it keeps telling that it is alive.
+/// How long one may take: practically without an end, since it keeps reporting that it is alive.
 const TIMEOUT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Bulk operations that one server works at, so that they leave room for other work.
+/// The most bulk operations that one server works on, so that they leave capacity for other work.
 const CONCURRENCY: usize = 4;
 /// Operations of a batch: to begin with, at least, at most.
 const BATCH: (u32, u32, u32) = (100, 5, 500);
-/// What a batch should take: others wait for no longer.
+/// How long a batch should take: others wait no longer.
 const LONG: Duration = Duration::from_millis(25);
 const SHORT: Duration = Duration::from_millis(10);
-/// A pause is as long as the batch took, at most.
+/// A pause is as long as the batch took, but at most this.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Batches in a row that did not go through before the attempt is given up.
 const TRIES: u32 = 8;
@@ -86,7 +86,7 @@ impl BulkAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Input {
     action: BulkAction,
-    /// In its canonical form: what was a duration before its creation is a time.
+    /// In its canonical form: durations before its creation have become times.
     filter: String,
     /// The projects that its creator is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,15 +111,15 @@ struct Output<'a> {
     refusals: &'a [BulkRefusal],
 }
 
-/// What a bulk action may be about: no bulk operation.
+/// The search without bulk operations, which a bulk action may not touch.
 pub fn without_bulk(mut search: Search) -> Search {
     search.kind = search.kind.and(Set::except([KIND.to_owned()]));
     search
 }
 
-/// The project that a bulk operation is in, so that its creator sees it: the only one in reach, or the only one in reach that
-/// the search is about; the empty text, which is no project, for who sees the whole organization. `None` where it could be
-/// in any of several.
+/// The project that a bulk operation is in, so that its creator sees it: the only one in reach, or the only one in
+/// reach that the search is about; the empty text, which is no project, for a creator that sees the whole organization.
+/// `None` where it could be in any of several.
 pub fn project(search: &Search, access: &Access) -> Option<String> {
     let Projects::Only(projects) = &access.projects else { return Some(String::new()) };
     let mut meant = projects.iter().filter(|project| search.project_id.contains(project.as_str()));
@@ -145,7 +145,7 @@ pub fn operation(action: BulkAction, search: &Search, access: &Access) -> NewOpe
     }
 }
 
-/// Carries bulk operations out.
+/// Carries out bulk operations.
 #[derive(Clone)]
 pub struct BulkHandler {
     store: Arc<dyn Store>,
@@ -158,7 +158,7 @@ impl std::fmt::Debug for BulkHandler {
 }
 
 impl BulkHandler {
-    /// On this store.
+    /// A handler on this store.
     pub fn new(store: Arc<dyn Store>) -> BulkHandler {
         BulkHandler { store }
     }
@@ -190,7 +190,7 @@ impl Handler for BulkHandler {
         let mut progress = self.begun(&attempt, &access, &search).await?;
         let (first, least, most) = BATCH;
         let (mut size, mut tries, mut shown) = (first, 0, 0);
-        // What was looked at and did not match is passed without a write.
+        // Operations that were looked at and did not match are passed over without a write.
         let mut looked_at = progress.below;
         while looked_at > 1 {
             if attempt.cancelled.is_cancelled() {
@@ -229,7 +229,7 @@ impl Handler for BulkHandler {
             } else if took < SHORT {
                 size = (size * 2).min(most);
             }
-            // Each is kept in the history, which has room for some hundred.
+            // Each is kept in the history, which has space for a few hundred.
             let percent = progress.done() * 100 / progress.total.max(1);
             if percent > shown {
                 shown = percent;

@@ -1,4 +1,4 @@
-//! What a bulk operation tells of itself, read again: for pages that show it.
+//! What a bulk operation reports of itself, read back for pages that show it.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use store::{BulkProgress, BulkRefusal};
 
 use super::{BulkAction, Input};
 
-/// How far a bulk operation said that it is.
+/// The progress that a bulk operation reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// Operations that something came of.
+    /// Operations that are dealt with.
     pub done: u64,
     /// How many matched when it began.
     pub total: u64,
@@ -18,7 +18,7 @@ pub struct Told {
     pub refused: u64,
 }
 
-/// What came of a bulk operation that has ended.
+/// The outcome of a bulk operation that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// How many matched when it began.
@@ -31,7 +31,8 @@ pub struct Outcome {
     pub refusals: Vec<BulkRefusal>,
 }
 
-/// What it does to which operations: the filter in its canonical form. `None` where the input is none of a bulk operation.
+/// What it does to which operations: the filter in its canonical form. `None` where the input is not that of a bulk
+/// operation.
 pub fn asked(input: &str) -> Option<(BulkAction, String)> {
     let Input { action, filter, .. } = serde_json::from_str(input).ok()?;
     Some((action, filter))
@@ -46,7 +47,7 @@ pub fn told(progress: &str) -> Option<Told> {
     Some(Told { done: done.parse().ok()?, total: total.parse().ok()?, refused: refused.parse().ok()? })
 }
 
-/// What came of it, as its output says it.
+/// Its outcome, as its output says it.
 pub fn outcome(output: &str) -> Option<Outcome> {
     #[derive(Deserialize)]
     struct Output {

@@ -13,11 +13,11 @@ use super::process::{Process, Streams};
 use super::{CommandSettings, Runner};
 use crate::text::one_line;
 
-/// How much of the last line on standard error a failure tells.
+/// How much of the last line on standard error a failure repeats.
 const MAX_LINE: usize = 1024;
 /// How long the streams may stay open after the group is gone: a process that left the group may hold them.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
-/// What is read at once.
+/// How much is read at once.
 const CHUNK: usize = 16 * 1024;
 
 /// Runs the operations of a kind as a local command.
@@ -96,7 +96,7 @@ impl Handler for CommandHandler {
             };
             process.kill();
             match ended {
-                // What it wrote last may still stand in the pipes.
+                // Its last output may still be in the pipes.
                 Ended::ByItself if are_open => match tokio::time::timeout(STREAM_GRACE, &mut streams).await {
                     Ok(Err(TooLong)) => Ended::TooLong,
                     Ok(Ok(_)) | Err(_) => Ended::ByItself,
@@ -121,7 +121,7 @@ impl Handler for CommandHandler {
     }
 }
 
-/// What the command is told about the operation besides its input.
+/// What the command learns about the operation besides its input.
 fn variables(attempt: &Attempt) -> Vec<(&'static str, String)> {
     let operation = &attempt.operation;
     let mut variables = vec![
@@ -146,7 +146,7 @@ fn variables(attempt: &Attempt) -> Vec<(&'static str, String)> {
 struct TooLong;
 
 async fn write_all(mut stdin: impl AsyncWrite + Unpin, input: &[u8]) -> Result<(), TooLong> {
-    // A command need not read its input, and one that ends closes the pipe. Dropping it tells the command the end.
+    // A command need not read its input, and one that ends closes the pipe. Dropping it signals the end to the command.
     let _ = stdin.write_all(input).await;
     Ok(())
 }
@@ -210,7 +210,7 @@ impl LastLine {
     }
 }
 
-/// A signal by its name where it tells something about a limit.
+/// A signal by its name where it says something about a limit.
 fn signal_name(signal: i32) -> String {
     use rustix::process::Signal;
     match Signal::from_named_raw(signal) {

@@ -1,7 +1,7 @@
 //! Kinds that run a local program.
 //!
 //! The program gets the operation's input on its standard input and what the operation is in environment variables
-//! (`LONGRUN_…`); its standard output is the operation's output, the lines of its standard error tell how far it is,
+//! (`LONGRUN_…`); its standard output is the operation's output, the lines of its standard error say how far it is,
 //! and the last one explains a failure. It is an argument list, never a shell line: nothing that a caller sends is ever
 //! parsed as a command.
 //!

@@ -63,7 +63,7 @@ impl Process {
             rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))
         });
         async move {
-            // That it cannot be waited for means that it is there no more.
+            // When it cannot be waited for, it is gone.
             let _ = waiting.await;
         }
     }
@@ -72,7 +72,7 @@ impl Process {
     pub fn kill(&self) {
         // Once it is reaped its id may belong to another one.
         if self.child.id().is_some() {
-            // It may be gone, which is as good.
+            // It may be gone, which is just as well.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
     }

@@ -39,7 +39,7 @@ pub struct ResourceLimits {
     pub processes: Option<u64>,
 }
 
-/// What the server tells the runner.
+/// What the server passes to the runner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
     /// The server's process id.
@@ -52,7 +52,7 @@ pub(super) struct Job {
 /// To be called first thing in a process that [`Runner`] describes, without threads beside this one.
 ///
 /// # Errors
-/// Always: what kept the command from starting.
+/// Always: the reason why the command did not start.
 pub fn become_command(job: &str, command: &[OsString]) -> io::Error {
     match try_become(job, command) {
         Ok(never) => match never {},

@@ -1,7 +1,8 @@
-//! What policies ask for over HTTP (`http.send`): called by the server, told to the evaluation process.
+//! What policies ask for over HTTP (`http.send`): the server makes the calls and passes the answers to the evaluation
+//! process.
 //!
 //! What it promises: only hosts that the configuration allows are called, at public addresses unless it says otherwise,
-//! by the guard that calls of kinds and notices pass; what comes is bounded in size and time.
+//! by the guard that calls of kinds and notices pass; the answers are bounded in size and time.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub struct CallSettings {
 pub struct Calls(AllowedHosts);
 
 impl Calls {
-    /// What calls by these settings; nothing is called yet.
+    /// A caller with these settings; nothing is called yet.
     ///
     /// # Errors
     /// A sentence, when this machine has no certificates to verify servers with.

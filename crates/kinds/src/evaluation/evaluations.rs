@@ -15,7 +15,7 @@ use super::references::References;
 use super::wire::{Answer, Setup, Task};
 use evidence::{EvaluateError, Evaluator, EvaluatorConfig, MaterialKind, RequestError};
 
-/// What starting up and reading may take beyond the time limit, which the process keeps itself as long as it can.
+/// How long starting up and reading may take beyond the time limit, which the process itself keeps as long as it can.
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest that checking the policies of one request may take.
 const MAX_CHECK: Duration = Duration::from_secs(10);
@@ -25,8 +25,8 @@ const MAX_FETCH: Duration = Duration::from_secs(30);
 /// Checks requests, detects kinds and evaluates, in processes that serve one organization each and do one job at a
 /// time.
 ///
-/// Whoever no longer wants an answer drops the future: the process is killed then. What a call holds (`held`) is
-/// dropped once the process is done with it, or gone.
+/// A caller that no longer wants an answer drops the future: the process is killed then. The value that a call holds
+/// (`held`) is dropped once the process is done with it, or gone.
 #[derive(Debug)]
 pub struct Evaluations {
     worker: Worker,
@@ -40,10 +40,10 @@ pub struct Evaluations {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// There is nothing to be had from this request or evidence, or not this time.
+    /// This request or evidence gives no result, or not this time.
     #[error("{message}")]
     Failed {
-        /// For who asked.
+        /// For the caller.
         message: String,
         /// Whether another attempt may do better.
         retryable: bool,
@@ -59,7 +59,7 @@ pub enum CheckError {
     /// A field is not in order.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// It cannot be told.
+    /// It cannot be determined.
     #[error(transparent)]
     Job(#[from] JobError),
 }
@@ -112,13 +112,13 @@ impl Evaluations {
             Ok((Answer::Checked, _)) => Ok(()),
             Ok((Answer::Refused { field, message }, _)) => Err(RequestError { field, message }.into()),
             Ok(_) => Err(nonsense().into()),
-            // Policies that cannot be looked at in time and memory cannot be evaluated so either.
+            // Policies that cannot be checked within the time and memory cannot be evaluated within them either.
             Err(JobError::Failed { message, retryable: false }) => Err(refused(message).into()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Checks a request again and again, until everything is there that it refers to.
+    /// Checks a request again and again, until everything that it refers to is there.
     async fn check_fetching(
         &self,
         organization: &str,
@@ -146,10 +146,10 @@ impl Evaluations {
         }
     }
 
-    /// The kind that the content looks like; none when it looks like none, or is too much to look at.
+    /// The kind that the content looks like; none when it looks like no kind, or is too large to look at.
     ///
     /// # Errors
-    /// [`JobError`] when it could not be looked at for a reason that is not its own.
+    /// [`JobError`] when it could not be looked at for a reason that does not lie in the content.
     pub async fn detect(
         &self,
         organization: &str,
@@ -182,12 +182,13 @@ impl Evaluations {
         let failed = |error: EvaluateError| JobError::Failed { message: error.to_string(), retryable: false };
         self.config.check_size(content.size).map_err(failed)?;
         if self.references.is_some() {
-            // The content is a stream, so that nothing may be missing when it flows. What else is wrong, the evaluation says.
+            // The content is a stream, so nothing may be missing when it flows. The evaluation reports anything else
+            // that is wrong.
             self.check_fetching(organization, request, ()).await?;
         }
         let task = Task::Evaluate { output_limit };
         match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
-            // Looked over, not read: a server that trusts its processes with memory need not trust them with its
+            // Checked, not read: a server that trusts its processes with memory need not trust them with its
             // answers.
             (Answer::Output { .. }, json) if serde_json::from_slice::<IgnoredAny>(&json).is_ok() => {
                 String::from_utf8(json).map_err(|_| nonsense())

@@ -1,5 +1,5 @@
-//! The kind `evidence_evaluation`: brings stored evidence to an evaluation process, and to an AI provider when there is a
-//! prompt, and their verdict to the operation.
+//! The kind `evidence_evaluation`: brings stored evidence to an evaluation process, and to an AI provider when there is
+//! a prompt, and brings their verdict to the operation.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,8 +20,8 @@ use super::{Evaluations, JobError};
 /// The name of the kind.
 pub const KIND: &str = "evidence_evaluation";
 
-/// Runs operations of the kind [`KIND`]: their input is an [`EvaluateRequest`](evidence::EvaluateRequest), their output an
-/// [`Output`](evidence::Output), both as JSON, the output with the member `attestation` where it is signed.
+/// Runs operations of the kind [`KIND`]: their input is an [`EvaluateRequest`](evidence::EvaluateRequest), their output
+/// an [`Output`](evidence::Output), both as JSON, the output with the member `attestation` where it is signed.
 #[derive(Clone, Debug)]
 pub struct EvaluationHandler {
     content: ContentStore,
@@ -29,7 +29,7 @@ pub struct EvaluationHandler {
     provider: Option<Provider>,
     /// Signs what comes out. It is used here, in the server's process: those that evaluate have no key.
     signer: Option<Arc<Signer>>,
-    /// Where waivers are, and the evaluations before.
+    /// Where waivers and earlier evaluations are.
     records: Option<Records>,
 }
 
@@ -49,7 +49,7 @@ impl EvaluationHandler {
         EvaluationHandler { signer, ..self }
     }
 
-    /// The handler, which marks what waivers of this store cover, and tells what is new since the evaluation before.
+    /// The handler, which marks what waivers of this store cover, and says what is new since the previous evaluation.
     pub fn with_store(self, store: Arc<dyn Store>) -> EvaluationHandler {
         EvaluationHandler { records: Some(Records::new(store)), ..self }
     }
@@ -58,9 +58,9 @@ impl EvaluationHandler {
         let wanted: Wanted = serde_json::from_str(&attempt.input)
             .map_err(|error| Failure::permanent(format!("the input is not an evaluation request: {error}")))?;
         let digest: Digest = wanted.digest.parse().map_err(|error| Failure::permanent(format!("digest: {error}")))?;
-        // The signature has its place beside the longest output.
+        // There is space for the signature beside the longest output.
         let limit = MAX_INLINE_BYTES - summary::MAX_ADDED_BYTES;
-        // As they stand when it begins: a store that is away when it ends costs no attempt.
+        // As they are at the beginning: a store that is away at the end costs no attempt.
         let (waivers, before) = match &self.records {
             Some(records) => {
                 records.note_use(&attempt.organization, digest).await?;
@@ -142,10 +142,11 @@ fn failure(error: JobError) -> Failure {
     }
 }
 
-/// The envelope with the statement of an operation that was an evaluation and is completed; none when it was not signed.
+/// The envelope with the statement of an operation that was an evaluation and is completed; none when it was not
+/// signed.
 ///
 /// # Errors
-/// [`SummaryError`](attestation::SummaryError) when it was, and the statement cannot be made of what is stored.
+/// [`SummaryError`](attestation::SummaryError) when it was, and the statement cannot be made from what is stored.
 pub fn attestation_of(
     organization: &str,
     operation: &Operation,
@@ -158,7 +159,7 @@ fn evaluated<'a>(organization: &'a str, operation: &'a Operation, id: &'a str) -
     Evaluated { organization, project: &operation.project_id, operation: id }
 }
 
-/// What the server itself needs to know of a request.
+/// The parts of a request that the server itself needs.
 #[derive(Deserialize)]
 struct Wanted {
     digest: String,

@@ -1,6 +1,6 @@
 //! Processes that wait for their next job.
 //!
-//! Each serves one organization and no other: what one organization sent is never in the memory of a process that
+//! Each serves one organization and no other: data that one organization sent are never in the memory of a process that
 //! another one's evidence goes to.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,7 +25,7 @@ pub(super) struct Pool {
 struct Idle {
     /// The one that waits longest first.
     waiting: Vec<Waiting>,
-    /// Whether somebody looks after those that wait too long.
+    /// Whether a task looks after those that wait too long.
     is_swept: bool,
 }
 
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Idle {
 }
 
 impl Pool {
-    /// A pool of at most so many processes.
+    /// A pool of at most this many processes.
     pub fn new(most: usize) -> Pool {
         Pool { most, idle: Mutex::default() }
     }

@@ -46,7 +46,7 @@ pub(super) struct Process {
 pub(super) enum Broken {
     /// The content could not be read.
     Content(ContentError),
-    /// The process ended, or spoke nonsense; what it said last.
+    /// The process ended, or wrote nonsense; its last words.
     Ended { status: Option<ExitStatus>, complaint: String },
 }
 
@@ -89,8 +89,8 @@ impl Process {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Gives the process a job and answers what it says, with the output. `most` bounds the output; `calls` makes the calls
-    /// that it asks for.
+    /// Gives the process a job and returns its answer, with the output. `most` bounds the output; `calls` makes the
+    /// calls that it asks for.
     pub async fn work(
         &mut self,
         task: Task,
@@ -152,7 +152,7 @@ impl Process {
         }
     }
 
-    /// What follows a line.
+    /// The bytes that follow a line.
     async fn bytes(&mut self, size: usize, most: usize) -> Result<Vec<u8>, Wrong> {
         if size > most {
             return Err(Wrong::Pipe);
@@ -162,7 +162,7 @@ impl Process {
         Ok(bytes)
     }
 
-    /// What became of a process that gives no answer.
+    /// How a process that gives no answer ended.
     async fn end(&mut self) -> Broken {
         let Some(child) = &mut self.child else { return Broken::Ended { status: None, complaint: String::new() } };
         // It may have closed its output without an end: then it is killed.
@@ -181,13 +181,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.complaint.abort();
         let Some(mut child) = self.child.take() else { return };
-        // What was held is free once the process is gone, and not when nobody waits for it any more.
+        // What was held is released once the process is gone, and not when nobody waits for it any more.
         let (held, killed) = (self.held.take(), child.start_kill());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _held = held;
                 if killed.is_ok() {
-                    // It is dead or dying; nothing else can come of it.
+                    // It is dead or dying; nothing else can follow.
                     let _ = child.wait().await;
                 }
             });
@@ -198,7 +198,7 @@ impl Drop for Process {
 /// What went wrong in a conversation.
 enum Wrong {
     Content(ContentError),
-    /// The process does not listen, or does not speak as it should.
+    /// The process does not read, or does not answer as it should.
     Pipe,
 }
 

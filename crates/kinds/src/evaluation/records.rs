@@ -1,4 +1,5 @@
-//! What the store knows that an evaluation's output says: the waivers that cover what was found, and the evaluation before.
+//! What an evaluation's output takes from the store: the waivers that cover what was found, and the previous
+//! evaluation.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use store::{ContentStore, Digest, Store, StoreError, vex_named};
 use super::handler::KIND;
 use super::vex::VexDocuments;
 
-/// Evaluations of the same evidence that are looked at for those by the same policies, the newest.
+/// How many of the newest evaluations of the same evidence are searched for one by the same policies.
 const LOOKED_AT: u32 = 10;
 
 /// The store, as an evaluation needs it.
@@ -27,7 +28,7 @@ impl std::fmt::Debug for Records {
     }
 }
 
-/// The evaluation before, as far as it was of the same evidence by the same policies.
+/// The previous evaluation of the same evidence by the same policies.
 pub(super) struct Before {
     pub(super) operation: OperationId,
     pub(super) output: Value,
@@ -89,7 +90,7 @@ impl Records {
             if id == attempt.operation.id || operation.project_id != attempt.operation.project_id {
                 continue;
             }
-            // Removed meanwhile, or not to be opened any more: there is nothing to compare with.
+            // Removed meanwhile, or it can no longer be opened: there is nothing to compare with.
             let Ok(Some(detail)) = self.store.detail(&access, id).await else { continue };
             if self::asked(&detail.input) == asked
                 && let Ok(output) = serde_json::from_str(&detail.operation.output)
@@ -113,7 +114,7 @@ pub(crate) async fn newest(
     Ok(listing.entries.into_iter().map(|entry| entry.operation).collect())
 }
 
-/// Of a request, by what it is told which policies were asked for.
+/// The parts of a request that say which policies were asked for.
 pub(crate) fn asked(input: &str) -> Option<[Value; 3]> {
     let mut input: Value = serde_json::from_str(input).ok()?;
     Some(["policies", "policy_groups", "prompt"].map(|name| input[name].take()))

@@ -1,9 +1,9 @@
 //! Policies from the network: fetched by the server, kept on disk by their digests, read by evaluation processes.
 //!
 //! What it promises: only hosts that the configuration allows are called, at public addresses unless it says otherwise,
-//! by the guard that calls of kinds and notices pass; what comes is bounded in size and time; and nothing is kept that
-//! has another digest than the reference says. Since a digest never changes its meaning, what was kept is never asked
-//! for again, and all organizations share it.
+//! by the guard that calls of kinds and notices pass; the content is bounded in size and time; and nothing is kept
+//! whose digest differs from the one in the reference. Since a digest never changes its meaning, content that was kept
+//! is never requested again, and all organizations share it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct ReferenceSettings {
     /// Hosts, `policies.example.com` or `*.example.com` for all below it.
     pub allowed_hosts: Vec<String>,
     /// Whether addresses are called that are not of the public internet, and without encryption: the digest vouches for
-    /// what comes.
+    /// the content.
     pub allow_private_addresses: bool,
     /// The folder that they are kept in; made when it is needed.
     pub cache: PathBuf,
@@ -41,7 +41,7 @@ pub struct References {
     cache: PathBuf,
 }
 
-/// Why something cannot be had.
+/// Why something cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("{reference}: {message}")]
 pub struct NotFetched {
@@ -52,7 +52,7 @@ pub struct NotFetched {
 }
 
 impl References {
-    /// What fetches by these settings; nothing is called yet.
+    /// A fetcher with these settings; nothing is called yet.
     ///
     /// # Errors
     /// A sentence, when this machine has no certificates to verify servers with.
@@ -135,7 +135,7 @@ impl References {
 fn forget(cache: &Path, most: usize) -> io::Result<()> {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(cache)?.flatten() {
-        // What another process has just removed is none.
+        // A file that another process has just removed does not count.
         if let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) {
             kept.push((written, entry.path()));
         }

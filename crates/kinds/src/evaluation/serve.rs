@@ -12,12 +12,12 @@ use crate::confine;
 use evidence::rego::{HttpAnswer, HttpCalls, HttpRequest};
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, Output, detect};
 
-/// Reading policies recurses with them; what they may nest is bounded to fit in.
+/// Reading policies recurses as deeply as they nest; their nesting is bounded to fit in.
 const STACK: usize = 64 * 1024 * 1024;
 /// Address space beyond the memory limit: code, the reserved part of stacks, the allocator's reserve.
 const BASE_MEMORY: u64 = 512 * 1024 * 1024;
-/// A process that has more memory than this after a job takes no further one. A fresh one has some 10 MiB, some 40 in a
-/// build for tests; compiled policies are bounded and take some more.
+/// A process that has more memory than this after a job takes no further one. A fresh one has about 10 MiB, about 40 in
+/// a build for tests; compiled policies are bounded and take some more.
 const MAX_RESIDENT: u64 = 128 * 1024 * 1024;
 /// The most jobs of a process.
 const MAX_JOBS: u32 = 10_000;
@@ -29,7 +29,7 @@ const MAX_JOBS: u32 = 10_000;
 /// process.
 ///
 /// # Errors
-/// When the input is no job or the output is closed.
+/// When the input is not a job or the output is closed.
 pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
     let mut input = BufReader::new(input);
     let Some(Setup { config, parent }) = line(&mut input)? else { return Ok(()) };
@@ -50,7 +50,7 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
                 thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(|thread| thread.join())
             });
             let worked = worked?.map_err(|_| io::Error::other("the job crashed"))?;
-            // Whatever came of it: without the answers it says nothing.
+            // Whatever the outcome was: without the answers it means nothing.
             let asked = calls.as_ref().map(HttpCalls::take_asked).unwrap_or_default();
             let Some(calls) = calls.as_ref().filter(|_| !asked.is_empty()) else { break worked };
             calls.tell(ask(&mut input, &mut output, &asked)?);
@@ -129,7 +129,7 @@ fn work(
             Ok((Answer::Output { size: json.len() }, json))
         }),
     };
-    // Whatever came of it: without them it says nothing.
+    // Whatever the outcome was: without them it means nothing.
     let missing = evaluator().map(Evaluator::take_missing).unwrap_or_default();
     if !missing.is_empty() {
         let references = missing.into_iter().take(MAX_REFERENCES).collect();

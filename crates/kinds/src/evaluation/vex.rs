@@ -10,16 +10,16 @@ use super::handler::beginning;
 
 /// The largest document that is read, in bytes.
 pub const MAX_VEX_BYTES: u64 = 2 * 1024 * 1024;
-/// Documents that are remembered; then all are forgotten.
+/// The most documents that are remembered; beyond this, all are forgotten.
 const REMEMBERED: usize = 64;
 
 /// Why a VEX document is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum VexUnread {
-    /// There is none such.
+    /// There is no such document.
     #[error("{0} is not stored as evidence")]
     Missing(Digest),
-    /// It is longer than any is read.
+    /// It is longer than the longest that is read.
     #[error("the document is longer than {MAX_VEX_BYTES} bytes")]
     TooLong,
     /// It is something else, or answers nothing.
@@ -51,19 +51,20 @@ pub async fn read_vex(
     if record.size > MAX_VEX_BYTES {
         return Err(VexUnread::TooLong);
     }
-    // What could not be told when it was stored is no VEX document.
+    // A document whose kind was not recognized when it was stored is no VEX document.
     let kind: MaterialKind = record.kind.parse().unwrap_or(MaterialKind::Evidence);
     let content = content.open(organization, &digest).await?.ok_or_else(missing)?;
     let document = beginning(content, MAX_VEX_BYTES as usize).await?;
     Ok(tokio::task::spawn_blocking(move || Vex::read(kind, &document)).await??)
 }
 
-/// Those that were read. Content under a digest never changes.
+/// The documents that were read. Content under a digest never changes.
 #[derive(Debug, Default)]
 pub(super) struct VexDocuments(Mutex<HashMap<(String, Digest), Arc<Vex>>>);
 
 impl VexDocuments {
-    /// What a waiver's document says; `None` when it is gone, damaged or none: then the waiver covers nothing.
+    /// What a waiver's document says; `None` when it is gone, damaged or not a VEX document: then the waiver covers
+    /// nothing.
     pub(super) async fn get(
         &self,
         records: &(impl EvidenceRecords + ?Sized),
@@ -80,7 +81,7 @@ impl VexDocuments {
         let vex = match read_vex(records, content, organization, digest).await {
             Ok(vex) => Arc::new(vex),
             Err(error @ VexUnread::Store(_)) => return Err(error),
-            // What is damaged stays so; what could not be read may be read another time.
+            // A damaged document stays damaged; one that could not be read may be readable another time.
             Err(VexUnread::Content(error)) if !matches!(error, ContentError::Damaged(_)) => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(organization, %digest, %error, "a waiver names a VEX document that is not read");

@@ -11,7 +11,7 @@ pub const MAX_REFERENCES: usize = 8;
 /// The longest message of an error, in bytes.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
-/// The first line: what holds for the whole process.
+/// The first line: the settings of the whole process.
 #[derive(Serialize, Deserialize)]
 pub struct Setup {
     pub config: EvaluatorConfig,
@@ -31,7 +31,7 @@ pub struct Job {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Is the request in order, as far as that can be told without the evidence?
+    /// Is the request in order, as far as that can be determined without the evidence?
     Check,
     /// Of what kind is the content?
     Detect,
@@ -42,13 +42,13 @@ pub enum Task {
     },
 }
 
-/// What the server says to a process that asks: so many bytes of JSON follow, each call with what came of it.
+/// The server's answer to a process that asks: `size` bytes of JSON follow, each call with its outcome.
 #[derive(Serialize, Deserialize)]
 pub struct Answered {
     pub size: usize,
 }
 
-/// What the process says when a job is done.
+/// The process's answer when a job is done.
 #[derive(Serialize, Deserialize)]
 pub struct Reply {
     pub answer: Answer,
@@ -56,7 +56,7 @@ pub struct Reply {
     pub ends: bool,
 }
 
-/// What came of a job.
+/// The outcome of a job.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -64,20 +64,20 @@ pub enum Answer {
     Checked,
     /// A field of the request is not.
     Refused { field: String, message: String },
-    /// The kind, if it is one that is known.
+    /// The kind, if it is a known one.
     Detected(Option<MaterialKind>),
-    /// So many bytes of JSON follow.
+    /// This many bytes of JSON follow.
     Output { size: usize },
     /// Some of the references over the network that have to be fetched before the job can be done.
     Missing { references: Vec<String> },
-    /// So many bytes of JSON follow: calls that have to be made ([`HttpRequest`](evidence::rego::HttpRequest)). The process
-    /// waits for what came of them ([`Answered`]), and goes on with the job.
+    /// This many bytes of JSON follow: calls that have to be made ([`HttpRequest`](evidence::rego::HttpRequest)). The
+    /// process waits for their outcomes ([`Answered`]), and goes on with the job.
     Asks { size: usize },
     /// There is no answer.
     Failed { message: String, retryable: bool },
 }
 
-/// A message that is not longer than a line takes.
+/// The message, cut so that it fits on a line.
 pub fn bounded(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let end = message.floor_char_boundary(MAX_MESSAGE);

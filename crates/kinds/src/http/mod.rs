@@ -1,4 +1,4 @@
-//! Kinds that call a server of others: each attempt is one signed POST, whose answer is the output.
+//! Kinds that call an external server: each attempt is one signed POST, whose answer is the output.
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, Handler};

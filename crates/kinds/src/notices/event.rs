@@ -1,4 +1,4 @@
-//! What a receiver is sent: a CloudEvent 1.0 in structured JSON.
+//! The message that a receiver gets: a CloudEvent 1.0 in structured JSON.
 //!
 //! Source: CloudEvents specification 1.0.2, and its JSON event format.
 
@@ -15,7 +15,7 @@ pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf
 #[derive(Serialize)]
 pub(super) struct Event<'a> {
     specversion: &'static str,
-    /// The same each time that this event is told: the operation and the moment of its end, since an operation that is
+    /// The same each time that this event is sent: the operation and the moment of its end, since an operation that is
     /// retried ends more than once.
     pub id: String,
     source: String,

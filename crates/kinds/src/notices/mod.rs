@@ -1,4 +1,4 @@
-//! Completion notices: who subscribed is told when an operation has ended.
+//! Completion notices: subscribers are notified when an operation has ended.
 //!
 //! A notice is a [CloudEvent](https://cloudevents.io) 1.0 with the operation as its data, posted and signed like the
 //! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an
@@ -29,22 +29,22 @@ use wire::WireOperation;
 
 /// The name of the kind.
 pub const KIND: &str = operations::NOTICE_KIND;
-/// Attempts of a notice: with [`BACKOFF`] they reach over some hours, a receiver's bad night.
+/// The most attempts of a notice: with [`BACKOFF`] they extend over some hours, a receiver's bad night.
 pub const MAX_ATTEMPTS: u32 = 20;
 /// How long notices that could not be delivered wait.
 pub const BACKOFF: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(3_600) };
 /// How long a receiver may take.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is read of a receiver's answer, which says nothing more than that it came.
+/// How much of a receiver's answer is read; the answer says only that the notice arrived.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// Who is told of what.
+/// Which receiver is notified of what.
 #[derive(Clone, Debug)]
 pub struct Subscription {
-    /// Whom to tell.
+    /// The receiver.
     pub endpoint: Endpoint,
-    /// What to tell of.
+    /// What to notify it of.
     pub filter: NoticeFilter,
 }
 
@@ -53,7 +53,7 @@ pub struct Subscription {
 pub struct NoticeFilter {
     /// Their kinds.
     pub kinds: Vec<String>,
-    /// How they ended; only terminal ones mean something.
+    /// How they ended; only terminal statuses have an effect.
     pub statuses: Vec<Status>,
     /// What an `evidence_evaluation` found; anything else has no verdict. One that found something wrong is COMPLETED.
     pub verdicts: Vec<Verdict>,
@@ -62,7 +62,7 @@ pub struct NoticeFilter {
 }
 
 impl NoticeFilter {
-    /// Whether it is about this operation: it has ended so that it matters here, and is no notice itself.
+    /// Whether it is about this operation: it has ended in a way that matters here, and is no notice itself.
     pub fn matches(&self, organization: &str, operation: &Operation) -> bool {
         operation.status.is_terminal()
             && operation.kind != KIND
@@ -73,7 +73,7 @@ impl NoticeFilter {
     }
 }
 
-/// What an evaluation found, as its output says. The rest of the output is passed over and not kept.
+/// What an evaluation found, as its output says. The rest of the output is skipped and not kept.
 fn verdict(operation: &Operation) -> Option<Verdict> {
     #[derive(Deserialize)]
     struct Found {
@@ -85,7 +85,7 @@ fn verdict(operation: &Operation) -> Option<Verdict> {
 }
 
 impl Subscription {
-    /// Tells of an operation that has ended. A repeated notice has the same id.
+    /// Notifies the receiver that an operation has ended. A repeated notice has the same id.
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
@@ -121,7 +121,7 @@ impl Notices {
         Notices(subscriptions, Meters::default())
     }
 
-    /// The same, which counts deliveries in a process' meters.
+    /// The same, which counts deliveries in a process's meters.
     pub fn measured_by(self, meters: Meters) -> Notices {
         Notices(self.0, meters)
     }
@@ -135,8 +135,8 @@ impl Notices {
 impl FollowUp for Notices {
     /// The notices that are due when this operation has ended.
     ///
-    /// They belong to its project, so that who may see it may see whether it was told. An output that is too long for
-    /// the input of an operation is left out; receivers read it by the operation's id.
+    /// They belong to its project, so that anyone who may see it may see whether the notice was sent. An output that is
+    /// too long for the input of an operation is left out; receivers read it by the operation's id.
     fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
         let matching = self.0.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
         matching.map(|(name, _)| notice(name, operation)).collect()

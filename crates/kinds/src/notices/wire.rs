@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use operations::{Operation, OperationId, Resource, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The twelve fields. What is not set is empty; a time that is not set is left out.
+/// The twelve fields. A field that is not set is empty; a time that is not set is left out.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireOperation<'a> {
     output: Cow<'a, str>,

@@ -1,9 +1,9 @@
-//! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: what a changed policy or a waiver concerns gets
-//! another evaluation, by the request of its newest one.
+//! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: evidence that a changed policy or a waiver
+//! concerns gets another evaluation, by the request of its newest one.
 //!
-//! What it promises: each evaluation that was the newest of its evidence, its project and its policies is repeated once,
-//! however often an attempt is: creations have keys that are made of both operations. What came of it tells the evaluations
-//! themselves, by the difference in their outputs.
+//! What it promises: each evaluation that was the newest of its evidence, its project and its policies is repeated
+//! once, however often an attempt is repeated: creations have keys that are made of both operations. The evaluations
+//! themselves report the result, by the difference in their outputs.
 
 mod policies;
 
@@ -25,18 +25,18 @@ pub use policies::PolicyFollower;
 
 /// The name of the kind.
 pub const KIND: &str = "evidence_reevaluation";
-/// Attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+/// The most attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
 const MAX_ATTEMPTS: u32 = 100;
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
-/// Of them one server works at so many.
+/// How many of them one server works on.
 const CONCURRENCY: usize = 2;
-/// Evidence that is looked at together.
+/// Pieces of evidence that are looked at together.
 const PART: u32 = 100;
 /// Operations that the output lists.
 const LISTED: usize = 100;
 
-/// Which evidence is evaluated again. What is empty leaves nothing out.
+/// Which evidence is evaluated again. An empty field excludes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
@@ -49,13 +49,13 @@ pub struct Selection {
     /// Evaluations by one of these policies and groups, by their references, that had another digest than this.
     #[serde(skip_serializing_if = "PolicyDigests::is_empty")]
     pub changed: PolicyDigests,
-    /// Evidence that was stored or evaluated within so many days.
+    /// Evidence that was stored or evaluated within this many days.
     pub days: Option<u32>,
     /// Why, for people.
     pub cause: String,
 }
 
-/// What came of it.
+/// Its outcome.
 #[derive(Debug, Default, Serialize)]
 struct Output {
     cause: String,
@@ -81,7 +81,7 @@ pub fn operation(selection: &Selection) -> NewOperation {
     }
 }
 
-/// Has the evidence evaluated again that changes of waivers concern; answers whether there was something to do. A change is
+/// Has evidence that changes of waivers concern evaluated again; answers whether there was something to do. A change is
 /// noted once its operation is there.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
             cause: format!("the waiver {} {}", waiver.id, told(*event)),
             ..Selection::default()
         };
-        // None that a client could send, which are of printable ASCII.
+        // Not a key that a client could send: those are printable ASCII.
         let key = IdempotencyKey { key: format!("\u{1}waiver {} {}", waiver.id, event.name()), fingerprint: [0; 32] };
         match store.create(organization, vec![operation(&selection)], Some(key)).await {
             Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
@@ -117,7 +117,7 @@ fn told(event: store::WaiverEvent) -> &'static str {
     }
 }
 
-/// Carries such operations out.
+/// Carries out such operations.
 #[derive(Clone)]
 pub struct ReevaluationHandler {
     store: Arc<dyn Store>,
@@ -130,7 +130,7 @@ impl std::fmt::Debug for ReevaluationHandler {
 }
 
 impl ReevaluationHandler {
-    /// On this store.
+    /// A handler on this store.
     pub fn new(store: Arc<dyn Store>) -> ReevaluationHandler {
         ReevaluationHandler { store }
     }
@@ -141,7 +141,7 @@ impl ReevaluationHandler {
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id };
         let (mut newest, mut seen) = (Vec::new(), Vec::new());
         for operation in evaluation::newest(&*self.store, access, resource).await.map_err(away)? {
-            // What was removed meanwhile, or cannot be opened, is not repeated.
+            // An evaluation that was removed meanwhile, or cannot be opened, is not repeated.
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
             let by = (detail.operation.project_id.clone(), asked(&detail.input));
             if !seen.contains(&by) {
@@ -198,7 +198,7 @@ impl Handler for ReevaluationHandler {
             .map_err(|_| Failure::permanent("the input is none of a reevaluation"))?;
         let access = Access::organization(&attempt.organization);
         let filter = EvidenceFilter { digest_prefix: selection.digest.clone(), ..EvidenceFilter::default() };
-        // Evidence that is stored while this goes on is evaluated by the policies and waivers of now anyway.
+        // Evidence that is stored while this goes on is evaluated by the current policies and waivers anyway.
         let since = selection
             .days
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
@@ -216,7 +216,7 @@ impl Handler for ReevaluationHandler {
                 }
                 output.evidence += 1;
                 for detail in self.evaluations(&access, record).await? {
-                    // What was created since is one of these.
+                    // An evaluation that was created since is one of these.
                     if detail.operation.created_at > attempt.operation.created_at
                         || !is_meant(&selection, record, &detail)
                     {

@@ -1,10 +1,11 @@
-//! Policies that change: evidence that was evaluated by what a policy folder has no more is evaluated again.
+//! Policies that change: evidence that was evaluated by what a policy folder no longer holds is evaluated again.
 //!
-//! What it promises: a change is followed once, by whichever server, also one that was made while no server ran; nothing is
-//! followed when a store has never known a policy folder; and while servers see different files, as they do while new ones
-//! are rolled out, nothing is followed at all. So each server notes in the store what it sees. Once all that were heard of
-//! within a minute see the same, and it differs from what was followed last, each organization with evidence gets one
-//! operation, whose input has the digests: only evaluations that ran by others are repeated.
+//! What it promises: a change is followed once, by any server, even one that was made while no server ran; nothing is
+//! followed when a store has never known a policy folder; and while servers see different files, as they do while new
+//! ones are rolled out, nothing is followed at all. So each server notes in the store what it sees. Once all servers
+//! that were heard from within a minute see the same, and it differs from what was followed last, each organization
+//! with evidence gets one operation, whose input has the digests: only evaluations that ran by other digests are
+//! repeated.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use super::{Selection, operation};
 
 /// Between two notes of a server that sees the same as before.
 const NOTE_EVERY: Duration = Duration::from_secs(20);
-/// A server that was not heard of for so long is there no more.
+/// A server that was not heard from for this long is gone.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 /// References that a cause names.
 const NAMED: usize = 10;
@@ -34,13 +35,13 @@ pub struct PolicyFollower {
     looked: tokio::sync::Mutex<Looked>,
 }
 
-/// What came of the looks before.
+/// The results of the earlier looks.
 #[derive(Default)]
 struct Looked {
     seen: Option<PolicyDigests>,
     /// When this was noted.
     noted_at: Option<Timestamp>,
-    /// Whether it was told that nothing can be followed just now.
+    /// Whether it was logged that nothing can be followed just now.
     is_complained_of: bool,
 }
 
@@ -63,8 +64,8 @@ impl PolicyFollower {
         PolicyFollower { store, folder, server, looked: tokio::sync::Mutex::default() }
     }
 
-    /// Looks at the folder; answers whether there is something to do now. What differs from the look before is left to
-    /// the next one: it may be half written.
+    /// Looks at the folder; answers whether there is something to do now. Files that differ from the previous look are
+    /// left to the next one: they may be half written.
     ///
     /// # Errors
     /// [`StoreError`]; it is to be called again then.
@@ -84,7 +85,7 @@ impl PolicyFollower {
             return Ok(false);
         }
         let now = self.store.now();
-        // Before it reads what others see: of two servers that see different policies one at least knows it then.
+        // Before it reads what others see: of two servers that see different policies at least one then knows it.
         if let Some(server) = &self.server
             && looked.noted_at.is_none_or(|at| now >= at.after(NOTE_EVERY))
         {
@@ -110,7 +111,7 @@ impl PolicyFollower {
             return Ok(false);
         }
         if self.server.is_some() && !is_noted {
-            // Another one took it for gone.
+            // Another server took this one for gone.
             looked.noted_at = None;
             return Ok(false);
         }
@@ -121,7 +122,7 @@ impl PolicyFollower {
         };
         let mut changed = seen.clone();
         changed.retain(|reference, now| followed.policies.get(reference).is_some_and(|before| before != now));
-        // What is not there just now may come back as something else.
+        // A file that is missing just now may come back with another content.
         let mut all = followed.policies.clone();
         all.extend(seen);
         if all == followed.policies {
@@ -129,7 +130,7 @@ impl PolicyFollower {
         }
         let has_changed = !changed.is_empty();
         if has_changed {
-            // None that a client could send, which are of printable ASCII. The same on every server.
+            // Not a key that a client could send: those are printable ASCII. The same on every server.
             let text = serde_json::to_string(&all).expect("texts are JSON");
             let key = format!("\u{1}policies {} {}", followed.seen_at.as_millis(), digest(text.as_bytes()));
             self.reevaluate(changed, &key).await?;
@@ -138,7 +139,7 @@ impl PolicyFollower {
         Ok(has_changed)
     }
 
-    /// What is in the folder, or why it cannot be told just now.
+    /// What is in the folder, or why that cannot be determined just now.
     async fn look(&self) -> Result<PolicyDigests, String> {
         let folder = Arc::clone(&self.folder);
         let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look();
@@ -184,13 +185,13 @@ pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value
         let with_scripts = used["content_digest"].as_str();
         let digest = with_scripts.or(used["digest"].as_str());
         let is_other = |now: &String| Some(now.as_str()) != digest;
-        // A pin is of the document alone: without its change scripts in other files may have changed.
+        // A pin covers the document alone: while it stays the same, scripts in other files may have changed.
         let is_kept = || with_scripts.is_none() && is_pinned(input, reference);
         changed.get(&plain_reference(reference)).is_some_and(is_other) && !is_kept()
     })
 }
 
-/// Whether a request says of which digest it is to be: it can be evaluated by no other one.
+/// Whether a request says which digest it has to have: it can be evaluated by no other one.
 fn is_pinned(input: &Value, reference: &str) -> bool {
     let lists = ["policies", "policy_groups"].into_iter();
     let mut asked = lists.flat_map(|list| input[list].as_array().into_iter().flatten());

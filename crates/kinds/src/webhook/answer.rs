@@ -9,7 +9,7 @@ use reqwest::{Response, StatusCode};
 use super::endpoint::innermost;
 use crate::text::one_line;
 
-/// How much of a refusal's body is told.
+/// How much of a refusal's body is repeated.
 const EXCERPT_BYTES: usize = 512;
 
 /// Reads an answer: the body of a success, a failure for the rest.
@@ -32,7 +32,7 @@ pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String,
         )));
     }
     let retry_after = retry_after(response.headers(), SystemTime::now());
-    // That the body breaks off changes nothing about the refusal.
+    // A body that breaks off changes nothing about the refusal.
     let excerpt = body(&mut response, EXCERPT_BYTES).await.map(|(body, _)| one_line(&body)).unwrap_or_default();
     let message = if excerpt.is_empty() {
         format!("the answer is {status}")
@@ -52,7 +52,7 @@ pub(crate) fn may_pass(status: StatusCode) -> bool {
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// Up to `limit` bytes of a body, and whether that is all of it.
+/// Up to `limit` bytes of a body, and whether that is the whole body.
 pub(crate) async fn body(response: &mut Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
     loop {

@@ -15,7 +15,7 @@ use super::{Secrets, answer};
 /// How long a connection may take to be made; the whole call may take as long as the attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where calls go.
+/// The settings of the server that calls go to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSettings {
     /// `https` or `http`.
@@ -48,7 +48,7 @@ impl EndpointSettings {
     /// Looks at everything but the addresses of the host's name, which are looked up at each connection.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`], the first problem that there is.
+    /// [`InvalidEndpoint`], the first problem that is found.
     pub fn check(&self) -> Result<Url, InvalidEndpoint> {
         let refuse = |message: String| Err(InvalidEndpoint { key: "url", message });
         if self.url.is_empty() {
@@ -76,7 +76,7 @@ impl EndpointSettings {
         Ok(url)
     }
 
-    /// What calls it, and the URL.
+    /// The client that calls it, and the URL.
     ///
     /// # Errors
     /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
@@ -107,8 +107,8 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
     }
 }
 
-/// What calls servers of others: directly, without following redirects, and only at public addresses unless others are
-/// allowed. Which URLs are called is for [`EndpointSettings::check`] to say.
+/// A client for external servers: it calls directly, without following redirects, and only public addresses unless
+/// others are allowed. [`EndpointSettings::check`] decides which URLs are called.
 ///
 /// # Errors
 /// When it is to be `encrypted` and this machine has no certificates to verify servers with.
@@ -129,10 +129,10 @@ pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest:
     builder.build()
 }
 
-/// Hosts that are called at addresses which others name, and what calls them.
+/// Hosts that are called at addresses that others name, and the client that calls them.
 #[derive(Debug)]
 pub(crate) struct AllowedHosts {
-    /// Those of an endpoint, with no address yet.
+    /// The settings of an endpoint, with no address yet.
     settings: EndpointSettings,
     pub(crate) client: Client,
 }
@@ -171,8 +171,8 @@ impl Endpoint {
 
     /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
     ///
-    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell. `trace` is the span
-    /// that the call belongs to, told as the header `traceparent`.
+    /// `id` names the message: the same one each time that it is repeated, so that a receiver notices. `trace` is the
+    /// span that the call belongs to, sent as the header `traceparent`.
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
@@ -204,7 +204,7 @@ impl Endpoint {
     }
 }
 
-/// What a call failed with that got no answer.
+/// The failure of a call that got no answer.
 pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> Failure {
     if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
         return Failure::permanent(refused.to_string());
@@ -218,7 +218,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// The cause that says most, and nothing of the URL.
+/// The most telling cause, without the URL.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
@@ -227,7 +227,7 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
 pub fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the program has already installed one, which is as good.
+        // An error means that the program has already installed one, which is just as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

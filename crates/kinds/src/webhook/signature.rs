@@ -26,13 +26,13 @@ impl fmt::Debug for Secrets {
 /// A text that is no secret. Does not show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
-    /// There is none.
+    /// There is no secret.
     #[error("there is no secret; it is \"whsec_\" and 24 to 64 random bytes in base64")]
     Missing,
     /// It does not begin as it should.
     #[error("a secret must begin with \"whsec_\", followed by 24 to 64 random bytes in base64")]
     Prefix,
-    /// What follows is no base64.
+    /// The rest is no base64.
     #[error("what follows \"whsec_\" must be base64 with its padding")]
     Base64,
     /// It is too short or too long.

@@ -1,4 +1,4 @@
-//! A server of others for tests: a real socket that keeps what it was sent and answers what it is told.
+//! Somebody else's server for tests: a real socket that keeps what it was sent and gives the answers that a test sets.
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses a part of this.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 /// A test that waits longer than this for something has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// What the calls of the tests are signed with.
+/// The secret by which the calls of the tests are signed.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A request as it came over the wire.
@@ -54,7 +54,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// Answers the n-th request (from 0) with `answer(n)`, a whole response; then closes the connection. An empty
-    /// answer keeps it open and says nothing.
+    /// answer keeps it open and silent.
     pub async fn start(answer: impl Fn(usize) -> String + Send + 'static) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -103,7 +103,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     let mut body = bytes[end..].to_vec();
-    // What asks for something only brings no body.
+    // A request that only asks for something has no body.
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     while body.len() < length {
         if stream.read_buf(&mut body).await.ok()? == 0 {

@@ -99,7 +99,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// What came of checking a signed result.
+/// The result of checking a signed result.
 struct Checked {
     file: String,
     result: Result<Verified, Unverified>,

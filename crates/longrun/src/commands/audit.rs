@@ -1,4 +1,4 @@
-//! `longrun audit`: who called what, as a server tells it or directly in the store. And how commands are recorded.
+//! `longrun audit`: who called what, as a server reports it or directly in the store. And how commands are recorded.
 
 use std::borrow::Cow;
 use std::io;
@@ -159,7 +159,7 @@ impl FilterArgs {
     }
 }
 
-/// An entry that a server has told.
+/// An entry that a server has reported.
 fn told(entry: longrun_client::AuditEntry) -> anyhow::Result<AuditEntry> {
     let kind = serde_json::from_value(Value::from(entry.actor.kind)).context("the server told of an unknown actor")?;
     Ok(AuditEntry {
@@ -178,7 +178,7 @@ fn told(entry: longrun_client::AuditEntry) -> anyhow::Result<AuditEntry> {
 /// Lists entries, newest first.
 ///
 /// # Errors
-/// When a time is none, or the store cannot be used.
+/// When a time is invalid, or the store cannot be used.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     let place = args.place.open().await?;
     let (mut entries, limit) = (Vec::new(), args.limit as usize);
@@ -195,7 +195,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// Writes entries as JSON lines, newest first.
 ///
 /// # Errors
-/// When a time is none, or the store cannot be used.
+/// When a time is invalid, or the store cannot be used.
 pub async fn export(args: ExportArgs) -> anyhow::Result<Exit> {
     let place = args.place.open().await?;
     let take = |part: Vec<AuditEntry>| {

@@ -68,7 +68,7 @@ pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
     Ok(Exit::yes_if(!ended.value.operation.is_failed()))
 }
 
-/// How many operations it changed, and how many it refused for which reason. Nothing where the output tells none.
+/// How many operations it changed, and how many it refused for which reason. Nothing where the output has neither.
 fn outcomes(style: Style, output: &str) -> String {
     let Some(outcome) = kinds::bulk::outcome(output) else { return String::new() };
     let changed = [("changed".to_owned(), outcome.changed)];

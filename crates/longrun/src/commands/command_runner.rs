@@ -25,7 +25,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// What shells answer for a command that cannot be started.
+/// The exit code that shells give for a command that cannot be started.
 const CANNOT_START: i32 = 127;
 
 /// Becomes the command. Runs without an async runtime: threads of it would be lost on the way.

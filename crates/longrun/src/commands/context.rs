@@ -71,7 +71,7 @@ pub async fn login(args: LoginArgs) -> anyhow::Result<Exit> {
         Some(name) => name,
         None => name_of(&args.url)?,
     };
-    // An address that is none is told before the token is asked for.
+    // An invalid address is reported before the token is asked for.
     Client::new(&args.url, Token::new("none")?)?;
     let secret = match &args.token_file {
         Some(file) => super::operations::read(file)?,

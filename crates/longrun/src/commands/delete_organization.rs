@@ -32,11 +32,11 @@ pub struct Args {
     place: PlaceArgs,
 }
 
-/// Deletes an organization, or tells what that would mean.
+/// Deletes an organization, or says what that would mean.
 ///
 /// # Errors
-/// When there is no such organization, it has something to do still, or the store or the evidence cannot be used. To
-/// call it again goes on where it broke off.
+/// When there is no such organization, it has something to do still, or the store or the evidence cannot be used.
+/// Calling it again goes on where it broke off.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     if let Some(client) = args.place.server()? {

@@ -24,7 +24,7 @@ pub struct Args {
 /// Detects; the answer is no when a file is of no kind that is known.
 ///
 /// # Errors
-/// When the answer cannot be written; files that cannot be read are told.
+/// When the answer cannot be written; files that cannot be read are reported.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut found = Vec::new();
     let mut tally = Tally::new();

@@ -24,7 +24,7 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Missing objects that are told one by one.
+/// Missing objects that are reported one by one.
 const SHOWN: usize = 20;
 
 /// Examines the store; the answer is no when an invariant does not hold.

@@ -1,4 +1,4 @@
-//! `longrun encryption`: makes keys, tells what is encrypted with which, and changes them.
+//! `longrun encryption`: makes keys, reports what is encrypted with which, and changes them.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -78,7 +78,7 @@ fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> a
     Ok(place.open(u64::MAX).hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
 }
 
-/// Tells how many texts and pieces of evidence are encrypted with which key.
+/// Reports how many texts and pieces of evidence are encrypted with which key.
 ///
 /// # Errors
 /// When the store, the evidence or a key cannot be used.
@@ -97,7 +97,7 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
 /// Encrypts everything anew that is not under the active key.
 ///
 /// # Errors
-/// When the store, the evidence or a key cannot be used, or there is no active key and nobody wants all decrypted.
+/// When the store, the evidence or a key cannot be used, or there is no active key and nobody asked to decrypt all.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let keyring = args.store.keyring()?;
     match (keyring.active(), args.decrypt) {

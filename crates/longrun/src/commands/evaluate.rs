@@ -20,8 +20,8 @@ use crate::render::{self, Answer, Format, Style, printable};
 
 /// How many violations of a policy are shown to people.
 const SHOWN_VIOLATIONS: usize = 20;
-/// Most evaluations take no longer: the first question comes after them, and the server's `Retry-After`, a second as a
-/// rule, is not waited for.
+/// Most evaluations take no longer: the first question comes after them, without waiting for the server's
+/// `Retry-After`, which is a second as a rule.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 /// What `longrun evidence evaluate` takes.
@@ -106,8 +106,8 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// Evaluates each file. All evaluations are started before the first one is waited for.
 ///
 /// # Errors
-/// When a policy cannot be sent, or the answer cannot be written. What becomes of a file is told, and the others are
-/// evaluated.
+/// When a policy cannot be sent, or the answer cannot be written. The outcome of each file is reported, and the others
+/// are evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
     let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);

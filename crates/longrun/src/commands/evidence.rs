@@ -109,7 +109,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// Deletes pieces of evidence, each whatever becomes of the others.
 ///
 /// # Errors
-/// When the server cannot be used; what the calls fail with is told.
+/// When the server cannot be used; the errors of the calls are reported.
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let mut tally = Tally::new();
@@ -211,7 +211,7 @@ impl Answer for Listed {
 /// Stores files, each whatever becomes of the others.
 ///
 /// # Errors
-/// When the answer cannot be written; what the calls fail with is told.
+/// When the answer cannot be written; the errors of the calls are reported.
 pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
     if args.name.is_some() && args.files.len() > 1 {
         return Err(failure("--name is for one file", "store files with names of their own one by one"));

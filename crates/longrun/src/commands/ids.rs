@@ -15,7 +15,7 @@ use crate::render::printable;
 const WHOLE: usize = 32;
 /// Digits that a beginning has at least: those of a minute.
 const FEWEST: usize = 8;
-/// Digits that tell the millisecond.
+/// Digits that identify the millisecond.
 const OF_TIME: usize = 12;
 /// Operations that are looked at.
 const LOOKED_AT: usize = 1_000;
@@ -60,7 +60,7 @@ pub async fn whole(client: &Client, text: &str) -> Result<String> {
     loop {
         let page = match client.search(&request).await {
             Ok(answer) => answer.value,
-            // Who may not search names ids in full.
+            // A caller that may not search has to name ids in full.
             Err(Error::Refused(refusal)) if refusal.http_status == 403 => return Ok(text.to_owned()),
             Err(error) => return Err(error.into()),
         };

@@ -90,7 +90,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
     pages(&client, ListRequest { page_size: size, ..request }, wanted, format).await
 }
 
-/// What the list has no parameter for is searched for.
+/// Conditions that the list has no parameter for are searched for.
 async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     if args.page.is_some() {
         return Err(failure(
@@ -108,7 +108,7 @@ async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     wanted.resource_id = one(args.resource_id);
     let mut filter = wanted.to_string();
     if let Some(since) = &args.since {
-        // How long ago is for the server to say, whose clock it is.
+        // It is for the server to say how long ago that is: its clock counts.
         let ago = since.parse::<Span>().ok().map(|Span(time)| format!("-{}s", time.as_secs()));
         let from = ago.or_else(|| since.parse::<Timestamp>().ok().map(|time| time.to_string())).ok_or_else(|| {
             failure("--since is no time", "give one such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d")

@@ -112,7 +112,7 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     let (StoreUrl::Sqlite(path), StoreUrl::Postgres(target)) = (&from, &to) else {
         return Err(failure("only a SQLite store can be moved, to PostgreSQL", "--from sqlite:PATH --to postgres://…"));
     };
-    // Nothing is made where it is read from: a name that is mistyped, or of something else, is found.
+    // Nothing is made at the source: a name that is mistyped, or belongs to something else, is noticed.
     if !path.exists() {
         let missing = StoreError::Missing(format!("at {}", path.display()));
         return Err(missing).hint("name it with --from sqlite:PATH");

@@ -246,7 +246,7 @@ where
 /// Shows operations.
 ///
 /// # Errors
-/// When the answer cannot be written; what the calls fail with is told.
+/// When the answer cannot be written; the errors of the calls are reported.
 pub async fn get(GetArgs { full, of: args }: GetArgs) -> anyhow::Result<Exit> {
     if full || args.output.format == Format::Table {
         return each(&args, async |client, id| client.get_detail(id).await, shown).await;
@@ -367,7 +367,7 @@ pub async fn delete(args: IdsArgs) -> anyhow::Result<Exit> {
 /// Waits for operations, one after the other; they run meanwhile. A server that goes away is asked again.
 ///
 /// # Errors
-/// When the answer cannot be written. Operations that could not be waited for are told, and the others are waited for.
+/// When the answer cannot be written. Those that could not be waited for are reported, and the others are waited for.
 pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
     let client = args.server.client_with(args.reconnect.settings())?;
     let url = client.url();
@@ -405,7 +405,7 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-/// The operations of a batch: a JSON list of objects, or one object after the other. What is wrong is told by its
+/// The operations of a batch: a JSON list of objects, or one object after the other. Errors are reported with their
 /// place.
 fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     let entries: Vec<&RawValue> = if text.trim_start().starts_with('[') {

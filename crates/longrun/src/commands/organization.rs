@@ -115,7 +115,7 @@ fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
 /// Makes an organization.
 ///
 /// # Errors
-/// When it is there, a limit is none, or the store cannot be used.
+/// When it is there, a limit is invalid, or the store cannot be used.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let limits = args.limits.limits()?;
@@ -137,7 +137,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
 /// Sets what an organization may have.
 ///
 /// # Errors
-/// When there is no such organization, a limit is none, or the store cannot be used.
+/// When there is no such organization, a limit is invalid, or the store cannot be used.
 pub async fn set_limits(args: SetLimitsArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let limits = args.limits.limits()?;

@@ -78,7 +78,7 @@ pub async fn organizations(args: OrganizationsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// All organizations that a server tells of.
+/// All organizations that a server reports.
 async fn told(client: &Client) -> anyhow::Result<Vec<(Option<Timestamp>, Organization)>> {
     let (mut rows, mut page) = (Vec::new(), Page::default());
     loop {

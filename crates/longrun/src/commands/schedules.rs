@@ -256,7 +256,7 @@ where
 /// Shows schedules.
 ///
 /// # Errors
-/// When the answer cannot be written; what the calls fail with is told. So have the calls below.
+/// When the answer cannot be written; the errors of the calls are reported. The same holds for the calls below.
 pub async fn get(args: NamesArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, name| client.schedule(name).await, shown).await
 }

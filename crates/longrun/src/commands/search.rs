@@ -99,7 +99,7 @@ pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, fo
     Ok(Exit::Done)
 }
 
-/// `3 operations`, or at least so many.
+/// `3 operations`, or at least that many.
 fn counted(total: u64, is_exact: bool) -> String {
     let least = if is_exact { "" } else { "at least " };
     format!("{least}{total} {}", if total == 1 { "operation" } else { "operations" })

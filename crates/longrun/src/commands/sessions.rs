@@ -40,7 +40,7 @@ pub struct RevokeArgs {
     place: PlaceArgs,
 }
 
-/// The organization, which a store must be told.
+/// The organization, which must be given for a store.
 fn named(organization: Option<&str>) -> anyhow::Result<&str> {
     let hint = "`longrun organizations list` shows those that there are";
     organization.ok_or_else(|| failure("--organization must be given in a store", hint))
@@ -118,7 +118,7 @@ impl Row {
         Row(session, state.to_owned())
     }
 
-    /// As a server tells it.
+    /// As a server reports it.
     fn told(session: longrun_client::Session) -> anyhow::Result<Row> {
         let stored = Session {
             id: session.id,

@@ -15,9 +15,9 @@ use crate::render::{self, Answer, Style, age, printable};
 
 /// The width when it is not known.
 const WIDTH: usize = 100;
-/// A bar is at least so wide, whatever the terminal is.
+/// A bar is at least this wide, whatever the terminal is.
 const MIN_BAR: usize = 10;
-/// Counts that lag behind by less are as good as complete.
+/// Counts that lag behind by less count as complete.
 const LAG: Duration = Duration::from_secs(15);
 /// What fills an eighth of a cell, two, and so on.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
@@ -80,7 +80,7 @@ pub struct Args {
 /// Shows statistics.
 ///
 /// # Errors
-/// When a time is none, and what the call may fail with.
+/// When a time is invalid, and what the call may fail with.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let now = age::now();
     let from = time("--since", &args.since, now)?;
@@ -243,7 +243,7 @@ fn name(bars: Shown) -> &'static str {
     }
 }
 
-/// A bar that is as wide as the room for the most; what is not nothing is seen.
+/// A bar, which fills the whole width for the most; a value that is not zero is always visible.
 fn bar(value: u64, most: u64, room: usize) -> String {
     if value == 0 || most == 0 {
         return String::new();
@@ -257,7 +257,7 @@ fn bar(value: u64, most: u64, room: usize) -> String {
     bar
 }
 
-/// As much of a time as tells the step.
+/// As much of a time as identifies the step.
 fn shown_start(start: Timestamp, step: Step) -> String {
     let text = start.to_string();
     let length = if step == Step::Day { "2026-01-31".len() } else { "2026-01-31T12:00".len() };

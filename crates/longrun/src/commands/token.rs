@@ -99,7 +99,7 @@ pub struct RotateArgs {
 /// Makes a token. With `-o id`, standard output is the secret and nothing else.
 ///
 /// # Errors
-/// When a name is none, or the store cannot be used.
+/// When a name is invalid, or the store cannot be used.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     if args.projects.iter().any(String::is_empty) {
         return Err(failure("--projects names an empty project", "separate the ids of projects with single commas"));
@@ -143,7 +143,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A wish as a server takes it.
+/// The wanted token as a server takes it.
 fn wanted(wish: TokenWish, instance: bool) -> NewApiToken {
     NewApiToken {
         name: wish.name,
@@ -275,10 +275,10 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
 }
 
 /// Replaces a token by another one of the same name, scopes and reach, and prints its secret, once. The old one stays
-/// valid for a while, so that who uses it can change over.
+/// valid for a while, so that its users can change over.
 ///
 /// # Errors
-/// When there is no such token, it is valid no more, or the store cannot be used.
+/// When there is no such token, it is no longer valid, or the store cannot be used.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let named = Named::parse(&args.token)?;
     let rotation = TokenRotation { expires_in: args.expires_in.map(|Span(valid)| valid), overlap: args.overlap.0 };
@@ -379,7 +379,7 @@ impl Row {
         }
     }
 
-    /// As a server tells it.
+    /// As a server reports it.
     fn told(token: ApiToken) -> anyhow::Result<Row> {
         let optional = |text: Option<String>| text.as_deref().map(time).transpose();
         Ok(Row {
@@ -463,7 +463,7 @@ struct Created {
 }
 
 impl Created {
-    /// As a server tells it.
+    /// As a server reports it.
     fn of(issued: IssuedToken) -> anyhow::Result<Created> {
         let secret = Secret::parse(&issued.secret).context("the server told a secret that is none")?;
         Ok(Created { token: Row::told(issued.token)?, secret })

@@ -10,8 +10,8 @@ use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, Hint, Missing, note};
 use crate::render::{self, Answer, Column, Format, Style, table};
 
-/// What an operation has that a column can show, beside `labels.KEY`. The API takes other names too: who shows a view may
-/// have columns of their own.
+/// What an operation has that a column can show, beside `labels.KEY`. The API takes other names too: a client that
+/// shows a view may have columns of its own.
 const KNOWN_COLUMNS: [&str; 18] = [
     "id",
     "kind",

@@ -17,7 +17,7 @@ pub struct Attestation {
     /// PEM file with Ed25519 keys; the first signs, all are published. Empty: beside a SQLite store one is made, with
     /// PostgreSQL nothing is signed.
     pub key_file: String,
-    /// The URI of who says what is signed.
+    /// The URI of the party that says what is signed.
     pub verifier: String,
 }
 

@@ -21,9 +21,10 @@ const PUBLIC_ISSUERS: [&str; 4] = [
     "https://gitlab.com",
     "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
 ];
-/// A clock that is further off is to be set.
+/// A clock that is further off has to be set.
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
-/// Between two fetches of keys: more often is a burden for the provider; a key that it takes back is to be known some day.
+/// Between two fetches of keys: more often is a burden for the provider; a key that it withdraws must become known some
+/// day.
 const FETCHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// A session cannot be revoked, so it does not last for ever.
 const MOST_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -54,7 +55,7 @@ pub struct Jwt {
 pub struct Provider {
     /// What its tokens have as `iss`, to the letter.
     pub issuer: String,
-    /// Of which a token must have one as `aud`.
+    /// A token must have one of these as `aud`.
     pub audiences: Vec<String>,
     /// The address of its keys; this or `jwks_file`.
     pub jwks_url: String,
@@ -94,7 +95,7 @@ pub struct Client {
     pub client_secret_file: String,
     /// Where browsers reach this server.
     pub public_url: String,
-    /// What the provider is asked to tell.
+    /// The scopes that the provider is asked for.
     pub request_scopes: Vec<String>,
     /// Whether the provider may be called by `http://` on another machine.
     pub allow_http: bool,
@@ -279,7 +280,7 @@ fn check_public(issuer: &str, claims: &Claims, check: &mut impl FnMut(bool, &str
     check(!is_public || claims.is_choosy(), "required", message);
 }
 
-/// What is wrong with a file that is to hold a secret of so many bytes.
+/// What is wrong with a file that is to hold a secret of at least this many bytes.
 fn secret_problem(file: &str, least: usize) -> Option<String> {
     match std::fs::read(file) {
         Ok(bytes) if bytes.trim_ascii().len() >= least => None,

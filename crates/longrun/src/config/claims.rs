@@ -13,7 +13,7 @@ use super::tables::Complaints;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Claims {
-    /// Claims that must be there, with the values of which they must have one.
+    /// Claims that must be there, each with the values of which it must have one.
     pub required: BTreeMap<String, Vec<String>>,
     /// The claim that names the organization.
     pub organization_claim: String,
@@ -48,7 +48,7 @@ pub struct Role {
 }
 
 impl Claims {
-    /// Whether not everybody with an account at the provider is let in.
+    /// Whether only some of those with an account at the provider are let in.
     pub fn is_choosy(&self) -> bool {
         let names_theirs =
             !self.organizations.is_empty() || self.roles.values().any(|role| !role.organization.is_empty());

@@ -67,7 +67,7 @@ impl Declared {
                 found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.jwt.{name}.{key}"), message)));
                 declared.auth.jwt.insert(name, provider);
             }
-            // What is no table is left: the loader tells that there is no such key.
+            // A value that is no table is left: the loader reports that there is no such key.
             if let Some(Value::Table(table)) = auth.get_mut("oidc") {
                 let (table, mut complaints) = (std::mem::take(table), Complaints::new());
                 declared.auth.oidc = Some(Oidc::read(table, &mut complaints));
@@ -122,7 +122,7 @@ fn tables_of(file: &mut Table, section: &str) -> Vec<(String, Table)> {
     for name in names {
         match tables.remove(&name) {
             Some(Value::Table(table)) => taken.push((name, table)),
-            // The loader tells that there is no such key.
+            // The loader reports that there is no such key.
             Some(other) => drop(tables.insert(name, other)),
             None => {}
         }

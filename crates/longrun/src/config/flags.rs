@@ -44,7 +44,7 @@ impl ConfigArgs {
     /// [`ConfigError`], with every problem there is.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let file = self.file();
-        // What is not Unicode cannot be a value of ours.
+        // A variable that is not Unicode cannot be one of ours.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();

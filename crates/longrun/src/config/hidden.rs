@@ -45,7 +45,7 @@ impl PartialEq for Hidden {
     }
 }
 
-/// As [`StoreUrl::masked`] has it; what is no store's address is not shown.
+/// As [`StoreUrl::masked`] has it; a text that is no store's address is not shown.
 impl fmt::Display for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.expose() {

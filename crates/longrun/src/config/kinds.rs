@@ -58,7 +58,7 @@ const TYPES: &str = "\"command\", \"http\" or \"remote\"";
 pub struct Limits {
     /// Attempts of this kind that run at the same time in this process; none: as many as the engine runs.
     pub concurrency: Option<u32>,
-    /// Attempts that this process starts in a second; none: as many as there are.
+    /// Attempts that this process starts per second; none: as many as there are.
     pub rate: Option<f64>,
     /// Attempts of an operation that names no number.
     pub max_attempts: u32,

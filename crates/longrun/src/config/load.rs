@@ -1,7 +1,7 @@
 //! Puts the layers over one another and remembers which one each value came from.
 //!
 //! All layers are merged as one TOML table, and each value is checked against [`Config`] by itself, so that every
-//! problem is found at once and told with its place.
+//! problem is found at once and reported with its place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -177,7 +177,7 @@ impl Layers {
                 None if OTHER_VARIABLES.contains(&name.as_str()) => {}
                 // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and the like beside a service of that name.
                 None => {
-                    // Without what all have in common, which would make any two of them alike.
+                    // Without the prefix that all have in common, which would make any two of them alike.
                     let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
                     let names: Vec<String> = keys.keys().map(|name| bare(name)).collect();
                     let hint = nearest(&bare(name), names.iter().map(String::as_str))
@@ -200,7 +200,7 @@ impl Layers {
             }
             _ => None,
         };
-        // What is not of the type stays a text, and is refused with the reason when it is checked.
+        // A value that is not of the type stays a text, and is refused with the reason when it is checked.
         self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
     }
 
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn the_example_file_says_the_defaults() {
         let example = include_str!("../../../../examples/longrun.toml");
-        // What the example shows commented out is not the default: an assignment after a single #.
+        // A value that the example shows commented out is not the default: an assignment after a single #.
         let loaded = with_file(example, &[], &[]).unwrap();
         assert_eq!(loaded.config, Config::default());
         let missing: Vec<&String> =

@@ -4,8 +4,8 @@
 //! (`LONGRUN_` and the key in capitals, dots as underscores: `api.max_page_size` is `LONGRUN_API_MAX_PAGE_SIZE`), and
 //! flags. Every value remembers the layer it came from ([`Origin`]).
 //!
-//! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
-//! with its place; secrets are never shown.
+//! Promises: a key that does not exist is refused, with the nearest one that does; all problems are reported at once,
+//! each with its place; secrets are never shown.
 
 mod ai;
 mod attestation;

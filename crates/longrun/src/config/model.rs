@@ -59,7 +59,7 @@ pub struct Config {
     pub ai: Ai,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
-    /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
+    /// Who is notified when operations have ended: the tables `[notices.NAME]`, which are read one by one.
     #[serde(skip)]
     pub notices: BTreeMap<String, Notice>,
     /// What each organization may have.
@@ -138,7 +138,7 @@ pub struct Api {
 pub struct Evidence {
     /// The folder; unless it is set, `evidence` beside an SQLite store, and in the working directory with PostgreSQL.
     pub folder: String,
-    /// A bucket in its stead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
+    /// A bucket instead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
     pub url: String,
     /// The most bytes of one piece.
     pub max_size: ByteSize,
@@ -188,7 +188,7 @@ pub struct Engine {
     pub cancel_grace: Span,
     /// How long calls and attempts may go on after the server was asked to stop; then attempts are released.
     pub drain: Span,
-    /// How long changes are kept for those who watch operations: they can be away for so long and miss nothing.
+    /// How long changes are kept for those who watch operations: they can be away for that long and miss nothing.
     pub keep_changes: Span,
 }
 
@@ -213,7 +213,7 @@ pub struct Retention {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// One JSON object a line, or text for people.
+    /// One JSON object per line, or text for people.
     pub format: LogFormat,
     /// What: a level, or levels by module such as `info,server=debug`.
     pub filter: String,

@@ -1,4 +1,4 @@
-//! Who is told when operations have ended: `[notices.NAME]`.
+//! Who is notified when operations have ended: `[notices.NAME]`.
 
 use evidence::Status as Verdict;
 use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
@@ -12,9 +12,9 @@ use super::tables::{self, Complaints};
 /// A subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
-    /// Whom to tell.
+    /// Whom to notify.
     pub endpoint: Endpoint,
-    /// What to tell of.
+    /// Which operations to report.
     pub filter: Filter,
 }
 
@@ -77,7 +77,7 @@ impl Notice {
             }
         };
         self.endpoint.check(&mut check);
-        // Such a subscription would never tell of anything, and its owner would wait for it.
+        // Such a subscription would never report anything, and its owner would wait for it.
         let Filter { kinds, statuses, verdicts, .. } = &self.filter;
         check(
             verdicts.is_empty() || statuses.is_empty() || statuses.contains(&Ended::Completed),

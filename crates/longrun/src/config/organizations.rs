@@ -17,7 +17,7 @@ use super::units::ByteSize;
 pub struct OrganizationLimits {
     /// Operations that have not ended, over all servers.
     pub max_pending: u64,
-    /// Operations that it may create in a second, on each server.
+    /// Operations that it may create per second, on each server.
     pub rate: f64,
     /// Operations that it may create at once after a pause; 0: as many as in a second.
     pub burst: u32,
@@ -31,17 +31,17 @@ pub struct OrganizationLimits {
     pub max_schedules: u32,
     /// Bytes of evidence that it may have.
     pub max_evidence: ByteSize,
-    /// Calls that it may make in a second, on each server, whatever they do.
+    /// Calls that it may make per second, on each server, whatever they do.
     pub call_rate: f64,
     /// Calls that it may make at once after a pause; 0: as many as in a second.
     pub call_burst: u32,
-    /// Calls that each of its tokens may make in a second, on each server.
+    /// Calls that each of its tokens may make per second, on each server.
     pub token_call_rate: f64,
     /// Calls that each of its tokens may make at once after a pause; 0: as many as in a second.
     pub token_call_burst: u32,
 }
 
-/// What one organization has that others do not; what is not set is as in [`OrganizationLimits`].
+/// What one organization has that others do not; a field that is not set is as in [`OrganizationLimits`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Organization {

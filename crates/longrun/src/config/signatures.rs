@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encryption::KeyFile;
 
-/// The most keys, and the most identities: the evaluation processes are told all of them, in one line.
+/// The most keys, and the most identities: the evaluation processes get all of them, in one line.
 const MAX_SIGNERS: usize = 24;
 /// The longest file of a key, in bytes; an RSA key of 8192 bits has some 1,400.
 const MAX_FILE_BYTES: u64 = 1_800;

@@ -1,7 +1,7 @@
 //! Tables that the configuration may have any number of, each with a name: `[kinds.NAME]`, `[notices.NAME]`.
 //!
 //! A table is read in parts, by the types that know the keys; what no part has taken is a mistake. Each value is
-//! checked by itself, so that every mistake is told.
+//! checked by itself, so that every mistake is reported.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ pub fn keys<T: Default + Serialize>() -> Vec<String> {
     }
 }
 
-/// Takes a part out of a table. What cannot be used is told and left at its default.
+/// Takes a part out of a table. A value that cannot be used is reported and left at its default.
 pub fn take<T: Default + Serialize + DeserializeOwned>(table: &mut Table, complaints: &mut Complaints) -> T {
     let mut part = Table::new();
     for key in keys::<T>() {
@@ -34,7 +34,7 @@ pub fn take<T: Default + Serialize + DeserializeOwned>(table: &mut Table, compla
     part.try_into().expect("every value was checked by itself")
 }
 
-/// Tells what is left of a table, whose keys would have been `known`.
+/// Reports what is left of a table, whose keys would have been `known`.
 pub fn refuse_rest(table: &Table, known: &[String], complaints: &mut Complaints) {
     for key in table.keys() {
         let message = match nearest(key, known.iter().map(String::as_str)) {

@@ -12,7 +12,7 @@ pub struct Tracing {
     pub endpoint: String,
     /// Which share of the creations that come without a trace begins one, from 0 to 1. Those that come with one follow it.
     pub sampling_ratio: f64,
-    /// Whether traces are stored with operations and handed on to workers also when there is no collector.
+    /// Whether traces are stored with operations and passed on to workers also when there is no collector.
     pub propagate: bool,
 }
 

@@ -12,7 +12,7 @@ use super::{Config, Oidc};
 const MOST_PAGE_SIZE: u32 = 1000;
 /// Ten years, as for `retain_for`: more than that is "for ever".
 const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
-/// Evidence is kept for so long at least: uses are noted not more often.
+/// Evidence is kept at least this long: uses are not noted more often.
 const SHORTEST_EVIDENCE: Duration = Duration::from_secs(3_600);
 
 /// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
@@ -205,7 +205,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
     }
-    // Servers themselves read the feed, and may be slow.
+    // Servers themselves read the change log, and may be slow.
     let shortest = std::time::Duration::from_secs(60);
     check(engine.keep_changes.0 >= shortest, "engine.keep_changes", "must be at least 60s");
     check(

@@ -17,7 +17,7 @@ use crate::exit::Hint as _;
 /// The keys of the configuration. Where it names none, and one process has the store for itself, they are those of a file
 /// beside the store, which is made if it is not there.
 ///
-/// To be called by who has the lock of the store.
+/// To be called by the holder of the store's lock.
 ///
 /// # Errors
 /// When the keys cannot be read or made.
@@ -26,7 +26,7 @@ pub fn signer(config: &Config, store: &StoreUrl) -> anyhow::Result<Option<Arc<Si
     if let Some(signer) = configured {
         return Ok(Some(Arc::new(signer)));
     }
-    // Servers that share a store each with a key of its own would surprise who verifies.
+    // Servers that share a store but have a key of their own each would surprise those who verify.
     let StoreUrl::Sqlite(store) = store else { return Ok(None) };
     let file = beside(store);
     if !file.exists() {

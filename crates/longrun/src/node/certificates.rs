@@ -40,7 +40,7 @@ pub async fn keep_fresh(tls: Tls, mut hangup: Signal, health: Health) {
     tokio::join!(listening, looking);
 }
 
-/// What cannot be used is for the log only: the server goes on with what it has.
+/// A certificate that cannot be used is for the log only: the server goes on with what it has.
 async fn look(tls: Tls, anyway: bool) {
     let looked = tokio::task::spawn_blocking(move || tls.renew(anyway)).await;
     match looked {

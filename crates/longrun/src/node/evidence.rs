@@ -36,8 +36,8 @@ pub async fn tidy(content: ContentStore, store: Arc<dyn Store>, retention: Evide
     .await;
 }
 
-/// Has evidence evaluated again that a waiver concerns which came, went or ended. `wake` is called when there is something
-/// to run.
+/// Has evidence evaluated again when a waiver that concerns it came, went or ended. `wake` is called when there is
+/// something to run.
 pub async fn follow_waivers(store: Arc<dyn Store>, wake: impl Fn()) {
     run_periodic(&store.health(), Schedule::every("waivers", WAIVERS_EVERY), &CancellationToken::new(), || async {
         if kinds::reevaluation::follow_waivers(&*store).await? {

@@ -1,7 +1,7 @@
 //! One server at a time on a SQLite file.
 //!
 //! SQLite itself lets several processes write, but two servers would run the same operations and each take the other's
-//! attempts for lost. The locks are the operating system's: a process that dies, however, gives them back.
+//! attempts for lost. The locks are the operating system's: a process that dies, however, releases them.
 //!
 //! There are two. One is on the database file itself (`flock`), so that it holds by whatever name the file was found: a
 //! symbolic link, a hard link, another mount. Linux keeps it apart from the locks that SQLite takes (`fcntl`);
@@ -9,7 +9,7 @@
 //! take, too.
 //!
 //! Closing any descriptor of a file gives up the `fcntl` locks of the whole process on it. So the lock is taken before
-//! SQLite opens the file, and given back after SQLite has closed it.
+//! SQLite opens the file, and released after SQLite has closed it.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,7 +20,7 @@ use store::StoreUrl;
 
 use crate::exit::failure;
 
-/// The right to serve a store; given back when it is dropped, which must be after the store was closed.
+/// The right to serve a store; released when it is dropped, which must be after the store was closed.
 #[derive(Debug)]
 pub struct StoreLock {
     _files: Vec<File>,

@@ -1,7 +1,7 @@
 //! The log: on standard error, so that standard output stays for answers.
 //!
 //! Nothing that writes to the log fails or waits, whatever standard error is connected to: lines go through a bounded
-//! queue to a thread of their own. Those that find no room, and those that cannot be written, are counted
+//! queue to a thread of their own. Those that find no space, and those that cannot be written, are counted
 //! ([`lost_lines`]). Panics are logged in the same way: the standard hook would write to standard error by itself, and
 //! wait there.
 
@@ -37,7 +37,7 @@ enum Entry {
 /// Starts to log, once a process.
 ///
 /// # Errors
-/// When the filter is none, or the process logs already.
+/// When the filter is invalid, or the process logs already.
 pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let (sender, queue) = sync_channel(QUEUE);
@@ -90,7 +90,7 @@ fn write_all(queue: &Receiver<Entry>) {
                 WAITING_BYTES.fetch_sub(line.len(), Ordering::Relaxed);
             }
             Entry::Flush(written) => {
-                // Who waited for it may be gone.
+                // The caller that waited for it may be gone.
                 let _ = written.send(());
             }
         }

@@ -46,13 +46,13 @@ pub use lock::StoreLock;
 pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
 
-/// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
+/// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests per core busy.
 const CONNECTIONS: u32 = 16;
 
 /// How long the collector of traces may take at the end.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// How long it may take at the end to tell the other servers that this one sees no policies any more.
+/// How long it may take at the end to notify the other servers that this one sees no policies any more.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
 /// Between two looks at what broken uploads left.
@@ -101,7 +101,7 @@ impl Node {
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
         store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
-        // What calls have set holds from the first request on.
+        // Limits that calls have set hold from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = EvidencePlace::of(&config.evidence).open(config.evidence.max_size.0)?.with_keyring(keyring);
         check_content(&content, &EvidencePlace::of(&config.evidence)).await?;
@@ -114,7 +114,7 @@ impl Node {
         let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
-        // Before anybody is told that the server is there: until then the signal ends the process.
+        // Before anybody learns that the server is there: until then the signal ends the process.
         let hangup = tls.as_ref().map(|_| certificates::hangup()).transpose()?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
@@ -188,7 +188,7 @@ impl Node {
             let waker = engine.waker();
             maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
         }
-        // Who is alone on the store has nobody to agree with.
+        // A server that is alone on the store has nobody to agree with.
         let noted_as = lock.is_none().then(|| name.clone());
         let follows_policies = config.evidence.reevaluate_on_policies && !config.policies.folder.is_empty();
         let notes_policies = follows_policies && noted_as.is_some();
@@ -278,8 +278,9 @@ pub fn known_kinds(config: &Config) -> Vec<String> {
     known
 }
 
-/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has
-/// written to for as long as an upload may take is none under way, of this server or another one of the store.
+/// Removes what uploads that broke off with their process left, at the start and from time to time. A file that nobody
+/// has written to for as long as an upload may take belongs to no upload under way, of this server or another one of
+/// the store.
 async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
     let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
     run_periodic(&health, schedule, &CancellationToken::new(), || async {
@@ -305,7 +306,7 @@ pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
 /// # Errors
 /// The error that it came with.
 pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
-    // What is to be done about another version of the schema is said by the error itself.
+    // The error itself says what to do about another version of the schema.
     if matches!(&opened, Err(StoreError::Unusable(what)) if what.contains("has schema version")) {
         return opened.with_context(|| format!("cannot open the store {url}"));
     }

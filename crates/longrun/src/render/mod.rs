@@ -43,7 +43,7 @@ pub trait Answer {
     fn ids(&self) -> Vec<String>;
 }
 
-/// Writes an answer to standard output. Several answers of one command follow one another: JSON as one document a
+/// Writes an answer to standard output. Several answers of one command follow one another: JSON as one document per
 /// line, YAML as documents.
 ///
 /// # Errors

@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A terminal with room for everything.
+    /// A terminal with space for everything.
     fn wide() -> Style {
         Style::PLAIN.within(Some(1_000))
     }

@@ -39,7 +39,7 @@ impl Style {
         self.width
     }
 
-    /// A time as a table shows it: its age on a terminal, else as the API tells it.
+    /// A time as a table shows it: its age on a terminal, else as the API reports it.
     pub fn when(self, time: &str) -> String {
         match (self.width, time.parse()) {
             (Some(_), Ok(time)) => age::ago(time, age::now()),

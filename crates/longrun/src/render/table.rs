@@ -30,12 +30,12 @@ impl Column {
         Column { name, least: None, dropped: 0 }
     }
 
-    /// One that may be shortened to so many characters.
+    /// One that may be shortened to this many characters.
     pub const fn shortened(name: &'static str, least: usize) -> Column {
         Column { name, least: Some(least), dropped: 0 }
     }
 
-    /// Left out where there is no room; those with the greatest number first.
+    /// Left out where there is no space; those with the greatest number first.
     pub const fn dropped(self, order: u8) -> Column {
         Column { dropped: order, ..self }
     }
@@ -120,7 +120,7 @@ fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// As much of a text as there is room for.
+/// As much of a text as there is space for.
 fn cut(text: String, room: usize) -> String {
     if width(&text) <= room {
         return text;

@@ -1,26 +1,26 @@
-//! What a schedule does at a time: which of its due times create an operation, and when it is to be looked at again.
+//! What a schedule does at a given time: which of its due times create an operation, and when to look at it again.
 
 use std::time::Duration;
 
 use super::{CatchUp, Overlap, Timing};
 use crate::Timestamp;
 
-/// A due time that is looked at within so long is in time, however little of what was missed is made up: servers that
+/// A due time that is looked at within this time is in time, even if missed due times are not made up: servers that
 /// stop, start and take over from each other are no reason to leave something out.
 pub const GRACE: Duration = Duration::from_secs(60);
-/// Due times that are made up at once, at most: the latest.
+/// The most due times that are made up at once: the latest ones.
 pub const MAX_CATCH_UP: usize = 100;
 
 /// How a schedule deals with its due times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// When the operation before has not ended.
+    /// When the previous operation has not ended.
     pub overlap: Overlap,
     /// When due times were missed.
     pub catch_up: CatchUp,
-    /// Each due time is put off by up to so long.
+    /// Each due time is delayed by up to this long.
     pub jitter: Duration,
-    /// What tells this schedule's delays from those of others: the same on all servers.
+    /// What makes this schedule's delays differ from those of others: the same on all servers.
     pub seed: u128,
 }
 
@@ -45,10 +45,10 @@ pub struct Next {
 }
 
 impl Terms {
-    /// By how much a due time is put off: spread evenly, and the same whoever asks.
+    /// By how much a due time is delayed: spread evenly, and the same whoever asks.
     pub fn delay(&self, due: Timestamp) -> Duration {
         let most = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
-        // The finalizer of SplitMix64, over what tells the schedule and the time.
+        // The finalizer of SplitMix64, over what identifies the schedule and the time.
         let mix = |mut bits: u64| {
             bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -69,7 +69,7 @@ impl Terms {
     }
 
     /// What is to be done at `now` with the due times from `next_due` on, which is the first that nothing was done
-    /// about. `is_running`: the operation before has not ended.
+    /// about. `is_running`: the previous operation has not ended.
     pub fn fire(&self, timing: &Timing, next_due: Timestamp, is_running: bool, now: Timestamp) -> Firing {
         let before = Timestamp::from_millis(next_due.as_millis() - 1);
         let mut due = timing.between(before, now, MAX_CATCH_UP + 1);
@@ -90,7 +90,7 @@ impl Terms {
             CatchUp::Latest if missed_before == due.len() => vec![last],
             CatchUp::Latest | CatchUp::None => due[missed_before..].to_vec(),
         };
-        // What is created together would overlap at once: the latest stands for all.
+        // Operations that are created together would overlap at once: the latest stands for all.
         match self.overlap {
             Overlap::Allow => {}
             Overlap::Skip if is_running => create.clear(),

@@ -1,4 +1,4 @@
-//! Schedules: operations that are created again and again, at times.
+//! Schedules: operations that are created again and again, at given times.
 //!
 //! Pure like the rest of this crate: what is due is a function of the schedule and of the time that is given.
 
@@ -14,7 +14,7 @@ pub use timing::Timing;
 
 use crate::{NewOperation, Timestamp, Violation};
 
-/// Due times that are shown of a schedule.
+/// The number of due times that are shown for a schedule.
 pub const SHOWN_TIMES: usize = 5;
 /// The most bytes of a schedule's name.
 const MAX_NAME_BYTES: usize = 128;
@@ -22,16 +22,17 @@ const MAX_NAME_BYTES: usize = 128;
 /// What happens at a due time when the operation that the schedule made before has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlap {
-    /// They run beside each other.
+    /// They run side by side.
     #[default]
     Allow,
     /// The due time is passed over.
     Skip,
-    /// The one before is cancelled, and the new one does not wait for its end.
+    /// The previous one is cancelled, and the new one does not wait for its end.
     CancelPrevious,
 }
 
-/// What happens to due times that were missed by more than [`GRACE`], because no server ran or nothing could be created.
+/// What happens to due times that were missed by more than [`GRACE`], because no server ran or nothing could be
+/// created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatchUp {
     /// They are passed over.
@@ -39,7 +40,7 @@ pub enum CatchUp {
     /// The latest is made up, unless a later time is due by now.
     #[default]
     Latest,
-    /// They are made up, each, the latest [`MAX_CATCH_UP`].
+    /// Each of them is made up, at most the latest [`MAX_CATCH_UP`].
     All,
 }
 
@@ -72,17 +73,17 @@ pub struct NewSchedule {
     pub name: String,
     /// When it is due, as a cron expression; empty when `every` is given.
     pub cron: String,
-    /// Every how long it is due.
+    /// The interval at which it is due.
     pub every: Option<Duration>,
     /// The time zone of `cron`, by its name in the IANA database; empty is UTC.
     pub time_zone: String,
     /// What is created; without a `run_after` and a `unique_key`.
     pub operation: NewOperation,
-    /// When the operation before has not ended.
+    /// When the previous operation has not ended.
     pub overlap: Overlap,
     /// When due times were missed.
     pub catch_up: CatchUp,
-    /// Each due time is put off by up to so long, so that not everything happens at the full hour.
+    /// Each due time is delayed by up to this long, so that not everything happens on the hour.
     pub jitter: Duration,
     /// Nothing is created until it is resumed.
     pub paused: bool,
@@ -97,12 +98,12 @@ impl NewSchedule {
         Timing::new(&self.cron, self.every, &self.time_zone, anchor)
     }
 
-    /// How it deals with its due times; `seed` is of the schedule.
+    /// How it deals with its due times; `seed` belongs to the schedule.
     pub fn terms(&self, seed: u128) -> Terms {
         Terms { overlap: self.overlap, catch_up: self.catch_up, jitter: self.jitter, seed }
     }
 
-    /// Whether it is due at other times than another one.
+    /// Whether it is due at other times than the other one.
     pub fn has_other_times(&self, other: &NewSchedule) -> bool {
         (&self.cron, self.every, &self.time_zone, self.jitter)
             != (&other.cron, other.every, &other.time_zone, other.jitter)
@@ -143,7 +144,7 @@ impl NewSchedule {
     }
 }
 
-/// Takes the name of a schedule, which stands in paths: 1 to 128 of letters, digits, `_`, `-` and `.`, the first a letter
+/// Takes the name of a schedule, which appears in paths: 1 to 128 letters, digits, `_`, `-` and `.`, the first a letter
 /// or digit.
 ///
 /// # Errors

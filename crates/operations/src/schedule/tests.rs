@@ -20,12 +20,13 @@ fn shown(times: &[Timestamp]) -> Vec<String> {
     times.iter().map(|time| time.to_string().replace(".000Z", "Z")).collect()
 }
 
-/// The time zone, the expression, after when, and the next times.
+/// The time zone, the expression, the time after which, and the next times.
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 /// The table of docs/schedules.md.
 const SET_CLOCKS: &[Row] = &[
-    // Berlin's clock goes from 02:00 to 03:00 on 2026-03-29 at 01:00Z, and back from 03:00 to 02:00 on 2026-10-25 at 01:00Z.
+    // Berlin's clock goes from 02:00 to 03:00 on 2026-03-29 at 01:00Z, and back from 03:00 to 02:00 on 2026-10-25 at
+    // 01:00Z.
     (
         "Europe/Berlin",
         "30 2 * * *",
@@ -62,7 +63,7 @@ const SET_CLOCKS: &[Row] = &[
         "2011-12-29T00:00:00Z",
         &["2011-12-29T22:00:00Z", "2011-12-30T10:00:00Z", "2011-12-30T22:00:00Z"],
     ),
-    // Where clocks are never set.
+    // A zone whose clocks are never set.
     ("Asia/Kolkata", "30 2 * * *", "2026-03-28T22:00:00Z", &["2026-03-29T21:00:00Z", "2026-03-30T21:00:00Z"]),
     ("", "0 0 12 * * MON", "2026-11-28T00:00:00Z", &["2026-11-30T12:00:00Z", "2026-12-07T12:00:00Z"]),
 ];
@@ -219,7 +220,7 @@ proptest! {
         let last = *times.last().expect("there are some");
         prop_assert_eq!(&timing.between(start, last, 20), &times);
         prop_assert_eq!(timing.between(start, last, 3), times[17..].to_vec());
-        // In between, the one before is the last.
+        // In between, the earlier one is the last.
         for pair in times.windows(2) {
             prop_assert_eq!(timing.last_until(Timestamp::from_millis(pair[1].as_millis() - 1)), Some(pair[0]));
             prop_assert_eq!(timing.next_after(pair[0]), Some(pair[1]));
@@ -235,8 +236,8 @@ proptest! {
         }
     }
 
-    /// However late and however often it is looked at: each due time is dealt with once, in order, and with `all` within
-    /// the bound none is left out.
+    /// However late and however often it is looked at: each due time is dealt with once, in order, and with `all`
+    /// within the bound none is left out.
     #[test]
     fn each_due_time_is_dealt_with_once(
         looks in prop::collection::vec(1_u64..400, 1..40),

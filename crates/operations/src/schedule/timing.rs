@@ -1,13 +1,13 @@
-//! When a schedule is due: a cron expression in a time zone, or every so often.
+//! When a schedule is due: a cron expression in a time zone, or a fixed interval.
 //!
-//! A cron expression speaks of the clock on the wall of its time zone, which is set twice a year in many places. So each
-//! reading of that clock is given one moment, and moments never go back as readings go on:
+//! A cron expression speaks of the wall clock of its time zone, which is set twice a year in many places. So each
+//! reading of that clock is assigned one moment, and moments never go back as readings go on:
 //!
 //! - a reading that is shown once is that moment;
 //! - one that is passed over, when the clock is set forward, is the first moment after the gap;
 //! - one that is shown twice, when the clock is set back, is the first of the two.
 //!
-//! What comes to the same moment is due once. `every` goes by the time that passes, and knows no clock on a wall.
+//! Readings that come to the same moment are due once. `every` goes by the time that passes, and not by a wall clock.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ enum Rule {
 }
 
 impl Timing {
-    /// By a cron expression, or every so often counted from `anchor`; `time_zone` is that of the expression, UTC when it
-    /// is empty.
+    /// By a cron expression, or at an interval counted from `anchor`; `time_zone` is that of the expression, UTC when
+    /// it is empty.
     ///
     /// # Errors
     /// Everything that is wrong, by the fields `cron`, `every` and `time_zone`.
@@ -77,20 +77,20 @@ impl Timing {
         }
     }
 
-    /// The first time that is due after this one; `None` when there is none any more.
+    /// The first time that is due after this one; `None` when there are no more.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         match &self.0 {
             Rule::Every { millis, anchor } => {
                 let passed = after.as_millis().checked_sub(*anchor)?.div_euclid(*millis);
                 let next = anchor.checked_add(passed.max(0).checked_add(1)?.checked_mul(*millis)?)?;
-                // Times are held within a range, at whose end nothing comes next.
+                // Times are held within a range; at its end nothing comes next.
                 Some(Timestamp::from_millis(next)).filter(|found| found.as_millis() == next)
             }
             Rule::Cron { cron, zone } => {
                 let mut reading = reading(after, *zone)?;
                 loop {
                     reading = cron.find_next_occurrence(&reading.and_utc(), false).ok()?.naive_utc();
-                    // What the clock has shown before, when it was set back since, is over.
+                    // Readings that the clock has shown before it was set back are over.
                     let moment = moment(reading, *zone)?;
                     if moment > after {
                         return Some(moment);
@@ -109,7 +109,7 @@ impl Timing {
             }
             Rule::Cron { cron, zone } => {
                 let mut reading = reading(until, *zone)?;
-                // Where the clock shows for the second time what it has shown, later readings are over too.
+                // While the clock shows a reading for the second time, later readings are over too.
                 if let LocalResult::Ambiguous(first, second) = zone.from_local_datetime(&reading)
                     && second.timestamp_millis() <= until.as_millis()
                 {
@@ -143,7 +143,7 @@ impl Timing {
         found
     }
 
-    /// Up to so many times that are due after this one.
+    /// Up to `most` times that are due after this one.
     pub fn upcoming(&self, after: Timestamp, most: usize) -> Vec<Timestamp> {
         std::iter::successors(self.next_after(after), |due| self.next_after(*due)).take(most).collect()
     }
@@ -169,7 +169,7 @@ fn parse(text: &str) -> Result<Cron, Violation> {
     }
     let parser = CronParser::builder().year(Year::Disallowed).build();
     parser.parse(text).map_err(|_| {
-        // Each field by itself tells which it is.
+        // Each field on its own, to say which one it is.
         let names = &FIELDS[FIELDS.len() - fields.len()..];
         let is_wrong = |place: &usize| {
             let alone: Vec<&str> = (0..fields.len()).map(|at| if at == *place { fields[at] } else { "*" }).collect();
@@ -182,12 +182,12 @@ fn parse(text: &str) -> Result<Cron, Violation> {
     })
 }
 
-/// What the clock on the wall shows, to the second.
+/// The reading of the wall clock, to the second.
 fn reading(at: Timestamp, zone: Tz) -> Option<NaiveDateTime> {
     DateTime::<Utc>::from_timestamp_millis(at.as_millis())?.with_timezone(&zone).naive_local().with_nanosecond(0)
 }
 
-/// The moment that a reading of the clock on the wall is given.
+/// The moment that is assigned to a reading of the wall clock.
 fn moment(reading: NaiveDateTime, zone: Tz) -> Option<Timestamp> {
     let moment = match zone.from_local_datetime(&reading) {
         LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => moment.timestamp(),

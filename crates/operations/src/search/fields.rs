@@ -29,7 +29,7 @@ pub(super) enum Field {
 /// What the values of a field are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// One of several; whether others can be excluded.
+    /// One of several; whether values can be excluded.
     Set {
         can_exclude: bool,
     },

@@ -1,4 +1,4 @@
-//! A filter as words, texts and signs, each with its place.
+//! A filter as words, texts and signs, each with its position.
 
 use super::InvalidFilter;
 
@@ -7,7 +7,7 @@ use super::InvalidFilter;
 pub(super) enum Token {
     /// Letters, digits and `_ - . /`: a field, a keyword or a value.
     Word(String),
-    /// What stood in quotes.
+    /// The text that stood in quotes.
     Text(String),
     Open,
     Close,
@@ -55,7 +55,7 @@ pub(super) fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_-./".contains(c)
 }
 
-/// Every token with the place of its first character; the end of the filter is the last.
+/// Every token with the position of its first character; the end of the filter is the last.
 pub(super) fn tokens(filter: &str) -> Result<Vec<(usize, Token)>, InvalidFilter> {
     let chars: Vec<char> = filter.chars().collect();
     let mut tokens = Vec::new();
@@ -136,7 +136,7 @@ fn text(chars: &[char], at: &mut usize) -> Result<String, InvalidFilter> {
     Err(refused(opened, "the text that begins here has no end; add a \"".to_owned()))
 }
 
-/// A refusal at a place that is counted from 0.
+/// A refusal at a position that is counted from 0.
 fn refused(at: usize, problem: String) -> InvalidFilter {
     InvalidFilter { position: at + 1, problem }
 }

@@ -1,8 +1,8 @@
-//! What a search, a count, a bulk action or a saved view asks for: one filter grammar for all of them, a bounded part of
-//! [AIP-160](https://google.aip.dev/160).
+//! What a search, a count, a bulk action or a saved view asks for: one filter grammar for all of them, a bounded part
+//! of [AIP-160](https://google.aip.dev/160).
 //!
 //! A filter is comparisons joined by `AND`. `OR` and `NOT` stand within one field only, so that every filter is one set
-//! or one range a field: that is what [`Search`] holds, and what stores can serve by their counters and indexes.
+//! or one range per field: that is what [`Search`] holds, and what stores can serve by their counters and indexes.
 //! [`Search::parse`] reads what people write; `Display` writes a canonical form, which [`FromStr`](std::str::FromStr)
 //! reads again.
 
@@ -34,7 +34,7 @@ const MAX_CANONICAL_BYTES: usize = 64 * 1024;
 /// The longest key of a label, in bytes.
 const MAX_LABEL_KEY_BYTES: usize = 63;
 
-/// Which operations are meant. The default is any, but for those of the kind [`NOTICE_KIND`].
+/// Which operations are meant. The default is any, except those of the kind [`NOTICE_KIND`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Search {
     /// Where they stand.
@@ -67,7 +67,7 @@ pub struct Search {
     pub attempts: Numbers,
     /// Their priority.
     pub priority: Numbers,
-    /// Texts that the error message contains, each of them, upper and lower case told apart.
+    /// Texts that the error message contains, each of them, case-sensitive.
     pub error_message: BTreeSet<String>,
     /// Texts that the input contains.
     pub input: BTreeSet<String>,
@@ -99,7 +99,7 @@ pub struct Searched<'a> {
 /// A filter that is refused: where and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidFilter {
-    /// The character that is not understood, the first being 1.
+    /// The position of the character that is not understood; the first is 1.
     pub position: usize,
     /// What stands there and what would be right.
     pub problem: String,
@@ -112,7 +112,7 @@ impl fmt::Display for InvalidFilter {
 }
 
 impl InvalidFilter {
-    /// The same as what is wrong with a field of a request.
+    /// The same as a violation of a field of a request.
     pub fn violation(&self, field: &str) -> Violation {
         Violation::new(field, self.to_string())
     }
@@ -123,7 +123,7 @@ impl Search {
     /// `now`.
     ///
     /// # Errors
-    /// [`InvalidFilter`] for whatever is outside of the grammar: nothing is ignored.
+    /// [`InvalidFilter`] for anything outside the grammar: nothing is ignored.
     pub fn parse(filter: &str, now: Timestamp) -> Result<Search, InvalidFilter> {
         if filter.len() > MAX_FILTER_BYTES {
             let position = filter.char_indices().take_while(|(at, _)| *at < MAX_FILTER_BYTES).count() + 1;
@@ -133,8 +133,8 @@ impl Search {
         parse::parse(filter, Some(now), MAX_COMPARISONS)
     }
 
-    /// Whether operations of a kind can be meant. Notices are many and of interest to few: they are left out unless
-    /// their kind is named by `=`.
+    /// Whether operations of a kind can be meant. There are many notices and few people want to see them: they are left
+    /// out unless their kind is named by `=`.
     pub fn means_kind(&self, kind: &str) -> bool {
         match &self.kind {
             Set::Among(kinds) => kinds.contains(kind),
@@ -142,7 +142,7 @@ impl Search {
         }
     }
 
-    /// Whether the operation is one that was asked for. The stores' queries mean exactly this.
+    /// Whether the operation is one that the search asks for. The stores' queries mean exactly this.
     pub fn matches(&self, searched: Searched<'_>) -> bool {
         let operation = searched.operation;
         let (resource_type, resource_id) =
@@ -173,8 +173,8 @@ impl Search {
             && contains(&self.output, &operation.output)
     }
 
-    /// The first field that no counter and no index serves, by its name in filters, if there is one: rows are looked at
-    /// one by one for it.
+    /// The first field that neither a counter nor an index serves, by its name in filters, if there is one: for it,
+    /// rows are looked at one by one.
     pub fn looked_at_by_row(&self) -> Option<&'static str> {
         let resource = !self.resource_type.is_any() || !self.resource_id.is_any();
         [
@@ -194,8 +194,8 @@ impl Search {
         .find_map(|(field, is_asked_for)| is_asked_for.then_some(field))
     }
 
-    /// Whether something that is served by an index keeps small what rows are looked at: where creations begin, a
-    /// resource, an id, a unique key, a schedule, a label, or that they have not ended.
+    /// Whether something that an index serves keeps the number of rows small that are looked at: where creations begin,
+    /// a resource, an id, a unique key, a schedule, a label, or that they have not ended.
     pub fn is_bounded(&self) -> bool {
         let has_not_ended = match &self.status {
             Set::Among(statuses) => statuses.iter().all(|status| !status.is_terminal()),
@@ -214,8 +214,8 @@ impl Search {
             || !self.labels.is_empty()
     }
 
-    /// The same as what a list asks for ([`Filter`]), where it is that of one resource: any status or one, any kind or one,
-    /// and nothing else but projects, which the filter of a list has not.
+    /// The same as what a list asks for ([`Filter`]), where it is that of one resource: any status or one, any kind or
+    /// one, and nothing else but projects, which the filter of a list does not have.
     pub fn of_one_resource(&self) -> Option<Filter> {
         let resource =
             Resource { resource_type: self.resource_type.one()?.clone(), resource_id: self.resource_id.one()?.clone() };

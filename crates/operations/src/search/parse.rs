@@ -33,7 +33,7 @@ pub(super) fn parse(filter: &str, now: Option<Timestamp>, most: usize) -> Result
     Ok(search)
 }
 
-/// The comparisons of a filter, each with the places where it begins and where what follows it does.
+/// The comparisons of a filter, each with the positions where it begins and where the text after it begins.
 pub(super) fn comparisons(
     tokens: Vec<(usize, Token)>,
     most: usize,
@@ -83,7 +83,7 @@ struct Parser {
     most: usize,
 }
 
-/// A field, how it is compared, and with what; each with its place.
+/// A field, how it is compared, and with what; each with its position.
 pub(super) struct Comparison {
     place: usize,
     pub(super) field: Field,
@@ -101,7 +101,7 @@ impl Parser {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |(place, _)| *place)
     }
 
-    /// The next token and its place; at the end, the end again and again.
+    /// The next token and its position; at the end, the end again and again.
     fn next(&mut self) -> (usize, Token) {
         let next = (self.place(), self.peek().clone());
         self.at = (self.at + 1).min(self.tokens.len() - 1);
@@ -260,7 +260,7 @@ fn refuse<T>(position: usize, problem: impl Into<String>) -> Result<T, InvalidFi
     Err(InvalidFilter { position, problem: problem.into() })
 }
 
-/// Takes values of a set; one that contradicts what was asked for before is refused, since it is never meant.
+/// Takes values of a set; a comparison that contradicts an earlier one is refused, since it is never meant.
 fn among<T: Ord + Clone>(
     set: &mut Set<T>,
     comparison: &Comparison,
@@ -282,7 +282,7 @@ fn among<T: Ord + Clone>(
     Ok(())
 }
 
-/// A status by its name, with or without what all of them begin with, or by its number.
+/// A status by its name, with or without the prefix that all of them have, or by its number.
 fn status(value: &str) -> Result<Status, String> {
     let by_short_name = || Status::ALL.into_iter().find(|status| status.to_string() == value);
     let by_number = || value.parse().ok().filter(|_| !value.starts_with('+')).and_then(Status::from_number);

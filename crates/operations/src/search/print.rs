@@ -9,7 +9,7 @@ impl fmt::Display for Search {
     /// One comparison or two for each field that is asked for, always in the same order; the empty text for any
     /// operation. Times are absolute.
     ///
-    /// What it writes is read again by `parse::<Search>()`, unless it asks for nothing at all: no filter says that.
+    /// The text is read again by `parse::<Search>()`, unless it asks for nothing at all: no filter says that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = Comparisons(Vec::new());
         out.set("status", &self.status, ToString::to_string);

@@ -2,7 +2,7 @@
 
 use crate::Timestamp;
 
-/// From a time on and before another one; what is left out has no bound.
+/// From a time on and before another one; a bound that is left out is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Times {
     /// Not earlier than this.
@@ -37,7 +37,7 @@ impl Times {
     }
 }
 
-/// From a number to another one, both included; what is left out has no bound.
+/// From a number to another one, both included; a bound that is left out is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Numbers {
     /// Not less than this.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 /// Some values, or all but some. The default is any value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Set<T: Ord> {
-    /// One of these; of none, nothing is meant.
+    /// One of these; when it is empty, nothing is meant.
     Among(BTreeSet<T>),
     /// Anything but these.
     Except(BTreeSet<T>),

@@ -1,4 +1,5 @@
-//! The comparisons of a filter as they were written, for those who show a filter piece by piece and put it together again.
+//! The comparisons of a filter as they were written, for callers that show a filter piece by piece and put it together
+//! again.
 
 use super::lexer::{Token, is_word, tokens};
 use super::parse::is_keyword;
@@ -9,19 +10,19 @@ use super::{InvalidFilter, MAX_COMPARISONS, MAX_FILTER_BYTES, parse, print};
 pub struct Written {
     /// The name of the field, e.g. `status` or `labels.team`.
     pub field: String,
-    /// `=`, `!=`, `>=`, `>`, `<=`, `<` or `:`; what `NOT` makes of it where that stands before it.
+    /// `=`, `!=`, `>=`, `>`, `<=`, `<` or `:`; negated where `NOT` stands before it.
     pub sign: &'static str,
     /// The values, any of which is meant.
     pub values: Vec<String>,
-    /// All of it, letter by letter.
+    /// The whole comparison, character by character.
     pub text: String,
 }
 
-/// Takes a filter apart. Joined by `AND`, the texts of what comes are the filter again; durations stay durations.
+/// Takes a filter apart. Joined by `AND`, the texts of the comparisons are the filter again; durations stay durations.
 ///
 /// # Errors
-/// [`InvalidFilter`] as [`Search::parse`](super::Search::parse) refuses what is no comparison. Whether values make sense
-/// is not looked at.
+/// [`InvalidFilter`], as [`Search::parse`](super::Search::parse) refuses what is not a comparison. Whether values make
+/// sense is not checked.
 pub fn written(filter: &str) -> Result<Vec<Written>, InvalidFilter> {
     if filter.len() > MAX_FILTER_BYTES {
         return super::Search::parse(filter, crate::Timestamp::from_millis(0)).map(|_| Vec::new());

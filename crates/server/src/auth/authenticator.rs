@@ -1,8 +1,8 @@
-//! Finds who is calling by what a request brings along: an API token, a token of an identity provider, or the cookie of
+//! Finds out who is calling by what a request carries: an API token, a token of an identity provider, or the cookie of
 //! a session.
 //!
 //! Whatever is wrong with it, the answer is the same, so that nothing can be learnt from it. A header `Authorization`
-//! counts before a cookie, also when it is wrong.
+//! takes precedence over a cookie, even when it is wrong.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
 struct PageSession {
     secret: String,
     csrf_token: String,
-    /// In milliseconds since 1970. By then the browser has forgotten the cookie; who copied it has not.
+    /// In milliseconds since 1970. By then the browser has forgotten the cookie; somebody who copied it has not.
     expires_at: i64,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Authenticator {
     _refreshing: DropGuard,
 }
 
-/// Who was found.
+/// The caller that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Authenticated {
     /// What the caller is and may do; made up for one without an API token.
@@ -78,7 +78,7 @@ pub(crate) struct Authenticated {
     proof: Proof,
 }
 
-/// How a caller was found, and may be again.
+/// How a caller was found, and can be found again.
 #[derive(Clone, Debug)]
 enum Proof {
     /// By an API token whose secret has this SHA-256.
@@ -98,7 +98,7 @@ impl Authenticator {
             tokio::spawn(async move {
                 let schedule = Schedule::every("identity_provider_keys", identity.jwt.period(issuer));
                 run_periodic(&health, schedule, &stop, || async {
-                    // A provider that is away is no trouble of this server's: the keys stay.
+                    // A provider that is unavailable is no failure of this server: the known keys stay.
                     identity.jwt.refresh(issuer).await;
                     Ok::<_, std::convert::Infallible>(Next::AfterPeriod)
                 })
@@ -119,11 +119,12 @@ impl Authenticator {
         }
     }
 
-    /// Who calls with these headers, over this connection.
+    /// The caller with these headers, over this connection.
     ///
     /// # Errors
-    /// [`ApiError::Unauthenticated`] for nobody; [`ApiError::CrossSite`] when a session's cookie alone is not enough;
-    /// [`ApiError::TooManyUnknownTokens`] when the address has tried too many; and when the store cannot be asked.
+    /// [`ApiError::Unauthenticated`] when nobody is found; [`ApiError::CrossSite`] when a session's cookie alone is not
+    /// enough; [`ApiError::TooManyUnknownTokens`] when the address has tried too many; and when the store cannot be
+    /// asked.
     pub(crate) async fn authenticate(
         &self,
         method: &Method,
@@ -147,7 +148,8 @@ impl Authenticator {
     }
 
     /// Whether a caller is still what it was at the start of a call that takes long: neither revoked nor expired. One
-    /// that cannot be looked at now is. Costs a query a second at most, however many ask (see [`TokenLookup`]).
+    /// that cannot be looked up now counts as valid. Costs one query per second at most, however many ask (see
+    /// [`TokenLookup`]).
     pub(crate) async fn is_still_valid(&self, caller: &Authenticated) -> bool {
         match &caller.proof {
             Proof::Secret(hash) => match self.tokens.find(*hash, None).await {
@@ -172,7 +174,7 @@ impl Authenticator {
     }
 
     async fn by_jwt(&self, text: &str, address: Option<IpAddr>) -> Result<Authenticated, ApiError> {
-        // A mistyped API token is refused without a look.
+        // A mistyped API token is refused without a look-up.
         if self.identity.jwt.issuers() == 0 || text.starts_with(PREFIX) {
             return Err(ApiError::Unauthenticated);
         }
@@ -223,8 +225,8 @@ impl Authenticator {
         Ok(found)
     }
 
-    /// Who looks at a page, and what a form on it must bring back. A form cannot send a header, so that whoever handles
-    /// it calls [`is_from_own_page`] with what the form brought.
+    /// The visitor of a page, and what a form on it must send back. A form cannot send a header, so the handler of the
+    /// form calls [`is_from_own_page`] with the value that the form sent.
     pub(crate) async fn visitor(
         &self,
         headers: &HeaderMap,
@@ -245,8 +247,9 @@ impl Authenticator {
         Ok(visitor)
     }
 
-    /// Begins a session of a browser for who has this API token: the headers that set its cookie, and have the browser forget
-    /// a session of the provider, which may be somebody else's and would otherwise be there when this one has ended.
+    /// Begins a browser session for the holder of this API token: the headers that set its cookie, and have the browser
+    /// forget a session of the provider, which may be somebody else's and would otherwise be there when this one has
+    /// ended.
     pub(crate) async fn begin_page_session(
         &self,
         secret: &Secret,
@@ -274,15 +277,16 @@ impl Authenticator {
         self.identity.sign_in.is_some()
     }
 
-    /// Browsers keep a cookie for encrypted connections only when it was set over one. What stands before the server may
-    /// end the encryption: then the address that the operator names says so.
+    /// Browsers keep a cookie for encrypted connections only when it was set over one. A proxy before the server may
+    /// end the encryption: then the address that the operator configured says so.
     fn page_cookies(&self, link: Option<&Link>) -> Cookies {
         let is_public = self.identity.sign_in.as_ref().is_some_and(|sign_in| sign_in.cookies.secure);
         Cookies { secure: is_public || link.is_some_and(Link::is_tls) }
     }
 
-    /// The caller of a session that began with an API token. It ends when its time is over, and when the token does. What is
-    /// left of it in a browser then counts for nothing, so that it does not stand before a session of the provider.
+    /// The caller of a session that began with an API token. It ends when its time is over, and when the token does. A
+    /// cookie of it that is left in a browser then counts for nothing, so that it does not take precedence over a
+    /// session of the provider.
     async fn by_page_session(
         &self,
         headers: &HeaderMap,
@@ -308,7 +312,7 @@ impl Authenticator {
         self.page_sealer.get_or_try_init(make).await
     }
 
-    /// A look for something that nobody may know; told beforehand when this address has had too many in vain.
+    /// A look-up of a secret that may be unknown; refused beforehand when this address has had too many in vain.
     pub(super) fn look(&self, address: Option<IpAddr>) -> Result<Option<Look<'_>>, ApiError> {
         let look = address.map(|address| self.refusals.begin(address, Instant::now())).transpose();
         look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })
@@ -319,9 +323,9 @@ impl Authenticator {
         self.sessions.forget(&(organization.to_owned(), id.to_owned()));
     }
 
-    /// The session of a request's cookie, if it stands.
+    /// The session of a request's cookie, if it is valid.
     pub(super) async fn session(&self, sign_in: &SignIn, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
-        // Who brings no cookie is nobody, whether the store can be asked for its key or not.
+        // A request without a cookie has no session, whether the store can be asked for its key or not.
         if sign_in.cookies.find(headers, Purpose::Session).is_none() {
             return Ok(None);
         }
@@ -350,14 +354,14 @@ fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// Whether what changes something was sent by a page of this server: it brings what only such a page can read, and no
-/// browser says otherwise.
+/// Whether a request that changes something was sent by a page of this server: it carries what only such a page can
+/// read, and no browser says otherwise.
 pub(crate) fn is_from_own_page(headers: &HeaderMap, given: &str, csrf_token: &str) -> bool {
     let is_foreign = only(headers, SEC_FETCH_SITE).is_some_and(|site| site != "same-origin");
     !is_foreign && is_same(given, csrf_token)
 }
 
-/// Refuses what changes something and does not come from a page of this server that could read the session.
+/// Refuses a request that changes something and does not come from a page of this server that could read the session.
 pub(super) fn require_own_page(sign_in: &SignIn, headers: &HeaderMap, session: &Session) -> Result<(), ApiError> {
     let given = only(headers, CSRF_TOKEN).unwrap_or_default();
     if has_own_origin(sign_in, headers) && is_same(given, &session.csrf_token) {
@@ -372,14 +376,14 @@ pub(super) fn has_own_origin(sign_in: &SignIn, headers: &HeaderMap) -> bool {
     only(headers, ORIGIN).is_some_and(|origin| sign_in.is_own_origin(origin))
 }
 
-/// The value of a header that stands once.
+/// The value of a header that is there exactly once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
     value.to_str().ok()
 }
 
-/// What the one `Authorization: Bearer` header brings. The scheme's case does not matter (RFC 9110, section 11.1).
+/// The token in the only `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110, section 11.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, credentials) = only(headers, AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim_matches(' '))

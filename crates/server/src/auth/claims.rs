@@ -1,7 +1,7 @@
 //! What the claims of an identity provider mean here: organization, scopes, projects.
 //!
-//! The operator says it, by provider, in [`ClaimMapping`]; nothing is guessed. What a mapping does not know grants
-//! nothing. Where it is ambiguous, the caller is refused.
+//! The operator configures it, by provider, in [`ClaimMapping`]; nothing is guessed. Whatever a mapping does not know
+//! grants nothing. Where it is ambiguous, the caller is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,11 +37,11 @@ pub struct ClaimMapping {
     pub projects: Vec<String>,
     /// The claim that lists roles or groups, or names one; empty: none does.
     pub roles_claim: String,
-    /// What those with a role have, by its name. Roles that do not stand here grant nothing.
+    /// What each role grants, by its name. Roles that are not listed here grant nothing.
     pub roles: BTreeMap<String, Role>,
 }
 
-/// What those with a role of the provider have.
+/// What a role of the provider grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Role {
     /// The organization that this is about. Empty: whichever the caller belongs to.
@@ -52,17 +52,17 @@ pub struct Role {
     pub projects: Vec<String>,
 }
 
-/// What claims came to.
+/// What the claims grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) access: Access,
     pub(crate) scopes: BTreeSet<Scope>,
 }
 
-/// Why claims came to nothing; said without their values.
+/// Why claims grant nothing; said without their values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotGranted {
-    /// A claim that must have a certain value has not.
+    /// A claim does not have the value that it must have.
     #[error("its claim {0} has none of the values that are required here")]
     Required(String),
     /// The claim names an organization that is not known here.
@@ -71,10 +71,10 @@ pub enum NotGranted {
     /// Nothing names an organization.
     #[error("neither its claims nor its roles name an organization of this server")]
     OrganizationMissing,
-    /// Several are named, and a caller has one.
+    /// Several are named, and a caller has only one.
     #[error("its claims or roles name several organizations, and a caller has one")]
     OrganizationAmbiguous,
-    /// What is named is no name.
+    /// The organization is named by a text that is not a valid name.
     #[error("its claims name an organization by what is no name: it {0}")]
     OrganizationInvalid(String),
 }
@@ -133,7 +133,7 @@ impl ClaimMapping {
     }
 
     fn projects(&self, claims: &Map<String, Value>, roles: &[&Role]) -> Projects {
-        // By what is configured and not by the roles that this caller has: who lacks a role has less, not more.
+        // By the configuration and not by the roles that this caller has: a caller without a role gets less, not more.
         let says_nothing = self.projects_claim.is_empty()
             && self.projects.is_empty()
             && self.roles.values().all(|role| role.projects.is_empty());
@@ -157,8 +157,8 @@ fn values(claims: &Map<String, Value>, path: &str) -> Option<Vec<String>> {
     if path.is_empty() { None } else { find(claims, path).map(texts) }
 }
 
-/// What stands at a path. Namespaced claims have dots in their names (`https://example.com/roles`), so each dot may be
-/// one of a name or one between two.
+/// The value at a path. Namespaced claims have dots in their names (`https://example.com/roles`), so each dot may be
+/// part of a name or separate two names.
 fn find<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     if let Some(value) = claims.get(path) {
         return Some(value).filter(|value| !value.is_null());
@@ -169,7 +169,7 @@ fn find<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     })
 }
 
-/// A claim as texts: itself, or its members. What is neither text, number nor truth value is none.
+/// A claim as texts: itself, or its members. Values that are neither text, number nor Boolean are left out.
 fn texts(value: &Value) -> Vec<String> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),

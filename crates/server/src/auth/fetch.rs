@@ -21,23 +21,23 @@ pub enum FetchError {
     /// This machine cannot make such calls.
     #[error("calls cannot be made: {0}")]
     Setup(String),
-    /// What was given is no address that may be called.
+    /// The text is not an address that may be called.
     #[error("{0} is no https:// address (allow_http would allow http://)")]
     Address(String),
     /// The call failed.
     #[error("{host} could not be called: {why}")]
     Call {
-        /// Whom.
+        /// The host that was called.
         host: String,
-        /// Why not.
+        /// Why it failed.
         why: String,
     },
-    /// The answer is no success.
+    /// The answer is not a success.
     #[error("the answer of {host} is {status}")]
     Status {
-        /// Whose.
+        /// The host that answered.
         host: String,
-        /// Which.
+        /// The status of the answer.
         status: u16,
     },
     /// The answer is too long.
@@ -46,9 +46,9 @@ pub enum FetchError {
     /// The answer is not what was asked for.
     #[error("the answer of {host} cannot be used: {why}")]
     Unusable {
-        /// Whose.
+        /// The host that answered.
         host: String,
-        /// Why not.
+        /// Why it cannot be used.
         why: String,
     },
 }
@@ -77,7 +77,7 @@ impl Fetcher {
         Ok(Fetcher { client, allow_http })
     }
 
-    /// What stands at this address.
+    /// The content at this address.
     pub(crate) async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         let mut request = HttpRequest::new(Vec::new());
         *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address(url.to_string()))?;
@@ -118,10 +118,10 @@ impl<'c> AsyncHttpClient<'c> for Fetcher {
     }
 }
 
-/// The address of a provider, when it may be called: encrypted, or on this machine, or however it is when `allow_http`.
+/// The address of a provider, if it may be called: encrypted, or on this machine, or in any case with `allow_http`.
 ///
 /// # Errors
-/// What would be right.
+/// A description of what would be valid.
 pub fn check_url(text: &str, allow_http: bool) -> Result<Url, String> {
     let example = "such as \"https://id.example.com\"";
     let url = Url::parse(text).map_err(|error| format!("must be an address {example}: {error}"))?;
@@ -146,7 +146,7 @@ pub fn check_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
 }
 
-/// How a provider is called in errors.
+/// The name of a provider in errors.
 pub(crate) fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
 }

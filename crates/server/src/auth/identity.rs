@@ -9,7 +9,7 @@ use super::oidc::{OidcSettings, SignIn};
 /// Which identity providers there are.
 #[derive(Clone, Debug, Default)]
 pub struct IdentitySettings {
-    /// Those whose tokens are taken, each with an issuer of its own.
+    /// Those whose tokens are accepted, each with an issuer of its own.
     pub jwt: Vec<JwtSettings>,
     /// The one that people sign in at, if they can.
     pub oidc: Option<OidcSettings>,
@@ -26,7 +26,7 @@ impl Identity {
     /// Reads key files; calls nobody yet.
     ///
     /// # Errors
-    /// [`FetchError`] when a key file cannot be used, or an address is none.
+    /// [`FetchError`] when a key file cannot be used, or an address is not valid.
     pub fn new(settings: IdentitySettings) -> Result<Identity, FetchError> {
         let sign_in = settings.oidc.map(SignIn::new).transpose()?;
         Ok(Identity { jwt: JwtVerifier::new(settings.jwt)?, sign_in })

@@ -1,8 +1,9 @@
 //! The keys of a provider, from a file or an address.
 //!
-//! They are kept, and fetched again every so often, and when a token names one that is not among them; but never more
-//! often than once in [`KeySettings::refetch_after`], whatever tokens name. A provider that is away leaves the keys as
-//! they are. Nothing that a token says is an address or a path here: its key id is compared, and that is all.
+//! They are kept, and fetched again from time to time and when a token names a key that is not among them; but never
+//! more often than once per [`KeySettings::refetch_after`], whatever tokens name. When a provider is unavailable, the
+//! keys stay as they are. Nothing in a token is used as an address or a path here: its key id is compared, and that is
+//! all.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -21,9 +22,9 @@ use tokio::time::Instant;
 
 use super::fetch::{FetchError, Fetcher, check_url, host};
 
-/// Longer key ids are none.
+/// Longer key ids are not accepted.
 pub(super) const MAX_KEY_ID: usize = 256;
-/// Further keys are not looked at; a provider that rotates has a few.
+/// Further keys are ignored; a provider that rotates has a few.
 const MAX_KEYS: usize = 100;
 /// The most bytes of a file.
 const MAX_FILE: u64 = 512 * 1024;
@@ -35,11 +36,11 @@ const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
 pub enum KeySource {
     /// A file with a JWK set.
     File(PathBuf),
-    /// An address that answers a JWK set.
+    /// An address that answers with a JWK set.
     Url(String),
 }
 
-/// Where keys come from and how often.
+/// Where keys come from and how often they are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySettings {
     /// Where from.
@@ -58,7 +59,7 @@ pub(super) struct Key {
     /// The one algorithm that it is for.
     pub(super) algorithm: Algorithm,
     pub(super) decoding: DecodingKey,
-    /// By what it is known to be the same one after a fetch.
+    /// Identifies the key across fetches.
     print: [u8; 32],
 }
 
@@ -67,7 +68,7 @@ pub(super) struct KeySet {
     settings: KeySettings,
     fetcher: Option<(Fetcher, Url)>,
     keys: RwLock<Arc<[Arc<Key>]>>,
-    /// When they were last fetched, or tried to be; held while they are.
+    /// When a fetch was last tried; locked during a fetch.
     tried_at: Mutex<Option<Instant>>,
 }
 
@@ -75,7 +76,7 @@ impl KeySet {
     /// The keys of a file, or none yet of an address.
     ///
     /// # Errors
-    /// When the file holds no keys, or the address cannot be one.
+    /// When the file holds no keys, or the address is not valid.
     pub(super) fn new(settings: KeySettings) -> Result<KeySet, FetchError> {
         let (fetcher, keys) = match &settings.source {
             KeySource::File(path) => (None, parse(&read(path)?).map_err(|why| unusable(&shown(path), why))?),
@@ -95,14 +96,14 @@ impl KeySet {
     /// Fetches the keys.
     ///
     /// # Errors
-    /// [`FetchError`]; the keys are what they were.
+    /// [`FetchError`]; the keys stay as they were.
     pub(super) async fn refresh(&self) -> Result<(), FetchError> {
         let mut tried_at = self.tried_at.lock().await;
         *tried_at = Some(Instant::now());
         self.fetch().await
     }
 
-    /// The key with this id that is for this algorithm. A token that names none has the only one that there is.
+    /// The key with this id that is for this algorithm. For a token that names none, the only one that there is.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         if let Some(key) = self.known(id, algorithm) {
             return Some(key);
@@ -120,7 +121,7 @@ impl KeySet {
         let keys = self.snapshot();
         let mut fitting =
             keys.iter().filter(|key| key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id)));
-        // One of several with the same id could be meant; none of them is then.
+        // When several have the same id, any of them could be meant; then none is taken.
         let (key, None) = (fitting.next()?, fitting.next()) else { return None };
         Some(Arc::clone(key))
     }
@@ -129,7 +130,8 @@ impl KeySet {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches the keys, unless that was tried a short time ago: who waits for somebody else's fetch is served by it.
+    /// Fetches the keys, unless that was tried a short time ago: a caller that waits for another's fetch is served by
+    /// it.
     async fn refetch(&self) {
         let mut tried_at = self.tried_at.lock().await;
         if tried_at.is_some_and(|at| at.elapsed() < self.settings.refetch_after) {
@@ -197,8 +199,8 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// The keys of a JWK set that can be used here. Others are for somebody else and no error: a provider has keys to
-/// encrypt with too, and new sorts that an old program does not know.
+/// The keys of a JWK set that can be used here. Others serve other purposes and are not an error: a provider also has
+/// keys to encrypt with, and new types that an old program does not know.
 fn parse(bytes: &[u8]) -> Result<Vec<Arc<Key>>, String> {
     let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is no JWK set: {error}"))?;
     let keys: Vec<Arc<Key>> = set.keys.into_iter().take(MAX_KEYS).filter_map(usable).map(Arc::new).collect();
@@ -208,7 +210,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Arc<Key>>, String> {
     Ok(keys)
 }
 
-/// A key that is for signatures, of a sort that is taken and not at odds with itself.
+/// A key that is for signatures, of a supported type and consistent with itself.
 fn usable(jwk: Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(jwk).ok()?;
     let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")

@@ -1,8 +1,8 @@
 //! Tokens of identity providers: JSON Web Tokens (RFC 7519), signed with a key of the provider.
 //!
-//! What is taken is narrow (RFC 8725): three algorithms, the issuers that the operator named, their audiences, their
+//! Few tokens are accepted (RFC 8725): three algorithms, the issuers that the operator named, their audiences, their
 //! keys. The header of a token chooses among the provider's keys and does nothing else. Everything else is refused, and
-//! the refusals are alike. What was verified is remembered until it expires, as long as its key is one of the
+//! the refusals are alike. A verified token is remembered until it expires, as long as its key is one of the
 //! provider's.
 
 use std::collections::HashMap;
@@ -25,17 +25,17 @@ use super::jwks::{Key, KeySet, KeySettings, MAX_KEY_ID};
 
 /// The most bytes of a token; those with hundreds of groups have fewer.
 const MAX_BYTES: usize = 16 * 1024;
-/// Tokens remembered at most; past it those that have expired are forgotten, and if there are none, all.
+/// The most tokens remembered; beyond it, those that have expired are forgotten, and if there are none, all.
 const REMEMBERED: usize = 10_000;
 
-/// A provider whose tokens are taken.
+/// A provider whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtSettings {
-    /// How the operator calls it; a part of the ids of its callers.
+    /// The operator's name for it; a part of the ids of its callers.
     pub name: String,
     /// What its tokens have as `iss`, to the letter.
     pub issuer: String,
-    /// Of which a token must have one as `aud`; not empty.
+    /// A token must have one of these as `aud`; not empty.
     pub audiences: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySettings,
@@ -54,17 +54,17 @@ pub(crate) struct Verified {
     issuer: usize,
 }
 
-/// What became of a token.
+/// The outcome of verifying a token.
 pub(crate) enum Outcome {
     /// It is valid.
     Valid(Arc<Verified>),
     /// It is signed as it should be, but not valid now or not here.
     Refused,
-    /// Nobody whose tokens are taken here has signed it.
+    /// It was not signed by a provider whose tokens are accepted here.
     Unknown,
 }
 
-/// Verifies tokens. By default of nobody.
+/// Verifies tokens. By default, no provider's are accepted.
 #[derive(Default)]
 pub(crate) struct JwtVerifier {
     issuers: Vec<Issuer>,
@@ -76,15 +76,15 @@ struct Issuer {
     keys: KeySet,
 }
 
-/// The header, as far as it matters. A member that stands twice is an error.
+/// The header, as far as it matters. A member that is there twice is an error.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
-    /// No extension is understood here, so that one that must be is refused.
+    /// No extension is understood here, so a token that requires one is refused.
     crit: Option<Value>,
-    /// Keys that a token brings along are its own word for itself.
+    /// A token that carries its own keys vouches only for itself.
     jku: Option<Value>,
     jwk: Option<Value>,
     x5u: Option<Value>,
@@ -98,7 +98,7 @@ impl fmt::Debug for Verified {
 }
 
 impl JwtVerifier {
-    /// Reads what keys there are in files; addresses are not called yet.
+    /// Reads the keys in files; addresses are not called yet.
     pub(crate) fn new(issuers: Vec<JwtSettings>) -> Result<JwtVerifier, FetchError> {
         let issuers = issuers.into_iter().map(|settings| {
             let keys = KeySet::new(settings.keys.clone())?;
@@ -117,7 +117,7 @@ impl JwtVerifier {
         self.issuers[issuer].keys.period()
     }
 
-    /// Fetches the keys of a provider. When they cannot be had, the known ones stay.
+    /// Fetches the keys of a provider. When they cannot be fetched, the known ones stay.
     pub(crate) async fn refresh(&self, issuer: usize) {
         let Issuer { settings, keys } = &self.issuers[issuer];
         if let Err(error) = keys.refresh().await {
@@ -126,7 +126,7 @@ impl JwtVerifier {
         }
     }
 
-    /// What was verified before and still holds.
+    /// A token that was verified before and is still valid.
     pub(crate) fn known(&self, text: &str, now: Timestamp) -> Option<Arc<Verified>> {
         let verified = self.lock().get(&hash(text)).cloned()?;
         self.still_holds(&verified, now).then_some(verified)
@@ -148,14 +148,14 @@ impl JwtVerifier {
                 Outcome::Valid(verified)
             }
             Err(why) => {
-                // To the operator, who may have mapped claims wrongly; the caller learns nothing.
+                // For the operator, who may have mapped claims wrongly; the caller learns nothing.
                 tracing::debug!(issuer = self.issuers[issuer].settings.name, why, "a token of a provider was refused");
                 Outcome::Refused
             }
         }
     }
 
-    /// The claims of a token that one of the providers has signed, which, and with what.
+    /// The claims of a token that one of the providers has signed, which provider, and with which key.
     async fn signed(&self, text: &str) -> Option<(usize, Arc<Key>, Map<String, Value>)> {
         if text.len() > MAX_BYTES {
             return None;
@@ -207,10 +207,10 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 impl Header {
-    /// The algorithm, when the header asks for nothing that is not done here.
+    /// The algorithm, if the header asks for nothing that is not supported here.
     fn algorithm(&self) -> Option<Algorithm> {
         let brings_keys = [&self.jku, &self.jwk, &self.x5u, &self.x5c].into_iter().any(Option::is_some);
-        // Tokens of other sorts (of a logout, of an event) say other things with the same claims.
+        // Tokens of other types (of a logout, of an event) say other things with the same claims.
         let typ = self.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         let is_access = matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt");
         let names_key = self.kid.as_ref().is_none_or(|id| (1..=MAX_KEY_ID).contains(&id.len()));
@@ -227,7 +227,7 @@ impl Header {
 }
 
 impl JwtSettings {
-    /// The caller that these claims make; why not, for the log.
+    /// The caller that these claims describe; or why there is none, for the log.
     fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Token, String> {
         let time = |name: &'static str| match claims.get(name) {
             None => Ok(None),
@@ -269,6 +269,6 @@ impl JwtSettings {
 /// A time in seconds since 1970, which may have a fraction (RFC 7519, section 2).
 fn millis(value: &Value) -> Option<Timestamp> {
     let millis = value.as_f64()? * 1_000.0;
-    // Within what a Timestamp can be; a float that is no number is neither.
+    // Within the range of a Timestamp; NaN is not in it either.
     (0.0..=253_402_300_799_999.0).contains(&millis).then(|| Timestamp::from_millis(millis as i64))
 }

@@ -1,10 +1,10 @@
 //! Looks tokens up in the store.
 //!
-//! A valid token is taken at its word for [`FRESH`]; a busy client costs a query a second and not one a request. So a
-//! token that is revoked is refused a second later at most, by whatever server. For as long it is remembered that a
-//! token is unknown: one that was tried before it was made is taken a second after that at most, and any other at once.
-//! Concurrent requests of one token share a look (see [`crate::coalesce`]). How many unknown tokens an address may try
-//! is bounded ([`Refusals`]).
+//! A valid token is trusted for [`FRESH`] without another look-up; a busy client costs one query per second and not one
+//! per request. So a token that is revoked is refused at most a second later, by any server. That a token is unknown is
+//! remembered for as long: one that was tried before it was made is accepted at most a second after that, and any other
+//! at once. Concurrent requests with one token share a look-up (see [`crate::coalesce`]). How many unknown tokens an
+//! address may try is bounded ([`Refusals`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use crate::error::ApiError;
 
 /// How long a token that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Tokens remembered at most, and unknown ones apart from them; past it all are looked up anew.
+/// The most tokens remembered, and as many unknown ones apart from them; beyond it, all are looked up anew.
 const REMEMBERED: usize = 10_000;
 
 /// By the SHA-256 of the secrets: what is known, and when it was asked for.
@@ -111,7 +111,7 @@ impl Read for Looks {
     type Found = Option<Arc<Token>>;
 
     async fn read(&self, hash: &[u8; 32], items: Vec<()>) -> Result<Vec<Option<Arc<Token>>>, StoreError> {
-        // Those who came while the last look was under way are as well served by it as those who come now.
+        // Requests that came while the last look-up was under way are served by it as well as those that come now.
         let known = lock(&self.memory).found.get(hash).filter(|(_, at)| at.elapsed() < FRESH).cloned();
         let token = match known {
             Some((token, _)) => Some(token),

@@ -1,6 +1,6 @@
 //! Who is calling: API tokens, tokens of identity providers, sessions of people who signed in.
 //!
-//! [`Authenticator`] finds the caller of a request by what it brings along. API tokens have their secrets
+//! [`Authenticator`] finds the caller of a request by what it carries. API tokens have their secrets
 //! ([`Secret`]), are looked up in the store, and their uses are noted. Tokens of identity providers are verified with
 //! the providers' keys, and their claims are mapped by the operator's rules ([`ClaimMapping`]). People sign in at an
 //! OpenID Connect provider by the routes of [`routes`](sign_in_routes), and have a cookie. How many wrong tokens an

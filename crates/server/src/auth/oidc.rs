@@ -1,8 +1,8 @@
 //! Sign-in of people at an OpenID Connect provider: the authorization code flow with PKCE, state and nonce.
 //!
-//! What belongs to a sign-in under way is in a cookie of the browser that began it, sealed, for ten minutes; so it can
-//! end at any server of the store, and only in that browser. The provider's own document and keys are fetched when they
-//! are needed and kept for a while.
+//! The state of a sign-in under way is in a sealed cookie of the browser that began it, for ten minutes; so it can end
+//! at any server of the store, and only in that browser. The provider's own document and keys are fetched when they are
+//! needed and kept for a while.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) const LOGIN_TIME: Duration = Duration::from_secs(600);
 const METADATA_TIME: Duration = Duration::from_secs(600);
 /// The shortest time between two fetches of them.
 const METADATA_PAUSE: Duration = Duration::from_secs(5);
-/// Codes that are being exchanged at a time; further sign-ins wait.
+/// The most codes that are exchanged at a time; further sign-ins wait.
 const EXCHANGES: usize = 16;
 /// The path that the provider sends browsers back to.
 pub(super) const CALLBACK: &str = "/auth/callback";
@@ -51,13 +51,13 @@ pub struct OidcSettings {
     pub client_secret: Option<SecretString>,
     /// Where browsers reach this server, without a path: `https://longrun.example.com`.
     pub public_url: String,
-    /// What the provider is asked to tell, `openid` included.
+    /// The scopes that the provider is asked for, `openid` included.
     pub request_scopes: Vec<String>,
     /// Whether the provider may be called by `http://`.
     pub allow_http: bool,
     /// How long a session lasts.
     pub session_time: Duration,
-    /// What cookies are sealed with; `None`: a key of the store.
+    /// The key that cookies are sealed with; `None`: a key of the store.
     pub session_key: Option<SecretSlice<u8>>,
     /// What claims mean.
     pub claims: ClaimMapping,
@@ -74,7 +74,7 @@ pub(crate) struct SignIn {
     exchanges: Semaphore,
 }
 
-/// What the provider says of itself.
+/// The provider's description of itself.
 #[derive(Default)]
 struct Known {
     metadata: Option<(CoreProviderMetadata, Instant)>,
@@ -91,7 +91,7 @@ pub(super) struct Login {
     expires_at: i64,
 }
 
-/// What a provider sends a browser back with.
+/// The parameters with which a provider sends a browser back.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Returned {
     pub(super) code: Option<String>,
@@ -105,12 +105,12 @@ impl SignIn {
     /// Nothing is called yet.
     ///
     /// # Errors
-    /// When an address is none.
+    /// When an address is not valid.
     pub(crate) fn new(settings: OidcSettings) -> Result<SignIn, FetchError> {
         let address =
             |text: &String, allow_http| check_url(text, allow_http).map_err(|_| FetchError::Address(text.clone()));
         let issuer = address(&settings.issuer, settings.allow_http)?;
-        // Whether browsers come encrypted is the operator's choice, which the cookies follow.
+        // Whether browsers connect over TLS is the operator's choice; the cookies follow it.
         let public = address(&settings.public_url, true)?;
         Ok(SignIn {
             cookies: Cookies { secure: public.scheme() == "https" },
@@ -163,12 +163,12 @@ impl SignIn {
         Ok((url, login))
     }
 
-    /// Ends a sign-in: the session of who came back.
+    /// Ends a sign-in: the session of the person who came back.
     pub(super) async fn end(&self, login: &Login, returned: &Returned, now: Timestamp) -> Result<Session, SignInError> {
         if now.as_millis() >= login.expires_at {
             return Err(SignInError::Stale);
         }
-        // RFC 9207: a code of another provider is not to be taken to this one.
+        // RFC 9207: a code of another provider must not be sent to this one.
         if returned.iss.as_ref().is_some_and(|issuer| *issuer != self.settings.issuer) {
             return Err(SignInError::Stale);
         }
@@ -191,7 +191,7 @@ impl SignIn {
             .map_err(|error| provider(format!("it names no address for tokens: {error}")))?
             .set_pkce_verifier(PkceCodeVerifier::new(login.verifier.clone()));
         let answer = exchange.request_async(&self.fetcher).await.map_err(|error| match error {
-            // The code is used up or was never one: to sign in again helps.
+            // The code is used up or was never valid: signing in again helps.
             openidconnect::RequestTokenError::ServerResponse(answer)
                 if *answer.error() == openidconnect::core::CoreErrorResponseType::InvalidGrant =>
             {
@@ -259,7 +259,7 @@ impl SignIn {
         })
     }
 
-    /// What the provider says of itself, at most so old as it may be; `anew`: fetched now, unless it just was.
+    /// The provider's description of itself, no older than it may be; `anew`: fetched now, unless it just was.
     async fn metadata(&self, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
         let mut known = self.metadata.lock().await;
         let is_due = |at: Instant, time: Duration| at.elapsed() >= time;
@@ -283,7 +283,7 @@ impl SignIn {
     }
 }
 
-/// The client type of the library says in its parameters what it knows; only two of them are ever named.
+/// The library's client type states in its parameters what it knows; only two of them are ever named.
 type Client = openidconnect::core::CoreClient<
     openidconnect::EndpointSet,
     openidconnect::EndpointNotSet,

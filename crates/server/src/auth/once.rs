@@ -1,7 +1,8 @@
 //! Links that sign a browser in once: what `longrun dev` prints.
 //!
-//! A link is known to the process that made it and to whoever reads it there. It holds a code of 256 random bits, of which
-//! only the SHA-256 is kept; the first who brings it gets the session of the token that it was made for, and nobody after.
+//! A link is known to the process that made it and to whoever reads it there. It holds a code of 256 random bits, of
+//! which only the SHA-256 is kept; the first caller that presents it gets the session of the token that it was made
+//! for, and nobody after that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use super::session::random_text;
 
 /// How long a link can be used.
 const VALID_FOR: Duration = Duration::from_secs(600);
-/// Links that can be used at a time; of more, the oldest is none any more.
+/// The most links that can be used at a time; beyond it, the oldest is no longer valid.
 const MOST: usize = 16;
 
 /// The links of a process that have not been used. Clones are the same.
@@ -33,7 +34,7 @@ impl SignInLinks {
         format!("/ui/sign-in?once={}", self.issue_at(secret, Instant::now()))
     }
 
-    /// The token of a code that has not been used, which it is then.
+    /// The token of a code that has not been used; this uses the code up.
     pub(crate) fn redeem(&self, code: &str) -> Option<Secret> {
         self.redeem_at(code, Instant::now())
     }
@@ -57,7 +58,7 @@ impl SignInLinks {
     }
 }
 
-/// Hashes are compared, so that the time it takes says nothing of a code.
+/// Hashes are compared, so that the time it takes says nothing about a code.
 fn hash(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }

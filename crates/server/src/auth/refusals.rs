@@ -1,7 +1,7 @@
-//! How many tokens that nobody knows an address may try.
+//! How many unknown tokens an address may try.
 //!
-//! Each costs a query. So an address that tried [`UNKNOWN`] of them within [`WINDOW`](crate::windows::WINDOW) is refused
-//! without one until the window is over; tokens that were valid here before are not concerned.
+//! Each costs a query. So an address that tried [`UNKNOWN`] of them within [`WINDOW`](crate::windows::WINDOW) is
+//! refused without one until the window is over; tokens that were valid here before are not affected.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use crate::windows::Windows;
 
 /// Unknown tokens of one address in a window.
 pub(crate) const UNKNOWN: u32 = 100;
-/// Looks of one address that are under way: how far it can come above the limit.
+/// The most look-ups of one address that are under way: how far it can exceed the limit.
 const LOOKS: u32 = 1_000;
-/// When there are too many looks under way, some will have ended then.
+/// When too many look-ups are under way, some will have ended after this time.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Counts by address: what was unknown has happened, looks are under way.
+/// Counts by address: unknown tokens have happened, look-ups are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<Windows<IpAddr>>);
 
-/// A look for a token that this process has not seen.
+/// A look-up of a token that this process has not seen.
 #[derive(Debug)]
 pub(crate) struct Look<'a>(&'a Refusals, IpAddr);
 
 impl Refusals {
-    /// Begins a look, or tells when to try again.
+    /// Begins a look-up, or answers when to try again.
     pub(crate) fn begin(&self, address: IpAddr, now: Instant) -> Result<Look<'_>, Duration> {
         let mut counts = self.lock();
         let count = counts.count(address, now);
@@ -45,7 +45,7 @@ impl Refusals {
 }
 
 impl Look<'_> {
-    /// Takes note that nobody knows the token.
+    /// Notes that nobody knows the token.
     pub(crate) fn found_nothing(&self) {
         if let Some(count) = self.0.lock().known(&self.1) {
             count.happened += 1;

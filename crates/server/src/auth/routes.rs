@@ -1,8 +1,7 @@
 //! The routes by which people sign in and out: `GET /auth/login`, `GET /auth/callback`, `GET /auth/session`,
 //! `POST /auth/logout`. They are there when a provider is configured.
 //!
-//! What goes wrong on the way of a browser is shown to the person as a page that says what to do, and to a program as
-//! any error.
+//! An error is shown to a person in a browser as a page that says what to do, and to a program like any other error.
 
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ use crate::error::{ApiError, SignInError};
 use crate::http::Origin;
 use crate::link::Link;
 
-/// Where a person comes to who did not say where to go.
+/// Where a person is sent who did not say where to go.
 const HOME: &str = "/";
 /// The most bytes of a path to return to.
 const MAX_RETURN_TO: usize = 1_024;
@@ -74,7 +73,7 @@ async fn callback(
 ) -> Response {
     let sign_in = provider(&auth);
     let end = async {
-        // Each costs a call of the provider.
+        // Each costs a call to the provider.
         let look = auth.look(link.and_then(|Extension(link)| link.counted()))?;
         let ended = end(&auth, sign_in, query.as_deref().unwrap_or(""), &extensions, &headers).await;
         if ended.is_err() {
@@ -114,7 +113,7 @@ async fn end(
     Ok(redirect(&login.return_to, &cookies))
 }
 
-/// The store, with what the person does with the session recorded.
+/// The store, which records what the person does with the session.
 fn recorded(
     auth: &Authenticator,
     session: &Session,
@@ -139,7 +138,7 @@ struct WireSession {
     subject: String,
     organization: String,
     scopes: Vec<String>,
-    /// Left out when it is limited to none.
+    /// Left out when it is not limited to projects.
     #[serde(skip_serializing_if = "Option::is_none")]
     projects: Option<Vec<String>>,
     expires_at: String,
@@ -178,8 +177,8 @@ async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -
     Ok(response)
 }
 
-/// Ends the session of a request's cookie on all servers, if there is one. Whoever calls it has made sure that the request
-/// is of a page of this server.
+/// Ends the session of a request's cookie on all servers, if there is one. Its caller has made sure that the request
+/// comes from a page of this server.
 pub(crate) async fn end_session_of(
     auth: &Authenticator,
     headers: &HeaderMap,
@@ -230,7 +229,7 @@ pub(crate) fn is_local(path: &str) -> bool {
     path.starts_with('/') && !path.starts_with("//") && is_plain && path.len() <= MAX_RETURN_TO
 }
 
-/// What the provider says in the query; others than these are its own business. `None` when one stands twice.
+/// The parameters that the provider sends in the query; others are ignored. `None` when one is there twice.
 fn returned(query: &str) -> Option<Returned> {
     let mut returned = Returned::default();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -269,7 +268,7 @@ fn set_cookies(response: &mut Response, cookies: &[String]) {
     }
 }
 
-/// An error as a page for people, or as any other for programs.
+/// An error as a page for people, or like any other for programs.
 fn refused(error: ApiError, headers: &HeaderMap) -> Response {
     let wants_page =
         headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|a| a.contains("text/html"));

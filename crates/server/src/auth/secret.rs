@@ -22,7 +22,7 @@ pub struct Secret(SecretString);
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Secret) -> bool {
-        // Of hashes, so that the time it takes says nothing of the text.
+        // Hashes are compared, so that the time it takes says nothing about the text.
         self.hash() == other.hash()
     }
 }

@@ -1,9 +1,9 @@
 //! Sessions of people who signed in: sealed cookies that every server of the store can open.
 //!
-//! What a person may do is in the cookie, and servers keep nothing of it; that it has not been ended is in the store
-//! ([`super::standing`]). A cookie is encrypted and authenticated (AES-256-GCM) with a key that is the store's or
-//! the operator's, and bound to what it is for and to the configuration of the sign-in: one that was made under another
-//! configuration is none.
+//! The cookie holds what a person may do, and servers keep nothing of it; the store knows whether the session has been
+//! ended ([`super::standing`]). A cookie is encrypted and authenticated (AES-256-GCM) with a key that is the store's or
+//! the operator's, and bound to its purpose and to the configuration of the sign-in: one that was made under another
+//! configuration is not valid.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -23,7 +23,7 @@ use super::standing::SessionKey;
 /// The most bytes of a cookie's value; browsers take 4096 with the name and the attributes.
 const MAX_COOKIE: usize = 3_800;
 
-/// What a sealed text is for; one of one sort is none of another.
+/// What a sealed text is for; one that was sealed for one purpose is not valid for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A sign-in that is under way.
@@ -98,7 +98,7 @@ impl Sealer {
 /// A session, as its cookie holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Session {
-    /// Of which its id is a hash: who knows the id has no cookie.
+    /// The session's id is a hash of it: knowing the id does not give anybody the cookie.
     pub(super) secret: String,
     /// The provider's name for the person.
     pub(super) subject: String,
@@ -108,7 +108,7 @@ pub(super) struct Session {
     pub(super) scopes: Vec<String>,
     /// `None`: all.
     pub(super) projects: Option<Vec<String>>,
-    /// In milliseconds since 1970, as the next.
+    /// In milliseconds since 1970, like the next field.
     pub(super) begun_at: i64,
     pub(super) expires_at: i64,
     /// What a request that changes something must have in a header: another site can have a browser send the cookie,
@@ -117,7 +117,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// What the store knows it by.
+    /// The key by which the store knows it.
     pub(super) fn key(&self) -> SessionKey {
         let hash = digest(&SHA256, self.secret.as_bytes());
         let hash: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// The caller that it makes.
+    /// The caller that it stands for.
     pub(super) fn token(&self) -> Token {
         let projects = self.projects.as_ref();
         let projects = projects.map_or(Projects::All, |only| Projects::Only(only.iter().cloned().collect()));
@@ -156,10 +156,11 @@ impl Session {
     }
 }
 
-/// How cookies are called, and what browsers are told of them.
+/// The names and attributes of cookies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cookies {
-    /// Whether browsers reach the server over TLS only. Then the prefix has them refuse the cookie from anywhere else.
+    /// Whether browsers reach the server over TLS only. Then the prefix makes them refuse the cookie from anywhere
+    /// else.
     pub(super) secure: bool,
 }
 
@@ -168,7 +169,7 @@ impl Cookies {
         format!("{}{}", if self.secure { "__Host-" } else { "" }, purpose.name())
     }
 
-    /// The cookie of a request; none when there are several, of which one may be foisted.
+    /// The cookie of a request; none when there are several, one of which may have been planted.
     pub(super) fn find(self, headers: &HeaderMap, purpose: Purpose) -> Option<&str> {
         let name = self.name(purpose);
         let pairs = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
@@ -178,7 +179,7 @@ impl Cookies {
         Some(value)
     }
 
-    /// The header that sets a cookie for so many seconds.
+    /// The header that sets a cookie for this many seconds.
     pub(super) fn set(self, purpose: Purpose, value: &str, seconds: u64) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
         format!("{}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", self.name(purpose))
@@ -207,8 +208,8 @@ pub(super) fn random_text() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random::<32>())
 }
 
-/// A secret as text that is another one in each page: compressed pages of which somebody else chose a part would tell it
-/// by their length.
+/// A secret as text that differs in each page: otherwise compressed pages of which somebody else chose a part would
+/// reveal it by their length.
 pub(crate) fn mask(secret: &str) -> String {
     let mut pad = random::<64>()[..].repeat(secret.len().div_ceil(64));
     pad.truncate(secret.len());

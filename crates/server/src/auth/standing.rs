@@ -1,5 +1,5 @@
-//! Whether sessions have been ended, as the store had it within the last second: a session that is ended is refused a
-//! second later at most, by whatever server, and a busy page costs a query a second (see [`super::lookup`]).
+//! Whether sessions have been ended, as the store had it within the last second: a session that is ended is refused at
+//! most a second later, by any server, and a busy page costs one query per second (see [`super::lookup`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::coalesce::{Coalescer, Read};
 
 /// How long a session that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Sessions remembered at most; past it all are looked up anew.
+/// The most sessions remembered; beyond it, all are looked up anew.
 const REMEMBERED: usize = 10_000;
 
 /// An organization and the id of a session in it.

@@ -1,4 +1,4 @@
-//! Notes when tokens were last used: at most once a minute each, in batches, off the request path.
+//! Notes when tokens were last used: at most once per minute each, in batches, off the request path.
 //!
 //! Best effort: a note may be lost when the process ends or the store is busy. No request ever waits for one.
 
@@ -42,7 +42,7 @@ impl Usage {
         Usage { noted: Mutex::new(HashMap::new()), queue }
     }
 
-    /// Notes a use of a valid token. The map holds one entry a valid token, so the store bounds it.
+    /// Notes a use of a valid token. The map holds one entry for each valid token, so the store bounds it.
     pub(crate) fn note(&self, id: &str) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let due = noted.get(id).is_none_or(|at| at.elapsed() >= INTERVAL);
@@ -52,7 +52,7 @@ impl Usage {
     }
 }
 
-/// Writes what comes; returns when nothing can come any more.
+/// Writes notes as they arrive; returns when no more can arrive.
 async fn write(store: &dyn Store, waiting: &mut mpsc::Receiver<String>) {
     loop {
         let mut ids = Vec::new();

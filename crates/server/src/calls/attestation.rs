@@ -32,7 +32,7 @@ pub(crate) async fn get(app: &App, caller: &Caller, id: Result<OperationId, ApiE
         ApiError::NotAsSigned
     })?;
     let envelope = envelope.ok_or_else(|| none("the server that evaluated had no key to sign with".to_owned()))?;
-    // With a key that is not there any more nobody here can tell; who has it can.
+    // A signature by a key that is no longer here cannot be verified here; somebody who has the key can.
     let published = app.signer.iter().flat_map(|signer| signer.published());
     let mut known = published.filter(|key| envelope.signatures.iter().any(|one| one.keyid == key.id())).peekable();
     if known.peek().is_some() && envelope.verified_by(known).is_none() {

@@ -53,7 +53,8 @@ pub(crate) fn may_list(caller: &Caller) -> bool {
 /// One page of entries, newest first.
 pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) -> Result<AuditPage, ApiError> {
     let (page, asked, mut found) = asked.into_parts();
-    // Who has a part of an organization only does not see what others do in it, and the log of the instance tells of all.
+    // A caller that has only a part of an organization does not see what others do in it, and the log of the instance
+    // covers all organizations.
     let organization = pause::managed(caller, &asked.organization)?;
     let filter = AuditFilter {
         actor: text("actor", asked.actor, &mut found),

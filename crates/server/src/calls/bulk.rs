@@ -56,24 +56,23 @@ pub(crate) enum BulkActionName {
 /// The most operations that can be picked one by one: a page of them.
 const MAX_PICKED: usize = 1_000;
 
-/// What is told to who is limited to several projects, and would not see a bulk operation that is in none.
+/// The refusal of a caller that is limited to several projects, and would not see a bulk operation that is in none.
 const ONE_PROJECT: &str = "must name one of the projects that the token is limited to, e.g. project_id = web, since the \
     operation that does it is in one project";
 
-/// What came of the call.
+/// The outcome of the call.
 pub(crate) struct Begun {
     /// How many operations match.
     pub(crate) count: u64,
-    /// How many of them have which status; those that none has are left out.
+    /// How many of them have which status; statuses that none of them has are left out.
     pub(crate) by_status: Vec<(Status, u64)>,
-    /// Whether that is all of them; else at least so many match.
+    /// Whether that is all of them; otherwise at least this many match.
     pub(crate) is_exact: bool,
     /// The operation that does it; none when the call only asks.
     pub(crate) operation: Option<Operation>,
 }
 
-/// Begins a bulk operation, or tells how many operations it would be about.
-/// `key` is the client's idempotency key.
+/// Begins a bulk operation, or answers how many operations it would affect. `key` is the client's idempotency key.
 pub(crate) async fn begin(
     app: &App,
     caller: &Caller,
@@ -134,7 +133,7 @@ pub(crate) async fn begin_with(
     carry_out(app, caller, Order { action, search, canonical, expected: None, dry_run }, key).await
 }
 
-/// The project of the operations that were picked, where all are in one; else any.
+/// The project of the operations that were picked, if all are in one; otherwise any.
 async fn project_of(app: &App, caller: &Caller, search: &Search) -> Result<Set<String>, ApiError> {
     let by_project = GroupBy { project_id: true, ..GroupBy::default() };
     let matching = app.store.count_matching(caller.access(), search, by_project).await?;
@@ -149,7 +148,7 @@ async fn project_of(app: &App, caller: &Caller, search: &Search) -> Result<Set<S
 struct Order {
     action: BulkAction,
     search: Search,
-    /// What tells it from another one.
+    /// Distinguishes it from other orders.
     canonical: String,
     expected: Option<u64>,
     dry_run: bool,

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
 
-/// Carries a command out; of a deletion comes the operation as it was.
+/// Carries out a command; a deletion returns the operation as it was.
 pub(crate) async fn command(
     app: &App,
     caller: &Caller,
@@ -27,7 +27,7 @@ pub(crate) async fn command(
         other => ApiError::Internal(other.into()),
     })?;
     match command {
-        // The engine of this process need not wait for its next heartbeat to learn it.
+        // The engine of this process need not wait for its next heartbeat to learn of it.
         OperationCommand::Cancel => app.waker.cancelled(),
         OperationCommand::Retry => app.waker.wake(),
         OperationCommand::Delete => {}

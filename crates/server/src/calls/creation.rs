@@ -1,4 +1,4 @@
-//! Creating operations, one or many: how a creation is read, checked and told from others.
+//! Creating operations, one or many: how a creation is read, checked and distinguished from others.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::strict::{Found, List, Read, canonical};
 
 /// The most creations of a batch: one transaction that nobody waits long for.
 const MAX_OPERATIONS: usize = 1_000;
-/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
+/// A batch may be this many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
 /// MiB that one transaction of a store takes.
 pub(crate) const BODIES: u64 = 4;
 
@@ -109,7 +109,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
     text.parse().map(Some).map_err(|_| D::Error::custom(WANTED))
 }
 
-/// What a creation is answered.
+/// The answer to a creation.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) operation: Operation,
@@ -142,7 +142,7 @@ pub(super) async fn one(
     operation.trace = caller.trace();
     let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
     let store = caller.store(app, "operations.create", Vec::new());
-    // What is answered with another id was there before.
+    // An operation with another id was there before.
     let id = operation.unique_key.is_some().then(|| OperationId::new(app.store.now()));
     let operation = app.waker.create(&*store, caller.access(), operation, id, key).await?;
     Ok(Made { existing: id.is_some_and(|id| id != operation.id), operation })
@@ -164,7 +164,7 @@ pub(crate) async fn batch(
         found.add_at(&format!("operations[{index}]"), wrong);
         operations.push(operation);
     }
-    // A list of which much is wrong already is not looked through once more.
+    // A list in which much is wrong already is not searched once more.
     let repeated = if found.is_full() { Vec::new() } else { repeated_unique_keys(&operations) };
     for index in repeated {
         let description = "is that of another operation of this request; give each its own";
@@ -193,7 +193,7 @@ pub(crate) async fn batch(
     Ok(made.collect())
 }
 
-/// The error of a part of a request, told by its place, which ends with a dot.
+/// The error of a part of a request, named by its place, which ends with a dot.
 pub(super) fn at(place: String, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(violations) => ApiError::Invalid(
@@ -209,7 +209,7 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
     let (asked, mut found) = asked.into_parts();
     let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
     let defaults = app.defaults(&kind);
-    // The domain tells about the size; what is too long is not looked into.
+    // The domain reports the size; an input that is too long is not parsed.
     if let Some(raw) = input.filter(|raw| raw.get().len() <= operations::MAX_INLINE_BYTES)
         && let Err(problem) = canonical(raw)
     {
@@ -223,7 +223,7 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
         project_version_id,
         // As the client wrote it, digit for digit; empty when there is none.
         input: input.map_or_else(String::new, |raw| raw.get().to_owned()),
-        // What is far out of range is told below like what is just out of range.
+        // A value far out of range is reported below like one just out of range.
         priority: asked.priority.map_or(0, |n| {
             let bound = i64::from(MAX_PRIORITY) + 1;
             i16::try_from(n.clamp(-bound, bound)).expect("the bound fits")
@@ -312,7 +312,7 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         "{kind:?} {resource:?} {project_id:?} {project_version_id:?} {input:?} {priority} {run_after:?} {timeout:?} \
          {max_attempts} {retain_for:?}"
     );
-    // Only what is there: keys that were used before there were these stay what they were.
+    // Only those that are set: requests from before these fields existed keep their fingerprints.
     if !labels.is_empty() || unique_key.is_some() {
         whole.push_str(&format!(" {labels:?} {unique_key:?}"));
     }

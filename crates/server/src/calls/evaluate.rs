@@ -1,7 +1,7 @@
 //! Starting an operation of the kind `evidence_evaluation` with its evidence.
 //!
-//! Everything that can be known to be wrong is told here, before there is an operation; the rules of the request itself
-//! are in [`evaluation`](super::evaluation).
+//! Every error that can be known is reported here, before there is an operation; the rules of the request itself are in
+//! [`evaluation`](super::evaluation).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -133,8 +133,8 @@ pub(crate) enum Evidence {
     Raw(Bytes),
 }
 
-/// What is to be evaluated, checked as far as that goes without the evidence. The input of the operation lacks the
-/// digest still.
+/// An evaluation, checked as far as that is possible without the evidence. The input of the operation still lacks the
+/// digest.
 pub(crate) struct Evaluation {
     evidence: Evidence,
     operation: NewOperation,
@@ -142,7 +142,7 @@ pub(crate) struct Evaluation {
 
 impl Evaluation {
     /// Checks a request. `content` makes evidence of the text of the field, if there is one, or of what took its place.
-    /// Beside a digest an empty text is none: clients write it for a field that they leave out.
+    /// Next to a digest, an empty text counts as none: clients write it for a field that they leave out.
     pub(crate) fn check(
         app: &App,
         asked: Read<EvaluateEvidence<'_>>,
@@ -166,7 +166,7 @@ impl Evaluation {
             ("project_name", asked.project_name),
             ("project_version_name", asked.project_version_name),
         ] {
-            // What is too long is not looked into.
+            // A value that is too long is not parsed.
             let short = |raw: &'_ RawValue| {
                 let most = operations::MAX_INLINE_BYTES;
                 if raw.get().len() > most { Err(format!("is longer than {most} bytes")) } else { canonical(raw) }
@@ -235,7 +235,7 @@ pub(crate) async fn evaluate(
     if let Some(content) = content {
         evidence::keep(app, caller, digest, content).await?;
     }
-    // Held until the content is stored: what is bounded is memory.
+    // Held until the content is stored: it bounds the memory.
     drop(place);
     evaluation::about(app, caller, &mut operation, &request, "").await?;
     operation.trace = caller.trace();

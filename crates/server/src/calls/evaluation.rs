@@ -1,5 +1,5 @@
 //! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
-//! [`EvaluateRequest`], and that there is what it names.
+//! [`EvaluateRequest`], and that everything that it names exists.
 
 use ::evidence::{EvaluateRequest, RequestError};
 use kinds::evaluation::CheckError;
@@ -15,8 +15,8 @@ use crate::http::Caller;
 /// The `resource_type` of these operations; their `resource_id` is the digest.
 pub(crate) const RESOURCE_TYPE: &str = "evidence";
 
-/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the
-/// client wrote the request.
+/// Reads the input of an evaluation and checks it as far as that is possible without the evidence. `prefix` is where
+/// the client wrote the request.
 ///
 /// Here it is read as JSON and no more; policies are read in a process of their own, which ends when the client leaves.
 pub(super) async fn request(
@@ -56,7 +56,7 @@ pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOper
     about(app, caller, operation, &request, PREFIX).await
 }
 
-/// Makes the evidence of a request, which must be there, the resource of its operation.
+/// Makes the evidence of a request, which must exist, the resource of its operation.
 pub(super) async fn about(
     app: &App,
     caller: &Caller,
@@ -74,7 +74,7 @@ pub(super) async fn about(
     let Some(record) = app.store.evidence(caller.organization(), &digest).await? else {
         return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
     };
-    // From here on it is not old enough to be removed, until there is the operation that refers to it.
+    // From here on it is not old enough to be removed until the operation that refers to it exists.
     evidence::touch(app, caller, &record, request.name.as_deref().unwrap_or_default()).await?;
     let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
     match &operation.resource {

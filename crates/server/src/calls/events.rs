@@ -14,7 +14,7 @@ use crate::strict::Read;
 
 /// Events of a page when the client does not say.
 const DEFAULT_PAGE: u32 = 100;
-/// The most events of a page; larger wishes get this many.
+/// The most events of a page; larger requests get this many.
 const MAX_PAGE: u32 = 1_000;
 
 /// Which part of a history.

@@ -33,7 +33,7 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 const REMOVAL_LOOK: Duration = Duration::from_millis(50);
 /// The most entries of a page of evidence.
 const PAGE_SIZE: u32 = 100;
-/// Outputs that are longer are not read for a list: what it shows of the last evaluation is a word.
+/// Longer outputs are not read for a list: it shows only one word of the last evaluation.
 const READ_FOR_VERDICT: usize = 16 * 1024;
 
 /// Which evidence to list.
@@ -83,7 +83,7 @@ pub(crate) struct LastOperation {
     pub(crate) verdict: Option<&'static str>,
 }
 
-/// Refuses who may not store evidence, before anything is read.
+/// Refuses a caller that may not store evidence, before anything is read.
 pub(crate) fn may_put(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceWrite)
 }
@@ -101,7 +101,7 @@ pub(crate) async fn put<E: Display + Send>(
     keep_staged(app, caller, staged, name).await
 }
 
-/// A name as evidence may have it; none is fine too.
+/// Checks the name of a piece of evidence; it may be empty.
 pub(crate) fn check_evidence_name(field: &str, name: &str) -> Result<(), Violation> {
     if name.len() > MAX_EVIDENCE_NAME || name.chars().any(char::is_control) {
         let told = format!("must be at most {MAX_EVIDENCE_NAME} bytes of printable text");
@@ -110,8 +110,8 @@ pub(crate) fn check_evidence_name(field: &str, name: &str) -> Result<(), Violati
     Ok(())
 }
 
-/// Keeps what was taken in, if the organization has room for it. Also what is on record already is written anew: whoever
-/// sends again what was lost repairs it.
+/// Keeps content that was received, if the organization has space for it. Content that is on record already is written
+/// anew as well: sending lost content again repairs it.
 async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> Result<EvidenceRecord, ApiError> {
     let reserved = reserve(app, caller, &staged).await;
     let record = match reserved {
@@ -124,7 +124,7 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
     let (digest, is_new) = (staged.digest, record.is_none());
     let placed = app.content.place(staged).await;
     if placed.is_err() && is_new {
-        // It counts for nothing then. Where the store is away too, that is in an hour.
+        // It no longer counts then. Where the store is unavailable too, that happens after an hour.
         let _ = app.store.end_reservation(caller.organization(), digest).await;
     }
     let (digest, size) = placed?;
@@ -138,7 +138,7 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
     }
 }
 
-/// Makes room for it; answers its record if it is stored already.
+/// Reserves space for it; answers its record if it is stored already.
 async fn reserve(app: &App, caller: &Caller, staged: &Staged) -> Result<Option<EvidenceRecord>, ApiError> {
     let until = Instant::now() + REMOVAL_PATIENCE;
     loop {
@@ -168,7 +168,7 @@ fn parsed(digest: Option<&str>) -> Result<Digest, ApiError> {
     digest.ok_or_else(|| ApiError::field("digest", InvalidDigest.to_string()))
 }
 
-/// Whether the caller may list evidence, which tells of the whole organization.
+/// Whether the caller may list evidence, which covers the whole organization.
 pub(crate) fn may_list(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceRead)?;
     caller.require_whole_organization()
@@ -294,7 +294,7 @@ pub(super) async fn keep(
     keep_staged(app, caller, staged, "").await
 }
 
-/// What was just stored, or is on record.
+/// Opens content that was just stored, or is on record.
 pub(crate) async fn open(app: &App, caller: &Caller, digest: &Digest) -> Result<Content, ApiError> {
     let content = app.content.open(caller.organization(), digest).await?;
     content.ok_or_else(|| missing(digest))
@@ -310,8 +310,8 @@ pub(crate) enum Unsent {
     TooSlow,
 }
 
-/// Content in pieces, read as they are sent. A client who reads too slowly cannot keep the place that large content takes,
-/// nor the file.
+/// Content in pieces, read as they are sent. A client that reads too slowly cannot keep the place that large content
+/// takes, nor the file.
 ///
 /// Nobody asks the stream for more while the client takes nothing, so the clock runs in a task of its own.
 pub(crate) fn slowly(
@@ -338,7 +338,7 @@ pub(crate) fn slowly(
                 }
             }
         };
-        // Whether it was sent or not, it is dropped now; the stream below tells.
+        // Whether it was sent or not, it is dropped now; the stream below reports which.
         let _ = tokio::time::timeout(whole, sending).await;
     });
     stream::unfold((receiver, size), |(mut receiver, left)| async move {
@@ -355,7 +355,7 @@ pub(crate) fn missing(digest: &Digest) -> ApiError {
     ApiError::Internal(format!("{digest} is on record but its content is missing").into())
 }
 
-/// Looks into content that was just stored for its kind, in a process of its own, and puts it on record.
+/// Detects the kind of content that was just stored, in a process of its own, and puts it on record.
 async fn note(app: &App, caller: &Caller, digest: Digest, size: u64, name: &str) -> Result<EvidenceRecord, ApiError> {
     let organization = caller.organization();
     let mut kind = None;
@@ -371,6 +371,6 @@ async fn note(app: &App, caller: &Caller, digest: Digest, size: u64, name: &str)
     let kind = kind.map_or("", |kind| kind.as_str()).to_owned();
     let store = caller.store(app, "evidence.put", vec![format!("evidence/{digest}")]);
     store.put_evidence(organization, NewEvidence { digest, size, kind, name: name.to_owned() }).await?;
-    // Removed again by somebody in between: as if it had been stored before that.
+    // If somebody has removed it in between, it is as if it had been stored before that.
     app.store.evidence(organization, &digest).await?.ok_or(NOT_FOUND)
 }

@@ -1,6 +1,6 @@
 //! The header `Idempotency-Key`, and the fingerprint that tells a repetition from another request with the same key.
 //!
-//! Keys belong to those who may see the same: a token that is limited to projects neither gets what was made with the
+//! Callers that may see the same share keys: a token that is limited to projects neither gets what was made with the
 //! key elsewhere in its organization nor learns that there was something.
 
 use operations::Projects;
@@ -15,7 +15,7 @@ pub(crate) fn is_valid(key: &str) -> bool {
     (1..=256).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// The refusal of a key that is none.
+/// The refusal of an invalid key.
 pub(crate) fn invalid() -> ApiError {
     ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters")
 }

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 const WANTED: &str = "must be an object of texts, such as {\"team\": \"search\"}";
-/// More members are not read into memory; the domain takes far less.
+/// More members are not read into memory; the domain accepts far fewer.
 const MOST: usize = 4 * MAX_LABELS;
 
 /// Reads the field of a body.

@@ -69,7 +69,7 @@ pub(crate) enum StatusFilter {
     Failed,
 }
 
-/// One page of the operations that the caller may see; those who ask for the same share it.
+/// One page of the operations that the caller may see; requests for the same page share it.
 pub(crate) async fn list(app: &App, caller: &Caller, asked: Read<ListOperations>) -> Result<Arc<Page>, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, found) = asked.into_parts();

@@ -1,5 +1,5 @@
-//! Organizations as those manage them who run the service, by a token of the instance with the scope `admin`: make, list,
-//! limit, delete. What an organization does with itself is in [`super::pause`].
+//! Organizations as those who run the service manage them, by a token of the instance with the scope `admin`: make,
+//! list, limit, delete. What an organization does with itself is in [`super::pause`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::strict::{Found, Read};
 
 /// The most entries of a page.
 const PAGE_SIZE: u32 = 100;
-/// How long one call goes on with a deletion; then it answers how far it is, and the next call goes on.
+/// How long one call continues a deletion; then it answers how far it is, and the next call continues.
 const DELETION: Duration = Duration::from_secs(10);
 
 /// Limits of an organization. What is left out is as the server is configured.
@@ -86,7 +86,7 @@ pub(crate) struct DeleteOrganization {
 
 /// How far a deletion is.
 pub(crate) struct Deletion {
-    /// The organization is there no more. Otherwise the next call goes on.
+    /// The organization is gone. Otherwise the next call continues.
     pub(crate) done: bool,
     /// What this call has removed.
     pub(crate) removed_rows: u64,
@@ -153,7 +153,7 @@ pub(crate) async fn list(
     Ok((listed.collect(), next))
 }
 
-/// Sets what an organization may have, as a whole.
+/// Sets the limits of an organization, as a whole.
 pub(crate) async fn set_limits(
     app: &App,
     caller: &Caller,
@@ -175,7 +175,7 @@ pub(crate) async fn set_limits(
     .await
 }
 
-/// Deletes an organization, or goes on with it.
+/// Deletes an organization, or continues its deletion.
 pub(crate) async fn delete(
     app: &App,
     caller: &Caller,
@@ -183,7 +183,7 @@ pub(crate) async fn delete(
     asked: Read<DeleteOrganization>,
 ) -> Result<Deletion, ApiError> {
     let (asked, mut found) = asked.into_parts();
-    // What it has goes with it, its log too: that it was deleted is for the instance to tell.
+    // Everything that it has is deleted with it, its log too: the log of the instance records that it was deleted.
     let targets = vec![format!("organizations/{}", pause::shortened(name))];
     let call = caller.recorded("", "organizations.delete", targets);
     administrative(app, call, |store| async move {

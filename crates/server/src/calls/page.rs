@@ -26,7 +26,7 @@ pub(crate) struct PageQuery {
 }
 
 impl PageQuery {
-    /// How many entries, where a page has so many at most.
+    /// How many entries the page has; `most` is the most that the list gives.
     pub(crate) fn size(&self, most: u32) -> u32 {
         self.wanted.filter(|size| *size > 0).unwrap_or(DEFAULT_SIZE).min(most)
     }
@@ -60,7 +60,7 @@ impl<'q, T: Deserialize<'q>> Paged<T> {
 }
 
 impl<T> Paged<T> {
-    /// The page, what is asked for, and the place for what is found wrong.
+    /// The page, what is asked for, and the violations found so far.
     pub(crate) fn into_parts(self) -> (PageQuery, T, Found) {
         let Paged { page, asked: Read { value, mut violations } } = self;
         violations.extend(page.violations);

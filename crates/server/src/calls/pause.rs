@@ -1,8 +1,8 @@
 //! Pausing and resuming an organization, or a kind within it.
 //!
-//! A caller pauses what is its organization's: all of it, or a kind within it. What holds for everybody is paused on
-//! the command line, by those who run the service; callers see it. Every other organization is as good as none. Those
-//! who manage organizations by a token of the instance pause whole ones.
+//! A caller pauses its own organization: all of it, or a kind within it. Pauses for everybody are made on the command
+//! line, by those who run the service; callers see them. For a caller, no other organization exists. Those who manage
+//! organizations by a token of the instance pause whole ones.
 
 use std::collections::BTreeMap;
 
@@ -30,13 +30,13 @@ pub(crate) struct Organization {
     pub(crate) max_running: BTreeMap<String, u32>,
 }
 
-/// What an organization has that is the caller's, or that its token of the instance manages.
+/// The caller's organization, or one that its token of the instance manages.
 pub(crate) async fn organization(app: &App, caller: &Caller, name: &str) -> Result<Organization, ApiError> {
     authorize(app, caller, name).await?;
     read(app, name).await
 }
 
-/// What an organization has.
+/// Reads an organization.
 pub(super) async fn read(app: &App, name: &str) -> Result<Organization, ApiError> {
     let (paused, paused_kinds) = paused_kinds(app, name).await?;
     let quotas = app.store.quotas();
@@ -81,7 +81,7 @@ pub(crate) async fn pause_kind(app: &App, caller: &Caller, kind: &str, verb: Ver
     .await
 }
 
-/// Refuses whoever does not manage this organization, by a token of its own or of the instance.
+/// Refuses a caller that does not manage this organization, by a token of its own or of the instance.
 pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<(), ApiError> {
     if let Some(reached) = caller.allowed_in(Scope::Admin) {
         let may_be = reached.include(name) && may_be_there(name);
@@ -115,7 +115,7 @@ pub(super) fn whole(caller: &Caller) -> Result<(), ApiError> {
     caller.require_whole_organization()
 }
 
-/// Whose log a call about an organization goes into: into that of the caller when it is not its to manage.
+/// The organization whose log records a call about an organization: the caller's own when it does not manage that one.
 pub(super) fn log<'c>(caller: &'c Caller, name: &'c str) -> &'c str {
     let reaches = caller.allowed_in(Scope::Admin).is_some_and(|reached| reached.include(name));
     if reaches && may_be_there(name) { name } else { caller.organization() }
@@ -126,7 +126,7 @@ pub(super) fn shortened(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
-/// Which of the two.
+/// Whether to pause or to resume.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Pause,
@@ -147,7 +147,7 @@ impl Verb {
         format!("{of}.{verb}")
     }
 
-    /// To pause what is paused, or to resume what is not, changes nothing.
+    /// Pausing what is paused, or resuming what is not, changes nothing.
     async fn carry_out(self, app: &App, store: &dyn Store, what: Pausable) -> Result<(), ApiError> {
         match self {
             Verb::Pause => store.pause(what).await.map(drop)?,

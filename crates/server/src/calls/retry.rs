@@ -41,7 +41,7 @@ pub(crate) async fn retry(
         return Ok(Made { operation, existing: false });
     };
     let id = id?;
-    // The texts of the old one are not asked for.
+    // The texts of the old one are not read.
     let detail = app.store.detail_up_to(caller.access(), id, 0).await?.ok_or(NOT_FOUND)?;
     let Operation { status, .. } = detail.operation;
     if !status.is_terminal() {
@@ -65,7 +65,7 @@ pub(crate) async fn retry(
     let key_of_its_own = new.unique_key.is_some();
     let made = creation::one(app, caller, new, &format!("POST /v1/operations/{id}:retry"), key).await?;
     if key_of_its_own && made.existing {
-        // Only a repetition of this very call may be answered what is there already.
+        // Only a repetition of this very call may be answered with an operation that is there already.
         let there = app.store.detail_up_to(caller.access(), made.operation.id, 0).await?;
         let is_this = there.is_some_and(|there| there.labels.get(RETRY_OF) == Some(&id.to_string()));
         if !is_this {

@@ -1,7 +1,8 @@
 //! Schedules: operations that are created again and again, at times.
 //!
-//! Who may create an operation may schedule one: a schedule is checked like a creation, when it is made and when it is
-//! changed, and goes on when its maker is gone. A token that is limited to projects sees the schedules of these.
+//! A caller that may create an operation may schedule one: a schedule is checked like a creation, when it is made and
+//! when it is changed, and continues when its maker is gone. A token that is limited to projects sees the schedules of
+//! these.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::strict::{Found, Read};
 
 /// Entries of a page, unless somebody wants fewer.
 const PAGE_SIZE: u32 = 100;
-/// Tries of a change that somebody else's change got in the way of.
+/// How often a change is tried when other changes get in its way.
 const TRIES: u32 = 5;
 
 /// A schedule that is to be made.
@@ -127,7 +128,7 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateSchedul
         Some(operation) => template(app, operation, &mut found),
         None => {
             found.add(Violation::new("operation", "must be given: what is created each time"));
-            // In order by itself, so that nothing else is said of it.
+            // Valid by itself, so that nothing else is reported about it.
             NewOperation::of_kind("none")
         }
     };
@@ -207,7 +208,7 @@ pub(crate) async fn update(
     }
     found.none()?;
     let change = |wanted: &mut NewSchedule| {
-        // One in the stead of the other.
+        // One instead of the other.
         if !asked.cron.is_empty() {
             wanted.cron.clone_from(&asked.cron);
             wanted.every = None;
@@ -306,7 +307,7 @@ fn template(app: &App, asked: Read<CreateOperation<'_>>, found: &mut Found) -> N
     let is_none = asked.violations.iter().any(|violation| violation.field.is_empty());
     let (operation, wrong) = creation::check(app, asked);
     found.add_at("operation", wrong);
-    // What is no operation at all is not looked at further.
+    // A value that is no operation at all is not checked further.
     if is_none { NewOperation::of_kind("none") } else { operation }
 }
 
@@ -328,7 +329,7 @@ fn named<T: Default>(
     })
 }
 
-/// What can be no schedule's name is none's.
+/// A text that cannot be the name of a schedule is the name of none.
 fn known(name: &str) -> Result<(), ApiError> {
     check_schedule_name("name", name).map_err(|_| ApiError::NotFound("schedule"))
 }

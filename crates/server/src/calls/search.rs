@@ -98,8 +98,8 @@ pub(crate) async fn search(app: &App, caller: &Caller, asked: Read<SearchOperati
     Ok(FoundPage { page, next_page_token })
 }
 
-/// An operation with the texts that were left out. What it has become since it was found is not told; of what was removed
-/// or tried again since, they are empty.
+/// An operation with the texts that were left out. Changes since it was found are not reported; if it was removed
+/// since, the texts are empty, and if it was retried, its output is.
 pub(crate) async fn whole(
     app: &App,
     access: &Access,
@@ -117,9 +117,9 @@ pub(crate) async fn whole(
     Ok(detail)
 }
 
-/// What was counted.
+/// The result of a count.
 pub(crate) struct Counts {
-    /// With as many groups as an answer has.
+    /// At most as many groups as an answer may have.
     pub(crate) counted: Counted,
     pub(crate) groups_left_out: u64,
 }

@@ -79,12 +79,12 @@ fn place(token: &str) -> Option<(Timestamp, String)> {
     Some((Timestamp::from_millis(millis.parse().ok()?), id.to_owned()))
 }
 
-/// What somebody wrote where an id stands is kept no longer than an id is.
+/// A text that was sent in place of an id is cut to the length of an id.
 fn shortened(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
 }
 
-/// What is told of a session's state: `valid`, `expired` or `revoked`.
+/// The name of a session's state: `valid`, `expired` or `revoked`.
 pub(crate) fn state(session: &Session, now: Timestamp) -> &'static str {
     match session.revoked_at {
         Some(_) => "revoked",

@@ -46,7 +46,7 @@ pub(crate) struct GetStats {
 pub(crate) struct Stats {
     pub(crate) request: StatisticsRequest,
     pub(crate) answer: StatisticsAnswer,
-    /// How far behind now the counts are complete.
+    /// How far the counts lag behind now.
     pub(crate) lag: Option<Duration>,
 }
 

@@ -1,7 +1,8 @@
 //! Managing API tokens: what the command line does too ([`store::create_token`] and its like).
 //!
-//! A token of an organization with the scope `admin` manages those of its organization, one of the instance those of the
-//! organizations that it reaches. Nobody gives what it does not have, and what is out of reach does not exist.
+//! A token of an organization with the scope `admin` manages the tokens of its organization, one of the instance those
+//! of the organizations that it reaches. No token gives what it does not have, and what is out of its reach does not
+//! exist for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -84,7 +85,7 @@ pub(crate) struct RotateToken {
     pub(crate) expires_in: Option<Duration>,
 }
 
-/// A token with its secret, which is told this once.
+/// A token with its secret, which is shown only this once.
 pub(crate) struct Issued {
     pub(crate) token: Token,
     pub(crate) secret: Secret,
@@ -149,7 +150,7 @@ pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<Token, A
     app.store.token(&reach, id).await?.ok_or(ApiError::NotFound("token"))
 }
 
-/// What can be no token's id is none's.
+/// A text that cannot be the id of a token is the id of none.
 fn known(id: &str) -> Result<(), ApiError> {
     if may_be_there(id) { Ok(()) } else { Err(ApiError::NotFound("token")) }
 }
@@ -186,14 +187,14 @@ fn reach(caller: &Caller) -> Result<TokenReach, ApiError> {
     TokenReach::of(caller.token()).ok_or(ApiError::ScopeMissing(Scope::Admin))
 }
 
-/// The call in the log of this organization if the caller may be there, else in that of its own.
+/// The call in the log of this organization if the caller reaches it, otherwise in the log of its own.
 fn call(caller: &Caller, organization: &str, action: &'static str) -> AuditCall {
     let reaches = TokenReach::of(caller.token()).is_some_and(|reach| reach.organizations.include(organization));
     let log = if reaches && may_be_there(organization) { organization } else { caller.organization() };
     caller.recorded(log, action, Vec::new())
 }
 
-/// The call in the log of the token's organization, if it is within reach.
+/// The call in the log of the token's organization, if the token is within reach.
 async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) -> Result<AuditCall, ApiError> {
     let token = match TokenReach::of(caller.token()) {
         Some(reach) if may_be_there(id) => app.store.token(&reach, id).await?,
@@ -205,7 +206,7 @@ async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) ->
     })
 }
 
-/// What somebody wrote where an id stands is kept no longer than an id is.
+/// A text that was sent in place of an id is cut to the length of an id.
 fn shortened(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(32).collect()
 }
@@ -214,7 +215,7 @@ fn secret() -> Result<Secret, ApiError> {
     Secret::generate().map_err(|error| ApiError::Internal(format!("no random numbers: {error}").into()))
 }
 
-/// What is wished for, as far as it can be read.
+/// The token that is asked for, as far as it can be read.
 fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWish, ApiError> {
     let mut set = |field: &str, names: List<String, MAX_NAMES>| -> BTreeSet<String> {
         names.optional(field, &mut found).into_iter().collect()

@@ -1,7 +1,8 @@
 //! Saved views: a name for a filter, shared in the organization or private to the token that made it.
 //!
-//! Who may see operations has private views. What is shared is seen by those who see the whole organization, since its
-//! filters tell of all projects, and changed by those of them who may change operations.
+//! Callers that may see operations have private views. Shared views are seen by callers that see the whole
+//! organization, since their filters reveal something about all projects, and changed by those of them that may change
+//! operations.
 
 use std::time::Duration;
 
@@ -19,9 +20,9 @@ use crate::strict::{Found, List, Read};
 const NOT_FOUND: ApiError = ApiError::NotFound("view");
 /// Columns of a view at most.
 const MAX_COLUMNS: usize = 32;
-/// How long a list of views counts what they show; those whose turn comes later are answered without.
+/// How long a list of views spends on counting what they show; views that it does not reach in time have no count.
 const COUNTING: Duration = Duration::from_secs(2);
-/// The same where the views stand beside something else, which must not wait for them.
+/// The same where the views are shown next to something else, which must not wait for them.
 const COUNTING_BESIDE: Duration = Duration::from_millis(50);
 
 /// What a view is to be.
@@ -68,11 +69,11 @@ pub(crate) struct UpdateView {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ViewCount {
     pub(crate) total: u64,
-    /// Whether that is all; else there are at least so many.
+    /// Whether that is all; otherwise there are at least this many.
     pub(crate) is_exact: bool,
 }
 
-/// Who has a view, as it is shown.
+/// The visibility of a view, as it is shown.
 pub(crate) fn visibility(view: &View) -> &'static str {
     if view.owner.is_none() { "shared" } else { "private" }
 }
@@ -107,7 +108,7 @@ pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<(View, Option
     counted(app, caller, COUNTING, |_| true).await
 }
 
-/// The same beside something else that is shown: what would be looked at operation by operation is not counted.
+/// The same next to something else that is shown: filters that need a look at each operation are not counted.
 pub(crate) async fn list_beside(app: &App, caller: &Caller) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
     counted(app, caller, COUNTING_BESIDE, |search| search.looked_at_by_row().is_none()).await
 }
@@ -173,7 +174,7 @@ fn may_share(caller: &Caller) -> Result<(), ApiError> {
     caller.require_whole_organization()
 }
 
-/// What is well of a view's parts.
+/// Checks the parts of a view.
 fn checked(
     name: String,
     filter: String,
@@ -220,7 +221,7 @@ async fn count(
     view: &View,
     is_counted: impl Fn(&Search) -> bool,
 ) -> Result<Option<ViewCount>, ApiError> {
-    // It was valid when it was kept; a later version may think otherwise.
+    // It was valid when it was saved; a later version may refuse it.
     let Ok(search) = Search::parse(&view.filter, app.store.now()) else { return Ok(None) };
     if app.store.check_search(&search).is_err() || !is_counted(&search) {
         return Ok(None);

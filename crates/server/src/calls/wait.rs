@@ -1,6 +1,6 @@
 //! One operation, once it has ended or the time is over.
 //!
-//! Those who wait are told by the [hub](crate::hub) that their operation has ended, and then read together what the
+//! The [hub](crate::hub) notifies those who wait that their operation has ended; then they share the reads that the
 //! [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand of them cost no more than a few.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::strict::Read;
 
 /// How long it waits when the client does not say.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
-/// The longest wait; longer wishes get this one. Below the time-outs of usual proxies and clients.
+/// The longest wait; longer ones are cut to this. Below the time-outs of usual proxies and clients.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// How long to wait.
@@ -51,7 +51,7 @@ pub(crate) async fn wait(
 
 /// The operation once it has ended, or as it is when the time is over.
 async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Arc<Found>, ApiError> {
-    // Before the look.
+    // Before the operation is read.
     let mut ending = app.hub.ending(&access.organization, id).await?;
     let mut is_over = false;
     loop {
@@ -62,7 +62,7 @@ async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> R
         tokio::select! {
             () = ending.ended() => {}
             () = tokio::time::sleep_until(until) => is_over = true,
-            // A server that stops answers who waits.
+            // A server that stops answers those who wait.
             () = app.shutdown.cancelled() => is_over = true,
         }
     }

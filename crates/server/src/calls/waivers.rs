@@ -1,7 +1,7 @@
 //! Waivers, and evaluating evidence again.
 //!
-//! Who manages the organization as a whole makes and removes waivers: whoever stores evidence must not be able to wave it
-//! through. Who may read evidence of the whole organization sees them.
+//! Callers that manage the organization as a whole make and remove waivers: a caller that stores evidence must not be
+//! able to wave it through. Callers that may read evidence of the whole organization see them.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
     }
 }
 
-/// Whether the VEX document is one, if a waiver names any.
+/// Checks that the VEX document is one, if a waiver names any.
 async fn check_vex(app: &App, caller: &Caller, asked: &CreateWaiver, found: &mut Found) -> Result<(), ApiError> {
     let Some(digest) = vex_named(&asked.finding) else { return Ok(()) };
     if asked.subject.is_empty() {

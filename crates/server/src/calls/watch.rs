@@ -1,12 +1,12 @@
 //! Every transition of the operations that the caller may see, as it happens.
 //!
-//! Each client reads the store's feed at its own pace: what it does not take is not read for it, so that a slow one
-//! costs a batch of the feed in memory and nothing more, and one that takes nothing at all is cut off by the
-//! connection's patience. Clients with the same access that stand at the same place, as all do who keep up, share what
-//! is read. The [hub](crate::hub) tells them when there is more.
+//! Each client reads the store's change log at its own pace: changes that it does not take are not read for it, so that
+//! a slow client costs one batch of the change log in memory and nothing more, and one that takes nothing at all is cut
+//! off by the connection's patience. Clients with the same access at the same position, as all are that keep up, share
+//! what is read. The [hub](crate::hub) notifies them when there is more.
 //!
-//! The id of an event is its cursor, sealed ([`PositionKey`]), the same on every server of the store. Signs of life
-//! bring ids that are others each time: the place that a stream begins with moves with what other organizations do.
+//! The id of an event is its cursor, sealed ([`PositionKey`]), the same on every server of the store. Heartbeats carry
+//! ids that differ each time: the position that a stream begins with moves with what other organizations do.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use crate::reads::{Event, FeedBatch, What};
 use crate::shares::Share;
 use crate::strict::Read;
 
-/// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
+/// The time between two heartbeats; proxies give up on a stream that is silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After a look at a store that is away.
+/// The pause after the store was found unavailable.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Which operations to watch.
@@ -58,13 +58,13 @@ pub(crate) struct WatchOperations {
     pub(crate) last_event_id: String,
 }
 
-/// What a client that watches is told.
+/// A message to a client that watches.
 pub(crate) enum Told {
     /// An operation has become what it is here.
     Became { event_id: String, operation: Box<Operation> },
     /// An operation was deleted.
     Deleted { event_id: String, id: OperationId },
-    /// Nothing has happened up to this place.
+    /// Nothing has happened up to this position.
     Alive { event_id: String },
     /// Why the stream ends.
     Failed(ApiError),
@@ -81,11 +81,11 @@ pub(crate) async fn watch(app: &App, caller: &Caller, asked: Read<WatchOperation
         .filter(|id| !id.is_empty())
         .map(|text| key.open(caller.organization(), &text).map_err(|_| ApiError::EventUnknown))
         .transpose()?;
-    // Before the first look.
+    // Before the first read.
     let moves = app.hub.moves(caller.organization()).await?;
     let position = match resumed {
         Some(position) => {
-            // A place that is none is told as an answer and not as an event.
+            // An invalid position is reported in the answer and not as an event.
             app.reads.changes(caller.access(), position).await?;
             position
         }
@@ -112,9 +112,9 @@ pub(crate) struct Watcher {
     key: PositionKey,
     filter: Filter,
     moves: Moves,
-    /// Up to where the client was told.
+    /// Up to where the client was notified.
     position: Position,
-    /// What of the batch that was read last is still to be told: places in it.
+    /// The events of the latest batch that are still to be sent, by their indexes in it.
     waiting: VecDeque<(Arc<FeedBatch>, usize)>,
     heartbeat_at: Instant,
     ended: bool,
@@ -123,10 +123,10 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// What the client is to be told next; `None` when the stream ends.
+    /// The next message to the client; `None` when the stream ends.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         loop {
-            // A server that stops ends the stream; the client goes on at another one.
+            // A server that stops ends the stream; the client continues at another one.
             if self.ended || self.app.shutdown.is_cancelled() {
                 return None;
             }
@@ -166,10 +166,10 @@ impl Watcher {
                     self.ended = true;
                     return Some(Told::Failed(ApiError::EventUnknown));
                 }
-                // The store is away; the client need not know.
+                // The store is unavailable; the client need not know.
                 Err(_) => RETRY,
             };
-            // The token is looked at again also when nothing happens.
+            // The token is looked at again even when nothing happens.
             let until = (Instant::now() + pause).min(next_look()).min(self.heartbeat_at);
             tokio::select! {
                 () = self.moves.next() => {}
@@ -179,7 +179,7 @@ impl Watcher {
         }
     }
 
-    /// Puts what matches of a batch in line. What does not match is passed.
+    /// Queues the events of a batch that match. Others are skipped.
     fn take(&mut self, batch: &Arc<FeedBatch>) {
         let matching = batch.events.iter().enumerate().filter(|(_, event)| match &event.what {
             What::Became { operation, .. } => self.filter.matches(operation),
@@ -207,7 +207,7 @@ impl Watcher {
         }
     }
 
-    /// A sign of life, with the place up to which there is nothing for this client: where it goes on when it connects
+    /// A heartbeat, with the position up to which there is nothing for this client: where it continues when it connects
     /// again, however long nothing matched.
     fn heartbeat(&mut self) -> Told {
         self.heartbeat_at = Instant::now() + HEARTBEAT;

@@ -24,7 +24,8 @@ pub(crate) struct RunningWorker {
     pub(crate) kinds: Vec<String>,
     /// When the oldest of its attempts began.
     pub(crate) oldest_started_at: Timestamp,
-    /// When it claimed, or kept a lease, last: as long before the end of its latest lease as leases last on this server.
+    /// When it last claimed or kept a lease: the end of its latest lease minus the time that leases last on this
+    /// server.
     pub(crate) last_heartbeat_at: Timestamp,
     /// What it runs, oldest first, as far as that is shown.
     pub(crate) attempts: Vec<HeldLease>,
@@ -35,7 +36,7 @@ pub(crate) struct RunningWorker {
 pub(crate) struct RunningWorkers {
     /// Those with most attempts first.
     pub(crate) workers: Vec<RunningWorker>,
-    /// Whether there is nobody else; not when more attempts are under way than are looked at.
+    /// Whether these are all; not when more attempts are under way than are looked at.
     pub(crate) is_complete: bool,
 }
 

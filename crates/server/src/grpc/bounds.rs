@@ -1,8 +1,8 @@
 //! How many elements a message may have, looked at before it is read: two bytes on the wire are an empty element, which
 //! takes hundreds of bytes in memory.
 //!
-//! Only the fields of the message itself are walked over, by their tags. What no decoder understands ends the walk
-//! where it ends the decoder, so that nothing behind it gets into memory either.
+//! Only the fields of the message itself are walked over, by their tags. Bytes that no decoder understands end the walk
+//! where they end the decoder, so that nothing behind them gets into memory either.
 
 use operations::MAX_LABELS;
 
@@ -10,10 +10,10 @@ use crate::error::ApiError;
 
 /// No list of messages has more elements.
 pub(super) const MOST_MESSAGES: usize = 1_000;
-/// More texts are not read into memory, as over HTTP. A shorter list that is too long for its field is told of with all
-/// else that is wrong, by its call.
+/// More texts are not read into memory, as over HTTP. A shorter list that is too long for its field is reported by its
+/// call, with everything else that is wrong.
 pub(super) const MOST_TEXTS: usize = 10_000;
-/// More labels of an operation are not read into memory, as over HTTP; the domain takes far less.
+/// More labels of an operation are not read into memory, as over HTTP; the domain accepts far fewer.
 pub(super) const MOST_LABELS: usize = 4 * MAX_LABELS;
 /// The number of `labels` in a `CreateOperationRequest`.
 const LABELS: u64 = 13;
@@ -31,12 +31,12 @@ struct List {
     read: usize,
 }
 
-/// Where a request has what an operation is created with.
+/// Where a request has the operation that is to be created.
 #[derive(Clone, Copy)]
 enum Creation {
     /// Nowhere.
     No,
-    /// The request is that.
+    /// The request itself is one.
     Whole,
     /// In the field `operation` with this number.
     In(u64),
@@ -44,11 +44,11 @@ enum Creation {
     Each(u64),
 }
 
-/// Refuses a body of which a message has more elements than any call takes, with what HTTP says of it.
+/// Refuses a body with a message that has more elements than any call takes, with the same error as over HTTP.
 ///
 /// # Errors
-/// [`ApiError::Invalid`]; and [`ApiError::Malformed`] for a message that says that it is longer than it is: no memory
-/// is to be made ready for that.
+/// [`ApiError::Invalid`]; and [`ApiError::Malformed`] for a message that claims to be longer than it is: no memory is
+/// to be allocated for that.
 pub(super) fn check(path: &str, mut body: &[u8]) -> Result<(), ApiError> {
     while let Some((head, rest)) = body.split_first_chunk::<HEAD>() {
         let [is_compressed, a, b, c, d] = *head;
@@ -108,7 +108,7 @@ fn labels_of(creation: &[u8]) -> usize {
     Fields::of(creation).filter(|(number, _)| *number == LABELS).count()
 }
 
-/// What a request may have many of.
+/// The lists that a request may have.
 fn shape(path: &str) -> (&'static [List], Creation) {
     const OPERATIONS: &[List] = &[messages("operations")];
     const RESULTS: &[List] = &[messages("results")];
@@ -141,8 +141,8 @@ const fn texts(number: u64, name: &'static str, most: usize) -> List {
     List { number, name, most, read: MOST_TEXTS }
 }
 
-/// The fields of a message, as they stand there: the number of each, and the bytes of its value. Groups, which no
-/// message here has, are passed over.
+/// The fields of a message, in the order in which they are encoded: the number of each, and the bytes of its value.
+/// Groups, which no message here has, are skipped.
 struct Fields<'m> {
     rest: &'m [u8],
     /// How many groups have begun and not ended.
@@ -197,14 +197,14 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
         value |= u64::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
             *rest = &bytes[place + 1..];
-            // The tenth has room for a single bit.
+            // The tenth byte can hold only a single bit.
             return (place < 9 || *byte < 2).then_some(value);
         }
     }
     None
 }
 
-/// Takes so many bytes, if there are so many.
+/// Takes this many bytes, if there are that many.
 fn taken<'m>(rest: &mut &'m [u8], length: u64) -> Option<&'m [u8]> {
     let bytes = *rest;
     let (taken, left) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
@@ -262,7 +262,7 @@ pub(super) mod tests {
         [&[0][..], &length, message].concat()
     }
 
-    /// So many empty elements of the field with this tag.
+    /// This many empty elements of the field with this tag.
     fn empty(tag: u8, count: usize) -> Vec<u8> {
         [tag, 0].repeat(count)
     }

@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::services::FirstPage;
 use crate::strict::Read;
 
-/// What is no id is as unknown as one that nobody has.
+/// A text that is no id is as unknown as an id that nobody has.
 pub(super) fn id(text: &str) -> Result<OperationId, ApiError> {
     text.parse().map_err(|_| NOT_FOUND)
 }
@@ -51,7 +51,7 @@ pub(super) fn view(number: i32) -> String {
     }
 }
 
-/// What is known of an operation beside the operation.
+/// What is known of an operation beyond the operation itself.
 pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
     let (concurrency_key, concurrency_limit) =
         detail.concurrency.map(|concurrency| (concurrency.key, concurrency.limit)).unwrap_or_default();
@@ -91,7 +91,7 @@ pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
 }
 
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
-    // What is longer than 300,000 million years is shown as that.
+    // A duration longer than 300,000 million years is shown as that.
     let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     prost_types::Duration { seconds, nanos: i32::try_from(duration.subsec_nanos()).expect("below a second") }
 }
@@ -111,7 +111,7 @@ pub(super) fn given_duration(
     duration.map(|(seconds, nanos)| Duration::new(seconds, nanos))
 }
 
-/// A time within the years that can be told.
+/// A time within the years that can be expressed.
 pub(super) fn given_timestamp(
     field: &str,
     given: Option<prost_types::Timestamp>,
@@ -151,11 +151,11 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
         priority: Some(given.priority.into()),
         run_after: given_timestamp("run_after", given.run_after, &mut violations),
         timeout: given_duration("timeout", given.timeout, &mut violations),
-        // 0 is what is not given.
+        // 0 means that it is not given.
         max_attempts: Some(given.max_attempts).filter(|most| *most != 0).map(i64::from),
         retain_for: given_duration("retain_for", given.retain_for, &mut violations),
         concurrency_key: given.concurrency_key.clone(),
-        // 0 is what is not given.
+        // 0 means that it is not given.
         concurrency_limit: Some(given.concurrency_limit).filter(|limit| *limit != 0).map(i64::from),
         labels: given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         unique_key: given.unique_key.clone(),
@@ -163,7 +163,7 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
     Read { value, violations }
 }
 
-/// A page's number or size; 0 is what is not given.
+/// A page's number or size; 0 means that it is not given.
 pub(super) fn count(field: &str, given: i32, found: &mut Vec<Violation>) -> Option<u32> {
     let count = u32::try_from(given).ok();
     if count.is_none() {

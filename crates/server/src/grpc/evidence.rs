@@ -21,7 +21,7 @@ use crate::strict::Read;
 type Part = Result<wire::GetEvidenceResponse, Status>;
 type Parts = Pin<Box<dyn Stream<Item = Part> + Send>>;
 
-/// The largest part of a piece of evidence, with what stands around it in a message.
+/// The largest part of a piece of evidence, with the bytes around it in a message.
 pub(super) const MAX_PART_BYTES: usize = 1024 * 1024 + 64;
 
 /// A body that ends when the client pauses for too long, or is slower than it may be.

@@ -1,4 +1,4 @@
-//! Entries for fuzzers into how messages are read: see [`crate::fuzzing`].
+//! Entry points for fuzzers into how messages are read: see [`crate::fuzzing`].
 
 use std::fmt::Debug;
 
@@ -12,9 +12,9 @@ use super::bounds::{self, MOST_LABELS, MOST_MESSAGES, MOST_TEXTS};
 use super::{agents, convert, gate, longrunning};
 use crate::calls::events;
 
-/// The bytes of a request's message: as each request that there is, and then what its call makes of it.
+/// The bytes of a request's message: read as each request that exists, and then as its call reads it.
 pub(crate) fn message(bytes: &[u8]) {
-    // Also what is no message, nor in the frame of one.
+    // Also bytes that are no message and have no frame.
     let _ = bounds::check("/longrun.v1.SchedulesService/CreateSchedule", bytes);
     if let Some(asked) = read::<wire::CreateOperationRequest>(bytes) {
         bounded("AsyncOperationsService/CreateOperation", bytes, asked.labels.len(), MOST_LABELS);
@@ -94,7 +94,7 @@ fn read<T: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     Some(message)
 }
 
-/// What has too many elements is refused before it is read.
+/// A message with too many elements is refused before it is read.
 fn bounded(method: &str, message: &[u8], elements: usize, most: usize) {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let body = [&[0][..], &length.to_be_bytes(), message].concat();
@@ -118,7 +118,7 @@ fn duration(given: Option<prost_types::Duration>) {
     });
 }
 
-/// Whatever is refused is told by its field.
+/// Every refusal names its field.
 fn told(read: impl FnOnce(&mut Vec<Violation>)) {
     let mut found = Vec::new();
     read(&mut found);

@@ -1,4 +1,4 @@
-//! What every call passes before its method: the token, what that may do, the deadline, and the bounds of its body.
+//! What every call passes before its method: the token and what it may do, the deadline, and the bounds of its body.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::http::{Caller, body};
 use crate::waiters::{Guard, guarded};
 
-/// The calls that may wait for something, beside what they take themselves.
+/// The calls that may wait for something, in addition to the time that they take themselves.
 const WAITING: [&str; 3] = [
     "/longrun.v1.AsyncOperationsService/WaitOperation",
     "/longrun.v1.WorkerService/ClaimOperations",
@@ -76,7 +76,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     }
 }
 
-/// What was claimed is released unless the answer's body is taken to its end.
+/// Claimed operations are released unless the answer's body is taken to its end.
 fn deliver(mut response: Response) -> Response {
     match response.extensions_mut().remove::<Guard>() {
         Some(guard) => response.map(|body| guarded(body, guard)),

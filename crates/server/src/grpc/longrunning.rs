@@ -1,9 +1,9 @@
 //! `google.longrunning.Operations` over the same operations, for clients that know Google's.
 //!
 //! A name is `operations/{id}`. The metadata is a `longrun.v1.OperationMetadata`, the response a
-//! `longrun.v1.OperationOutput`. Of a list's page token there is one form: the number of the page and its size, and how
-//! many of its operations were answered before when it has not had room for all of them. So what is created between two
-//! pages moves the rest, and an operation may be seen twice.
+//! `longrun.v1.OperationOutput`. A list's page token has one form: the number of the page and its size, and how many of
+//! its operations were answered before when not all of them fitted. So operations that are created between two pages
+//! move the rest, and an operation may be seen twice.
 
 use std::fmt;
 
@@ -84,7 +84,7 @@ impl Operations for Face {
         Ok(Response::new(()))
     }
 
-    /// Of one that has ended already there is nothing to cancel, which is no error to those who ask.
+    /// If it has ended already, there is nothing to cancel, which is no error to the caller.
     async fn cancel_operation(&self, request: Request<google::CancelOperationRequest>) -> Result<Response<()>, Status> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
         match command::command(&self.0, &caller, id(&asked.name), OperationCommand::Cancel).await {
@@ -107,8 +107,8 @@ impl Operations for Face {
 }
 
 impl Face {
-    /// The operations of a page behind those that are skipped, each with its whole output, as many as an answer has
-    /// room for; and how many are to be skipped next time when there are more. One at least is answered.
+    /// The operations of a page behind those that are skipped, each with its whole output, as many as fit into an
+    /// answer; and how many are to be skipped next time when there are more. At least one is answered.
     async fn some_of(
         &self,
         caller: &Caller,
@@ -122,7 +122,7 @@ impl Face {
             }
             let mut whole = entry.operation.clone();
             if entry.output_left_out {
-                // What was removed in between has none.
+                // An operation that was removed in between has none.
                 whole.output = self.0.store.output(caller.access(), whole.id).await?.unwrap_or_default();
             }
             let shown = operation(&whole, String::new());

@@ -51,10 +51,10 @@ use tonic::service::Routes;
 use crate::app::App;
 use crate::http::Caller;
 
-/// What an answer may take on its way, when one waits until shortly before the deadline.
+/// How long an answer may take to arrive, when a call waits until shortly before the deadline.
 const ANSWERING: Duration = Duration::from_millis(50);
 
-/// What a method has from the gate: who calls, and until when an answer is wanted.
+/// What a method gets from the gate: who calls, and until when an answer is wanted.
 #[derive(Clone)]
 struct Call {
     caller: Caller,
@@ -62,7 +62,7 @@ struct Call {
 }
 
 impl Call {
-    /// A wish to wait, so that the answer still comes before the deadline.
+    /// The wish to wait, shortened so that the answer still comes before the deadline.
     fn within_deadline(&self, wish: Duration) -> Duration {
         wish.min(self.deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWERING))
     }
@@ -106,7 +106,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .add_service(reflection().build_v1().expect("the build made the files"))
         .add_service(reflection().build_v1alpha().expect("the build made the files"))
         .into_axum_router();
-    // Both would answer what nobody knows; that is for the router that they go into.
+    // Both would answer unknown paths; that is for the router that they go into.
     services.reset_fallback().merge(open.reset_fallback())
 }
 

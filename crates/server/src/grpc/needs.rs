@@ -1,4 +1,4 @@
-//! What each method needs of its caller: who may not call it is refused before any of its message is read.
+//! What each method needs of its caller: a caller that may not call it is refused before any of its message is read.
 
 use store::Scope;
 
@@ -8,15 +8,15 @@ use crate::http::Caller;
 /// What a method needs of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// A scope of the token. It may take more; that is for the call to say.
+    /// A scope of the token. More may be needed; the call checks that.
     Of(Scope),
     /// To be a worker, be it for its organization or for several.
     Work,
-    /// The call itself looks: it writes down who was refused, or has something else to say first, as over HTTP.
+    /// The call itself checks: it records refused callers, or has something else to report first, as over HTTP.
     Itself,
 }
 
-/// Refuses who may not call a method, whatever is asked. What is no method is for others to refuse.
+/// Refuses a caller that may not call a method, whatever it asks for. Unknown methods are refused elsewhere.
 pub(super) fn check(path: &str, caller: &Caller) -> Result<(), ApiError> {
     match need(path) {
         Some(Need::Of(scope)) => caller.require(scope),

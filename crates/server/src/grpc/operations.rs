@@ -281,7 +281,8 @@ impl AsyncOperationsService for Face {
 }
 
 impl Face {
-    /// The output that was left out of a page, while there is room for it. What was removed in between has none.
+    /// The output that was left out of a page, while there is space for it. An operation that was removed in between
+    /// has none.
     async fn long_output(&self, caller: &Caller, id: OperationId, room: &mut Room) -> Result<Option<String>, ApiError> {
         if room.is_full() {
             return Ok(None);
@@ -290,7 +291,7 @@ impl Face {
         Ok(room.take(output.len()).then_some(output))
     }
 
-    /// An operation with the texts that were left out of a page, or with the signs that they are.
+    /// An operation with the texts that were left out of a page, or with the flags that say that they are.
     async fn long_texts(
         &self,
         caller: &Caller,
@@ -323,7 +324,7 @@ fn found_operation(detail: OperationDetail) -> wire::FoundOperation {
     wire::FoundOperation { operation, detail: Some(convert::detail(detail)) }
 }
 
-/// An answer, with what says that its operation was there before.
+/// An answer, with the metadata that says that its operation was there before.
 fn made<T>(answer: T, made: &Made) -> Response<T> {
     let mut response = Response::new(answer);
     if made.existing {

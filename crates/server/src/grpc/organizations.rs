@@ -117,7 +117,7 @@ impl KindsService for Face {
     }
 }
 
-/// A request in which a message has nothing wrong: its types say it all.
+/// A request whose message has nothing wrong: its types say it all.
 fn read<T>(value: T) -> Read<T> {
     Read { value, violations: Vec::new() }
 }

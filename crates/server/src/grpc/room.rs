@@ -1,7 +1,7 @@
 //! How much of long inputs and outputs the answer with many operations holds.
 
-/// The most bytes of such an answer: what clients take unless they are told otherwise, 4 MiB, without what stands
-/// around the operations.
+/// The most bytes of such an answer: what clients accept unless they are configured otherwise, 4 MiB, without what
+/// stands around the operations.
 const MOST_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
 
 /// What is left of an answer's bytes.
@@ -11,7 +11,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// In an answer that has nothing yet.
+    /// For an answer that has nothing yet.
     pub(super) fn whole() -> Room {
         Room { left: MOST_BYTES }
     }
@@ -21,8 +21,8 @@ impl Room {
         Room { left: MOST_BYTES.saturating_sub(lengths.sum()) }
     }
 
-    /// Takes so many bytes; says whether there was room for them. When there was not, nothing that comes later has any:
-    /// of long texts none is read only to be put away.
+    /// Takes this many bytes; says whether there was space for them. When there was not, nothing that comes later gets
+    /// any: no long text is read only to be thrown away.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let left = self.left.checked_sub(bytes);
         self.left = left.unwrap_or(0);

@@ -10,7 +10,7 @@ use crate::services::ApiSettings;
 const NETWORK: u128 = !0 << 64;
 
 /// The address that a client is counted by: of an IPv6 address the network. `None` when clients are not told apart by
-/// addresses, or many stand behind this one.
+/// addresses, or many clients share this one.
 pub(super) fn counted(address: IpAddr, settings: &ApiSettings) -> Option<IpAddr> {
     let address = address.to_canonical();
     if settings.max_connections_per_address == 0 || settings.proxies.contains(&address) {

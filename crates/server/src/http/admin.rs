@@ -59,7 +59,7 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
     }
     match tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await {
         Ok(Ok(())) => Ok("ready\n"),
-        // Whatever is wrong with the store: not ready.
+        // Whatever is wrong with the store, the server is not ready.
         Ok(Err(error)) => Err(ApiError::Unavailable(error.into())),
         Err(_) => Err(ApiError::Unavailable("the store did not answer in time".into())),
     }

@@ -27,10 +27,11 @@ impl Admission {
     pub async fn new(app: &App, token: &Token, path: &str, learnt: Option<&Learnt>) -> Result<Admission, ApiError> {
         let admission = Admission { class: CallClass::of(path), place: Arc::default() };
         if let Some(learnt) = learnt {
-            // Set once: a second extraction in the same request has the place of the first one given back with it.
+            // Set once: nothing of a second extraction in the same request is kept here.
             let _ = learnt.admission.set(admission.clone());
         }
-        // What keeps claims is bounded by them, and each that is refused would be work that is done again.
+        // Calls that keep claims are bounded by the claims, and each that is refused would mean work that is done
+        // again.
         if admission.class != CallClass::Keeping
             && let Some((standing, taken)) = app.rates.take(token)
         {
@@ -41,7 +42,7 @@ impl Admission {
         Ok(admission)
     }
 
-    /// Takes a place, unless the call does not need any.
+    /// Takes a place, if the call needs one.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
@@ -50,7 +51,7 @@ impl Admission {
         self.have(app, places.take(organization).await)
     }
 
-    /// Takes a place again for a call that gave its own back.
+    /// Takes a place again for a call that has released its own.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
@@ -59,7 +60,7 @@ impl Admission {
         self.have(app, places.take_again(organization).await)
     }
 
-    /// Those that the call needs one of.
+    /// The places of which the call needs one.
     fn places<'a>(&self, app: &'a App) -> Option<&'a Places> {
         match self.class {
             CallClass::Ordinary => Some(&app.places),
@@ -77,7 +78,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Gives the place back.
+    /// Releases the place.
     pub fn leave(&self) {
         self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -26,7 +26,7 @@ use crate::render;
 const KEYS: &str = "/.well-known/longrun-keys.json";
 /// The same as PEM.
 const KEYS_PEM: &str = "/.well-known/longrun-keys.pem";
-/// How long a copy of the keys may be used. Who meets the id of a key that the copy lacks asks again.
+/// How long a copy of the keys may be used. A client that meets the id of a key that its copy lacks asks again.
 const KEYS_MAX_AGE: &str = "public, max-age=300";
 
 /// A DSSE envelope with an in-toto statement.
@@ -76,7 +76,7 @@ pub(super) async fn get(
     Ok(render::response(envelope.json()))
 }
 
-/// The public keys. They need no token: who verifies a result need not be a caller.
+/// The public keys. They need no token: somebody who verifies a result need not be a caller.
 pub(super) fn keys(signer: Option<&Arc<Signer>>) -> Router {
     let jwks = signer.map_or_else(|| r#"{"keys":[]}"#.to_owned(), |signer| signer.jwks());
     let pem = signer.map_or_else(String::new, |signer| signer.public_pem());

@@ -22,7 +22,7 @@ use crate::services::ApiSettings;
 use crate::shares::{Share, Shares};
 use crate::strict::{self, Read};
 
-/// A body begins with so much memory, and doubles it when it is full.
+/// A body begins with this much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
 
 /// A JSON body, and the place in memory that it takes.
@@ -75,20 +75,21 @@ impl From<Broken> for ApiError {
 
 /// The pieces of a body; ends with [`Broken::Slow`] when the client pauses for too long, or is slower than it may be.
 ///
-/// A client may be waited for so long as it may pause, and what it sends gives it time again: each byte what it may
-/// take at the least rate. Only what the client lets us wait counts, not what is done with the pieces.
+/// A client may be waited for as long as it may pause, and what it sends gives it more time: for each byte, the time
+/// that it may take at the least rate. Only time in which the client is waited for counts, not what is done with the
+/// pieces.
 pub(crate) struct Pieces {
     data: BodyDataStream,
     /// How long the client may pause.
     pause: Duration,
     /// How long it may be waited for now.
     left: Duration,
-    /// Bytes a second that it has to send.
+    /// Bytes per second that it has to send.
     min_rate: u64,
     /// Since when it is waited for.
     waits: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
-    /// How it broke, for those who hand the stream on and get another error back.
+    /// How it broke, for those who pass the stream on and get another error back.
     pub broken: Option<Broken>,
 }
 
@@ -106,14 +107,14 @@ impl Pieces {
         }
     }
 
-    /// Takes note of a piece that came.
+    /// Notes a piece that came.
     fn came(&mut self, bytes: usize) {
         let waited = self.waits.take().map_or(Duration::ZERO, |since| since.elapsed());
         let earned = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.min_rate);
         self.left = (self.left.saturating_sub(waited) + earned).min(self.pause);
     }
 
-    /// Whether the client may be waited for still; else how it broke.
+    /// Whether the client may still be waited for; otherwise how it broke.
     fn may_wait(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
         if self.waits.is_none() {
             let now = Instant::now();
@@ -215,8 +216,8 @@ pub(crate) async fn read(
     let mut whole = Vec::new();
     let mut is_aside = false;
     loop {
-        // A small body has come with the head of its request. Who gave its place back for that would stand behind all
-        // others again.
+        // A small body has come with the head of its request. A call that released its place to wait for it would have
+        // to queue behind all others again.
         let piece = match pieces.next().now_or_never() {
             Some(piece) => piece,
             None => {
@@ -233,7 +234,7 @@ pub(crate) async fn read(
             return Err(ApiError::TooLarge { limit });
         }
         if length as u64 > small && !is_large {
-            // In exchange for the bytes that it had.
+            // In exchange for the bytes that it held.
             place = permit(app, caller)?;
             is_large = true;
         }
@@ -268,7 +269,7 @@ fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether the body is compressed: it would be taken for what it is not.
+/// Whether the body is compressed: it would be misread.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }

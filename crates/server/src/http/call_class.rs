@@ -1,21 +1,21 @@
-//! Which capacity a call has.
+//! Which capacity a call uses.
 
 use super::target::Target;
 
-/// What a call is counted among.
+/// The class that a call is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallClass {
-    /// What is worked on, or else refused when there is too much of it.
+    /// Calls that are worked on, or else refused when there are too many.
     Ordinary,
     /// Heartbeats and settlements: beside all others, so that work that was done is not lost when there is much to do.
     Keeping,
-    /// What mostly waits for something to happen or for its client: claims, `:wait`, `:watch`, uploads that are streams.
-    /// Each has limits of its own.
+    /// Calls that mostly wait for something to happen or for their client: claims, `:wait`, `:watch`, uploads that are
+    /// streams. Each has limits of its own.
     Waiting,
 }
 
 impl CallClass {
-    /// That of a call to this path. Templates without parameters are matched as they are written.
+    /// The class of a call to this path. Templates without parameters are matched as they are written.
     pub fn of(path: &str) -> CallClass {
         match path {
             "/v1/operations:heartbeat"
@@ -31,7 +31,7 @@ impl CallClass {
             | "/google.longrunning.Operations/WaitOperation" => return CallClass::Waiting,
             _ => {}
         }
-        // Only what has a colon, or hides one, has a verb: most calls are not looked at further.
+        // Only a path that has a colon, or hides one, has a verb: most calls are not looked at further.
         let is_wait =
             path.bytes().any(|byte| matches!(byte, b':' | b'%')) && Target::of(path).verb() == Some(super::wait::VERB);
         if is_wait { CallClass::Waiting } else { CallClass::Ordinary }

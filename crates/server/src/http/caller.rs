@@ -36,7 +36,7 @@ pub(crate) fn next_look() -> Instant {
     first + LOOK_AGAIN.mul_f64(over as f64 + 1.0)
 }
 
-/// Who calls, by whatever it was found (see [`Authenticated`]).
+/// The caller, however it was found (see [`Authenticated`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     found: Authenticated,
@@ -105,19 +105,19 @@ impl Caller {
         self.trace.as_ref()?.context()
     }
 
-    /// Of a token of the instance that has the scope, the organizations in which it may do what that names.
+    /// The organizations in which a token of the instance that has the scope may do what the scope allows.
     pub(crate) fn allowed_in(&self, scope: Scope) -> Option<&Organizations> {
         self.token().allows_in(scope)
     }
 
-    /// Who calls, in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for who has
-    /// none.
+    /// Who calls, in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for a caller
+    /// that has none.
     pub(crate) fn token_id(&self) -> &str {
         &self.found.token.id
     }
 
-    /// What comes of a wait, for a caller whose token is still valid then: before that nothing of it is delivered. One
-    /// that is no more is sent away soon, also when nothing comes.
+    /// The outcome of a wait, for a caller whose token is still valid then: nothing of it is delivered before that is
+    /// known. A caller whose token is no longer valid is sent away soon, even when nothing comes.
     pub(crate) async fn while_valid<T>(
         &self,
         app: &App,
@@ -148,7 +148,7 @@ impl Caller {
         self.admission.enter_again(app, self.organization()).await
     }
 
-    /// Gives the place back: the call waits for its client.
+    /// Releases the place: the call waits for its client.
     pub(crate) fn step_aside(&self) {
         self.admission.leave();
     }
@@ -194,7 +194,7 @@ impl FromRequestParts<App> for Caller {
 }
 
 impl Caller {
-    /// Who was found to make this request, once there is a place for it.
+    /// The caller that was found for this request, once there is a place for it.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`] and the like.

@@ -1,7 +1,7 @@
 //! `POST /v1/operations/{id}:cancel` and `:retry`, `DELETE /v1/operations/{id}`.
 //!
-//! To cancel and to delete take nothing but the id: a body is not read, so that no limit on bodies stands in the way of a
-//! cancellation.
+//! Cancelling and deleting take nothing but the id: a body is not read, so that no limit on bodies stands in the way of
+//! a cancellation.
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::State;

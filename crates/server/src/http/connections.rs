@@ -1,9 +1,9 @@
-//! Places for connections, and what comes when there are none left.
+//! Places for connections, and what happens when there are none left.
 //!
-//! A client whose connection waits in the kernel's queue believes to be connected and hears nothing: it cannot go to
-//! another server, and a balancer sees a server that is slow and not one that is full. So connections without a request
-//! under way make room, those that nobody was authenticated on first; for a moment a new one waits for that; and when
-//! there is no room then, new ones are closed at once until there is some.
+//! A client whose connection waits in the kernel's queue believes that it is connected and hears nothing: it cannot go
+//! to another server, and a balancer sees a server that is slow and not one that is full. So connections without a
+//! request under way are closed to free their places, first those on which nobody was authenticated; for a moment a new
+//! one waits for that; and when there is no place then, new ones are closed at once until there is one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,10 @@ use crate::link::Link;
 
 /// How long new connections wait for a place before they are closed.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A connection makes room once it has been without a request for so long: others are in the middle of something.
+/// A connection may be closed for a new one once it has been without a request for this long: other connections are in
+/// the middle of something.
 const QUIET: Duration = Duration::from_millis(100);
-/// Between two times that connections make room, and what part of them does so.
+/// The time between two rounds in which connections are asked to end, and which fraction of them is asked.
 const PAUSE: Duration = Duration::from_millis(100);
 const PART: usize = 64;
 
@@ -65,7 +66,7 @@ impl Connections {
         Connections { most, places, open, next: 0, full_since: None, made_room: None }
     }
 
-    /// A place for the next connection; `None` when there was none for so long that it is to be closed.
+    /// A place for the next connection; `None` when there was none for so long that the connection is to be closed.
     pub async fn room(&mut self) -> Option<Room> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             self.full_since = None;
@@ -74,7 +75,7 @@ impl Connections {
         let until = *self.full_since.get_or_insert_with(Instant::now) + PATIENCE;
         loop {
             self.make_room();
-            // Those that are quiet for too short a time now are so for long enough then.
+            // Connections that are quiet for too short a time now will be quiet for long enough then.
             let soon = until.min(Instant::now() + PAUSE);
             match timeout_at(soon, self.places.clone().acquire_owned()).await {
                 Ok(place) => {
@@ -87,7 +88,7 @@ impl Connections {
         }
     }
 
-    /// Takes note of a connection.
+    /// Registers a connection.
     pub fn enter(&mut self, room: Room, link: Link) -> Open {
         self.next += 1;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(self.next, link);

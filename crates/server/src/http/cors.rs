@@ -17,14 +17,14 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 const METHODS: &str = "GET, HEAD, POST, DELETE";
-/// What calls may carry.
+/// The headers that calls may carry.
 const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id";
-/// What pages may read of answers, beside what everybody may.
+/// The headers of answers that pages may read, in addition to those that all pages may.
 const EXPOSED: &str = "X-Request-Id, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Longrun-Existing";
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: &str = "600";
 
-/// Allows these origins; without any, nothing is different from a router that knows nothing of origins.
+/// Allows these origins; without any, the router behaves like one that knows nothing of origins.
 pub(super) fn allowing(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;
@@ -47,7 +47,7 @@ async fn allow(State(origins): State<Arc<[HeaderValue]>>, request: Request, next
         next.run(request).await
     };
     let headers = response.headers_mut();
-    // Also where there was none: a cache shall not give one origin what another one got.
+    // Also where there was none: a cache must not give one origin what another one got.
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

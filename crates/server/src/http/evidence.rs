@@ -157,7 +157,7 @@ pub(super) async fn put(
     caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let stored = evidence::put(&app, &caller, &mut pieces, &name).await;
-    // What broke off the body says more than that it broke off.
+    // The cause of the break says more than that the body broke off.
     let record = stored.map_err(|error| pieces.broken.map_or(error, ApiError::from))?;
     let EvidenceRecord { digest, size, kind, name, .. } = &record;
     Ok(render::response(to_json(&WireEvidence { digest: digest.to_string(), size: *size, kind, name })))
@@ -228,7 +228,7 @@ pub(super) async fn get(
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(record.size));
-        // Evidence comes from anywhere: no browser shall show it as a page of this server.
+        // Evidence comes from anywhere: browsers must not show it as a page of this server.
         headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response

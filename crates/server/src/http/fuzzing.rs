@@ -1,4 +1,4 @@
-//! Entries for fuzzers into what this folder reads by hand: see [`crate::fuzzing`].
+//! Entry points for fuzzers into what this folder reads by hand: see [`crate::fuzzing`].
 
 use super::call_class::CallClass;
 use super::target::Target;

@@ -1,8 +1,8 @@
 //! What is left of a request's body when it is refused.
 //!
 //! A handler may refuse before it has read the body: no token, no right, too large. When a connection is closed with
-//! unread data, the client's side is reset and may lose the answer that says why. So what arrives is taken and dropped
-//! for a moment, whoever refused.
+//! unread data, the client's side is reset and may lose the answer that says why. So data that arrives is read and
+//! dropped for a moment, whoever refused.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ pub(super) async fn drained(request: Request, next: Next) -> Response {
     response
 }
 
-/// Takes the body of a request that is refused and read by nobody.
+/// Reads and drops the body of a request that is refused, which nobody else reads.
 pub(super) async fn let_go(request: Request) {
     if !needs_nothing(&request) {
         drain(request.into_body()).await;
@@ -50,8 +50,8 @@ pub(super) async fn let_go(request: Request) {
 
 /// Whether nothing has to be taken of the body.
 fn needs_nothing(request: &Request) -> bool {
-    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told
-    // to.
+    // HTTP/2 ends a stream without the connection. A client that waits for "100 Continue" has sent nothing, and must
+    // not be asked to.
     request.body().is_end_stream() || request.version() >= Version::HTTP_2 || request.headers().contains_key(EXPECT)
 }
 

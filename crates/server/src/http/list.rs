@@ -35,7 +35,7 @@ pub(super) async fn list(
     })
 }
 
-/// A page with long outputs: they are read one by one while the body is sent, so that one is in memory at a time.
+/// A page with long outputs: they are read one by one while the body is sent, so that only one is in memory at a time.
 ///
 /// An output that cannot be read breaks the body off, so that no client takes half a page for a whole one.
 fn streamed(app: App, access: Access, listing: Listing, first_page: FirstPage) -> Body {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What hands connections out.
+/// A source of connections.
 pub trait Listening: Send + Sync {
     /// Its connections.
     type Stream: Peer;

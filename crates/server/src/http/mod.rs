@@ -1,8 +1,8 @@
 //! The routes of the API and what every request passes through.
 //!
 //! From the outside in: `observe` (request id, access log, metrics, a net for panics) with `leftover` (bodies that were
-//! refused), a time limit, then the handler, whose `Caller` argument authenticates. One file a call: parse, call
-//! ([`crate::calls`]), render; what stands beside it for the OpenAPI document is checked against the routes.
+//! refused), a time limit, then the handler, whose `Caller` argument authenticates. One file per call: parse, call
+//! ([`crate::calls`]), render; its part of the OpenAPI document is checked against the routes.
 
 mod addresses;
 mod admin;
@@ -154,7 +154,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     if idempotency::is_valid(key) { Ok(Some(key)) } else { Err(idempotency::invalid()) }
 }
 
-/// What stands in the path; what is not UTF-8 is nothing's name.
+/// The text in the path; a text that is not UTF-8 is the name of nothing.
 fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     path.map(|Path(text)| text).map_err(|_| ApiError::NotFound("path"))
 }

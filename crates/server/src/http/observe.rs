@@ -78,7 +78,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         _under_way: link.map(Link::begin),
         metrics,
     };
-    // A handler that panics takes its own request with it and nothing else.
+    // A handler that panics fails its own request and nothing else.
     let answering = async {
         if !shedding::is_refused(&request, &record.learnt) {
             return leftover::drained(request, next).await;
@@ -89,7 +89,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
-    // What is left is the client's pace.
+    // The rest depends on the client's pace.
     if let Some(admission) = record.learnt.admission.get() {
         admission.leave();
     }
@@ -162,7 +162,7 @@ struct Record {
     bytes: u64,
     /// Whether the answer was sent whole; `false` too when the handler was dropped because the client went away.
     whole: bool,
-    /// Where traces are taken up.
+    /// The request's place in a trace, where traces are recorded.
     trace: Option<TraceSlot>,
     metrics: Metrics,
     _in_flight: Present,
@@ -170,8 +170,8 @@ struct Record {
 }
 
 impl Record {
-    /// The template of the route. A verb at the end of a parameter is part of it: who waits is not counted among those
-    /// who look once.
+    /// The template of the route. A verb at the end of a parameter is part of it: calls that wait are not counted among
+    /// those that look once.
     fn route(&self) -> Cow<'_, str> {
         let matched = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         let is_wait = matched.ends_with('}') && self.uri.path().ends_with(wait::SUFFIX);

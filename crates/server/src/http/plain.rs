@@ -1,4 +1,5 @@
-//! Plain HTTP on the port of TLS: whoever forgot the `s` of `https` is told so, and not by a connection that breaks.
+//! Plain HTTP on the port of TLS: a client that forgot the `s` of `https` gets an answer that says so, and not a
+//! connection that breaks.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub(super) async fn is_spoken(stream: &mut impl Peer) -> io::Result<bool> {
     Ok(stream.peek(&mut first).await? > 0 && first[0].is_ascii_uppercase())
 }
 
-/// Tells the client and closes the connection; answers why there is none.
+/// Answers the client and closes the connection; returns why there is none.
 pub(super) async fn refuse(mut stream: impl Peer) -> io::Error {
     let told = async {
         let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close";

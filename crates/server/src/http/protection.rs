@@ -6,7 +6,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-/// What is no page loads nothing and is shown in no frame, whatever a browser makes of it.
+/// An answer that is no page loads nothing and is shown in no frame, whatever a browser makes of it.
 const DATA: &str = "default-src 'none'; frame-ancestors 'none'";
 /// A page has scripts, styles and pictures of this server, calls nobody else and is shown in no frame.
 const PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -25,7 +25,7 @@ pub(super) fn protect(headers: &mut HeaderMap, is_tls: bool) {
         let is_page = headers.get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"text/html"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(if is_page { PAGE } else { DATA }));
     }
-    // A cache that keeps what it was told not to shall not give one caller what another one got.
+    // A cache that keeps what it must not keep must at least not give one caller what another one got.
     headers.append(VARY, HeaderValue::from_static("Authorization, Cookie"));
     // Answers are for the holder of one token. An `ETag` serves programs that keep what they have read themselves.
     if !headers.contains_key(CACHE_CONTROL) {

@@ -12,8 +12,8 @@ use http::header::ALLOW;
 use super::target::Target;
 use crate::error::ApiError;
 
-/// The methods that a path takes, for the header `Allow`, where its template does not tell: paths with and without a verb
-/// share one.
+/// The methods that a path takes, for the header `Allow`, where its template does not determine them: paths with and
+/// without a verb share one.
 fn methods_of(path: &str) -> Option<&'static str> {
     let (collection, end) = path.rsplit_once('/')?;
     let target = Target::of(end);

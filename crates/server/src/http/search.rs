@@ -42,7 +42,8 @@ pub(super) async fn search(
     Ok(render::response(streamed(app, caller.access().clone(), page.found, &tail)))
 }
 
-/// A page with long texts: they are read one by one while the body is sent, so that one operation's are in memory at a time.
+/// A page with long texts: they are read one by one while the body is sent, so that only one operation's are in memory
+/// at a time.
 fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundTail) -> Body {
     // `{"total_count":…}` behind `{"operations":[…],`.
     let tail = [b"],".as_slice(), &to_json(tail)[1..]].concat();
@@ -75,7 +76,7 @@ pub(super) struct FoundOperations<'a> {
     next_page_token: String,
 }
 
-/// What stands behind the operations where they are written one by one.
+/// The fields behind the operations where these are written one by one.
 #[derive(Serialize)]
 struct FoundTail {
     total_count: u64,

@@ -1,9 +1,9 @@
 //! The listener: connections from the socket to the router, and their orderly end.
 //!
-//! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is told to
+//! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is asked to
 //! end after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is
-//! left. In the same way ends a connection on which nobody was authenticated in time, that was idle for too long, or
-//! whose place is needed while it is idle.
+//! left. A connection on which nobody was authenticated in time, that was idle for too long, or whose place is needed
+//! while it is idle ends in the same way.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two lines of the log about connections that were refused.
+/// The time between two lines of the log about connections that were refused.
 const TELL: Duration = Duration::from_secs(60);
 /// HTTP/2 pings a silent peer this often, and gives it as long to answer, so that dead connections free their place.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -50,12 +50,12 @@ pub async fn serve<L: Listening>(
     let addresses = Addresses::new(settings.max_connections_per_address);
     let mut refused = Refused::default();
     let mut connections = JoinSet::new();
-    // Waits for a place.
+    // A connection that waits for a place.
     let mut newcomer: Option<(L::Stream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
     let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
-        // A place is looked for when somebody wants it: nobody is sent away for nobody.
+        // A place is looked for only when a connection needs it: no other is closed for nothing.
         let accepted = async {
             if newcomer.is_none() {
                 newcomer = Some(listener.accept().await?);
@@ -101,7 +101,7 @@ pub async fn serve<L: Listening>(
     connections.shutdown().await;
 }
 
-/// A stream that gives up on a client who does not read.
+/// A stream that gives up on a client that does not read.
 ///
 /// hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep
 /// its connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an
@@ -112,7 +112,7 @@ fn impatient<S: AsyncRead + AsyncWrite>(stream: S, patience: Duration) -> Pin<Bo
     Box::pin(stream)
 }
 
-/// Tells the log of connections that were refused, once in a while.
+/// Logs connections that were refused, once in a while.
 #[derive(Default)]
 struct Refused {
     told: Option<Instant>,
@@ -208,8 +208,8 @@ impl Shared {
         let settings = &self.settings;
         let connection = self.builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
         let mut connection = pin!(connection);
-        // hyper has no limit of its own for the bytes that tell HTTP/1 from HTTP/2: who sends none, or half of them,
-        // would keep its place for ever.
+        // hyper has no limit of its own for the bytes that tell HTTP/1 from HTTP/2: a client that sends none, or half
+        // of them, would keep its place for ever.
         tokio::select! {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
             () = begun.cancelled() => {}
@@ -223,7 +223,7 @@ impl Shared {
             () = link.is_wanted() => {}
             () = link.has_expired(settings.unauthenticated_timeout, settings.idle_timeout) => {}
         }
-        // What is under way may end; it has limits of its own.
+        // Requests under way may end; they have limits of their own.
         connection.as_mut().graceful_shutdown();
         loop {
             tokio::select! {

@@ -1,7 +1,7 @@
 //! Calls that are refused before anything is done for them, because there is more than the server can do.
 //!
-//! What is spent on saying no is missing for what could be done. So a connection remembers by which header its last
-//! caller was found, and where that caller's organization waits for places. While so many wait there that one more would
+//! Work that is spent on refusals is missing for other calls. So a connection remembers by which header its last caller
+//! was found, and where that caller's organization waits for places. While so many calls wait there that one more would
 //! be refused in any case, calls with the same header are refused before their token is looked up and their body is
 //! read, with an answer that was made once. Nobody learns anything by it: the caller was known a moment ago, and a call
 //! with another header, or on a new connection, goes the whole way.
@@ -41,10 +41,10 @@ pub(super) fn remember(link: &Link, headers: &HeaderMap, token: &Arc<Token>, cro
     }
 }
 
-/// Whether a call is to be refused at once. What is known of its caller is learnt then.
+/// Whether a call is to be refused at once. Then `learnt` gets what is known of its caller.
 pub(super) fn is_refused(request: &Request, learnt: &Learnt) -> bool {
     let Some(link) = request.extensions().get::<Link>() else { return false };
-    // Nothing else is looked at while there is room.
+    // Nothing else is looked at while there is capacity.
     if !link.last_caller(|last| last.crowd.is_full()).unwrap_or_default() {
         return false;
     }

@@ -1,4 +1,4 @@
-//! What an operator's machine finds when it looks: what stands in the store, the tasks of the process, what is paused.
+//! What monitoring finds: the state of the store, the tasks of the process, what is paused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 /// Looks at the store are this far apart, however many machines scrape.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long the store may take: what the process itself counts is worth having while the store is away.
+/// How long the store may take: what the process itself counts is worth having while the store is unavailable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The store, looked at once a second at most.
+/// The store, looked at once per second at most.
 #[derive(Clone)]
 pub(super) struct Looks {
     store: Arc<dyn Store>,
@@ -154,7 +154,7 @@ fn show_standings(registry: &mut Registry, meters: &Meters, Found { at, standing
     registry.register_with_unit("schedules_overdue", help, Unit::Seconds, overdue);
 }
 
-/// How much is paused. What it is tells `longrun pause`: names of organizations are no labels.
+/// How much is paused. `longrun pause` says what it is: names of organizations are no labels.
 fn show_paused(registry: &mut Registry, paused: &[Paused]) {
     let family = Family::<PausedLabel, Gauge>::default();
     for what in ["organization", "kind", "kind_of_organization"] {

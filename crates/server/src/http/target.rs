@@ -9,7 +9,7 @@ use percent_encoding::percent_decode;
 
 use crate::error::ApiError;
 
-/// What stands after `/v1/operations/`.
+/// The part of a path after `/v1/operations/`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     id: Option<OperationId>,
@@ -26,7 +26,7 @@ impl Target {
         Target { id: id.parse().ok(), verb }
     }
 
-    /// The id, where no verb is understood. What is no id is as unknown as one that nobody has.
+    /// The id, where no verb is understood. A text that is no id is as unknown as an id that nobody has.
     pub fn id(&self) -> Result<OperationId, ApiError> {
         if self.verb.is_some() { Err(ApiError::NotFound("operation")) } else { self.id_before_verb() }
     }
@@ -43,10 +43,10 @@ impl Target {
 }
 
 impl Target {
-    /// What stands at the end of a path.
+    /// The target at the end of a path.
     pub fn of(path: &str) -> Target {
         let end = path.rsplit('/').next().unwrap_or_default();
-        // What is not UTF-8 is no id; a verb may stand behind it all the same.
+        // A text that is not UTF-8 is no id; it may still have a verb behind it.
         percent_decode(end.as_bytes()).decode_utf8().map_or_else(|_| Target::parse(end), |text| Target::parse(&text))
     }
 }

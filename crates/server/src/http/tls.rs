@@ -1,7 +1,7 @@
 //! TLS for the listeners: a certificate chain and a key, HTTP/2 and HTTP/1.1 by ALPN.
 //!
-//! The files are read again when they have changed ([`Tls::renew`]). What cannot be used changes nothing: the pair that
-//! was in use goes on. Handshakes that begin later get the new certificate, also those of clients that could have
+//! The files are read again when they have changed ([`Tls::renew`]). Files that cannot be used change nothing: the pair
+//! in use stays in use. Handshakes that begin later get the new certificate, also those of clients that could have
 //! resumed an older session; open connections live on.
 
 use std::fs;
@@ -43,7 +43,7 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// By what a file is known to be another one, or to have been written to; `None` when it is not there.
+/// Shows whether a file was replaced or written to; `None` when it is not there.
 type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 type Stamps = (Stamp, Stamp);
 
@@ -59,7 +59,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; the caller knows the names of the files.
     pub fn from_pem_files(certificates: &Path, key: &Path) -> Result<Tls, TlsError> {
-        // Before the files are read: what changes meanwhile is noticed later.
+        // Before the files are read: a change in the meantime is noticed later.
         let seen = (stamp(certificates), stamp(key));
         let current = read(certificates, key)?;
         Ok(Tls(Arc::new(Inner {
@@ -102,7 +102,7 @@ fn read(certificates: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
         .map_err(in_certificates)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem { what: "private key", source })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // Refuses a key that is not the certificate's. Each has a memory of sessions of its own.
+    // Refuses a key that is not the certificate's. Each has a session cache of its own.
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

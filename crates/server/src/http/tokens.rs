@@ -112,7 +112,7 @@ fn answer(app: &App, token: &Token) -> Response {
     render::response(to_json(&TokenAnswer { token: WireToken::new(token, app.store.now()) }))
 }
 
-/// Nobody on the way keeps a secret.
+/// Nobody on the way is to keep a secret.
 fn issued(app: &App, Issued { token, secret }: &Issued) -> Response {
     let json = to_json(&IssuedAnswer { token: WireToken::new(token, app.store.now()), secret: secret.expose() });
     let mut response = (StatusCode::OK, render::response(json)).into_response();

@@ -33,7 +33,7 @@ impl TraceSlot {
         if !traces.is_on() {
             return None;
         }
-        // As the standard says, what is not in order, or there twice, is as good as none.
+        // As the standard says, a header that is not valid, or there twice, counts as none.
         let mut given = headers.get_all(TRACEPARENT).into_iter();
         let parent = match (given.next(), given.next()) {
             (Some(one), None) => one.to_str().ok().and_then(|text| text.parse().ok()),
@@ -43,7 +43,7 @@ impl TraceSlot {
         Some(TraceSlot(Arc::new(Inner { traces: traces.clone(), parent, own, began: SystemTime::now() })))
     }
 
-    /// Below which span what this request creates belongs, if any: below the request.
+    /// The span below which the operations that this request creates belong, if any: that of the request.
     pub(crate) fn context(&self) -> Option<TraceContext> {
         *self.0.own.get_or_init(|| self.0.traces.below(self.0.parent))
     }

@@ -44,13 +44,13 @@ pub(super) async fn watch(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Some proxies collect what they pass on, unless they are told not to.
+    // Some proxies collect what they pass on, unless a header says not to.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// The id of the event to go on from. The header counts before the parameter: a browser that connects again sends its
-/// latest event in the header, and the address as it was.
+/// The id of the event to go on from. The header takes precedence over the parameter: a browser that connects again
+/// sends its latest event in the header, and the address as it was.
 fn resumed(headers: &HeaderMap, parameter: String) -> String {
     headers.get(LAST_EVENT_ID).map_or(parameter, |header| header.to_str().unwrap_or("?").to_owned())
 }

@@ -1,6 +1,6 @@
 //! The worker protocol: `:claim`, `:heartbeat` and `:settle`, for programs with the scope `operations:work`.
 //!
-//! A claim gives each operation a *lease token*. It is text to workers; it carries what a later call needs to know of
+//! A claim gives each operation a *lease token*. It is opaque to workers; it carries what a later call needs to know of
 //! the attempt: the fencing token, which makes a late call of an older attempt change nothing, and the number of the
 //! attempt, which the wait before the next one depends on. It is no secret: what a worker may touch follows from its
 //! own token, and what it may not touch is answered like a lease that was lost.
@@ -44,7 +44,7 @@ pub(super) async fn claim(
     caller.require_work()?;
     let body = body::read_work(&app, &caller, &headers, body).await?;
     let asked = strict::json::<ClaimOperations>(&body)?;
-    // It does not stay in memory while the worker waits.
+    // The body does not stay in memory while the worker waits.
     drop(body);
     let delivery = claim::claim(&app, &caller, asked).await?;
     let traces = claim::traces(&app, delivery.claimed()).await;

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::quoted;
 use super::value::Value;
 
-/// The parameters in their order, decoded; and which cannot be.
+/// The parameters in their order, decoded; and which ones cannot be decoded.
 pub(super) fn members(query: &str) -> (Vec<(Cow<'_, str>, Value<'_>)>, Vec<Violation>) {
     const UNREADABLE: &str = "is not percent-encoded UTF-8";
     let (mut members, mut violations) = (Vec::new(), Vec::new());

@@ -77,7 +77,7 @@ impl de::Error for Problem {
     }
 }
 
-/// What `serde` calls its types, in the words of those who write JSON.
+/// The types that `serde` names, in the words of those who write JSON.
 fn in_words(wanted: &str) -> &str {
     match wanted {
         "i64" => "an integer",

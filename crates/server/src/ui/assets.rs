@@ -53,7 +53,7 @@ impl Assets {
 pub(super) async fn asset(Path((_, name)): Path<(String, String)>, headers: HeaderMap) -> Result<Response, ApiError> {
     let index = FILES.iter().position(|(known, _, _)| *known == name).ok_or(ApiError::NotFound("path"))?;
     let (_, content_type, content) = FILES[index];
-    // Also under an old version's address: what a page of another server of the same installation asks for meanwhile.
+    // Also under an old version's address: a page of another server of the same installation may ask for it meanwhile.
     let head = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),

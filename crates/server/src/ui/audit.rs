@@ -61,7 +61,7 @@ struct Entry {
     when: When,
     who: String,
     who_id: String,
-    /// Only what this one did.
+    /// The entries of this actor only.
     who_url: String,
     how: &'static str,
     action: String,
@@ -77,7 +77,7 @@ struct Entry {
 struct Target {
     name: String,
     shown: String,
-    /// The page of what it is, where there is one.
+    /// The page of the target, if there is one.
     url: Option<String>,
 }
 
@@ -153,7 +153,7 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Entry {
 
 fn shown_target(target: &str) -> Target {
     let has_page = ["operations/", "evidence/"].iter().any(|what| target.starts_with(what));
-    // An id in the log has its own form; what somebody wrote in its place leads nowhere.
+    // An id in the log has its own form; another text that somebody wrote in its place is not linked.
     let is_name = target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_:".contains(&byte));
     Target {
         name: target.to_owned(),

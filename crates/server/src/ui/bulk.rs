@@ -38,7 +38,7 @@ struct Page {
     filter: String,
     list_url: String,
     ids: Vec<String>,
-    /// Tells this request from others, so that it is carried out once however often it is sent.
+    /// Distinguishes this request from others, so that it is carried out once however often it is sent.
     key: String,
     problem: String,
 }
@@ -162,7 +162,7 @@ async fn ask(
     respond::page_with(status, headers, &template)
 }
 
-/// Nothing can be asked: says why, and leads back.
+/// Says why nothing can be asked, and leads back.
 fn refused(visitor: &Visitor, headers: &HeaderMap, fields: &Fields, problem: &str) -> Result<Response, Problem> {
     let filter = fields.one("filter").to_owned();
     let template = Page {
@@ -184,7 +184,7 @@ fn refused(visitor: &Visitor, headers: &HeaderMap, fields: &Fields, problem: &st
     respond::page_with(StatusCode::BAD_REQUEST, headers, &template)
 }
 
-/// Everything has to be asked for in words: an empty filter is taken for a mistake by the call.
+/// A filter for everything has to say so: the call takes an empty filter for a mistake.
 fn whole(filter: &str) -> String {
     if filter.is_empty() {
         "status = (PENDING OR RUNNING OR COMPLETED OR FAILED)".to_owned()

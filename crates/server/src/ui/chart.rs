@@ -7,7 +7,7 @@ use super::format::{duration, number};
 
 /// How high a chart is in units of its drawing; how high it is shown is for the style sheet.
 const HEIGHT: u64 = 1_000;
-/// What is not nothing is seen.
+/// A value above zero is always visible.
 const LEAST_HEIGHT: u64 = 20;
 /// How far it is from one bar to the next, and how much of it the bar takes.
 const PITCH: u64 = 10;
@@ -54,11 +54,11 @@ pub(super) struct Row {
     pub(super) cells: Vec<String>,
 }
 
-/// What is seen of a part of the time.
+/// How one part of the time is drawn.
 pub(super) struct Bar {
     pub(super) x: u64,
     pub(super) width: u64,
-    /// What is told under the pointer.
+    /// The text that is shown under the pointer.
     pub(super) title: String,
     pub(super) parts: Vec<Part>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Part {
 struct Series {
     class: &'static str,
     name: &'static str,
-    /// One for each slot; `None`: there is nothing to be told.
+    /// One for each slot; `None`: there is nothing to show.
     values: Vec<Option<u64>>,
 }
 
@@ -93,14 +93,14 @@ impl Unit {
     }
 }
 
-/// What a chart is called, and what is said of it.
+/// The title of a chart, and its texts.
 struct Words {
     /// Unique in the page.
     id: &'static str,
     title: &'static str,
     /// What its bars show.
     what: &'static str,
-    /// What is said where there is none.
+    /// The text where there is nothing to show.
     nothing: &'static str,
 }
 
@@ -129,7 +129,7 @@ pub(super) fn failures(slots: &[Slot]) -> Chart {
     draw(words, slots, vec![failed], true, Unit::Number)
 }
 
-/// How long operations had waited that started.
+/// How long the operations that started had waited.
 pub(super) fn waiting(slots: &[Slot]) -> Chart {
     let words = Words {
         id: "waiting",
@@ -142,7 +142,7 @@ pub(super) fn waiting(slots: &[Slot]) -> Chart {
     draw(words, slots, series, false, Unit::Millis)
 }
 
-/// How long the attempts took that ended operations.
+/// How long the attempts that ended operations took.
 pub(super) fn running(slots: &[Slot]) -> Chart {
     let words = Words {
         id: "running",

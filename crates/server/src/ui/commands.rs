@@ -9,7 +9,7 @@ use store::OperationDetail;
 use super::format::quoted_for_shell;
 use crate::calls::duration;
 
-/// Longer inputs do not stand in a command.
+/// Longer inputs are not written into a command.
 const SHOWN_INPUT: usize = 4 * 1024;
 
 /// Looking at an operation, and creating another one like it.

@@ -10,12 +10,12 @@ use super::format::short;
 use super::visitor::{Frame, Visitor};
 use crate::error::ApiError;
 
-/// The title of what is not there.
+/// The title where something does not exist.
 const MISSING: &str = "There is no such thing";
-/// Characters that are shown of the name of what is not there; a digest has 71.
+/// Characters that are shown of a name that was not found; a digest has 71.
 const SHOWN_NAME: usize = 80;
 
-/// What calls may not find, by the name that they give it: its entry of the navigation, its list, and what that is called.
+/// What calls may not find, by the name that they give it: its entry in the navigation, its list, and the list's name.
 const LISTS: [(&str, &str, &str, &str); 7] = [
     ("operation", "operations", super::LIST, "list of operations"),
     ("evidence", "evidence", "/ui/evidence", "list of evidence"),
@@ -46,8 +46,8 @@ impl From<store::StoreError> for Problem {
 }
 
 impl Problem {
-    /// What a call answered to somebody who is signed in. That there is nothing of this name is told on a page with the
-    /// navigation, in the same words whether it is not there or not the caller's.
+    /// The error of a call for somebody who is signed in. That there is nothing of this name is shown on a page with
+    /// the navigation, in the same words whether it does not exist or is not the caller's.
     pub(super) fn of(error: ApiError, visitor: &Visitor, name: &str) -> Problem {
         let what = match error {
             ApiError::NotFound(what) => what,
@@ -61,7 +61,7 @@ impl Problem {
             error => error.to_string(),
         };
         let frame = visitor.frame(list.map_or("", |(_, here, ..)| here));
-        // To a list that the caller may not see nothing leads.
+        // There is no link to a list that the caller may not see.
         let list = list.filter(|_| frame.pages.iter().any(|page| page.is_here));
         let (back, back_name) = list.map_or((super::HOME, "overview"), |(_, _, url, name)| (*url, *name));
         let page = Missing { assets: Assets, frame, title: MISSING, message, back, back_name };
@@ -119,7 +119,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What is below `/ui` and no page.
+/// Everything below `/ui` that is no page.
 pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
     let error = ApiError::NotFound("page");
     match visitor {

@@ -43,7 +43,7 @@ struct Page {
     kind: String,
     size: String,
     file_name: String,
-    /// Not there for who may not see operations.
+    /// `None` for visitors who may not see operations.
     evaluations: Option<Evaluations>,
     command_line: String,
 }
@@ -95,7 +95,7 @@ pub(super) async fn show(
     Name(name): Name,
 ) -> Result<Response, Problem> {
     let found = evidence::find(&app, &visitor.caller, Some(&name)).await;
-    // What is no digest is that of no evidence.
+    // A text that is no digest is the digest of no evidence.
     let found = found.map_err(|error| match error {
         ApiError::Invalid(_) => ApiError::NotFound("evidence"),
         error => error,
@@ -173,7 +173,7 @@ struct Verdict {
     status: String,
     name: String,
     policies: usize,
-    /// What it objects to that is not waived.
+    /// Objections that are not waived.
     violations: BTreeSet<Objection>,
 }
 

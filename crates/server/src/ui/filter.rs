@@ -1,8 +1,9 @@
 //! The filter of the list as the bar of the page has it: piece by piece where there is a field for a piece, and as text
 //! for the rest.
 //!
-//! An address has one form, `filter=` with the text that searches, counts, views and bulk actions take. What the bar's
-//! fields say, and what older addresses say (`status`, `kind`, `resource_type`, `resource_id`), is made such a text.
+//! An address has one form, `filter=` with the text that searches, counts, views and bulk actions take. The bar's
+//! fields, and the parameters of older addresses (`status`, `kind`, `resource_type`, `resource_id`), are turned into
+//! such a text.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::form::{Fields, Wrong};
 
-/// Ranges before now that are offered: what the text says, and how people call it.
+/// Ranges before now that are offered: what the text says, and what people call it.
 pub(super) const RANGES: [(&str, &str); 3] = [("1h", "Last hour"), ("24h", "Last day"), ("7d", "Last week")];
 /// Other ways to say the same.
 const ALIASES: [(&str, &str); 5] = [("60m", "1h"), ("1d", "24h"), ("168h", "7d"), ("1w", "7d"), ("3600s", "1h")];
@@ -56,7 +57,7 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// Reads an address, and tells what is wrong with it.
+    /// Reads an address, and reports what is wrong with it.
     pub(super) fn read(fields: &Fields, now: Timestamp) -> (Bar, Wrong) {
         let mut wrong = Wrong::default();
         let mut bar = Bar::default();
@@ -99,7 +100,7 @@ impl Bar {
         if wrong.is_empty()
             && let Err(error) = Search::parse(&bar.text(), now)
         {
-            // Where it stands says something only where the text is what was typed.
+            // The position of the error is useful only if the text is what was typed.
             let told = if bar.text() == text { error.to_string() } else { error.problem };
             wrong.add("filter", told);
         }
@@ -116,7 +117,7 @@ impl Bar {
         bar
     }
 
-    /// Puts comparisons where there are fields for them that are empty still, and the others into the text.
+    /// Puts comparisons into fields that exist for them and are still empty, and the others into the text.
     fn take(&mut self, comparisons: Vec<Written>) {
         let mut rest = Vec::new();
         let before = self.clone();
@@ -207,15 +208,15 @@ impl Bar {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The same for any status and kind: of what counts are shown for each of them. A kind that is found only where it is
-    /// named stays.
+    /// The same for any status and kind: the filter whose counts are shown for each of them. A kind that is found only
+    /// where it is named stays.
     pub(super) fn without_groups(&self) -> Bar {
         let is_hidden = self.kinds.contains(operations::NOTICE_KIND);
         let kinds = if is_hidden { self.kinds.clone() } else { BTreeSet::new() };
         Bar { statuses: BTreeSet::new(), kinds, ..self.clone() }
     }
 
-    /// Whether what is said by the fields that stand behind "more" is anything.
+    /// Whether any of the fields behind "more" is set.
     pub(super) fn has_more(&self) -> bool {
         let texts = [&self.from, &self.to, &self.resource_type, &self.resource_id, &self.more];
         texts.iter().any(|text| !text.is_empty()) || !self.labels.is_empty() || !self.projects.is_empty()
@@ -227,14 +228,14 @@ pub(super) fn is_canonical(fields: &Fields) -> bool {
     !fields.has_other_than(&[&FIELDS[..], &["token", "order"]].concat())
 }
 
-/// The address of a list: a filter, and what else there is to say, where the value is not empty.
+/// The address of a list: a filter, and the other parameters whose value is not empty.
 pub(super) fn url(filter: &str, others: &[(&str, &str)]) -> String {
     let parts = [("filter", filter)].into_iter().chain(others.iter().copied()).filter(|(_, value)| !value.is_empty());
     let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", parameter(value))).collect();
     if parts.is_empty() { "/ui/operations".to_owned() } else { format!("/ui/operations?{}", parts.join("&")) }
 }
 
-/// The address of the list of what has a value of a field.
+/// The address of the list of operations that have a value of a field.
 pub(super) fn url_of(field: &str, text: &str) -> String {
     url(&format!("{field} = {}", value(text)), &[])
 }
@@ -244,13 +245,13 @@ pub(super) fn watch_url(parts: &[(&str, &str)]) -> String {
     url("", parts).replacen("/ui/operations", "/v1/operations:watch", 1)
 }
 
-/// The filter of what is about a resource.
+/// The filter for operations about a resource.
 pub(super) fn of_resource(resource: &operations::Resource) -> String {
     let (resource_type, resource_id) = (resource.resource_type.clone(), resource.resource_id.clone());
     Bar { resource_type, resource_id, ..Bar::default() }.text()
 }
 
-/// The address of the list of what is about a resource.
+/// The address of the list of operations about a resource.
 pub(super) fn resource_url(resource: &operations::Resource) -> String {
     url(&of_resource(resource), &[])
 }
@@ -296,7 +297,7 @@ fn time(text: &str) -> Option<Timestamp> {
     ["", "Z", ":00Z", "T00:00:00Z"].iter().find_map(|end| format!("{text}{end}").parse().ok())
 }
 
-/// A time without what is zero.
+/// A time without milliseconds that are zero.
 fn brief(time: Timestamp) -> String {
     time.to_string().replace(".000Z", "Z")
 }
@@ -305,7 +306,7 @@ fn brief(time: Timestamp) -> String {
 fn shown(time: Timestamp) -> String {
     let brief = brief(time);
     let text = brief.trim_end_matches('Z');
-    // Seconds that are none, not minutes.
+    // Drops seconds that are zero, not minutes.
     let without = text.strip_suffix(":00").filter(|rest| rest.len() == "2026-11-28T04:36".len());
     without.unwrap_or(text).to_owned()
 }

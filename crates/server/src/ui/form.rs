@@ -1,4 +1,4 @@
-//! What forms and addresses bring: names with values, a name also several times.
+//! The content of forms and addresses: names with values; a name may be there several times.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::http::body;
 
-/// A form may be so many times as large as the body of a call: what is typed is encoded, and one letter becomes three.
+/// A form may be this many times as large as the body of a call: what is typed is encoded, and one letter becomes
+/// three.
 const BODIES: u64 = 2;
 /// The most fields that are looked at: a page has a hundred rows with a check box each.
 const MAX_FIELDS: usize = 1_000;
@@ -26,7 +27,7 @@ const MAX_FIELDS: usize = 1_000;
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// Reads `name=value&name=value`; what stands behind the thousandth is not looked at.
+    /// Reads `name=value&name=value`; fields after the thousandth are ignored.
     pub(super) fn parse(text: &str) -> Fields {
         let decoded = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).take(MAX_FIELDS);
@@ -74,7 +75,7 @@ impl FromRequestParts<App> for Fields {
     }
 }
 
-/// The parameters of an address as a type has them; what does not fit is refused.
+/// The parameters of an address as a type has them; values that do not fit are refused.
 pub(super) struct Address<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
@@ -87,7 +88,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
     }
 }
 
-/// What a list has, or nothing and what is wrong with what it was asked for.
+/// The content of a list, or nothing and what is wrong with the request for it.
 ///
 /// # Errors
 /// The error itself where asking for something else would not help.
@@ -102,7 +103,7 @@ pub(super) fn or_problems<T: Default>(found: Result<T, ApiError>) -> Result<(T, 
     }
 }
 
-/// The name within an address; empty, as nothing is called, where it cannot be read.
+/// The name within an address; empty, which is the name of nothing, where it cannot be read.
 pub(super) struct Name(pub(super) String);
 
 impl FromRequestParts<App> for Name {
@@ -114,7 +115,7 @@ impl FromRequestParts<App> for Name {
     }
 }
 
-/// A form that a page of the visitor's own session sent. Whatever changes something takes one.
+/// A form that a page of the visitor's own session sent. Every handler that changes something takes one.
 pub(super) struct Sent {
     pub(super) visitor: Visitor,
     pub(super) fields: Fields,
@@ -140,12 +141,12 @@ impl FromRequest<App> for Sent {
 #[derive(Debug, Default)]
 pub(super) struct Wrong {
     fields: Vec<Violation>,
-    /// What is about no field; empty if nothing is.
+    /// An error that is about no field; empty if there is none.
     pub(super) message: String,
 }
 
 impl Wrong {
-    /// What a call refused, and the status to say it with.
+    /// What a call refused, and the status to answer with.
     ///
     /// # Errors
     /// The error itself where typing something else would not help: it is a page of its own.
@@ -184,7 +185,7 @@ impl Wrong {
         self.fields.iter().filter_map(told).collect::<Vec<_>>().join("; ")
     }
 
-    /// What is wrong beside these fields, for which a form has no place.
+    /// The errors of other fields than these, for which a form has no place.
     pub(super) fn beside(&self, fields: &[&str]) -> Vec<String> {
         let is_shown = |of: &Violation| fields.iter().any(|field| of.field.starts_with(field));
         let beside = self.fields.iter().filter(|one| !is_shown(one)).map(ToString::to_string);

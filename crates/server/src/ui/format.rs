@@ -35,7 +35,7 @@ fn until(millis: i64) -> String {
     if millis < 2 * DAY { duration(millis) } else { format!("{} d", millis.saturating_add(DAY - 1) / DAY) }
 }
 
-/// A time of day, in UTC, with the day where that is another one than now: `12:01`, `2026-11-29 12:01`.
+/// A time of day, in UTC, with the day where that is not today: `12:01`, `2026-11-29 12:01`.
 pub(super) fn clock(at: Timestamp, now: Timestamp) -> String {
     let (exact, today) = (at.to_string(), now.to_string());
     let time = &exact[11..16];
@@ -81,7 +81,7 @@ pub(super) fn quoted_for_shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// How a status is called and coloured. Cancelled ones are failed for programs; people want to know.
+/// The name and colour of a status. For programs, cancelled operations are failed; people want to know.
 pub(super) struct Badge {
     /// The class of the style sheet.
     pub(super) class: &'static str,
@@ -119,8 +119,8 @@ pub(super) fn short(text: &str, most: usize) -> String {
     format!("{}…{skipped}", text.chars().take(head).collect::<String>())
 }
 
-/// A JSON text with its members on lines of their own, in their order, and numbers and texts as they were written; what is
-/// no JSON stays as it is.
+/// A JSON text with its members on lines of their own, in their order, and numbers and texts as they were written; a
+/// text that is no JSON stays as it is.
 pub(super) fn pretty(text: &str) -> String {
     if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
         return text.to_owned();
@@ -146,7 +146,7 @@ pub(super) fn pretty(text: &str) -> String {
             }
             '}' | ']' => {
                 depth = depth.saturating_sub(1);
-                // Nothing stands between the two of an empty one.
+                // Nothing stands between the two brackets of an empty one.
                 let kept = shown.trim_end().len();
                 shown.truncate(kept);
                 if !shown.ends_with(['{', '[']) {

@@ -38,7 +38,7 @@ pub(super) fn phases(operation: &Operation, history: &[HistoryEvent], now: Times
                 ("waited", "Waited again")
             }
             HistoryKind::Retried => ("waited", "Waited again"),
-            // Ended, until somebody wanted it tried again.
+            // Ended, until somebody retried it.
             HistoryKind::Completed | HistoryKind::Failed => ("ended", "Had ended"),
             _ => continue,
         };

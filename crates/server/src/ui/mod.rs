@@ -1,8 +1,8 @@
 //! The web page: what people see in a browser, below `/ui`.
 //!
-//! Pages are made on the server and work without scripts: every link is a link and every form a form. What a page shows
-//! comes from the calls of the API ([`crate::calls`]), with the caller that the browser's session makes, so that nobody
-//! sees or does here what the API would refuse. What the API does not know is only the frame: the session and its
+//! Pages are made on the server and work without scripts: every link is a link and every form a form. The content of a
+//! page comes from the calls of the API ([`crate::calls`]), with the caller that the browser's session makes, so that
+//! nobody sees or does here what the API would refuse. Only the frame is not part of the API: the session and its
 //! [`Visitor`], templates (`templates/ui`), and the assets, which are compiled in.
 
 mod assets;
@@ -48,7 +48,7 @@ const LIST: &str = "/ui/operations";
 /// The routes of the page.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let limit = app.settings.request_timeout;
-    // Where forms are sent to there is no page: whoever comes again by its address is told so.
+    // There is no page at addresses that forms are sent to: a visitor who opens one gets an error that says so.
     let only_sent: MethodRouter<App> = get(Within(limit, error::unknown));
     Router::new()
         .route("/", get(home))

@@ -45,7 +45,7 @@ struct Page {
     resource_type: String,
     resource_id: String,
     resource_url: String,
-    /// Where the evidence is shown that it is about; empty if it is about none.
+    /// The page of the evidence that it is about; empty if it is about none.
     evidence_url: String,
     created: When,
     started: Option<When>,
@@ -186,7 +186,7 @@ pub(super) async fn input(State(app): State<App>, visitor: Visitor, Name(name): 
     Ok(file(&format!("{}-input.json", detail.operation.id), detail.input))
 }
 
-/// As a file, and never as a page: it is text of whoever created or ran the operation.
+/// As a file, and never as a page: the text comes from whoever created or ran the operation.
 fn file(name: &str, content: String) -> Response {
     let name = format!("attachment; filename=\"{name}\"");
     let head = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
@@ -276,7 +276,7 @@ fn facts(detail: &OperationDetail, now: Timestamp) -> Vec<Fact> {
     facts
 }
 
-/// Each label, and the list of what has it.
+/// Each label, and the list of operations that have it.
 fn labels(detail: &OperationDetail) -> Vec<(String, String)> {
     let labels = detail.labels.iter();
     labels.map(|(key, value)| (format!("{key}={value}"), filter::url_of(&format!("labels.{key}"), value))).collect()

@@ -57,7 +57,7 @@ struct Page {
     sizes: Vec<Choice>,
     oldest_first: bool,
     order_url: String,
-    /// Where the events come from that tell of new operations.
+    /// The address of the events that announce new operations.
     watch: String,
     /// When the page was made.
     now: String,
@@ -103,7 +103,7 @@ pub(super) struct Row {
 /// When an operation may start.
 pub(super) struct Start {
     pub(super) at: When,
-    /// As it is told: `12:01`, or with the day where that is not today.
+    /// As it is shown: `12:01`, or with the day where that is not today.
     pub(super) clock: String,
 }
 
@@ -260,14 +260,14 @@ impl Groups {
     }
 }
 
-/// One count tells all numbers of the page.
+/// One count gives all numbers of the page.
 async fn groups(app: &App, visitor: &Visitor, bar: &Bar) -> Result<Groups, ApiError> {
     let counts = async |bar: &Bar| {
         let value = CountOperations { filter: bar.text(), group_by: "status,kind".to_owned() };
         search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await
     };
     let (counted, among) = match counts(&bar.without_groups()).await {
-        // What is looked at operation by operation may have been bounded by the status.
+        // A filter that needs a look at each operation may have been bounded by the status.
         Err(ApiError::Invalid(_)) => (counts(bar).await?, bar.statuses.clone()),
         counts => (counts?, BTreeSet::new()),
     };
@@ -309,7 +309,7 @@ fn tabs(bar: &Bar, groups: &Groups, place: &Place) -> Vec<Tab> {
     tabs.collect()
 }
 
-/// Those that match have come first, then those that are chosen and do not.
+/// The kinds of operations that match come first, then those that are chosen and match none.
 fn kinds(bar: &Bar, groups: &Groups) -> Vec<Choice> {
     let mut counts = BTreeMap::<&str, u64>::new();
     for (status, kind, count) in &groups.groups {
@@ -362,7 +362,7 @@ pub(super) fn row_of(detail: &OperationDetail, now: Timestamp) -> Row {
     }
 }
 
-/// The end of an id, which tells operations apart that were created at the same time.
+/// The end of an id, which distinguishes operations that were created at the same time.
 pub(super) fn short_id(id: &str) -> String {
     id[id.len() - 12..].to_owned()
 }

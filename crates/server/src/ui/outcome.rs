@@ -14,7 +14,7 @@ const SHOWN_VIOLATIONS: usize = 50;
 /// Characters of a filter that are shown: one of ids that were picked is long.
 const SHOWN_FILTER: usize = 400;
 
-/// What an evaluation of evidence came to.
+/// The result of an evaluation of evidence.
 pub(super) struct Verdict {
     pub(super) status: String,
     pub(super) evidence: String,
@@ -25,11 +25,11 @@ pub(super) struct Verdict {
 pub(super) struct Policy {
     pub(super) name: String,
     pub(super) status: String,
-    /// What it objects to that is not waived.
+    /// Objections that are not waived.
     pub(super) violations: Vec<String>,
     /// How many more of those there are.
     pub(super) more: usize,
-    /// What is lived with, and why.
+    /// Violations that are waived, and why.
     pub(super) waived: Vec<(String, String)>,
     /// How many more of those there are.
     pub(super) more_waived: usize,
@@ -104,7 +104,7 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
     })
 }
 
-/// What a bulk operation tells.
+/// What a bulk operation reports.
 pub(super) fn bulk(detail: &OperationDetail) -> Option<Bulk> {
     if detail.operation.kind != bulk::KIND {
         return None;

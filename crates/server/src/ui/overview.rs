@@ -29,7 +29,7 @@ const SHOWN: u32 = 5;
 /// Workers that are shown.
 const SHOWN_WORKERS: usize = 5;
 
-/// The time that is looked back on.
+/// The time span that is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
     Hour,
@@ -133,13 +133,13 @@ pub(super) struct Paused {
 
 pub(super) struct PausedKind {
     pub(super) name: String,
-    /// The list of what waits of it.
+    /// The list of its operations that wait.
     url: String,
 }
 
 struct Worker {
     name: String,
-    /// The list of what it runs.
+    /// The list of the operations that it runs.
     url: String,
     running: String,
     heard: When,
@@ -153,7 +153,7 @@ pub(super) async fn show(
     Address(asked): Address<Asked>,
 ) -> Result<Response, Problem> {
     let frame = visitor.frame("overview");
-    // Who may not see operations may have other pages.
+    // A visitor who may not see operations may have other pages.
     if let (Err(refused), first) = (visitor.caller.require(Scope::OperationsRead), frame.pages.first()) {
         return first.map_or(Err(refused.into()), |page| Ok(Redirect::to(page.url).into_response()));
     }
@@ -257,7 +257,7 @@ async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Resul
     Ok(found.page.found)
 }
 
-/// What is paused, for who may see it.
+/// What is paused, for those who may see it.
 async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError> {
     match pause::organization(app, &visitor.caller, visitor.caller.organization()).await {
         Ok(organization) => {

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::error::Problem;
 use crate::error::ApiError;
 
-/// Below so many bytes nothing is gained.
+/// Below this many bytes nothing is gained.
 const WORTH_COMPRESSING: usize = 1_024;
 
 /// Renders a page.
@@ -21,7 +21,7 @@ pub(super) fn page(headers: &HeaderMap, template: &impl Template) -> Result<Resp
     page_with(StatusCode::OK, headers, template)
 }
 
-/// Renders a page that says something else than that all is well.
+/// Renders a page with this status.
 pub(super) fn page_with(
     status: StatusCode,
     headers: &HeaderMap,

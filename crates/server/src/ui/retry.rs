@@ -27,7 +27,7 @@ struct Page {
     id: String,
     kind: String,
     input: String,
-    /// Tells this request from others, so that one operation is made however often it is sent.
+    /// Distinguishes this request from others, so that one operation is made however often it is sent.
     key: String,
     wrong: Wrong,
 }
@@ -79,7 +79,7 @@ pub(super) async fn send(
         let asked = Read { value: RetryOperation { input }, violations: Vec::new() };
         match retry::retry(&app, &visitor.caller, Ok(id), asked, key).await {
             Ok(made) => return Ok(Redirect::to(&url(&made.operation.id.to_string())).into_response()),
-            // There is nothing that was typed and could be lost.
+            // Nothing was typed that could be lost.
             Err(error) if input.is_none() => return visitor.found(&name, Err(error)),
             Err(error) => (wrong, status) = visitor.found(&name, Wrong::of(error))?,
         }

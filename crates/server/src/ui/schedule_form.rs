@@ -15,7 +15,7 @@ use super::format::pretty;
 use crate::calls::duration;
 use crate::error::ApiError;
 
-/// What stands in the fields.
+/// The content of the fields.
 #[derive(Debug, Default)]
 pub(super) struct Typed {
     pub(super) name: String,
@@ -32,7 +32,7 @@ pub(super) struct Typed {
     pub(super) resource_id: String,
     pub(super) project_id: String,
     pub(super) project_version_id: String,
-    /// One a line, each `key=value`.
+    /// One per line, each `key=value`.
     pub(super) labels: String,
     pub(super) priority: String,
     pub(super) timeout: String,
@@ -73,7 +73,7 @@ impl Typed {
     /// The body of a creation.
     ///
     /// # Errors
-    /// What cannot be said in JSON, by the fields of the API.
+    /// What cannot be expressed in JSON, by the fields of the API.
     pub(super) fn creation(&self) -> Result<String, ApiError> {
         let mut body = self.timing();
         body.insert("name".to_owned(), json!(self.name));
@@ -130,7 +130,7 @@ impl Typed {
             ("max_attempts", &self.max_attempts),
             ("concurrency_limit", &self.concurrency_limit),
         ] {
-            // What is no number is refused by whoever reads it.
+            // A text that is no number is refused by whoever reads it.
             let number = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
             Some(text).filter(|text| !text.is_empty()).map(|text| operation.insert(name.to_owned(), number(text)));
         }
@@ -218,7 +218,8 @@ fn labels(text: &str) -> Result<Labels, String> {
 /// The units of durations as people type them, with their seconds.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
-/// A duration as people type it, `1h30m`, as the API takes it, `5400s`; what is none is left as it is, to be refused.
+/// A duration as people type it, `1h30m`, as the API takes it, `5400s`; a text that is none is left as it is, to be
+/// refused.
 fn seconds(text: &str) -> String {
     let mut total = 0_u64;
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! `/ui/schedules`: what creates operations again and again, at times.
+//! `/ui/schedules`: schedules, which create operations again and again, at times.
 
 use askama::Template;
 use axum::extract::rejection::PathRejection;
@@ -211,7 +211,7 @@ pub(super) async fn update(
         Ok(_) => Ok(Redirect::to(&url(&name)).into_response()),
         Err(error) => {
             let (wrong, status) = visitor.found(&name, Wrong::of(error))?;
-            // Whose it is not must not learn that it is there.
+            // A visitor whose schedule it is not must not learn that it exists.
             visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
             form(&visitor, &headers, name, typed, wrong, status)
         }
@@ -264,7 +264,7 @@ fn form(
     respond::page_with(status, headers, &template)
 }
 
-/// The latest that it has made.
+/// The latest operations that it has created.
 async fn operations(app: &App, visitor: &Visitor, schedule: &Schedule, now: Timestamp) -> Result<Vec<Row>, ApiError> {
     let filter = format!("schedule = {}", operations::search::value(&schedule.wanted.name));
     let value = SearchOperations { filter, page_size: Some(SHOWN_OPERATIONS), ..SearchOperations::default() };

@@ -47,7 +47,7 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    // Who only asks what would come, or fetches it in case somebody wants it, uses nothing up.
+    // A request that only asks what would come, or fetches it in advance, does not use the link up.
     if asked.once.is_empty() || method != Method::GET || headers.contains_key("sec-purpose") {
         return form(&app, &headers, "", &asked.return_to);
     }
@@ -72,8 +72,8 @@ pub(super) struct Entered {
     return_to: String,
 }
 
-/// `POST /ui/sign-in`. Nobody is signed in yet whom another site's page could act for; that one could sign a browser in
-/// as somebody else is what browsers say in `Sec-Fetch-Site`.
+/// `POST /ui/sign-in`. Nobody is signed in yet whom another site's page could act for; browsers say in `Sec-Fetch-Site`
+/// whether such a page tries to sign a browser in as somebody else.
 pub(super) async fn sign_in(
     State(app): State<App>,
     link: Option<Extension<Link>>,

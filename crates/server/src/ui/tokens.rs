@@ -54,7 +54,7 @@ struct Shown {
     is_new: bool,
 }
 
-/// What was entered into the form of a new token, so that it is there still when it was refused, and what was wrong.
+/// What was entered into the form of a new token, so that it is still there when it was refused, and what was wrong.
 #[derive(Default)]
 struct Entered {
     name: String,
@@ -129,7 +129,7 @@ async fn render(
     let caller = &visitor.caller;
     let page = Read { value: PageQuery { wanted: None, token: page_token }, violations: Vec::new() };
     let (listed, next) = tokens::list(app, caller, Paged { page, asked: Read::<ListTokens>::default() }).await?;
-    // Who manages a part of an organization has nothing to do with its sessions, nor has the instance.
+    // A caller that manages only a part of an organization does not manage its sessions, nor does the instance.
     let (listed_sessions, more) = match sessions::list(app, caller, Paged::<SessionsOf>::default()).await {
         Ok((listed, next)) => (listed, next.is_some()),
         Err(ApiError::ScopeMissing(_) | ApiError::WholeOrganization | ApiError::Invalid(_) | ApiError::NotFound(_)) => {
@@ -269,7 +269,7 @@ pub(super) async fn act(
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
-            // How long the old secret stays valid; what is no number is left to the call.
+            // How long the old secret stays valid; a text that is no number is left to the call.
             let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
             let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
             let issued = visitor.found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;

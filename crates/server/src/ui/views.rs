@@ -50,7 +50,7 @@ struct OnePage {
     assets: Assets,
     frame: Frame,
     id: String,
-    /// As it is kept.
+    /// As it is saved.
     kept: Shown,
     typed: Typed,
     wrong: Wrong,
@@ -67,7 +67,7 @@ struct Shown {
     may_change: bool,
 }
 
-/// What stands in a form.
+/// The content of a form.
 #[derive(Default)]
 struct Typed {
     name: String,

@@ -41,7 +41,7 @@ impl Visitor {
         }
     }
 
-    /// The pages that the caller may see: of the others nothing is said.
+    /// The pages that the caller may see: the others are not mentioned.
     fn pages(&self, here: &str) -> Vec<Entry> {
         let reads = self.caller.require(Scope::OperationsRead).is_ok();
         let entries = [
@@ -58,7 +58,7 @@ impl Visitor {
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
     }
 
-    /// What a call found by a name, or what is told of it where it did not.
+    /// What a call found by a name, or the page that reports that it found nothing.
     pub(super) fn found<T>(&self, name: &str, found: Result<T, ApiError>) -> Result<T, Problem> {
         found.map_err(|error| Problem::of(error, self, name))
     }
@@ -109,8 +109,8 @@ impl FromRequestParts<App> for Visitor {
     }
 }
 
-/// Where to sign in, and to come back from. Who sent a form comes back to the page that it was on, as far as that is
-/// known: the form is not sent again.
+/// Where to sign in, and to come back from: to the page that was asked for, or to the overview after a form, which is
+/// not sent again.
 fn sign_in_url(parts: &Parts) -> String {
     let asked = parts.uri.path_and_query().map_or(super::HOME, |asked| asked.as_str());
     let back = if parts.method == Method::GET { asked } else { super::HOME };

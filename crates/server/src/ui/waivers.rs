@@ -45,7 +45,7 @@ struct Shown {
     is_live: bool,
 }
 
-/// What stands in the form.
+/// The content of the form.
 #[derive(Default)]
 struct Typed {
     policy: String,

@@ -34,9 +34,9 @@ struct Page {
 
 struct Worker {
     name: String,
-    /// What its token is called, for who may know.
+    /// The name of its token, for those who may know it.
     token: String,
-    /// The list of what it runs.
+    /// The list of the operations that it runs.
     url: String,
     running: String,
     kinds: String,
@@ -75,7 +75,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: Head
     respond::page(&headers, &template)
 }
 
-/// What the token is called that a worker is known by, for who manages tokens; empty for others, and for a server.
+/// The name of the token that a worker is known by, for those who manage tokens; empty for others, and for a server.
 pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> String {
     if !tokens::may_list(&visitor.caller) {
         return String::new();
@@ -83,7 +83,7 @@ pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> St
     tokens::get(app, &visitor.caller, worker).await.map_or(String::new(), |token| token.name)
 }
 
-/// The list of what a worker runs.
+/// The list of the operations that a worker runs.
 pub(super) fn url(worker: &str) -> String {
     filter::url(&format!("status = RUNNING AND worker = {}", value(worker)), &[])
 }

@@ -1,9 +1,9 @@
-//! Claimed operations on their way to a worker. What does not arrive is released.
+//! Claimed operations on their way to a worker. Operations that do not arrive are released.
 //!
-//! A worker that went away while it waited would else hold operations until their leases run out, and be charged an
-//! attempt for each. From the claim on they belong to a [`Delivery`], which hands them back when it is dropped: with
-//! the request that was broken off, or with a body that was not taken by the connection to its end. What the connection
-//! took and the network lost is the rest: there the lease runs out.
+//! A worker that went away while it waited would otherwise hold operations until their leases run out, and be charged
+//! an attempt for each. From the claim on they belong to a [`Delivery`], which releases them when it is dropped: with
+//! the request that was broken off, or with a body that was not taken by the connection to its end. What remains are
+//! operations that the connection took and the network lost: there the lease runs out.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use store::{Claimed, LeaseRef, Store};
 
 use crate::error::BoxError;
 
-/// The body is given to the connection in such pieces, so that a connection that takes no more is noticed.
+/// The body is given to the connection in pieces of this size, so that a connection that takes no more is noticed.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Operations that were claimed for a worker and have not arrived.
@@ -35,12 +35,12 @@ impl Delivery {
         &self.claimed
     }
 
-    /// What gives them back unless they arrive: for a body that another part writes ([`guarded`]).
+    /// A guard that releases them unless they arrive: for a body that another part writes ([`guarded`]).
     pub fn into_guard(self) -> Guard {
         Guard(Arc::new(Mutex::new(Some(self.undelivered))))
     }
 
-    /// The body that brings them: `json` tells them.
+    /// The body that delivers them: `json` describes them.
     pub fn into_body(self, json: Vec<u8>) -> Body {
         Body::new(DeliveryBody { left: json.into(), undelivered: self.undelivered })
     }
@@ -80,7 +80,7 @@ impl Drop for Undelivered {
 #[derive(Clone)]
 pub(crate) struct Guard(Arc<Mutex<Option<Undelivered>>>);
 
-/// A body that brings what was claimed, written by another part: once the connection has taken it to its end, the
+/// A body that delivers claimed operations, written by another part: once the connection has taken it to its end, the
 /// operations have arrived.
 pub(crate) fn guarded(body: Body, guard: Guard) -> Body {
     let undelivered = guard.0.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,14 +1,15 @@
-//! Workers that wait for work, in groups: those that may have the same wait together, and one claim serves them all.
+//! Workers that wait for work, in groups: workers that may get the same operations wait together, and one claim serves
+//! them all.
 //!
 //! So the store is asked by groups, not by workers: a group is one API token with one set of kinds and, for tokens of
-//! the instance, of organizations. A group looks into
-//! the queue when somebody joins it, when there is new work (the wake-up is registered before the look, so that no
-//! creation is slept over), when something becomes due, and every [`POLL`] for what other processes do without this one
-//! being told; more seldom where it is told. It never looks more often than every [`PACE`].
+//! the instance, of organizations. A group looks into the queue when somebody joins it, when there is new work (the
+//! wake-up is registered before the look, so that no creation is missed), when something becomes due, and every
+//! [`POLL`] for what other processes do without notifying this one; less often where it is notified. It never looks
+//! more often than every [`PACE`].
 //!
-//! Each group is a task of its own, which ends when nobody waits in it, and no group waits for another's look. For a
-//! look it waits for its organization's turn: at most [`LOOKS`] groups look at a time, and at most [`LOOKS_OF_ONE`] of
-//! an organization. How many may wait is bounded by organization and token.
+//! Each group is a task of its own, which ends when nobody waits in it, and no group waits for another's look. Before a
+//! look it waits until its organization is scheduled: at most [`LOOKS`] groups look at a time, and at most
+//! [`LOOKS_OF_ONE`] of an organization. How many may wait is bounded by organization and token.
 
 mod delivery;
 mod places;
@@ -32,9 +33,9 @@ use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;
 
-/// Between two looks of a group where nothing wakes it.
+/// The time between two looks of a group where nothing wakes it.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two looks of a group at least, however often it is woken.
+/// The least time between two looks of a group, however often it is woken.
 const PACE: Duration = Duration::from_millis(10);
 /// Groups that look at a time.
 const LOOKS: usize = 4;
@@ -42,15 +43,15 @@ const LOOKS: usize = 4;
 const LOOKS_OF_ONE: usize = 2;
 /// Operations of one claim. Each may bring 1 MiB of input, so this and [`LOOKS`] bound the memory of looking.
 const BATCH: u32 = 32;
-/// An answer with so many bytes of input gets no more operations.
+/// An answer with this many bytes of input gets no more operations.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Those who may have the same.
+/// Workers that may get the same operations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Group {
-    /// What they may have of their organization; `None` for those who work for several.
+    /// What they may access in their organization; `None` for those who work for several.
     pub access: Option<Access>,
-    /// Of which organizations those may have something.
+    /// The organizations whose operations those may get.
     pub among: Option<Organizations>,
     /// How the lease names its holder.
     pub worker: String,
@@ -59,7 +60,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Among whom it waits and takes turns: the others of its organization, or those of its token.
+    /// The name under which it waits and is scheduled: that of its organization, or of its token.
     fn turn_of(&self) -> &str {
         self.access.as_ref().map_or(&self.worker, |access| &access.organization)
     }
@@ -74,7 +75,7 @@ struct Waiter {
     reply: Reply,
     given: Vec<Claimed>,
     bytes: usize,
-    /// Its place among those who may wait.
+    /// Its place among the calls that may wait.
     _place: Place,
 }
 
@@ -107,7 +108,7 @@ impl Queue {
         self.look_at = Some(self.look_at.map_or(soonest, |planned| planned.min(soonest)));
     }
 
-    /// Takes in who has arrived.
+    /// Takes in the waiters that have arrived.
     fn take_arrivals(&mut self, incoming: &mut mpsc::UnboundedReceiver<Waiter>) {
         while let Ok(waiter) = incoming.try_recv() {
             self.waiters.push_back(waiter);
@@ -120,7 +121,8 @@ impl Queue {
         self.waiters.iter().filter(|waiter| self.was_looked_for(waiter)).map(|waiter| waiter.until).min()
     }
 
-    /// Whether there was a look since the worker came: who wants an answer at once gets one, but not without a look.
+    /// Whether there was a look since the worker came: a worker that wants an answer at once gets one, but not without
+    /// a look.
     fn was_looked_for(&self, waiter: &Waiter) -> bool {
         self.looked_at.is_some_and(|at| at >= waiter.since)
     }
@@ -184,7 +186,7 @@ struct Desk {
     places: Places,
     /// How each group is joined.
     groups: Mutex<HashMap<Group, Entry>>,
-    /// A server that stops gives nothing away any more.
+    /// A server that stops gives out no more operations.
     stopped: CancellationToken,
 }
 
@@ -195,7 +197,7 @@ struct Entry {
     _place: Place,
 }
 
-/// A group's turn to look, which is waited for.
+/// The wait until a group may look.
 type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 impl Desk {
@@ -209,7 +211,7 @@ impl Desk {
         if let Some(entry) = groups.get(&group) {
             match entry.arrivals.send(waiter) {
                 Ok(()) => return Ok(()),
-                // Its task broke off: there is a new one.
+                // Its task broke off: a new one is started.
                 Err(mpsc::error::SendError(returned)) => waiter = returned,
             }
             groups.remove(&group);
@@ -270,7 +272,7 @@ impl Desk {
         let now = Instant::now();
         queue.look_at = Some(now + self.store.commits().coverage().poll(POLL));
         queue.looked_at = Some(now);
-        // A defect in a look is told to those who wait in the group, and is not the end of it.
+        // A panic in a look is reported to those who wait in the group, and does not end the group.
         if AssertUnwindSafe(self.look(group, &mut queue.waiters)).catch_unwind().await.is_err() {
             tracing::error!("a claim panicked");
             queue.waiters.clear();
@@ -280,7 +282,7 @@ impl Desk {
     /// Claims for those who wait in a group, first come, first served, and answers those who got something.
     async fn look(&self, group: &Group, waiters: &mut VecDeque<Waiter>) {
         loop {
-            // Who is gone gets nothing any more.
+            // Waiters that are gone get nothing any more.
             waiters.retain(|waiter| !waiter.reply.is_closed() || !waiter.given.is_empty());
             let wanted = waiters.iter().map(Waiter::room).fold(0, u32::saturating_add).min(BATCH);
             if wanted == 0 {
@@ -300,7 +302,7 @@ impl Desk {
                     let error = Arc::new(error);
                     for waiter in waiters.drain(..) {
                         if waiter.given.is_empty() {
-                            // Who is gone does not want to know.
+                            // A waiter that is gone does not want to know.
                             let _ = waiter.reply.send(Err(error.clone()));
                         } else {
                             self.answer(waiter);
@@ -311,7 +313,7 @@ impl Desk {
             };
             let is_empty = claimed.len() < wanted as usize;
             for claimed in claimed {
-                // Who has many bytes already takes more only if nobody else can: there is a place for each.
+                // A waiter that has many bytes already takes more only if nobody else can: there is a place for each.
                 let index = waiters.iter().position(|waiter| waiter.room() > 0);
                 let index = index.or_else(|| waiters.iter().position(|waiter| waiter.places() > 0));
                 if let Some(waiter) = index.and_then(|index| waiters.get_mut(index)) {
@@ -334,7 +336,7 @@ impl Desk {
 
     fn answer(&self, waiter: Waiter) {
         let delivery = Delivery::new(self.store.clone(), self.waker.clone(), waiter.given);
-        // Who is gone cannot take it: dropped, the delivery hands the operations back.
+        // A waiter that is gone cannot take it: when dropped, the delivery releases the operations.
         let _ = waiter.reply.send(Ok(delivery));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sets of kinds that one token waits for at a time. Each is a group that asks the store once a second at least.
+/// Sets of kinds that one token waits for at a time. Each is a group that asks the store once per second at least.
 const GROUPS_OF_TOKEN: usize = 256;
 
 /// Counts those who wait. A name that nobody waits under is forgotten.

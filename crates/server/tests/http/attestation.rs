@@ -1,4 +1,4 @@
-//! `GET /v1/operations/{id}/attestation` and the public keys: what is signed of an evaluation, as its callers see it.
+//! `GET /v1/operations/{id}/attestation` and the public keys: the signed statement of an evaluation, as callers see it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -35,7 +35,7 @@ async fn evaluated(server: &Server, output: impl FnOnce(&Operation) -> String) -
     operation
 }
 
-/// What its handler would have answered.
+/// The answer that its handler would have given.
 fn signed(signer: &Signer, operation: &Operation) -> String {
     let id = operation.id.to_string();
     let of = Evaluated { organization: "acme", project: "web", operation: &id };

@@ -113,7 +113,7 @@ async fn a_batch_stays_within_the_projects_of_its_token() {
 async fn of_violations_without_number_the_first_are_told() {
     let server = Server::start().await;
     let caller = server.acme().await;
-    // Each unknown member is a violation, and each key but the first one too.
+    // Each unknown member is a violation, and so is each key except the first one.
     let row = format!("{{\"kind\":\"scan\",\"unique_key\":\"a\"{}}}", ",\"x\":0".repeat(400));
     let body = format!("{{\"operations\":[{}]}}", vec![row; 300].join(","));
     let answer = caller.post(PATH, body).await;
@@ -122,7 +122,7 @@ async fn of_violations_without_number_the_first_are_told() {
     assert!(violated.iter().all(|field| field == "operations[0].x"), "{violated:?}");
     let message = answer.json()["message"].as_str().unwrap().to_owned();
     assert!(message.ends_with("; and 96 more"), "{message}");
-    // Where there is room for all, keys that stand there twice are told with the rest.
+    // Where there is space for all, keys that occur twice are reported with the rest.
     let few = json!([{"kind": "scan", "unique_key": "a", "x": 0}, {"kind": "scan", "unique_key": "a"}]);
     assert_eq!(batch(&caller, few).await.violated(), ["operations[0].x", "operations[1].unique_key"]);
 }

@@ -1,4 +1,4 @@
-//! The memory of bodies: taken as they arrive, shared by organizations, never refused to workers for what others send.
+//! The memory of bodies: taken as they arrive, shared by organizations, never refused to workers because of others.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn evil(server: &Server) -> Caller {
     server.caller(Access::organization("evil"), &[Scope::Admin]).await
 }
 
-/// Waits until the server has so many requests under way.
+/// Waits until the server has this number of requests under way.
 async fn under_way(server: &Server, requests: usize) {
     let line = format!("longrun_http_requests_in_flight {requests}\n");
     let reached = async {
@@ -31,12 +31,12 @@ async fn under_way(server: &Server, requests: usize) {
     tokio::time::timeout(DEADLINE, reached).await.expect("the requests arrive");
 }
 
-/// A creation of about so many bytes.
+/// A creation of about this number of bytes.
 fn creation(bytes: usize) -> String {
     json!({"kind": "scan", "input": "x".repeat(bytes)}).to_string()
 }
 
-/// Begins calls of such bodies that never end, until there is no more room for another one of the caller's.
+/// Begins calls with such bodies that never end, until there is no capacity for another one of the caller's.
 async fn take_the_share(caller: &Caller, path: &str, bytes: usize) -> Vec<tokio::net::TcpStream> {
     let body = vec![b' '; bytes];
     let mut held = Vec::new();
@@ -68,7 +68,7 @@ async fn until_it_is_taken(caller: &Caller, path: &str, body: &[u8]) {
 async fn what_is_announced_and_not_sent_takes_no_memory() {
     let server = Server::start().await;
     let (evil, acme) = (evil(&server).await, server.acme().await);
-    // As much as there is for all, 256 MiB, and half of it again.
+    // As much as there is for all, 256 MiB, and half as much again.
     let mut held = Vec::new();
     for _ in 0..192 {
         held.push(evil.begin(CREATE, 2 * 1024 * 1024, b"{").await);
@@ -91,7 +91,7 @@ async fn one_organization_cannot_take_the_memory_of_all() {
     let held = take_the_share(&evil, CREATE, 60 * 1024).await;
     let answer = acme.post(CREATE, creation(60_000)).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    // Workers' calls are read apart, also those of the organization itself.
+    // Bodies of workers' calls are counted separately, also those of the organization itself.
     for access in [Access::organization("evil"), Access::organization("acme")] {
         let worker = server.caller(access.clone(), &[Scope::OperationsWork]).await;
         server.store.create(&access.organization, vec![operations::NewOperation::of_kind("scan")], None).await.unwrap();
@@ -117,7 +117,7 @@ async fn what_workers_send_is_bounded_too_and_shared() {
     .await;
     let evil = evil(&server).await;
     let _held = take_the_share(&evil, "/v1/operations:settle", 60 * 1024).await;
-    // As large as one may be, and read whole before it is refused for what it says.
+    // As large as a body may be, and read as a whole before it is refused because of its content.
     let answer = worker(&server).await.post("/v1/operations:heartbeat", vec![b' '; 64 * 1024]).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "of another organization: {answer:?}");
     let answer = evil.post(CREATE, creation(60_000)).await;
@@ -128,7 +128,7 @@ async fn what_workers_send_is_bounded_too_and_shared() {
 async fn one_organization_cannot_take_the_places_of_large_bodies() {
     let server = Server::with_settings(|settings| settings.body_limit = 8 * 1024).await;
     let (evil, acme) = (evil(&server).await, server.acme().await);
-    // Announced alone takes none.
+    // A body that is only announced takes no place.
     let mut announced = Vec::new();
     for _ in 0..8 {
         announced.push(evil.begin(BATCH, 30_000, b"{").await);
@@ -168,7 +168,7 @@ async fn a_body_that_trickles_is_given_up() {
         assert!(answer.contains("waiting for the request's body took too long"), "{path}: {answer}");
         trickling.abort();
     }
-    // Who pauses now and then, but is fast in sum, is not.
+    // A client that pauses now and then, but is fast overall, is not refused.
     let (content, auth) = ("x".repeat(50_000), acme.authorization_line());
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let head =

@@ -1,4 +1,4 @@
-//! What browsers are told about answers, and which pages may call.
+//! What answers say to browsers, and which pages may call.
 
 use http::{Method, StatusCode};
 
@@ -57,7 +57,7 @@ async fn no_cache_keeps_what_any_call_reads() {
         let path = path.replace("{operation_id}", &operation.id.to_string()).replace("{token_id}", &token);
         let path = path.replace("{name}", "acme").replace("{digest}", "none");
         for caller in [&acme, &server.nobody()] {
-            // What has no end answers a HEAD request all the same.
+            // An answer that has no end is answered for a HEAD request all the same.
             let answer = caller.send(Method::HEAD, &path, &[], "").await;
             assert_eq!(answer.header("cache-control"), "no-store", "{path}: {answer:?}");
             assert_eq!(answer.header("vary"), "Authorization, Cookie", "{path}: {answer:?}");

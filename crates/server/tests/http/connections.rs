@@ -1,4 +1,4 @@
-//! Connections that nobody is authenticated on, that are idle, and that one address has too many of.
+//! Connections on which nobody is authenticated, that are idle, or of which one address has too many.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -65,7 +65,7 @@ async fn a_connection_on_which_nobody_was_authenticated_is_closed() {
     let server = Server::with_settings(|settings| settings.unauthenticated_timeout = Duration::from_secs(2)).await;
     let (acme, nobody) = (server.acme().await, server.nobody());
     let mut known = Http2::open(&server).await;
-    // A machine that is slow enough has it closed before.
+    // On a machine that is slow enough it is closed before.
     while known.list(&acme).await.is_none() {
         known = Http2::open(&server).await;
     }
@@ -91,7 +91,7 @@ async fn a_connection_on_which_nobody_was_authenticated_is_closed() {
 async fn a_connection_that_is_idle_is_closed_and_one_that_waits_is_not() {
     let server = Server::with_settings(|settings| settings.idle_timeout = Duration::from_millis(500)).await;
     let acme = server.acme().await;
-    // A machine that is slow enough has a connection closed before it has asked, so there are some.
+    // On a machine that is slow enough a connection is closed before it has asked, so there are some.
     for _ in 0..10 {
         let mut connection = Http2::open(&server).await;
         let claim = Request::post("http://t/v1/operations:claim");
@@ -162,7 +162,7 @@ async fn at_the_cap_idle_connections_make_room_strangers_first() {
     let mut known = Http2::open(&server).await;
     assert_eq!(known.list(&acme).await, Some(StatusCode::OK));
     let mut stranger = Http2::open(&server).await;
-    // Nobody wants their places yet.
+    // Nobody wants these places yet.
     let stays = tokio::time::timeout(Duration::from_millis(300), &mut stranger.connection).await;
     assert!(stays.is_err(), "it is left alone while nobody needs its place");
     // A third one is served, in the place of the one that nobody was authenticated on.
@@ -192,7 +192,7 @@ async fn when_none_is_idle_further_connections_are_closed_and_not_left_waiting()
     let mut status = [0; 12];
     busy.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200", "who is served is not disturbed");
-    // The idle one makes room.
+    // The idle one gives up its place.
     let served = async {
         loop {
             let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -118,7 +118,7 @@ async fn an_undeclared_kind_is_400_naming_the_known_kinds_unless_allowed() {
     assert!(violations[0].1.contains("evidence_evaluation, scan"), "{violations:?}");
     let server = Server::with(|services| services.allow_undeclared_kinds = true).await;
     id(&server.acme().await.post("/v1/operations", r#"{"kind":"dance"}"#).await);
-    // A caller could have anything signed and sent in longrun's name.
+    // A caller could have anything signed and sent in the name of longrun.
     let violations = server.acme().await.post("/v1/operations", r#"{"kind":"notice"}"#).await.violations();
     assert!(violations[0].1.contains("reserved"), "{violations:?}");
 }
@@ -229,7 +229,7 @@ async fn a_creation_wakes_the_engine() {
     }
     let mut running = None;
     let server = Server::with(|services| {
-        // Nobody but the waker makes this engine look within the test's time.
+        // Nothing but the waker makes this engine look within the time of the test.
         let settings = engine::Settings { poll: Duration::from_secs(3600), ..engine::Settings::default() };
         let registry = engine::Registry::new().with("scan", Echo);
         let engine = engine::Engine::start(services.store.clone(), registry, settings, "test");

@@ -140,7 +140,7 @@ async fn while_an_operation_with_the_key_has_not_ended_it_is_answered_and_the_he
     assert_eq!(plain.as_object().unwrap().keys().collect::<Vec<_>>(), ["operations"]);
     caller.post(&format!("/v1/operations/{first_id}:cancel"), "").await;
     assert_ne!(id(&create(&caller, keyed).await), first_id);
-    // What is no more the one with the key does not get it back.
+    // An operation that has lost the key does not get it back.
     let answer = caller.send(Method::POST, &format!("/v1/operations/{first_id}:retry"), &[], "").await;
     assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::CONFLICT, "UNIQUE_KEY_IN_USE"));
 }

@@ -18,7 +18,7 @@ async fn put(caller: &Caller, content: impl Into<bytes::Bytes>) -> Answer {
     caller.send(Method::POST, "/v1/evidence", &[("content-type", "application/octet-stream")], content).await
 }
 
-/// Asks for an evaluation by one policy of the shortest kind.
+/// Asks for an evaluation by the shortest possible policy.
 fn request(members: Value) -> String {
     let policy = json!({
         "apiVersion": "chainloop.dev/v1",
@@ -84,7 +84,7 @@ async fn evidence_above_the_limit_is_413_and_not_kept() {
     let digest = Digest::of(&too_long);
     let answer = put(&caller, too_long.clone()).await;
     assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE"));
-    // Without a declared length the limit is found while receiving.
+    // Without a declared length the limit is noticed while receiving.
     let head = format!(
         "POST /v1/evidence HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n{}\r\n",
         caller.authorization_line()
@@ -293,7 +293,7 @@ async fn large_bodies_at_a_time_are_bounded() {
     let answer = caller.post(EVALUATE, request(json!({"content": "A".repeat(2048)}))).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("TOO_MANY_LARGE_BODIES", "1"));
-    // What streams takes no place; what is read back whole does.
+    // A body that is streamed takes no place; one that is read back as a whole does.
     let stored = put(&caller, vec![b'x'; 2048]).await;
     let path = format!("/v1/evidence/{}", stored.json()["digest"].as_str().unwrap());
     assert_eq!(caller.get(&path).await.status, StatusCode::TOO_MANY_REQUESTS);

@@ -1,4 +1,4 @@
-//! What an organization has of evidence: `GET /v1/evidence`, `DELETE /v1/evidence/{digest}`, and how much it may have.
+//! Which evidence an organization has: `GET /v1/evidence`, `DELETE /v1/evidence/{digest}`, and how much it may have.
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ async fn evidence_is_listed_and_deleted_by_its_organization_as_a_whole() {
 async fn evidence_that_cannot_come_to_its_place_counts_for_nothing() {
     let server = Server::start().await;
     let caller = server.acme().await;
-    // A file where the folder of the organization is to be.
+    // A file where the folder of the organization should be.
     let organization = server.evidence_file(&digest("hello")).ancestors().nth(3).unwrap().to_owned();
     std::fs::create_dir_all(organization.parent().unwrap()).unwrap();
     std::fs::write(&organization, "").unwrap();
@@ -230,7 +230,7 @@ async fn both_faces_list_and_delete_evidence_alike() {
             let http = caller.get(&format!("{LIST}{query}")).await;
             assert_same(&format!("{who}: {query}"), &http, list(client.list_evidence(request).await));
         }
-        // The last one is in use, and what is removed over HTTP is not there any more over gRPC.
+        // The last one is in use, and a piece that is removed over HTTP is no longer there over gRPC.
         for digest in ["nothing".to_owned(), digest("unknown"), digest("hello")] {
             let http = caller.delete(&format!("{LIST}/{digest}")).await;
             let request = wire::DeleteEvidenceRequest { digest: digest.clone() };

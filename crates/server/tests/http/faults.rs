@@ -1,5 +1,5 @@
-//! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a
-//! whole.
+//! What clients see when the store fails: the right class of error, never its cause, and never half an answer in place
+//! of a whole one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -36,24 +36,24 @@ pub enum Fault {
     Panic,
     OutputGone,
     OutputFails,
-    /// What looks for lost leases panics.
+    /// The look for lost leases panics.
     RescuePanics,
-    /// What looks for lost leases never answers.
+    /// The look for lost leases never answers.
     RescueHangs,
-    /// What looks for lost leases finds such that cannot be taken up.
+    /// The look for lost leases finds leases that cannot be taken up.
     RescueIsStuck,
-    /// What writes panics within its call.
+    /// A write panics within its call.
     TouchPanics,
 }
 
 pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
 
-/// How long a task of a server with such a store may be without a success.
+/// How long a task of a server with such a store may go without a success.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A test that waits longer than this for something has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A store whose reads fail when told to.
+/// A store whose reads fail when a test switches the fault on.
 #[derive(Clone)]
 struct FaultyStore {
     inner: Arc<dyn Store>,
@@ -70,7 +70,7 @@ struct FaultyStore {
     health: Health,
 }
 
-/// An organization whose claims get no answer from the store. Nor get histories, also of organizations whose names begin so.
+/// An organization whose claims get no answer from the store. Nor do histories, also of names that begin like this.
 pub const STUCK: &str = "stuck";
 
 /// How often a store was read.
@@ -406,7 +406,7 @@ impl Store for FaultyStore {
         found
     }
 
-    // The rest passes on.
+    // The remaining calls are passed on.
     fn health(&self) -> Health {
         self.health.clone()
     }
@@ -623,7 +623,7 @@ impl Store for FaultyStore {
     }
 }
 
-/// The lease of an operation that there is not.
+/// The lease of an operation that does not exist.
 fn unknown_lease(now: Timestamp) -> LostLease {
     let lease = LeaseRef { organization: "acme".to_owned(), id: OperationId::new(now), fence: 1, scope: None };
     LostLease { lease, kind: "scan".to_owned(), attempts: 1 }
@@ -649,7 +649,7 @@ pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch
     (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), seen.claims, seen.reads)
 }
 
-/// What a store was asked for.
+/// The calls that a store got.
 pub struct Seen {
     pub claims: watch::Receiver<usize>,
     pub reads: watch::Receiver<Reads>,
@@ -657,7 +657,7 @@ pub struct Seen {
     pub lookups: watch::Receiver<usize>,
 }
 
-/// A server that was changed before it started, and what its store is asked for.
+/// A server that was changed before it started, and the calls that its store gets.
 pub async fn watched(change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
     seen(Arc::default(), None, change).await
 }
@@ -790,7 +790,7 @@ async fn a_maintenance_task_that_panics_or_hangs_is_told_counted_and_goes_on() {
         }
         // A round that hangs is given up after its time limit, which the unit tests of `tasks` have a short one for.
     }
-    // One that hangs does not hold up the end, and what is gone is no trouble.
+    // A hanging task does not hold up the end, and a task that is gone is no trouble.
     tokio::time::timeout(DEADLINE, engine.drain()).await.expect("it ends");
     until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
     let engine =

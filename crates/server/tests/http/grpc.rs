@@ -1,4 +1,4 @@
-//! The gRPC face: the same calls, answers and refusals as over HTTP, and what is its own.
+//! The gRPC face: the same calls, answers and refusals as over HTTP, and its own particulars.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ async fn statistics_are_the_same_over_both_faces() {
     }
 }
 
-/// How far the counts lag behind is of the moment.
+/// How far the counts lag behind depends on the moment.
 fn without_lag(answer: &mut Answer) {
     if answer.status == StatusCode::OK {
         let mut shown = answer.json();
@@ -204,7 +204,7 @@ fn without_lag(answer: &mut Answer) {
     }
 }
 
-/// Both faces gave the same.
+/// Asserts that both faces gave the same.
 pub(crate) fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
     match grpc {
         Ok(answer) => assert_eq!((http.status, http.json()), (StatusCode::OK, answer), "{what}"),
@@ -364,7 +364,7 @@ async fn both_faces_answer_the_same_calls_alike() {
                 let grpc = client.get_operation(request).await.map(|answer| shown_in_full(answer.into_inner()));
                 assert_same(&format!("{who}: get {id} with view {view}"), &http, grpc);
             }
-            // Of what has ended nothing is cancelled, and what waits is not retried: both change nothing.
+            // An operation that has ended is not cancelled, and one that waits is not retried: both change nothing.
             let http = caller.post(&format!("/v1/operations/{id}:retry"), "").await;
             let grpc = client
                 .retry_operation(wire::RetryOperationRequest { operation_id: id.clone(), ..Default::default() })
@@ -402,7 +402,7 @@ async fn both_faces_answer_the_same_calls_alike() {
     }
 }
 
-/// An operation with everything, as HTTP shows it.
+/// An operation with all its details, as HTTP shows it.
 fn shown_in_full(answer: wire::GetOperationResponse) -> Value {
     let (mut operation, detail) = (shown(answer.operation.unwrap()), answer.detail.unwrap());
     operation["input"] = serde_json::from_str(&detail.input).unwrap_or(Value::Null);
@@ -861,7 +861,7 @@ async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
     let request = wire::CreateOperationRequest { kind: "scan".to_owned(), input, ..Default::default() };
     let refused = client.create_operation(request).await.unwrap_err();
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
-    // What is no message at all is refused as well, and nothing falls over.
+    // Bytes that are no message at all are refused as well, and nothing falls over.
     for (path, body) in [
         ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\0\0\0\x05\xff\xff\xff\xff\xff".as_slice()),
         ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\xff\xff\xff\xff"),
@@ -900,7 +900,7 @@ async fn a_message_with_elements_without_number_is_refused_before_it_is_read() {
         creation.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     let http = caller.post("/v1/operations", json!({"kind": "scan", "labels": http}).to_string()).await;
     assert_eq!(http.violations(), [(told.field, told.description)], "as over HTTP");
-    // More than it says that there is.
+    // It claims a greater length than it has.
     let short = [0_u8, 0xff, 0xff, 0xff, 0xff, 0x0a, 0].to_vec();
     let answer = caller.send(Method::POST, service, &headers, short).await;
     assert_eq!(answer.header("grpc-status"), "3", "{answer:?}");
@@ -917,7 +917,7 @@ async fn who_lacks_the_scope_is_refused_before_the_message_is_there() {
         "/longrun.v1.AgentsService/EvaluateEvidence",
         "/google.longrunning.Operations/CancelOperation",
     ] {
-        // Of the message there is one byte, and no more comes.
+        // One byte of the message is there, and no more comes.
         let mut stream = reader.begin(method, 1_000_000, b"\0").await;
         let mut answer = Vec::new();
         let answered = async {
@@ -955,7 +955,7 @@ async fn a_page_holds_as_many_long_outputs_as_clients_take() {
     let left_out: Vec<bool> =
         page.operations.iter().map(|found| found.operation.as_ref().unwrap().output_left_out).collect();
     assert_eq!(left_out, [false, false, false, true, true, true]);
-    // What is short is there whatever is left out.
+    // A short output is there whatever is left out.
     let short = server.completed("scan", "short").await;
     let page = client.list_operations(wire::ListOperationsRequest::default()).await.unwrap().into_inner();
     assert_eq!((&*page.operations[0].id, &*page.operations[0].output), (&*short.id.to_string(), "short"));

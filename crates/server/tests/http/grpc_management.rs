@@ -14,7 +14,7 @@ use tonic::{Response, Status};
 use crate::grpc::{Authorized, assert_same, connect, time};
 use crate::harness::{Caller, Server};
 
-/// Adds what is set, as HTTP does.
+/// Adds the fields that are set, as HTTP does.
 fn with(mut shown: Value, optional: &[(&str, Option<Value>)]) -> Value {
     for (name, value) in optional {
         if let Some(value) = value {
@@ -122,7 +122,7 @@ async fn both_faces_manage_alike() {
     }
 }
 
-/// The calls about tokens, but for those that answer a secret: each answers another one.
+/// The calls about tokens, except those that answer a secret: each answers another one.
 async fn tokens(who: &str, caller: &Caller, clients: &mut Clients, id: &str) {
     let list = |page_size, page_token: &str, organization: &str| wire::ListTokensRequest {
         page_size,

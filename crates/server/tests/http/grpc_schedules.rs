@@ -1,4 +1,4 @@
-//! Schedules over both faces: the same calls are answered alike.
+//! Schedules over both faces: the same calls get the same answers.
 
 use operations::Access;
 use proto::longrun::v1 as wire;
@@ -9,7 +9,7 @@ use store::Scope;
 use crate::grpc::{assert_same, connect, time};
 use crate::harness::Server;
 
-/// A duration as HTTP shows it; nothing where it is not set.
+/// A duration as HTTP shows it; empty where it is not set.
 fn seconds(duration: Option<prost_types::Duration>) -> String {
     duration.map(|given| format!("{}s", given.seconds)).unwrap_or_default()
 }
@@ -77,7 +77,7 @@ async fn both_faces_answer_the_same_calls_about_schedules_alike() {
             let grpc = client.get_schedule(wire::GetScheduleRequest { name: of(name) }).await;
             let grpc = grpc.map(|answer| answered(answer.into_inner().schedule));
             assert_same(&format!("{who}: get {name}"), &caller.get(&path).await, grpc);
-            // What is not paused is as it is when it is resumed.
+            // A schedule that is not paused is unchanged when it is resumed.
             let http = caller.post(&format!("{path}:resume"), "").await;
             let grpc = client.resume_schedule(wire::ResumeScheduleRequest { name: of(name) }).await;
             let grpc = grpc.map(|answer| answered(answer.into_inner().schedule));

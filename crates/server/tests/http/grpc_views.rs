@@ -57,7 +57,7 @@ async fn both_faces_keep_views_alike() {
             let grpc = client.get_view(wire::GetViewRequest { view_id: id.to_owned() }).await;
             assert_same(&format!("{who}: {id}"), &http, answered(grpc, |got| json!({"view": view(got.view)})));
         }
-        // What is refused is refused alike; of what is made each has an id of its own.
+        // Refusals are the same; of the views that are made each has an id of its own.
         for (name, filter, visibility) in
             [("", "kind = scan", ""), ("a", "kind == scan", ""), ("a", "", "open"), ("", "", "shared")]
         {

@@ -1,4 +1,4 @@
-//! Starts servers on free ports, hands out tokens, sends requests.
+//! Starts servers on free ports, makes tokens, sends requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Server {
         self.caller(Access::organization("acme"), &[Scope::Admin]).await
     }
 
-    /// A caller by a token of the instance that reaches these organizations; none: all.
+    /// A caller with a token of the instance that reaches these organizations; an empty list means all.
     pub async fn instance(&self, organizations: &[&str], scopes: &[Scope]) -> Caller {
         let secret = Secret::generate().unwrap();
         let wish = store::TokenWish {
@@ -113,7 +113,7 @@ impl Server {
         self.store.create("acme", vec![operation], None).await.unwrap().remove(0)
     }
 
-    /// What asking for every operation to be stopped leaves in the store.
+    /// What remains in the store after every operation was asked to stop.
     pub async fn want_all_stopped(&self) {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self._folder.path().join("longrun.db"));
         let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
@@ -151,7 +151,7 @@ impl Server {
         self.ended(NewOperation::of_kind(kind), Outcome::Completed { output: output.to_owned() }).await
     }
 
-    /// An operation in `acme` that has ended so. There must be no other of its kind that waits.
+    /// An operation in `acme` that has ended with this outcome. No other of its kind may be waiting.
     pub async fn ended(&self, operation: NewOperation, outcome: Outcome) -> Operation {
         let kind = operation.kind.clone();
         let operation = self.create(operation).await;
@@ -174,7 +174,7 @@ impl Drop for Server {
     }
 }
 
-/// What came back.
+/// An answer as it was received.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -220,7 +220,7 @@ impl Answer {
         self.violations().into_iter().map(|(field, _)| field).collect()
     }
 
-    /// Takes a field out of the body, wherever it stands: what may change from one call to the next.
+    /// Takes a field out of the body, wherever it is: one that may change from one call to the next.
     pub fn forget(&mut self, field: &str) {
         fn forget(value: &mut Value, field: &str) {
             match value {
@@ -284,7 +284,7 @@ impl Caller {
         self.try_send(method, path, headers, body).await.unwrap()
     }
 
-    /// Sends a request on a connection of its own; fails when the answer's body breaks off.
+    /// Sends a request on a connection of its own; fails when the body of the answer breaks off.
     pub async fn try_send(
         &self,
         method: Method,
@@ -309,15 +309,15 @@ impl Caller {
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
-    /// Begins a call whose body is not sent whole: declares `length` bytes and sends these. The answer is left in the
-    /// connection.
+    /// Begins a call whose body is not sent as a whole: declares `length` bytes and sends these. The answer is left in
+    /// the connection.
     pub async fn begin(&self, path: &str, length: usize, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let auth = self.authorization_line();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: t\r\n{auth}content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         );
-        // The server may refuse it before it has read all.
+        // The server may refuse it before it has read everything.
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(bytes).await;
         stream
@@ -326,7 +326,7 @@ impl Caller {
     /// Writes bytes as they are, half-closes if asked to, and reads until the server closes.
     pub async fn raw(&self, bytes: &[u8], half_close: bool) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may close before it has read all: then what it answered is what counts.
+        // The server may close before it has read everything: then its answer is what counts.
         let _ = stream.write_all(bytes).await;
         if half_close {
             let _ = stream.shutdown().await;

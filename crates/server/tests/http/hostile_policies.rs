@@ -24,7 +24,7 @@ fn policy(script: &str) -> Value {
     })
 }
 
-/// Each with what its refusal says, and the field that it names.
+/// Each with the text of its refusal, and the field that it names.
 fn hostile() -> [(&'static str, Value, &'static str, &'static str); 4] {
     let head = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: p}\n";
     let aliases = format!("{head}x: &x {}\ny: [{}]\n", "a".repeat(650_000), vec!["*x"; 100_000].join(","));
@@ -102,7 +102,7 @@ async fn hostile_policies_are_refused_by_every_call_while_others_are_served() {
 
 #[tokio::test]
 async fn a_check_whose_client_left_is_ended_and_gives_its_place_back() {
-    // Two places, of which an organization has one: while the check below holds it, no other of the same can begin.
+    // Two places, of which an organization has one: while the check below holds it, none of the same can begin.
     let config = EvaluatorConfig { time_limit: Duration::from_secs(600), ..EvaluatorConfig::default() };
     let server = Server::with(|services| {
         services.evaluations = Some(Arc::new(evaluations(config)));

@@ -1,4 +1,4 @@
-//! What can be nobody's name and no id, on both stores: PostgreSQL takes no text with the character U+0000.
+//! Texts that can be nobody's name and no id, on both stores: PostgreSQL takes no text with the character U+0000.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn assert_not_found(caller: &Caller, calls: &[(Method, &str, &str)]) {
     }
 }
 
-/// What a worker is told of a lease that it does not have, in an organization of this name.
+/// What a worker is answered about a lease that it does not have, in an organization of this name.
 async fn told(worker: &Caller, path: &str, rows: &str, more: Value, organization: &str) -> Value {
     let mut row = json!({"id": NOBODYS, "lease_token": "v1.1.1", "organization": organization});
     row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! What an organization may not have, as its callers learn it.
+//! What an organization may not have, as its callers see it.
 
 use http::StatusCode;
 use store::{Quota, Quotas, Rate};

@@ -1,4 +1,4 @@
-//! The access log: one line a request, with what operators need and without secrets.
+//! The access log: one line per request, with what operators need and without secrets.
 
 use std::cell::RefCell;
 use std::io;
@@ -29,8 +29,8 @@ impl io::Write for Writer {
     }
 }
 
-/// Keeps what is logged from now on. One subscriber for all threads: `tracing` caches per place in the code, not per
-/// thread, whether anybody listens.
+/// Keeps what is logged from now on. One subscriber for all threads: `tracing` caches per call site, not per thread,
+/// whether anybody listens.
 fn capture() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {

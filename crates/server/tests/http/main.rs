@@ -1,6 +1,6 @@
 //! The API as its clients see it: real requests over real sockets against a real store in a temporary folder.
 //!
-//! One module a theme, one binary for all of them; [`harness`] starts servers and sends requests.
+//! One module per theme, one binary for all of them; [`harness`] starts servers and sends requests.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! Who gets which answer: every call of the OpenAPI document by callers who may not make it, or may not see what it is
-//! about. The table that this makes is `docs/authorization.md`.
+//! Who gets which answer: every call of the OpenAPI document by callers that may not make it, or may not see its
+//! subject. The table that this makes is `docs/authorization.md`.
 
 use std::fmt::Write;
 
@@ -18,10 +18,10 @@ use crate::identity::signer::{Signer, claims};
 
 /// The table as it was last agreed on.
 const AGREED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authorization.md");
-/// Not a token of anybody, though its checksum is right.
+/// Nobody's token, though its checksum is right.
 const UNKNOWN: &str = "an unknown token";
 
-/// A token of `acme` that is not valid any more.
+/// A token of `acme` that is no longer valid.
 async fn stale(server: &Server, expires_at: Option<Timestamp>, is_revoked: bool) -> Caller {
     let secret = Secret::generate().unwrap();
     let token = NewToken {
@@ -163,7 +163,8 @@ async fn every_call_refuses_those_who_may_not_make_it() {
                         "{method} {path}: {who}"
                     );
                 } else if who.starts_with("a token without") {
-                    // What only a token of the instance may do is refused to those of organizations whatever their scopes.
+                    // A call only for tokens of the instance is refused to tokens of organizations, whatever
+                    // their scopes.
                     assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {who}: {reason}");
                 }
                 let shown = if reason.is_empty() {

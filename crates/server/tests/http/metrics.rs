@@ -1,4 +1,4 @@
-//! What is exported is what `docs/metrics.md` tells, and what the dashboard, the alerts and their tests name is exported.
+//! Exported is what `docs/metrics.md` says, and whatever the dashboard, the alerts and their tests name is exported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ fn text_of(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// A server of whose work every metric has a value.
+/// A server on which every metric has a value.
 async fn all_measured() -> (Server, Caller) {
     let server = Server::with(|services| {
         services.store.meters().kinds.name(["scan", "notice"]);
-        // The program adds it, which has the log.
+        // The program, which has the log, adds it.
         services.metrics.add_counter("log_lines_lost", "Lines of the log that could not be written", || 0);
     })
     .await;
@@ -40,7 +40,7 @@ async fn all_measured() -> (Server, Caller) {
         server.claim("scan").await
     };
     server.store.release(vec![claimed.lease]).await.unwrap();
-    // What does not happen on a quiet day.
+    // Events that do not happen on a quiet day.
     meters.lost.get_or_create(&meters.kind("scan")).inc_by(0);
     meters.batch_failures.get_or_create(&QueueLabel { queue: Queue::all }).inc_by(0);
     meters.notice_attempts.get_or_create(&DeliveryLabel { outcome: Ended::failed }).inc_by(0);
@@ -120,7 +120,7 @@ async fn what_is_exported_is_what_the_documentation_says_and_all_that_dashboard_
             assert!(is_histogram || exported.contains_key(&name), "{path} names {name}, which is not exported");
         }
     }
-    // Everything is looked at in the dashboard.
+    // The dashboard shows every metric.
     let dashboard = named(&text_of("deploy/grafana/longrun.json"));
     let shown =
         |name: &String| dashboard.iter().any(|shown| shown == name || shown.strip_suffix("_bucket") == Some(name));
@@ -184,7 +184,7 @@ fn the_expressions_of_the_dashboard_are_in_order() {
     let targets = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array());
     let expressions: Vec<&str> = targets.flatten().map(|target| target["expr"].as_str().unwrap()).collect();
     assert!(expressions.len() > 40, "{}", expressions.len());
-    // As a file of recording rules, with what Grafana puts in for its variables.
+    // As a file of recording rules, with the values that Grafana puts in for its variables.
     let rules = expressions.iter().enumerate().map(|(number, expression)| {
         let expression = expression.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$kind", ".*");
         serde_json::json!({ "record": format!("of:dashboard:{number}"), "expr": expression })

@@ -12,7 +12,7 @@ const AGREED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.js
 #[test]
 fn the_document_is_the_one_that_was_agreed_on() {
     let document = server::http::openapi().to_pretty_json().unwrap() + "\n";
-    // After a change that is meant: UPDATE_OPENAPI=1 cargo test -p server openapi
+    // After an intended change: UPDATE_OPENAPI=1 cargo test -p server openapi
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(AGREED, &document).unwrap();
     }
@@ -85,7 +85,7 @@ fn everything_in_the_document_says_what_it_is() {
         if let Some(properties) = schema["properties"].as_object() {
             for (name, property) in properties {
                 let at = format!("{at}.{name}");
-                // The discriminator of an error's detail says itself what it is.
+                // The discriminator of an error's detail itself says what it is.
                 if property["description"].is_null() && property["$ref"].is_null() && name != "@type" {
                     found.push(at.clone());
                 }

@@ -1,4 +1,4 @@
-//! `/v1/organizations` for those who manage them.
+//! `/v1/organizations` for callers that manage them.
 
 use http::StatusCode;
 use operations::Access;

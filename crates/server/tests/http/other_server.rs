@@ -1,4 +1,4 @@
-//! Two servers on one database: whoever waits on one is answered when something happens on the other.
+//! Two servers on one database: a caller that waits on one is answered when something happens on the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::work::{claimed, worker};
 
 /// A test that waits longer than this for something has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// So often something happens: by polls alone it would take [`SAFETY_POLL`] each time but the first.
+/// How often something happens: by polls alone it would take [`SAFETY_POLL`] each time except the first.
 const TIMES: usize = 5;
 
-/// A server, and another one of the same database, of which there is the store only.
+/// A server, and another one on the same database, of which only the store exists.
 struct Pair {
     server: Server,
     seen: Seen,
@@ -28,7 +28,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Both at work, the server behind a proxy that passes notifications on or not.
+    /// Both running, the server behind a proxy that passes notifications on or not.
     async fn start(passes_notifications: bool) -> Pair {
         let cluster = Cluster::start(Durability::None).unwrap();
         let url = cluster.database().await.unwrap();
@@ -61,7 +61,7 @@ impl Pair {
         self.other.claim(request).await.unwrap().remove(0)
     }
 
-    /// Somebody who waits on the server for an operation, and has looked for it.
+    /// A caller that waits on the server for an operation, and has looked for it.
     async fn waits(&mut self, id: OperationId) -> tokio::task::JoinHandle<Answer> {
         let (caller, path) = (self.server.acme().await, format!("/v1/operations/{id}:wait?timeout=120s"));
         let looked = self.seen.reads.borrow().ids;

@@ -1,4 +1,4 @@
-//! More than the server can do: what is refused, what is not, and whom it concerns.
+//! More than the server can do: what is refused, what is not, and who is affected.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::work::claim;
 /// A test that waits longer than this for something has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(100);
-/// What gets no answer for organizations that are stuck.
+/// A path that gets no answer for organizations that are stuck.
 const EVENTS: &str = "/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac/events";
 
 async fn small() -> (Server, Seen) {
@@ -32,7 +32,7 @@ async fn admin(server: &Server, organization: &str) -> Caller {
     server.caller(Access::organization(organization), &[Scope::Admin]).await
 }
 
-/// So many calls that get no answer from the store; returns once all are there.
+/// This number of calls that get no answer from the store; returns once all are there.
 async fn stick(seen: &mut Seen, caller: &Caller, calls: usize) -> Vec<JoinHandle<Answer>> {
     let goal = *seen.stuck.borrow() + calls;
     let stuck = (0..calls).map(|_| {
@@ -100,7 +100,7 @@ async fn when_all_places_are_taken_what_keeps_work_and_what_waits_goes_on() {
     tokio::time::timeout(DEADLINE, served).await.expect("a place that was given back is there for others");
 }
 
-/// Sends a call over a connection that stays, and answers all that comes back.
+/// Sends a call over a connection that stays, and returns everything that comes back.
 async fn exchange(stream: &mut TcpStream, caller: &Caller, method: &str, body: &str) -> String {
     let (auth, length) = (caller.authorization_line(), body.len());
     let head = format!("{method} /v1/operations HTTP/1.1\r\nhost: t\r\n{auth}content-type: application/json\r\n");

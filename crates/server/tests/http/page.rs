@@ -6,7 +6,7 @@ use store::Scope;
 
 use crate::harness::{Answer, Caller, Server};
 
-/// What the page of somebody who is signed in begins with.
+/// How the page of somebody who is signed in begins.
 const NAVIGATION: &str = "<nav class=\"pages-of\"";
 
 pub const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -40,7 +40,7 @@ impl Browser {
         self.caller.send(Method::GET, path, &[("cookie", &self.cookie)], "").await
     }
 
-    /// The same, where it leads.
+    /// The same, following the redirect.
     pub async fn open(&self, path: &str) -> Answer {
         let answer = self.get(path).await;
         match answer.header("location") {
@@ -60,7 +60,7 @@ impl Browser {
         self.caller.send(Method::POST, path, &[("cookie", &self.cookie), FORM], body.to_owned()).await
     }
 
-    /// What the forms of a page bring back.
+    /// The token that the forms of a page send back.
     pub async fn form_token(&self, path: &str) -> String {
         let page = self.get(path).await;
         let (_, rest) = page.text().split_once("name=\"csrf_token\" value=\"").unwrap();
@@ -143,7 +143,7 @@ async fn a_session_ends_with_its_token() {
     let (caller, token) = server.caller_and_token(Access::organization("acme"), &[Scope::OperationsRead]).await;
     let browser = Browser::sign_in(&server, &caller).await;
     server.store.revoke_token(&token.id).await.unwrap();
-    // What is known of a token is looked at again after a second at most.
+    // What is known of a token is checked again after a second at most.
     let ended = async {
         while browser.get("/ui/operations").await.status != StatusCode::SEE_OTHER {
             tokio::task::yield_now().await;

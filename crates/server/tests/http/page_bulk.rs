@@ -9,7 +9,7 @@ use crate::page::{Browser, assert_is_page, form};
 
 const LIST: &str = "/ui/operations";
 
-/// What the form of a page brings back when its button is pressed.
+/// What the form of a page sends back when its button is pressed.
 fn confirmed(page: &Answer) -> String {
     let (_, form) = page.text().split_once("action=\"/ui/bulk\"").unwrap();
     let inputs = form.split("</form>").next().unwrap().split("<input type=\"hidden\" ").skip(1);
@@ -79,7 +79,7 @@ async fn all_that_match_are_counted_and_counted_again() {
     assert!(says.iter().all(|says| changed.text().contains(says)), "{}", changed.text());
     let input = begun(&server, &browser.post("/ui/bulk", &confirmed(&changed)).await).await;
     assert!(input.contains("\"retry\"") && input.contains("scan"), "{input}");
-    // Without a filter, all there are.
+    // Without a filter, all operations.
     let page = browser.send(LIST, "/ui/bulk", &[("action", "delete"), ("filter", ""), ("all", "6")]).await;
     assert!(page.text().contains("Delete 6 operations?"), "no bulk operation is among them: {}", page.text());
     begun(&server, &browser.post("/ui/bulk", &confirmed(&page)).await).await;

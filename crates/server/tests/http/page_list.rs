@@ -113,7 +113,7 @@ pub async fn counted(server: &Server) {
     assert!(failed_scans.text().contains("<strong>2</strong> match"));
     let of_project = browser.open("/ui/operations?project=p").await;
     assert_eq!(tabs(&of_project), ["1", "0", "0", "1", "0"]);
-    // What is looked at row by row is bounded by the status: the others are not known.
+    // A search row by row is bounded by the status: the other counts are not known.
     let slow = browser.open("/ui/operations?status=PENDING&filter=attempts+%3C+2").await;
     assert_eq!(rows(&slow), 3);
     assert_eq!(tabs(&slow), ["3", "3", "", "", ""]);

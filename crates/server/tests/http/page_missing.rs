@@ -1,4 +1,4 @@
-//! What is not there, or not the visitor's: both are told in the same words, on a page with the navigation.
+//! What does not exist, or is not the visitor's: both are reported in the same words, on a page with the navigation.
 
 use http::{Method, StatusCode};
 use operations::{Access, NewOperation, OperationId, Outcome};
@@ -11,7 +11,7 @@ use crate::page_views::ids;
 /// The id of no operation, of the form of one.
 const NOBODYS: &str = "0193e1f2-0000-7000-8000-000000000000";
 
-/// A page that a name is asked for at: what stands before the name and behind it.
+/// A page at which a name is asked for: the text before the name and behind it.
 type Place = (&'static str, &'static str);
 
 /// Pages and files of an operation.
@@ -44,14 +44,14 @@ const FORMS: [Form; 12] = [
     (("/ui/views/", "/delete"), &[]),
 ];
 
-/// What a page says, but for the name that was asked for and what forms bring back.
+/// The text of a page, except the name that was asked for and what forms send back.
 fn told(answer: &Answer, name: &str) -> String {
     let (_, rest) = answer.text().split_once("name=\"csrf_token\" value=\"").unwrap();
     let token = rest.split('"').next().unwrap();
     answer.text().replace(token, "").replace(name, "NAME")
 }
 
-/// Asserts that what is not the visitor's is told as what is nobody's, and where its list is.
+/// Asserts that what is somebody else's is reported like what does not exist, and where its list is.
 async fn assert_hidden(visitor: &Browser, places: &[Place], theirs: &str, nobodys: &str, list: &str) {
     for (before, behind) in places {
         let hidden = visitor.get(&format!("{before}{theirs}{behind}")).await;
@@ -142,7 +142,7 @@ async fn what_was_removed_meanwhile_is_told_with_the_navigation() {
         assert_is_missing(&nowhere);
         assert!(nowhere.text().contains("There is no page at this address."), "{path}: {}", nowhere.text());
     }
-    // What no name can be is nobody's: markup, and what is not UTF-8.
+    // A text that can be no name does not exist: markup, and bytes that are not UTF-8.
     for odd in ["%3Cscript%3E", "%FF", "%00"] {
         for (before, behind) in OPERATION.iter().chain(&SCHEDULE).chain(&VIEW).chain(&EVIDENCE) {
             let page = browser.get(&format!("{before}{odd}{behind}")).await;

@@ -154,7 +154,7 @@ pub async fn retried_with_an_edited_input(server: Server) {
     assert!(new.text().contains("web-2") && new.text().contains(&format!("It repeats <a href=\"{page}\"")));
     let old = browser.get(&page).await;
     assert!(old.text().contains(&format!("href=\"{new_page}\"")), "{}", old.text());
-    // Without an input it is the same operation that is tried again.
+    // Without an input the same operation is tried again.
     assert_eq!(browser.send(&page, &edit, &[]).await.header("location"), page);
 }
 

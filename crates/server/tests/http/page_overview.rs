@@ -109,7 +109,7 @@ async fn callers_see_what_the_api_would_answer_and_no_more() {
         assert_eq!(without.get(page).await.status, StatusCode::FORBIDDEN, "{page}");
     }
     assert_eq!(without.get("/ui").await.header("location"), "/ui/evidence", "the page that it may see");
-    // Who manages organizations has pages, though no operations.
+    // A token that manages organizations has pages, though no operations.
     let instance = Browser::sign_in(&server, &server.instance(&[], &[Scope::Admin]).await).await;
     assert_eq!(instance.get("/ui").await.header("location"), "/ui/audit");
 }
@@ -130,7 +130,7 @@ async fn a_link_signs_in_once() {
     let link = server.services.sign_in_links.issue(&secret);
     assert!(link.starts_with("/ui/sign-in?once=") && link.len() == "/ui/sign-in?once=".len() + 43, "{link}");
     let nobody = server.nobody();
-    // What only looks uses nothing up.
+    // A request that only looks uses nothing up.
     for (method, headers) in [(Method::HEAD, &[][..]), (Method::GET, &[("sec-purpose", "prefetch")])] {
         let looked = nobody.send(method, &link, headers, "").await;
         assert_eq!((looked.status, looked.header("set-cookie")), (StatusCode::OK, ""));
@@ -147,7 +147,7 @@ async fn a_link_signs_in_once() {
         assert!(refused.text().contains("This link has been used"), "{wrong}");
         assert_eq!(refused.header("set-cookie"), "");
     }
-    // It is no way round a revocation, nor a way elsewhere.
+    // It is no way around a revocation, nor a way to another site.
     let elsewhere = format!("{}&return_to=%2F%2Fevil.example", server.services.sign_in_links.issue(&secret));
     assert_eq!(nobody.get(&elsewhere).await.header("location"), "/ui");
     let late = server.services.sign_in_links.issue(&secret);

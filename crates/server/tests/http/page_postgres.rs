@@ -1,4 +1,4 @@
-//! The web page before PostgreSQL: the list, its filter and counts, one operation, and what is done to it.
+//! The web page on PostgreSQL: the list, its filter and counts, one operation, and what is done to it.
 
 use std::sync::Arc;
 

@@ -49,7 +49,7 @@ async fn a_schedule_is_made_shown_changed_and_deleted() {
     assert!(shown.text().contains("0 3 * * * (Europe/Berlin)"), "{}", shown.text());
     assert!(browser.get(ALL).await.text().contains("href=\"/ui/schedules/nightly\""));
 
-    // What the form shows and brings back unchanged leaves the schedule as it is.
+    // A form that sends back unchanged what it shows leaves the schedule as it is.
     let edit = format!("{page}/edit");
     let form = browser.get(&edit).await;
     assert_is_page(&form);

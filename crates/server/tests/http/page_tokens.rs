@@ -110,7 +110,7 @@ async fn tokens_are_for_those_who_manage_them_and_forms_for_the_own_page() {
     assert_eq!(writer.get("/ui/tokens").await.status, StatusCode::FORBIDDEN);
     let tried = writer.send("/ui", "/ui/tokens", &[("name", "x"), ("scope", "admin")]).await;
     assert_eq!(tried.status, StatusCode::FORBIDDEN);
-    // Who manages the tokens of a project gives no more than that.
+    // A token that manages the tokens of a project gives no more than that.
     let of_p = Browser::sign_in(&server, &server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await).await;
     let tried = of_p.send("/ui/tokens", "/ui/tokens", &[("name", "x"), ("scope", "operations:read")]).await;
     assert!(tried.status.is_client_error(), "{}", tried.text());
@@ -145,7 +145,7 @@ async fn the_audit_log_has_pages_and_a_filter() {
     assert!(!of_p.get("/ui").await.text().contains("/ui/audit"));
 }
 
-/// An evaluation of this evidence that has found these.
+/// An evaluation of this evidence that has found these messages.
 async fn evaluated(server: &Server, digest: &str, messages: &[&str]) {
     let violations: Vec<_> = messages.iter().map(|message| serde_json::json!({"message": message})).collect();
     let status = if messages.is_empty() { "passed" } else { "failed" };

@@ -94,7 +94,7 @@ async fn who_may_not_share_is_offered_nothing_and_refused() {
         assert_eq!(browser.send("/ui/views", &page, &[("name", "x")]).await.status, status);
         assert_eq!(browser.send("/ui/views", &format!("{page}/delete"), &[]).await.status, status);
     }
-    // Its own it has all the same.
+    // It has its own all the same.
     let own = reader.send("/ui/views", "/ui/views", &[("name", "own")]).await;
     assert_eq!(own.status, StatusCode::SEE_OTHER);
     for path in ["/ui/views", &format!("/ui/views/{mine}"), &format!("/ui/views/{mine}/delete")] {

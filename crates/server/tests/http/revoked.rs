@@ -1,4 +1,4 @@
-//! A token that is revoked while a call of it waits: nothing of what comes then is delivered.
+//! A token that is revoked while one of its calls waits: nothing that comes after that is delivered.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ async fn a_watch_ends_and_says_why_whether_something_happens_or_not() {
         }
         let rest = tokio::time::timeout(DEADLINE, body.collect()).await.expect("it ends soon").unwrap().to_bytes();
         let rest = std::str::from_utf8(&rest).unwrap();
-        // Signs of life may come before.
+        // Keep-alives may come before.
         let (_, end) = rest.split_once("event: error\ndata: ").unwrap_or_else(|| panic!("{rest}"));
         let error: serde_json::Value = serde_json::from_str(end.trim_end()).unwrap();
         assert_eq!(error["code"], 16);

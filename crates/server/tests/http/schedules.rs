@@ -156,7 +156,7 @@ async fn a_list_is_read_page_by_page_and_shows_what_is_the_callers() {
     assert_eq!(reader.post("/v1/schedules/a:trigger", "").await.status, StatusCode::FORBIDDEN);
 }
 
-/// By the clock of the machine: a schedule is made, and an engine that waits for something far away does what is due.
+/// By the clock of the machine: a schedule is made, and an engine that waits for something far away fires what is due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_creates_what_is_due() {
     let server = Server::start().await;

@@ -1,4 +1,4 @@
-//! Clients who do not read, bodies that are refused, and what many of them may take.
+//! Clients that do not read, bodies that are refused, and what many of them may take.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Caller, Server};
 
-/// More than the buffers of a connection on this machine take.
+/// More than the buffers of a connection on this machine hold.
 const LARGE: usize = 64 * 1024 * 1024;
 
 /// A server with a large piece of evidence, on which one large body at a time may be in memory.
@@ -100,7 +100,7 @@ async fn the_answer_to_a_large_body_that_is_refused_unread_arrives() {
         );
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        // The second half comes when the refusal is long decided.
+        // The second half comes long after the refusal is decided.
         for half in [0, 1] {
             tokio::time::sleep(Duration::from_millis(200 * half)).await;
             let written = stream.write_all(&vec![b'x'; size / 2]).await;

@@ -7,7 +7,7 @@ use store::{STATISTICS_CONSUMER, Scope};
 
 use crate::harness::{Caller, Server};
 
-/// A server on whose store an operation of the project `p` has ended and one without a project waits, all counted.
+/// A server in whose store an operation of the project `p` has ended and one without a project waits, all counted.
 async fn counted() -> Server {
     let server = Server::start().await;
     server.store.begin_statistics().await.unwrap();

@@ -40,7 +40,7 @@ struct Renewed {
 }
 
 impl Renewed {
-    /// Serves with what `place` puts into the folder as `tls.crt` and `tls.key`.
+    /// Serves with the files that `place` puts into the folder as `tls.crt` and `tls.key`.
     async fn start(place: impl FnOnce(&Path)) -> Renewed {
         let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
         place(folder.path());
@@ -81,7 +81,7 @@ impl Renewed {
         shown
     }
 
-    /// Puts a file in the place of another one in one step.
+    /// Replaces one file with another in one step.
     fn rename(&self, from: &str, to: &str) {
         let new = self.folder.path().join("new");
         fs::copy(fixture(from), &new).unwrap();

@@ -57,7 +57,7 @@ async fn what_is_too_much_is_told_field_by_field() {
     assert_eq!(create(&limited, wish).await.violated(), ["name"]);
     for (projects, violated) in [(json!(["b"]), "projects"), (json!([]), "projects"), (json!(["a", "b"]), "projects")] {
         let mut wish = json!({"name": "n", "scopes": ["admin"]});
-        // An empty list is none that can be sent: then the field is left out.
+        // An empty list cannot be sent: then the field is left out.
         if projects != json!([]) {
             wish["projects"] = projects;
         }

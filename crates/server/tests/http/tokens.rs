@@ -41,7 +41,7 @@ async fn missing_malformed_unknown_expired_and_revoked_tokens_get_one_indistingu
     ];
     assert!(server.store.revoke_token(&token.id).await.unwrap());
     headers.push(Some(format!("Bearer {secret}")));
-    // A server takes a token at its word for a second.
+    // A server trusts a token for a second.
     let deadline = Instant::now() + Duration::from_secs(30);
     while valid.get("/v1/operations").await.status == StatusCode::OK {
         assert!(Instant::now() < deadline, "a revoked token is taken for ever");

@@ -1,4 +1,4 @@
-//! Creations over HTTP and gRPC take part in the trace of their caller, and workers are told.
+//! Creations over HTTP and gRPC take part in the trace of their caller, and workers get it.
 
 use http::Method;
 use proto::longrun::v1 as wire;
@@ -14,12 +14,12 @@ use crate::work::{claim, worker};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A server that hands on what others trace.
+/// A server that passes on the traces of others.
 async fn handing_on() -> Server {
     Server::with(|services| services.traces = Traces::handed_on()).await
 }
 
-/// What the worker of an operation is told that was created with these headers.
+/// What the worker of an operation gets that was created with these headers.
 async fn told(server: &Server, caller: &Caller, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
     let headers = [&[("content-type", "application/json")], headers].concat();
     let answer = caller.send(Method::POST, path, &headers, body.to_string()).await;
@@ -41,7 +41,7 @@ async fn a_worker_is_told_the_trace_of_the_creation_and_of_nothing_that_is_no_tr
     let sent = [("traceparent", TRACEPARENT)];
     assert_eq!(told(&server, &caller, "/v1/operations:batchCreate", &sent, batch).await, TRACEPARENT);
     assert_eq!(told(&server, &caller, create, &[], scan()).await, Value::Null);
-    // A creation succeeds also with a header that is not in order, or there twice.
+    // A creation succeeds even with a header that is malformed, or there twice.
     for bad in ["", "nonsense", "00-00000000000000000000000000000000-b7ad6b7169203331-01", &TRACEPARENT.to_uppercase()]
     {
         assert_eq!(told(&server, &caller, create, &[("traceparent", bad)], scan()).await, Value::Null, "{bad:?}");

@@ -22,7 +22,7 @@ fn stranger(server: &Server) -> Caller {
     Caller { authorization: Some(format!("Bearer {}", secret.expose())), ..server.nobody() }
 }
 
-/// Lists from another address of this machine; the status line.
+/// Lists from another address of this machine; returns the status line.
 async fn list_from(address: [u8; 4], caller: &Caller) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((IpAddr::from(address), 0).into()).unwrap();

@@ -45,7 +45,7 @@ async fn a_view_is_made_listed_with_its_count_changed_and_deleted() {
     assert_eq!(acme.delete(&path).await.status, StatusCode::OK);
     assert_eq!(acme.delete(&path).await.status, StatusCode::NOT_FOUND);
     assert_eq!(listed(&acme).await, [entry("All", "shared", 2)]);
-    // Who changed what is told.
+    // The log says who changed what.
     let log = acme.get("/v1/audit?action=views.").await.json();
     let actions: Vec<&str> =
         log["entries"].as_array().unwrap().iter().rev().map(|entry| entry["action"].as_str().unwrap()).collect();

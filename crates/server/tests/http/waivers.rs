@@ -183,7 +183,7 @@ async fn both_faces_keep_waivers_alike() {
         let grpc =
             grpc.map(|list| json!({"waivers": list.into_inner().waivers.into_iter().map(waiver).collect::<Vec<_>>()}));
         assert_same(&format!("{who}: list"), &caller.get(PATH).await, grpc);
-        // What is refused is refused alike; of what is made each has an id of its own.
+        // Refusals are the same; of the waivers that are made each has an id of its own.
         let http = caller.post(PATH, r#"{"policy":"","reason":"r"}"#).await;
         let request = wire::CreateWaiverRequest { reason: "r".to_owned(), ..Default::default() };
         let grpc = client

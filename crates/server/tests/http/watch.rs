@@ -67,7 +67,7 @@ impl Stream {
         Stream { body: response.into_body(), text: String::new(), connection }
     }
 
-    /// The next block, a sign of life or an event; `None` at the end.
+    /// The next block, a keep-alive or an event; `None` at the end.
     async fn block(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -99,7 +99,7 @@ impl Stream {
         events
     }
 
-    /// The next event is of this operation: there was nothing else before.
+    /// Asserts that the next event is of this operation: there was nothing else before.
     async fn comes_to(&mut self, id: OperationId) {
         assert_eq!(self.next().await.operation()["id"], id.to_string());
     }
@@ -200,7 +200,7 @@ async fn ids_of_events_tell_nothing_of_others_and_are_of_no_use_to_them() {
     let acme = server.acme().await;
     let mut first = Stream::open(&acme, "", None).await;
     let begun = first.block().await.unwrap().id;
-    // The same place, seen twice: whether others did something in between cannot be told.
+    // The same position, seen twice: whether others did something in between cannot be known.
     let mut second = Stream::open(&acme, "", None).await;
     assert_ne!(second.block().await.unwrap().id, begun);
     let mine = server.pending("scan").await.id;
@@ -284,8 +284,8 @@ async fn cancellations_retries_and_deletions_are_seen() {
     assert_eq!(resumed.next().await.name, "deleted", "of what is gone nothing else is known any more");
 }
 
-/// Two servers on one database, each with writers of its own; a client that is passed from one to the other at every
-/// few events sees what one sees that stays.
+/// Two servers on one database, each with writers of its own; a client that is passed from one to the other every few
+/// events sees the same as one that stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_resumes_at_another_server_without_gap_or_repeat() {
     const OPERATIONS: usize = 60;

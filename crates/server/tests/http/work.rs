@@ -1,4 +1,4 @@
-//! The worker protocol: what a worker is given, what it is told, and what it may not touch.
+//! The worker protocol: what a worker is given, what it is answered, and what it may not touch.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ async fn an_operation_is_claimed_kept_and_settled() {
     insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#);
     assert_eq!(server.acme().await.get(&path).await.json()["operation"]["output"], "done");
 
-    // An answer may be lost: who asks again is told what was recorded.
+    // An answer may be lost: a worker that asks again is answered with what was recorded.
     let answer = worker.post("/v1/operations:settle", results).await;
     insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#);
     let other = json!({"results": [row(&claimed, json!({"output": "other"}))]}).to_string();

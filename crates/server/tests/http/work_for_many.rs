@@ -95,7 +95,7 @@ async fn what_is_out_of_reach_is_answered_like_a_lease_that_was_lost() {
     without.as_object_mut().unwrap().remove("organization");
     let answer = only_a.post("/v1/operations:settle", json!({"results": [without]}).to_string()).await;
     assert_eq!(answer.violated(), ["results[0].organization"]);
-    // Those whose they are end them, also without naming the organization.
+    // The workers of the organization itself end them, also without naming the organization.
     let mut own = row(of_acme, json!({"output": "done"}));
     own.as_object_mut().unwrap().remove("organization");
     let answer = acme.post("/v1/operations:settle", json!({"results": [own]}).to_string()).await.json();

@@ -1,4 +1,4 @@
-//! Workers that wait for work: they are woken, the store is asked by lines and not by workers, and nothing that was
+//! Workers that wait for work: they are woken, the store is asked per queue and not per worker, and nothing that was
 //! claimed for a worker that is gone stays lost.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::work::{claim, claimed, worker};
 
 /// A test that waits longer than this for something has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Longer than any test: who gets an answer before was woken or sent away.
+/// Longer than any test: a worker that is answered earlier was woken or sent away.
 const LONG: &str = r#"{"kinds":["scan"],"max_operations":2,"wait":"60s"}"#;
 
 /// Waits until the store was asked for work more often than `times`.
@@ -47,7 +47,7 @@ async fn a_worker_that_waits_gets_what_another_process_creates() {
     let (server, _, mut asked) = observed().await;
     let waiting = waits(&worker(&server).await, LONG);
     asked_more_than(&mut asked, 0).await;
-    // Past the API, so that nothing wakes anybody.
+    // Past the API, so that nothing wakes a worker.
     server.pending("scan").await;
     assert_eq!(claimed(&in_time(waiting).await).len(), 1);
 }
@@ -70,8 +70,8 @@ async fn many_workers_that_wait_ask_the_store_as_one() {
     for task in waiting {
         assert!(claimed(&in_time(task).await).is_empty());
     }
-    // One by one they would have asked each when it came and three times while it waited: 400. Together they ask at
-    // most every hundredth of a second while they come, and once a second from then on.
+    // One by one, each would have asked when it came and three times while it waited: 400. Together they ask at most
+    // every hundredth of a second while they come, and once per second from then on.
     let times = *asked.borrow();
     assert!(times <= 150, "the store was asked {times} times");
 }
@@ -202,7 +202,7 @@ async fn a_thousand_claims_of_one_organization_do_not_delay_anothers() {
     /// Sets of kinds that a token may wait for.
     const LINES: usize = 256;
     let (server, mut seen) = watched(|services| services.allow_undeclared_kinds = true).await;
-    // The store never answers a claim of this organization: whoever waited for one would wait for ever.
+    // The store never answers a claim of this organization: a caller that waited for one would wait forever.
     let evil = server.caller(Access::organization(STUCK), &[Scope::OperationsWork]).await;
     let mut attack = tokio::task::JoinSet::new();
     for number in 0..CLAIMS {

@@ -1,4 +1,4 @@
-//! Who cancels, retries and deletes what there is.
+//! Cancels, retries and deletes what there is.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Creators: one operation or several, with idempotency keys that are used again and twice at once, unique keys that are
-//! competed for, concurrency keys, labels, and a time after which they are removed.
+//! Creators: one operation or several, with idempotency keys that are used again and twice at once, unique keys that
+//! are competed for, concurrency keys, labels, and a time after which they are removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
 const TIMEOUT: Duration = Duration::from_secs(1);
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
 
-/// Makes the schedule of which every due time is to create one operation.
+/// Makes the schedule, each due time of which is to create one operation.
 pub async fn schedule(world: Arc<World>) {
     let mut client = Client::new(&world, "scheduler");
     let body = json!({
         "name": TICK, "every": format!("{}s", EVERY.as_secs()), "catch_up": "all", "operation": {"kind": TICK},
     });
-    // A name can be used once: who was not answered and asks again is told that it is there.
+    // A name can be used once: a caller that got no answer and asks again is answered that it is there.
     while client.call(&Call::post("/v1/schedules", body.clone())).await.is_none() {
         client.pause(Duration::from_millis(500)).await;
     }
@@ -49,7 +49,7 @@ pub async fn create(world: Arc<World>, name: String) {
         };
         call.key = key;
         loop {
-            // An answer that comes late, and a call that was made a second time meanwhile.
+            // An answer comes late, and the call is made a second time meanwhile.
             let is_answered = if call.key.is_some() && client.random.random_bool(0.3) {
                 let answered = tokio::join!(ask(&mut client, &call), ask(&mut other, &call));
                 answered.0 || answered.1

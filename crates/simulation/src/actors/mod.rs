@@ -1,4 +1,4 @@
-//! Who calls: creators, one who commands, workers, one who reads, one who watches.
+//! The callers: creators, one that commands, workers, one that reads, one that watches.
 
 mod commanding;
 mod creating;
@@ -17,7 +17,7 @@ pub use working::work;
 
 use crate::world::World;
 
-/// The id of an operation in an answer; what was asked for is known by it from now on.
+/// The id of an operation in an answer; from now on the operation that was asked for is known by this id.
 fn recognize(world: &World, operation: &Value) -> OperationId {
     let text = |name: &str| operation[name].as_str().unwrap_or_else(|| panic!("no {name} in {operation}"));
     let id = text("id").parse().unwrap_or_else(|_| panic!("no id in {operation}"));

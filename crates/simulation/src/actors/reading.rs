@@ -1,4 +1,4 @@
-//! Who reads: lists, all along.
+//! The reader: lists, all along.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::world::{LIMITED_KIND, World};
 
 const STEPS: u32 = 12;
 
-/// Lists: a page is never longer than its total says, and of the limited kind no more run than may.
+/// Lists: a page is never longer than its total says, and no more operations of the limited kind run than may.
 pub async fn read(world: Arc<World>) {
     let mut client = Client::new(&world, "reader");
     let (kind, most) = LIMITED_KIND;

@@ -1,4 +1,4 @@
-//! Who watches: the stream of all transitions, taken up again by the id of the latest event wherever it broke off.
+//! The watcher: the stream of all transitions, resumed by the id of the latest event wherever it broke off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::host::{PORT, SERVER};
 use crate::wire::Wire;
 use crate::world::{World, lock};
 
-/// A stream that is silent for so long is given up: the server gives a sign of life every 15 s.
+/// A stream that is silent for this long is given up: the server gives a sign of life every 15 s.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// What somebody who watches was told. It is kept where no crash of theirs takes it away.
+/// What the watcher was sent. It is kept where no crash of the watcher loses it.
 #[derive(Default)]
 pub struct Watched {
     /// The id of the latest event.
@@ -90,11 +90,11 @@ fn take(world: &World, event: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is wrong with what somebody who watched was told: it is the feed, from where it began, but for what became of
-/// operations that are gone.
+/// What is wrong with the events that the watcher got: they are the change log, from where the watcher began, except
+/// for the changes of operations that are gone.
 pub fn judge_watched(watched: &Watched, feed: &[Told]) -> Result<(), String> {
     let Some(first) = watched.told.first() else { return Ok(()) };
-    // The same may have become of an operation twice.
+    // The same change may have happened to an operation twice.
     let begins = (0..feed.len()).filter(|place| (feed[*place].id, feed[*place].status) == *first);
     let found: Vec<Result<(), String>> = begins.map(|begin| compare(&watched.told, &feed[begin..])).collect();
     if found.iter().any(Result::is_ok) {

@@ -1,4 +1,4 @@
-//! Workers: they finish, fail, give back, forget what they hold, or come back late with what is not theirs any more.
+//! Workers: they finish, fail, release, forget what they hold, or come back late with what is not theirs any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Held {
     }
 }
 
-/// Works, well and badly, and well only when nothing new comes; for ever.
+/// Works, well and badly, and only well once nothing new comes; for ever.
 pub async fn work(world: Arc<World>, name: String) {
     let mut client = Client::new(&world, name);
     let mut stalled: Vec<Held> = Vec::new();
@@ -51,7 +51,7 @@ pub async fn work(world: Arc<World>, name: String) {
                 }
                 7 => give_back(&mut client, &held).await,
                 8 => stalled.push(held),
-                // It dies: nobody hears of it again.
+                // It dies: nobody hears from it again.
                 _ => {}
             }
         }
@@ -59,7 +59,7 @@ pub async fn work(world: Arc<World>, name: String) {
             && (world.is_finishing() || client.random.random_bool(0.4))
         {
             beat(&mut client, &late).await;
-            // It comes back while somebody else is at it, perhaps.
+            // It comes back, perhaps while another worker has the operation.
             if world.is_finishing() || client.random.random_bool(0.4) {
                 settle(&mut client, &late, json!({"output": late.text()})).await;
                 stalled.remove(0);
@@ -92,12 +92,12 @@ async fn claim(client: &mut Client) -> Vec<Held> {
     all
 }
 
-/// Says how an attempt ended; who was not answered asks once more.
+/// Reports how an attempt ended; a worker that got no answer asks once more.
 async fn settle(client: &mut Client, held: &Held, how: Value) {
     let mut row = json!({"id": held.id.to_string(), "lease_token": held.token});
     how.as_object().into_iter().flatten().for_each(|(name, value)| row[name] = value.clone());
     let call = Call::post("/v1/operations:settle", json!({"results": [row]}));
-    // A settlement that was not answered may have been taken, and is then answered as it was when it is brought again: what
+    // A settlement that was not answered may have been taken; when it is sent again, it gets the same answer: what
     // counts is the time from the first call on.
     let settled = |answer| Seen::Settled { fence: held.fence, text: held.text(), answer };
     let begun = client.world.begin(held.id, settled(Answer::Unknown));
@@ -105,7 +105,7 @@ async fn settle(client: &mut Client, held: &Held, how: Value) {
     loop {
         let answer = match client.call(&call).await.map(|answered| answered.body["results"][0].clone()) {
             Some(result) if result["status"].is_string() => Answer::Accepted(status(&result["status"])),
-            // What it is told the second time says nothing of the first.
+            // The answer to the second call says nothing about the first.
             Some(_) if asked => Answer::Unknown,
             Some(result) if result["error"].is_object() => Answer::Refused,
             Some(result) => panic!("a settlement was answered with {result}"),

@@ -1,4 +1,4 @@
-//! A cell as a process knows it: connected to or not, and what must not be used in it.
+//! A cell as a process knows it: connected to or not, and which organizations must not be used in it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -14,18 +14,18 @@ use crate::postgres::Elsewhere;
 use crate::{Pausable, PostgresStore, Statistics as _, Store as _, StoreError};
 
 pub(super) struct Cell {
-    /// Its place in the configuration.
+    /// Its index in the configuration.
     pub(super) index: usize,
     pub(super) url: CellUrl,
     known: RwLock<Option<Known>>,
-    /// What looks at it. Held for as long as a look takes.
+    /// The state of the looks at it. Held for as long as a look takes.
     look: Mutex<Option<Look>>,
-    /// Held by whoever makes a look that is overdue.
+    /// Held by the caller that makes a look that is overdue.
     overdue: Mutex<()>,
     is_here: watch::Sender<bool>,
 }
 
-/// What the last look that was answered has shown.
+/// The result of the last look that was answered.
 #[derive(Clone)]
 struct Known {
     store: PostgresStore,
@@ -39,7 +39,7 @@ struct Known {
 struct Look {
     store: PostgresStore,
     elsewhere: Elsewhere,
-    /// What the cell was told already.
+    /// The settings that the cell has already.
     told: Told,
     is_directory: bool,
 }
@@ -68,8 +68,8 @@ impl Cell {
         self.known().map(|known| known.store)
     }
 
-    /// Its store, for what is of this organization: if what was read of the cell is trusted still, and does not say that
-    /// the organization is elsewhere.
+    /// Its store, for calls of this organization: only if what was read of the cell is still trusted, and does not say
+    /// that the organization is elsewhere.
     fn store_for(&self, organization: &str, trust: Duration) -> Result<PostgresStore, StoreError> {
         let store = self.store()?;
         let known = self.trusted(trust).ok_or_else(|| self.gone())?;
@@ -79,7 +79,7 @@ impl Cell {
         Ok(store)
     }
 
-    /// What the last look has shown, if that is not too old.
+    /// The result of the last look, if it is not too old.
     fn trusted(&self, trust: Duration) -> Option<Known> {
         self.known().filter(|known| known.at.elapsed() < trust)
     }
@@ -102,14 +102,14 @@ impl Cell {
     }
 }
 
-/// What a call of an organization is answered that is on its way.
+/// The error for a call of an organization that is being moved.
 pub(super) fn moving() -> StoreError {
     StoreError::Unavailable("the organization is being moved to another cell".to_owned())
 }
 
 impl Shared {
-    /// Its store, for what is of this organization; see [`Cell::store_for`]. A look that is overdue, as in a process that
-    /// was stopped for a while, is made first.
+    /// The cell's store, for calls of this organization; see [`Cell::store_for`]. A look that is overdue, as in a
+    /// process that was stopped for a while, is made first.
     pub(super) async fn store_for(&self, cell: &Cell, organization: &str) -> Result<PostgresStore, StoreError> {
         let trust = self.patience.trust;
         if cell.store().is_ok() && cell.trusted(trust).is_none() {
@@ -121,7 +121,8 @@ impl Shared {
         cell.store_for(organization, trust)
     }
 
-    /// Looks at a cell: connects to it, tells it what it was not told yet, and reads what must not be used in it.
+    /// Looks at a cell: connects to it, passes on the settings that it lacks, and reads which organizations must not be
+    /// used in it.
     pub(super) async fn look_at(&self, cell: &Cell) -> Result<(), StoreError> {
         let looked = self.look(cell).boxed().await;
         let was_here = cell.is_here.send_replace(looked.is_ok());
@@ -174,7 +175,8 @@ impl Shared {
         }
     }
 
-    /// Notes in the directory what is in the cell and in no other, and pauses the kinds there that are paused everywhere.
+    /// Notes in the directory the organizations that are in the cell and in no other, and pauses in the cell the kinds
+    /// that are paused everywhere.
     async fn adopt(&self, cell: &Cell, store: &PostgresStore) -> Result<(), StoreError> {
         let present = store.present().await?;
         let mut unknown = present;
@@ -192,7 +194,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Passes on what the cell's store tells of commits.
+    /// Passes on what the cell's store reports of commits.
     fn follow(&self, store: &PostgresStore) {
         let (of_cell, all, closing) = (store.commits(), self.commits.clone(), self.closing.clone());
         let (mut feed, mut queue, mut due) = (of_cell.feed(), of_cell.queue_of_others(), of_cell.delays());
@@ -212,14 +214,14 @@ impl Shared {
         });
     }
 
-    /// Of which commits this process is told, of all cells that answer.
+    /// Notes of which commits this process is notified, over all cells that answer.
     pub(super) fn cover(&self) {
         let stores = self.cells.iter().filter_map(|cell| cell.store().ok());
         let is_hinted = stores.map(|store| store.commits().coverage()).all(|coverage| coverage != Coverage::Own);
         self.commits.cover(if is_hinted { Coverage::Hinted } else { Coverage::Own });
     }
 
-    /// Starts what looks at the directory and at each cell, until the store closes or is dropped.
+    /// Starts the tasks that look at the directory and at each cell, until the store closes or is dropped.
     pub(super) fn start(self: &Arc<Shared>) {
         for index in 0..self.cells.len() {
             self.every_look("cell", move |shared| {
@@ -261,7 +263,7 @@ impl Shared {
     }
 }
 
-/// What tells a directory from others, in this and in its cells.
+/// What distinguishes a directory from others, in this store and in its cells.
 pub(super) async fn directory_id(store: &PostgresStore) -> Result<String, StoreError> {
     let key = store.position_key().await?.derive("cells");
     Ok(key.iter().take(16).map(|byte| format!("{byte:02x}")).collect())

@@ -1,11 +1,13 @@
-//! Claims for several organizations: cells take turns.
+//! Claims for several organizations: round-robin over the cells.
 //!
-//! Within a cell, its organizations go round by their weights, as in every store. Of a claim, each cell that has enough
-//! gets an equal share; what one does not use, the others get; who has the first share changes with each claim. So an
-//! organization waits for those of its own cell, and for at most a share of each other cell.
+//! Within a cell, its organizations are served round-robin by their weights, as in every store. Each cell that has
+//! enough gets an equal share of a claim; the others get what one cell does not use; which cell has the first share
+//! changes with each claim. So an organization waits for the others of its own cell, and for at most a share of each
+//! other cell.
 //!
-//! A cell that is lost meanwhile is not waited for, though its database may be at the claim still, or only the look at the
-//! cell has failed. What it has claimed when it does answer is handed back: its worker knows nothing of it.
+//! A cell that is lost meanwhile is not waited for, though its database may still be working on the claim, or only the
+//! look at the cell may have failed. What it has claimed when it does answer is released: its worker knows nothing of
+//! it.
 
 use std::sync::PoisonError;
 
@@ -25,7 +27,7 @@ impl Cells {
             *turn = (first + 1) % cells.len();
             first
         };
-        // Those that may have more, in turn.
+        // The cells that may have more, in round-robin order.
         let mut asked: Vec<_> = (0..cells.len()).map(|place| &cells[(first + place) % cells.len()]).collect();
         let (mut claimed, mut has_answered, mut error) = (Vec::new(), false, None);
         loop {
@@ -52,7 +54,7 @@ impl Cells {
                     Err(failed) => error = error.or(Some(failed)),
                 }
             }
-            // Those whose share was nothing come first now.
+            // Cells whose share was nothing come first now.
             let unasked = asked.iter().skip(shares.iter().filter(|share| **share > 0).count());
             asked = unasked.copied().chain(still).collect();
         }
@@ -63,11 +65,12 @@ impl Cells {
     }
 }
 
-/// Claims in one cell. What comes once nobody waits for it any more is handed back.
+/// Claims in one cell. An answer that comes once nobody waits for it any more is released.
 async fn claim_of(cell: &Cell, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
     let store = cell.store()?;
     let (caller, mut answer) = oneshot::channel();
-    // On a task of its own: a claim of several organizations that is dropped half-way leaves to nobody what it has.
+    // On a task of its own: a claim of several organizations that is dropped half-way would leave what it has to
+    // nobody.
     tokio::spawn(async move {
         let claimed = store.claim(request).await;
         if let Err(Ok(late)) = caller.send(claimed) {
@@ -75,7 +78,7 @@ async fn claim_of(cell: &Cell, request: ClaimRequest) -> Result<Vec<Claimed>, St
         }
     });
     let lost = tokio::select! {
-        // What is answered counts, also when the cell is lost at the same time.
+        // An answer counts, also when the cell is lost at the same time.
         biased;
         answered = &mut answer => {
             return answered.unwrap_or_else(|_| Err(StoreError::Unavailable("a claim broke off".to_owned())));
@@ -108,7 +111,7 @@ async fn hand_back(store: &PostgresStore, claimed: Vec<Claimed>) {
     }
 }
 
-/// So many, in as many shares as equal as they can be, the larger ones first.
+/// Splits `count` into `among` shares as equal as they can be, the larger ones first.
 fn shares(count: u32, among: usize) -> Vec<u32> {
     let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
     (0..among).map(|place| count / among + u32::from(place < count % among)).collect()

@@ -1,9 +1,9 @@
 //! Rounds of consumers: the organizations of one cell, then those of the next.
 //!
-//! Each database has names in the order of its own collation, so that what lies behind a name is not the same in all of
-//! them, and the lists of several cells cannot be merged by name. So a round goes through each cell in the order that the
-//! cell itself has, and the name that a page ends with says in which cell the next one goes on. If that organization is
-//! moved in between, a round may pass others over or meet them twice; the next one begins anew.
+//! Each database has names in the order of its own collation, so that the names after a given one are not the same in
+//! all of them, and the lists of several cells cannot be merged by name. So a round goes through each cell in the order
+//! that the cell itself has, and the name that a page ends with says in which cell the next page goes on. If that
+//! organization is moved in between, a round may pass over others or meet them twice; the next round begins anew.
 
 use super::Cells;
 use crate::{Position, StoreError};
@@ -40,7 +40,8 @@ impl Cells {
                 let is_last = found.len() < room as usize;
                 for (organization, position) in found {
                     if self.is_in(cell, &organization).await
-                        // One that is on its way is looked at when it has arrived. A place is of this cell alone.
+                        // An organization that is being moved is looked at when it has arrived. A position is valid in
+                        // this cell alone.
                         && let Ok(at) = self.at(&organization).await
                         && at.is_in(cell)
                     {
@@ -53,7 +54,7 @@ impl Cells {
                 }
             }
         }
-        // A round that has come this far was answered before.
+        // A round that goes on in a later cell was answered before.
         error.filter(|_| first == 0 && !has_answered).map_or(Ok(uncommitted), Err)
     }
 }

@@ -11,9 +11,9 @@ pub(crate) struct Placed {
     pub(crate) organization: String,
     /// The name of the cell.
     pub(crate) cell: String,
-    /// Of the one that it is being moved to.
+    /// The name of the cell that it is being moved to.
     pub(crate) moving_to: Option<String>,
-    /// How often it was moved.
+    /// How many times it was moved.
     pub(crate) moves: u32,
 }
 
@@ -46,7 +46,7 @@ impl Directory {
         self.copy.read().unwrap_or_else(PoisonError::into_inner).get(organization).cloned()
     }
 
-    /// What the copy says; what it does not know, the directory is asked.
+    /// What the copy says; the directory is asked for organizations that the copy does not know.
     pub(super) async fn find(&self, organization: &str) -> Result<Option<Placed>, StoreError> {
         match self.known(organization) {
             Some(placed) => Ok(Some(placed)),
@@ -61,7 +61,7 @@ impl Directory {
         Ok(placed)
     }
 
-    /// Where an organization is; a new one is given a place in one of these cells.
+    /// Where an organization is; a new one is assigned to one of these cells.
     pub(super) async fn find_or_assign(&self, organization: &str, cells: &[&str]) -> Result<Placed, StoreError> {
         match self.known(organization) {
             Some(placed) => Ok(placed),

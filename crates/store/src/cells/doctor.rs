@@ -1,4 +1,4 @@
-//! What `longrun doctor` says of cells: what it says of each, and whether the directory and they agree.
+//! What `longrun doctor` reports about cells: its findings in each, and whether the directory and they agree.
 
 use super::Cells;
 use crate::{Finding, Report, Store as _, StoreError};

@@ -1,4 +1,4 @@
-//! What is of all organizations is asked of every cell.
+//! Calls that concern all organizations go to every cell.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use super::cell::Cell;
 use crate::{Store, StoreError};
 
 impl Cells {
-    /// Asks every cell that answers, all at once; answers what those said that did. Fails when none does.
+    /// Asks every cell that can be reached, all at once; answers with what those said that answered. Fails when none
+    /// did.
     pub(super) async fn every<T, F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,
@@ -24,7 +25,7 @@ impl Cells {
         }
     }
 
-    /// Asks every cell; fails when any does not answer, since what is asked for is of all.
+    /// Asks every cell; fails when any does not answer, since the call concerns all.
     pub(super) async fn all<T, F>(&self, call: impl Fn(Arc<dyn Store>) -> F) -> Result<Vec<(&Arc<Cell>, T)>, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -33,7 +34,7 @@ impl Cells {
         error.map_or(Ok(answers), Err)
     }
 
-    /// What cells said of the organizations that are in them; what they said of others is left out.
+    /// What cells said about the organizations that are in them; what they said about others is left out.
     pub(super) async fn in_their_cells<T>(
         &self,
         found: Vec<(&Arc<Cell>, Vec<T>)>,
@@ -73,7 +74,7 @@ impl Cells {
         (answers, first)
     }
 
-    /// What a cell answered. If it is lost meanwhile it is not waited for.
+    /// What a cell answered. A cell that is lost meanwhile is not waited for.
     pub(super) async fn ask_one<T, F>(
         &self,
         cell: &Cell,

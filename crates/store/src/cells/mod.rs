@@ -1,24 +1,25 @@
 //! Cells: organizations spread over several PostgreSQL databases that know nothing of each other.
 //!
 //! **A cell** is an ordinary store, with everything of its organizations: operations, tokens, sessions, the audit log.
-//! So no statement is another one than with one database, and a cell that is lost stops its own organizations alone.
-//! **The directory** is an ordinary store, too. It says in which cell each organization is, and has what is of no
-//! organization: tokens and the audit log of the instance, pauses of kinds everywhere, the key that cursors are sealed
-//! with, whose turn it is to read feeds. It may be the database of a cell at the same time.
+//! So every statement is the same as with one database, and a cell that is lost stops only its own organizations.
+//! **The directory** is an ordinary store, too. It says in which cell each organization is, and has what belongs to no
+//! organization: the tokens and the audit log of the instance, the kinds that are paused everywhere, the key that
+//! cursors are sealed with, the leases on consumers of the change log. It may be the database of a cell at the same
+//! time.
 //!
-//! [`Cells`] stands before them as one [`Store`](crate::Store): what names an organization goes to its cell (`routing.rs`),
-//! what is of all is asked of every cell that answers (`every.rs`). One such store is less than a server and an engine
-//! that hold a store for each cell: nothing above it changes.
+//! [`Cells`] stands before them as one [`Store`](crate::Store): a call that names an organization goes to its cell
+//! (`routing.rs`), and a call that concerns all goes to every cell that answers (`every.rs`). One such store is
+//! simpler than a server and an engine that hold a store for each cell: nothing above it changes.
 //!
-//! **Who may trust what.** Each process has a copy of the directory (`directory.rs`), and reads what changed every
-//! [`Patience::look`]. The copy may be as old as it likes, since each cell says by itself which organizations must not
-//! be used in it. That list is read as often (`cell.rs`), and a cell whose list is older than [`Patience::trust`] is
-//! not used. So when an organization leaves a cell, everybody knows after that time, or does not use the cell; the move
-//! waits for it before it says where the organization is now. Writes do not depend on it: the source refuses them itself
-//! (`postgres/moving/`), also those of a server that slept in between.
+//! **Trust.** Each process has a copy of the directory (`directory.rs`), and reads what has changed every
+//! [`Patience::look`]. The copy may be arbitrarily old, since each cell says by itself which organizations must not be
+//! used in it. That list is read as often (`cell.rs`), and a cell whose list is older than [`Patience::trust`] is not
+//! used. So when an organization leaves a cell, every process knows it after that time, or does not use the cell; the
+//! move waits for it before it says where the organization is now. Writes do not depend on it: the source refuses them
+//! itself (`postgres/moving/`), also those of a server that slept in between.
 //!
-//! **Cursors of changes** are places in one database. They carry how often the organization was moved, and one from
-//! before a move is refused as unknown ([`StoreError::PositionUnknown`]): nothing is passed over silently.
+//! **Cursors of changes** are positions in one database. They carry how often the organization was moved, and a cursor
+//! from before a move is refused as unknown ([`StoreError::PositionUnknown`]): nothing is passed over silently.
 
 mod cell;
 mod claim;
@@ -57,22 +58,22 @@ pub struct CellUrl {
     pub name: String,
     /// Its database: `postgres://…`.
     pub url: crate::PostgresUrl,
-    /// A standby that lists and single operations are read from.
+    /// A standby from which lists and single operations are read.
     pub read_url: Option<crate::PostgresUrl>,
 }
 
-/// What [`Cells`] are made of.
+/// The configuration of [`Cells`].
 #[derive(Clone)]
 pub struct CellsConfig {
     /// The database of the directory.
     pub directory: crate::PostgresUrl,
     /// The cells; at least one.
     pub cells: Vec<CellUrl>,
-    /// Whether schemas are made and brought up to date.
+    /// Whether schemas are created and brought up to date.
     pub how: Open,
     /// Connections to each database.
     pub connections: u32,
-    /// `None`: that of each database.
+    /// `None`: the clock of each database.
     pub clock: Option<Clock>,
     /// How long a process trusts what it has read.
     pub patience: Patience,
@@ -81,11 +82,11 @@ pub struct CellsConfig {
 /// How long a process trusts what it has read. The same in all processes of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Between two looks at the directory and at each cell.
+    /// The time between two looks at the directory and at each cell.
     pub look: Duration,
-    /// How long a look may take; then the cell is away.
+    /// How long a look may take; after that the cell counts as away.
     pub answer: Duration,
-    /// How long what a cell said is trusted. At least `look` and `answer` together.
+    /// How long the answer of a cell is trusted. At least `look` and `answer` together.
     pub trust: Duration,
 }
 
@@ -99,11 +100,11 @@ impl Default for Patience {
 #[derive(Clone)]
 pub struct Cells {
     shared: Arc<Shared>,
-    /// As what its writes are recorded.
+    /// The call as which its writes are recorded.
     call: Option<AuditCall>,
 }
 
-/// What all clones share.
+/// The state that all clones share.
 struct Shared {
     directory: Directory,
     /// In the order of the configuration.
@@ -111,19 +112,19 @@ struct Shared {
     settings: Arc<Settings>,
     health: Health,
     commits: Commits,
-    /// Of all cells together.
+    /// The limits of all cells together.
     admission: Admission,
-    /// With which cell the next claim begins.
+    /// The cell with which the next claim begins.
     turn: Mutex<usize>,
     patience: Patience,
     closing: CancellationToken,
 }
 
-/// What a cell is told that is connected to, whenever that is.
+/// What a cell is configured with when it is connected to, whenever that is.
 struct Settings {
     config: CellsConfig,
     meters: Meters,
-    /// What names the directory in its cells.
+    /// The id of the directory, by which its cells know it.
     directory: String,
     told: Mutex<Told>,
 }

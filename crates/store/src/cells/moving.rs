@@ -1,14 +1,15 @@
 //! Moving an organization to another cell, while servers run.
 //!
-//! 1. The directory notes the move; it answers who else would move the same organization.
+//! 1. The directory notes the move; it refuses anybody else who would move the same organization.
 //! 2. The target notes that the organization is not to be used there, and the source that it has left: from here on its
-//!    calls are answered 503. What it still has under way in the source is refused (`postgres/moving/`).
+//!    calls are answered with 503. Its writes that are still under way in the source are refused (`postgres/moving/`).
 //! 3. Everything is copied from one snapshot, counted, and examined as `longrun doctor` does.
-//! 4. Once no process can think any more that it is in the source ([`Patience::trust`](super::Patience::trust)), the
+//! 4. Once no process can any longer take it to be in the source ([`Patience::trust`](super::Patience::trust)), the
 //!    directory says that it is in the target. This is the moment of the move.
 //! 5. It is opened there, its leases as long as they had left, and removed from the source.
 //!
-//! Whatever breaks off, the same move does again what is not done; before the fourth step, it can be given up.
+//! When a step breaks off, repeating the same move completes what is not done; before the fourth step, the move can be
+//! given up.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +18,19 @@ use super::cell::Cell;
 use crate::postgres::{AWAY, Left};
 use crate::{PostgresStore, StoreError};
 
-/// Clocks of machines run alike but for less than this.
+/// The clocks of machines run alike to within this.
 const CLOCKS: Duration = Duration::from_millis(500);
 
-/// What a move came to.
+/// The result of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Rows that were copied; `None`: by an earlier call, which broke off later.
+    /// Rows that were copied; `None`: they were copied by an earlier call, which broke off later.
     pub rows: Option<u64>,
     /// For how long the organization's calls were refused.
     pub stood_still: Duration,
 }
 
-/// Why an organization was not moved. What was done stays, and the same call goes on with it.
+/// Why an organization was not moved. The steps that were done stay, and the same call goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     /// The directory does not know it.
@@ -40,32 +41,32 @@ pub enum MoveError {
     NoCell {
         /// The name that was given.
         name: String,
-        /// Those that there are.
+        /// The names that there are.
         known: Vec<String>,
     },
-    /// Somebody else is at it.
+    /// Another process is moving it.
     #[error("the organization is being moved by another process: wait until it is done")]
     UnderWay,
-    /// A move that broke off went elsewhere.
+    /// A move that broke off was to another cell.
     #[error("a move of the organization to the cell {0} broke off: go on with that, or give it up first")]
     ToAnother(String),
-    /// There is nothing to be given up.
+    /// There is no move to give up.
     #[error("no move of the organization is under way")]
     NotMoving,
     /// It is being deleted.
     #[error("the organization is being deleted, or is deleted")]
     Gone,
-    /// The target has another one of this name, which the directory does not know.
+    /// The target has another organization of this name, which the directory does not know.
     #[error("the cell {0} has an organization of this name already: `longrun doctor` tells more")]
     Taken(String),
-    /// The directory or one of the cells.
+    /// An error of the directory or of one of the cells.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Cells {
-    /// Moves an organization to another cell, or goes on with a move that broke off. `progress` is told how many rows
-    /// were copied, from time to time.
+    /// Moves an organization to another cell, or goes on with a move that broke off. `progress` is called from time to
+    /// time with how many rows were copied.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -133,7 +134,7 @@ impl Cells {
         directory.note_moving(organization, &source.url.name, Some(&target.url.name)).await?;
         to.arrive(organization).await?;
         from.leave(organization).await?;
-        // Whoever looked before does not trust what he saw for longer than this.
+        // A process that looked before does not trust what it saw for longer than this.
         let trusted_until = Instant::now() + self.shared.patience.trust + CLOCKS;
         from.fence(organization).await?;
         let rows = to.copy_from(&from, organization, progress).await?;
@@ -144,15 +145,15 @@ impl Cells {
         Ok(rows)
     }
 
-    /// The last step: has the organization be used in its cell, and removes it from all others that have something of
-    /// it. Answers for how long it stood still.
+    /// The last step: opens the organization in its cell, and removes it from all others that have something of it.
+    /// Answers for how long it stood still.
     async fn settle_in(&self, organization: &str, target: &Cell) -> Result<Duration, MoveError> {
         self.shared.directory.look_up(organization).await?;
         let mut others: Vec<PostgresStore> = Vec::new();
         for cell in self.shared.cells.iter().filter(|cell| cell.index != target.index) {
             match cell.store() {
                 Ok(store) if store.is_elsewhere(organization).await? => others.push(store),
-                // Where it was is asked for below; what else there is can wait for the next call.
+                // The cell where it was is asked below; what other cells have can wait for the next call.
                 _ => {}
             }
         }

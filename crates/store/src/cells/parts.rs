@@ -174,7 +174,7 @@ cells! {
         async fn begin_statistics(&self) -> Result<(), StoreError> {
             self.shared.directory.store.begin_statistics().await?;
             self.every(|store| async move { store.begin_statistics().await }).await?;
-            // Cells that are away are told once they answer.
+            // Cells that are away learn of it once they answer.
             self.shared.settings.told().has_statistics = true;
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! What is of one organization goes to its cell.
+//! Calls of one organization go to its cell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::Cells;
 use super::cell::{Cell, moving};
 use crate::{LeaseRef, Position, PostgresStore, Store, StoreError};
 
-/// Where a call of an organization goes.
+/// The store to which a call of an organization goes.
 pub(super) struct At {
     store: PostgresStore,
-    /// The store as the call is to be recorded.
+    /// The store, set up to record the call.
     pub(super) recorded: Arc<dyn Store>,
     /// `None`: the directory's, for the instance and for organizations that are nowhere.
     cell: Option<Arc<Cell>>,
@@ -20,12 +20,12 @@ pub(super) struct At {
     moves: u32,
 }
 
-/// Bits of a place in a feed that say how often its organization was moved. Transactions are numbered below: 2^48 of
-/// them are nine thousand years at a thousand a second.
+/// Bits of a position in a change log that say how often its organization was moved. The bits below are the number of
+/// the transaction: 2^48 of them last nine thousand years at a thousand per second.
 const MOVES_BITS: u32 = 16;
 
 impl At {
-    /// Another error in the place of one that only says that the organization has left.
+    /// Replaces an error that only says that the organization has left.
     pub(super) async fn checked<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         if let (Err(StoreError::OrganizationGone | StoreError::Database(_)), Some(_)) = (&answer, &self.cell)
             && self.store.is_elsewhere(&self.organization).await?
@@ -44,12 +44,12 @@ impl At {
         u64::from(self.moves % (1 << MOVES_BITS)) << (u64::BITS - MOVES_BITS)
     }
 
-    /// A place as callers see it.
+    /// A position as callers see it.
     pub(super) fn tagged(&self, place: Position) -> Position {
         Position { row: place.row | self.tag(), ..place }
     }
 
-    /// A place as the cell gave it; `None`: it is of another one.
+    /// A position as the cell gave it; `None`: it belongs to another cell.
     pub(super) fn untagged(&self, place: Position) -> Option<Position> {
         let row = place.row ^ self.tag();
         (row >> (u64::BITS - MOVES_BITS) == 0).then_some(Position { row, ..place })
@@ -57,7 +57,7 @@ impl At {
 }
 
 impl Cells {
-    /// Where calls of an organization go that make nothing of one that is new.
+    /// The store for calls of an organization that do not create it when it is new.
     pub(super) async fn at(&self, organization: &str) -> Result<At, StoreError> {
         let directory = &self.shared.directory;
         let placed = if organization.is_empty() { None } else { directory.find(organization).await? };
@@ -67,7 +67,7 @@ impl Cells {
         }
     }
 
-    /// Where calls go that may make an organization.
+    /// The store for calls that may create an organization.
     pub(super) async fn at_new(&self, organization: &str) -> Result<At, StoreError> {
         if organization.is_empty() {
             return Ok(self.in_directory(organization));
@@ -92,7 +92,7 @@ impl Cells {
                 let cell = Some(Arc::clone(found));
                 Ok(At { store, recorded, cell, organization: organization.to_owned(), moves })
             }
-            // The move may be over, and the copy not know it yet.
+            // The move may be over without the copy knowing it yet.
             Err(error) if found.lacks(organization) => match self.shared.directory.look_up(organization).await? {
                 Some(placed) if placed.cell != name => {
                     let cell = self.cell(&placed.cell).ok_or_else(|| unknown(&placed.cell))?;
@@ -107,7 +107,7 @@ impl Cells {
         }
     }
 
-    /// A store of a part, as this one's calls are recorded.
+    /// The store of a part, which records calls as this one does.
     pub(super) fn recorded(&self, store: &PostgresStore) -> Arc<dyn Store> {
         match &self.call {
             Some(call) => store.on_behalf_of(call.clone()),
@@ -115,14 +115,15 @@ impl Cells {
         }
     }
 
-    /// Whether this cell is where an organization is. What it says of others is of a move that is under way or was made.
+    /// Whether an organization is in this cell. What the cell says about others comes from a move that is under way or
+    /// was made.
     pub(super) async fn is_in(&self, cell: &Cell, organization: &str) -> bool {
         let placed = self.shared.directory.find(organization).await;
         !cell.lacks(organization) && placed.ok().flatten().is_some_and(|placed| placed.cell == cell.url.name)
     }
 
-    /// Splits work by organization, has each part done in its cell, all at once; answers what came of each item, in the
-    /// order given. An error concerns all items of its organization.
+    /// Splits work by organization, has each part done in its cell, all at once; answers with the result of each item,
+    /// in the order given. An error concerns all items of its organization.
     pub(super) async fn by_organization<T, R, F>(
         &self,
         items: Vec<T>,
@@ -176,8 +177,9 @@ fn unknown(cell: &str) -> StoreError {
     ))
 }
 
-/// Implements a trait for [`Cells`]: `at` sends a call to the cell of an organization, `new` does so and gives a new
-/// organization a place, `sum` adds up what the cells that answer have done. What is written behind is as it stands.
+/// Implements a trait for [`Cells`]: `at` sends a call to the cell of an organization, `new` does so and assigns a new
+/// organization to a cell, `sum` adds up what the cells that answer have done. What follows in braces is taken as it
+/// is.
 macro_rules! cells {
     (impl $trait:ident {
         $($how:ident $(($organization:expr))? => fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty;)*

@@ -58,7 +58,7 @@ cells! {
             limit: u32,
         ) -> Result<AuditPage, StoreError> {
             if organization.is_empty() {
-                // What a cell that is away has of it comes when it answers again.
+                // The entries of a cell that is away follow when it answers again.
                 for cell in &self.shared.cells {
                     let _ = self.shared.gather_audit(cell).await;
                 }
@@ -92,13 +92,13 @@ cells! {
             if !statuses.is_empty() && statuses.iter().all(Result::is_err) {
                 return statuses.into_iter().collect();
             }
-            // Those of a cell that is away are neither extended nor lost: the next heartbeat tells.
+            // The leases in a cell that is away are neither extended nor lost: the next heartbeat will say.
             let unknown = LeaseStatus::Held { expires_at: self.now(), cancel_requested: false };
             Ok(statuses.into_iter().map(|status| status.unwrap_or(unknown)).collect())
         }
 
         async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-            // What was settled is told the same when it is sent again.
+            // A settlement that was recorded gets the same answer when it is sent again.
             let settled = self.by_organization(settlements, |settlement| &settlement.lease, |store, part| async move {
                 store.settle(part).await
             });
@@ -126,7 +126,7 @@ cells! {
             let lost = self.by_organization(lost, |(lease, _)| lease, |store, part| async move {
                 let count = part.len();
                 let done = store.lose(part).await?;
-                // Which of them is not told: their number is right.
+                // The answers do not say which of them: their number is right.
                 Ok((0..count as u64).map(|index| u64::from(index < done)).collect())
             });
             let lost = lost.await;
@@ -174,7 +174,7 @@ cells! {
         async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
             self.shared.directory.store.register_consumer(consumer).await?;
             self.every(|store| async move { store.register_consumer(consumer).await }).await?;
-            // Cells that are away are told once they answer.
+            // Cells that are away learn of it once they answer.
             self.shared.settings.told().consumers.insert(consumer.to_owned());
             Ok(())
         }
@@ -182,7 +182,7 @@ cells! {
         async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
             let directory = &self.shared.directory.store;
             match directory.acquire_consumer_lease(consumer, process, time).await {
-                // Turns save work. Without the directory each process may take one: an offset does not go back.
+                // The leases save work. Without the directory each process may take one: an offset does not go back.
                 Err(StoreError::Unavailable(_)) => Ok(true),
                 turn => turn,
             }
@@ -343,7 +343,7 @@ cells! {
         }
 
         async fn ping(&self) -> Result<(), StoreError> {
-            // One is enough: what is of the others is answered 503.
+            // One cell is enough: calls of organizations in the others are answered with 503.
             let (answers, error) = self.ask(|store| async move { store.ping().await }).await;
             match error {
                 Some(error) if answers.is_empty() => self.shared.directory.store.ping().await.map_err(|_| error),
@@ -397,7 +397,7 @@ impl Cells {
         self.shared.cells.iter().filter_map(|cell| cell.last_store())
     }
 
-    /// What every cell has of limits, as it was looked at last.
+    /// Merges the limits that every cell has, as of the last look.
     fn merge_limits(&self) {
         let mut limits = BTreeMap::new();
         for store in self.connected() {
@@ -406,7 +406,7 @@ impl Cells {
         self.shared.admission.set_stored(limits);
     }
 
-    /// A kind everywhere is paused in every cell, and in the directory for those that come later.
+    /// A kind that is paused everywhere is paused in every cell, and in the directory for cells that come later.
     async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
         let set = async |store: Arc<dyn Store>| match paused {
             true => store.pause(what.clone()).await,

@@ -30,7 +30,7 @@ impl Cells {
         for (cell, found) in found {
             for token in found {
                 let key = (token.created_at, token.id.clone());
-                // One of an organization that is moved is in two cells.
+                // A token of an organization that is being moved is in two cells.
                 if self.is_in(cell, &token.access.organization).await || !tokens.contains_key(&key) {
                     tokens.insert(key, token);
                 }
@@ -42,8 +42,8 @@ impl Cells {
         Ok(tokens.into_values().take(limit as usize).collect())
     }
 
-    /// Looks for a token in every cell, and in the directory for those of the instance. That none is found is told only
-    /// when all were asked.
+    /// Looks for a token in every cell, and in the directory for those of the instance. It answers that there is none
+    /// only when all were asked.
     pub(super) async fn look_for_token<F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,
@@ -60,7 +60,8 @@ impl Cells {
             if self.is_in(cell, organization).await {
                 return Ok(Some(token));
             }
-            // Where it was moved from there is one for a while, too; and the copy may not know of the move yet.
+            // The token is also for a while in the cell that its organization was moved from; and the copy may not know
+            // of the move yet.
             let placed = self.shared.directory.look_up(organization).await?;
             if placed.is_some_and(|placed| placed.cell == cell.url.name) {
                 if !cell.lacks(organization) {

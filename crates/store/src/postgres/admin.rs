@@ -14,7 +14,7 @@ use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
 use crate::{NewToken, StoreError, Token, TokenReach};
 
 /// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
-/// so that a standby that is waited for is waited for here too.
+/// so that where commits wait for a standby, this one does too.
 const WRITE_NOTHING: &str = "
     SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
         ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";
@@ -46,7 +46,7 @@ async fn is_gone(connection: &mut PgConnection, organization: &str) -> Result<bo
     Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
 }
 
-/// Has an organization that was deleted be there again.
+/// Makes an organization that was deleted exist again.
 async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = $2 WHERE organization_id = $1 AND deleted = 2";
     sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
@@ -56,7 +56,7 @@ async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: 
     Ok(())
 }
 
-/// Has an organization be there, also one that was deleted.
+/// Makes an organization exist, also one that was deleted.
 pub(super) async fn make_organization(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -66,7 +66,7 @@ pub(super) async fn make_organization(
     make_anew(connection, now, organization).await
 }
 
-/// Makes the row of the instance: its name is empty, and it is as good as deleted, so that nothing is created in it.
+/// Makes the row of the instance: its name is empty, and it is marked as deleted, so that nothing is created in it.
 pub(super) async fn make_instance(connection: &mut PgConnection, now: Timestamp) -> Result<(), StoreError> {
     let sql =
         "INSERT INTO organizations (organization_id, created_at, deleted) VALUES ('', $1, 2) ON CONFLICT DO NOTHING";
@@ -144,7 +144,7 @@ macro_rules! within {
     };
 }
 
-/// A statement with its reach; what it binds beside that comes after.
+/// A statement with its reach bound; the caller binds its other values after that.
 fn within<'q>(
     sql: &'static str,
     reach: &TokenReach,
@@ -156,7 +156,7 @@ fn within<'q>(
     sqlx::query(sql).bind(reach.organizations.names().map(list)).bind(projects).bind(reach.instance)
 }
 
-/// Up to `limit` tokens after a place, oldest first. Served by tokens_by_age.
+/// Up to `limit` tokens after a position, oldest first. Served by tokens_by_age.
 pub(super) async fn tokens(
     pool: &Connections,
     reach: &TokenReach,
@@ -204,7 +204,7 @@ pub(super) async fn change_token(
     }
 }
 
-/// Keeps a new token in the place of one that is valid, which ends after the overlap.
+/// Stores a new token instead of one that is valid, which ends after the overlap.
 async fn replace_token(
     connection: &mut PgConnection,
     now: Timestamp,

@@ -9,7 +9,7 @@ use super::connections::Connections;
 use crate::audit::{self, AuditRow, PAGE_ROWS, Reading, Record};
 use crate::{AuditFilter, AuditPage, StoreError};
 
-/// What is deleted has no log; that of the instance is that of the empty name.
+/// An organization that is deleted has no log; the log of the instance is that of the empty name.
 const APPEND: &str = "
     WITH numbered AS (
         UPDATE organizations SET audit_seq = audit_seq + $2
@@ -46,7 +46,7 @@ const FORGET: &str = "
     UPDATE organizations SET audit_removed = audit_removed + n FROM counted WHERE organization_id = $1 AND n > 0
     RETURNING n";
 
-/// Forgets the whole log of an organization that is deleted.
+/// Deletes the whole log of an organization that is deleted.
 pub(super) const REMOVE: [&str; 2] = [
     "DELETE FROM audit WHERE organization_id = $1",
     "UPDATE organizations SET audit_removed = audit_seq - 1 WHERE organization_id = $1",
@@ -96,7 +96,7 @@ pub(super) async fn read(
     }
 }
 
-/// Forgets up to `limit` rows of each log that are older; answers how many entries they had.
+/// Deletes up to `limit` rows of each log that are older; answers how many entries they had.
 pub(super) async fn forget(pool: &Connections, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(OLD).bind(before.as_millis()).fetch_all(pool).await?;
     let mut forgotten = 0;

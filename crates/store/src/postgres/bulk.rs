@@ -1,8 +1,8 @@
 //! Bulk operations: see [`crate::BulkOperations`].
 //!
-//! A batch is commands for many operations in one transaction, done as those for one are (`command.rs`): it looks where
-//! they stand, in one snapshot, before it takes a number; locks their places in the queue and then the operations; and is
-//! tried again when one of them has moved meanwhile.
+//! A batch consists of commands for many operations in one transaction, carried out as a command for one is
+//! (`command.rs`): it looks up where they stand, in one snapshot, before it takes a number; locks their places in the
+//! queue and then the operations; and is tried again when one of them has moved meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -30,14 +30,14 @@ const BEGIN: &str = "
     SELECT $1, $2, jsonb_set($3::jsonb, '{below}', to_jsonb(seq))::text FROM active WHERE id = $2 AND organization_id = $1
     ON CONFLICT DO NOTHING";
 
-/// Those of bulk operations that have ended: what came of them is in their outputs.
+/// Those of bulk operations that have ended: their results are in their outputs.
 const FORGET: &str = "
     DELETE FROM bulk_progress WHERE organization_id = $1 AND NOT EXISTS (
         SELECT FROM active a WHERE a.id = bulk_progress.id AND a.organization_id = $1)";
 
 const WRITE: &str = "UPDATE bulk_progress SET progress = $3 WHERE organization_id = $1 AND id = $2";
 
-/// Operations that failed are pending again: by places of rows that are locked.
+/// Makes operations that failed pending again: by places of rows that are locked.
 const RETRY: &str = "
     WITH held AS MATERIALIZED (
         SELECT s.*, e.began_at, e.tries, e.max_tries
@@ -185,8 +185,8 @@ async fn carry_out(
     Ok(progress)
 }
 
-/// The unique keys of what is to be tried again that other operations have. The organization's row is locked if there are
-/// any such keys, and the concurrency keys before it, as creations do.
+/// The unique keys of operations that are to be retried which other operations have. The organization's row is locked
+/// if there are any such keys, and the concurrency keys before it, as creations do.
 async fn taken_keys(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -206,7 +206,7 @@ async fn taken_keys(
     Ok(details::holders(connection, organization, &unique).await?.into_keys().collect())
 }
 
-/// Locks the places in the queue of what is pending; answers them by the number of the operation.
+/// Locks the places in the queue of the pending operations; answers them by the number of the operation.
 async fn lock_places(
     connection: &mut PgConnection,
     organization: &str,
@@ -220,7 +220,7 @@ async fn lock_places(
         kinds.push(row.try_get::<String, _>("kind")?);
         priorities.push(row.try_get::<i16, _>("priority")?);
         seqs.push(row.try_get::<i64, _>("seq")?);
-        // What has become due keeps its time in `active`, but not in the queue.
+        // An operation that has become due keeps its time in `active`, but not in the queue.
         if let Some(due_at) = row.try_get::<Option<i64>, _>("due_at")? {
             due_ats.push(due_at);
             due_seqs.push(row.try_get::<i64, _>("seq")?);
@@ -238,7 +238,7 @@ async fn lock_places(
     Ok(places)
 }
 
-/// Fails, to be tried again, unless every operation that was seen is as it was.
+/// Fails, to be tried again, unless every operation that was seen is unchanged.
 fn check_unmoved(seen: &[PgRow], held: &[Held]) -> Result<(), StoreError> {
     let mut versions: HashSet<(i64, &str)> = HashSet::with_capacity(held.len());
     for held in held {
@@ -260,14 +260,15 @@ struct Plan {
     counts: Changes,
     notes: Vec<(i64, crate::history::Note)>,
     told: Vec<(Uuid, Option<Status>)>,
-    /// Places in the queue that are left.
+    /// Places in the queue that operations leave.
     left: Vec<String>,
-    /// What is cancelled without a place in the queue, and with a key: it must be waiting for a place of that.
+    /// Operations with a key that are cancelled without a place in the queue: they must be waiting for a place of that
+    /// key.
     unplaced: Vec<(String, i64)>,
     ended: Vec<transition::Entry>,
     stopping: Vec<String>,
     retried: Retried,
-    /// Unique keys that are taken, by others or by what is tried again here.
+    /// Unique keys that are taken, by others or by operations that are retried here.
     unique_keys: HashSet<String>,
     /// Unique keys that are taken here, each with its operation's number.
     taken: Vec<(String, i64)>,
@@ -275,7 +276,7 @@ struct Plan {
     removed: (Vec<String>, Vec<i64>),
 }
 
-/// The columns of what is pending again.
+/// The columns of the operations that are pending again.
 #[derive(Default)]
 struct Retried {
     places: Vec<String>,

@@ -1,7 +1,8 @@
-//! What the databases of cells say of organizations: see [`crate::cells`].
+//! What the databases of cells say about organizations: see [`crate::cells`].
 //!
-//! **The directory** says in which cell an organization is. It is read whole once, and from then on what changed since
-//! the last look, by the numbers of transactions: whatever was under way at that look is looked at again.
+//! **The directory** says in which cell an organization is. It is read whole once, and from then on only the changes
+//! since the last look are read, by the numbers of transactions: changes that were under way at that look are looked at
+//! again.
 //!
 //! **A cell** says which organizations must not be used in it (`organizations_elsewhere`), whatever a copy of the
 //! directory says. So a stale copy costs an error, and never a wrong answer.
@@ -27,14 +28,14 @@ const CHANGED: &str = "
 
 const ONE: &str = "SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE organization_id = $1";
 
-/// The cell with the fewest organizations; of those with as few, the first.
+/// The cell with the fewest organizations; the first of several with equally few.
 const ASSIGN: &str = "
     INSERT INTO organization_cells (organization_id, cell)
     SELECT $1, c.name FROM unnest($2::text[]) WITH ORDINALITY AS c (name, place)
     ORDER BY (SELECT count(*) FROM organization_cells AS o WHERE o.cell = c.name), c.place LIMIT 1
     ON CONFLICT DO NOTHING";
 
-/// What was in a cell before it became one, or came there before this directory did.
+/// Organizations that were in a cell before it became one, or came there before this directory did.
 const ADOPT: &str = "
     INSERT INTO organization_cells (organization_id, cell) SELECT id, $1 FROM unnest($2::text[]) AS o (id)
     ON CONFLICT DO NOTHING";
@@ -52,7 +53,7 @@ const ELSEWHERE: &str = "SELECT organization_id FROM organizations_elsewhere";
 const AUDITED: &str = "
     SELECT seq, entries, at, log FROM audit WHERE organization_id = '' AND seq > $1 ORDER BY seq LIMIT 100";
 
-/// In the order in which they come, which is that of their times, too.
+/// In the order in which they come, which is also the order of their times.
 const TAKE_AUDITED: &str = "
     WITH numbered AS (
         UPDATE organizations SET audit_seq = audit_seq + $1 WHERE organization_id = '' RETURNING audit_seq - $1 AS first
@@ -63,7 +64,7 @@ const TAKE_AUDITED: &str = "
 
 impl PostgresStore {
     /// Connects to the database of a cell or of a directory, with a clock of the caller's choice, if there is one, and
-    /// what is counted in `meters`.
+    /// the meters to count in.
     pub(crate) async fn connect_part(
         url: PostgresUrl,
         read_url: Option<PostgresUrl>,
@@ -72,8 +73,8 @@ impl PostgresStore {
         clock: Option<Clock>,
         meters: meters::Meters,
     ) -> Result<PostgresStore, StoreError> {
-        // On a thread of its own: the compiler cannot tell of this future that it may change threads, which it would have
-        // to where a cell is connected to beside everything else.
+        // On a thread of its own: the compiler cannot prove that this future may change threads, which it would have to
+        // where a cell is connected to beside everything else.
         let runtime = tokio::runtime::Handle::current();
         let connect = move || {
             let (url, read_url) = (url.expose(), read_url.as_ref().map(PostgresUrl::expose));
@@ -84,8 +85,8 @@ impl PostgresStore {
         connected.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".to_owned())))
     }
 
-    /// Directory: where organizations are whose rows changed since a transaction, all from `"0"` on; and from where on to
-    /// look the next time.
+    /// Directory: where the organizations are whose rows changed since a transaction (all of them since `"0"`), and
+    /// where to begin the next time.
     pub(crate) async fn placed_since(&self, since: &str) -> Result<(String, Vec<Placed>), StoreError> {
         let rows = sqlx::query(CHANGED).bind(since).fetch_all(&self.pool).await.map_err(away)?;
         let horizon = rows.first().map_or(Ok(since.to_owned()), |row| row.try_get("horizon")).map_err(away)?;
@@ -99,14 +100,14 @@ impl PostgresStore {
         row.as_ref().map(placed).transpose()
     }
 
-    /// Directory: gives a new organization a place in that of these cells with the fewest; answers where it is.
+    /// Directory: assigns a new organization to the one of these cells that has the fewest; answers where it is.
     pub(crate) async fn assign(&self, organization: &str, cells: &[&str]) -> Result<Placed, StoreError> {
         sqlx::query(ASSIGN).bind(organization).bind(cells).execute(&self.pool).await.map_err(away)?;
         let placed = self.placed(organization).await?;
         placed.ok_or_else(|| StoreError::Unavailable("no cell takes new organizations now".to_owned()))
     }
 
-    /// Directory: notes that organizations are in a cell, of those that it does not know.
+    /// Directory: notes that organizations are in a cell, unless it knows them already.
     pub(crate) async fn adopt(&self, cell: &str, organizations: &[String]) -> Result<u64, StoreError> {
         let adopted = sqlx::query(ADOPT).bind(cell).bind(organizations).execute(&self.pool).await.map_err(away)?;
         Ok(adopted.rows_affected())
@@ -141,7 +142,7 @@ impl PostgresStore {
                 sqlx::query(sql).bind(name).execute(&mut **tx).await?;
                 let sql = "UPDATE cell_audits SET seq = $3 WHERE cell = $1 AND seq = $2";
                 let moved = sqlx::query(sql).bind(name).bind(from).bind(last).execute(&mut **tx).await?;
-                // Else another process was faster.
+                // Otherwise another process was faster.
                 if moved.rows_affected() > 0 {
                     for (_, entries, at, log) in &found {
                         let query = sqlx::query(TAKE_AUDITED).bind(entries).bind(at).bind(log);
@@ -154,7 +155,7 @@ impl PostgresStore {
         }
     }
 
-    /// Cell: has the database be the cell of this name in this directory, unless it is another one already.
+    /// Cell: makes the database the cell of this name in this directory, unless it is another one already.
     pub(crate) fn be_cell<'c>(&'c self, name: &'c str, directory: &'c str) -> BoxFuture<'c, Result<(), StoreError>> {
         let be = async move {
             let sql = "INSERT INTO cell (name, directory) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM cell)
@@ -189,13 +190,14 @@ impl PostgresStore {
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.map_err(away)
     }
 
-    /// Cell: a reader of what must not be used here, with a connection of its own, so that it waits for nobody.
+    /// Cell: a reader of the organizations that must not be used here, with a connection of its own, so that it waits
+    /// for nobody.
     pub(crate) fn elsewhere(&self) -> Elsewhere {
         Elsewhere { store: self.clone(), connection: None }
     }
 }
 
-/// Every error on the way is as of any read.
+/// Maps an error as for any read.
 pub(super) fn away(error: sqlx::Error) -> StoreError {
     StoreError::from(error).or_unavailable()
 }
@@ -219,7 +221,7 @@ pub(crate) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// What must not be used now; within a time.
+    /// The organizations that must not be used now; the read must end within `time`.
     pub(crate) async fn read(&mut self, time: Duration) -> Result<BTreeSet<String>, StoreError> {
         // Kept only once it has answered.
         let kept = self.connection.take();

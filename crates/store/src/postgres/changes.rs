@@ -1,12 +1,12 @@
-//! The feed of changes: appended by the statements that change operations, read in commit order.
+//! The change log: appended to by the statements that change operations, read in commit order.
 //!
-//! **Order.** A row's place is the number of its transaction. Of two transactions that change the same operation, the
-//! first to commit must have the smaller number. It has, where a transaction takes its number (by its first lock) after
-//! the snapshot that showed it the operation: then whatever it sees was committed by older ones. What was changed
-//! between that snapshot and the lock may be a younger one's: see [`overtaken`].
+//! **Order.** A row's position is the number of its transaction. Of two transactions that change the same operation,
+//! the first to commit must have the smaller number. It does if a transaction takes its number (by its first lock)
+//! after the snapshot that showed it the operation: then everything that it sees was committed by older ones. A change
+//! between that snapshot and the lock may come from a younger one: see [`overtaken`].
 //!
-//! **Readers** stop at the oldest transaction under way, below which nothing can be committed any more. They take no
-//! lock and need no notification.
+//! **Readers** stop at the oldest transaction under way, below which nothing more can be committed. They take no lock
+//! and need no notification.
 
 use operations::{OperationId, Status, Timestamp};
 use sqlx::Row;
@@ -18,11 +18,11 @@ use super::{error, rows};
 use crate::StoreError;
 use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
 
-/// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
-/// operation at least.
+/// Rows of the change log that one read looks at, including the one before, which may have been seen whole; each has at
+/// least one operation.
 const ROWS: u32 = 256;
 
-/// Served by the primary key. There is always a row, with what concerns the whole.
+/// Served by the primary key. There is always a row, with the columns that concern the whole read.
 const READ: &str = "
     SELECT $2::text::xid8 > pg_snapshot_xmax(pg_current_snapshot()) OR coalesce((
             SELECT ($2::text::xid8, $3::int, $4::int) < (f.xid, f.n, f.entries)
@@ -41,7 +41,7 @@ const APPEND: &str = "
     INSERT INTO changes (organization_id, at, status, ids)
     SELECT $1, $2, status, array_agg(id) FROM unnest($3::uuid[], $4::smallint[]) AS c (id, status) GROUP BY status";
 
-/// The end of every feed: nothing can be committed below it any more.
+/// The end of every change log: nothing more can be committed below it.
 pub(super) async fn end(pool: &Connections) -> Result<Position, StoreError> {
     let xmin: String =
         sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(pool).await?;
@@ -88,7 +88,7 @@ pub(super) async fn read(
     Ok(changes)
 }
 
-/// What the operations of a row became.
+/// The new status of the operations of a row.
 fn became(row: &PgRow) -> Result<Option<Status>, StoreError> {
     if row.try_get::<i16, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
 }
@@ -97,7 +97,7 @@ pub(super) fn number(xid: &str) -> Result<u64, StoreError> {
     xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is none".to_owned()))
 }
 
-/// Appends what operations became; `None`: they were removed.
+/// Appends the new statuses of operations; `None`: they were removed.
 pub(super) async fn append(
     connection: &mut PgConnection,
     organization: &str,
@@ -113,14 +113,14 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Forgets changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
+/// Deletes changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
 pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
-    // What is committed here and visible has a number below that of the next transaction.
+    // Rows that are committed here and visible have a number below that of the next transaction.
     for table in ["changes", "change_floors"] {
         let sql = format!("DELETE FROM {table} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
     }
-    // Readers of the servers' own begin anew.
+    // The servers' own readers begin anew.
     for table in ["change_marks", "change_readers"] {
         let sql = format!("DELETE FROM {table} WHERE xid > pg_snapshot_xmax(pg_current_snapshot())");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
@@ -128,7 +128,7 @@ pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Has every place that was given before be unknown: what was imported has no changes.
+/// Makes every position that was given before unknown: imported operations have no changes.
 pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO change_floors (organization_id, xid, n, entries) VALUES ($1, pg_current_xact_id(), 0, 0)
         ON CONFLICT (organization_id) DO UPDATE SET xid = excluded.xid, n = 0, entries = 0";

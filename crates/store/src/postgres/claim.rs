@@ -18,8 +18,8 @@ use super::{resources, rows};
 use crate::quota::Quotas;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
-/// Makes what has become due after $3 and until $2 claimable, but for what has a concurrency key; what another server is
-/// at is left to it. Served by queue_due and the primary key of concurrency_slots.
+/// Makes operations that have become due after $3 and until $2 claimable, except those with a concurrency key; rows
+/// that another server is working on are left to it. Served by queue_due and the primary key of concurrency_slots.
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
@@ -28,14 +28,15 @@ const PROMOTE: &str = "
     RETURNING kind, -priority, seq";
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
-/// attempts at $4, and leases each to one of the workers $5, until its time in $6: which one of them is at its place in
-/// $7. The queue of each kind is looked at from the places on that $8, $9 and $10 say (see [`super::heads`]). What
-/// another server is claiming is passed over. Served by queue_in_order, queue_ready and active_by_kind, once a row: without the kind active's
-/// primary key would do as well, but while all rows are dead or none are there the planner cannot tell one index from the
-/// other, and may read all of active_by_kind. The last column is when more becomes due, after $11.
+/// attempts at $4, and leases each to one of the workers $5, until its time in $6: $7 says for each place which one of
+/// them. The queue of each kind is looked at from the places on that $8, $9 and $10 give (see [`super::heads`]). Rows
+/// that another server is claiming are passed over. Served by queue_in_order, queue_ready and active_by_kind, once per
+/// row: without the kind active's primary key would do as well, but while all rows are dead or there are none, the
+/// planner cannot tell one index from the other, and may read all of active_by_kind. The last column is when more
+/// becomes due, after $11.
 ///
-/// Who holds a row of the queue may start its operation, so that this one is not locked before it is written. No two
-/// parts are joined: see [`COMPLETE`](super::complete).
+/// The transaction that holds a row of the queue may start its operation, so that the operation is not locked before it
+/// is written. No two parts are joined: see [`COMPLETE`](super::complete).
 const CLAIM: &str = "
     WITH open AS MATERIALIZED (
         SELECT * FROM unnest($2::text[], $8::smallint[], $9::bigint[], $10::bigint[]) AS u (kind, rank, seq, floor)
@@ -86,7 +87,7 @@ const CLAIM: &str = "
 const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.resource_type, a.resource_id, a.project_id, \
     a.project_version_id, a.created_at, $4::bigint AS started_at, NULL::bigint AS finished_at, '' AS error_message";
 
-/// Of the kinds {kinds} no more than {rooms}, one number each.
+/// No more of the kinds {kinds} than {rooms}, one number each.
 const LIMITED: [(&str, &str); 2] = [
     (
         "{begin_of_limited}",
@@ -102,8 +103,8 @@ const LIMITED: [(&str, &str); 2] = [
     ),
 ];
 
-/// How many run of each of the kinds $2: base and deltas, in one snapshot. Served by the counters' primary key and
-/// counter_deltas_by_xid.
+/// How many operations of each of the kinds $2 run: base and deltas, in one snapshot. Served by the counters' primary
+/// key and counter_deltas_by_xid.
 pub(super) const RUNNING: &str = "
     SELECT k.kind, (coalesce((SELECT sum(running) FROM counters
             WHERE organization_id = $1 AND level = 20 AND kind = k.kind), 0)
@@ -112,7 +113,8 @@ pub(super) const RUNNING: &str = "
             AND kind = k.kind), 0))::bigint
     FROM unnest($2::text[]) AS k (kind)";
 
-/// Walks past what other projects have in the queue, unless these have nothing at all. Served by active_by_project.
+/// Walks past the operations of other projects in the queue, unless these projects have nothing at all. Served by
+/// active_by_project.
 const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM unnest($12::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
@@ -120,9 +122,9 @@ const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM active a
         WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($12))";
 
-/// Claims for several workers of one organization, into their `answers`. Workers that can run the same are served
-/// together, one after the other from the line. After an error `answers` has what was claimed before it: unless there is
-/// a transaction around all of this, that stands.
+/// Claims for several workers of one organization, into their `answers`. Workers that can run the same operations are
+/// served together, one after the other from the queue. After an error `answers` has what was claimed before it, which
+/// stands unless there is a transaction around all of this.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -133,7 +135,7 @@ pub(super) async fn claim(
     answers: &mut [Vec<Claimed>],
 ) -> Result<(), StoreError> {
     for ((projects, kinds), indexes) in alike(requests) {
-        // Whose each place in the queue is.
+        // The request that each place in the queue belongs to.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
         let limited = quotas.running.of_kinds(organization, kinds);
@@ -159,7 +161,7 @@ pub(super) async fn claim(
     Ok(())
 }
 
-/// The places of the requests that may have the same: of the same projects and kinds.
+/// The indexes of the requests that may get the same operations: of the same projects and kinds.
 fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [String]), Vec<usize>> {
     let mut groups: BTreeMap<(&Projects, &[String]), Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
@@ -175,7 +177,7 @@ struct Line<'l> {
     organization: &'l str,
     projects: &'l Projects,
     requests: &'l [&'l ClaimRequest],
-    /// Kinds of which only so many may run.
+    /// Kinds of which only a limited number may run.
     limited: Vec<(&'l str, u32)>,
 }
 
@@ -187,7 +189,7 @@ struct Rooms {
 }
 
 impl Line<'_> {
-    /// [`Line::start`] of no more than may run.
+    /// [`Line::start`] for no more operations than may run.
     async fn take(
         &self,
         connection: &mut PgConnection,
@@ -201,14 +203,15 @@ impl Line<'_> {
         let before: Vec<usize> = answers.iter().map(Vec::len).collect();
         let taken = self.take_limited(connection, begin, places, answers).await;
         if taken.is_err() {
-            // It is taken back.
+            // The transaction is rolled back.
             answers.iter_mut().zip(before).for_each(|(answer, length)| answer.truncate(length));
         }
         taken
     }
 
-    /// The same of kinds that are limited. What runs of them is counted under a lock that whoever starts some of it takes,
-    /// and holds until that is committed: the two are a transaction by themselves.
+    /// The same for kinds that are limited. Their running operations are counted under a lock that every transaction
+    /// that starts some of them takes, and holds until it is committed: counting and starting are a transaction by
+    /// themselves.
     async fn take_limited(
         &self,
         connection: &mut PgConnection,
@@ -244,8 +247,8 @@ impl Line<'_> {
         Ok(next_due)
     }
 
-    /// Starts an attempt of each of the first in the queue, from where its kinds `begin`, for the request at
-    /// its place, and leaves the places that are still free. Answers when more becomes due.
+    /// Starts an attempt of each of the first operations in the queue, from where its kinds `begin`, for the request at
+    /// its place, and leaves in `places` those that are still free. Answers when more becomes due.
     async fn start(
         &self,
         connection: &mut PgConnection,
@@ -261,7 +264,7 @@ impl Line<'_> {
         }
         // Counted from 1, as PostgreSQL does.
         let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
-        /// Of all projects and of some, each without and with kinds that are limited.
+        /// For all projects and for some, each without and with kinds that are limited.
         static OF: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
             let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
             let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
@@ -358,8 +361,8 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// Where $1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on
-/// expiry would make every heartbeat dearer.
+/// Where $1 is true, the leases that no token holds. The table has only what runs now, so that it is read whole: an
+/// index on expiry would make every heartbeat more expensive.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
@@ -389,7 +392,7 @@ pub(super) async fn lost_leases(
 }
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
-/// has only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once a
+/// has only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once per
 /// lease.
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout

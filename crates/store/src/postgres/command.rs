@@ -1,9 +1,10 @@
 //! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
-//! A command is a transaction by itself. It looks where the operation stands, locks it there, and looks again: what has
-//! moved or changed meanwhile is looked for anew, so that what the transaction sees was committed by older ones (see
-//! [`super::changes`]). A place in the queue is locked before the operation that stands there, as claims do it;
-//! claims pass over a place that is locked, so that what is cancelled while pending is not started.
+//! A command is a transaction by itself. It looks up where the operation stands, locks it there, and looks again: an
+//! operation that has moved or changed meanwhile is looked up anew, so that what the transaction sees was committed by
+//! older ones (see [`super::changes`]). A place in the queue is locked before the operation that stands there, as
+//! claims do it; claims pass over a place that is locked, so that an operation that is cancelled while pending is not
+//! started.
 
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ use crate::command::in_state;
 use crate::history::steering_notes;
 use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
 
-/// Looks at an operation that moves from state to state meanwhile.
+/// How often an operation is looked up that moves from state to state meanwhile.
 const LOOKS: u32 = 10;
 
-/// Where it stands, in one snapshot: an operation that is there is found, however it moves. Served by active_by_id and
+/// Where it stands, in one snapshot: an operation that exists is found, however it moves. Served by active_by_id and
 /// settled_by_id.
 pub(super) const LOOK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
@@ -60,7 +61,7 @@ const LOCK: &str = "
         WHERE {alias}.id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3))
         FOR UPDATE) AS o";
 
-/// The rest is by places of rows that are locked.
+/// The statements from here on work by places of rows that are locked.
 pub(super) const LEAVE_LINE: &str =
     "DELETE FROM queue WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
@@ -86,7 +87,8 @@ const RETRY: &str = "
 pub(super) const REMOVE: &str =
     "DELETE FROM settled WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
-/// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
+/// Carries out a command on one operation as its state allows. Must be alone in its transaction, which it may begin
+/// anew.
 pub(super) async fn command(
     tx: &mut Tx<'_>,
     now: Timestamp,
@@ -120,7 +122,7 @@ pub(super) async fn command(
                 return target.carry_out(*command).await.map(Some);
             }
         }
-        // It has moved. What was locked is let go before the next look, so that the order of locks is kept.
+        // It has moved. The locks are released before the next look, so that the order of locks is kept.
         tx.restart().await?;
     }
     Err(StoreError::Unavailable("the operation changes faster than it can be changed".to_owned()))
@@ -148,7 +150,7 @@ impl Target<'_> {
         let organization = &self.access.organization;
         let seq: i64 = seen.try_get("seq")?;
         let (kind, priority): (String, i16) = (seen.try_get("kind")?, seen.try_get("priority")?);
-        // What has become due keeps its time in `active`, but not in the queue.
+        // An operation that has become due keeps its time in `active`, but not in the queue.
         if let Some(due_at) = seen.try_get::<Option<i64>, _>("due_at")? {
             let query = sqlx::query_scalar(LOCK_PLACE_DUE).bind(organization).bind([due_at]).bind([seq]);
             if let Some(place) = query.fetch_optional(&mut *connection).await? {
@@ -167,7 +169,7 @@ impl Target<'_> {
     }
 }
 
-/// [`LOCK`] of what is in `active`, or in `settled`.
+/// [`LOCK`] for operations in `active`, or in `settled`.
 pub(super) fn lock_sql(is_active: bool) -> String {
     let (from, alias, columns) = if is_active {
         ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
@@ -185,7 +187,7 @@ pub(super) fn lock_sql(is_active: bool) -> String {
     LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns)
 }
 
-/// A command of an operation that is locked.
+/// A command for an operation that is locked.
 struct Locked<'s> {
     connection: &'s mut PgConnection,
     now: Timestamp,

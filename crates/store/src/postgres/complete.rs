@@ -11,11 +11,12 @@ use uuid::Uuid;
 use super::{resources, rows};
 use crate::{LeaseRef, StoreError};
 
-/// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
-/// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
+/// Ends attempts that completed, all in one statement: those with the ids $2 that run under the fencing tokens $3 and
+/// that the worker may touch, in the projects $6 and of no kind in $7. It does to each what [`State::apply`] says.
 ///
-/// No two parts of it are joined: the planner knows nothing of how many there are, and may compare all with all. Each
-/// row is looked up once, with all that is to be written about it. Served by active_by_id and the leases' primary key.
+/// No two parts of it are joined: the planner does not know how many rows there are, and may compare all with all. Each
+/// row is looked up once, with everything that is to be written about it. Served by active_by_id and the leases'
+/// primary key.
 const COMPLETE: &str = "
     WITH held AS MATERIALIZED (
         SELECT a.*, l.place AS lease_place, l.worker, e.output, e.finished_at
@@ -58,7 +59,7 @@ const COMPLETE: &str = "
         ELSE true END";
 
 /// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the
-/// same.
+/// same operations.
 pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
     let mut ids = HashSet::with_capacity(events.len());
     let scope = events.first().and_then(|(lease, _)| lease.scope.as_ref());
@@ -69,10 +70,10 @@ pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
     })
 }
 
-/// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while
-/// the statement waits for it (a caller asks it to stop) has the whole tried again; what is gone is refused as stale, and so
-/// is what has a concurrency key:
-/// [`apply`](super::transition::apply) has the last word on a refusal.
+/// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. When an operation
+/// changes while the statement waits for it (a caller asks it to stop), the whole is tried again; an operation that is
+/// gone is refused as stale, and so is one that has a concurrency key: [`apply`](super::transition::apply) has the last
+/// word on a refusal.
 pub(super) async fn complete(
     connection: &mut PgConnection,
     organization: &str,

@@ -1,12 +1,12 @@
-//! Concurrency keys: at most so many operations of one key run at a time.
+//! Concurrency keys: at most a given number of operations of one key run at a time.
 //!
 //! An operation holds a place of its key from the moment that it is in the queue as ready until it ends or is delayed.
-//! What has no place waits in `concurrency_slots`, and is not in the queue: claims meet nothing of it, and need to know
-//! nothing of keys. Whatever frees a place gives it to the next in the same transaction.
+//! An operation that has no place waits in `concurrency_slots`, and is not in the queue: claims never meet it, and need
+//! to know nothing of keys. The transaction that frees a place also gives it to the next operation.
 //!
-//! **Locks.** Everything about a key is written under its advisory lock, which is held to the end of the transaction, and
-//! read by statements that begin after it was had. It comes after the locks on operations and their places in the queue,
-//! and before that on the organization's row, whoever takes them.
+//! **Locks.** Everything about a key is written under its advisory lock, which is held to the end of the transaction,
+//! and read by statements that begin after it was acquired. In every transaction it comes after the locks on operations
+//! and their places in the queue, and before the lock on the organization's row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::heads::Heads;
 use crate::StoreError;
 
-/// What `state` says of operations that wait for a place, and of those that have one; 2: it is delayed.
+/// The `state` of operations that wait for a place, and of those that have one; 2: it is delayed.
 const WAITS: i16 = 0;
 const HAS_PLACE: i16 = 1;
 
@@ -32,7 +32,7 @@ const ENTER: &str = "
         SELECT seq, concurrency_key, kind, priority, CASE WHEN due_at IS NULL THEN 0 ELSE 2 END FROM active
         WHERE id = w.id AND organization_id = $1 AND concurrency_key IS NOT NULL OFFSET 0) AS a";
 
-/// The limit of the newest creation holds.
+/// The limit of the newest creation applies.
 const ENTER_KEYS: &str = "
     INSERT INTO concurrency_keys (organization_id, key, most, held, operations)
     SELECT $1, key, most, 0, operations FROM unnest($2::text[], $3::int[], $4::bigint[]) AS k (key, most, operations)
@@ -64,7 +64,7 @@ const CHANGE_KEYS: &str = "
 const FORGET_KEYS: &str =
     "DELETE FROM concurrency_keys WHERE organization_id = $1 AND key = ANY ($2) AND operations = 0";
 
-/// Gives the places that are free of the keys $2 to what waits: by priority, then age. Served by the primary key of
+/// Gives the free places of the keys $2 to waiting operations: by priority, then age. Served by the primary key of
 /// concurrency_keys and by concurrency_waiting.
 const ADMIT: &str = "
     WITH room AS MATERIALIZED (
@@ -87,15 +87,16 @@ const ADMIT: &str = "
     )
     SELECT kind, -priority, seq FROM admitted";
 
-/// The keys of what became due after $3 and until $2. Served by queue_due and the primary key of concurrency_slots.
+/// The keys of operations that became due after $3 and until $2. Served by queue_due and the primary key of
+/// concurrency_slots.
 const DUE: &str = "
     SELECT DISTINCT s.key FROM (
         SELECT seq FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
         ORDER BY due_at LIMIT 1000) AS q CROSS JOIN LATERAL (
         SELECT key FROM concurrency_slots WHERE organization_id = $1 AND seq = q.seq OFFSET 0) AS s";
 
-/// Takes what became due of the keys $4 out of the queue: from now on it waits for a place. What another server is at is
-/// left to it.
+/// Takes operations of the keys $4 that became due out of the queue: from now on they wait for a place. Rows that
+/// another server is working on are left to it.
 const LET_WAIT: &str = "
     WITH due AS MATERIALIZED (
         SELECT ctid AS at, seq FROM queue
@@ -111,8 +112,8 @@ const LET_WAIT: &str = "
     UPDATE concurrency_slots SET state = 0 WHERE ctid = ANY (ARRAY(SELECT place FROM keyed))
         AND organization_id IS NOT DISTINCT FROM $1";
 
-/// A number for the lock of something with this name, the same in every process. Two that share one wait for each other
-/// without need.
+/// A number for the lock of something with this name, the same in every process. Two names that share a number wait for
+/// each other without need.
 pub(super) fn lock_number(what: &str, organization: &str, name: &str) -> i64 {
     let mut hash = Sha256::new();
     for part in [what, organization, name] {
@@ -124,7 +125,7 @@ pub(super) fn lock_number(what: &str, organization: &str, name: &str) -> i64 {
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Takes locks in an order that is the same for everybody.
+/// Takes locks in an order that is the same in every transaction.
 pub(super) async fn lock(connection: &mut PgConnection, locks: impl Iterator<Item = i64>) -> Result<(), StoreError> {
     let locks: BTreeSet<i64> = locks.collect();
     if !locks.is_empty() {
@@ -168,7 +169,7 @@ pub(super) async fn enter(
     admit(connection, organization, &keys).await
 }
 
-/// What becomes of operations with keys, all of which had a place or waited.
+/// Operations with keys that end or are delayed, all of which had a place or waited.
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) keys: BTreeSet<String>,
@@ -179,7 +180,8 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Writes it, and gives the places that are free now to what waits; answers whether there was any. Locks the keys.
+    /// Writes it, and gives the places that are free now to waiting operations; answers whether there were any. Locks
+    /// the keys.
     pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
         let Left { keys, ended, delayed } = self;
         if keys.is_empty() {
@@ -212,7 +214,7 @@ impl Left {
     }
 }
 
-/// Answers the kinds and places in the queue of what has a place now.
+/// Answers the kinds and places in the queue of the operations that have a place now.
 async fn admit(
     connection: &mut PgConnection,
     organization: &str,
@@ -221,7 +223,7 @@ async fn admit(
     Ok(sqlx::query_as(ADMIT).bind(organization).bind(keys).fetch_all(connection).await?)
 }
 
-/// Whether an operation waits for a place of its key, which is locked and stays so: then nobody can claim it.
+/// Whether an operation waits for a place of its key, which this locks and keeps locked: then nobody can claim it.
 pub(super) async fn waits(
     connection: &mut PgConnection,
     organization: &str,
@@ -253,8 +255,8 @@ pub(super) async fn all_wait(
     Ok(waiting == seqs.len())
 }
 
-/// Has what became due after `from` wait for a place of its key, or gives it one. A transaction by itself, on a
-/// connection that is in none. Answers whether something can be claimed that could not.
+/// Makes operations that became due after `from` wait for a place of their key, or gives them one. A transaction by
+/// itself, on a connection that is in none. Answers whether something can be claimed now that could not be before.
 pub(super) async fn promote(
     connection: &mut PgConnection,
     heads: &Heads,
@@ -277,8 +279,8 @@ pub(super) async fn promote(
     Ok(!admitted.is_empty())
 }
 
-/// Gives places to the first of all that waits, of all keys, none of which has a place taken: what was imported, when
-/// nobody else works with the store.
+/// Gives places to the first waiting operations of all keys, of which no place is taken: for an import, when nobody
+/// else works with the store.
 pub(super) async fn admit_all(connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE concurrency_keys SET held = 0 WHERE organization_id = $1 RETURNING key";
     let keys: Vec<String> = sqlx::query_scalar(sql).bind(organization).fetch_all(&mut *connection).await?;

@@ -1,12 +1,13 @@
 //! The connections of a process to one database: a pool in which nothing waits without a limit.
 //!
 //! A database whose machine has lost its power, or whose network drops packets, says nothing at all, for as long as the
-//! operating system has patience: a quarter of an hour, or for ever. So every use of a connection is bounded by
-//! [`Limits`], and a connection whose limit has passed is not used again. The driver's own pool cannot do that: it asks
-//! each connection that comes back whether it is alive, and waits for the answer, keeping its place meanwhile.
+//! operating system waits: a quarter of an hour, or for ever. So every use of a connection is bounded by [`Limits`],
+//! and a connection whose limit has passed is not used again. The driver's own pool cannot do that: it asks each
+//! connection that is released whether it is alive, and waits for the answer, which occupies its place in the pool
+//! meanwhile.
 //!
-//! After a failover the same address leads to another server, and what was asked of the old one is never answered. So what
-//! waits for a while looks where a new connection leads to, and is given up when that is another server.
+//! After a failover the same address leads to another server, and calls to the old one are never answered. So a call
+//! that has waited for a while checks where a new connection leads to, and is given up when that is another server.
 
 use std::future::ready;
 use std::ops::{Deref, DerefMut};
@@ -23,41 +24,42 @@ use tokio::time::timeout;
 
 use crate::Turn;
 
-/// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so
-/// fast, and connections that are busy are not asked at all.
+/// A connection that was used less than this long ago is not asked whether it is alive: no database restarts that fast,
+/// and connections that are busy are not asked at all.
 pub(super) const ALIVE: Duration = Duration::from_millis(100);
-/// A connection that nobody has needed for so long is closed.
+/// A connection that nobody has needed for this long is closed.
 const IDLE: Duration = Duration::from_secs(600);
-/// A connection is not used for longer, so that what a session gathers at the server, and where its name led to, is
-/// renewed.
+/// A connection is not used for longer, so that the state that a session accumulates at the server, and the address
+/// that its name resolved to, are renewed.
 const LIFE: Duration = Duration::from_secs(1_800);
-/// Between two tries to connect to a server that is starting.
+/// The pause between two attempts to connect to a server that is starting.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Ends whatever transaction a connection is in, without a warning when it is in none. The driver does so for those that it
-/// knows to be begun; one that was given up while it began is not among them, and what is carried out in it later would
-/// seem to be done, and never be committed.
+/// Ends the transaction that a connection is in, without a warning when it is in none. The driver does so for
+/// transactions that it knows to have begun; one that was given up while it began is not among them, and statements
+/// carried out in it later would seem to be done, and would never be committed.
 const END: &str = "SET LOCAL client_min_messages = error; ROLLBACK";
 
-/// Tells one database server from another, and from itself before it was started anew.
+/// Distinguishes one database server from another, and from itself before a restart.
 const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
 
-/// How long what may never come is waited for.
+/// How long to wait for answers that may never come.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For a statement, which the database ends then; what takes longer is a defect or a database in trouble.
+    /// For a statement, which the database ends then; a statement that takes longer is a defect, or the database is in
+    /// trouble.
     pub statement: Duration,
     /// For a connection: until one is free, and until a new one is made.
     pub connect: Duration,
-    /// For the sign of life of a connection that was not used for a moment.
+    /// For the sign of life of a connection that has been idle for a moment.
     pub alive: Duration,
-    /// For a read, or a transaction that writes. A little more than [`Limits::statement`], so that this is for
-    /// databases that no longer answer.
+    /// For a read, or a transaction that writes. A little more than [`Limits::statement`], so that it only takes effect
+    /// for databases that no longer answer.
     pub call: Duration,
-    /// For an answer, until it is looked whether the address leads to another server by now, and from one such look to the
-    /// next.
+    /// For an answer, until the first check whether the address now leads to another server, and from one such check to
+    /// the next.
     pub suspect: Duration,
-    /// For what is under way when the store is closed.
+    /// For calls that are under way when the store is closed.
     pub close: Duration,
 }
 
@@ -74,7 +76,7 @@ impl Default for Limits {
     }
 }
 
-/// Up to so many connections. Cheap to clone; clones share them. As an executor it bounds each statement by
+/// A limited number of connections. Cheap to clone; clones share them. As an executor it bounds each statement by
 /// [`Limits::call`].
 #[derive(Clone, Debug)]
 pub(super) struct Connections(Arc<Inner>);
@@ -84,13 +86,13 @@ struct Inner {
     options: PgConnectOptions,
     limits: Limits,
     size: u32,
-    /// One for each connection that may be in use. Closed when this is.
+    /// One for each connection that may be in use. Closed when the pool is.
     permits: Arc<Semaphore>,
     /// The one used last is the last, and the next to be used.
     idle: Mutex<Vec<Idle>>,
     /// The server that the last new connection led to; empty before the first.
     server: watch::Sender<Arc<str>>,
-    /// When somebody last looked which server that is. Held for as long as a look takes.
+    /// When it was last checked which server that is. Held for as long as a check takes.
     looked: tokio::sync::Mutex<Option<Instant>>,
     meters: Meters,
 }
@@ -103,7 +105,7 @@ struct Idle {
 }
 
 impl Connections {
-    /// Connects when it is needed.
+    /// Connects when a connection is needed.
     pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits, meters: &Meters) -> Connections {
         meters.connections_max.inc_by(i64::from(size));
         let meters = meters.clone();
@@ -126,7 +128,7 @@ impl Connections {
         self.0.limits
     }
 
-    /// A connection of the pool. What is done with it is to be [`within`](Connections::within) the limit.
+    /// A connection of the pool. Work with it is to be [`within`](Connections::within) the limit.
     pub(super) async fn acquire(&self) -> Result<Held, sqlx::Error> {
         let asked = Instant::now();
         let permit = timeout(self.0.limits.connect, Arc::clone(&self.0.permits).acquire_owned()).await;
@@ -148,7 +150,7 @@ impl Connections {
         if idle.used.elapsed() < ALIVE || self.is_alive(&mut idle.connection).await {
             return Some(idle);
         }
-        // The others were used before it, and have lost the database with it.
+        // The others were used before it, and have lost the database as well.
         self.0.idle().retain(|other| other.used > idle.used);
         None
     }
@@ -163,7 +165,7 @@ impl Connections {
         self.connect_to_server().await.map(|(connection, _)| connection)
     }
 
-    /// The same, with what tells the server from others.
+    /// The same, with the value that distinguishes the server from others.
     pub(super) async fn connect_to_server(&self) -> Result<(PgConnection, Arc<str>), sqlx::Error> {
         if self.0.permits.is_closed() {
             return Err(sqlx::Error::PoolClosed);
@@ -198,17 +200,17 @@ impl Connections {
         self.0.server.borrow().clone()
     }
 
-    /// Returns when the address leads to another server than it does now.
+    /// Returns when the address leads to a server other than the present one.
     async fn is_replaced(&self) {
         let mut server = self.server();
         loop {
             tokio::time::sleep(self.0.limits.suspect).await;
             {
                 let mut looked = self.0.looked.lock().await;
-                // Nobody else has looked meanwhile.
+                // Nobody else has checked meanwhile.
                 if looked.is_none_or(|at| at.elapsed() >= self.0.limits.suspect) {
                     if let Ok(connection) = self.connect().await {
-                        // What the database does not hear of it finds out by itself.
+                        // If the database does not hear of it, it finds out by itself.
                         let _ = timeout(self.0.limits.alive, connection.close()).await;
                     }
                     *looked = Some(Instant::now());
@@ -223,8 +225,8 @@ impl Connections {
         }
     }
 
-    /// What becomes of `work`; `None`: the limit of a call has passed, or the server that it asks is not the database's any
-    /// more.
+    /// The result of `work`; `None`: the limit of a call has passed, or the server that it asks is no longer the
+    /// database's.
     pub(super) async fn answered<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let answered = async {
             tokio::select! {
@@ -236,7 +238,7 @@ impl Connections {
         timeout(self.0.limits.call, answered).await.ok().flatten()
     }
 
-    /// What becomes of `work`, or an error when it is not [`answered`](Connections::answered).
+    /// The result of `work`, or an error when it is not [`answered`](Connections::answered).
     pub(super) async fn within<T, E: From<sqlx::Error>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -247,14 +249,14 @@ impl Connections {
         })
     }
 
-    /// Waits a little for what is under way, and has later calls fail.
+    /// Waits a little for calls that are under way, and makes later calls fail.
     pub(super) async fn close(&self) {
         let close = async {
-            // Those that wait already come first, those that come later fail in a moment.
+            // Callers that wait already come first, later ones will fail in a moment.
             let all = self.0.permits.acquire_many(self.0.size).await;
             let idle = std::mem::take(&mut *self.0.idle());
             for Idle { connection, .. } in idle {
-                // What the database does not hear of it finds out by itself.
+                // If the database does not hear of it, it finds out by itself.
                 let _ = connection.close().await;
             }
             drop(all);
@@ -281,7 +283,7 @@ impl Inner {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a connection that nothing is under way on.
+    /// Keeps a connection on which nothing is under way.
     fn keep(&self, connection: PgConnection, made: Instant) {
         let mut idle = self.idle();
         idle.retain(|idle| idle.used.elapsed() < IDLE);
@@ -300,18 +302,18 @@ pub(super) struct Held {
     made: Instant,
     since: Instant,
     permit: Option<OwnedSemaphorePermit>,
-    /// In which it is used.
+    /// The turn of the search that uses it.
     turn: Option<Arc<Turn>>,
     _used: Present,
 }
 
 impl Held {
-    /// Keeps a turn for as long as the connection is in use: a caller who leaves must not let another one in.
+    /// Keeps a turn for as long as the connection is in use: a caller that leaves must not let another one in.
     pub(super) fn keep(&mut self, turn: Arc<Turn>) {
         self.turn = Some(turn);
     }
 
-    /// Gives it back; nothing is under way on it.
+    /// Releases it; nothing is under way on it.
     pub(super) fn release(mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.0.keep(connection, self.made);
@@ -344,10 +346,10 @@ impl Drop for Held {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             match timeout(pool.limits().alive, connection.execute(END)).await {
-                // What the driver still counts as begun it would go on counting.
+                // A transaction that the driver still counts as begun would stay counted.
                 Ok(Ok(_)) if !connection.is_in_transaction() => pool.0.keep(connection, made),
                 Ok(Ok(_) | Err(sqlx::Error::Database(_))) => {}
-                // Nor are those alive that were last used before this one.
+                // Connections that were last used before this one are not alive either.
                 _ => pool.0.idle().retain(|idle| idle.used > since),
             }
             drop(place);

@@ -1,4 +1,5 @@
-//! What the feed of changes keeps: for the servers' own consumers, what they have not read; for others, some time.
+//! What the change log keeps: for the servers' own consumers, the rows that they have not read; for others, the rows of
+//! some time.
 
 use operations::Timestamp;
 use sqlx::postgres::PgConnection;
@@ -8,9 +9,9 @@ use super::connections::Connections;
 use crate::StoreError;
 use crate::changes::Position;
 
-/// Forgets the first of the oldest $3 rows of an organization: as long as they are older than $2, and read by every
-/// consumer or older than $4. The floor keeps the look from passing over what was forgotten before and is not cleaned
-/// up yet.
+/// Deletes the first of the oldest $3 rows of an organization: as long as they are older than $2, and read by every
+/// consumer or older than $4. Because of the floor, the scan does not pass over rows that were deleted before and are
+/// not cleaned up yet.
 const FORGET: &str = include_str!("sql/forget_changes.sql");
 
 /// Organizations that have changes: a loose scan over the primary key, one seek each.
@@ -28,14 +29,14 @@ const BEGIN: &str = "
     INSERT INTO change_readers (reader, xid) VALUES ($1, pg_snapshot_xmin(pg_current_snapshot()))
     ON CONFLICT DO NOTHING";
 
-/// Without the consumer, marks of it would be where a later one of its name begins.
+/// Without the consumer, its marks would be where a later one of its name begins.
 const END: &str = "
     WITH marks AS (DELETE FROM change_marks WHERE reader = $1)
     DELETE FROM change_readers WHERE reader = $1";
 
-/// A turn that would last for more than twice the time that is asked for, from $3 until $4, is of a clock that was set
-/// back since: nobody has it. Not for more than that time: of two servers that ask at once, the other's clock, or when
-/// it looked at it, may be a little ahead.
+/// A lease that would last for more than twice the time that is asked for, from $3 until $4, comes from a clock that
+/// was set back since: nobody has it. The limit is not that time itself: of two servers that ask at once, the other's
+/// clock, or the moment at which it looked at it, may be a little ahead.
 const LEASE: &str = "
     UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1
         AND (holder = $2 OR held_until <= $3 OR held_until > 2 * $4::bigint - $3::bigint)";
@@ -72,7 +73,7 @@ pub(super) async fn begin(pool: &Connections, consumer: &str) -> Result<(), Stor
     Ok(())
 }
 
-/// As [`begin`], in somebody's transaction.
+/// As [`begin`], in the caller's transaction.
 pub(super) async fn begin_on(connection: &mut PgConnection, consumer: &str) -> Result<(), StoreError> {
     sqlx::query(BEGIN).bind(consumer).execute(connection).await?;
     Ok(())
@@ -112,7 +113,7 @@ pub(super) async fn mark(
     Ok(())
 }
 
-/// Organizations with something that a consumer has not read, and where it stands there.
+/// Organizations with changes that a consumer has not read, and its position there.
 pub(super) async fn uncommitted(
     pool: &Connections,
     consumer: &str,
@@ -128,7 +129,7 @@ pub(super) async fn uncommitted(
     found.into_iter().map(placed).collect()
 }
 
-/// Forgets up to `limit` rows that are older than `before`, uncommitted ones only before `uncommitted_before`; answers
+/// Deletes up to `limit` rows that are older than `before`, uncommitted ones only before `uncommitted_before`; answers
 /// how many.
 pub(super) async fn forget(
     pool: &Connections,

@@ -15,7 +15,7 @@ use super::connections::Connections;
 use super::tx::Tx;
 use crate::StoreError;
 
-/// What is counted of an operation.
+/// The properties of an operation by which it is counted.
 pub(super) struct Counted<'c> {
     pub(super) seq: i64,
     pub(super) project_id: &'c str,
@@ -23,7 +23,7 @@ pub(super) struct Counted<'c> {
     pub(super) resource: Option<&'c Resource>,
 }
 
-/// Those of resources only for such as are counted, as [`super::resources::deltas`]. Served by the primary key of
+/// Deltas of resources only for those that are counted, as [`super::resources::deltas`]. Served by the primary key of
 /// counted_resources.
 const WRITE: &str = "
     WITH change AS MATERIALIZED (
@@ -115,7 +115,7 @@ const FOLD_PROJECTS: &str = "
         pending = project_counters.pending + excluded.pending, running = project_counters.running + excluded.running,
         completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
-/// Of resources that are counted; what is of the others will be counted with their rows (see [`super::resources`]).
+/// For resources that are counted; the deltas of the others will be counted with their rows (see [`super::resources`]).
 const FOLD_RESOURCES: &str = "
     INSERT INTO resource_counters
         (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
@@ -131,7 +131,7 @@ const FOLD_RESOURCES: &str = "
         completed = resource_counters.completed + excluded.completed,
         failed = resource_counters.failed + excluded.failed";
 
-/// What is below $2 went with an earlier fold: dead rows that a snapshot keeps are not walked past.
+/// Rows below $2 went with an earlier fold: dead rows that a snapshot keeps are not walked past.
 const FORGET: &str = "
     WITH of_resources AS (
         DELETE FROM resource_deltas WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
@@ -198,10 +198,10 @@ pub(super) async fn unfolded(pool: &Connections) -> Result<Vec<String>, StoreErr
     Ok(found.fetch_all(pool).await?)
 }
 
-/// Makes horizons that another cluster's transaction numbers were taken from (a restored dump, a logical replica) those
-/// of this one. A dump holds either a delta or what it was folded into, so from the beginning on is right.
+/// Resets horizons that were taken from another cluster's transaction numbers (a restored dump, a logical replica). A
+/// dump holds either a delta or what it was folded into, so to sum from the beginning is right.
 pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
-    // A horizon is the oldest transaction of its time, which in one cluster only grows.
+    // A horizon is the oldest transaction of its time, and within one cluster that number only grows.
     sqlx::query("DELETE FROM counter_folds WHERE folded_before > pg_snapshot_xmin(pg_current_snapshot())")
         .execute(pool)
         .await?;

@@ -1,4 +1,4 @@
-//! Who calls: creators, cancellers, workers, a keeper, a reader of the feed, and whoever kills servers.
+//! The callers: creators, cancellers, workers, a keeper, a reader of the change log, and whoever kills servers.
 
 mod creating;
 mod keeping;
@@ -20,11 +20,11 @@ const KINDS: [&str; 2] = ["scan", "build"];
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
 /// Concurrency keys, and how many operations of each may run at a time.
 const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
-/// A kind of which only so many operations may run at a time.
+/// A kind of which only a given number of operations may run at a time.
 pub const LIMITED_KIND: (&str, u32) = ("build", 4);
 const CREATORS: u64 = 2;
 const WORKERS: u64 = 3;
-/// What each of them does.
+/// How many steps each actor does.
 const STEPS: u32 = 12;
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -33,7 +33,7 @@ fn of_key(what: &str, key: &str) -> Resource {
     Resource { resource_type: what.to_owned(), resource_id: key.to_owned() }
 }
 
-/// One of those who call.
+/// One of the callers.
 struct Actor {
     place: Arc<Place>,
     record: Arc<Record>,
@@ -46,7 +46,7 @@ struct Actor {
 
 type Started = Arc<Mutex<Vec<Claimed>>>;
 
-/// Runs a seed to its end; answers the record of it.
+/// Runs a seed to its end; returns the record of it.
 pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
     let organization: Arc<str> = format!("seed-{seed}").into();
     let end = |store: Arc<dyn Store>| {
@@ -125,7 +125,7 @@ impl Actor {
         claimed
     }
 
-    /// Works, well and badly. What it stalls on it brings at its very end, long after others took over perhaps.
+    /// Works, well and badly. Attempts that it stalls on it settles last, perhaps long after others took over.
     async fn work(mut self) {
         let mut stalled = Vec::new();
         for _ in 0..STEPS {
@@ -152,7 +152,7 @@ impl Actor {
                     && self.random.random_bool(0.3)
                 {
                     self.beat(&late).await;
-                    // It comes back while somebody else is at it, perhaps.
+                    // Perhaps it comes back while another worker runs the operation.
                     if self.random.random_bool(0.3) {
                         self.end(&late, Outcome::Completed { output: said(&late) }).await;
                         stalled.remove(0);
@@ -169,8 +169,8 @@ impl Actor {
     async fn end(&mut self, claimed: &Claimed, outcome: Outcome) {
         let fence = claimed.lease.fence;
         let settlement = Settlement { lease: claimed.lease.clone(), outcome, retry_after: Duration::from_secs(1) };
-        // A worker that was not answered asks again. What was taken is then answered as it was, so that what counts is the time
-        // from the first call on; a refusal says nothing of the first.
+        // A worker that was not answered asks again. A settlement that was accepted is then answered as it was, so that
+        // the time counts from the first call on; a refusal says nothing about the first.
         let (from, mut asked) = (self.record.begin(), false);
         let answer = loop {
             let (server, again) = (self.server(), settlement.clone());
@@ -209,7 +209,7 @@ impl Actor {
         }
     }
 
-    /// Cancels, retries and deletes what there is.
+    /// Cancels, retries and deletes the operations there are.
     async fn command(mut self) {
         for _ in 0..STEPS * 3 {
             let there = self.record.created();

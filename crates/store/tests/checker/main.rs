@@ -1,16 +1,17 @@
 //! Randomised lives of operations, under faults, held against what was promised (spec: durable, one outcome, no limbo).
 //!
 //! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed
-//! in the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any
-//! more. They use idempotency keys twice at once, compete for unique keys and concurrency keys; a schedule creates, retention
-//! removes, and one reads the feed all along. Everything that was asked and answered is recorded; when nothing is left to
-//! do, the judges of [`history`] hold the record against the store's feed of changes and its final state; one of them is a
-//! checker that others wrote, which looks for an order of the calls about each operation in which its answers make sense.
+//! in the middle of what they do. Workers finish, fail, release, die, or come back late with what is no longer theirs.
+//! They use idempotency keys twice at once, compete for unique keys and concurrency keys; a schedule creates, retention
+//! removes, and one actor reads the change log all along. Everything that was asked and answered is recorded; when
+//! nothing is left to do, the judges of [`history`] check the record against the store's change log and its final
+//! state; one of them is a checker that others wrote, which looks for an order of the calls about each operation in
+//! which its answers make sense.
 //!
 //! `tests/mutants` has bugs that this must find: `make mutants`.
 //!
-//! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed settles what everybody wants to
-//! do; the order in which it happens is the machine's.
+//! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed determines what each actor wants
+//! to do; the order in which it happens depends on the machine.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../support/mod.rs"]
@@ -26,7 +27,7 @@ use support::Engine;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 25;
-/// The store is examined as a whole after so many seeds, and at the end.
+/// The store is examined as a whole after this number of seeds, and at the end.
 const EXAMINE_EVERY: u64 = 25;
 
 fn seeds() -> std::ops::Range<u64> {

@@ -1,4 +1,4 @@
-//! Servers that can be killed: each has a runtime of its own, and what it does ends where it stands when that is
+//! Servers that can be killed: each has a runtime of its own, and its work stops where it stands when the runtime is
 //! dropped.
 
 use std::future::Future;
@@ -70,7 +70,7 @@ impl Place {
         let opened = tokio::task::spawn_blocking(move || {
             let store: Arc<dyn Store> = runtime.block_on(async {
                 match engine {
-                    // The one that was killed may hold the file for a moment yet.
+                    // The killed server may still hold the file for a moment.
                     Engine::Sqlite | Engine::SealedSqlite => loop {
                         match SqliteStore::open_with_clock(place.as_ref(), Arc::clone(&now)).await {
                             Ok(store) => break Arc::new(store) as Arc<dyn Store>,
@@ -103,7 +103,7 @@ impl Place {
         self.start(number).await;
     }
 
-    /// Calls a server, as a client would; `None` when it died under the call or is away.
+    /// Calls a server, as a client would; `None` when it died during the call or is away.
     pub async fn call<T, F, C>(&self, number: usize, call: C) -> Option<T>
     where
         T: Send + 'static,

@@ -29,12 +29,12 @@ pub enum Engine {
     Cells,
 }
 
-/// A store whose clock stands until it is moved. What it keeps goes with it.
+/// A store whose clock stands until it is moved. Its data goes with it.
 pub struct Fixture {
     pub store: Arc<dyn Store>,
     place: Place,
     clock: Arc<AtomicI64>,
-    /// Of a store that is encrypted.
+    /// The keys of a store that is encrypted.
     pub keyring: Option<Keyring>,
 }
 
@@ -126,7 +126,7 @@ pub fn cells_config(directory: &str, cells: &[String]) -> CellsConfig {
 }
 
 impl Fixture {
-    /// What the store is opened by: the path of its file, or the URL of its database.
+    /// What opens the store: the path of its file, or the URL of its database.
     pub fn place(&self) -> String {
         match &self.place {
             Place::Folder(folder) => folder.path().join("longrun.db").to_str().unwrap().to_owned(),
@@ -135,7 +135,7 @@ impl Fixture {
         }
     }
 
-    /// The cells, opened with another clock; `None`: it is one database or file.
+    /// The cells, opened with another clock; `None` when the store is one database or file.
     pub fn cells_config(&self, now: Clock) -> Option<CellsConfig> {
         let Place::Cells(directory, cells) = &self.place else { return None };
         Some(CellsConfig { clock: Some(now), ..cells_config(directory, cells) })
@@ -147,7 +147,7 @@ impl Fixture {
         findings.iter().map(|finding| finding.detail.trim_start_matches("cell a: ").to_owned()).collect()
     }
 
-    /// Whether organizations are spread over several databases, in each of which they take turns by themselves.
+    /// Whether organizations are spread over several databases, each of which has scheduling rounds of its own.
     pub fn has_cells(&self) -> bool {
         matches!(self.place, Place::Cells(..))
     }
@@ -183,7 +183,7 @@ impl Fixture {
         }
     }
 
-    /// Opens it by the clock of the machine; what the store says about a database that it cannot use.
+    /// Opens it by the clock of the machine; returns what the store says about a database that it cannot use.
     pub async fn reopen_error(&self) -> store::StoreError {
         match &self.place {
             Place::Folder(folder) => SqliteStore::open(&folder.path().join("longrun.db")).await.err().unwrap(),
@@ -192,7 +192,7 @@ impl Fixture {
         }
     }
 
-    /// Connections to a PostgreSQL store's database behind its back; of cells, to that of the first.
+    /// Connections to a PostgreSQL store's database behind its back; with cells, to that of the first.
     pub async fn foreign_postgres(&self) -> sqlx::PgPool {
         match &self.place {
             Place::Folder(_) => panic!("an embedded store has no database server"),
@@ -201,7 +201,7 @@ impl Fixture {
         }
     }
 
-    /// Runs a statement behind the store's back; of cells, in the first, where the first organization is.
+    /// Runs a statement behind the store's back; with cells, in the first, where the first organization is.
     pub async fn tamper(&self, sql: &str) {
         match &self.place {
             Place::Folder(folder) => {
@@ -238,8 +238,8 @@ impl Fixture {
         created
     }
 
-    /// Reads what a resource that has many operations has, and returns when they are counted, which PostgreSQL's store
-    /// begins to do then; meanwhile, time seems to pass to it.
+    /// Reads the operations of a resource that has many, and returns when they are counted, which PostgreSQL's store
+    /// begins to do then; meanwhile, time seems to pass for it.
     pub async fn count_resource(&self, organization: &str, resource: &Resource) {
         let (Place::Database(_) | Place::Cells(..)) = &self.place else { return };
         let filter = Filter { resource: Some(resource.clone()), ..Filter::default() };
@@ -306,7 +306,7 @@ pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
     NewOperation { project_id: project_id.to_owned(), ..NewOperation::of_kind(kind) }
 }
 
-/// Gives a future up after so many polls; `None`: it was not done by then.
+/// Gives a future up after this number of polls; `None`: it was not done by then.
 pub async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;

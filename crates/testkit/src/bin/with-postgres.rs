@@ -1,5 +1,5 @@
 //! `with-postgres COMMAND ARGUMENTS…` makes a PostgreSQL cluster with fsync as in production, runs the command with the
-//! URL of an empty database as one argument more, and removes the cluster. `make bench` measures PostgreSQL so.
+//! URL of an empty database as one more argument, and removes the cluster. `make bench` measures PostgreSQL this way.
 
 use std::process::{Command, ExitCode};
 

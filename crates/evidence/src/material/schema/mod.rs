@@ -1,7 +1,7 @@
 //! The standards' own JSON Schemas, as their authors publish them (`crates/evidence/schemas/README.md`).
 //!
-//! Each is compiled when the first document of its version is checked. What a schema cannot say, and what is to be told
-//! with better words than a schema has, is checked before, beside this.
+//! Each is compiled when the first document of its version is checked. Rules that a schema cannot express, and those
+//! that deserve better words than a schema has, are checked before, beside this.
 
 mod value;
 
@@ -18,7 +18,7 @@ use super::kind::MaterialKind;
 use super::node::write_field;
 use value::Rego;
 
-/// A schema, and what is compiled of it.
+/// A schema and its compiled form.
 struct Schema {
     /// The version as documents name it.
     version: &'static str,
@@ -101,15 +101,15 @@ fn compile(text: &'static str) -> Validator<Rego> {
     let registry = registry.prepare().expect("what schemas refer to is there");
     jsonschema::options_for::<Rego>()
         .with_registry(&registry)
-        // Without look-around and what else can take more than linear time.
+        // Without look-around and anything else that can take more than linear time.
         .with_pattern_options(PatternOptions::regex())
         .build(&schema)
         .expect("a schema can be compiled")
 }
 
-/// Who asserts something of a patent is, by the schema of CycloneDX 1.7, either an entity or a contact or a reference; so
-/// that one with nothing but a name, which is both, is neither. And libraries that are made from the standard's Protocol
-/// Buffers write an object that says which of them it is, as for annotators. Both are taken.
+/// By the schema of CycloneDX 1.7, whoever asserts something about a patent is either an entity or a contact or a
+/// reference; so one with nothing but a name, which is both, is neither. And libraries that are made from the
+/// standard's Protocol Buffers write an object that says which of them it is, as for annotators. Both are taken.
 fn widen(schema: &mut serde_json::Value) {
     let Some(asserter) = schema.pointer_mut("/definitions/patentAssertions/items/properties/asserter") else { return };
     let Some(mut forms) = asserter.get_mut("oneOf").map(serde_json::Value::take) else { return };
@@ -220,7 +220,7 @@ mod tests {
             assert!(refused.starts_with(&expected) || refused.contains("at $.services[0]:"), "{version}: {refused}");
             assert!(refused.ends_with(&format!("(JSON Schema of version {version})")), "{refused}");
         }
-        // What 1.5 brought is not known in 1.4.
+        // 1.4 does not know what 1.5 added.
         let formulation = json!([{"bom-ref": "f"}]);
         assert_eq!(refused(cyclonedx, &bom("1.5", "formulation", &formulation)), None);
         assert_eq!(

@@ -11,7 +11,7 @@ const MAX_ITEMS: u64 = 1_000_000;
 /// The furthest that a number may be shifted.
 const MAX_SHIFT: u32 = 65_536;
 
-/// What can be iterated over, or nothing.
+/// The value if it can be iterated over, else an empty list.
 pub fn items(args: &[Value]) -> Outcome {
     match &args[0] {
         iterable @ (Value::Array(_) | Value::Object(_) | Value::Set(_)) => Ok(iterable.clone()),

@@ -16,7 +16,7 @@ pub fn sha256(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&Sha256::digest(text(args, 1)?))))
 }
 
-/// Weak, as is SHA-1: for what others have named by it.
+/// Weak, as is SHA-1: for content that others have named by it.
 pub fn md5(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&Md5::digest(text(args, 1)?))))
 }
@@ -41,7 +41,7 @@ pub fn hmac_sha1(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_256, |bytes| Sha1::digest(bytes).to_vec()))))
 }
 
-/// The code of a message with SHA-2 of so many bits.
+/// The code of a message with SHA-2 of this many bits.
 pub fn hmac_of(bits: u32, message: &str, key: &str) -> Vec<u8> {
     match bits {
         256 => hmac(message, key, BLOCK_256, |bytes| Sha256::digest(bytes).to_vec()),
@@ -138,7 +138,7 @@ fn marshal_text(text: &str, out: &mut String) -> Result<(), Refused> {
     Ok(())
 }
 
-/// `array.flatten`: lists and sets in a list take the place of themselves, one level deep.
+/// `array.flatten`: the items of lists and sets in a list take their place, one level deep.
 pub fn array_flatten(args: &[Value]) -> Outcome {
     let Value::Array(items) = &args[0] else {
         return Err(Refused::new(format!("operand must be an array, not {}", term::kind(&args[0]))));
@@ -154,7 +154,7 @@ pub fn array_flatten(args: &[Value]) -> Outcome {
     Ok(Value::from(flat))
 }
 
-/// `to_number`: of a text only what JSON takes for a number.
+/// `to_number`: a text counts only when JSON takes it for a number.
 pub fn to_number(args: &[Value]) -> Outcome {
     match &args[0] {
         Value::Null => Ok(Value::from(0)),

@@ -81,8 +81,8 @@ pub fn quote_meta(args: &[Value]) -> Outcome {
 
 /// The texts around a pattern's only special part, when that matches anything.
 ///
-/// OPA's library only looks whether a text begins and ends so, and `src/**/test` matches `src/test`, which policies have
-/// come to rely on.
+/// OPA's library only checks that a text begins and ends with these, and `src/**/test` matches `src/test`, which
+/// policies have come to rely on.
 fn around<'p>(pattern: &'p str, delimiters: &[char]) -> Option<(&'p str, &'p str)> {
     let wildcard = if pattern.contains("**") { "**" } else { "*" };
     let (before, after) = pattern.split_once(wildcard)?;
@@ -159,7 +159,7 @@ impl Translation {
                 other => escape(*other, &mut self.out),
             }
         }
-        // What is not closed is closed by the end.
+        // Braces that are not closed are closed by the end.
         (0..self.braces).for_each(|_| self.out.push(')'));
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! `http.send`, which does not call anybody: it answers what is known, and notes what is not.
 //!
-//! Who runs an evaluation makes the calls that were noted, tells the answers, and runs it again ([`HttpCalls`]). So a
-//! script stays in a process without a network, and what it asks for is looked at by who has one. An evaluation that
-//! lacks an answer has no outcome, whatever it says.
+//! The caller of an evaluation makes the calls that were noted, supplies the answers, and runs it again
+//! ([`HttpCalls`]). So a script stays in a process without a network, and its requests are checked by a process that
+//! has one. An evaluation that lacks an answer has no outcome, whatever it says.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 64 * 1024;
 pub struct HttpRequest {
     /// In upper case.
     pub method: String,
-    /// As the policy has it; nobody has looked at it.
+    /// As the policy has it; nobody has checked it.
     pub url: String,
     /// By their names as the policy has them.
     pub headers: BTreeMap<String, String>,
@@ -35,7 +35,7 @@ pub struct HttpRequest {
     pub timeout_ms: u64,
 }
 
-/// What came of a call.
+/// The result of a call.
 pub type HttpAnswer = Result<HttpResponse, HttpFailure>;
 
 /// An answer, whatever its status.
@@ -72,17 +72,17 @@ struct Calls {
 }
 
 impl HttpCalls {
-    /// What was asked for since the last call and is not known.
+    /// The calls that were asked for since the last time and have no answer yet.
     pub fn take_asked(&self) -> Vec<HttpRequest> {
         std::mem::take(&mut self.lock().asked).into_iter().collect()
     }
 
-    /// Tells what came of calls.
+    /// Supplies the results of calls.
     pub fn tell(&self, answers: impl IntoIterator<Item = (HttpRequest, HttpAnswer)>) {
         self.lock().answers.extend(answers);
     }
 
-    /// Whether a script has ended for a call that may do better at another time.
+    /// Whether a script has ended because of a call that may succeed at another time.
     pub fn failed_for_now(&self) -> bool {
         self.lock().failed_for_now
     }
@@ -109,7 +109,7 @@ thread_local! {
     static CALLS: RefCell<Option<HttpCalls>> = const { RefCell::new(None) };
 }
 
-/// Has what runs on this thread from now on make these calls.
+/// Makes evaluations on this thread use these calls from now on.
 pub(in crate::rego) fn attach(calls: Option<HttpCalls>) {
     CALLS.set(calls);
 }
@@ -233,7 +233,7 @@ fn timeout(value: &Value) -> Result<u64, Refused> {
 fn response_value(response: HttpResponse, is_json: bool) -> Outcome {
     let said = response.headers.get("content-type").and_then(|types| types.first());
     let says_json = said.is_some_and(|said| said.split(';').next().unwrap_or_default().trim().ends_with("json"));
-    // What is no JSON though it says so has no body, as in OPA; where the policy insists, it is an error.
+    // A body that is not JSON though it says so is left out, as in OPA; where the policy insists, it is an error.
     let parsed = (is_json || says_json).then(|| crate::material::json::read(response.body.as_bytes()));
     let body = match parsed {
         Some(Ok(body)) => body,

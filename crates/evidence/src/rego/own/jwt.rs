@@ -175,7 +175,7 @@ impl Constraints<'_> {
         }
         let is_for_us = match (self.audience, &payload["aud"]) {
             (None, Value::Undefined) => true,
-            // A token that says for whom it is is for nobody else.
+            // A token that names its audience is for nobody else.
             (None, _) => false,
             (Some(own), Value::Array(all)) => all.iter().any(|one| *one == Value::from(own)),
             (Some(own), one) => *one == Value::from(own),

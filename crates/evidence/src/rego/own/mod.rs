@@ -37,7 +37,7 @@ impl Refused {
 type Outcome = Result<Value, Refused>;
 type Builtin = fn(&[Value]) -> Outcome;
 
-/// Is there only where somebody makes the calls.
+/// Available only where somebody makes the calls.
 pub const HTTP_SEND: &str = "http.send";
 
 /// Each with the number of its arguments.

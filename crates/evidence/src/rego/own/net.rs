@@ -139,7 +139,7 @@ pub fn cidr_contains_matches(args: &[Value]) -> Outcome {
     Ok(Value::from(pairs))
 }
 
-/// The texts of a string or a collection, each with what names it. Of a list in a collection the first item counts.
+/// The texts of a string or a collection, each with what names it. The first item of a list in a collection counts.
 fn keyed(value: &Value) -> Result<Vec<(Value, String)>, Refused> {
     let wrong = |found: &Value| Refused::new(format!("operand must hold strings, not {}", term::kind(found)));
     let text = |item: &Value| match item {

@@ -21,7 +21,7 @@ pub fn template_match(args: &[Value]) -> Outcome {
     let unbalanced = || Refused::new(format!("unbalanced delimiters in {template:?}"));
     let (mut pattern, mut literal, mut inside, mut depth) = (String::from("^"), String::new(), String::new(), 0);
     for character in template.chars() {
-        // Where both delimiters are the same, they take turns.
+        // Where both delimiters are the same, they alternate.
         if character == open && (open != close || depth == 0) {
             depth += 1;
             if depth == 1 {

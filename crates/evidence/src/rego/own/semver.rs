@@ -56,7 +56,7 @@ impl Version<'_> {
     fn compare(&self, other: &Version<'_>) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| match (self.pre, other.pre) {
             (None, None) => Ordering::Equal,
-            // What is released comes after what leads to it.
+            // A release comes after its pre-releases.
             (None, Some(_)) => Ordering::Greater,
             (Some(_), None) => Ordering::Less,
             (Some(own), Some(other)) => compare_identifiers(own, other),

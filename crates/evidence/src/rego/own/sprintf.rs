@@ -1,4 +1,4 @@
-//! `sprintf`, as Go's `fmt.Sprintf` answers it: what does not fit is written out (`%!d(string=x)`, `%!s(MISSING)`) and
+//! `sprintf`, as Go's `fmt.Sprintf` answers it: a misfit is written out (`%!d(string=x)`, `%!s(MISSING)`) and
 //! is no error.
 
 use std::fmt::Write as _;

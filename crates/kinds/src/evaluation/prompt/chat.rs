@@ -1,5 +1,5 @@
-//! The protocol: [chat completions](https://platform.openai.com/docs/api-reference/chat), which OpenAI and most servers
-//! of models speak, hosted or on one's own machine.
+//! The protocol: [chat completions](https://platform.openai.com/docs/api-reference/chat), which OpenAI and most model
+//! servers speak, hosted or on one's own machine.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -22,7 +22,7 @@ const MAX_TOKENS: u32 = 4096;
 /// A provider of models, and how it is asked.
 #[derive(Clone)]
 pub struct ProviderSettings {
-    /// Where chat completions are asked for, the whole URL, and what may be reached there.
+    /// The whole URL at which chat completions are requested, and what may be reached there.
     pub endpoint: EndpointSettings,
     /// The model's name, as the provider knows it.
     pub model: String,
@@ -36,8 +36,8 @@ pub struct ProviderSettings {
     pub timeout: Duration,
 }
 
-/// The field `response_format` of a request: not every provider knows every form. Whatever is asked for, every answer is
-/// checked.
+/// The field `response_format` of a request: not every provider knows every form. Whichever is requested, every answer
+/// is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseFormat {
@@ -86,19 +86,19 @@ impl Message {
     }
 }
 
-/// What a provider answers.
+/// The answer of a provider.
 #[derive(Debug)]
 pub(super) struct Completion {
     pub(super) answer: Answer,
     pub(super) used: Tokens,
 }
 
-/// What a model answers.
+/// The answer of a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Its words.
     Text(String),
-    /// It does not want to; why.
+    /// A refusal, with its reason.
     Refused(String),
 }
 
@@ -203,7 +203,7 @@ impl Provider {
     }
 }
 
-/// Reads what a provider answers.
+/// Reads the answer of a provider.
 fn completion(text: &str) -> Result<Completion, Failure> {
     let answered: Answered = serde_json::from_str(text).map_err(|error| {
         // Retrying costs money and a server that speaks another protocol will not learn this one.

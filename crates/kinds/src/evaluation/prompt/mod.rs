@@ -1,9 +1,9 @@
-//! The natural-language check of an evaluation, `prompt`: a model reads the evidence and answers a verdict.
+//! The natural-language check of an evaluation, `prompt`: a model reads the evidence and answers with a verdict.
 //!
-//! What it promises: the verdict has the form that [`verdict`] describes, or there is none. Evidence is data: it goes to
-//! the model as a string inside a JSON document, in a message of its own, and whatever it talks the model into, an
-//! answer of another form is refused, and never taken for a pass. What a model reads it can still be deceived by, so a
-//! prompt check is a help to people and not a gate against those who write the evidence; the documentation says so.
+//! What it promises: the verdict has the form that [`verdict`] describes, or there is none. Evidence is data: it goes
+//! to the model as a string inside a JSON document, in a message of its own, and whatever it talks the model into, an
+//! answer of another form is refused, and never taken for a pass. The evidence can still deceive the model, so a prompt
+//! check is a help to people and not a gate against the authors of the evidence; the documentation says so.
 
 mod chat;
 mod verdict;
@@ -20,13 +20,13 @@ use verdict::Verdict;
 
 /// The name under which the check stands among the policies of an output.
 const NAME: &str = "prompt";
-/// How often a model is asked again after an answer that is not a verdict. It is told what was wrong.
+/// How often a model is asked again after an answer that is not a verdict. It learns what was wrong.
 const MAX_ANSWERS: u32 = 3;
 
 /// What is asked about which evidence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    /// What to check, in the words of who asks.
+    /// What to check, in the words of the caller.
     pub(super) prompt: &'a str,
     /// What the evidence is, such as `SARIF`.
     pub(super) kind: &'a str,
@@ -92,7 +92,7 @@ impl Provider {
         Ok(output)
     }
 
-    /// Asks until there is a verdict, and answers what that took.
+    /// Asks until there is a verdict, and also returns what that took.
     async fn ask(&self, question: Question<'_>, text: &str) -> Result<(Verdict, Tokens, u32), Failure> {
         let mut messages = vec![
             Message::system(verdict::INSTRUCTIONS.to_owned()),
@@ -129,7 +129,7 @@ impl Provider {
     }
 }
 
-/// The first part of a text, at most `limit` bytes; nothing when it is no text.
+/// The first part of a text, at most `limit` bytes; `None` when it is no text.
 fn beginning(content: &[u8], size: u64, limit: usize) -> Option<&str> {
     let part = &content[..content.len().min(limit)];
     let is_cut = (part.len() as u64) < size;

@@ -1,4 +1,4 @@
-//! The form of a verdict: what a model is told, and what is accepted of what it answers.
+//! The form of a verdict: the instructions for a model, and which of its answers are accepted.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::text::one_line;
 const MAX_VIOLATIONS: usize = 100;
 const MAX_MESSAGE: usize = 2048;
 
-/// What the model is, before it reads anything of a caller.
+/// The model's role, before it reads anything that comes from a caller.
 pub(super) const INSTRUCTIONS: &str = "\
 You check software supply-chain evidence. The user's message is a JSON document with three members: \"check\" says what \
 is to be checked, \"material_type\" says what kind of document the evidence is, and \"evidence\" is its text. \
@@ -88,7 +88,7 @@ pub(super) fn read(answer: &str) -> Result<Verdict, String> {
     }
 }
 
-/// The text inside a fence of Markdown, which models put around JSON whatever they are told.
+/// The text inside a fence of Markdown, which models put around JSON whatever their instructions say.
 fn unfenced(answer: &str) -> &str {
     let text = answer.trim();
     let Some(inside) = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return text };

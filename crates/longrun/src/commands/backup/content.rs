@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-/// What of the evidence folder is kept. The rest are uploads under way.
+/// The part of the evidence folder that is kept. The rest are uploads under way.
 const KEPT: &str = "organizations";
 
 /// How much evidence there is.
@@ -51,7 +51,7 @@ fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> any
         let bytes = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let name = format!("sha256:{}", entry.file_name().to_string_lossy());
         match name.parse::<Digest>() {
-            // What longrun did not put there is not evidence.
+            // A file that longrun did not put there is not evidence.
             Err(_) => continue,
             Ok(digest) if !is_sound(all, &source, &bytes, digest) => bail!("{} is damaged", source.display()),
             Ok(_) => {}
@@ -65,7 +65,7 @@ fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> any
     sync_folder(to)
 }
 
-/// Of what is encrypted it can be told without the key only whether it may be whole.
+/// Without the key it can only be said of an encrypted piece whether it may be whole.
 fn is_sound(all: &Path, file: &Path, bytes: &[u8], digest: Digest) -> bool {
     if store::is_sealed_content(file.strip_prefix(all).unwrap_or(file)) {
         store::seal::check_structure(bytes, bytes.len() as u64)
@@ -84,7 +84,7 @@ fn write_whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has the names of a folder on disk.
+/// Makes sure that the names of a folder are on disk.
 ///
 /// # Errors
 /// When it cannot be.

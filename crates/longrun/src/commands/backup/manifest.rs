@@ -135,7 +135,7 @@ impl Manifest {
     /// The numbers in it.
     ///
     /// # Errors
-    /// When a status is none.
+    /// When a status is invalid.
     pub fn census(&self) -> anyhow::Result<Census> {
         let mut operations = BTreeMap::new();
         for Operations { organization, kind, status, count } in &self.operations {

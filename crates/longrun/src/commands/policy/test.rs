@@ -1,4 +1,4 @@
-//! `longrun policy test`: runs the cases of policies, without a server, and tells which lines no case evaluates.
+//! `longrun policy test`: runs the cases of policies, without a server, and reports which lines no case evaluates.
 
 mod junit;
 
@@ -72,7 +72,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<Exit> {
         let shown = file.display().to_string();
         spinner.say(format!("testing {shown}"));
         let result = check_some(file, chosen).map_err(|error| error.to_string());
-        // Of what was not asked for nothing is said.
+        // Policies that were not asked for are not mentioned.
         let is_meant = args.filter.is_none() || result.as_ref().map_or(true, |report| !report.cases.is_empty());
         if is_meant {
             tested.push(Tested { file: shown, result });

@@ -1,4 +1,4 @@
-//! What `longrun top` shows, as the API tells it.
+//! What `longrun top` shows, as the API reports it.
 //!
 //! A refresh makes four calls at once, and at most two more: how many operations each kind has by status, those that
 //! run (with their workers), those that have waited longest, the failures, the statistics of the last minutes. None of
@@ -18,7 +18,7 @@ use crate::render::age;
 const LOOKED_AT: i32 = 100;
 /// Failures that are shown.
 const FAILURES: i32 = 50;
-/// Kinds that are asked for what has waited longest in them, in a refresh, when it is not among the longest of all.
+/// Kinds that one refresh asks for what has waited longest in them, when it is not among the longest of all.
 const ASKED_KINDS: usize = 2;
 /// A minute, over which rates are taken.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Source {
         })
     }
 
-    /// What has waited longest in the kinds of which nothing is among the longest of all.
+    /// The longest wait of each kind that has none among the longest of all.
     async fn ask_kinds(&mut self, client: &Client, queues: &mut [Queue]) -> Result<(), Error> {
         let lacks = |queue: &Queue| queue.pending > 0 && queue.oldest.is_none();
         self.asked.retain(|(kind, _)| queues.iter().any(|queue| lacks(queue) && queue.kind == *kind));
@@ -214,7 +214,7 @@ fn rate(queues: &mut Vec<Queue>, stats: &Stats, now: Timestamp) {
         if within <= 0 {
             continue;
         }
-        // What lies behind `until` is not counted yet: the step's count is of what it has so far.
+        // The time after `until` is not counted yet: the step's count is of what it has so far.
         let share = if start.as_millis() >= from { 1.0 } else { within as f64 / minute as f64 };
         let per_second = |count: u64| count as f64 * share / MINUTE.as_secs_f64();
         let StatsPoint { created, completed, failed, .. } = point;

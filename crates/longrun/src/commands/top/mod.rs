@@ -73,7 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             "`longrun top --once` prints the screen as text; `longrun operations count --group-by kind,status` counts";
         return Err(failure("top needs a terminal", hint));
     }
-    // What is wrong from the beginning is told as every command tells it.
+    // An error at the beginning is reported as every command reports it.
     view.seen = source.refresh(&client).await?;
     let mut screen = Screen::open()?;
     live(&client, &mut view, source, &mut screen, every).await?;
@@ -113,7 +113,7 @@ async fn live(
             Some((back, seen)) = seen.recv() => {
                 source = Some(back);
                 match seen {
-                    // What was asked for before the pause does not change the screen in it.
+                    // The answer to a question from before the pause does not change the screen during it.
                     Ok(_) if view.paused => {}
                     Ok(seen) => (view.seen, view.problem) = (seen, None),
                     Err(error) => view.problem = Some(reason(&error)),

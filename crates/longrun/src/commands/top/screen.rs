@@ -231,7 +231,7 @@ fn number(text: String) -> Cell<'static> {
     Cell::new(Line::from(text).right_aligned())
 }
 
-/// A rate in few characters; what is not nothing is seen.
+/// A rate in few characters; one above zero is always visible.
 fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate <= 0.0 => "0".to_owned(),

@@ -14,7 +14,7 @@ pub enum Pane {
     Failures,
 }
 
-/// The order of the queues; of what is a number, the greatest first.
+/// The order of the queues; numbers with the greatest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     Pending,

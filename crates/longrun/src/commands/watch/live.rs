@@ -18,10 +18,10 @@ use crate::terminal::{Event, Screen};
 /// Operations that are remembered.
 const REMEMBERED: usize = 200;
 
-/// What has been told.
+/// What has been reported.
 #[derive(Debug, Default)]
 struct Rows {
-    /// What changed last comes first; with when it was told, and whether it is deleted.
+    /// What changed last comes first; with when it was reported, and whether it is deleted.
     rows: VecDeque<(Timestamp, Operation, bool)>,
     told: u64,
     /// The server is away, for this reason.
@@ -32,7 +32,7 @@ impl Rows {
     fn tell(&mut self, event: WatchEvent, now: Timestamp) {
         let before = self.rows.iter().position(|(_, of, _)| of.id == event.operation.id);
         let before = before.and_then(|at| self.rows.remove(at));
-        // A deletion tells nothing but the id.
+        // A deletion reports nothing but the id.
         let operation = match before {
             Some((_, operation, _)) if event.is_deletion => operation,
             _ => Operation { output: String::new(), ..event.operation },
@@ -84,7 +84,7 @@ impl Rows {
     }
 }
 
-/// Shows transitions until somebody quits, or so many were told. The table stays on the terminal as it was at the end.
+/// Shows transitions until somebody quits, or `left` were shown. The table stays on the terminal as it was at the end.
 ///
 /// # Errors
 /// What the call may fail with.

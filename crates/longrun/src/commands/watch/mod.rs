@@ -108,8 +108,8 @@ fn json(event: &WatchEvent) -> String {
     format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'))
 }
 
-/// What is printed of an event that was told at this time. The stream says of no event when it happened, and the times
-/// of an operation are not those of its transitions: one that waits for another attempt was created long before.
+/// What is printed of an event that was reported at this time. The stream does not say when an event happened, and the
+/// times of an operation are not those of its transitions: one that waits for another attempt was created long before.
 fn line(format: Format, show_ids: bool, event: &WatchEvent, told: Timestamp) -> anyhow::Result<String> {
     let operation = &event.operation;
     let text = match format {

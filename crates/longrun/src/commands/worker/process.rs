@@ -54,7 +54,7 @@ impl Command {
         };
         command
             .args(arguments)
-            // What is the worker's is not the command's.
+            // The worker's token is not for the command.
             .env_remove("LONGRUN_TOKEN")
             .env_remove("LONGRUN_TOKEN_FILE")
             .env("LONGRUN_OPERATION_ID", &operation.id)
@@ -86,7 +86,7 @@ impl Handler for Command {
         let mut ended = pin!(async {
             let exit = async {
                 let status = child.wait().await;
-                // What it left running would keep the pipes open, and go on without anybody who knows of it.
+                // Processes that it left running would keep the pipes open, and go on without anybody knowing of them.
                 group.signal(Signal::KILL);
                 status
             };
@@ -163,7 +163,7 @@ async fn feed(mut stdin: impl AsyncWrite + Unpin, input: &str) {
     }
 }
 
-/// More was written than is taken.
+/// More was written than is accepted.
 #[derive(Debug)]
 struct TooLong;
 
@@ -179,7 +179,7 @@ async fn collect(stdout: impl AsyncRead + Unpin, group: &Group) -> Result<Vec<u8
     Ok(output)
 }
 
-/// Tells each line as progress; answers the last one.
+/// Reports each line as progress; answers the last one.
 async fn tell(mut stderr: impl AsyncRead + Unpin, progress: &Progress) -> String {
     let (mut buffer, mut line, mut last) = ([0; 8 * 1024], Vec::new(), String::new());
     loop {

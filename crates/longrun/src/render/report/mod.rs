@@ -1,7 +1,7 @@
 //! Verdicts in the forms that build systems read: JUnit, SARIF, GitHub's annotations, GitLab's code quality.
 //!
-//! All evaluations of a command are one report. What could not be evaluated stands in it too: a build system that only
-//! looks at the report must not take it for a pass.
+//! All evaluations of a command are one report. Files that could not be evaluated are in it too: a build system that
+//! only looks at the report must not take it for a pass.
 
 mod github;
 mod gitlab;
@@ -180,7 +180,7 @@ impl Violation {
         let level = match self.text("severity").map(str::to_ascii_uppercase).as_deref() {
             Some("MEDIUM" | "WARNING") => Level::Warning,
             Some("LOW" | "INFO" | "NOTE") => Level::Note,
-            // What a policy objects to is an error, whatever it calls it.
+            // Every objection of a policy is an error, whatever the policy calls it.
             _ => Level::Error,
         };
         let location = self.text("location");

@@ -37,7 +37,7 @@ pub fn render(report: &Report) -> String {
             "results": results.collect::<Vec<Value>>(),
         }],
     });
-    // What was not evaluated is told by the run: it has not done all that it was asked to.
+    // A file that was not evaluated is reported by the run: it has not done all that it was asked to.
     let reasons: Vec<Value> = report
         .files
         .iter()

@@ -16,7 +16,7 @@ use crate::http::Caller;
 use crate::strict::{Found, List, Read, quoted};
 use crate::waiters::{Delivery, Group};
 
-/// The longest that a worker may wait; a longer wish waits so long.
+/// The longest that a worker may wait; a longer wait is cut to this.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The most kinds of one claim: each costs a seek.
 const MAX_KINDS: usize = 100;
@@ -66,7 +66,7 @@ pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperation
     caller.while_valid(app, app.waiters.wait(group, max_operations.unwrap_or(1), wait)).await
 }
 
-/// Of a token of the instance, the organizations that operations are wanted of.
+/// The organizations whose operations a token of the instance asks for.
 fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut Found) -> Option<Organizations> {
     let wanted = wanted.optional("organizations", found);
     let Some(reached) = caller.allowed_in(Scope::OperationsWork) else {
@@ -87,8 +87,8 @@ fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut F
     Some(Organizations::Only(wanted.into_iter().collect()))
 }
 
-/// The spans of claimed attempts, in their order, whose operations belong to traces. What was claimed is given to its
-/// worker also when the look fails.
+/// The spans of claimed attempts, in their order; none for operations that belong to no trace. The worker gets what was
+/// claimed even when this look-up fails.
 pub(crate) async fn traces(app: &App, claimed: &[Claimed]) -> Vec<Option<TraceContext>> {
     let mut spans = vec![None; claimed.len()];
     if !app.traces.is_on() {

@@ -72,10 +72,10 @@ pub(super) fn lease(
         return None;
     }
     let (id, token) = (id?, token?);
-    // Whatever a caller names that it does not reach, the scope has it answered like a lease that was lost.
+    // If a caller names an organization that it does not reach, the scope makes the answer that of a lost lease.
     let organization = match organization {
         own if own.is_empty() => caller.organization().to_owned(),
-        // The empty name is no organization's either, and one that every store takes.
+        // The empty name is no organization's either, and every store accepts it.
         none if !may_be_there(&none) => String::new(),
         named => named,
     };

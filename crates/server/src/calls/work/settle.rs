@@ -1,4 +1,4 @@
-//! Ending attempts, or giving them back, many at once.
+//! Ending attempts, or releasing them, many at once.
 
 use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Status, Violation};
 use serde::Deserialize;
@@ -53,7 +53,7 @@ pub(crate) struct SettleRow {
     pub(crate) release: Option<bool>,
 }
 
-/// What became of a row: the operation's status, none when it was given back, or why it was refused.
+/// What became of a row: the operation's status, none when it was released, or why it was refused.
 pub(crate) type Settled = (OperationId, Result<Option<Status>, Refusal>);
 
 /// How an attempt ends.

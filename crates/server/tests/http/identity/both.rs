@@ -1,4 +1,4 @@
-//! A browser in which somebody signed in with an API token, and somebody at the provider.
+//! A browser in which somebody signed in with an API token, and somebody else at the provider.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn stranger(server: &Server) -> (Caller, Token) {
     server.caller_and_token(Access::organization("globex"), &[Scope::Admin]).await
 }
 
-/// Signs in with the token of a caller; the cookie.
+/// Signs in with the token of a caller; returns the cookie.
 async fn enter_token(browser: &mut Browser, token_of: &Caller) -> String {
     let secret = token_of.authorization.as_deref().unwrap().strip_prefix("Bearer ").unwrap();
     let (to, entered) = (format!("{PUBLIC}/ui/sign-in"), format!("token={secret}"));
@@ -35,7 +35,7 @@ async fn enter_token(browser: &mut Browser, token_of: &Caller) -> String {
     browser.cookies[PUBLIC][TOKEN_SESSION].clone()
 }
 
-/// How many operations there are for who is signed in.
+/// How many operations there are for the person who is signed in.
 async fn seen(browser: &mut Browser) -> Value {
     let page = browser.get(&format!("{PUBLIC}/v1/operations")).await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
@@ -61,7 +61,7 @@ async fn what_is_left_of_a_token_session_does_not_stand_before_another_one() {
     let mut other = Browser::new(&server);
     let ended = enter_token(&mut other, &caller).await;
     server.store.revoke_token(&token.id).await.unwrap();
-    // What is known of a token is looked at again after a second at most.
+    // What is known of a token is checked again after a second at most.
     let refused = async {
         while other.get(&format!("{PUBLIC}/v1/operations")).await.status != StatusCode::UNAUTHORIZED {
             tokio::task::yield_now().await;

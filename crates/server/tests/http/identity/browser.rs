@@ -1,4 +1,4 @@
-//! A provider that people sign in at, a server before which a proxy speaks TLS, and a browser that knows both.
+//! A provider at which people sign in, a server behind a proxy that speaks TLS, and a browser that knows both.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -109,7 +109,7 @@ pub async fn server_beside(first: &Server, settings: OidcSettings) -> Server {
     .await
 }
 
-/// What came back.
+/// An answer as it was received.
 #[derive(Debug)]
 pub struct Page {
     pub status: StatusCode,
@@ -130,16 +130,16 @@ impl Page {
         self.json()["details"][0]["reason"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
-    /// What was asked to be remembered.
+    /// The cookies that the answer asked the browser to keep.
     pub fn cookies(&self) -> Vec<&str> {
         self.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect()
     }
 }
 
-/// A browser: sends the cookies of a site to that site, and takes them as it is told.
+/// A browser: sends the cookies of a site to that site, and keeps them as the answers say.
 pub struct Browser {
     client: Client,
-    /// Where the proxy leads that speaks TLS for the server.
+    /// Where the proxy that speaks TLS for the server leads.
     server: String,
     /// By site.
     pub cookies: BTreeMap<String, BTreeMap<String, String>>,
@@ -200,21 +200,21 @@ impl Browser {
         Page { status, headers, body: answer.text().await.unwrap() }
     }
 
-    /// Begins a sign-in: where the server sends the browser.
+    /// Begins a sign-in; returns where the server sends the browser.
     pub async fn begin(&mut self, login: &str) -> String {
         let page = self.get(&format!("{PUBLIC}{login}")).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{page:?}");
         page.header("location").to_owned()
     }
 
-    /// Has the person say at the provider who they are: where the provider sends the browser.
+    /// Has the person say at the provider who they are; returns where the provider sends the browser.
     pub async fn authorize(&mut self, at_provider: &str, form: &str) -> String {
         let page = self.send(Method::POST, at_provider, &[], Some(form)).await;
         assert_eq!(page.status, StatusCode::FOUND, "{page:?}");
         page.header("location").to_owned()
     }
 
-    /// The whole way: what the server answers to the browser that comes back.
+    /// The whole way; returns the server's answer to the browser that comes back.
     pub async fn sign_in(&mut self, subject: &str) -> Page {
         let at_provider = self.begin("/auth/login").await;
         let back = self.authorize(&at_provider, &format!("sub={subject}")).await;

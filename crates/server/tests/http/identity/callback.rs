@@ -1,4 +1,4 @@
-//! Sign-ins that come to nothing: each says what to do, to a person as a page, to a program as any error.
+//! Sign-ins that fail: each answer says what to do, to a person as a page, to a program as any error.
 
 use http::StatusCode;
 use serde_json::json;
@@ -26,7 +26,7 @@ async fn what_comes_back_counts_once_in_the_browser_that_began_it() {
     other.begin("/auth/login").await;
     refused(&other.get(&back).await, stale.0, stale.1);
 
-    // Without the state, with another, with one twice, without a code, from another provider.
+    // Without the state, with another one, with one twice, without a code, from another provider.
     for address in [
         back.replace("state=", "stat="),
         back.replace("state=", "state=x"),
@@ -37,7 +37,7 @@ async fn what_comes_back_counts_once_in_the_browser_that_began_it() {
         let mut copy = browser.led_to(&server);
         refused(&copy.get(&address).await, stale.0, stale.1);
     }
-    // A cookie that somebody made up.
+    // A cookie that somebody invented.
     let mut forged = browser.led_to(&server);
     let jar = forged.cookies.get_mut(PUBLIC).unwrap();
     jar.insert("__Host-longrun-login".to_owned(), "A".repeat(200));
@@ -59,7 +59,7 @@ async fn a_code_of_one_sign_in_is_none_of_another() {
     let at_provider = victim.begin("/auth/login").await;
     let back = victim.authorize(&at_provider, "sub=ada").await;
     let injected = back.replace(&code(&back), &stolen);
-    // The provider refuses it: the verifier is another.
+    // The provider refuses it: the verifier is a different one.
     refused(&victim.get(&injected).await, StatusCode::BAD_REQUEST, "SIGN_IN_EXPIRED");
 }
 
@@ -77,7 +77,7 @@ async fn a_person_who_says_no_and_one_whose_provider_is_away_are_told() {
     assert_eq!((shown.status, shown.header("content-type")), (StatusCode::FORBIDDEN, "text/html; charset=utf-8"));
     assert_eq!(shown.header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
     assert!(shown.body.contains("access_denied") && shown.body.contains("href=\"/auth/login\""), "{shown:?}");
-    // What a provider says is text, whatever it says.
+    // The words of a provider are shown as text, whatever they are.
     let at_provider = page.begin("/auth/login").await;
     let state = at_provider.split_once("state=").unwrap().1.split('&').next().unwrap();
     let hostile = format!("{PUBLIC}/auth/callback?state={state}&error=%3Cscript%3Ealert(1)%3C%2Fscript%3E");

@@ -24,7 +24,7 @@ struct Said {
     tokens: (StatusCode, Value),
 }
 
-/// A provider that shows these keys and says what it is told.
+/// A provider that shows these keys and gives the answers that the test sets.
 async fn provider(signers: &[&Signer]) -> (String, Answers) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
@@ -116,7 +116,7 @@ async fn an_id_token_that_is_wrong_lets_nobody_in() {
     let mut table: Vec<(&str, Forge<'_>)> = vec![
         ("by a stranger", Box::new(|nonce| stranger.sign(&claims(issuer, nonce, &json!({}))))),
         ("HMAC with the public key", Box::new(|nonce| hmac_with(public.as_bytes(), nonce))),
-        // Which the standard would allow, were it agreed on.
+        // The standard would allow this if it were agreed on.
         ("HMAC with the client's secret", Box::new(|nonce| hmac_with(b"a secret that the provider gave", nonce))),
         (
             "unsigned",

@@ -1,4 +1,4 @@
-//! Tokens that are refused, each for a reason of its own, all with one answer.
+//! Tokens that are refused, each for a reason of its own, all with the same answer.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::provider::{caller, server_of};
 use super::signer::{ISSUER, Signer, claims, claims_with, encoded, now};
 use crate::harness::{Answer, Server};
 
-/// How many forgeries there are, so that none is lost in silence.
+/// How many forgeries there are, so that none is lost silently.
 const FORGERIES: usize = 129;
 
 /// A token without a signature.
@@ -178,7 +178,7 @@ async fn every_forgery_gets_the_answer_that_an_unknown_api_token_gets() {
     let second = Signer::ec("e2");
     let trusting = server_of(&[&rsa, &ec, &ed, &second], |_| {}).await;
     let identity = trusting.services.identity.clone();
-    // One that does not count by address: there are more forgeries than an address may try.
+    // A server that does not count by address: there are more forgeries than an address may try.
     let server = Server::with(|services| services.identity = identity).await;
 
     for good in [&rsa, &ec, &ed] {

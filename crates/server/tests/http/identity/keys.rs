@@ -17,7 +17,7 @@ async fn status(server: &Server, token: &str) -> StatusCode {
     caller(server, token).get("/v1/operations").await.status
 }
 
-/// A server whose keys come from there; `refetch_after` is the least time between fetches that tokens bring about.
+/// A server that gets its keys from there; `refetch_after` is the least time between fetches that tokens cause.
 async fn server_at(keys: &KeyServer, refetch_after: Duration) -> Server {
     let server = server_from(KeySource::Url(keys.url.clone()), |settings| settings.keys.refetch_after = refetch_after);
     let server = server.await;
@@ -39,7 +39,7 @@ async fn keys_that_change_while_the_server_serves_are_fetched_when_a_token_names
     assert_eq!(status(&server, &new_token).await, StatusCode::OK);
     assert_eq!(status(&server, &old_token).await, StatusCode::OK);
 
-    // A key that the provider takes back is none any more, also for tokens that were verified before.
+    // A key that the provider withdraws is no longer valid, also for tokens that were verified before.
     keys.keys(&[&new]);
     assert_eq!(status(&server, &Signer::ec("other").sign(&claims())).await, StatusCode::UNAUTHORIZED);
     assert_eq!(status(&server, &old_token).await, StatusCode::UNAUTHORIZED);
@@ -70,7 +70,7 @@ async fn keys_are_fetched_again_from_time_to_time() {
     .await;
     keys.was_asked(1).await;
     keys.keys(&[&new]);
-    // One after the other: when the second begins, the first has brought the new key.
+    // One after the other: when the second begins, the first has fetched the new key.
     let fetches = keys.was_asked(keys.asked() + 2);
     tokio::time::timeout(DEADLINE, fetches).await.expect("keys are fetched without being asked for");
     assert_eq!(status(&server, &new.sign(&claims())).await, StatusCode::OK);

@@ -27,7 +27,7 @@ async fn ids(caller: &Caller) -> Vec<String> {
     page["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until a server that did not end the session itself has heard of it: a second at most.
+/// Waits until a server that did not end the session itself has learned of it: a second at most.
 async fn until_refused(browser: &mut Browser) {
     let refused = async { while browser.get(LIST).await.status != StatusCode::UNAUTHORIZED {} };
     tokio::time::timeout(Duration::from_secs(30), refused).await.expect("soon after it was ended");
@@ -36,7 +36,7 @@ async fn until_refused(browser: &mut Browser) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_out_ends_the_session_on_all_servers() {
     let (_provider, first, second) = two_servers().await;
-    // The organization is there, and has a log.
+    // The organization exists, and has a log.
     let admin = first.acme().await;
     let mut browser = Browser::new(&first);
     browser.sign_in("ada").await;
@@ -75,7 +75,7 @@ async fn an_administrator_lists_and_ends_sessions() {
     let cookie = &bob.cookies[PUBLIC]["__Host-longrun-session"];
     assert!(!page.to_string().contains(cookie.as_str()));
 
-    // An operation that bob waits for, who is sent away before it ends.
+    // An operation for which bob waits, who is signed out before it ends.
     let operation = first.pending("scan").await;
     let mut waiting = bob.led_to(&second);
     let url = format!("{PUBLIC}/v1/operations/{}:wait?timeout=60s", operation.id);

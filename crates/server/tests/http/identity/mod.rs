@@ -1,4 +1,4 @@
-//! Callers who have no API token: tokens of identity providers, and people who signed in.
+//! Callers without an API token: tokens of identity providers, and people who signed in.
 
 mod both;
 mod browser;

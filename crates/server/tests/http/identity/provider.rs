@@ -23,11 +23,11 @@ pub const NEVER: Duration = Duration::from_secs(24 * 3_600);
 pub enum Says {
     Keys(String),
     Error(StatusCode),
-    /// Nothing, until it is told something else.
+    /// Nothing, until a test sets another answer.
     Nothing,
 }
 
-/// An address that answers keys, and counts.
+/// An address that answers keys, and counts the requests.
 pub struct KeyServer {
     pub url: String,
     says: watch::Sender<Says>,
@@ -75,7 +75,7 @@ impl KeyServer {
         *self.asked.borrow()
     }
 
-    /// Returns once it was asked so often.
+    /// Returns once it was asked this number of times.
     pub async fn was_asked(&self, times: u32) {
         self.asked.clone().wait_for(|asked| *asked >= times).await.unwrap();
     }

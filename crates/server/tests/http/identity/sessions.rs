@@ -1,4 +1,4 @@
-//! Sessions: what a cookie is worth, and what it needs beside it.
+//! Sessions: what a cookie is good for, and what it needs in addition.
 
 use std::time::Duration;
 

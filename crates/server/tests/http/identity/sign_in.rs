@@ -59,7 +59,7 @@ async fn a_person_signs_in_works_and_signs_out() {
     assert_eq!((&session["organization"], &session["scopes"]), (&json!("acme"), &json!(["admin"])));
     assert!(session["expires_at"].as_str().unwrap().ends_with('Z') && session.get("projects").is_none());
 
-    // A caller as one with a token.
+    // A caller like one with a token.
     let list = browser.get(&format!("{PUBLIC}/v1/operations")).await;
     assert_eq!(
         (list.status, list.json()["operations"][0]["id"].clone()),
@@ -117,7 +117,7 @@ async fn every_server_of_the_store_with_the_key_and_the_configuration_takes_the_
     let mapped_otherwise = server_beside(&first, mapped_otherwise).await;
     let other_store = server_with(with_key(shared_key())).await;
 
-    // It may also begin at one and end at another.
+    // The sign-in may also begin at one server and end at another.
     let mut browser = Browser::new(&first);
     let at_provider = browser.begin("/auth/login").await;
     let back = browser.authorize(&at_provider, "sub=ada").await;

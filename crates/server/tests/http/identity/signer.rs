@@ -20,7 +20,7 @@ fn rsa_key() -> RsaKeyPair {
     let arguments = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-outform", "DER"];
     let made = Command::new("openssl").args(arguments).output().expect("the program openssl is there");
     assert!(made.status.success(), "{made:?}");
-    // Which form it is depends on the version of the program.
+    // The form depends on the version of the program.
     RsaKeyPair::from_pkcs8(&made.stdout).or_else(|_| RsaKeyPair::from_der(&made.stdout)).unwrap()
 }
 
@@ -133,7 +133,7 @@ pub fn claims() -> Value {
     })
 }
 
-/// Those claims with some others; `null` takes one away.
+/// Those claims with some changes; `null` removes one.
 pub fn claims_with(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! Creators: with idempotency keys that are used twice at once, unique keys that are competed for, labels, and more.
+//! Creators: with idempotency keys that two calls use at once, unique keys that they compete for, labels, and more.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ struct Creation {
 }
 
 impl Actor {
-    /// Creates one to three at a time, one sometimes so that it starts at once; with a key, until it is answered.
+    /// Creates one to three at a time, one sometimes so that it starts at once; with a key, asks until it is answered.
     pub(super) async fn create(mut self) {
         for step in 0..STEPS {
             let mut new: Vec<NewOperation> =
@@ -34,7 +34,7 @@ impl Actor {
             let starts = new.len() == 1 && self.random.random_bool(0.7);
             let creation = Creation { new, key, starts };
             for call in 0.. {
-                // A client that was impatient asks a second time while the first call is under way.
+                // An impatient client asks a second time while the first call is under way.
                 let (first, second) = (self.server(), self.server());
                 let is_answered = if creation.key.is_some() && self.random.random_bool(0.4) {
                     let calls =
@@ -55,7 +55,7 @@ impl Actor {
     fn anything(&mut self, step: u32, place: u32) -> NewOperation {
         let key = KEYS.get(self.random.random_range(0..KEYS.len() * 3));
         let unique = UNIQUE_KEYS.get(self.random.random_range(0..UNIQUE_KEYS.len() * 3)).filter(|_| key.is_none());
-        // What has a key has a resource by which it is counted.
+        // An operation with a key has a resource by which it is counted.
         let resource = key.map(|(key, _)| of_key("key", key)).or(unique.map(|key| of_key("unique", key)));
         let labels = self.random.random_bool(0.3).then(|| ("n".to_owned(), format!("{}", (step + place) % 3)));
         NewOperation {
@@ -70,7 +70,7 @@ impl Actor {
         }
     }
 
-    /// One call; answers whether it was answered.
+    /// One call; returns whether it was answered.
     async fn ask(&self, server: usize, creation: &Creation, call: u32) -> bool {
         let Creation { new, key, starts } = creation.clone();
         let ids: Vec<OperationId> = new.iter().map(|_| OperationId::new(self.place.now())).collect();
@@ -91,7 +91,7 @@ impl Actor {
             .place
             .call(server, |store| async move {
                 match store.create_as(&access, new, named, key_again, start).await {
-                    // Made by an earlier call, and removed since.
+                    // Created by an earlier call, and removed since.
                     Err(StoreError::IdempotencyGone) => Ok(Vec::new()),
                     other => other,
                 }

@@ -1,4 +1,4 @@
-//! Who keeps servers going, counts, follows the feed, kills, and looks at what there is in the end.
+//! Actors that keep servers going, count, follow the change log, kill servers, and look at what there is in the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::{Actor, KEYS, LEASE, LIMITED_KIND, STEPS, UNIQUE_KEYS, of_key, said};
 use crate::history::{EVERY, RETAIN_FOR, TICK, Told};
 
 const GRACE: Duration = Duration::from_secs(20);
-/// What one call ends, fires or removes.
+/// How much one call ends, fires or removes.
 const BATCH: u32 = 100;
 
 impl Actor {
@@ -57,7 +57,7 @@ impl Actor {
         self.place.call(server, fire).await;
     }
 
-    /// Never do more of a key run than may, in any snapshot, or of a kind; nor has more than one that has not ended a
+    /// In no snapshot do more operations of a key or of a kind run than may, nor do two that have not ended have one
     /// unique key.
     async fn count_running(&self) {
         for (key, limit) in KEYS {
@@ -101,7 +101,7 @@ impl Actor {
         }
     }
 
-    /// Reads the feed bit by bit while everything happens, until it is over.
+    /// Reads the change log bit by bit while everything happens, until it is over.
     pub(super) async fn follow(mut self, start: Position, is_over: Arc<AtomicBool>) {
         let mut after = start;
         loop {
@@ -120,7 +120,7 @@ impl Actor {
         }
     }
 
-    /// Works in good order until nothing is left, and what is to be kept no longer is removed.
+    /// Works properly until nothing is left, and everything whose retention is over is removed.
     pub(super) async fn finish(&mut self) {
         let organization = Arc::clone(&self.organization);
         let fire = |store: Arc<dyn Store>| {
@@ -128,7 +128,7 @@ impl Actor {
             async move { fire_schedules(&*store, &organization, BATCH).await }
         };
         loop {
-            // Often enough that no more due times are past than are made up.
+            // Often enough that there are never more past due times than are made up.
             self.place.must(fire).await;
             self.place.advance(LEASE * 2);
             self.rescue(0).await;

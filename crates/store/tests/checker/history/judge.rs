@@ -1,4 +1,4 @@
-//! Holds a record against the promises.
+//! Checks a record against the promises.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,9 +18,9 @@ struct Life<'r> {
     asked: Option<&'r Asked>,
     /// How many attempts the store says it was charged.
     attempts: Option<u32>,
-    /// How many of its attempts may have been given back without a worker's asking.
+    /// How many of its attempts may have been released without a worker's asking.
     unheard: usize,
-    /// Retention removed it, and might.
+    /// Retention removed it, and was allowed to.
     was_over: bool,
 }
 
@@ -88,7 +88,7 @@ impl<'r> Life<'r> {
         self.calls.iter().filter(|call| is(&call.seen)).count()
     }
 
-    /// The feed told each transition once and in order: there is a way through the states that makes it.
+    /// The change log has each transition once and in order: there is a path through the states that produces it.
     fn path(&self) -> Result<(), String> {
         use Status::{Completed, Failed, Pending, Running};
         ensure(self.feed.first() == Some(&Some(Pending)), "does not begin by its creation")?;
@@ -118,7 +118,7 @@ impl<'r> Life<'r> {
         }
     }
 
-    /// What was recorded is what one worker said, and if a worker was told that it completed it, that one's.
+    /// The recorded outcome is what one worker said; if a worker was answered that it completed it, that worker's.
     fn outcome(&self) -> Result<(), String> {
         let said = |wanted: fn(&Answer<Status>) -> bool| {
             let texts = self.calls.iter().filter_map(move |call| match &call.seen {
@@ -141,7 +141,7 @@ impl<'r> Life<'r> {
         Ok(())
     }
 
-    /// Every end and every retry that was answered is in the feed.
+    /// Every end and every retry that was answered is in the change log.
     fn counts(&self) -> Result<(), String> {
         let told = |status| self.feed.iter().filter(|told| **told == Some(status)).count();
         let failed = self.number(|seen| {
@@ -158,7 +158,7 @@ impl<'r> Life<'r> {
         ensure((least..=most).contains(&retried), "was retried more or less often than was asked")
     }
 
-    /// Each attempt is charged but for those that were given back, and no more are made than may be.
+    /// Each attempt is charged except those that were released, and no more are made than may be.
     fn charges(&self) -> Result<(), String> {
         let Some(attempts) = self.attempts else { return Ok(()) };
         let started = self.feed.iter().filter(|told| **told == Some(Status::Running)).count();
@@ -166,7 +166,7 @@ impl<'r> Life<'r> {
             self.number(|seen| matches!(seen, Seen::Released { answer, .. } if wanted(answer)))
         };
         let most_back = back(|answer| *answer != Answer::Refused) + self.unheard;
-        // What was asked to stop is not given back, though its worker is told so.
+        // An operation that was asked to stop is not released, though its worker is answered that it is.
         let is_asked = self.number(|seen| matches!(seen, Seen::Cancelled(answer) if *answer != Answer::Refused)) > 0;
         let least_back = if is_asked { 0 } else { back(|answer| matches!(answer, Answer::Accepted(()))) };
         let charged = started.saturating_sub(most_back)..=started.saturating_sub(least_back);
@@ -177,7 +177,7 @@ impl<'r> Life<'r> {
         ensure(attempts as usize <= most, "was attempted more often than it may be")
     }
 
-    /// What was cancelled is not started again, unless somebody retries it.
+    /// A cancelled operation is not started again, unless somebody retries it.
     fn cancellation(&self) -> Result<(), String> {
         for call in &self.calls {
             if !matches!(call.seen, Seen::Cancelled(Answer::Accepted(_))) {
@@ -209,7 +209,7 @@ impl<'r> Life<'r> {
         Ok(())
     }
 
-    /// Who has lost its lease changes nothing: not after a later claim, nor after its attempt has ended.
+    /// A worker that has lost its lease changes nothing: not after a later claim, nor after its attempt has ended.
     fn fencing(&self) -> Result<(), String> {
         let ended = |call: &Call| match &call.seen {
             Seen::Settled { fence, answer: Answer::Accepted(_), .. } => Some(*fence),
@@ -239,7 +239,7 @@ impl<'r> Life<'r> {
     }
 }
 
-/// A judge that lets everything pass is none.
+/// A judge that lets everything pass is no judge.
 #[cfg(test)]
 mod tests {
     use operations::{NewOperation, Timestamp};

@@ -1,4 +1,4 @@
-//! Histories of single operations, judged by a checker of linearizability that others wrote (`todc-utils`: the algorithm
+//! Histories of single operations, judged by a linearizability checker that others wrote (`todc-utils`: the algorithm
 //! of Wing and Gong as Lowe extended it). It looks for an order of the calls that keeps to real time, and in which each
 //! answer is what an operation by itself would give.
 //!
@@ -17,7 +17,7 @@ use todc_utils::specifications::Specification;
 use super::judge::ensure;
 use super::record::{Answer, Asked, Call, Seen};
 
-/// Where one operation may stand.
+/// The state in which one operation may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum At {
     Absent,
@@ -67,7 +67,7 @@ impl Specification for Life {
 }
 
 impl Step {
-    /// The states, and those that may come of them without a call that was answered.
+    /// The states, and those that they may become without a call that was answered.
     fn unseen(&self, states: &BTreeSet<State>) -> BTreeSet<State> {
         let (mut all, mut new) = (states.clone(), states.iter().copied().collect::<Vec<_>>());
         while let Some((at, fence)) = new.pop() {
@@ -84,7 +84,7 @@ impl Step {
         all
     }
 
-    /// What may come of a state when the call is answered as it was; nothing if it cannot be.
+    /// What a state may become when the call is answered as it was; nothing if it cannot be.
     fn from(&self, (at, fence): State) -> Vec<State> {
         let is_held = |by: u64| matches!(at, At::Running { .. }) && fence == by;
         let stays = |holds: bool| if holds { vec![(at, fence)] } else { Vec::new() };
@@ -115,7 +115,7 @@ impl Step {
             }
             What::Call(Seen::Settled { fence: by, answer, .. }) => match answer {
                 Answer::Accepted(Status::Completed) => becomes(is_held(*by), At::Completed),
-                // One that was asked to stop and went on for too long has failed already; its worker is told the same.
+                // One that was asked to stop and went on for too long has failed already; its worker gets that answer.
                 Answer::Accepted(Status::Failed) => {
                     becomes(is_held(*by) || (at == At::Failed && fence == *by), At::Failed)
                 }
@@ -165,7 +165,7 @@ fn is_unanswered(seen: &Seen) -> bool {
     }
 }
 
-/// Claims that the feed tells: so far do the fencing tokens go, those that reached no worker included.
+/// Claims in the change log: the fencing tokens go up to this number, including claims that reached no worker.
 fn claims(told: &[Option<Status>]) -> u64 {
     told.iter().filter(|told| **told == Some(Status::Running)).count() as u64
 }
@@ -187,7 +187,7 @@ pub fn judge(calls: &[&Call], told: &[Option<Status>], asked: Option<&Asked>) ->
     let step = step(What::End(end));
     actions.push((u64::MAX - 1, calls.len(), Action::Call(step.clone())));
     actions.push((u64::MAX, calls.len(), Action::Response(step)));
-    // Of one time: those of one call, its beginning first.
+    // At the same time: those of one call, its beginning first.
     actions.sort_by_key(|(time, place, _)| (*time, *place));
     let history = History::from_actions(actions.into_iter().map(|(_, place, action)| (place, action)).collect());
     ensure(WGLChecker::<Life>::is_linearizable(history), "is not as a history of one thing after the other could be")

@@ -9,7 +9,7 @@ use store::{Listing, Position, SearchOrder, SearchRequest, SearchStart, Store, S
 
 use super::{Record, TICK, Told};
 
-/// The feed of an organization from a place on, what there is, and the totals of it.
+/// The change log of an organization from a position on, the operations there are, and their totals.
 pub async fn look(store: Arc<dyn Store>, organization: Arc<str>, start: Position) -> Result<Record, StoreError> {
     let (store, access) = (&*store, Access::organization(&*organization));
     let (mut feed, mut after) = (Vec::new(), start);

@@ -1,4 +1,5 @@
-//! What was asked and answered, and the judges of it. The simulation (`crates/simulation`) records and judges in the same way.
+//! What was asked and answered, and the judges of it. The simulation (`crates/simulation`) records and judges in the
+//! same way.
 
 mod judge;
 mod linear;

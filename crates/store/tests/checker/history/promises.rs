@@ -1,4 +1,4 @@
-//! Promises about several operations: idempotency keys, retention, labels, schedules, the feed.
+//! Promises about several operations: idempotency keys, retention, labels, schedules, the change log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use super::judge::ensure;
 use super::record::{Asked, Record};
 use super::{EVERY, RETAIN_FOR, TICK};
 
-/// Between the end that counts for retention, which each server reads from the clock, and what the feed says of it the
-/// clock may have been moved a few times.
+/// Between the end that counts for retention, which each server reads from the clock, and what the change log says of
+/// it, the clock may have been moved a few times.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Whether its time was over when it was removed.
+/// Whether its retention was over when it was removed.
 pub fn was_over(record: &Record, id: OperationId, asked: Option<&Asked>) -> bool {
     let Some(retain_for) = asked.and_then(|asked| asked.new.retain_for) else { return false };
     let told: Vec<_> = record.feed.iter().filter(|told| told.id == id).collect();
@@ -33,7 +33,7 @@ pub fn judge(record: &Record) -> Result<(), String> {
     ensure(is_same, "who followed the feed was not told the same as who read it afterwards")
 }
 
-/// One call of those with one idempotency key creates, and all are answered the same.
+/// Of the calls with one idempotency key one creates, and all get the same answer.
 fn keys(record: &Record) -> Result<(), String> {
     let mut answers: BTreeMap<String, Vec<OperationId>> = BTreeMap::new();
     for (key, answer) in record.keyed.lock().unwrap().iter() {
@@ -55,7 +55,7 @@ fn keys(record: &Record) -> Result<(), String> {
     }
 }
 
-/// What is to be kept no longer is not there: it was looked for when all times were over.
+/// An operation whose retention is over is not there: the store was looked at when all times were over.
 fn retention(record: &Record) -> Result<(), String> {
     let asked = record.asked.lock().unwrap();
     let is_over = |id: &OperationId| asked.get(id).is_some_and(|asked| asked.new.retain_for == Some(RETAIN_FOR));
@@ -65,7 +65,7 @@ fn retention(record: &Record) -> Result<(), String> {
     }
 }
 
-/// What operations were given they have, and are found by.
+/// Operations have what they were given, and are found by it.
 fn details(record: &Record) -> Result<(), String> {
     let asked = record.asked.lock().unwrap();
     let mut labelled: BTreeMap<String, BTreeSet<OperationId>> = BTreeMap::new();

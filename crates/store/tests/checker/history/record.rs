@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use operations::{NewOperation, Operation, OperationId, Status, Timestamp};
 use store::{OperationDetail, Schedule};
 
-/// From when to when a call took, by the record's own clock.
+/// The time from the beginning to the end of a call, by the record's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub from: u64,
@@ -21,7 +21,7 @@ impl Span {
     }
 }
 
-/// What a call came to; `Unknown` when the server died under it, so that it happened whole or not at all.
+/// The outcome of a call; `Unknown` when the server died during it, so that it happened as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// An operation was created, or had been by an earlier call with the same idempotency key.
@@ -30,13 +30,13 @@ pub enum Seen {
     Found,
     /// An attempt was started, with its fencing token.
     Claimed(u64),
-    /// The holder of this token was told that it still holds.
+    /// The holder of this token was answered that it still holds the lease.
     Held(u64),
-    /// The holder of this token was told that its lease is lost.
+    /// The holder of this token was answered that its lease is lost.
     Lost(u64),
-    /// The holder of this token gave the operation back.
+    /// The holder of this token released the operation.
     Released { fence: u64, answer: Answer<()> },
-    /// The holder of this token said how the attempt ended, and was told what the operation is now; the text is the
+    /// The holder of this token said how the attempt ended, and was answered what the operation is now; the text is the
     /// output or the message.
     Settled { fence: u64, text: String, answer: Answer<Status> },
     /// A failed operation was to be tried again.
@@ -47,7 +47,7 @@ pub enum Seen {
     Deleted(Answer<()>),
 }
 
-/// What a call that changes something was answered with.
+/// How a call that changes something was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
     Accepted(T),
@@ -63,7 +63,7 @@ pub struct Call {
     pub seen: Seen,
 }
 
-/// A transition as the feed told it; without a status: it was removed.
+/// A transition as the change log has it; without a status: it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub id: OperationId,
@@ -79,22 +79,22 @@ pub struct Asked {
     pub call: Option<(String, u32)>,
 }
 
-/// The record of a run. What is not locked is filled when nothing happens any more.
+/// The record of a run. Fields without a lock are filled when nothing happens any more.
 #[derive(Debug, Default)]
 pub struct Record {
     pub clock: AtomicU64,
     pub calls: Mutex<Vec<Call>>,
     /// What was asked for, by the id that it has if it was created; noted before the call.
     pub asked: Mutex<BTreeMap<OperationId, Asked>>,
-    /// What calls with an idempotency key were answered.
+    /// How calls with an idempotency key were answered.
     pub keyed: Mutex<Vec<(String, Vec<OperationId>)>>,
-    /// The feed as somebody read it all along, bit by bit.
+    /// The change log as somebody read it all along, bit by bit.
     pub followed: Mutex<Vec<Told>>,
-    /// The feed of changes, from before the first operation.
+    /// The change log, from before the first operation.
     pub feed: Vec<Told>,
     /// All operations that there are.
     pub operations: Vec<Operation>,
-    /// How many claims of an operation reached no worker, and may have been given back by the server that had made them.
+    /// How many claims of an operation reached no worker, and may have been released by the server that had made them.
     pub unheard: BTreeMap<OperationId, usize>,
     /// Everything that is known of them.
     pub details: Vec<OperationDetail>,
@@ -102,7 +102,7 @@ pub struct Record {
     pub labelled: BTreeMap<String, Vec<OperationId>>,
     /// The schedule, and when it was read.
     pub schedule: Option<(Schedule, Timestamp)>,
-    /// Totals that the list told: of all, and by status in the order of their numbers.
+    /// Totals in the list's answers: of all, and by status in the order of their numbers.
     pub totals: [u64; 5],
 }
 
@@ -112,7 +112,7 @@ impl Record {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Notes what a call that began at `from` came to.
+    /// Notes the outcome of a call that began at `from`.
     pub fn note(&self, from: u64, id: OperationId, seen: Seen) {
         let span = Span { from, until: self.begin() };
         self.calls.lock().unwrap().push(Call { id, span, seen });

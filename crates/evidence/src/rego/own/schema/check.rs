@@ -99,7 +99,7 @@ impl<'s> Checker<'s> {
             }
             found.push(problem(field, kind, message.to_owned()));
             if holding == 0 {
-                // Of those that do not hold, the one that is nearest to it; what is of another type is furthest.
+                // Of those that do not hold, the one that is nearest to it; one for another type is furthest.
                 let distance = |outcome: &Vec<Problem>| {
                     let is_other = outcome.iter().any(|one| one.kind == "invalid_type" && one.field == field);
                     (is_other, outcome.len())

@@ -53,7 +53,7 @@ pub fn match_schema(args: &[Value]) -> Outcome {
 pub fn verify_schema(args: &[Value]) -> Outcome {
     let verified = match operand(args, 1) {
         Ok(schema) => read::verify(&schema),
-        // A text that is no JSON is a schema that is none; another type is no argument.
+        // A text that is not JSON is an invalid schema; a value of another type is an invalid argument.
         Err(_) if matches!(args[0], Value::String(_)) => Err("invalid JSON string".to_owned()),
         Err(error) => return Err(error),
     };
