@@ -229,6 +229,9 @@ async fn a_store_that_is_named_by_its_file_has_its_evidence_beside_it() {
     restore("sqlite:other.db", &["--evidence", "evidence"]).expect(0).shows("; evidence in ");
     let moved = restore("sqlite:moved/longrun.db", &["--evidence", "elsewhere"]).expect(0).line();
     assert!(moved.ends_with("/elsewhere") && !folder.path().join("moved/evidence").exists(), "{moved}");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--store", "sqlite:moved/longrun.db"];
+    run_in(folder.path(), &serve).expect(2).says("records of evidence").says("set evidence.folder");
+    assert!(!folder.path().join("moved/evidence").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

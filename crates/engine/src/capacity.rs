@@ -5,8 +5,8 @@
 //! queue.
 //!
 //! Beside the places that everybody shares there are a few extra ones. Only creations take them, and only for
-//! organizations that have nothing running here: so an organization does not wait for the attempts of others to end,
-//! however many those have.
+//! organizations that have nothing running here: so the first operation of an organization need not wait for the
+//! attempts of others to end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,7 @@ pub(crate) struct Reserved {
     _place: OwnedSemaphorePermit,
     /// Of the kind, if it has a limit of its own.
     of_kind: Option<OwnedSemaphorePermit>,
+    is_extra: bool,
     _counted: Counted,
 }
 
@@ -96,6 +97,11 @@ impl Reserved {
     /// Whether its end frees capacity of its own kind, beside a place for any kind.
     pub(crate) fn is_of_limited_kind(&self) -> bool {
         self.of_kind.is_some()
+    }
+
+    /// Whether it is one of the extra places.
+    pub(crate) fn is_extra(&self) -> bool {
+        self.is_extra
     }
 }
 
@@ -144,7 +150,7 @@ impl Capacity {
             return None;
         }
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(self.reserved(&mut kinds, place, organization, kind))
+        Some(self.reserved(&mut kinds, (place, false), organization, kind))
     }
 
     /// Takes what an attempt of this organization and kind needs, if it is there and the loop has not counted on it.
@@ -155,21 +161,28 @@ impl Capacity {
         }
         let place = if kinds.is_claiming { None } else { Arc::clone(&self.places).try_acquire_owned().ok() };
         let place = match place {
-            Some(place) => place,
+            Some(place) => (place, false),
             None => {
-                let is_counted_on = kinds.is_claiming && (kinds.visits == 0 || kinds.limiters.is_limited(kind));
-                if is_counted_on || !self.running.has_none(organization) {
+                // What the limits of a kind leave is for operations of that kind that wait for a place of everybody.
+                let is_for_others = kinds.visits == 0 || kinds.limiters.is_limited(kind);
+                if is_for_others || !self.running.has_none(organization) {
                     return None;
                 }
-                Arc::clone(&self.extra).try_acquire_owned().ok()?
+                (Arc::clone(&self.extra).try_acquire_owned().ok()?, true)
             }
         };
         Some(self.reserved(&mut kinds, place, organization, kind))
     }
 
-    fn reserved(&self, kinds: &mut Kinds, place: OwnedSemaphorePermit, organization: &str, kind: &str) -> Reserved {
+    fn reserved(
+        &self,
+        kinds: &mut Kinds,
+        (place, is_extra): (OwnedSemaphorePermit, bool),
+        organization: &str,
+        kind: &str,
+    ) -> Reserved {
         let (of_kind, counted) = (kinds.limiters.start(kind), self.running.count(organization));
-        Reserved { _place: place, of_kind, _counted: counted }
+        Reserved { _place: place, of_kind, is_extra, _counted: counted }
     }
 
     /// Gives back what was reserved for an attempt that was not started.
@@ -205,18 +218,17 @@ mod tests {
         let visit = capacity.enter(now);
         let claimed = capacity.take(visit.number, "acme", "scan").expect("it is there");
         assert!(reserve("acme", "scan").is_none(), "it has the place of everybody");
-        assert!(reserve("other", "tight").is_none(), "the loop counts on what its limit leaves");
         assert!(reserve("other", "unknown").is_none());
         let first = reserve("other", "scan").expect("nothing of it runs");
         assert!(reserve("third", "scan").is_none(), "there is one extra place");
         drop(first);
         assert!(reserve("third", "scan").is_some(), "it is there again");
         capacity.leave();
-        let first = reserve("third", "tight").expect("the loop is not there");
+        assert!(reserve("other", "tight").is_none(), "what its limit leaves is for those that wait");
+        let extra = reserve("other", "scan").expect("nothing of it runs");
         drop(claimed);
-        assert!(reserve("other", "tight").is_none(), "the limit of the kind holds");
-        let second = reserve("third", "scan").expect("the place of everybody is free");
-        assert!(reserve("third", "scan").is_none() && reserve("acme", "scan").is_none());
-        drop((first, second));
+        let regular = reserve("other", "tight").expect("the place of everybody is free");
+        assert_eq!((extra.is_extra(), regular.is_extra()), (true, false));
+        assert!(reserve("other", "scan").is_none() && reserve("acme", "scan").is_none());
     }
 }

@@ -5,11 +5,13 @@
 //! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it:
 //! operations that have come into the queue since then wait for one round of the loop at most, as they do behind every
 //! claim. The extra places ([`crate::Settings::extra_concurrency`]) do not belong to the loop, so nobody waits for
-//! them.
+//! them; they are for kinds without limits of their own, and for organizations of which nothing runs here and nothing
+//! waits.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use operations::{Access, Filter, NewOperation, PageRequest, Status};
 use store::{Claimed, Start};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -17,14 +19,28 @@ use crate::capacity::Reserved;
 use crate::context::Context;
 use crate::run;
 
-/// Capacity for one operation of this organization and kind that is about to be created, if there is some.
-pub(crate) fn reserve(context: &Arc<Context>, organization: &str, kind: &str) -> Option<Start> {
+/// Capacity for one operation of this organization that is about to be created. `None` when the engine does not run its
+/// kind, has no capacity left for it, or is at the queue right now.
+pub(crate) async fn reserve(context: &Arc<Context>, organization: &str, new: &NewOperation) -> Option<Start> {
     let starting = context.begin_start()?;
-    let reserved = Some(context.capacity.reserve(organization, kind, Instant::now())?);
-    let reservation =
-        Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved, _starting: starting };
+    let reserved = context.capacity.reserve(organization, &new.kind, Instant::now())?;
+    let is_extra = reserved.is_extra();
+    let (kind, reserved) = (new.kind.clone(), Some(reserved));
+    let reservation = Reservation { context: Arc::clone(context), kind, reserved, _starting: starting };
+    if is_extra && (new.run_after.is_some() || !has_nothing_pending(context, organization).await) {
+        return None;
+    }
     let (worker, lease) = (context.worker.clone(), context.settings.lease);
     Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
+}
+
+/// Whether nothing of an organization waits, of any kind. The loop has found nothing to start where it has left a place
+/// of everybody; of an extra one that has to be asked, so that priority and age decide within the organization.
+async fn has_nothing_pending(context: &Context, organization: &str) -> bool {
+    let filter = Filter { status: Some(Status::Pending), ..Filter::default() };
+    let request = PageRequest { page_size: 1, ..PageRequest::default() };
+    let listed = context.store.list(&Access::organization(organization), &filter, request).await;
+    listed.is_ok_and(|listed| listed.page.total_count == 0)
 }
 
 /// Capacity that is given back unless it is used.
@@ -47,9 +63,12 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved.take() {
+            let is_extra = reserved.is_extra();
             self.context.capacity.give_back(&self.kind, reserved);
-            // Operations that came into the queue meanwhile found no capacity.
-            self.context.waker.wake_engine();
+            if !is_extra {
+                // Operations that came into the queue meanwhile found no capacity.
+                self.context.waker.wake_engine();
+            }
         }
     }
 }

@@ -10,8 +10,9 @@ pub struct Settings {
     /// Handlers that run at a time; at least 1. The default is one per core: the built-in kinds compute, and each
     /// evaluation may take as much memory as its limit allows.
     pub concurrency: usize,
-    /// Handlers that run beside those, for organizations that have nothing running in this process: such an operation
-    /// starts with its creation, however long others keep every place. The limits of kinds hold for them as well.
+    /// Handlers that may run beside those, for organizations that have nothing running in this process and nothing
+    /// waiting: so their operations can start with their creation even while others keep every place. Not for kinds
+    /// with limits of their own.
     pub extra_concurrency: usize,
     /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
     pub lease: Duration,

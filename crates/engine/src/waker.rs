@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use operations::{Access, NewOperation, Operation, OperationId, Status};
-use store::{IdempotencyKey, Start, Store, StoreError};
+use store::{IdempotencyKey, Store, StoreError};
 use tokio::sync::{Notify, watch};
 
 use crate::context::Context;
@@ -61,7 +61,10 @@ impl Waker {
         id: Option<OperationId>,
         key: Option<IdempotencyKey>,
     ) -> Result<Operation, StoreError> {
-        let start = self.reserve(&access.organization, &operation.kind);
+        let start = match self.0.context.upgrade() {
+            Some(context) => eager::reserve(&context, &access.organization, &operation).await,
+            None => None,
+        };
         let ids = id.into_iter().collect();
         let mut created = store.create_as(access, vec![operation], ids, key, start).await?;
         let created = created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?;
@@ -69,12 +72,6 @@ impl Waker {
             self.created(&created.kind);
         }
         Ok(created)
-    }
-
-    /// Capacity for an operation of this organization and kind that is about to be created. `None` when the engine does
-    /// not run the kind, has no capacity left for it, or is at the queue right now.
-    fn reserve(&self, organization: &str, kind: &str) -> Option<Start> {
-        eager::reserve(&self.0.context.upgrade()?, organization, kind)
     }
 
     /// Lets the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.

@@ -162,21 +162,23 @@ async fn an_organization_of_which_nothing_runs_starts_at_once_beside_those_that_
     for _ in 0..4 {
         setup.create("scan").await;
     }
-    let kinds = ["tight", "scan", "scan"];
     let mut others = Vec::new();
-    for (organization, kind) in ["other", "other", "third"].into_iter().zip(kinds) {
+    // A kind with a limit of its own takes none, and what is younger does not overtake what waits.
+    for (organization, kind) in
+        [("first", "tight"), ("first", "scan"), ("other", "scan"), ("other", "scan"), ("third", "scan")]
+    {
         others.push(setup.create_for(organization, kind).await);
     }
     let statuses: Vec<Status> = others.iter().map(|operation| operation.status).collect();
-    let expected = [Status::Running, Status::Pending, Status::Pending];
+    let expected = [Status::Pending, Status::Pending, Status::Running, Status::Pending, Status::Pending];
     assert_eq!(statuses, expected, "one of its own, and one extra place");
     let mut started = Vec::new();
     for _ in 0..4 {
         started.push(setup.next().await);
     }
-    assert!(started.contains(&others[0].id) && setup.started.is_empty(), "three places and the extra one");
-    setup.go.add_permits(7);
-    for _ in 0..3 {
+    assert!(started.contains(&others[2].id) && setup.started.is_empty(), "three places and the extra one");
+    setup.go.add_permits(9);
+    for _ in 0..5 {
         setup.next().await;
     }
     setup.end().await;

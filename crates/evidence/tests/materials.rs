@@ -222,7 +222,7 @@ fn table() -> String {
         suite without a name. What failed without a test case is a test with the name of its suite: a `<failure>` or an `<error>` of\n\
         the suite, and what only the counts in its attributes `failures` and `errors` tell of. Of Cobertura, `lines-covered`,\n\
         `lines-valid`, `branches-covered` and `branches-valid` are there when the report has them.\n\n\
-        A SARIF log holds the results of its runs, their driver and their extensions itself: one that keeps them as external\n\
+        A SARIF log holds the results, invocations and policies of its runs, their driver and their extensions itself: one that keeps them as external\n\
         properties, in other files or apart from the run, is refused, since policies look into the runs.\n\n\
         ## Limits\n\n\
         JSON and XML nest at most 128 deep, YAML 64 deep and without anchors, aliases and tags; a number has at most 1,000\n\

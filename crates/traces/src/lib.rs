@@ -70,7 +70,7 @@ impl From<u32> for Value {
 pub struct Traces(Option<Arc<Inner>>);
 
 struct Inner {
-    /// A trace begins where a random number is below this.
+    /// A trace begins where a random number is at most this; 0: none does.
     threshold: u64,
     exporter: Option<Exporter>,
 }

@@ -34,8 +34,10 @@ pub fn validate(value: &Value) -> Checked {
 /// runs only, so that findings elsewhere would pass.
 fn complete(node: &Node<'_>) -> Checked {
     node.object()?;
-    for part in ["results", "driver", "extensions"] {
-        if let Some(apart) = node.field(part).filter(|apart| part == "driver" || !apart.is_empty()) {
+    for part in ["results", "driver", "extensions", "invocations", "policies"] {
+        // The driver is one; of the others there is a list, which may be empty.
+        let is_list = |apart: &Node<'_>| part != "driver" && apart.each(|_| Ok(())).is_ok();
+        if let Some(apart) = node.field(part).filter(|apart| !is_list(apart) || !apart.is_empty()) {
             let expected = format!("a run that holds its {part} itself (write the log without external properties)");
             return Err(apart.expected(expected));
         }

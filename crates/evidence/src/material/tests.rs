@@ -343,6 +343,20 @@ fn a_mismatch_says_what_was_expected_and_where() {
         ),
         (
             Sarif,
+            changed(sarif(), "/runs/0/externalPropertyFileReferences", Some(json!({"results": {"location": {}}}))),
+            "at $.runs[0].externalPropertyFileReferences.results: expected a run that holds its results itself",
+        ),
+        (
+            Sarif,
+            changed(
+                sarif(),
+                "/runs/0/externalPropertyFileReferences",
+                Some(json!({"invocations": [{"itemCount": 1}]})),
+            ),
+            "at $.runs[0].externalPropertyFileReferences.invocations: expected a run that holds its invocations itself",
+        ),
+        (
+            Sarif,
             changed(sarif(), "/inlineExternalProperties", Some(json!([{"results": [{"message": {"text": "m"}}]}]))),
             "at $.inlineExternalProperties[0].results: expected a run that holds its results itself",
         ),

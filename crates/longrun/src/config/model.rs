@@ -177,8 +177,8 @@ pub struct Policies {
 pub struct Engine {
     /// Operations that run at the same time in this process; 0: one per processor.
     pub concurrency: u32,
-    /// Operations that run beside those: each the only one of its organization in this process, so that nobody waits for
-    /// others to end.
+    /// Operations that may run beside those, for organizations that have nothing running or waiting: so they need not
+    /// wait for others to end.
     pub extra_concurrency: u32,
     /// How long a worker may be silent before its attempt is taken from it; heartbeats come three times as often.
     pub lease: Span,

@@ -103,8 +103,13 @@ impl Node {
         store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // Limits that calls have set hold from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
-        let content = EvidencePlace::of(&config.evidence).open(config.evidence.max_size.0)?.with_keyring(keyring);
-        check_content(&content, &EvidencePlace::of(&config.evidence)).await?;
+        let place = EvidencePlace::of(&config.evidence);
+        if !place.exists() && has_evidence(&*store).await? {
+            return Err(anyhow::anyhow!("the store has records of evidence, and {place} does not exist"))
+                .hint("set evidence.folder to the folder that the evidence is in, or move that folder there");
+        }
+        let content = place.open(config.evidence.max_size.0)?.with_keyring(keyring);
+        check_content(&content, &place).await?;
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
@@ -384,13 +389,25 @@ fn tls(config: &Config) -> anyhow::Result<Option<server::http::Tls>> {
     Ok(Some(tls))
 }
 
+/// Whether any organization has evidence.
+async fn has_evidence(store: &dyn Store) -> Result<bool, StoreError> {
+    for organization in store.organizations().await? {
+        if store.evidence_totals(&organization.name).await?.pieces > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Refuses to start with a bucket that is not there or lets nobody in; one that does not answer may come back.
 async fn check_content(content: &ContentStore, place: &EvidencePlace) -> anyhow::Result<()> {
     match content.check().await {
         Ok(()) => Ok(()),
-        Err(error) if error.is_refusal() => Err(anyhow::Error::new(error))
-            .with_context(|| format!("cannot use {place}"))
-            .hint("the credentials in the environment must allow to read, write, delete and list below the prefix"),
+        Err(error) if error.is_refusal() => {
+            Err(anyhow::Error::new(error)).with_context(|| format!("cannot use {place}")).hint(
+                "the credentials in the environment must allow reading, writing, deleting and listing below the prefix",
+            )
+        }
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

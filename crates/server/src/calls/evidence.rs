@@ -123,8 +123,11 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
     };
     let (digest, is_new) = (staged.digest, record.is_none());
     let placed = app.content.place(staged).await;
-    if placed.is_err() && is_new {
-        // It no longer counts then. Where the store is unavailable too, that happens after an hour.
+    if let Err(error) = &placed
+        && is_new
+        && app.content.leaves_nothing(error)
+    {
+        // It no longer counts then. In other cases that happens after an hour, together with the removal of its content.
         let _ = app.store.end_reservation(caller.organization(), digest).await;
     }
     let (digest, size) = placed?;

@@ -149,8 +149,8 @@ impl Cells {
     /// Connects to the directory and to every cell that answers; the others are connected to when they do.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the directory, or every cell, cannot be reached; [`StoreError::Unusable`] when a
-    /// database is another cell than its name says, or of another directory; and those of
+    /// [`StoreError::Unavailable`] when the directory, or every cell, cannot be reached; [`StoreError::Unusable`] when
+    /// a database is another cell than its name says, or of another directory; and those of
     /// [`PostgresStore::connect_as`].
     pub async fn open(config: CellsConfig) -> Result<Cells, StoreError> {
         let meters = Meters::default();

@@ -104,6 +104,12 @@ impl ContentError {
     }
 }
 
+/// Whether a list was refused, rather than not answered. The crate says that in its text only.
+fn is_refused(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    ["404 Not Found", "403 Forbidden", "401 Unauthorized"].iter().any(|status| text.contains(status))
+}
+
 /// Content by organization and digest.
 #[derive(Clone, Debug)]
 pub struct ContentStore {
@@ -340,9 +346,16 @@ impl ContentStore {
             return Ok(());
         }
         match self.objects.list(Some(&Path::from(ORGANIZATIONS))).next().await {
-            Some(Err(error)) => Err(ContentError::NoBucket(error)),
+            Some(Err(error)) if is_refused(&error) => Err(ContentError::NoBucket(error)),
+            Some(Err(error)) => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether nothing is at its address when [`ContentStore::place`] failed with this. A bucket that did not answer may
+    /// have taken what was sent.
+    pub fn leaves_nothing(&self, error: &ContentError) -> bool {
+        self.incoming.is_some() || error.is_refusal()
     }
 
     /// Why something could not be written: the place for it is not there if its bucket is not.

@@ -125,8 +125,8 @@ impl PostgresStore {
         Ok(noted.rows_affected() > 0)
     }
 
-    /// Directory: takes what calls of the instance have changed in a cell into the audit log of the instance, each entry
-    /// once.
+    /// Directory: takes what calls of the instance have changed in a cell into the audit log of the instance, each
+    /// entry once.
     pub(crate) async fn take_audit(&self, name: &str, cell: &PostgresStore) -> Result<(), StoreError> {
         let known = "SELECT seq FROM cell_audits WHERE cell = $1";
         loop {

@@ -30,12 +30,13 @@ const KEEP_KEYS: &str = "
     ON CONFLICT (organization_id, key)
         DO UPDATE SET fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at";
 
-/// One that was used anew while this waited for its row is looked at again, and stays; "+ 0" as in [`FIND_KEYS`].
+/// A key that was used anew while this statement waited for its row is looked at again, and stays; "+ 0" as in
+/// [`FIND_KEYS`].
 const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE created_at + 0 <= $1 AND (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
-/// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the
+/// Operations that have not ended, except those of the kinds $2: base and deltas, in one snapshot. Served by the
 /// counters' primary key and counter_deltas_by_xid.
 const NOT_ENDED: &str = "
     SELECT (coalesce((SELECT sum(pending + running) FROM counters
@@ -47,14 +48,14 @@ const NOT_ENDED: &str = "
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR UPDATE";
 
 /// Takes the organization's next numbers, and with them makes the rows, their places in the queue, their counts and
-/// their part of the feed. Answers no row when there is no such organization, or its numbers would pass the ceiling
-/// $15: the row is looked at as it is once those who create at the same time are through.
+/// their part of the change log. Answers no row when there is no such organization, or its numbers would pass the
+/// ceiling $15: the row is looked at as it is once the creations at the same time are through.
 ///
-/// What has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is paused: then it
-/// has no place in the queue, and a lease until $17. What has a concurrency key of $23 and is due comes into the queue
-/// once it has a place of the key. The queue is looked at from the places on that $18 to $22 say (see
-/// [`super::heads`]). Answers what starts. Served by queue_in_order, queue_ready, queue_due and the primary key of
-/// pauses.
+/// An operation that has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is
+/// paused: then it has no place in the queue, and a lease until $17. An operation that has a concurrency key of $23 and
+/// is due comes into the queue once it has a place of the key. The queue is looked at from the places on that $18 to
+/// $22 give (see [`super::heads`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
+/// and the primary key of pauses.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]){audit_seq} WHERE {row} AND deleted = 0
@@ -110,7 +111,7 @@ const INSERT: &str = "
     ){audited}
     SELECT first, row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
 
-/// With creations that are recorded, the audit log is a part of it: how many entries, and the entries, come last.
+/// For creations that are recorded, the audit log is a part of it: the number of entries, and the entries, come last.
 const AUDITED: [(&str, &str); 3] = [
     ("{audit_seq}", ", audit_seq = audit_seq + {entries}"),
     ("{audit_first}", ", audit_seq - {entries} AS audit_first"),
@@ -197,7 +198,7 @@ pub(super) async fn create(
     }
     let unique_keys: Vec<&str> = all().filter_map(|new| new.unique_key.as_deref()).collect();
     if !keys.is_empty() || !unique_keys.is_empty() {
-        // The lock on the organization's row puts the looks at keys one after the other.
+        // The lock on the organization's row makes the looks at keys happen one after the other.
         lock_numbers(tx, now, organization).await?;
         if !keys.is_empty() {
             known.uses = find_keys(tx, now, organization, &keys).await?;
@@ -233,7 +234,7 @@ pub(super) async fn create(
     plan.keep(tx, now, organization).await
 }
 
-/// What is known before creations are carried out.
+/// The state that is known before creations are carried out.
 #[derive(Clone, Default)]
 struct Known {
     /// The uses of idempotency keys.
@@ -242,20 +243,20 @@ struct Known {
     held: HashMap<String, Operation>,
 }
 
-/// What creations come to, before anything is written.
+/// The outcome of creations, before anything is written.
 struct Plan<'c> {
     results: Vec<Result<Created, StoreError>>,
     rows: Rows,
-    /// The new operations with details, each with the place of its row.
+    /// The new operations with details, each with the index of its row.
     detailed: Vec<(usize, &'c NewOperation)>,
     /// The number of the first row, once the rows are inserted.
     first: i64,
-    /// The creations that are to start at once if they can, each with the place of its result.
+    /// The creations that are to start at once if they can, each with the index of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
-    /// What has a concurrency key.
+    /// The operations that have a concurrency key.
     keyed: Vec<(Uuid, Concurrency)>,
-    /// How many entries of the audit log, and the entries.
+    /// The number of entries of the audit log, and the entries.
     audited: Option<(i32, String)>,
 }
 
@@ -323,7 +324,8 @@ impl<'c> Plan<'c> {
                 if let Some(key) = &new.unique_key {
                     known.held.insert(key.clone(), operation.clone());
                 }
-                // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+                // An operation with a key waits with the others of the key, and one whose kind has a limit is counted
+                // by claims.
                 let is_limited =
                     new.concurrency.is_some() || quotas.running.of(&create.organization, &new.kind).is_some();
                 let start = create.start.as_ref().filter(|_| !is_limited);
@@ -446,14 +448,14 @@ pub(super) async fn lock_numbers(
     }
 }
 
-/// What is to be inserted.
+/// The values to insert.
 struct Insertion<'i> {
     now: Timestamp,
     organization: &'i str,
     rows: &'i Rows,
-    /// What the organization's numbers must not pass.
+    /// The ceiling that the organization's numbers must not pass.
     ceiling: Option<i64>,
-    /// How many entries of the audit log go along, and the entries.
+    /// The number of entries of the audit log that go along, and the entries.
     audited: Option<&'i (i32, String)>,
 }
 
@@ -478,7 +480,7 @@ async fn insert(
     }))
 }
 
-/// What an insertion has made.
+/// The result of an insertion.
 struct Made {
     /// Where the organization's row lies now.
     row: String,
@@ -575,7 +577,7 @@ fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
-/// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
+/// The fingerprint of a key's first use, and the operations that it created; `None` when any of them was removed since.
 type Use = ([u8; 32], Option<Vec<Operation>>);
 
 /// The first use of each key, by key.
@@ -616,7 +618,7 @@ async fn find_keys(
     Ok(known.collect())
 }
 
-/// Forgets up to `limit` keys past their window.
+/// Deletes up to `limit` keys past their window.
 pub(super) async fn forget_keys(connection: &mut PgConnection, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
     let done = sqlx::query(FORGET_KEYS).bind(window_start(now)).bind(i64::from(limit)).execute(connection).await?;
     Ok(done.rows_affected())

@@ -1,7 +1,8 @@
 //! Deleting an organization: see [`crate::deletion`].
 //!
-//! Everything is of one organization, and every statement names it. Places in line are locked before the operations
-//! that stand there, as claims do it; the organization's row, which creations wait for, comes last in a part.
+//! Everything belongs to one organization, and every statement names it. Places in the queue are locked before the
+//! operations that stand there, as claims do it; the organization's row, which creations wait for, comes last in a
+//! part.
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ const KINDS: &str = "
     SELECT kind FROM counter_deltas WHERE $1::text IS NULL OR organization_id = $1
     ORDER BY kind";
 
-/// Pending operations with their places in the queue; {due} tells which part of it, each with an index of its own.
+/// Pending operations with their places in the queue; {due} says which part of it, each with an index of its own.
 /// Answers places and operations.
 const REMOVE_PENDING: &str = "
     WITH line AS (
@@ -106,9 +107,9 @@ const TABLES: &[(&str, &str)] = &[
     ("statistics", "step, project_id, start, kind"),
 ];
 
-/// What few rows there are, and what was written while the parts were removed.
+/// Tables with few rows, and rows that were written while the parts were removed.
 const END: &[&str] = &[
-    // First, since whoever fires one locks it before the organization's row.
+    // First, since a transaction that fires one locks it before the organization's row.
     "schedules",
     "bulk_progress",
     "concurrency_slots",
@@ -129,7 +130,7 @@ const END: &[&str] = &[
     "counters",
     "project_counters",
     "counter_deltas",
-    // First, since whoever counts a resource holds this row meanwhile.
+    // First, since a transaction that counts a resource holds this row meanwhile.
     "counted_resources",
     "resource_counters",
     "resource_deltas",
@@ -232,7 +233,7 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
     if !is_begun(&mut transaction, organization).await? {
         return Ok(None);
     }
-    // First: then nothing that ends lets another one into the queue.
+    // First: then no operation that ends lets another one into the queue.
     for (table, order) in [("concurrency_slots", "seq"), ("concurrency_keys", "key")] {
         if let Some(removed) = remove_from(&mut transaction, table, order, organization, limit).await? {
             transaction.commit().await?;
@@ -287,7 +288,7 @@ async fn remove_from(
     Ok(Some(done.rows_affected()).filter(|removed| *removed > 0))
 }
 
-/// Counters of what is removed, in parts: once folded they are zero, and say nothing.
+/// Counters of removed operations, in parts: once folded they are zero, and say nothing.
 async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> Result<u64, StoreError> {
     counters::fold(pool, organization).await?;
     for (table, order) in [
@@ -329,13 +330,13 @@ async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<boo
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
         return Ok(false);
     }
-    // One statement, one snapshot: what moves between the tables is in one of them.
+    // One statement, one snapshot: an operation that moves between the tables is in one of them.
     let sql = "SELECT EXISTS (SELECT FROM active WHERE organization_id = $1)
         OR EXISTS (SELECT FROM settled WHERE organization_id = $1)";
     if sqlx::query_scalar(sql).bind(organization).fetch_one(&mut *transaction).await? {
         return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
-    // A fold that another server is at ends before, or finds nothing.
+    // A fold that another server carries out ends before, or finds nothing.
     let sql = "SELECT FROM counter_folds WHERE organization_id = $1 FOR UPDATE";
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for table in END {

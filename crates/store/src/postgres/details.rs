@@ -1,4 +1,4 @@
-//! What few operations have, and everything that is known of an operation: see [`crate::details`].
+//! Properties that few operations have, and everything that is known of an operation: see [`crate::details`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,8 +41,8 @@ const HOLDERS: &str = "
         WHERE organization_id = $1 AND unique_key = w.unique_key OFFSET 0) AS u CROSS JOIN LATERAL (
         SELECT {columns}, '' AS output FROM active a WHERE organization_id = $1 AND seq = u.seq OFFSET 0) AS a";
 
-/// The parts of a statement that forget what the operations in `gone` had, but for their unique keys, which are answered
-/// as `keyed`. Served by the primary keys of details and labels.
+/// The parts of a statement that delete the details of the operations in `gone`, except their unique keys, which are
+/// answered as `keyed`. Served by the primary keys of details and labels.
 pub(super) const FORGOTTEN: &str = "
     detailed AS (
         DELETE FROM details WHERE ctid = ANY (ARRAY(SELECT d.ctid FROM gone CROSS JOIN LATERAL (
@@ -57,7 +57,7 @@ pub(super) const FORGOTTEN: &str = "
             AND organization_id IS NOT DISTINCT FROM $1
     )";
 
-/// What the operations had as unique keys, from [`FORGOTTEN`]: two arrays.
+/// The unique keys of the operations, from [`FORGOTTEN`]: two arrays.
 pub(super) const KEYED: &str = "(SELECT array_agg(seq) FROM detailed WHERE unique_key IS NOT NULL) AS keyed_seqs, \
     (SELECT array_agg(unique_key) FROM detailed WHERE unique_key IS NOT NULL) AS unique_keys";
 
@@ -73,7 +73,7 @@ const FORGET: &str = "
     WITH gone AS (SELECT seq FROM unnest($2::bigint[]) AS g (seq)), {forgotten}
     SELECT {keyed}";
 
-/// Writes what new operations have of it.
+/// Writes the details of new operations.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     organization: &str,
@@ -89,7 +89,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Notes who took a key that nobody has. Under the lock of the organization's row.
+/// Notes which operation took a key that no other has. Under the lock of the organization's row.
 pub(super) async fn take_key(
     connection: &mut PgConnection,
     organization: &str,
@@ -101,7 +101,7 @@ pub(super) async fn take_key(
 }
 
 /// The operations that have keys and have not ended, by key. Under the lock of the organization's row, and by a
-/// statement of its own, so that it sees what those who had the lock before have made.
+/// statement of its own, so that it sees the operations that earlier holders of the lock have created.
 pub(super) async fn holders(
     connection: &mut PgConnection,
     organization: &str,
@@ -113,14 +113,14 @@ pub(super) async fn holders(
     found.iter().map(|row| Ok((row.try_get("unique_key")?, rows::operation(row)?))).collect()
 }
 
-/// Forgets what operations had that are removed, and their unique keys. Under the lock of the organization's row.
+/// Deletes the details of operations that are removed, and their unique keys. Under the lock of the organization's row.
 pub(super) async fn forget(connection: &mut PgConnection, organization: &str, seqs: &[i64]) -> Result<(), StoreError> {
     let sql = FORGET.replace("{forgotten}", FORGOTTEN).replace("{keyed}", KEYED);
     let row = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seqs).fetch_one(&mut *connection).await?;
     forget_keys(connection, organization, &row).await
 }
 
-/// Forgets the unique keys of operations that were removed, from a row with [`KEYED`]. Under the lock of the
+/// Deletes the unique keys of operations that were removed, from a row with [`KEYED`]. Under the lock of the
 /// organization's row.
 pub(super) async fn forget_keys(
     connection: &mut PgConnection,
@@ -161,7 +161,7 @@ pub(super) async fn of_numbers(
     Ok(seqs.iter().map(|seq| found.remove(seq)).collect())
 }
 
-/// Rows with everything about operations that are asked for by a column of this type.
+/// Rows with everything about the operations that are asked for by a column of this type.
 async fn look_up<A>(
     connection: impl PgExecutor<'_>,
     access: &Access,
@@ -245,7 +245,7 @@ impl Details for PostgresStore {
             .on_standby(access, |pool| async move { read(&pool, access, ids, longest).await })
             .await
             .unwrap_or_else(|| vec![None; ids.len()]);
-        // What a standby lacks may have been created by another process a moment ago.
+        // Operations that a standby lacks may have been created by another process a moment ago.
         let missing: Vec<usize> = (0..ids.len()).filter(|index| found[*index].is_none()).collect();
         if !missing.is_empty() {
             let ids: Vec<OperationId> = missing.iter().map(|index| ids[*index]).collect();

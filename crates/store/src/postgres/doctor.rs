@@ -9,7 +9,7 @@ use super::tx::Tx;
 use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 
-/// Invariants whose queries are of this engine; see [`ALIKE`].
+/// Invariants whose queries are specific to this engine; see [`ALIKE`].
 const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
@@ -66,7 +66,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Of organizations that are being deleted nothing starts, and their keys go first.
+/// Nothing starts in organizations that are being deleted, and their keys go first.
 const CONCURRENCY_KEYS: &str = "
     SELECT organization_id || ' key ' || key || ': ' || coalesce(k.held, 0) || ' held, ' || coalesce(k.operations, 0)
         || ' operations; rows ' || coalesce(c.held, 0) || ', ' || coalesce(c.operations, 0)
@@ -103,7 +103,7 @@ const TABLES: &str = "
     GROUP BY table_name";
 
 pub(super) async fn examine(pool: &Connections) -> Result<Report, StoreError> {
-    // Without a limit: it takes as long as it takes.
+    // Without a time limit: it may take as long as it needs.
     let mut connection = pool.connect().await?;
     let mut snapshot = begin(&mut connection).await?;
     let totals = sqlx::query(TOTALS).fetch_one(&mut *snapshot).await?;
@@ -123,7 +123,7 @@ pub(super) async fn examine_one(pool: &Connections, organization: &str) -> Resul
     let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(&mut connection).await?;
     let organization = organization.replace('\'', "''");
     for (table, columns) in tables {
-        // In this session alone, where they stand before the tables.
+        // In this session alone, where the views hide the tables.
         let sql = format!(
             "CREATE TEMPORARY VIEW {table} AS SELECT {columns} FROM longrun.{table} WHERE organization_id = '{organization}'"
         );

@@ -1,9 +1,9 @@
-//! What goes wrong on the way to the database.
+//! Errors on the way to the database.
 
 use crate::StoreError;
 use crate::error::cause;
 
-/// As a database's error: the transaction may succeed when it is tried again (40001, a serialisation failure).
+/// As an error of the database: the transaction may succeed when it is tried again (40001, a serialisation failure).
 #[derive(Debug, thiserror::Error)]
 #[error("another transaction was faster")]
 pub(super) struct Overtaken;

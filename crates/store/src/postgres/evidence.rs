@@ -1,4 +1,4 @@
-//! What is known of evidence: see [`crate::evidence`].
+//! The records of evidence: see [`crate::evidence`].
 
 use async_trait::async_trait;
 use operations::{OperationId, Timestamp};
@@ -16,7 +16,7 @@ use crate::{
     EvidenceTotals, ListedEvidence, NewEvidence, Removing, Reservation, StoreError, VEX_PREFIX,
 };
 
-/// Writes about evidence of an organization wait for each other here, so that its limit holds.
+/// Writes about evidence of an organization wait for each other here, so that its limit is kept.
 const LOCK: &str = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1 FOR NO KEY UPDATE";
 
 /// Served by the primary key.
@@ -178,7 +178,7 @@ impl PostgresStore {
     }
 }
 
-/// What a read of the pool fails with.
+/// The error of a failed read of the pool.
 fn unread(error: sqlx::Error) -> StoreError {
     StoreError::from(error).or_unavailable()
 }

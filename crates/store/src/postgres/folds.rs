@@ -12,15 +12,16 @@ use super::counters;
 use super::replica::Written;
 use crate::StoreError;
 
-/// Between two folds of what this process has written.
+/// The time between two folds of the deltas that this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
-/// Between two looks for what servers that died left unfolded, at least.
+/// The least time between two looks for deltas that servers that died left unfolded.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Such a look is made after so many times what the last one took: while a snapshot is held open, it walks past all that
-/// was folded since.
+/// Such a look is made after this many times the duration of the last one: while a snapshot is held open, it walks past
+/// all deltas that were folded since.
 const SWEEP_SHARE: u32 = 100;
 
-/// Notes which organizations have deltas, for the task that folds them, and were written to, for reads from a standby.
+/// Notes which organizations have deltas, for the task that folds them, and which were written to, for reads from a
+/// standby.
 #[derive(Clone)]
 pub(super) struct Folds {
     dirty: Arc<Mutex<BTreeSet<String>>>,
@@ -51,7 +52,7 @@ impl Folds {
                 }
                 let organizations = lock(&dirty).clone();
                 for organization in organizations {
-                    // Taken out before: what is written meanwhile is noted anew.
+                    // Taken out before: organizations that are written to meanwhile are noted anew.
                     lock(&dirty).remove(&organization);
                     if let Err(error) = counters::fold(&pool, &organization).await {
                         lock(&dirty).insert(organization);
@@ -65,7 +66,7 @@ impl Folds {
         folds
     }
 
-    /// Notes that something of an organization was seen, so that a standby that lacks it is not read.
+    /// Notes that data of an organization was seen, so that a standby that lacks it is not read.
     pub(super) fn seen(&self, organization: &str) {
         if let Some(written) = &self.written {
             written.note(organization);

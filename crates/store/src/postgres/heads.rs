@@ -1,20 +1,21 @@
-//! Where to look first: places that a process remembers, so that it does not walk past what is dead.
+//! Where to look first: places that a process remembers, so that it does not walk past dead rows.
 //!
-//! What is deleted or overwritten stays in tables and indexes for as long as any snapshot may see it, and a forgotten
-//! session can hold one for hours. Who begins at the beginning of the queue then walks past all that was claimed since,
-//! and who looks an organization's row up past all its versions. So a process remembers where the queue of each kind
-//! begins, and where the row lies.
+//! Rows that are deleted or overwritten stay in tables and indexes for as long as any snapshot may see them, and a
+//! forgotten session can hold one for hours. A claim that begins at the beginning of the queue then walks past
+//! everything that was claimed since, and a statement that looks up an organization's row walks past all its versions.
+//! So a process remembers where the queue of each kind begins, and where the row lies.
 //!
-//! **What is in order** in the queue, as most is, comes in by its numbers: nothing can come in before what was the first
-//! of it in any snapshot, whoever creates (see `in_order` in migration 0011). So the number of that one is a *floor*,
-//! which holds until the database is another one, as after a failover: a writer that connects finds out ([`Heads::are_of`]).
+//! **Operations in order**, which most of the queue is, come in by their numbers: none can come in before the one that
+//! was the first of them in any snapshot, whichever process creates it (see `in_order` in migration 0011). So the
+//! number of that first one is a *floor*, which holds until the database is another one, as after a failover: a writer
+//! that connects finds out ([`Heads::are_of`]).
 //!
-//! **The rest**, what has a priority, was delayed, was given back or is tried again, may come in anywhere, here or in
-//! another process. What is remembered of it is a hint, so its queue is looked at from its beginning again and again: by
-//! every claim while that is cheap ([`CHEAP`]), and else as often as it may cost a thirtieth of the time ([`SHARE`]),
-//! and before a claim answers with less than it was asked for a tenth ([`SHARE_WHEN_SHORT`]). That is the bound on how
-//! long it may be out of order, and on how long something of it may lie unseen. The same goes for what is due later,
-//! whose dead lie before a time.
+//! **The rest**, operations that have a priority, were delayed, were released or are retried, may come in anywhere,
+//! here or in another process. The places remembered of them are hints, so their queue is looked at from its beginning
+//! again and again: by every claim while that is cheap ([`CHEAP`]), and otherwise so often that it costs a thirtieth of
+//! the time ([`SHARE`]), or, before a claim answers with less than it was asked for, a tenth ([`SHARE_WHEN_SHORT`]).
+//! That is the bound on how long they may be out of order, and on how long one of them may stay unseen. The same goes
+//! for operations that are due later, whose dead rows lie before a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,33 +27,34 @@ use sqlx::postgres::PgConnection;
 use super::connections::Connections;
 use crate::StoreError;
 
-/// Looks from the beginning that take no longer are not saved.
+/// Looks from the beginning that take no longer than this are not avoided.
 const CHEAP: Duration = Duration::from_micros(400);
-/// So many operations are taken before it is found out where the queue begins: what was taken is what is walked past.
+/// This many operations are taken before a look finds out where the queue begins: those that were taken are walked
+/// past.
 const TAKEN: i64 = 1_000;
-/// Between two looks from the beginning that are not cheap, at least.
+/// The least time between two looks from the beginning that are not cheap.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A look from the beginning is made after so many times what the last one took.
+/// A look from the beginning is made after this many times the duration of the last one.
 const SHARE: u32 = 30;
 /// The same for a claim that would answer with less than it was asked for.
 const SHARE_WHEN_SHORT: u32 = 10;
-/// Nothing is put into the queue that was due longer ago: no transaction takes as long.
+/// No operation is put into the queue that was due longer ago than this: no transaction takes as long.
 const LATE: Duration = Duration::from_secs(60);
-/// A row that was not where it lay, since another process has written it, is looked for by its key so many times.
+/// A row that was not where it lay, since another process has written it, is looked up by its key this many times.
 const MOVED: u32 = 200;
-/// So many places are remembered; then all are forgotten, which costs a look each.
+/// This many places are remembered; then all are forgotten, which costs a look each.
 const PLACES: usize = 10_000;
-/// Organizations whose places a look for organizations knows.
+/// The number of organizations whose places a look for organizations uses.
 const KNOWN: usize = 200;
 
-/// The first of what is in order of each of the kinds $2 in the queue of an organization, from the numbers $3 on. Served
+/// The first operation in order of each of the kinds $2 in the queue of an organization, from the numbers $3 on. Served
 /// by queue_in_order.
 const FIRST_IN_ORDER: &str = "
     SELECT k.kind, q.seq FROM unnest($2::text[], $3::bigint[]) AS k (kind, floor) CROSS JOIN LATERAL (
         SELECT seq FROM queue WHERE organization_id = $1 AND kind = k.kind AND in_order AND seq >= k.floor
         ORDER BY seq LIMIT 1) AS q";
 
-/// The first of the rest, of each of the kinds $2, for nothing but its place. Served by queue_ready.
+/// The first of the rest, of each of the kinds $2, only for its place. Served by queue_ready.
 const FIRST_OF_REST: &str = "
     SELECT k.kind, q.rank, q.seq FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT -priority AS rank, seq FROM queue
@@ -68,16 +70,17 @@ const BEGINNING: Place = (i16::MIN, 0);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Begin {
     pub(super) kinds: Vec<String>,
-    /// Of what is in order: the number.
+    /// For operations in order: the number.
     pub(super) floors: Vec<i64>,
-    /// Of the rest: the place.
+    /// For the rest: the place.
     pub(super) ranks: Vec<i16>,
     pub(super) seqs: Vec<i64>,
-    /// After which time what is due later begins.
+    /// The time after which the operations that are due later begin.
     pub(super) due: i64,
 }
 
-/// The same of several organizations: [`Begin::kinds`] and so on, each with its organization, and due times apart.
+/// The same for several organizations: [`Begin::kinds`] and so on, each with its organization, and due times
+/// separately.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) organizations: Vec<String>,
@@ -86,24 +89,24 @@ pub(super) struct Known {
     pub(super) dues: Vec<i64>,
 }
 
-/// What is remembered of a kind in an organization's queue.
+/// The places remembered for a kind in an organization's queue.
 #[derive(Debug)]
 struct Head {
-    /// What is in order and has a smaller number is gone.
+    /// Operations that are in order and have a smaller number are gone.
     floor: i64,
-    /// The greatest number that was taken of what is in order.
+    /// The greatest number that was taken of the operations in order.
     newest: i64,
     rest: Rest,
 }
 
-/// What is remembered of what is not in order.
+/// The place remembered for operations that are not in order.
 #[derive(Debug)]
 struct Rest {
-    /// After the last that was taken, or where one was found since.
+    /// The place after the last that was taken, or where one was found since.
     place: Place,
     /// Whether claims begin there.
     is_used: bool,
-    /// How many were taken since the last look from the beginning.
+    /// The number taken since the last look from the beginning.
     taken: i64,
     look: Look,
 }
@@ -131,7 +134,7 @@ impl Head {
         Head { floor: 0, newest: 0, rest }
     }
 
-    /// Whether much of what is in order is gone since it was found out where it begins.
+    /// Whether many operations in order are gone since the last look for where they begin.
     fn is_far(&self) -> bool {
         self.newest - self.floor >= TAKEN
     }
@@ -147,11 +150,11 @@ impl Rest {
     }
 }
 
-/// What is remembered of an organization's queue.
+/// The places remembered for an organization's queue.
 #[derive(Debug)]
 struct Queue {
     kinds: HashMap<String, Head>,
-    /// Up to when what was due is gone, and the last look at all of it.
+    /// The time up to which due operations are gone, and the last look at all of them.
     due: i64,
     due_look: Look,
 }
@@ -186,14 +189,14 @@ pub(super) struct Heads(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
-    /// Which database server all this is of.
+    /// The database server that all this was learned from.
     server: String,
     queues: BTreeMap<String, Queue>,
-    /// Kinds in all queues.
+    /// The number of kinds in all queues.
     heads: usize,
-    /// Where the row of an organization lies, and how often it is not to be looked for there.
+    /// Where the row of an organization lies, and how many more times not to look for it there.
     rows: HashMap<String, (String, u32)>,
-    /// Organizations and kinds of which as many ran as may when a claim looked last.
+    /// Organizations and kinds that were at their limit of running operations when a claim last looked.
     full: BTreeSet<(String, String)>,
 }
 
@@ -211,7 +214,7 @@ impl Heads {
         }
     }
 
-    /// Makes the looks that are due, for what looks at all organizations.
+    /// Makes the looks that are due, for statements that look at all organizations.
     pub(super) async fn look(&self, pool: &Connections, kinds: &[String]) -> Result<(), StoreError> {
         let is_due = |queue: &Queue| {
             kinds.iter().filter_map(|kind| queue.kinds.get(kind)).any(|head| head.is_far() || head.rest.is_look_due())
@@ -248,7 +251,7 @@ impl Heads {
         Ok(begin)
     }
 
-    /// As far as is known without a look.
+    /// Where a claim begins, as far as is known without a look.
     pub(super) fn peek<'k>(&self, organization: &str, kinds: impl Iterator<Item = &'k String>) -> Begin {
         match self.places().queues.get(organization) {
             Some(queue) => queue.begin(kinds),
@@ -256,7 +259,7 @@ impl Heads {
         }
     }
 
-    /// Where organizations begin whose queues have something to walk past, as far as is known without a look.
+    /// Where the queues begin that have something to walk past, as far as is known without a look.
     pub(super) fn known(&self, kinds: &[String]) -> Known {
         let places = self.places();
         let mut known = Known::default();
@@ -273,7 +276,8 @@ impl Heads {
         known
     }
 
-    /// Looks at the rest from its beginning on behalf of a claim that found less than it was asked for; whether it did.
+    /// Looks at the rest from its beginning on behalf of a claim that found less than it was asked for; answers whether
+    /// it did.
     pub(super) async fn look_again(
         &self,
         connection: &mut PgConnection,
@@ -284,7 +288,7 @@ impl Heads {
         self.look_at_rest(connection, organization, kinds, is_due).await
     }
 
-    /// Learns where what is in order begins, where that may be far.
+    /// Learns where operations in order begin, for kinds for which that may be far.
     async fn look_in_order(
         &self,
         connection: &mut PgConnection,
@@ -301,7 +305,7 @@ impl Heads {
         if looked.is_empty() {
             return Ok(());
         }
-        // Taken before, so that it is below whatever is not seen.
+        // Taken before, so that it is below every number that is not seen.
         let newest = |queue: &Queue, kind: &String| queue.kinds.get(kind).map_or(0, |head| head.newest);
         let newest: Vec<i64> = {
             let places = self.places();
@@ -318,7 +322,7 @@ impl Heads {
         if let Some(queue) = self.places().queues.get_mut(organization) {
             for (kind, newest) in looked.iter().zip(newest) {
                 if let Some(head) = queue.kinds.get_mut(kind) {
-                    // Where there is nothing, what comes next has a greater number than all that was ever seen.
+                    // Where there is nothing, the next operation has a greater number than all that were ever seen.
                     head.floor = head.floor.max(found.get(kind).copied().unwrap_or(newest + 1));
                 }
             }
@@ -326,7 +330,8 @@ impl Heads {
         Ok(())
     }
 
-    /// Looks from the beginning at what is not in order, of the kinds for which that `is_due`; whether there were any.
+    /// Looks from the beginning at operations that are not in order, of the kinds for which that `is_due`; answers
+    /// whether there were any such kinds.
     async fn look_at_rest(
         &self,
         connection: &mut PgConnection,
@@ -355,7 +360,7 @@ impl Heads {
                 (rest.taken, rest.look, rest.is_used) = (0, Look::now(cost), cost > CHEAP);
             }
         }
-        // Of a kind that has nothing, what comes next comes after what was taken last.
+        // In a kind that has nothing, the next operation comes after the one that was taken last.
         for (kind, rank, seq) in found {
             if let Some(head) = queue.kinds.get_mut(&kind) {
                 head.rest.place = (rank, seq);
@@ -388,7 +393,7 @@ impl Heads {
         places.heads += made;
     }
 
-    /// Notes the kinds, priorities (negative) and numbers of what came in that is not in order.
+    /// Notes the kinds, priorities (negative) and numbers of operations that came in and are not in order.
     pub(super) fn came(&self, organization: &str, came: &[(String, i16, i64)]) {
         if let Some(queue) = self.places().queues.get_mut(organization) {
             for (kind, rank, seq) in came {
@@ -399,7 +404,7 @@ impl Heads {
         }
     }
 
-    /// Notes what a claim found to become due next, after the time `from`, and what it took.
+    /// Notes what a claim found: when the next operation after the time `from` becomes due, and how long it took.
     pub(super) fn due(&self, organization: &str, now: Timestamp, from: i64, next: Option<Timestamp>, cost: Duration) {
         let mut places = self.places();
         let Some(queue) = places.queues.get_mut(organization) else { return };
@@ -411,7 +416,7 @@ impl Heads {
         }
     }
 
-    /// Notes whether as many of a kind run as may.
+    /// Notes whether as many operations of a kind run as may.
     pub(super) fn note_full(&self, organization: &str, kind: &str, is_full: bool) {
         let mut places = self.places();
         let of = (organization.to_owned(), kind.to_owned());
@@ -422,7 +427,8 @@ impl Heads {
         }
     }
 
-    /// Organizations and kinds of which as many ran as may when a claim looked last: to be looked at again.
+    /// Organizations and kinds that were at their limit of running operations when a claim last looked: to be looked at
+    /// again.
     pub(super) fn full(&self) -> Vec<(String, String)> {
         self.places().full.iter().cloned().collect()
     }

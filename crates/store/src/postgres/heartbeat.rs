@@ -1,4 +1,4 @@
-//! Heartbeats: the leases of attempts are extended, and what their workers say is kept.
+//! Heartbeats: the leases of attempts are extended, and the reports of their workers are kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ const BEATING: &str = "
         SELECT seq, id, kind, project_id, cancel_requested, attempts FROM active
         WHERE id = w.id AND organization_id = $1 OFFSET 0) AS a";
 
-/// An operation of `active` whose worker says that it is still at it.
+/// An operation of `active` whose worker says that it is still working on it.
 struct Beating {
     seq: i64,
     attempts: i32,
@@ -31,7 +31,7 @@ struct Beating {
     cancel_requested: bool,
 }
 
-/// Extends the leases that are still held. A lease that is there holds its fencing token, so nothing else is looked at.
+/// Extends the leases that are still held. A lease that exists holds its fencing token, so nothing else is looked at.
 pub(super) async fn heartbeat(
     connection: &mut PgConnection,
     now: Timestamp,

@@ -1,18 +1,19 @@
-//! Hints: servers tell each other that they have committed something, so that whoever waits on one is answered when
-//! it ends on another.
+//! Hints: servers notify each other that they have committed something, so that a caller that waits on one is answered
+//! when the operation ends on another.
 //!
 //! **Sending.** A connection of its own sends a notification after the commits, never within their transactions: a
-//! transaction that notifies takes a lock of the whole cluster for its commit. What was committed since the last one
-//! goes together, at most a hundred a second; where nothing was committed nothing is sent. A notification says who
-//! sends it, and what there is to look for ([`News`]).
+//! transaction that notifies takes a lock of the whole cluster for its commit. All commits since the last one are sent
+//! together, at most a hundred times per second; where nothing was committed nothing is sent. A notification says which
+//! process sends it, and what there is to look for ([`News`]).
 //!
-//! **Receiving.** A second connection listens, as soon as somebody in this process wants to be told. It is trusted only
-//! while it brings what this process sends itself now and then: behind a pooler that gives each transaction another
-//! session a notification comes to nobody, and a network may fall silent. Therefore the two are different connections:
-//! through such a pooler one alone would hear itself, and nothing else. While it is not trusted, everybody looks as
-//! often as if there were no hints ([`Coverage::Own`]), and a new connection is tried from time to time.
+//! **Receiving.** A second connection listens, as soon as somebody in this process wants to be notified. It is trusted
+//! only while it brings the notifications that this process sends itself now and then: behind a pooler that gives each
+//! transaction another session, a notification reaches nobody, and a network may fall silent. Therefore the two are
+//! different connections: through such a pooler one alone would hear itself, and nothing else. While it is not trusted,
+//! everybody polls as often as if there were no hints ([`Coverage::Own`]), and a new connection is tried from time to
+//! time.
 //!
-//! Hints may be lost; nothing depends on them but how soon somebody is answered.
+//! Hints may be lost; nothing depends on them except how soon somebody is answered.
 
 use std::time::Duration;
 
@@ -30,23 +31,23 @@ use super::connections::Connections;
 use crate::commits::{Commits, Coverage, News, WeakCommits};
 
 const CHANNEL: &str = "longrun_changes";
-/// Between two notifications of a process at least.
+/// The least time between two notifications of a process.
 const PACE: Duration = Duration::from_millis(10);
-/// Between two notifications of a process at most, so that it hears itself.
+/// The most time between two notifications of a process, so that it hears itself.
 const PROBE: Duration = Duration::from_secs(5);
-/// Between two tries to listen: the first one, and the longest; each is twice the one before. Where a pooler keeps
-/// notifications back, each try is for nothing.
+/// The pauses between two attempts to listen: the first one, and the longest; each is twice the one before. Where a
+/// pooler holds notifications back, every attempt is in vain.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Without waiting for the disk: what is lost with the database concerns nobody who is connected to it.
+/// Without waiting for the disk: a notification that is lost with the database concerns nobody who is connected to it.
 const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
 
-/// What sends and receives hints, until the store closes or is dropped.
+/// The task that sends and receives hints, until the store closes or is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Hints(TaskTracker);
 
 impl Hints {
-    /// Starts it. It connects when there is something to tell or somebody to be told.
+    /// Starts it. It connects when there is something to send or somebody to be notified.
     pub(super) fn start(pool: &Connections, commits: &Commits, health: &Health, closing: &CancellationToken) -> Hints {
         let tasks = TaskTracker::new();
         let task = health.register("change_hints", None);
@@ -84,7 +85,7 @@ struct Post {
     pool: Connections,
     commits: WeakCommits,
     closing: CancellationToken,
-    /// How this process is called in what it sends.
+    /// The name of this process in what it sends.
     own: String,
     /// Asks for a notification to oneself, now.
     probe: Notify,
@@ -110,19 +111,19 @@ impl Post {
                 () = sleep_until(next_probe), if is_watched => {}
             }
         }
-        // What a tool did last, or a server that stops.
+        // The last commits of a tool, or of a server that stops.
         let untold = self.commits.upgrade().map(|commits| commits.take_untold()).unwrap_or_default();
         if untold != News::default() {
             self.tell(&mut connection, untold).await;
         }
         if let Some(connection) = connection {
-            // What the database does not hear of it finds out by itself.
+            // If the database does not hear of it, it finds out by itself.
             let _ = timeout(self.pool.limits().close, connection.close()).await;
         }
     }
 
-    /// Sends one notification; on a new connection where the old one is gone. What cannot be sent is not: the database
-    /// is away, and whoever is told by it looks when it is back.
+    /// Sends one notification; on a new connection where the old one is gone. A notification that cannot be sent is
+    /// dropped: the database is away, and its listeners look when it is back.
     async fn tell(&self, connection: &mut Option<PgConnection>, news: News) {
         let payload = Hint { sender: &self.own, news }.to_string();
         let limit = self.pool.limits().alive;
@@ -147,7 +148,7 @@ impl Post {
         }
     }
 
-    /// Listens while somebody wants to be told.
+    /// Listens while somebody wants to be notified.
     async fn receive(&self, watched: &mut Marks) {
         let mut pause = RETRY.0;
         loop {
@@ -159,7 +160,7 @@ impl Post {
                     return;
                 }
                 if !heard && pause == RETRY.0 {
-                    // Once, and again when they came and stayed away.
+                    // Logged once, and again when hints came and then stopped.
                     tracing::info!("no hints of other servers come: their commits are polled for");
                 }
                 pause = if heard { RETRY.0 } else { (pause * 2).min(RETRY.1) };
@@ -179,7 +180,7 @@ impl Post {
     /// Listens until the connection is lost, silent or not needed any more; answers whether it brought anything.
     async fn listen(&self) -> bool {
         let limits = self.pool.limits();
-        // Of one connection; what the driver offers to listen with is no connection of ours.
+        // A pool of one connection; the driver's listener does not take a connection of ours.
         let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let pool = pool.acquire_timeout(limits.connect).connect_lazy_with(self.pool.options());
         let listening = async {
@@ -189,7 +190,7 @@ impl Post {
             Ok::<_, sqlx::Error>(listener)
         };
         let mut has_heard = false;
-        // Nothing is done with a listener that was given up: a wait that was broken off may have read a part.
+        // A listener that was given up is not used again: a wait that was broken off may have read a part.
         match timeout(limits.connect + limits.alive, listening).await {
             Ok(Ok(mut listener)) => {
                 self.probe.notify_one();
@@ -220,7 +221,7 @@ impl Post {
         has_heard
     }
 
-    /// Takes note of a notification; answers whether anybody still wants to be told.
+    /// Takes note of a notification; answers whether anybody still wants to be notified.
     fn hear(&self, notification: &PgNotification) -> bool {
         let Some(commits) = self.commits.upgrade() else { return false };
         match Hint::read(notification.payload()) {
@@ -231,7 +232,7 @@ impl Post {
                 }
             }
             Some(hint) => commits.hear(hint.news),
-            // Of a newer version perhaps, which has more to tell.
+            // Perhaps from a newer version, which has more to say.
             None => commits.hear(News::CREATED),
         }
         commits.is_watched()
@@ -244,7 +245,7 @@ impl Post {
     }
 }
 
-/// What a notification carries: who sends it, and a letter for each sort of news.
+/// The payload of a notification: which process sends it, and a letter for each sort of news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hint<'h> {
     sender: &'h str,

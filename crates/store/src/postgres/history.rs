@@ -1,4 +1,4 @@
-//! Histories: notes of what the rows of operations cannot tell, and how the two are read together.
+//! Histories: notes of what the rows of operations do not say, and how the two are read together.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::text[])";
 
-/// Forgets what is more than may be kept ($3) of the operations with these numbers ($2); progress goes first, and of a
-/// sort the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
+/// Deletes the notes beyond those that may be kept ($3) for the operations with these numbers ($2); progress goes
+/// first, and within a sort the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
 const TRIM: &str = "
     DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
         SELECT place FROM (
@@ -79,7 +79,7 @@ async fn trim(
     Ok(())
 }
 
-/// Appends what workers say of their attempts, by the numbers of the operations: the attempt and the text.
+/// Appends what workers report about their attempts, by the numbers of the operations: the attempt and the text.
 pub(super) async fn append_progress(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -107,7 +107,7 @@ pub(super) async fn append_progress(
     trim(connection, organization, &seqs, MAX_NOTES, false).await
 }
 
-/// Forgets the notes of an operation that is removed. Served by events_by_operation.
+/// Deletes the notes of an operation that is removed. Served by events_by_operation.
 pub(super) async fn forget(connection: &mut PgConnection, organization: &str, seq: i64) -> Result<(), StoreError> {
     let sql = "DELETE FROM events WHERE organization_id = $1 AND seq = $2";
     sqlx::query(sql).bind(organization).bind(seq).execute(connection).await?;
@@ -149,7 +149,7 @@ pub(super) async fn read(
     .await?;
     let mut notes = Vec::with_capacity(noted.len());
     for note in &noted {
-        // A kind of a later version is left out.
+        // A kind from a later version is left out.
         let Some(kind) = HistoryKind::from_number(note.try_get::<i16, _>("kind")?.into()) else { continue };
         notes.push(Note {
             at: Timestamp::from_millis(note.try_get("at")?),

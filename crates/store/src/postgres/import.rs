@@ -1,5 +1,5 @@
-//! What enters a PostgreSQL store whole: rows on their way from another engine. And what backups are made and checked
-//! by.
+//! The import of rows from another engine into a PostgreSQL store. And the snapshots and counts by which backups are
+//! made and checked.
 
 use operations::Status;
 use serde_json::{Map, Value};
@@ -15,13 +15,13 @@ use super::tx::Tx;
 use super::{PostgresStore, rows, session};
 use crate::{Census, StoreError};
 
-/// The line has its rows in the embedded store as part of `active`.
+/// In the embedded store, the rows of the queue are part of `active`.
 const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
     SELECT organization_id, kind, priority, seq, due_at FROM json_populate_recordset(NULL::active, $1::json)
     WHERE status = 1 AND (concurrency_key IS NULL OR due_at IS NOT NULL)";
 
-/// Who has a place there waits for one here, until it is decided once all rows are there.
+/// An operation that has a place there waits for one here, until places are given once all rows have been imported.
 const SLOTS: &str = "
     INSERT INTO concurrency_slots (organization_id, seq, key, kind, priority, state)
     SELECT organization_id, seq, concurrency_key, kind, priority, CASE WHEN due_at IS NULL THEN 0 ELSE 2 END
@@ -32,13 +32,13 @@ const SLOTS: &str = "
 pub struct Snapshot {
     /// What `pg_dump --snapshot` takes.
     pub id: String,
-    /// What the snapshot holds.
+    /// The contents of the snapshot.
     pub census: Census,
     _connection: PgConnection,
 }
 
 impl PostgresStore {
-    /// Whether the database has a store already, be it empty. Makes nothing.
+    /// Whether the database has a store already, even an empty one. Creates nothing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached.
@@ -59,7 +59,8 @@ impl PostgresStore {
         let snapshot = async {
             let mut connection = self.pool.connect().await?;
             let mut tx = Tx::snapshot(&mut connection).await?;
-            // Counting many rows, and whoever uses the snapshot, may take longer than a request's statement may.
+            // Counting many rows, and the program that uses the snapshot, may take longer than the statement of a
+            // request may.
             for setting in ["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"] {
                 sqlx::query(setting).execute(&mut *tx).await?;
             }
@@ -103,7 +104,7 @@ impl PostgresStore {
         self.pool.within(import).await.map_err(StoreError::or_unavailable)
     }
 
-    /// Folds what was imported, and has the planner know it.
+    /// Folds the imported deltas, and updates the planner's statistics.
     pub(crate) async fn settle_import(&self, organizations: impl Iterator<Item = &String>) -> Result<(), StoreError> {
         for organization in organizations {
             self.admit_imported(organization).await?;
@@ -123,7 +124,7 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    /// Gives the places of concurrency keys to the first of what was imported.
+    /// Gives the places of concurrency keys to the first of the imported operations.
     async fn admit_imported(&self, organization: &str) -> Result<(), StoreError> {
         let admit = async {
             let mut connection = self.pool.acquire().await.map_err(unavailable)?;
@@ -148,12 +149,12 @@ fn count(counts: &mut Changes, row: &Map<String, Value>) -> Result<(), StoreErro
     Ok(())
 }
 
-/// A row of the embedded store as this one keeps it.
+/// A row of the embedded store in the form of this one.
 fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
     for (column, value) in &mut row {
         let Value::String(text) = value else { continue };
         *value = match column.as_str() {
-            // Bytes came in hexadecimal; a uuid is read from that as it is.
+            // Bytes came in hexadecimal; a uuid can be read from that directly.
             "hash" | "fingerprint" | "waiting" | "running" => Value::from(format!("\\x{text}")),
             // Arrays are JSON texts there.
             "scopes" | "projects" | "organizations" | "ids" | "labels" | "columns" => {
@@ -172,7 +173,7 @@ async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
     for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
-    // Recounted, not read from the counters: those are among what is checked.
+    // Recounted, not read from the counters: those are among the things that are checked.
     let sql = "SELECT organization_id, kind, status, count(*) AS n FROM (
             SELECT organization_id, kind, status FROM active UNION ALL
             SELECT organization_id, kind, status FROM settled) AS operation
@@ -183,7 +184,7 @@ async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
     }
     for (table, count) in [
         ("tokens", &mut census.tokens),
-        // What is just coming or going is nowhere else yet, or any more.
+        // Evidence that is just being stored or removed is nowhere else yet, or no longer.
         ("evidence WHERE state = 2", &mut census.evidence),
         ("idempotency_keys", &mut census.idempotency_keys),
     ] {

@@ -1,17 +1,18 @@
-//! The inbox: what applications created in transactions of their own becomes operations.
+//! The inbox: rows that applications created in transactions of their own become operations.
 //!
 //! One transaction takes rows of one organization out of the inbox and puts the operations in: exactly once, however
-//! many servers do it at a time, since the lock on the organization's row (the one that numbers are taken under) lets
+//! many servers do it at a time, since the lock on the organization's row (the one under which numbers are taken) lets
 //! them in one after the other, and each sees what the one before it took.
 //!
 //! **Order.** Rows are taken in the order of their transactions' numbers, then of insertion. A transaction that
-//! committed before another one inserted its first row comes before it; transactions that overlap come one after the
-//! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order:
+//! committed before another one inserted its first row comes before it; of transactions that overlap, one comes after
+//! the other, or later if it commits after the other's rows were taken. The rows of a transaction keep their order:
 //! they become visible at once, and are taken from the first on.
 //!
-//! **Limits.** What its organization may not have yet, by its [quota](crate::Quota), stays in the queue until it may.
+//! **Limits.** Rows that their organization may not have as operations yet, by its [quota](crate::Quota), stay in the
+//! inbox until it may.
 //!
-//! A row that cannot become an operation stays, with the reason in `refused`, and is told by `longrun doctor`.
+//! A row that cannot become an operation stays, with the reason in `refused`, and is reported by `longrun doctor`.
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ use crate::{IdempotencyKey, Keyring, StoreError};
 /// Bytes of input that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
-/// Organizations with something in the inbox: a loose scan, one seek each. What is there for an organization that does
-/// not exist waits until it does. Served by inbox_waiting.
+/// Organizations with something in the inbox: a loose scan, one seek each. Rows for an organization that does not exist
+/// wait until it does. Served by inbox_waiting.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM inbox WHERE refused IS NULL ORDER BY organization_id LIMIT 1)
@@ -47,15 +48,15 @@ const WAITING: &str = "
     SELECT id FROM organization
     WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id AND o.deleted = 0)";
 
-/// The table is empty at most times, and the planner's figures of it are worth nothing when it is not: what it must do
-/// is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a plan that was
-/// made, and kept, while the other tables were empty.
+/// The table is empty at most times, and the planner's statistics of it are worth nothing when it is not: the plan that
+/// it must choose is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a
+/// plan that was made, and kept, while the other tables were empty.
 const PLAN: &str = "
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
         set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
         set_config('plan_cache_mode', 'force_custom_plan', true)";
 
-/// The first rows in the queue. Served by inbox_waiting, active_by_id and settled_by_id.
+/// The first rows of the inbox. Served by inbox_waiting, active_by_id and settled_by_id.
 const FIRST_IN_LINE: &str = "
     SELECT place::text, id, kind, input, resource_type, resource_id, project_id, project_version_id, priority::smallint,
         ceil(extract(epoch FROM run_after) * 1000)::bigint AS run_after,
@@ -74,7 +75,7 @@ const FIRST_IN_LINE: &str = "
     WHERE coalesce(bytes_before, 0) < $3
     ORDER BY xid, position";
 
-/// By their places, which nothing but a foreign hand can change meanwhile.
+/// By their places, which only somebody outside longrun can change meanwhile.
 const TAKE_OUT: &str =
     "DELETE FROM inbox WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
@@ -110,9 +111,9 @@ pub(super) async fn drain(
                 rows += part;
                 folds.note(&organization);
             }
-            // The others would fare no better.
+            // The other organizations would fare no better.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // What one organization has in the inbox must not hold up the others.
+            // The rows of one organization in the inbox must not hold up the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(organization, error = cause, "the organization's part of the inbox could not be taken");
@@ -135,7 +136,7 @@ async fn drain_one(
     heads: &Heads,
 ) -> Result<u64, StoreError> {
     sqlx::query(PLAN).execute(&mut **connection).await?;
-    // Before the look: what is seen after this, no other server is at.
+    // Before the look: no other server is working on rows that are seen after this.
     create::lock_numbers(connection, now, organization).await?;
     let quota = admission.of(organization);
     let mut room = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
@@ -206,16 +207,16 @@ async fn drain_one(
     }
     let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut **connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
-        // Somebody deleted rows by hand meanwhile; what was just made of them goes with the transaction.
+        // Somebody deleted rows by hand meanwhile; the operations that were just made of them go with the transaction.
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));
     }
     refused.write(connection, organization).await?;
-    // There was room for so many a moment ago.
+    // There was capacity for this many a moment ago.
     let _ = admission.take(organization, done.len(), now);
     Ok(found.len() as u64 - left)
 }
 
-/// A row as a creation of one operation, with the id that the application was told.
+/// A row as a creation of one operation, with the id that was given to the application.
 fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreError> {
     let id: Uuid = row.try_get("id")?;
     let duration = |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.map(millis));
@@ -254,7 +255,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
     Ok((id, create))
 }
 
-/// A creation with its input as it is to be stored, and the fingerprint of its key; behind it the fingerprints that may
+/// A creation with its input as it is to be stored, and the fingerprint of its key; after it the fingerprints that may
 /// have been stored before.
 fn sealed(keyring: &Keyring, mut create: Create) -> (Create, Vec<[u8; 32]>) {
     for (new, id) in create.operations.iter_mut().zip(&create.ids) {

@@ -1,4 +1,4 @@
-//! Organizations that are made by a call, and limits of single ones.
+//! Organizations that are created by a call, and limits of single organizations.
 
 use operations::Timestamp;
 use sqlx::Row;
@@ -14,7 +14,7 @@ const SET: &str = "
     SELECT $1, $2, $3 WHERE EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 0)
     ON CONFLICT (organization_id) DO UPDATE SET limits = excluded.limits, updated_at = excluded.updated_at";
 
-/// Makes an organization; 0: it is there already.
+/// Creates an organization; 0: it exists already.
 pub(super) async fn create(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -32,7 +32,7 @@ pub(super) async fn create(
     set(connection, now, organization, limits).await
 }
 
-/// Sets what an organization may have; 0: there is none.
+/// Sets the limits of an organization; 0: there is no such organization.
 pub(super) async fn set(
     connection: &mut PgConnection,
     now: Timestamp,

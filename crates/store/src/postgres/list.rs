@@ -54,7 +54,7 @@ pub(super) async fn numbers(
     Ok((numbers, found.total))
 }
 
-/// What a page's statement found.
+/// The result of a page's statement.
 pub(super) struct Found {
     rows: Vec<PgRow>,
     pub(super) total: u64,
@@ -63,8 +63,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether it was read by counters that are not those of its resource: its organization was deleted, and perhaps made
-    /// anew.
+    /// Whether it was read by counters that are not those of its resource: its organization was deleted, and perhaps
+    /// created anew.
     fn is_outdated(&self, known: Option<Uuid>) -> bool {
         known.is_some() && self.counted != known
     }
@@ -109,11 +109,11 @@ struct Page<'q> {
     filter: &'q Filter,
     text: String,
     arguments: PgArguments,
-    /// Placeholders of what the filter names.
+    /// Placeholders of the values that the filter names.
     kind: Option<usize>,
     projects: Option<usize>,
     resource: Option<usize>,
-    /// The one of the key under which that resource is counted.
+    /// The placeholder of the key under which that resource is counted.
     counted: Option<usize>,
 }
 
@@ -191,7 +191,7 @@ impl<'q> Page<'q> {
         let (mut from, mut of_deltas) = (Vec::new(), String::new());
         if let Some(projects) = self.projects {
             from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
-            // Among the counters of a resource, no project stands for all.
+            // Among the counters of a resource, the empty project stands for all.
             condition.push_str(" AND project_id = p.project_id AND project_id <> ''");
         }
         let table = match (self.counted, self.projects) {
@@ -250,8 +250,8 @@ impl<'q> Page<'q> {
         );
     }
 
-    /// The same along the index range of a resource that has no counters: from the end of it that is nearer. Each
-    /// direction is limited to nothing where the other is taken.
+    /// The same along the index range of a resource that has no counters: from whichever end of it is nearer. Each
+    /// direction is limited to no rows where the other is taken.
     fn by_range(&mut self) {
         let counted: Vec<String> = tables(self.filter)
             .into_iter()
@@ -321,7 +321,7 @@ impl<'q> Page<'q> {
         format!("total.n::bigint AS total_count{counted}")
     }
 
-    /// Every table's part of what matches, each in its own order and no longer than needed, so that its index gives it
+    /// Every table's part of the matches, each in its own order and no longer than needed, so that its index returns it
     /// as it is.
     fn arms(&self, condition: &str, order: &str) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {

@@ -1,4 +1,4 @@
-//! What stands in the store: see [`crate::measured`].
+//! Measurements of the store's contents: see [`crate::measured`].
 
 use async_trait::async_trait;
 use meters::Meters;
@@ -10,12 +10,12 @@ use crate::Store;
 use crate::StoreError;
 use crate::measured::{KindStanding, LOOKED_AT_FOR_OLDEST, Measured, Standings, since};
 
-/// Base and deltas from the fold's horizon on, in one snapshot; and of each organization and kind with something pending
-/// a few entries of the queue's indexes.
+/// Base and deltas from the fold's horizon on, in one snapshot; and of each organization and kind with something
+/// pending a few entries of the queue's indexes.
 const KINDS: &str = include_str!("sql/standings.sql");
 
-/// A loose scan over the primary key of changes, one seek each; and two for each organization and consumer. What an
-/// older transaction keeps consumers from reading counts: it is what they are behind with.
+/// A loose scan over the primary key of changes, one seek each; and two for each organization and consumer. Changes
+/// that an older transaction keeps consumers from reading count: consumers are behind with them.
 const LAGS: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)

@@ -2,9 +2,9 @@
 //!
 //! Every transaction touches one organization. Writes of a process go through a few batchers, each organization always
 //! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the
-//! engine's claims visit one organization after the other. Counts are a base and deltas (see [`counters`]). Servers
-//! depend on nothing of each other (see [`hints`]): rows are locked in key order, claims pass over what others have locked, numbers are
-//! taken under the lock of the organization's row.
+//! engine's claims visit one organization after the other. Counts are a base and deltas (see [`counters`]). Servers do
+//! not depend on each other (see [`hints`]): rows are locked in key order, claims pass over rows that others have
+//! locked, numbers are taken under the lock of the organization's row.
 
 mod admin;
 mod audit;
@@ -105,7 +105,7 @@ use replica::{Replica, Written};
 use resources::Resources;
 use writer::Writer;
 
-/// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
+/// Batchers for each sort of write: this many transactions of different organizations are under way at a time.
 const BATCHERS: usize = 2;
 
 /// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
@@ -137,11 +137,11 @@ pub struct PostgresStore {
     /// Searches, which may take long. They leave connections to other reads; one organization has half of them at most.
     searches: Turns,
     replica: Option<Arc<Replica>>,
-    /// As what its writes are recorded.
+    /// The call as which its writes are recorded.
     call: Option<Arc<AuditCall>>,
 }
 
-/// What a store is made with that few callers choose.
+/// Parts of a store that few callers choose.
 #[derive(Default)]
 struct Parts {
     /// `None`: the database's.
@@ -151,12 +151,12 @@ struct Parts {
 }
 
 impl PostgresStore {
-    /// Connects to `postgres://user@host:port/database`, makes the schema `longrun` or brings it up to date (one server
-    /// at a time, under a lock), and keeps up to `connections` connections.
+    /// Connects to `postgres://user@host:port/database`, creates the schema `longrun` or brings it up to date (one
+    /// server at a time, under a lock), and keeps up to `connections` connections.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is none,
-    /// or the schema was made by a newer longrun.
+    /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is not
+    /// valid, or the schema was made by a newer longrun.
     pub async fn connect(url: &str, connections: u32) -> Result<PostgresStore, StoreError> {
         PostgresStore::connect_as(url, Open::Create, connections).await
     }
@@ -171,7 +171,7 @@ impl PostgresStore {
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
-    /// what this process wrote (see [`replica`]). The standby may be away at any time.
+    /// replayed what this process wrote (see [`replica`]). The standby may be away at any time.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`]; [`StoreError::Unusable`] too when `read_url` is another database.
@@ -192,7 +192,7 @@ impl PostgresStore {
         PostgresStore::start(url, Open::Create, None, connections, parts).await
     }
 
-    /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests have no patience).
+    /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests use short ones).
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
@@ -289,7 +289,7 @@ impl PostgresStore {
         sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&self.pool).await.map_err(unavailable)
     }
 
-    /// Reads from the standby, if there is one that has what must be seen; `None`: ask the primary.
+    /// Reads from the standby, if there is one that has the writes that must be seen; `None`: ask the primary.
     async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(Connections) -> R) -> Option<T>
     where
         R: Future<Output = Result<T, StoreError>>,
@@ -297,8 +297,8 @@ impl PostgresStore {
         self.replica.as_ref()?.read(&access.organization, read).await
     }
 
-    /// An organization's batcher of a sort of writes. Sorts do not wait for each other: a creation holds the lock on the
-    /// organization's row, which claims and settlements do not touch.
+    /// An organization's batcher of a sort of writes. Sorts do not wait for each other: a creation holds the lock on
+    /// the organization's row, which claims and settlements do not touch.
     fn batcher<'b>(&self, batchers: &'b [WriteBatcher], organization: &str) -> &'b WriteBatcher {
         // FNV-1a: any spread will do, and this one is the same in every process.
         let hash = organization
@@ -307,7 +307,7 @@ impl PostgresStore {
         &batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")]
     }
 
-    /// Hands a write of an organization that is neither a creation nor a claim to its batcher.
+    /// Submits a write of an organization that is neither a creation nor a claim to its batcher.
     async fn submit<Q, R: Send + 'static>(
         &self,
         organization: &str,
@@ -317,7 +317,7 @@ impl PostgresStore {
         self.batcher(&self.others, organization).submit(write, request).await
     }
 
-    /// Splits work by organization, hands each part to its batcher, and puts the answers back in order.
+    /// Splits work by organization, submits each part to its batcher, and puts the answers back in order.
     async fn by_organization<T, Q, R: Send + 'static>(
         &self,
         items: Vec<T>,
@@ -368,7 +368,7 @@ impl Store for PostgresStore {
             .on_standby(access, |pool| async move { list::get(&pool, access, ids).await })
             .await
             .unwrap_or_else(|| vec![None; ids.len()]);
-        // What a standby lacks may have been created by another process a moment ago.
+        // Operations that a standby lacks may have been created by another process a moment ago.
         let missing: Vec<usize> = (0..ids.len()).filter(|index| found[*index].is_none()).collect();
         if !missing.is_empty() {
             let ids: Vec<OperationId> = missing.iter().map(|index| ids[*index]).collect();
@@ -404,7 +404,8 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        // Workers of one organization ask at the same time and are served together; those of several go round.
+        // Workers of one organization ask at the same time and are served together; those of several are served
+        // round-robin.
         if let Some(organization) = request.organization().map(str::to_owned) {
             return self.batcher(&self.claims, &organization).submit(Write::Claim, request).await;
         }
@@ -459,7 +460,7 @@ impl Store for PostgresStore {
         for part in events.chunk_by(|(one, _), (other, _)| one.organization == other.organization) {
             match self.transition(part.to_vec()).await {
                 Ok(results) => ended += results.iter().filter(|result| result.is_ok()).count() as u64,
-                // It may be one that is being moved: the others must not wait for it.
+                // The organization may be being moved: the others must not wait for it.
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -480,7 +481,7 @@ impl Store for PostgresStore {
         for organization in retention::in_turn(due, &self.purged) {
             match self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await {
                 Ok(rows) => purged += rows,
-                // It may be one that is being moved: the others must not wait for it.
+                // The organization may be being moved: the others must not wait for it.
                 Err(error) => failed = failed.or(Some(error)),
             }
             retention::served(&self.purged, organization);
@@ -503,7 +504,7 @@ impl Store for PostgresStore {
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
         let read = changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)?;
         if !read.changes.is_empty() {
-            // Who looks at what has changed must see it so.
+            // A caller that then looks at what has changed must see the change.
             self.folds.seen(organization);
         }
         Ok(read)
@@ -706,7 +707,8 @@ impl Store for PostgresStore {
             replica.close().await;
         }
         let batchers = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|batchers| batchers.iter());
-        // All at once: one that is stuck ends by its own time limit, and must not keep the others from it.
+        // All at once: a batcher that is stuck ends by its own time limit, and must not keep the others from
+        // disconnecting.
         let disconnected = join_all(batchers.map(|batcher| batcher.submit(Write::Upkeep, Upkeep::Disconnect)));
         if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
             tracing::warn!("not all writes were answered before the store was closed");

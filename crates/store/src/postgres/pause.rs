@@ -1,4 +1,4 @@
-//! What is paused, and who there is to be paused.
+//! What is paused, and the organizations that can be paused.
 
 use operations::Timestamp;
 use sqlx::Row;
@@ -8,7 +8,7 @@ use super::connections::Connections;
 use super::rows;
 use crate::{Organization, Pausable, Paused, StoreError};
 
-/// Pauses an organization that exists, or anything of everybody's; what is paused already stays paused since then.
+/// Pauses an organization that exists, or a kind of every organization; a pause that exists already keeps its time.
 const PAUSE: &str = "
     INSERT INTO pauses (organization_id, kind, paused_at)
     SELECT $1, $2, $3 WHERE $1 = '' OR EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 0)
@@ -16,7 +16,7 @@ const PAUSE: &str = "
 
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = $1 AND kind = $2";
 
-/// Answers 1 when that was done, or 0: there is no such organization, or what is to go on was not paused.
+/// Answers 1 when that was done, or 0: there is no such organization, or what is to be resumed was not paused.
 pub(super) async fn set(
     connection: &mut PgConnection,
     now: Timestamp,

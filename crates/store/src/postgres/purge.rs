@@ -24,9 +24,9 @@ const DUE: &str = "
         SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL LIMIT 1) AS o
     WHERE id IS NOT NULL ORDER BY id COLLATE \"C\"";
 
-/// Removes those whose time was over first, with their counts and histories, and tells it; what another server is at is
-/// left to it. The lock on the organization's row, which creations wait for, is taken last. Served by settled_by_purge
-/// and events_by_operation.
+/// Removes those whose time was over first, with their counts and histories, and appends that to the change log; rows
+/// that another server is working on are left to it. The lock on the organization's row, which creations wait for, is
+/// taken last. Served by settled_by_purge and events_by_operation.
 const PURGE: &str = "
     WITH gone AS (
         DELETE FROM settled WHERE ctid = ANY (ARRAY(

@@ -1,4 +1,4 @@
-//! What is recorded of operations whose settlement or release was refused.
+//! The recorded outcomes of operations whose settlement or release was refused.
 
 use operations::{Refusal, Status};
 use sqlx::Row;
@@ -9,8 +9,8 @@ use super::rows;
 use crate::StoreError;
 use crate::repeat::{Found, Recorded, Refused, answer};
 
-/// What a worker ended under the fencing tokens $3. Outputs are read only if they are as long as those that were sent,
-/// so that no more is read than was sent. Served by settled_by_id.
+/// The operations that a worker ended under the fencing tokens $3. Outputs are read only if they are as long as those
+/// that were sent, so that no more is read than was sent. Served by settled_by_id.
 const SETTLED: &str = "
     SELECT s.* FROM unnest($2::uuid[], $3::bigint[], $4::int[]) AS w (id, fence, bytes) CROSS JOIN LATERAL (
         SELECT id, kind, project_id, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output
@@ -18,7 +18,7 @@ const SETTLED: &str = "
         WHERE id = w.id AND organization_id = $1 AND fence = w.fence AND worker <> ''
             AND (status = 4 OR octet_length(output) = w.bytes) OFFSET 0) AS s";
 
-/// What waits for another attempt, with what was noted last. Served by active_by_id and events_by_operation.
+/// The operations that wait for another attempt, with their last note. Served by active_by_id and events_by_operation.
 const PENDING: &str = "
     SELECT a.*, n.* FROM unnest($2::uuid[], $3::bigint[]) AS w (id, fence) CROSS JOIN LATERAL (
         SELECT id, seq, kind, project_id, status, started_at, due_at, attempts, max_attempts, fence
@@ -28,7 +28,7 @@ const PENDING: &str = "
         WHERE organization_id = $1 AND seq = a.seq AND kind NOT IN (4, 5)
         ORDER BY at DESC, attempt DESC, kind DESC LIMIT 1) AS n";
 
-/// Tells those that were recorded already so; `refused` are of one organization.
+/// Reports those that were recorded already as recorded; `refused` are of one organization.
 pub(super) async fn tell(
     connection: &mut PgConnection,
     organization: &str,

@@ -2,9 +2,9 @@
 //!
 //! **Promises.** A caller that was answered by this process reads what it wrote: an organization that this process
 //! wrote to is read from the standby only once the standby has replayed the primary's log as far as it was after that
-//! write. A standby that is away, behind or in the way of a vacuum costs a little time and nothing else: the primary
-//! answers instead. What a standby lacks is asked of the primary too, so that an operation which another process
-//! created is never "not found". Lists may lack what other processes wrote within the standby's delay.
+//! write. A standby that is away, behind or in conflict with a vacuum costs a little time and nothing else: the primary
+//! answers instead. Operations that a standby lacks are looked up at the primary too, so that an operation which
+//! another process created is never "not found". Lists may lack what other processes wrote within the standby's delay.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,25 +19,26 @@ use crate::StoreError;
 
 /// How long a read waits for the standby to catch up before it goes to the primary.
 const CATCH_UP: Duration = Duration::from_millis(200);
-/// Between two looks at how far the standby is.
+/// The time between two looks at how far the standby is.
 const POLL: Duration = Duration::from_millis(5);
 /// How long a read waits for a connection to the standby.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a read may take on the standby; meant for one that no longer answers.
+/// How long a read may take on the standby; meant for a standby that no longer answers.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a standby that failed or was behind is left alone, so that not every read waits for it.
 const REST: Duration = Duration::from_secs(1);
 
 /// Where the log of the primary is flushed up to, in bytes: at least up to every commit that was answered.
 const FLUSHED: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
-/// How far a standby is; NULL of a server that never was one.
+/// How far a standby is; NULL for a server that was never one.
 const REPLAYED: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
 /// Whether the schema there is as this version needs it.
 const MIGRATED: &str = "SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1)";
 /// The same on a primary and its standbys only.
 const IDENTITY: &str = "SELECT system_identifier::text || ' ' || current_database() FROM pg_control_system()";
 
-/// The organizations that this process has written to since a standby was last seen to be as far. Clones share them.
+/// The organizations that this process has written to since a standby was last seen to have caught up. Clones share
+/// them.
 #[derive(Clone, Default)]
 pub(super) struct Written(Arc<Mutex<Marks>>);
 
@@ -53,7 +54,8 @@ struct Marks {
 struct Mark {
     /// Which write set it; no two are the same.
     write: u64,
-    /// A place in the primary's log at or after that write; `None` until a read asks for it: writes do not pay.
+    /// A position in the primary's log at or after that write; `None` until a read asks for it, so that writes do not
+    /// pay for it.
     flushed: Option<i64>,
 }
 
@@ -73,8 +75,8 @@ impl Written {
         self.lock().by_organization.get(organization).copied()
     }
 
-    /// Keeps what was learnt about a mark: where the log was, or `None` when a standby has replayed it. A newer mark
-    /// stands.
+    /// Keeps what was learnt about a mark: where the log was, or `None` when a standby has replayed it. A newer mark is
+    /// left as it is.
     fn learn(&self, organization: &str, write: u64, flushed: Option<i64>) {
         let mut marks = self.lock();
         let Some(mark) = marks.by_organization.get_mut(organization).filter(|mark| mark.write == write) else { return };
@@ -103,9 +105,9 @@ pub(super) struct Replica {
 /// Until when the standby is left alone.
 #[derive(Default)]
 struct Rests {
-    /// By every read: it failed.
+    /// By every read, after it failed.
     away: Option<Instant>,
-    /// By reads of organizations with a mark: it was behind.
+    /// By reads of organizations with a mark, after it was behind.
     behind: Option<Instant>,
 }
 
@@ -157,8 +159,8 @@ impl Replica {
         }
     }
 
-    /// Whether the standby has the schema of this version; asked until it does, and again after a failure, since another
-    /// standby may have come in its place.
+    /// Whether the standby has the schema of this version; asked until it does, and again after a failure, since
+    /// another standby may have replaced it.
     async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
         if !self.is_migrated.load(Ordering::Relaxed) {
             let newest = session::MIGRATIONS.iter().map(|migration| migration.version).max();
@@ -168,7 +170,7 @@ impl Replica {
         Ok(self.is_migrated.load(Ordering::Relaxed))
     }
 
-    /// Waits a little for the standby to be as far as a mark asks for.
+    /// Waits a little for the standby to be as far as a mark requires.
     async fn has_replayed(&self, organization: &str, mark: Mark) -> bool {
         if self.rests(|rests| resting(rests.behind)) {
             return false;

@@ -1,17 +1,17 @@
 //! Resources that have many operations: they have counters, as organizations and projects do.
 //!
-//! The others are counted along their range of an index, which is short. That a resource has many is noticed by a read of
-//! its operations, so that what nobody asks for costs nothing. Then it is *marked*: a row in `counted_resources`, which
-//! every statement that changes the status of an operation looks at, and if it finds one appends to `resource_deltas`.
-//! Once all statements see the mark, the operations are *counted*, and the deltas that this count has seen are dropped,
-//! all in one statement and so from one snapshot: the deltas that stay are of what it has not seen. From then on the
-//! deltas are folded with all others (see [`super::counters`]).
+//! The others are counted along their range of an index, which is short. That a resource has many is noticed by a read
+//! of its operations, so that resources that nobody asks for cost nothing. Then it is *marked*: a row in
+//! `counted_resources`, which every statement that changes the status of an operation looks at, and if it finds one
+//! appends to `resource_deltas`. Once all statements see the mark, the operations are *counted*, and the deltas that
+//! this count has seen are dropped, all in one statement and so from one snapshot: the deltas that stay are of changes
+//! that it has not seen. From then on the deltas are folded with all others (see [`super::counters`]).
 //!
-//! A statement that took its snapshot before the mark was committed appends nothing, and may get its transaction's number
-//! at any time later, so that numbers tell nothing of it. It is waited for as `CREATE INDEX CONCURRENTLY` does, until no
-//! session of the database has a snapshot as old; and, since what other users' sessions have may be hidden, for as long as
-//! a statement of ours may take. Servers of before this was so append nothing either: while one is there nothing is
-//! counted, and none can start any more.
+//! A statement that took its snapshot before the mark was committed appends nothing, and may get its transaction's
+//! number at any time later, so that numbers say nothing about it. It is waited for as `CREATE INDEX CONCURRENTLY`
+//! does, until no session of the database has a snapshot as old; and, since the snapshots of other users' sessions may
+//! be hidden, for as long as a statement of ours may take. Servers from before this scheme append nothing either: while
+//! there is one nothing is counted, and none can be started any more.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,19 +30,20 @@ use super::session;
 use super::tx::Tx;
 use crate::StoreError;
 
-/// So many operations are many: to count fewer along the index takes about a fifth of a millisecond.
+/// This many operations are many: counting fewer along the index takes about a fifth of a millisecond.
 const MANY: u64 = 1_024;
-/// Resources that are known to be counted, and such as are to be; then all are forgotten, which costs a slow read each.
+/// The most resources that are known to be counted, and that are to be; beyond that all are forgotten, which costs a
+/// slow read each.
 const KNOWN: usize = 10_000;
-/// Between two looks for whether those that are marked can be counted.
+/// The time between two checks whether those that are marked can be counted.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Between two rounds when none is to be counted.
+/// The time between two rounds when none is to be counted.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// What an organization calls a resource.
+/// An organization, and what it calls a resource.
 type Key = (String, Resource);
 
-/// What a process knows of the resources that are counted.
+/// What a process knows about the resources that are counted.
 #[derive(Clone, Debug)]
 pub(super) struct Resources(Arc<Inner>);
 
@@ -50,14 +51,15 @@ pub(super) struct Resources(Arc<Inner>);
 struct Inner {
     /// The keys that stand for those that are counted.
     counted: Mutex<HashMap<Key, Uuid>>,
-    /// Those that have many operations and are not counted.
+    /// The resources that have many operations and are not counted.
     wanted: Mutex<BTreeSet<(String, String, String)>>,
     noticed: Notify,
 }
 
-/// What a data-modifying statement does to the deltas of resources: `rows` are those that change, with their `resource_type`,
-/// `resource_id`, `seq`, `project_id` and `kind`; `counts` is how many are pending, running, completed and failed from
-/// then on. An organization that counts no resource pays for one look. Served by the primary key of counted_resources.
+/// The part of a data-modifying statement that appends deltas of resources: `rows` are those that change, with their
+/// `resource_type`, `resource_id`, `seq`, `project_id` and `kind`; `counts` is how many are pending, running, completed
+/// and failed from then on. An organization that counts no resource pays for one look. Served by the primary key of
+/// counted_resources.
 pub(super) fn deltas(rows: &str, counts: &str) -> String {
     format!(
         "INSERT INTO resource_deltas
@@ -101,7 +103,7 @@ impl Resources {
         lock(&self.0.counted).get(&(access.organization.clone(), resource)).copied()
     }
 
-    /// Notes what a read of a filter's operations has found of its resource, of which `known` was the key.
+    /// Notes what a read of a filter's operations has found about its resource, whose key was `known`.
     pub(super) fn note(&self, access: &Access, filter: &Filter, known: Option<Uuid>, found: &Found) {
         let Some(resource) = &filter.resource else { return };
         if known.is_some() && known == found.counted {
@@ -135,8 +137,8 @@ const MARK: &str = "
     SELECT organization_id, $2, $3 FROM organizations WHERE organization_id = $1 AND deleted = 0
     ON CONFLICT DO NOTHING";
 
-/// Whether the resource is marked, counted, and every statement sees its mark, $4 milliseconds after it was made and with
-/// no server of the application name $5.
+/// Whether the resource is marked, counted, and every statement sees its mark, $4 milliseconds after it was made and
+/// with no server of the application name $5.
 const STATE: &str = "
     SELECT is_counted, clock_timestamp() - marked_at > $4 * interval '1 millisecond' AND NOT EXISTS (
         SELECT FROM pg_stat_activity AS s WHERE datname = current_database() AND pid <> pg_backend_pid()

@@ -1,4 +1,5 @@
-//! Claims over several organizations: one organization after the other, each by its weight, each in a transaction of its own.
+//! Claims over several organizations: one organization after the other, each by its weight, each in a transaction of
+//! its own.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -10,7 +11,8 @@ use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{ClaimRequest, Claimed, Store as _, StoreError};
 
 impl PostgresStore {
-    /// Claims over the organizations of a request. What was claimed is the worker's, and reaches it also when a later part fails.
+    /// Claims over the organizations of a request. Operations that were claimed belong to the worker, and reach it also
+    /// when a later part fails.
     pub(super) async fn claim_in_turn(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = self.go_on(request).await?;
         let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
@@ -28,7 +30,7 @@ impl PostgresStore {
         self.rotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn that the last claim broke off.
+    /// Goes on with the organization's share that the last claim broke off.
     async fn go_on(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let Rotation { last, left } = self.rotations().of(request).clone();
         let asked = left.min(request.limit);
@@ -40,8 +42,8 @@ impl PostgresStore {
         Ok(claimed)
     }
 
-    /// A round over organizations that have something to claim; another one while all that came of it is that as many run
-    /// of their kinds as may, which others may have started meanwhile.
+    /// A round over organizations that have something to claim; another one while its only result is that organizations
+    /// turn out to be at the limits of their kinds, which others may have reached meanwhile.
     async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
         loop {
             let full = self.heads.full().len();

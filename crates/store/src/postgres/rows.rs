@@ -36,7 +36,7 @@ pub(super) fn status(row: &PgRow) -> Result<Status, StoreError> {
     Status::from_number(row.try_get::<i16, _>("status")?.into()).ok_or_else(|| damaged("status"))
 }
 
-/// What the operation of a row is about.
+/// The resource that the operation of a row is about.
 pub(super) fn resource(row: &PgRow) -> Result<Option<Resource>, StoreError> {
     let resource_type: String = row.try_get("resource_type")?;
     if resource_type.is_empty() {

@@ -1,7 +1,7 @@
 //! Schedules: see [`crate::schedules`].
 //!
 //! A transaction locks schedules before the organization's row, which creations take their numbers under. Those that
-//! fire pass over what others have locked, so that servers share what is due between them.
+//! fire pass over what others have locked, so that servers share the due ones between them.
 
 use async_trait::async_trait;
 use operations::schedule::NewSchedule;
@@ -21,7 +21,8 @@ use crate::schedules::{
 };
 use crate::{Store, StoreError};
 
-/// Whose schedules are due: of the first $2, so that a look stays short when many are. Served by schedules_due.
+/// The organizations whose schedules are due: among the first $2, so that a look stays short when many are due. Served
+/// by schedules_due.
 const DUE: &str = "
     SELECT DISTINCT organization_id FROM (
         SELECT organization_id FROM schedules s WHERE fire_at <= $1
@@ -57,12 +58,12 @@ const INSERT: &str = "
     SELECT $1, $2, coalesce(max(seq), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, ''
     FROM schedules WHERE organization_id = $1";
 
-/// What a caller has changed. Served by the primary key.
+/// The columns that a caller has changed. Served by the primary key.
 const WRITE_WHOLE: &str = "
     UPDATE schedules SET project_id = $3, definition = $4, input = $5, paused = $6, revision = $7, anchor = $8,
         updated_at = $9, next_due = $10, fire_at = $11
     WHERE organization_id = $1 AND name = $2";
-/// What firing changes. Served by the primary key, row by row.
+/// The columns that firing changes. Served by the primary key, row by row.
 const WRITE: &str = "
     UPDATE schedules s SET next_due = w.next_due, fire_at = w.fire_at, last_time = w.last_time,
         last_operation = w.last_operation, passed_over = w.passed_over, last_error = w.last_error,

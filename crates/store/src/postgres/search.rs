@@ -108,8 +108,8 @@ impl Snapshot for Whole<'_> {
     }
 }
 
-/// Reads in one snapshot, in a turn if one is given. Its end is not waited for: a connection that is dropped ends what
-/// is under way on it.
+/// Reads in one snapshot, under a turn if one is given. The snapshot's end is not waited for: a connection that is
+/// dropped ends the transaction that is under way on it.
 macro_rules! in_snapshot {
     ($pool:expr, $store:expr, $turn:expr, |$whole:ident| $read:expr) => {{
         let (pool, turn): (&Connections, Option<Arc<Turn>>) = ($pool, $turn);

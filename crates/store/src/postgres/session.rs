@@ -1,4 +1,4 @@
-//! Connections: what they are set to, and the schema that they find.
+//! Connections: their settings, and the schema that they find.
 
 use std::sync::LazyLock;
 
@@ -40,21 +40,21 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0026_seen_policies",
     "0027_cells",
 ];
-/// How the store is called in errors; which one it is, callers know.
+/// The name of the store in errors; callers know which one it is.
 const PLACE: &str = "it";
 
 /// The name by which the database knows our sessions.
 const APPLICATION: &str = "longrun server";
-/// The one of servers from before migration 0011, which do not count resources.
+/// The name of servers from before migration 0011, which do not count resources.
 pub(super) const APPLICATION_BEFORE: &str = "longrun";
 
-/// How long a change of the schema waits for a table: everybody else waits behind it.
+/// How long a change of the schema waits for a table: all other transactions wait behind it.
 const LOCK_TIMEOUT: &str = "10s";
-/// The advisory lock that is held while the schema is changed; any number that nobody else uses.
+/// The advisory lock that is held while the schema is changed; an arbitrary number that nobody else uses.
 const MIGRATING: i64 = 0x6c6f_6e67_7275_6e00;
 
-/// Why the store cannot be opened. What the database itself refuses (a user, a password, a database, a right) is to be
-/// put right by an operator; the rest may pass.
+/// The reason why the store cannot be opened. Refusals of the database itself (a user, a password, a database, a right)
+/// must be put right by an operator; other errors may pass.
 pub(super) fn refused(error: sqlx::Error) -> StoreError {
     match StoreError::Database(error).or_unavailable() {
         StoreError::Database(error @ sqlx::Error::Database(_)) => StoreError::Unusable(cause(&error)),
@@ -63,7 +63,7 @@ pub(super) fn refused(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// What every connection is set to.
+/// The settings of every connection.
 pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, StoreError> {
     let options: PgConnectOptions =
         url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
@@ -72,15 +72,15 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
         ("search_path", "longrun"),
         ("statement_timeout", statement.as_str()),
         ("idle_in_transaction_session_timeout", &statement),
-        // A server of ours that has vanished without a word is noticed by the database, which ends what it has locked.
+        // A server of ours that has vanished without a word is noticed by the database, which releases its locks.
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "3"),
         ("tcp_user_timeout", "60000"),
         ("synchronous_commit", "on"),
-        // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
-        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life.
-        // Index scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
+        // Statements are shaped for their indexes: the planner is not to weigh anything else against them, least of all
+        // by the statistics of a queue, which is empty one moment and long the next. A plan stays for the session's
+        // life. Index scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
@@ -91,7 +91,7 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
     ]))
 }
 
-/// A connection for what may take long and is seldom done: its statements have no time limit.
+/// A connection for work that may take long and is seldom done: its statements have no time limit.
 pub(super) async fn unhurried(pool: &Connections) -> Result<PgConnection, StoreError> {
     let mut connection = pool.connect().await.map_err(refused)?;
     connection.execute("SET statement_timeout = 0").await.map_err(unavailable)?;
@@ -103,7 +103,7 @@ pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreEr
     let catalog: Option<String> =
         sqlx::query_scalar("SELECT to_regclass('pg_dist_partition')::text").fetch_one(pool).await.map_err(refused)?;
     let Some(catalog) = catalog else { return Ok(()) };
-    // Named as PostgreSQL names it, quoted where it must be.
+    // The name as PostgreSQL gives it, quoted where it must be.
     let sql = format!(
         "SELECT c.relname::text FROM {catalog} p JOIN pg_class c ON c.oid = p.logicalrelid
          WHERE c.relnamespace = to_regnamespace('longrun') ORDER BY 1"
@@ -122,8 +122,8 @@ pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreEr
 pub(super) async fn migrate(pool: &Connections) -> Result<(), StoreError> {
     let mut connection = unhurried(pool).await?;
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATING).execute(&mut connection).await.map_err(unavailable)?;
-    // From here on, so that a server may wait for another one's migration, and a migration not for anybody's
-    // transaction.
+    // Set from here on, so that a server may wait for another one's migration, but a migration does not wait for
+    // anybody's transaction.
     let set = format!("SET lock_timeout = '{LOCK_TIMEOUT}'");
     connection.execute(sqlx::AssertSqlSafe(set)).await.map_err(unavailable)?;
     // Servers of older versions do not take the lock, and two of them may both find it missing; the loser's complaint
@@ -141,7 +141,7 @@ pub(super) async fn migrate(pool: &Connections) -> Result<(), StoreError> {
     connection.close().await.map_err(unavailable)
 }
 
-/// Accepts a database only that has a store of this version, and changes nothing about it.
+/// Accepts only a database that has a store of this version, and changes nothing in it.
 pub(super) async fn accept(pool: &Connections) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await.map_err(refused)?;
     let is_there: bool = sqlx::query_scalar("SELECT to_regclass('longrun.' || $1) IS NOT NULL")

@@ -25,7 +25,7 @@ const ONE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_
 const PAGE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_at, revoked_at FROM sessions
     WHERE organization_id = $1 AND (begun_at, id) > ($2, $3) ORDER BY begun_at, id LIMIT $4";
 
-/// Served by sessions_by_end. Of servers that do so at a time, one has each.
+/// Served by sessions_by_end. When several servers do so at a time, each session goes to one of them.
 const FORGET: &str = "DELETE FROM sessions WHERE (organization_id, id) IN (
     SELECT organization_id, id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 

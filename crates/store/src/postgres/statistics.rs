@@ -18,7 +18,7 @@ use crate::statistics::{
     StatisticsRequest, Subject, Tally, count,
 };
 
-/// Served by active_by_id and settled_by_id, once an id.
+/// Served by active_by_id and settled_by_id, once per id.
 const SUBJECTS: &str = "
     SELECT u.id, o.* FROM unnest($2::uuid[]) AS u (id) CROSS JOIN LATERAL (
         SELECT seq, kind, project_id, created_at, fence, NULL::bigint AS finished_at, NULL::bigint AS started_at
@@ -27,7 +27,7 @@ const SUBJECTS: &str = "
         SELECT seq, kind, project_id, created_at, fence, finished_at, CASE WHEN worker <> '' THEN started_at END
         FROM settled WHERE organization_id = $1 AND id = u.id OFFSET 0) AS o";
 
-/// Served by events_by_operation, once an operation. 7: an end that was retried.
+/// Served by events_by_operation, once per operation. 7: an end that was retried.
 const PAST: &str = "
     SELECT u.seq, e.* FROM unnest($2::bigint[]) AS u (seq) CROSS JOIN LATERAL (
         SELECT kind, at, started_at FROM events
@@ -43,8 +43,9 @@ const FIRST_MOVE: &str = "
     WHERE reader = 'statistics' AND xid = $2::text::xid8 AND $3::int = 0 AND $4::int = 0
     ON CONFLICT (reader, organization_id) DO NOTHING";
 
-/// Numbers that were given before a place of the feed: all but those of the creations behind it. A creation takes its
-/// numbers and tells the feed in one statement, so that a snapshot has both or neither. Served by the primary key.
+/// Numbers that were given before a position in the change log: all except those of the creations after it. A creation
+/// takes its numbers and appends to the change log in one statement, so that a snapshot has both or neither. Served by
+/// the primary key.
 const BEFORE: &str = "(o.next_seq - 1 - (
     SELECT coalesce(sum(cardinality(c.ids) - CASE WHEN (c.xid, c.n) = ($2::text::xid8, $3::int) THEN $4::int ELSE 0 END), 0)
     FROM changes c
@@ -52,7 +53,7 @@ const BEFORE: &str = "(o.next_seq - 1 - (
 
 const COUNT_CREATED: &str = "UPDATE statistics_origins SET created = created + $2 WHERE organization_id = $1";
 
-/// Served by the primary key, once a row.
+/// Served by the primary key, once per row.
 const STORED: &str = "
     SELECT u.place, s.* FROM unnest($2::smallint[], $3::text[], $4::bigint[], $5::text[]) WITH ORDINALITY
         AS u (step, project_id, start, kind, place) CROSS JOIN LATERAL (
@@ -91,14 +92,15 @@ const STATE: &str = "
         ORDER BY xid, n LIMIT 1) AS c ON true
     WHERE o.organization_id = $1";
 
-/// Served by the primary key; what is of several projects is sorted.
+/// Served by the primary key; rows of several projects are sorted.
 const READ: &str = "
     SELECT start, kind, created, started, completed, failed, waiting, running FROM statistics
     WHERE organization_id = $1 AND step = $2 AND project_id = ANY ($3) AND start >= $4 AND start < $5
         AND ($6::text IS NULL OR kind = $6) AND kind IS DISTINCT FROM $7
     ORDER BY start, kind COLLATE \"C\" LIMIT $8";
 
-/// Organizations whose numbers are not those before the statistics began, those counted, and those the feed still has.
+/// Organizations whose numbers do not add up: those before the statistics began, those counted, and those that the
+/// change log still has.
 pub(super) const DIFFER: &str = "
     SELECT organization_id || ': ' || numbers || ' numbers, ' || created_before || ' before, ' || created
         || ' counted, ' || uncounted || ' in the feed'
@@ -242,7 +244,7 @@ async fn begin_on(connection: &mut PgConnection, now: Timestamp) -> Result<bool,
     let Some(xid) = begun else { return Ok(false) };
     let marks = "DELETE FROM change_marks WHERE reader = $1";
     sqlx::query(marks).bind(STATISTICS_CONSUMER).execute(&mut *connection).await?;
-    // What was counted before stands, with a gap up to now.
+    // Earlier counts stay, with a gap up to now.
     let anew = format!(
         "UPDATE statistics_origins AS s SET since = $1, created_before = {BEFORE} - s.created
          FROM organizations o WHERE o.organization_id = s.organization_id"
@@ -260,8 +262,8 @@ fn small(number: u32) -> Result<i32, StoreError> {
     i32::try_from(number).map_err(|_| StoreError::PositionUnknown)
 }
 
-/// Moves the reader, if it stands where it is said to; answers whether it did. Whoever moves it holds its mark until the
-/// end of the transaction, and with it all that is counted of the organization.
+/// Moves the reader, if it stands at `from`; answers whether it did. The transaction that moves it holds its mark until
+/// its end, and with it everything that is counted for the organization.
 async fn advance(
     connection: &mut PgConnection,
     organization: &str,
@@ -286,8 +288,8 @@ async fn advance(
     Ok(false)
 }
 
-/// Whether the organization is there, and not being deleted. Of one that is being moved to another database nothing is
-/// passed over here: it is counted there.
+/// Whether the organization exists, and is not being deleted. Changes of one that is being moved to another database
+/// are not passed over here: they are counted there.
 async fn is_there(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT deleted FROM organizations WHERE organization_id = $1";
     match sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await? {
@@ -324,7 +326,7 @@ async fn commit(connection: &mut PgConnection, part: &CountedPart) -> Result<boo
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
-/// Binds what [`BEFORE`] needs.
+/// Binds the values that [`BEFORE`] needs.
 fn origin<'q>(sql: Statement<'q>, organization: &'q str, from: Position) -> Result<Statement<'q>, StoreError> {
     Ok(sql.bind(organization).bind(from.row.to_string()).bind(small(from.part)?).bind(small(from.seen)?))
 }
@@ -429,8 +431,8 @@ async fn read(
     Ok(StatisticsAnswer { available_since, complete_until, points: points.points, is_cut: points.is_cut })
 }
 
-/// Forgets up to where changes are counted when another cluster numbered them (a restored dump): changes that are left
-/// would be counted twice.
+/// Forgets the position up to which changes are counted when another cluster numbered them (a restored dump): changes
+/// that are left would be counted twice.
 pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
     let sql = "DELETE FROM change_readers WHERE reader = $1 AND EXISTS (
         SELECT FROM change_marks WHERE reader = $1 AND xid > pg_snapshot_xmax(pg_current_snapshot()))";

@@ -1,4 +1,4 @@
-//! The texts of all operations, for those who look at them one after the other: see [`crate::seal`].
+//! The texts of all operations, for callers that look at them one after the other: see [`crate::seal`].
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ const ID_OF_EVENT: &str = "
     coalesce((SELECT a.id FROM active a WHERE a.organization_id = t.organization_id AND a.seq = t.seq),
         (SELECT s.id FROM settled s WHERE s.organization_id = t.organization_id AND s.seq = t.seq))";
 
-/// Which row of an operation's in `events`, which have no key: by its text. Two that say the same are one here.
+/// Identifies a row of an operation in `events`, where rows have no key: by its text. Two rows with the same text count
+/// as one here.
 const ROW: &str = "hashtextextended(message, 0)";
 
 /// Served by the primary keys of active and settled, and by schedules_by_seq.
@@ -34,7 +35,7 @@ pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) ->
              WHERE (t.organization_id, t.seq) > ($1, $2) ORDER BY t.organization_id, t.seq LIMIT $3"
         ),
         // An operation has several, some hundred at most: they are looked at together. Served by events_by_operation,
-        // once an operation.
+        // once per operation.
         TextTable::Events => format!(
             "WITH RECURSIVE operation AS (
                  (SELECT organization_id, seq, 1 AS nth FROM events WHERE (organization_id, seq) > ($1, $2)
@@ -60,7 +61,7 @@ pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) ->
         let place = (organization.clone(), seq);
         seen += i64::from(last.as_ref() != Some(&place));
         last = Some(place);
-        // A history whose operation is gone is told by `longrun doctor`.
+        // A history whose operation is gone is reported by `longrun doctor`.
         let Some(id) = row.try_get::<Option<Uuid>, _>(2)? else { continue };
         for (index, (field, _)) in table.columns().iter().enumerate() {
             let (organization, id) = (organization.clone(), OperationId::from_bytes(*id.as_bytes()));
@@ -83,7 +84,7 @@ struct Columns<'p> {
     indexes: Vec<usize>,
     organizations: Vec<&'p str>,
     seqs: Vec<i64>,
-    /// Of histories: which of an operation's rows.
+    /// For histories: which of an operation's rows.
     rows: Vec<i64>,
 }
 
@@ -99,8 +100,8 @@ fn alike<'p>(places: impl Iterator<Item = &'p TextPlace>) -> BTreeMap<(TextTable
     groups
 }
 
-/// How the rows of a table are found that the place `w` means. Served by the primary keys of active and settled, by
-/// events_by_operation and schedules_by_seq.
+/// The condition that finds the rows of a table that the place `w` refers to. Served by the primary keys of active and
+/// settled, by events_by_operation and schedules_by_seq.
 fn is_row(table: TextTable) -> String {
     let of_operation = "t.organization_id = w.organization_id AND t.seq = w.seq";
     match table {
@@ -129,7 +130,7 @@ pub(super) async fn read(pool: &Connections, places: &[TextPlace]) -> Result<Vec
     Ok(texts)
 }
 
-/// A row that is written at the same time is left as it is; whoever writes it may have to begin anew.
+/// A row that is written at the same time is left as it is; its writer may have to begin anew.
 pub(super) async fn replace(pool: &Connections, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
     let mut replaced = 0;
     for ((table, field), columns) in alike(replacements.iter().map(|replacement| &replacement.place)) {

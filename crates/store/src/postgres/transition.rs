@@ -1,13 +1,13 @@
 //! Events that happen to running operations of one organization: settle, release, lost lease.
 //!
 //! Where a statement writes rows by their place (`ctid`), here and in the files beside this one, it names the
-//! organization too, in words that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may
-//! read all that the organization has by it.
+//! organization too, in a form that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may
+//! read everything that the organization has by it.
 //!
 //! Rows are locked in the order of their ids (so that two transactions cannot wait for each other), [`State::apply`]
 //! decides, the outcome is written. Several events for one operation in one batch are decided one after the other
-//! against the state in memory, so that the second of two settlements is told it is stale, unless it says the same (see
-//! [`crate::repeat`]).
+//! against the state in memory, so that the second of two settlements is answered as stale, unless it says the same
+//! (see [`crate::repeat`]).
 
 use std::collections::HashMap;
 
@@ -90,22 +90,21 @@ pub(super) struct Entry {
     pub(super) before: Status,
     pub(super) concurrency_key: Option<String>,
     pub(super) state: State,
-    /// Of an attempt that ended; its worker is added when it is written.
+    /// The note of an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
 }
 
 impl Entry {
-    /// As what decides about it takes it.
+    /// The entry in the form that `decide` takes.
     fn subject(&mut self) -> Subject<'_> {
         let Entry { project_id, kind, state, note, .. } = self;
         Subject { project_id, kind, state, note }
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
-/// in the place of what ended. What ends is kept for
-/// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was
-/// committed by older ones (see [`changes`]).
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be
+/// claimed in the place of operations that ended. Operations that end are kept for `retain_for_ms` unless they say
+/// otherwise. Must come first in its transaction, so that what it sees was committed by older ones (see [`changes`]).
 pub(super) async fn apply(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -202,8 +201,8 @@ impl Ended {
     }
 }
 
-/// Writes operations whose status has changed; their rows are locked. Answers whether another one has the place of a
-/// concurrency key now.
+/// Writes operations whose status has changed; their rows are locked. Answers whether another operation now has the
+/// place of a concurrency key.
 pub(super) async fn write(
     connection: &mut PgConnection,
     now: Timestamp,

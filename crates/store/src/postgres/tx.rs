@@ -1,4 +1,4 @@
-//! Transactions: who begins, commits and gives up.
+//! Transactions: beginning, committing and giving up.
 
 use std::ops::{Deref, DerefMut};
 
@@ -7,11 +7,11 @@ use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use crate::StoreError;
 
-/// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
+/// Attempts at a transaction that lost against another one (a deadlock or a serialisation failure).
 pub(super) const TRIES: u32 = 5;
 
 /// A connection on which statements are carried out: each by itself, until [`Tx::begin`]; from there on all together.
-/// Dropped before [`Tx::commit`], nothing of that is done.
+/// When it is dropped before [`Tx::commit`], nothing of that is done.
 pub(super) struct Tx<'c>(Option<State<'c>>);
 
 enum State<'c> {
@@ -36,7 +36,8 @@ impl<'c> Tx<'c> {
         Ok(Tx(Some(State::Together(transaction))))
     }
 
-    /// Has what follows carried out together, if it is not so already. After an error it cannot be used any more.
+    /// Makes the following statements be carried out together, if they are not already. After an error it cannot be
+    /// used any more.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let state = self.0.take();
         self.0 = match state {
@@ -51,7 +52,7 @@ impl<'c> Tx<'c> {
         matches!(self.0, Some(State::Together(_)))
     }
 
-    /// Makes durable what was carried out together, if something was.
+    /// Commits the statements that were carried out together, if there were any.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         if let Some(State::Together(transaction)) = self.0 {
             transaction.commit().await?;
@@ -59,7 +60,7 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
-    /// Gives up what was carried out together, with its locks.
+    /// Gives up the statements that were carried out together, with their locks.
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         if let Some(State::Together(transaction)) = self.0 {
             transaction.rollback().await?;
@@ -67,14 +68,14 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
-    /// Gives up what was carried out together, with its locks, and begins anew.
+    /// Gives up the statements that were carried out together, with their locks, and begins anew.
     pub(super) async fn restart(&mut self) -> Result<(), StoreError> {
         // In one round trip.
         self.execute("ROLLBACK; BEGIN").await?;
         Ok(())
     }
 
-    /// Leaves the transaction open for as long as its connection is.
+    /// Leaves the transaction open for as long as its connection is open.
     pub(super) fn leave_open(self) {
         std::mem::forget(self.0);
     }

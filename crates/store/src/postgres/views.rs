@@ -15,7 +15,7 @@ const READ: &str = "
     SELECT id, owner, name, filter, columns, created_at, updated_at FROM views
     WHERE organization_id = $1 AND (owner = $2 OR $3 AND owner = '') ORDER BY owner <> '', name COLLATE \"C\"";
 
-/// Creations of views wait for each other here, so that the bounds hold.
+/// Creations of views wait for each other here, so that the limits are kept.
 const LOCK: &str = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR NO KEY UPDATE";
 
 const COUNT: &str = "
@@ -26,7 +26,7 @@ const INSERT: &str = "
     INSERT INTO views (organization_id, id, owner, name, filter, columns, created_at, updated_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING";
 
-/// Nothing, too, when another one has the name.
+/// Changes nothing either when another view has the name.
 const UPDATE: &str = "
     UPDATE views AS v SET name = $5, filter = $6, columns = $7, updated_at = $8
     WHERE v.organization_id = $1 AND (v.owner = $2 OR $3 AND v.owner = '') AND v.id = $4

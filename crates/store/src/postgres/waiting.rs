@@ -10,10 +10,9 @@ use crate::{ClaimRequest, RunningLimits, StoreError};
 
 /// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: a
 /// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are looked
-/// at whatever the scan finds, which is not led past what is dead of theirs: what $7 to $12 say of them is where they
-/// begin (see [`super::heads`]). Of $13 alone, if that is given; nothing of the kinds $15 of the organizations $14, of which
-/// as many run as may. Served by queue_in_order, queue_ready, queue_due and the
-/// primary key of pauses.
+/// at whatever the scan finds, so that it does not walk past their dead rows: $7 to $12 say where they begin (see
+/// [`super::heads`]). Only those of $13, if that is given; not for the kinds $15 of the organizations $14, which are at
+/// their limits. Served by queue_in_order, queue_ready, queue_due and the primary key of pauses.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT {first}
@@ -108,7 +107,7 @@ pub(super) async fn waiting(
     Ok(found)
 }
 
-/// Of the organizations $1 and kinds $2 those of which as many run as may, which is $3.
+/// Those of the organizations $1 and kinds $2 that are at their limits $3 of running operations.
 const STILL_FULL: &str = "
     SELECT f.organization, f.kind FROM unnest($1::text[], $2::text[], $3::bigint[]) AS f (organization, kind, most)
     WHERE coalesce((SELECT sum(running) FROM counters
@@ -117,7 +116,7 @@ const STILL_FULL: &str = "
             AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = f.organization), '0')
             AND kind = f.kind), 0) >= f.most";
 
-/// Organizations and kinds of which a claim would get nothing, so that they take nobody's turn.
+/// Organizations and kinds from which a claim would get nothing, so that they take no share from others.
 async fn still_full(
     pool: &Connections,
     heads: &Heads,
@@ -138,9 +137,9 @@ async fn still_full(
     Ok(found.into_iter().unzip())
 }
 
-/// Of an organization that is paused, what becomes due stays as it is: nothing looks at it. A loose scan over what is due
-/// later, one seek for each organization and one for its first after $1; what is dead of the organizations $2 is not
-/// walked past. Served by queue_due.
+/// In an organization that is paused, operations that become due stay as they are: nothing looks at them. A loose scan
+/// over operations that are due later, one seek for each organization and one for its first after $1; dead rows of the
+/// organizations $2 are not walked past. Served by queue_due.
 const NEXT_DUE: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT {first}

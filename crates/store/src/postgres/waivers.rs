@@ -10,7 +10,7 @@ use crate::batch::Write;
 use crate::waivers::{self, ADDED, REMOVED, Waiver, WaiverChange, WaiverOutcome, WaiverWrite, Waivers};
 use crate::{Store as _, StoreError};
 
-/// Creations of waivers wait for each other here, so that there are no more than there may be.
+/// Creations of waivers wait for each other here, so that there are no more than the limit.
 const LOCK: &str = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR NO KEY UPDATE";
 
 /// Served by the primary key.

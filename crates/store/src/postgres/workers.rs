@@ -1,4 +1,4 @@
-//! Who runs what: see [`crate::workers`].
+//! Which worker runs which operations: see [`crate::workers`].
 
 use async_trait::async_trait;
 use operations::{Access, Timestamp};

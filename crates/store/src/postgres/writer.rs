@@ -1,4 +1,4 @@
-//! What carries a batcher's batches out: one transaction per organization.
+//! Carries out a batcher's batches: one transaction per organization.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,33 +36,33 @@ use crate::{
     WaiverOutcome,
 };
 
-/// What became of writes that were to be carried out.
+/// The result of writes that were to be carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Carried {
     /// A transaction could not even be begun.
     NotBegun,
     /// They are durable.
     Out,
-    /// So they are, but for what was answered with an error: their connection is not to be used again.
+    /// They are durable, except those that were answered with an error: their connection is not to be used again.
     OutInPart,
 }
 
 /// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
-    /// Taken out of the pool, which would look whether it is alive before and after every use; with the server that it leads
-    /// to.
+    /// Taken out of the pool, which would check whether it is alive before and after every use; with the server that it
+    /// leads to.
     connection: Option<(PgConnection, Arc<str>)>,
     /// When it was used last.
     used: Instant,
-    /// There was no connection, or it fell silent: what else there is to be written would fare no better.
+    /// There was no connection, or it fell silent: further writes would fare no better.
     is_away: bool,
     clock: Clock,
     retention: Retention,
     admission: Admission,
     heads: Heads,
     folds: Folds,
-    /// Something may be claimed in the place of what ended in the last batch.
+    /// Something may be claimed in the place of operations that ended in the last batch.
     frees: AtomicBool,
 }
 
@@ -109,7 +109,7 @@ impl Writer {
     }
 
     async fn attempt(&mut self, organization: &str, writes: &mut [&mut Write]) -> Result<(), StoreError> {
-        // Given back at the end only: one whose transaction failed or was given up is not used again.
+        // Put back only at the end: a connection whose transaction failed or was given up is not used again.
         let mut connection = match self.connection.take() {
             Some((mut kept, server)) => {
                 let is_alive = server == self.pool.server()
@@ -120,7 +120,7 @@ impl Writer {
         };
         let mut carried = self.carry_out(&mut connection.0, organization, writes).await?;
         if carried == Carried::NotBegun {
-            // It broke since its last use, when the database was started anew perhaps.
+            // It broke since its last use, perhaps when the database was restarted.
             connection = self.connect().await?;
             carried = self.carry_out(&mut connection.0, organization, writes).await?;
         }
@@ -167,13 +167,13 @@ impl Writer {
         let connected = self.pool.connect_to_server().await;
         self.is_away = connected.is_err();
         let connected = connected.map_err(unavailable)?;
-        // What was a standby lacks perhaps what was committed last, and so does what was restored.
+        // A server that was a standby may lack the last commits, and so may one that was restored.
         self.heads.are_of(&connected.1);
         Ok(connected)
     }
 }
 
-/// The organization of a write; what is of none goes by itself.
+/// The organization of a write; a write of no organization goes by itself.
 fn organization(write: &Write) -> &str {
     match write {
         Write::Create(slot) => &slot.request.organization,
@@ -256,15 +256,17 @@ impl Commit for Writer {
                         has_written |= brought != News::default() || !matches!(write, Write::Claim(_));
                         news |= brought;
                     }
-                    // What changes counts is told by the feed. A look that found nothing to claim changes nothing at all.
+                    // The change log says which writes change counts. A look that found nothing to claim changes
+                    // nothing at all.
                     if news.feed {
                         self.folds.note(&organization);
                     } else if has_written {
                         self.folds.seen(&organization);
                     }
                 }
-                // The database is away: to try one by one would make everybody wait once a write. And a commit that was
-                // not answered may have happened: callers repeat what they can, by idempotency key and fencing token.
+                // The database is away: to try them one by one would make everybody wait once per write. And a commit
+                // that was not answered may have happened: callers repeat what they can, by idempotency key and fencing
+                // token.
                 Err(StoreError::Unavailable(why)) => {
                     fail(&mut part, &why);
                     away = self.is_away.then_some(why);
@@ -281,9 +283,9 @@ impl Commit for Writer {
                 }
             }
         }
-        // The store closes: what came beside it is written, and nothing comes after it.
+        // The store closes: the writes beside it are written, and nothing comes after it.
         if closes && let Some((connection, _)) = self.connection.take() {
-            // What the database does not hear of it finds out by itself.
+            // If the database does not hear of it, it finds out by itself.
             let _ = connection.close().await;
         }
         Ok(())
@@ -294,7 +296,7 @@ impl Commit for Writer {
     }
 }
 
-/// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
+/// Whether the writes need no transaction around them: they are one statement, or several that need not be atomic.
 fn is_one_statement(writes: &[&mut Write]) -> bool {
     writes.iter().all(|write| match &**write {
         Write::Create(slot) => {
@@ -323,7 +325,7 @@ struct Whole<'w> {
     admission: &'w Admission,
     heads: &'w Heads,
     organization: &'w str,
-    /// Something may be claimed in the place of what ended.
+    /// Something may be claimed in the place of operations that ended.
     frees: bool,
     carried: Carried,
 }
@@ -335,7 +337,7 @@ impl Transaction for Whole<'_> {
             self.frees |= self.admission.frees(&results);
             return Ok(results);
         }
-        // By one statement; those that it refused are looked at again: it cannot see what changed while it waited.
+        // By one statement; the events that it refused are looked at again: it cannot see changes made while it waited.
         let mut results = complete::complete(&mut self.tx, self.organization, self.retain_for_ms, events).await?;
         let refused: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
         if !refused.is_empty() {
@@ -343,7 +345,7 @@ impl Transaction for Whole<'_> {
             let decided = if self.tx.has_begun() {
                 self.decide(&again).await?
             } else {
-                // What was completed stays so, and must not be tried again with the rest.
+                // Operations that were completed stay so, and must not be tried again with the rest.
                 self.decide_apart(&again).await.map_err(StoreError::or_unavailable)?
             };
             refused.into_iter().zip(decided).for_each(|(index, result)| results[index] = result);
@@ -364,7 +366,8 @@ impl Transaction for Whole<'_> {
         if self.tx.has_begun() || answers.iter().all(Vec::is_empty) {
             return Err(error);
         }
-        // Each step of a claim is committed by itself. To try all of it again would leave what was claimed to nobody.
+        // Each step of a claim is committed by itself. Trying all of it again would leave the claimed operations to
+        // nobody.
         tracing::warn!(error = &error as &dyn std::error::Error, "a claim failed after some of it was carried out");
         self.carried = Carried::OutInPart;
         let why = error.to_string();
@@ -425,12 +428,13 @@ impl Transaction for Whole<'_> {
             Upkeep::Pause(what, pause) => pause::set(tx, *now, what, *pause).await,
             Upkeep::CreateOrganization(organization, wanted) => limits::create(tx, *now, organization, wanted).await,
             Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
-            // What is recorded comes at the end of the batch.
+            // Records are written at the end of the batch.
             Upkeep::Record(_) => Ok(0),
             Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `note_policies`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
+            // Not for a batcher here: see `PostgresStore::forget_changes`, `note_policies`, `delete_part`,
+            // `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
             | Upkeep::Policies(_)
             | Upkeep::Delete(..)

@@ -20,7 +20,7 @@ use verdict::Verdict;
 
 /// The name under which the check stands among the policies of an output.
 const NAME: &str = "prompt";
-/// How often a model is asked again after an answer that is not a verdict. It learns what was wrong.
+/// How often a model is asked at most, when its answers are not verdicts. It learns what was wrong.
 const MAX_ANSWERS: u32 = 3;
 
 /// What is asked about which evidence.

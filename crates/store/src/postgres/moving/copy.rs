@@ -1,5 +1,5 @@
 //! The copy of an organization: from one snapshot of its source, in bounded batches. Counters are counted anew. Changes
-//! get new places, in their order, and the marks of the servers' own consumers with them.
+//! get new positions, in their order, and so do the marks of the servers' own consumers.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ const BATCH_ROWS: usize = 1_000;
 /// Bytes that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// What is copied as it is, each table with the order of its rows. Operations come before what is told of them, so that
-/// a copy that broke off can be removed like an organization.
+/// The tables that are copied as they are, each with the order of its rows. Operations come before the tables that
+/// refer to them, so that a copy that broke off can be removed like an organization.
 const COPIED: &[(&str, &str)] = &[
     ("active", "seq"),
     ("settled", "seq"),
@@ -78,7 +78,7 @@ const MARK: &str = "
     VALUES ($2, $1, coalesce($3::text::xid8, pg_current_xact_id()), $4, $5)
     ON CONFLICT (reader, organization_id) DO UPDATE SET xid = excluded.xid, n = excluded.n, seen = excluded.seen";
 
-/// A place in the source's feed: the number of the transaction, the row, and how much of it was seen.
+/// A position in the source's change log: the number of the transaction, the row, and how much of it was seen.
 type OldPlace = (u64, i32, i32);
 
 impl PostgresStore {
@@ -100,7 +100,7 @@ impl PostgresStore {
         for (table, order) in [("pauses", "kind")].iter().chain(COPIED) {
             let mut copied = 0;
             let sql = match *table {
-                // What the move itself has written there is there already.
+                // The pause that the move itself wrote is there already.
                 "pauses" if !left.was_paused => {
                     "SELECT to_json(t)::text FROM pauses AS t WHERE organization_id = $1 AND kind <> '' ORDER BY kind"
                         .to_owned()
@@ -134,7 +134,7 @@ impl PostgresStore {
         self.compare(organization, &counts, left.was_paused).await?;
         let mut findings = doctor::examine_one(&self.pool, organization).await?;
         if !findings.is_empty() {
-            // What was wrong before is no reason to keep it where it is.
+            // Findings that the source had before are no reason to keep the organization there.
             let before = doctor::examine_one(&source.pool, organization).await?;
             findings.retain(|finding| !before.contains(finding));
         }
@@ -160,7 +160,7 @@ impl PostgresStore {
             sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
             let sql = AssertSqlSafe(AS_IT_IS.replace("{table}", "organizations"));
             sqlx::query(sql).bind(format!("[{row}]")).bind(organization).execute(&mut **tx).await?;
-            // Else it comes with the others.
+            // Otherwise it comes with the others.
             if !was_paused {
                 let sql = "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2)";
                 sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
@@ -170,7 +170,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Reads rows as JSON, and hands them on in batches.
+    /// Reads rows as JSON, and passes them on in batches.
     async fn copy_rows(
         &self,
         snapshot: &mut Tx<'_>,
@@ -220,9 +220,9 @@ impl PostgresStore {
         .await
     }
 
-    /// Copies the feed, and where the servers' own consumers stand in it. Answers how many rows.
+    /// Copies the change log, and the positions of the servers' own consumers in it. Answers how many rows.
     async fn copy_changes(&self, snapshot: &mut Tx<'_>, organization: &str) -> Result<u64, StoreError> {
-        // What was told of places before is unknown from here on.
+        // Positions that were given out before are unknown from here on.
         changes::begin_anew(&self.pool, organization).await.map_err(away)?;
         let mut marks = marks(snapshot, organization).await?;
         let mut placed: Vec<(String, Option<u64>, i32, i32)> = Vec::new();
@@ -238,7 +238,7 @@ impl PostgresStore {
                     row["xid"].as_str().and_then(|xid| xid.parse().ok()).unwrap_or(u64::MAX),
                     row["n"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(i32::MAX),
                 );
-                // Whoever stands at this row, or stands before it and has seen all that came before.
+                // The consumers that stand at this row, or stand before it and have seen everything that came before.
                 marks.retain(|(reader, (xid, n, seen))| {
                     if (*xid, *n) > old {
                         return true;
@@ -270,7 +270,7 @@ impl PostgresStore {
         Ok(copied)
     }
 
-    /// Fails when there is another number of rows than was read.
+    /// Fails when the number of rows differs from the number that was read.
     async fn compare(
         &self,
         organization: &str,
@@ -294,7 +294,7 @@ fn rows_of(table: &str, order: &str) -> String {
     format!("SELECT to_json(t)::text FROM {table} AS t WHERE organization_id = $1 ORDER BY {order}")
 }
 
-/// Where the consumers stand in the feed of an organization.
+/// The positions of the consumers in the change log of an organization.
 async fn marks(snapshot: &mut Tx<'_>, organization: &str) -> Result<Vec<(String, OldPlace)>, StoreError> {
     let sql = "SELECT r.reader, coalesce(m.xid, r.xid)::text, coalesce(m.n, 0), coalesce(m.seen, 0)
         FROM change_readers AS r LEFT JOIN change_marks AS m ON m.reader = r.reader AND m.organization_id = $1";
@@ -318,9 +318,9 @@ mod tests {
     use super::*;
     use crate::Store as _;
 
-    /// What is copied in a way of its own.
+    /// Tables that are copied in a way of their own.
     const TRANSLATED: &[&str] = &["organizations", "pauses", "inbox", "changes", "change_marks"];
-    /// What follows from the rest, and is made anew.
+    /// Tables that follow from the rest, and are built anew.
     const DERIVED: &[&str] = &[
         "counters",
         "project_counters",
@@ -329,7 +329,7 @@ mod tests {
         "resource_counters",
         "resource_deltas",
     ];
-    /// What says something of this database alone.
+    /// Tables that concern this database alone.
     const OWN: &[&str] = &["counter_folds", "change_floors", "organization_cells", "organizations_elsewhere"];
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

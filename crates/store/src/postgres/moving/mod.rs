@@ -1,9 +1,8 @@
-//! Moving an organization from one database to another: what is done in either. The order of it is in
-//! [`crate::cells`].
+//! Moving an organization from one database to another: the steps in either. Their order is in [`crate::cells`].
 //!
-//! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), by which creations
-//! are refused in the statement that takes numbers; a pause keeps claims away; triggers, for this organization alone and
-//! for as long as the move takes, refuse every other write, also of a server that knows nothing of the move.
+//! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), so that creations
+//! are refused in the statement that takes numbers; a pause keeps claims away; triggers, for this organization alone
+//! and for as long as the move takes, refuse every other write, also by a server that knows nothing of the move.
 //!
 //! **The target** takes a copy (`copy.rs`), which nobody uses until it is opened.
 
@@ -19,18 +18,19 @@ use super::tx::Tx;
 use super::{PostgresStore, session};
 use crate::{StoreError, go_on_deleting};
 
-/// How long a change of the fence waits for a table: everybody who writes to it waits behind.
+/// How long a change of the fence waits for a table: every transaction that writes to it waits behind.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
-/// How often it is tried.
+/// How many times it is tried.
 const LOCK_TRIES: u32 = 30;
-/// The first number of the advisory locks on organizations that are being moved; any that nobody else uses.
+/// The first number of the advisory locks on organizations that are being moved; an arbitrary number that nobody else
+/// uses.
 const MOVING: i32 = 0x6d6f_7665;
 
-/// What the column `deleted` of an organization says that must not be used in this database.
+/// The value of the column `deleted` of an organization that must not be used in this database.
 pub(crate) const AWAY: i16 = 3;
 
-/// What is not written any more in the source. Whatever writes to another table of the organization writes to one of
-/// these too, in the same transaction.
+/// The tables that are no longer written in the source. A transaction that writes to another table of the organization
+/// writes to one of these too.
 const FENCED: &[&str] = &[
     "changes",
     "change_marks",
@@ -54,7 +54,7 @@ const FENCED: &[&str] = &[
     "waivers",
 ];
 
-/// What a move was told by the source.
+/// What the source reported to a move.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
     /// Somebody had paused the organization before.
@@ -73,15 +73,15 @@ impl PostgresStore {
         Ok(is_free.then_some(connection))
     }
 
-    /// What an organization's row says of it: 0 it is here, 1 it is being deleted, 2 it was deleted, [`AWAY`]; `None`: it
-    /// never was here.
+    /// What an organization's row says about it: 0 it is here, 1 it is being deleted, 2 it was deleted, [`AWAY`];
+    /// `None`: it was never here.
     pub(crate) async fn standing(&self, organization: &str) -> Result<Option<i16>, StoreError> {
         let sql = "SELECT deleted FROM organizations WHERE organization_id = $1";
         sqlx::query_scalar(sql).bind(organization).fetch_optional(&self.pool).await.map_err(away)
     }
 
-    /// Source: has nothing of the organization be used here any more. Nothing is created or started from here on; what
-    /// else is written is refused once it is [fenced](PostgresStore::fence).
+    /// Source: marks the organization as no longer to be used here. Nothing is created or started from here on; other
+    /// writes are refused once it is [fenced](PostgresStore::fence).
     pub(crate) async fn leave(&self, organization: &str) -> Result<(), StoreError> {
         self.change(async |tx| {
             let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
@@ -103,7 +103,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Source: what is known of the time since [`PostgresStore::leave`].
+    /// Source: what is known about the time since [`PostgresStore::leave`].
     pub(crate) async fn left(&self, organization: &str) -> Result<Left, StoreError> {
         let sql = "SELECT was_paused, since FROM organizations_elsewhere WHERE organization_id = $1";
         let found = sqlx::query_as::<_, (bool, i64)>(sql).bind(organization).fetch_optional(&self.pool).await;
@@ -113,7 +113,7 @@ impl PostgresStore {
         }))
     }
 
-    /// Source: has every transaction fail that writes to the organization and is not committed yet.
+    /// Source: makes every transaction fail that writes to the organization and is not committed yet.
     pub(crate) async fn fence(&self, organization: &str) -> Result<(), StoreError> {
         let (name, literal) = (fence_name(organization), organization.replace('\'', "''"));
         self.alter(FENCED.iter().map(|table| {
@@ -156,7 +156,7 @@ impl PostgresStore {
         self.open(organization, left).await
     }
 
-    /// Has the organization go on here, with its leases longer by the time that it stood still.
+    /// Lets the organization go on here, with its leases extended by the time that it stood still.
     pub(crate) async fn open(&self, organization: &str, left: Left) -> Result<(), StoreError> {
         self.change(async |tx| {
             let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
@@ -180,7 +180,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Removes what is here of an organization that is elsewhere; its name stays, so that nothing is made of it here.
+    /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here.
     pub(crate) async fn remove_left(&self, organization: &str) -> Result<(), StoreError> {
         if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
             self.change(async |tx| Ok(mark(tx, organization, 1).await?)).await?;
@@ -203,7 +203,7 @@ impl PostgresStore {
         self.remove_left(organization).await
     }
 
-    /// Does something in one transaction.
+    /// Does `work` in one transaction.
     pub(super) async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
