@@ -1,12 +1,13 @@
 //! The audit log: who called what, on what, from where, when, and what was answered.
 //!
-//! Each organization has a log of its own, and the instance has one under the empty name. What changes the store is
-//! written by the transaction that makes the change: [`Store::on_behalf_of`](crate::Store::on_behalf_of) gives a store
-//! whose writes are recorded so. What was refused is written by itself, with [`Store::record`](crate::Store::record).
+//! Each organization has a log of its own, and the instance has one under the empty name. A call that changes the store
+//! is written by the transaction that makes the change: [`Store::on_behalf_of`](crate::Store::on_behalf_of) gives a
+//! store whose writes are recorded in this way. A refused call is written by itself, with
+//! [`Store::record`](crate::Store::record).
 //!
-//! One row a transaction and organization holds the entries of all its calls, so that a batch of five hundred creations
-//! costs one row. Entries are numbered 1, 2, 3 … in commit order without gaps; retention removes the oldest and counts
-//! them. `longrun doctor` compares.
+//! One row per transaction and organization holds the entries of all its calls, so that a batch of five hundred
+//! creations costs one row. Entries are numbered 1, 2, 3 … in commit order without gaps; retention removes the oldest
+//! and counts them. `longrun doctor` compares.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::StoreError;
 
 /// Rows that one page looks at, at most: each is a transaction.
 pub(crate) const PAGE_ROWS: i64 = 200;
-/// Bytes of rows that one page looks at, at most (one piece of rows more may go over).
+/// Bytes of rows that one page looks at, at most (one more piece of rows may exceed it).
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// As whom somebody calls.
@@ -99,14 +100,14 @@ pub struct AuditEntry {
     pub code: i32,
 }
 
-/// Which entries are wanted; what is left out is any.
+/// Which entries are wanted; a field that is left out matches any entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// By who called: the id of a token.
     pub actor: Option<String>,
     /// By what: an action, or all of a kind with a dot at the end (`tokens.`).
     pub action: Option<String>,
-    /// By on what: a target as the entry has it.
+    /// By what was acted on: a target as the entry has it.
     pub target: Option<String>,
     /// Written at this time or later.
     pub since: Option<Timestamp>,
@@ -117,9 +118,9 @@ pub struct AuditFilter {
 /// Entries, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditPage {
-    /// May be fewer than were asked for, also when there are more: a page looks at so much only.
+    /// May be fewer than were asked for, even when there are more: a page looks at a bounded number of rows only.
     pub entries: Vec<AuditEntry>,
-    /// Before which number the next page goes on; `None`: there is none.
+    /// The number below which the next page continues; `None`: there is no next page.
     pub next: Option<u64>,
 }
 
@@ -202,17 +203,17 @@ impl<'r> Reading<'r> {
         Reading { organization, filter, below, limit: limit.max(1) as usize, looked_at: 0, page: AuditPage::default() }
     }
 
-    /// Below which number the next rows are wanted, as a row keeps it.
+    /// The number below which the next rows are wanted, as a row keeps it.
     pub(crate) fn below(&self) -> i64 {
         i64::try_from(self.below).unwrap_or(i64::MAX)
     }
 
-    /// Takes rows, of which there are no more when they are fewer than were `wanted`; answers whether more are wanted.
+    /// Takes rows; there are no more when they are fewer than were `wanted`. Answers whether more are wanted.
     pub(crate) fn take(&mut self, rows: Vec<AuditRow>, wanted: i64) -> Result<bool, StoreError> {
         let are_last = (rows.len() as i64) < wanted;
         for AuditRow { seq, at, log } in rows {
             if self.filter.since.is_some_and(|since| at < since) {
-                // What is older comes later. Where the clock was set back, that is not quite so.
+                // Older entries come later. Where the clock was set back, that is not quite so.
                 self.page.next = None;
                 return Ok(false);
             }

@@ -1,8 +1,8 @@
-//! Coalescing of concurrent writes: what has queued while the previous commit was in flight is committed together.
+//! Coalescing of concurrent writes: those that queued while the previous commit was in flight are committed together.
 //!
-//! A batcher is a task with a queue. A lone write does not wait for company: it is a batch of one. In a crowd a batch
-//! waits a moment for as many as there were in the one before. When a batch fails, its writes are tried again one by
-//! one, so that one bad write spoils no other.
+//! A batcher is a task with a queue. A lone write does not wait for others: it is a batch of one. Under load a batch
+//! waits a moment for as many writes as there were in the one before. When a batch fails, its writes are tried again
+//! one by one, so that one bad write makes no other fail.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,17 +34,17 @@ use crate::{
     WaiverOutcome,
 };
 
-/// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
+/// Writes that may queue in a batcher. Beyond it callers wait for capacity, which is the back-pressure.
 const QUEUE: usize = 1_024;
 /// Rows that one transaction takes at most, so that no caller waits for long behind a large batch.
 const BATCH_ROWS: usize = 4_096;
-/// Bytes of input and output that one transaction takes at most (one write more may go over).
+/// Bytes of input and output that one transaction takes at most (one more write may exceed it).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Writes of a batch from which on the next one waits for as many, at most [`PATIENCE`]: fewer and larger batches carry
-/// more. Below it nobody waits for company.
+/// The size of a batch from which on the next one waits for as many writes, at most [`PATIENCE`]: fewer and larger
+/// batches carry more. Below it no write waits for others.
 const CROWD: usize = 8;
-/// How long a batch waits for what was as large before it: about what a batch takes.
+/// How long a batch waits to become as large as the one before it: about as long as a batch takes.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Operations to be created for one caller.
@@ -53,7 +53,7 @@ pub(crate) struct Create {
     /// What the caller may see of what is there already.
     pub(crate) seen_by: Projects,
     pub(crate) operations: Vec<NewOperation>,
-    /// Ids that callers were told before; empty for new ones.
+    /// Ids that callers were given before; empty for new ones.
     pub(crate) ids: Vec<OperationId>,
     pub(crate) key: Option<IdempotencyKey>,
     /// The first of them, which is then the only one, starts at once if it can.
@@ -62,7 +62,7 @@ pub(crate) struct Create {
     pub(crate) call: Option<Arc<AuditCall>>,
 }
 
-/// What is to be recorded of creations that were made.
+/// What to record of creations that were made.
 pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError>]) -> Vec<Record> {
     let record = |(create, result): (&&Create, &Result<Created, StoreError>)| {
         let (call, created) = (create.call.clone()?, result.as_ref().ok()?);
@@ -78,7 +78,7 @@ pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) operations: Vec<Operation>,
-    /// The places of those that were there before, with the unique keys of what was to be created.
+    /// The places of operations that existed before, with the unique keys of those that were to be created.
     pub(crate) existing: Vec<usize>,
     /// The attempt that began with it.
     pub(crate) started: Option<Claimed>,
@@ -97,13 +97,13 @@ pub(crate) struct HeartbeatRequest {
     pub(crate) lease: Duration,
 }
 
-/// What is written about the feed of changes, and not into it.
+/// What is written about the change log, and not into it.
 pub(crate) enum Feed {
-    /// Forget what is older than the first time, and read or older than the second.
+    /// Forget changes that are older than the first time, and have been read or are older than the second.
     Forget(Timestamp, Timestamp, u32),
     /// A consumer.
     Register(String),
-    /// A consumer that there is no more.
+    /// A consumer that no longer exists.
     Unregister(String),
     /// A consumer, which process holds its lease, and until when.
     Lease(String, String, Timestamp),
@@ -113,12 +113,12 @@ pub(crate) enum Feed {
 
 /// Writes that are answered by how many rows they concerned.
 pub(crate) enum Upkeep {
-    /// Of one organization, at most so many.
+    /// Of one organization, at most this many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
     /// To be paused, or to go on.
     Pause(Pausable, bool),
-    /// What concerns the feed of changes; only in the embedded store.
+    /// What concerns the change log; only in the embedded store.
     Feed(Feed),
     /// What servers see in their policy folders; only in the embedded store.
     Policies(PolicyWrite),
@@ -126,16 +126,16 @@ pub(crate) enum Upkeep {
     Delete(String, Deletion),
     TouchTokens(Vec<String>),
     Session(SessionChange),
-    /// Make an organization that is new; 0: it is there.
+    /// Make a new organization; 0: it exists already.
     CreateOrganization(String, Limits),
     /// 0: there is no such organization.
     SetLimits(String, Limits),
     /// What was answered to a call, for the audit log alone.
     Record(i32),
-    /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
+    /// Forget rows of the audit log that are older, at most this many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
-    /// Note when the operations of full buckets were created, up to so many of each organization; only in the embedded
-    /// store.
+    /// Note when the operations of full buckets were created, up to this many of each organization; only in the
+    /// embedded store.
     NoteTimes(u32),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
@@ -155,7 +155,7 @@ pub(crate) enum Upkeep {
 pub(crate) enum TokenChange {
     /// Revoke it, if it is within reach.
     Revoke(TokenReach, String),
-    /// Keep another one in its place, and let it end after so long.
+    /// Keep another one in its place, and let it end after this time.
     Replace(String, NewToken, Duration),
 }
 
@@ -199,7 +199,7 @@ impl<Q, R> Slot<Q, R> {
         Slot { request, call, reply: None, recipient: Some(Box::new(recipient)) }
     }
 
-    /// What is to be recorded of a write that was done: it may have been answered that there was nothing to do.
+    /// What to record of a write that was done: its reply may be that there was nothing to do.
     fn record(&self, done: impl FnOnce(&R) -> Option<Vec<String>>) -> Option<Record> {
         let (call, Some(Ok(reply))) = (self.call.clone()?, &self.reply) else { return None };
         Some(Record { call, made: done(reply)?, code: 0 })
@@ -220,7 +220,7 @@ impl<Q, R> Slot<Q, R> {
 trait Reply {
     fn clear(&mut self);
     fn fail(&mut self, error: StoreError);
-    /// Hands the reply to its recipient.
+    /// Passes the reply to its recipient.
     fn deliver(&mut self);
 }
 
@@ -260,10 +260,10 @@ impl Write {
         }
     }
 
-    /// What is to be recorded of it, once it has its reply. Creations are recorded by the engines.
+    /// What to record of it, once it has its reply. Creations are recorded by the engines.
     fn record(&self) -> Option<Record> {
         match self {
-            // What workers do is told by the histories of the operations.
+            // What workers do is recorded in the histories of the operations.
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) | Write::Heartbeat(_) => None,
             Write::Command(slot) => slot.record(|outcome| {
                 let operation = outcome.as_ref()?.as_ref().ok()?;
@@ -308,7 +308,7 @@ impl Write {
         }
     }
 
-    /// Forgets the reply of an attempt to carry it out that failed.
+    /// Forgets the reply of a failed attempt to carry it out.
     pub(crate) fn clear(&mut self) {
         self.reply().clear();
     }
@@ -318,7 +318,7 @@ impl Write {
         self.reply().fail(error);
     }
 
-    /// Whether it is what a store does last.
+    /// Whether it is the last thing that a store does.
     pub(crate) fn is_disconnect(&self) -> bool {
         matches!(self, Write::Upkeep(Slot { request: Upkeep::Disconnect, .. }))
     }
@@ -361,26 +361,26 @@ fn event_bytes(event: &Event) -> usize {
     }
 }
 
-/// What an engine does in one transaction: what every kind of write comes to. Writes of one kind are carried out
+/// What an engine does in one transaction: one method for every kind of write. Writes of one kind are carried out
 /// together, so that fifty creations cost a few statements and not 150.
 pub(crate) trait Transaction {
     /// Carries out events, in their order.
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError>;
-    /// Creates, in their order; what refuses one creation is its own reply.
+    /// Creates, in their order; an error that refuses one creation is only the reply to that one.
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError>;
-    /// Claims, for one request after the other; what failed once something was claimed for good is the reply to those
-    /// who got nothing.
+    /// Claims, for one request after the other; an error that occurs once something was claimed for good is the reply
+    /// to the requests that got nothing.
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError>;
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError>;
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
     async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError>;
-    /// Carries out what is written about schedules; what refuses it alone is its own reply.
+    /// Carries out a write about schedules; an error that refuses only this write is its own reply.
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
     async fn change_waiver(&mut self, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError>;
-    /// Carries out what is written about evidence; what refuses it alone is its own reply.
+    /// Carries out a write about evidence; an error that refuses only this write is its own reply.
     async fn change_evidence(&mut self, write: &EvidenceWrite)
     -> Result<Result<EvidenceReply, StoreError>, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
@@ -389,7 +389,7 @@ pub(crate) trait Transaction {
 }
 
 /// Carries out the writes of one transaction and fills in their replies. The writes of a batch are concurrent (each
-/// caller still waits for its answer), so that grouping cannot break an order that a caller could know of.
+/// caller still waits for its answer), so grouping cannot break an order that a caller could know of.
 pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&mut Write]) -> Result<(), StoreError> {
     // First, so that a transaction of PostgreSQL has no number yet (see its `changes`).
     let transitions = slots(writes, |write| if let Write::Transition(slot) = write { Some(slot) } else { None });
@@ -406,7 +406,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
         let results = transaction.create(&requests).await?;
         creates.into_iter().zip(results).for_each(|(slot, created)| slot.answer(created));
     }
-    // After the creations, so that a claim of the same batch can have them.
+    // After the creations, so that a claim of the same batch can get them.
     let claims = slots(writes, |write| if let Write::Claim(slot) = write { Some(slot) } else { None });
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|slot| &slot.request).collect();
@@ -440,14 +440,14 @@ fn slots<'s, Q, R>(
     writes.iter_mut().filter_map(|write| pick(write)).collect()
 }
 
-/// Carries batches out.
+/// Carries out batches.
 #[async_trait]
 pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, each whole or not at all, and fills in their replies. An error means that none was
-    /// carried out. Writes that were lost in a panic are taken out.
+    /// carried out. Writes that were lost in a panic are removed.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
 
-    /// What came of the last batch besides what its answers tell: something may be claimed that could not.
+    /// What came of the last batch besides its replies: whether something may be claimed now that could not be before.
     fn frees(&mut self) -> bool;
 }
 
@@ -474,10 +474,10 @@ impl WriteBatcher {
     }
 
     /// Starts it on a thread of its own, for a committer that blocks: a write reaches it, and its reply comes back,
-    /// without a stop at another thread.
+    /// without passing through another thread.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the system gives no thread.
+    /// [`StoreError::Unavailable`] when the system provides no thread.
     pub(crate) fn start_thread(
         committer: impl Commit,
         queue: Queue,
@@ -502,7 +502,8 @@ impl WriteBatcher {
         let (task, commits) = (health.register("writes", None), commits.clone());
         let work = async move {
             let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
-            // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
+            // The callers of a batch that panics get the error that the writer has stopped; others wait for its
+            // restart.
             supervise(&task, &stop, || async {
                 let (committer, incoming) = &mut *writing.lock().await;
                 run(committer, incoming, &measure, &commits).await;
@@ -518,7 +519,7 @@ impl WriteBatcher {
         WriteBatcher { queue: self.queue.clone(), call: Some(Arc::clone(call)) }
     }
 
-    /// Hands a request over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
+    /// Passes on a request and waits until it is durable. Once passed on it is carried out, even if this is dropped.
     pub(crate) async fn submit<Q, R: Send + 'static>(
         &self,
         write: fn(Slot<Q, R>) -> Write,
@@ -532,7 +533,7 @@ impl WriteBatcher {
     }
 
     /// The same for a creation within what its organization may have. The attempt that began with it, if one did, is
-    /// handed over before the answer, whatever became of the caller.
+    /// passed on before the answer, whatever became of the caller.
     pub(crate) async fn create(
         &self,
         admission: &Admission,
@@ -581,7 +582,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {
             let next = match incoming.try_recv() {
                 Ok(next) => next,
-                // In a crowd the others are about to call: those of the last batch were answered a moment ago.
+                // Under load the others are about to call: those of the last batch were answered a moment ago.
                 Err(_) if last >= CROWD && batch.len() < last => {
                     tokio::select! {
                         biased;
@@ -610,7 +611,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
     }
 }
 
-/// Carries a batch out; one by one where it fails as a whole.
+/// Carries out a batch; write by write if it fails as a whole.
 async fn carry_out(committer: &mut impl Commit, measure: &Measure, batch: &mut Vec<Write>) {
     let committed = committer.commit(batch).await;
     if committed.is_err() {
@@ -618,7 +619,7 @@ async fn carry_out(committer: &mut impl Commit, measure: &Measure, batch: &mut V
     }
     match committed {
         Ok(()) => {}
-        // To try one by one would make everybody wait once a write for what is away, locked or full.
+        // To try one by one would make every caller wait once per write for a database that is away, locked or full.
         Err(StoreError::Unavailable(why)) => {
             batch.iter_mut().for_each(|write| write.fail(StoreError::Unavailable(why.clone())));
         }

@@ -1,5 +1,5 @@
-//! What a bulk operation does to the operations that it is about: in batches, each a transaction that writes how far it is
-//! along with what it does, so that the counts add up wherever it breaks off.
+//! What a bulk operation does to the operations that it is about: in batches, each a transaction that records its
+//! progress along with its changes, so that the counts add up wherever it breaks off.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::command::CommandOutcome;
 use crate::{OperationCommand, StoreError};
 
-/// Refusals that are told one by one.
+/// Refusals that are listed one by one.
 pub const SHOWN_REFUSALS: usize = 100;
 
 /// How far a bulk operation is, and what came of it so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkProgress {
-    /// Operations with smaller numbers are still to be looked at; 0 and 1: none is.
+    /// Operations with smaller numbers are still to be looked at; 0 and 1: none are left.
     pub below: i64,
     /// How many matched when it began.
     pub total: u64,
@@ -28,7 +28,7 @@ pub struct BulkProgress {
     pub refusals: Vec<BulkRefusal>,
 }
 
-/// An operation that a bulk operation could not do anything to.
+/// An operation that a bulk operation could not act on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkRefusal {
     /// The operation.
@@ -38,7 +38,7 @@ pub struct BulkRefusal {
 }
 
 impl BulkProgress {
-    /// Operations that something came of.
+    /// Operations that were changed or refused.
     pub fn done(&self) -> u64 {
         self.changed + self.refused.values().sum::<u64>()
     }
@@ -86,11 +86,11 @@ pub struct BulkBatch {
     pub below: i64,
 }
 
-/// What carries bulk operations out.
+/// Carrying out bulk operations.
 #[async_trait]
 pub trait BulkOperations: Send + Sync {
-    /// How far a bulk operation is. One that has not begun begins with this call: it looks at what was there before it,
-    /// of which `total` match. `None` when there is no such operation that has not ended.
+    /// How far a bulk operation is. One that has not begun begins with this call: it looks at the operations that
+    /// existed before it; `total` of them match. `None` when there is no such operation that has not ended.
     async fn begin_bulk(
         &self,
         organization: &str,
@@ -101,10 +101,10 @@ pub trait BulkOperations: Send + Sync {
     /// How far it is, if it has begun.
     async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError>;
 
-    /// Does to each operation what its state allows and writes that down, in one transaction, and answers how far the
-    /// bulk operation is then. Nothing is done when it stands elsewhere than at [`BulkBatch::from`], since another
-    /// attempt went on with it. Fails with [`StoreError::Unavailable`] when operations of the batch change too fast: a
-    /// smaller one may go through.
+    /// Does to each operation what its state allows and records that, in one transaction, and answers how far the bulk
+    /// operation is then. Nothing is done when it stands elsewhere than at [`BulkBatch::from`], since another attempt
+    /// has continued it. Fails with [`StoreError::Unavailable`] when operations of the batch change too fast: a smaller
+    /// one may go through.
     async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError>;
 }
 

@@ -1,4 +1,4 @@
-//! What a store holds, in numbers: how backups and moves are checked.
+//! What a store holds, in numbers; backups and moves are checked by them.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The feed of changes, as readers see it.
+//! The change log, as readers see it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use operations::{Operation, OperationId, Status, Timestamp};
 
 /// How long changes are kept for [consumers](crate::Store::register_consumer) that do not read them: a week. No server
-/// has run for so long then, or none that reads for them.
+/// has run for that long then, or none that reads for them.
 pub const KEPT_FOR_CONSUMERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A cursor of an organization: after some changes and before the others.
 ///
-/// Places are ordered, and mean something to the store that gave them only. Their text is for logs and keys; clients
+/// Positions are ordered, and mean something only to the store that gave them. Their text is for logs and keys; clients
 /// see them sealed: [`crate::PositionKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// The row of the feed: in PostgreSQL the transaction that wrote it, in SQLite its key.
+    /// The row of the change log: in PostgreSQL the transaction that wrote it, in SQLite its key.
     pub(crate) row: u64,
-    /// PostgreSQL: the row among those of its transaction. [`Position::SQLITE`] in SQLite, so that a place in an
-    /// embedded store that was moved to PostgreSQL is known to be none there.
+    /// PostgreSQL: the row among those of its transaction. [`Position::SQLITE`] in SQLite, so that a position in an
+    /// embedded store that was moved to PostgreSQL is known to be invalid there.
     pub(crate) part: u32,
-    /// How many of the row's changes lie before the place.
+    /// How many of the row's changes lie before the position.
     pub(crate) seen: u32,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The text is no place in a feed.
+/// The text is not a position in a change log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the id of an event of this server")]
 pub struct InvalidPosition;
@@ -61,7 +61,7 @@ impl FromStr for Position {
 /// A transition of an operation, or its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The place right after it.
+    /// The position right after it.
     pub position: Position,
     /// When.
     pub at: Timestamp,
@@ -73,9 +73,9 @@ pub struct Change {
     pub is_creation: bool,
 }
 
-/// A row of the feed: what one statement brought some operations of an organization to.
+/// A row of the change log: the status to which one statement brought some operations of an organization.
 pub(crate) struct FeedRow {
-    /// Its place: see [`Position`].
+    /// Its position: see [`Position`].
     pub(crate) row: u64,
     pub(crate) part: u32,
     pub(crate) at: Timestamp,
@@ -85,11 +85,11 @@ pub(crate) struct FeedRow {
 }
 
 impl Change {
-    /// The operation right after this change, as far as it can be told from what it is `now`; `None` after a removal.
-    /// Of an end that was retried since, the output and the error are not known any more.
+    /// The operation right after this change, as far as that can be derived from its state `now`; `None` after a
+    /// removal. For an end that was retried since, the output and the error are no longer known.
     pub fn then(&self, now: Operation) -> Option<Operation> {
         let status = self.status?;
-        // What ended again ended later.
+        // An operation that ended again ended later.
         let is_same_end = now.status == Status::Completed || now.finished_at.is_some_and(|end| end <= self.at);
         if status.is_terminal() && now.status == status && is_same_end {
             return Some(now);
@@ -103,7 +103,7 @@ impl Change {
     }
 }
 
-/// A batch of changes of the feed.
+/// A batch of changes of the change log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     /// In commit order; empty when nothing has happened.
@@ -116,7 +116,7 @@ pub struct Changes {
     pub held_up: Option<Timestamp>,
 }
 
-/// Makes a batch of changes of rows of the feed, in their order.
+/// Makes a batch of changes from rows of the change log, in their order.
 pub(crate) fn batch_of_changes(after: Position, limit: u32, rows: impl IntoIterator<Item = FeedRow>) -> Changes {
     let limit = limit as usize;
     let (mut changes, mut next) = (Vec::new(), after);

@@ -1,4 +1,4 @@
-//! What a process knows of commits to its store: of its own, and of those of other processes that it is told of.
+//! What a process knows of commits to its store: of its own, and of those of other processes that it is notified of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,13 +12,14 @@ use crate::deletion::Deletion;
 use crate::schedules::ScheduleReply;
 use crate::{OperationCommand, StoreError};
 
-/// Between two looks of whoever is told of what other processes commit. A hint is lost with the connection that brings
-/// it, which is noticed within seconds and makes everybody look; and with the process that commits and dies, or loses
-/// the database, before it sends it. That is what this is for: as long as the turn of a server that died in it lasts,
-/// and seldom enough for a server at which all wait to ask the database less than twice a second in all.
+/// The time between two looks of a task that is notified of the commits of other processes. A hint is lost with the
+/// connection that brings it, which is noticed within seconds and makes every task look; and with a process that
+/// commits and dies, or loses the database, before it sends it. This interval is for the latter: as long as the lease
+/// of a server that died holding it lasts, and long enough that a server where all tasks wait asks the database less
+/// than twice per second in all.
 pub const SAFETY_POLL: Duration = Duration::from_secs(10);
 
-/// Of which commits a process is told when they happen. Of the others it learns by looking.
+/// The commits of which a process is notified when they happen. It learns of the others by looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
     /// Of all: no other process writes to the store.
@@ -30,8 +31,8 @@ pub enum Coverage {
 }
 
 impl Coverage {
-    /// How long somebody waits between two looks for what he is not told of, who would wait for `period` if there were
-    /// no hints.
+    /// How long a task waits between two looks for commits that it is not notified of, if it would wait for `period`
+    /// without hints.
     pub fn poll(self, period: Duration) -> Duration {
         if self == Coverage::Hinted { period.max(SAFETY_POLL) } else { period }
     }
@@ -40,7 +41,7 @@ impl Coverage {
 /// What a commit brought, as far as somebody waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
-    /// The feeds of changes tell of it.
+    /// It is in the change log.
     pub(crate) feed: bool,
     /// Something may be claimed.
     pub(crate) queue: bool,
@@ -51,11 +52,11 @@ pub(crate) struct News {
 impl News {
     /// What creations bring.
     pub(crate) const CREATED: News = News { feed: true, queue: true, due: true };
-    /// What everything else may bring that the feed tells of.
+    /// What everything else that is in the change log may bring.
     pub(crate) const CHANGED: News = News { feed: true, queue: false, due: false };
 
-    /// What came of a write. One whose answer was lost may have been committed; that others look for work costs them
-    /// something, so that they are not asked to on a mere suspicion.
+    /// What came of a write. One whose answer was lost may have been committed; looking for work costs the others
+    /// something, so they are not asked to on a mere suspicion.
     pub(crate) fn of(write: &Write) -> News {
         match write {
             Write::Create(slot) => news(slot, true, |create, created| {
@@ -69,10 +70,10 @@ impl News {
             Write::Claim(slot) => news(slot, true, |_, claimed| News { feed: !claimed.is_empty(), ..News::default() }),
             Write::Command(slot) => news(slot, true, |request, outcome| {
                 let feed = matches!(outcome, Some(Ok(_)));
-                // What is cancelled may have had a place that another one waited for.
+                // A cancelled operation may have held a place that another one waited for.
                 News { feed, queue: feed && request.command != OperationCommand::Delete, due: false }
             }),
-            // A schedule that was changed may be due earlier than what is waited for.
+            // A schedule that was changed may be due earlier than the time that is waited for.
             Write::Schedule(slot) => news(slot, true, |_, reply| match reply {
                 ScheduleReply::Kept(_) => News { due: true, ..News::default() },
                 ScheduleReply::Created(_) => News { due: false, ..News::CREATED },
@@ -108,7 +109,7 @@ impl News {
     }
 }
 
-/// What came of a write, where `of` says what its answer means. `may_be_in_change_log`: feeds may tell of it.
+/// What came of a write, where `of` says what its answer means. `may_be_in_change_log`: the change log may have it.
 fn news<Q, R>(slot: &Slot<Q, R>, may_be_in_change_log: bool, of: impl Fn(&Q, &R) -> News) -> News {
     match slot.answered() {
         Some(Ok(answer)) => of(&slot.request, answer),
@@ -133,9 +134,9 @@ struct Inner {
     queue: watch::Sender<()>,
     due: watch::Sender<()>,
     coverage: watch::Sender<Coverage>,
-    /// News of this process that other processes have not been told; bits of [`News`].
+    /// News of this process that other processes have not been notified of; bits of [`News`].
     untold: AtomicU8,
-    /// Marked as changed when there are such, or somebody wants to be told of those of others.
+    /// Marked as changed when there are any, or when a task wants to be notified of those of others.
     outgoing: watch::Sender<()>,
 }
 
@@ -152,7 +153,7 @@ impl Commits {
         }))
     }
 
-    /// Of which commits this process is told now. When it changes, everything below is marked as changed too.
+    /// The commits of which this process is notified now. When it changes, everything below is marked as changed too.
     pub fn coverage(&self) -> Coverage {
         *self.0.coverage.borrow()
     }
@@ -162,19 +163,19 @@ impl Commits {
         self.0.coverage.subscribe()
     }
 
-    /// Marked as changed after each commit, of this process or told by another one, that a feed of changes tells of.
+    /// Marked as changed after each commit that is in the change log, of this process or reported by another one.
     pub fn feed(&self) -> watch::Receiver<()> {
         self.listened(self.0.feed.subscribe())
     }
 
-    /// Marked as changed when another process has told that it has put something into the queue. What this process puts
-    /// there is told by whoever does it.
+    /// Marked as changed when another process has reported that it has put something into the queue. What this process
+    /// puts there is reported by the code that does it.
     pub fn queue_of_others(&self) -> watch::Receiver<()> {
         self.listened(self.0.queue.subscribe())
     }
 
-    /// Marked as changed after each commit, of this process or told by another one, by which something may have come to
-    /// wait until a time.
+    /// Marked as changed after each commit, of this process or reported by another one, after which something may wait
+    /// until a time.
     pub fn delays(&self) -> watch::Receiver<()> {
         self.listened(self.0.due.subscribe())
     }
@@ -189,13 +190,13 @@ impl Commits {
         if news == News::default() {
             return;
         }
-        // What this process has put into the queue it knows.
+        // This process knows what it has put into the queue.
         self.mark(News { queue: false, ..news });
         self.0.untold.fetch_or(news.bits(), Ordering::Relaxed);
         self.0.outgoing.send_replace(());
     }
 
-    /// Notes what another process has told.
+    /// Notes what another process has reported.
     pub(crate) fn hear(&self, news: News) {
         self.mark(news);
     }
@@ -209,9 +210,9 @@ impl Commits {
         }
     }
 
-    /// Notes how far this process is told from now on; when that is new, everybody looks: something may have been
-    /// committed meanwhile, and the time until the next look is another one. Whoever sees the new coverage finds
-    /// everything marked.
+    /// Notes which commits this process is notified of from now on; when that is new, every task looks: something may
+    /// have been committed meanwhile, and the time until the next look has changed. A task that sees the new coverage
+    /// finds everything marked.
     pub(crate) fn cover(&self, coverage: Coverage) {
         self.0.coverage.send_if_modified(|current| {
             let is_new = std::mem::replace(current, coverage) != coverage;
@@ -222,29 +223,29 @@ impl Commits {
         });
     }
 
-    /// Whether anybody is to be told of what other processes commit.
+    /// Whether any task has to be notified of what other processes commit.
     pub(crate) fn is_watched(&self) -> bool {
         let Inner { feed, queue, due, .. } = &*self.0;
         [feed, queue, due].iter().any(|marks| marks.receiver_count() > 0)
     }
 
-    /// What other processes are to be told of; told now.
+    /// What other processes have to be notified of; counts as reported from now on.
     pub(crate) fn take_untold(&self) -> News {
         News::from_bits(self.0.untold.swap(0, Ordering::Relaxed))
     }
 
-    /// Marked as changed when there is something to tell, or somebody to be told. It ends with the last of these.
+    /// Marked as changed when there is something to report, or a task to be notified. It ends with the last of these.
     pub(crate) fn outgoing(&self) -> watch::Receiver<()> {
         self.0.outgoing.subscribe()
     }
 
-    /// This, for as long as somebody else has it.
+    /// A handle to this that does not keep it alive.
     pub(crate) fn downgrade(&self) -> WeakCommits {
         WeakCommits(Arc::downgrade(&self.0))
     }
 }
 
-/// A [`Commits`] that does not keep it.
+/// A [`Commits`] that does not keep it alive.
 #[derive(Clone, Debug)]
 pub(crate) struct WeakCommits(std::sync::Weak<Inner>);
 

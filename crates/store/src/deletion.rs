@@ -1,10 +1,10 @@
-//! Deleting an organization with all that is its own, in bounded parts, so that no transaction grows with it and a
-//! deletion that broke off is taken up again.
+//! Deleting an organization with everything that belongs to it, in bounded parts, so that no transaction grows with it
+//! and a deletion that broke off is continued.
 //!
 //! From [`begin`](crate::Store::begin_deletion) on its tokens are revoked, nothing of it is started, and nothing is
-//! created in it, by whichever process. Parts remove rows with their counts, so that the store is sound in between. At
-//! the [end](crate::Store::end_deletion) its name alone is left, by which calls that began before are refused; a new
-//! token makes it anew.
+//! created in it, by any process. Parts remove rows with their counts, so that the store is sound in between. At the
+//! [end](crate::Store::end_deletion) only its name is left, by which calls that began before are refused; a new token
+//! creates the organization anew.
 
 use std::time::{Duration, Instant};
 
@@ -32,19 +32,19 @@ pub struct Contents {
 pub(crate) enum Deletion {
     /// Begin, with operations that have not ended or only without.
     Begin(bool),
-    /// Remove up to so many rows.
+    /// Remove up to this many rows.
     Part(u32),
     /// End.
     End,
 }
 
-/// Rows that one transaction removes: those of other organizations wait for no longer.
+/// Rows that one transaction removes: transactions of other organizations wait no longer than for these.
 const PART: u32 = 1_000;
-/// How often a part is tried again that another transaction got in the way of, and after what time.
+/// How often a part is tried again when another transaction got in its way, and after what time.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Why a deletion broke off. Whatever is removed stays so; to call it again goes on.
+/// Why a deletion broke off. What is removed stays removed; another call continues.
 #[derive(Debug, thiserror::Error)]
 pub enum DeletionError {
     /// The store.
@@ -55,8 +55,9 @@ pub enum DeletionError {
     Content(#[from] ContentError),
 }
 
-/// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done (answers true) or the time is over.
-/// `progress` is told how many rows were removed so far. Evidence is removed where it is kept, if that is given.
+/// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done (answers true) or the time is
+/// over. `progress` is called with how many rows were removed so far. Evidence is removed where it is kept, if that is
+/// given.
 ///
 /// # Errors
 /// [`DeletionError`].
@@ -82,7 +83,7 @@ pub async fn go_on_deleting(
                 }
                 match store.end_deletion(organization).await {
                     Ok(()) => return Ok(true),
-                    // What began before may have come to be seen since.
+                    // Creations that began before may have become visible since.
                     Err(error) => Err(error),
                 }
             }

@@ -1,10 +1,10 @@
-//! What is kept of operations beside the twelve fields of a list, and what few of them have: labels, a unique key, the
-//! schedule that made it, the trace that it belongs to.
+//! What is kept of operations beside the twelve fields of a list, and what only few of them have: labels, a unique key,
+//! the schedule that made the operation, the trace that it belongs to.
 //!
-//! What few have stands in the table `details`, so that the others pay nothing for it; `labels` is the index by label of
-//! what `details` says. `unique_keys` tells which operation took a key last. That one alone may not have ended: a key is
-//! taken by a creation, or a retry, that has seen the one before it ended. So nothing is to be done about a key when an
-//! operation ends. The table is written under the lock of the organization's row only.
+//! What only few have is in the table `details`, so that the others pay nothing for it; `labels` is the index by label
+//! of what `details` says. `unique_keys` says which operation took a key last. Only that one may not have ended: a key
+//! is taken by a creation, or a retry, that has seen that the one before it ended. So nothing has to be done about a
+//! key when an operation ends. The table is written only under the lock of the organization's row.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct OperationDetail {
     pub operation: Operation,
     /// The output is longer than was asked for.
     pub output_left_out: bool,
-    /// What the work was told: a JSON text, or empty for none, and when `input_left_out`.
+    /// The input of the work: a JSON text, or empty for none, and when `input_left_out`.
     pub input: String,
     /// The input is longer than was asked for, or was asked for with others and cannot be opened.
     pub input_left_out: bool,
@@ -36,12 +36,12 @@ pub struct OperationDetail {
     pub attempts: u32,
     /// Attempts that may be charged.
     pub max_attempts: u32,
-    /// Not to be started before this time: as it was asked for, or as the last attempt that failed left it. Of pending
-    /// ones alone.
+    /// Not to be started before this time: as it was asked for, or as the last attempt that failed left it. Only for
+    /// pending ones.
     pub run_after: Option<Timestamp>,
-    /// How long one attempt may take, if it says so itself.
+    /// How long one attempt may take, if the operation says so itself.
     pub timeout: Option<Duration>,
-    /// How long it is kept after its end, if it says so itself.
+    /// How long it is kept after its end, if the operation says so itself.
     pub retain_for: Option<Duration>,
     /// Who makes the attempt under way, or made the last one of an operation that has ended; else empty.
     pub worker: String,
@@ -54,7 +54,8 @@ pub struct OperationDetail {
 }
 
 impl OperationDetail {
-    /// A request for the same work: what a caller could have asked for, without the unique key's past and the time.
+    /// A request for the same work, as a caller could have made it, without the past of the unique key and without the
+    /// time.
     pub fn to_new(&self) -> NewOperation {
         let Operation { kind, resource, project_id, project_version_id, .. } = self.operation.clone();
         NewOperation {
@@ -81,8 +82,8 @@ impl OperationDetail {
 #[async_trait]
 pub trait Details: Send + Sync {
     /// The operations of these ids, in their order, from one snapshot; `None` for one that does not exist or may not be
-    /// seen. Inputs and outputs that are longer than `longest` bytes, as they are stored, are left out: so whoever reads a
-    /// page bounds its memory, and reads the long ones one by one.
+    /// seen. Inputs and outputs that are longer than `longest` bytes, as they are stored, are left out: so a caller
+    /// that reads a page bounds its memory, and reads the long ones one by one.
     async fn details(
         &self,
         access: &Access,
@@ -90,8 +91,8 @@ pub trait Details: Send + Sync {
         longest: usize,
     ) -> Result<Vec<Option<OperationDetail>>, StoreError>;
 
-    /// The same of one operation. Fails with [`StoreError::Unavailable`] when a text of it cannot be opened, while of several
-    /// such a text is left out.
+    /// The same for one operation. Fails with [`StoreError::Unavailable`] when one of its texts cannot be opened; for
+    /// several operations such a text is left out.
     async fn detail_up_to(
         &self,
         access: &Access,
@@ -107,7 +108,7 @@ pub trait Details: Send + Sync {
     }
 }
 
-/// What few operations have, of one that has it, as it is written.
+/// What only few operations have, for one that has it, as it is written.
 pub(crate) struct Row<'n> {
     pub(crate) seq: i64,
     /// A JSON object.
@@ -116,7 +117,7 @@ pub(crate) struct Row<'n> {
 }
 
 impl<'n> Row<'n> {
-    /// `None` when it has nothing.
+    /// `None` when it has none of that.
     pub(crate) fn of(seq: i64, new: &'n NewOperation) -> Option<Row<'n>> {
         new.has_details().then(|| Row { seq, labels: written(&new.labels), of: new })
     }
@@ -133,7 +134,7 @@ pub(crate) fn labels(stored: Option<&str>) -> Result<Labels, StoreError> {
     labels.map_err(|_| crate::rows::damaged("labels"))
 }
 
-/// What a creation with a unique key is answered while an operation with that key has not ended.
+/// The answer to a creation with a unique key while an operation with that key has not ended.
 pub(crate) fn existing(held: &Operation, seen_by: &Projects) -> Result<Operation, StoreError> {
     if seen_by.include(&held.project_id) { Ok(held.clone()) } else { Err(StoreError::UniqueKeyInUse) }
 }
@@ -143,14 +144,14 @@ pub(crate) fn concurrency(key: Option<String>, limit: Option<i64>) -> Option<Con
     Some(Concurrency { key: key?, limit: limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1) })
 }
 
-/// Where operations stand in a request, by their ids.
+/// Puts operations in the order of the ids in a request.
 pub(crate) fn in_order(
     ids: &[OperationId],
     found: impl IntoIterator<Item = OperationDetail>,
 ) -> Vec<Option<OperationDetail>> {
     let mut by_id: std::collections::HashMap<OperationId, OperationDetail> =
         found.into_iter().map(|detail| (detail.operation.id, detail)).collect();
-    // An id that was asked for twice is answered twice.
+    // An id that was asked for twice gets two answers.
     let mut details: Vec<Option<OperationDetail>> = Vec::with_capacity(ids.len());
     for (place, id) in ids.iter().enumerate() {
         let earlier = ids[..place].iter().position(|other| other == id);

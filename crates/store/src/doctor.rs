@@ -10,7 +10,7 @@ pub(crate) const TOTALS: &str = "
     SELECT (SELECT count(*) FROM organizations WHERE deleted < 2),
         (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)";
 
-/// What [`Report`] says of statistics that do not add up; the query is of each engine.
+/// What [`Report`] says of statistics that do not add up; each engine has its own query.
 pub(crate) const STATISTICS_ADD_UP: &str =
     "statistics count every creation since they began, but for those that the feed still has";
 
@@ -183,7 +183,7 @@ pub struct Finding {
 }
 
 impl fmt::Display for Finding {
-    /// What was found, and then what must hold: the invariant alone would read as if it did.
+    /// What was found, and then what must hold: the invariant alone would read as if it held.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (must hold: {})", self.detail, self.invariant)
     }

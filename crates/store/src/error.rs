@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteError;
 
 use crate::Exceeded;
 
-/// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the
-/// disk fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
+/// The codes with which SQLite fails for an outside reason that may pass: 5 and 6, others have the database locked; 10,
+/// the disk fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
 const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
-/// What SQLite says of a file that is damaged: 11, what it reads makes no sense; 26, it is no database.
+/// The codes that SQLite gives for a damaged file: 11, the content makes no sense; 26, it is not a database.
 const DAMAGED: [i32; 2] = [11, 26];
 
 /// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write
@@ -18,15 +18,15 @@ pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
-    /// The cursor of changes is none that this store gave, or what followed it is forgotten already. Look at
-    /// the operations themselves and go on from the end of the feed.
+    /// The cursor was not given by this store, or the changes that followed it are forgotten already. Look at the
+    /// operations themselves and go on from the end of the change log.
     #[error("what followed this cursor of changes is not known any more")]
     PositionUnknown,
-    /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not
-    /// made again, since whoever removed it wants it gone. Use a new key.
+    /// The operations that the idempotency key created were removed since, so that the first answer cannot be given
+    /// again; and they are not created again, since the caller that removed them wants them gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
-    /// An operation that has not ended has the unique key, and whoever creates may not see it.
+    /// An operation that has not ended has the unique key, and the caller that creates may not see it.
     #[error("the unique key is in use by an operation that has not ended and that this caller may not see")]
     UniqueKeyInUse,
     /// The organization is deleted, or is being deleted: nothing is created in it.
@@ -47,7 +47,7 @@ pub enum StoreError {
     /// A statement failed: a defect or a damaged file. An operator must look.
     #[error("the store failed")]
     Database(#[source] sqlx::Error),
-    /// The same of the embedded database; a file that is damaged is called so.
+    /// The same for the embedded database; the text says so when the file is damaged.
     #[error("{}", of_embedded(.0))]
     Embedded(#[source] rusqlite::Error),
 }
@@ -80,8 +80,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| DAMAGED.contains(&(error.extended_code & 0xff)))
 }
 
-/// Whether PostgreSQL takes no writes because its numbers of transactions are used up, which a vacuum mends; of this code
-/// are other errors, so the function is asked that says so.
+/// Whether PostgreSQL takes no writes because its transaction numbers are used up, which a vacuum mends; other errors
+/// have the same code, so the function that reports the error is compared.
 fn has_no_numbers(error: &dyn sqlx::error::DatabaseError) -> bool {
     let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
     routine.is_some_and(|routine| ["GetNewTransactionId", "GetNewMultiXactId"].contains(&routine))
@@ -101,17 +101,17 @@ impl StoreError {
         matches!(self, StoreError::Embedded(error) if is_damage(error))
     }
 
-    /// The same error, or [`StoreError::Unavailable`] when it says that the database is away.
+    /// The same error, or [`StoreError::Unavailable`] when it says that the database is unavailable.
     pub(crate) fn or_unavailable(self) -> StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
-            // What came was not PostgreSQL's protocol, or broke off: a proxy has no server to pass on to. What came
-            // whole and cannot be read is another error.
+            // The answer was not PostgreSQL's protocol, or broke off: a proxy has no server to pass the request on to.
+            // An answer that came whole and cannot be read is another error.
             sqlx::Error::Protocol(_) => true,
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources;
             // 25006: a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03:
-            // others were in the way, again and again.
+            // other transactions were in the way, again and again.
             sqlx::Error::Database(database) if has_no_numbers(&**database) => true,
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
                 let classes = ["08", "57P", "53", "25006", "25P03", "57014", "40001", "40P01", "55P03"];

@@ -1,11 +1,11 @@
-//! What is known of evidence besides its content: which pieces an organization has, how many bytes they come to, and when
-//! each was used last.
+//! What is known of evidence besides its content: which pieces an organization has, how many bytes they have in all,
+//! and when each was used last.
 //!
-//! A row and the object under its digest are two things that no transaction has in common. So a row has a state: it is
-//! *reserved* before content comes to its place, which is when the limit of the organization is decided; it is *stored*
-//! once it can be found; and it is *being removed* from before the object goes until it is gone. Whoever finds it being
-//! removed waits: that way no object is removed that somebody has just stored. What a process left half done, whichever
-//! half, is found by its age ([`EvidenceAges`]) and removed by the next who looks.
+//! No transaction covers both a row and the object under its digest. So a row has a state: it is *reserved* before
+//! content comes to its place, which is when the limit of the organization is checked; it is *stored* once it can be
+//! found; and it is *being removed* from before the removal of the object until it is gone. A caller that finds it
+//! being removed waits: that way no object is removed that has just been stored. Whichever half a process left undone
+//! is found by its age ([`EvidenceAges`]) and removed by the next process that looks.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::quota::Admission;
 use crate::rows::damaged;
 use crate::{Digest, StoreError};
 
-/// A use is noted only if the one that is noted is older, so that many evaluations of one piece write little.
+/// A use is noted only if the last noted one is older than this, so that many evaluations of one piece write little.
 pub const EVIDENCE_USE_NOTED: Duration = Duration::from_secs(3_600);
 
-/// How long after a removal began another one may take it up: whoever began it is gone, or has given up.
+/// How long after a removal began another one may take it up: the process that began it is gone, or has given up.
 const REMOVAL_LASTS: Duration = Duration::from_secs(600);
-/// How long after a reservation nobody is at it any more: what comes after it takes a minute or two at most.
+/// How long after a reservation nobody works on it any more: what follows it takes a minute or two at most.
 const RESERVATION_LASTS: Duration = Duration::from_secs(3_600);
-/// What may pass between a look at a piece and the creation of an operation that refers to it.
+/// The time that may pass between a look at a piece and the creation of an operation that refers to it.
 const CREATION_LASTS: Duration = Duration::from_secs(600);
 
 /// The longest name of a piece of evidence, in bytes.
@@ -38,7 +38,7 @@ pub struct EvidenceRecord {
     pub size: u64,
     /// The material kind that was detected, e.g. `SBOM_CYCLONEDX_JSON`, or empty.
     pub kind: String,
-    /// What it was called by who stored or evaluated it first; may be empty.
+    /// The name under which it was first stored or evaluated; may be empty.
     pub name: String,
     /// When it was stored first.
     pub created_at: Timestamp,
@@ -71,7 +71,7 @@ pub struct NewEvidence {
 pub enum Reservation {
     /// It is stored already.
     Stored(EvidenceRecord),
-    /// There is room for it: its content may come to its place, and then it is put.
+    /// There is space for it: its content may come to its place, and then it is put.
     Reserved,
     /// It is being removed: try again in a moment.
     BeingRemoved,
@@ -84,14 +84,14 @@ pub enum Reservation {
     },
 }
 
-/// Which pieces a list is of.
+/// Which pieces a list contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceFilter {
     /// Only those of this material kind; empty: of any.
     pub kind: String,
     /// Only those with this name; empty: with any or none.
     pub name: String,
-    /// Only those whose digest begins so, `sha256:` included; empty: all.
+    /// Only those whose digest begins with this, `sha256:` included; empty: all.
     pub digest_prefix: String,
 }
 
@@ -100,20 +100,20 @@ pub struct EvidenceFilter {
 pub struct ListedEvidence {
     /// The piece.
     pub record: EvidenceRecord,
-    /// The newest operation about it, if there is one still.
+    /// The newest operation about it, if there still is one.
     pub last_operation: Option<OperationId>,
 }
 
 /// How much evidence an organization has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceTotals {
-    /// Pieces, those included that are just coming or going.
+    /// Pieces, including those that are being stored or removed.
     pub pieces: u64,
-    /// Their bytes, as they were sent: what encryption adds is not counted.
+    /// Their bytes, as they were sent: bytes that encryption adds are not counted.
     pub bytes: u64,
 }
 
-/// How long evidence is kept that nobody asks to keep.
+/// How long evidence that nobody asks to keep is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceRetention {
     /// After its last use, unless an operation that has not ended, or a waiver, refers to it; `None`: for ever.
@@ -122,7 +122,7 @@ pub struct EvidenceRetention {
     pub unreferenced: Option<Duration>,
 }
 
-/// Before which times what is old enough to be removed.
+/// The times before which evidence is old enough to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvidenceAges {
     unused: Option<Timestamp>,
@@ -134,7 +134,7 @@ pub struct EvidenceAges {
 impl EvidenceAges {
     /// Those of a retention, at this time.
     pub fn at(now: Timestamp, retention: EvidenceRetention) -> EvidenceAges {
-        // A use may be unnoted for a while, and an operation that refers to it may be about to be created.
+        // A use may not be noted for a while, and an operation that refers to it may be about to be created.
         let before = |age: Duration| now.before(age.saturating_add(EVIDENCE_USE_NOTED).saturating_add(CREATION_LASTS));
         EvidenceAges {
             unused: retention.after_use.map(before),
@@ -145,7 +145,7 @@ impl EvidenceAges {
     }
 }
 
-/// How a piece stands, for who removes what is old and for who compares rows with objects.
+/// The state of a piece, for the removal of old pieces and for the comparison of rows with objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceStanding {
     /// Which.
@@ -154,7 +154,7 @@ pub struct EvidenceStanding {
     pub size: u64,
     /// Whether it can be found.
     pub is_stored: bool,
-    /// Whether an operation refers to it that has not ended, or a waiver that has an effect.
+    /// Whether an operation that has not ended, or a waiver that has an effect, refers to it.
     pub is_awaited: bool,
     /// Whether any operation or waiver refers to it.
     pub is_referred_to: bool,
@@ -178,9 +178,9 @@ impl EvidenceStanding {
 pub enum EvidenceRemoval {
     /// This one, because somebody asks for it.
     One(Digest),
-    /// Of these, what is old enough.
+    /// Those of these that are old enough.
     Aged(Vec<Digest>, EvidenceAges),
-    /// Of these, what has no row: objects that were left behind.
+    /// Those of these that have no row: objects that were left behind.
     Orphans(Vec<Digest>),
 }
 
@@ -189,14 +189,14 @@ pub enum EvidenceRemoval {
 pub struct Removing {
     /// Which pieces.
     pub digests: Vec<Digest>,
-    /// By what it is told from a later one.
+    /// When it began, which distinguishes it from a later one.
     pub since: Timestamp,
 }
 
 /// Why one piece is not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceKept {
-    /// There is none such.
+    /// There is no such piece.
     #[error("there is no such evidence")]
     NotFound,
     /// An operation that has not ended, or a waiver, refers to it.
@@ -210,24 +210,24 @@ pub enum EvidenceKept {
 /// What is known of evidence. Nothing here is limited to projects: evidence belongs to its organization as a whole.
 #[async_trait]
 pub trait EvidenceRecords: Send + Sync {
-    /// Makes room for content that is about to come to its place.
+    /// Reserves space for content that is about to come to its place.
     async fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Result<Reservation, StoreError>;
 
-    /// Gives a reservation back whose content did not come to its place; nothing when there is none. If another one is at
-    /// the same content, it is put without.
+    /// Releases a reservation whose content did not come to its place; does nothing when there is none. If another
+    /// caller is storing the same content, it is put without a reservation.
     async fn end_reservation(&self, organization: &str, digest: Digest) -> Result<(), StoreError>;
 
-    /// Notes a piece of evidence whose content is at its place; a digest already noted keeps its record, but for a name
-    /// that it had not. [`StoreError::Unavailable`] when it is being removed.
+    /// Notes a piece of evidence whose content is at its place; a digest already noted keeps its record, except that it
+    /// gets a name if it had none. [`StoreError::Unavailable`] when it is being removed.
     async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError>;
 
     /// The record of a piece of evidence of this organization.
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
 
-    /// Notes that a piece was used just now, under this name; `false` when there is none such.
+    /// Notes that a piece was used just now, under this name; `false` when there is no such piece.
     async fn touch_evidence(&self, organization: &str, digest: Digest, name: &str) -> Result<bool, StoreError>;
 
-    /// Up to `limit` pieces, newest first, behind one that was stored then and has this digest.
+    /// Up to `limit` pieces, newest first, after one that was stored at this time and has this digest.
     async fn list_evidence(
         &self,
         organization: &str,
@@ -239,7 +239,7 @@ pub trait EvidenceRecords: Send + Sync {
     /// How much an organization has.
     async fn evidence_totals(&self, organization: &str) -> Result<EvidenceTotals, StoreError>;
 
-    /// A part of a walk over all of an organization's, in the order of their digests: up to `limit` behind `after`.
+    /// A part of a walk over all pieces of an organization, in the order of their digests: up to `limit` after `after`.
     async fn evidence_standings(
         &self,
         organization: &str,
@@ -247,7 +247,8 @@ pub trait EvidenceRecords: Send + Sync {
         limit: u32,
     ) -> Result<Vec<EvidenceStanding>, StoreError>;
 
-    /// Begins to remove what may be removed: nobody finds it from now on, nor stores it anew until the removal has ended.
+    /// Begins to remove pieces that may be removed: nobody finds them from now on, nor stores them anew until the
+    /// removal has ended.
     async fn begin_removal(
         &self,
         organization: &str,
@@ -276,7 +277,7 @@ pub(crate) enum EvidenceChange {
 }
 
 impl EvidenceWrite {
-    /// Rows that it may come to.
+    /// The most rows that it may write.
     pub(crate) fn rows(&self) -> usize {
         match &self.change {
             EvidenceChange::Begin(EvidenceRemoval::Aged(digests, _) | EvidenceRemoval::Orphans(digests))
@@ -322,7 +323,7 @@ impl EvidenceReply {
         }
     }
 
-    /// Whether something was done that is worth an entry of the audit log.
+    /// Whether something was done that deserves an entry of the audit log.
     pub(crate) fn is_change(&self) -> bool {
         matches!(self, EvidenceReply::Done(1..) | EvidenceReply::Removing(_))
     }
@@ -351,7 +352,7 @@ impl EvidenceState {
     }
 }
 
-/// A row of the table, as both engines have it, but for its digest.
+/// A row of the table, as both engines have it, except for its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EvidenceRow {
     pub(crate) size: u64,
@@ -396,17 +397,17 @@ impl EvidenceRow {
 /// What an engine does in the transaction of a write, in which the organization is locked.
 pub(crate) trait EvidenceTable {
     async fn load(&mut self, digest: &Digest) -> Result<Option<EvidenceRow>, StoreError>;
-    /// Inserts the row, or writes it in the stead of the one that there is.
+    /// Inserts the row, or replaces the existing one.
     async fn save(&mut self, digest: &Digest, row: &EvidenceRow) -> Result<(), StoreError>;
     async fn remove(&mut self, digest: &Digest) -> Result<(), StoreError>;
-    /// Whether an operation that has not ended or a waiver refers to it, and whether an operation that has ended.
+    /// Whether an operation that has not ended or a waiver refers to it, and whether an operation that has ended does.
     async fn references(&mut self, digest: &Digest) -> Result<(bool, bool), StoreError>;
     async fn totals(&mut self) -> Result<EvidenceTotals, StoreError>;
     /// Adds to the totals.
     async fn count(&mut self, pieces: i64, bytes: i64) -> Result<(), StoreError>;
 }
 
-/// Carries a write out.
+/// Carries out a write.
 pub(crate) async fn carry_out(
     table: &mut impl EvidenceTable,
     now: Timestamp,
@@ -442,7 +443,7 @@ pub(crate) async fn carry_out(
             let mut gone = 0;
             for digest in &removing.digests {
                 let row = table.load(digest).await?.filter(|row| row.state == EvidenceState::Removing);
-                // What another one has taken up is its own to end.
+                // A removal that another process has taken up is for that process to end.
                 let Some(row) = row.filter(|row| row.removing_since == Some(removing.since)) else { continue };
                 table.remove(digest).await?;
                 table.count(-1, -signed(row.size)).await?;
@@ -514,7 +515,7 @@ async fn begin(
             if row.state == EvidenceState::Stored && table.references(digest).await?.0 {
                 return Ok(EvidenceReply::Kept(EvidenceKept::InUse));
             }
-            // One that broke off is gone on with by who asks again.
+            // A removal that broke off is continued by the caller that asks again.
             begun.push((*digest, row));
         }
         EvidenceRemoval::Aged(digests, ages) => {

@@ -1,8 +1,9 @@
-//! Entries for fuzzers: what reads texts that clients got from a store and give back. Not part of the crate's promises.
+//! Entry points for fuzzers: functions that read texts that clients got from a store and send back. Not part of the
+//! crate's promises.
 
 use crate::{HistoryPlace, Position, PositionKey};
 
-/// A place in the feed of changes, sealed or not, or in a history.
+/// A cursor of the change log, sealed or not, or a place in a history.
 pub fn cursor(text: &str) {
     let key = PositionKey::new(&[7; 32]).expect("32 bytes");
     if let Ok(position) = key.open("acme", text) {

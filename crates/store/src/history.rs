@@ -1,4 +1,5 @@
-//! What happened to an operation: told by its row as far as it can, and by notes of what the row cannot tell.
+//! What happened to an operation: taken from its row as far as possible, and from notes of what the row does not
+//! record.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +10,9 @@ use crate::seal::is_sealed;
 
 /// Progress texts that are kept of an operation: the newest.
 pub const MAX_PROGRESS_NOTES: u32 = 100;
-/// Notes of all sorts that are kept of an operation, beside what its row tells. When there are more, progress goes
-/// first, and of a sort the oldest. A worker that claims and releases the same operation for ever makes no endless
-/// history.
+/// Notes of all sorts that are kept of an operation, beside what its row records. When there are more, progress is
+/// removed first, and within a sort the oldest. So a worker that claims and releases the same operation for ever makes
+/// no endless history.
 pub const MAX_NOTES: u32 = 500;
 /// The most bytes of a text in a history. It is for people.
 const MAX_NOTE_BYTES: usize = 4 * 1024;
@@ -27,11 +28,11 @@ pub enum HistoryKind {
     Progress,
     /// Somebody asked the attempt to stop.
     CancelRequested,
-    /// The attempt failed, and there is to be another one.
+    /// The attempt failed, and there will be another one.
     AttemptFailed,
-    /// The worker of the attempt was not heard of in time, and there is to be another one.
+    /// The worker of the attempt was not heard from in time, and there will be another attempt.
     AttemptLost,
-    /// The worker handed the attempt back in good order; it is not charged.
+    /// The worker released the attempt in good order; it is not charged.
     AttemptReleased,
     /// The operation ended with an output.
     Completed,
@@ -62,11 +63,11 @@ pub struct HistoryPlace {
     at: Timestamp,
     attempt: u32,
     kind: HistoryKind,
-    /// Which of those that are alike in the rest, 0 for the first.
+    /// Which of those that are otherwise alike, 0 for the first.
     nth: u32,
 }
 
-/// The text is no place in a history.
+/// The text is not a place in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the next_page_token of an answer")]
 pub struct InvalidHistoryPlace;
@@ -129,7 +130,7 @@ impl HistoryPage {
     }
 }
 
-/// What a store keeps of something that the row cannot tell, or is about to forget.
+/// What a store keeps of something that the row does not record, or is about to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) at: Timestamp,
@@ -156,7 +157,7 @@ impl HistoryKind {
         HistoryKind::Retried,
     ];
 
-    /// The number that stores keep; `None` of what rows tell.
+    /// The number that stores keep; `None` for what rows record.
     pub(crate) const fn number(self) -> Option<u8> {
         match self {
             HistoryKind::AttemptFailed => Some(1),
@@ -182,12 +183,12 @@ pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_NOTE_BYTES)]
 }
 
-/// A text as it is stored, not too long. A sealed one stays whole: who sealed it has cut it.
+/// A text as it is stored, not too long. A sealed one stays whole: it was cut before it was sealed.
 pub(crate) fn bounded(text: &str) -> &str {
     if is_sealed(text) { text } else { cut(text) }
 }
 
-/// What is to be noted of an event that ended an attempt and not its operation. The store adds the worker.
+/// The note of an event that ended an attempt and not its operation. The store adds the worker.
 pub(crate) fn note(now: Timestamp, event: &Event, before: &State, after: &State) -> Option<Note> {
     let (State::Running { progress, started_at, .. }, State::Pending { .. }) = (before, after) else { return None };
     let (at, kind, message) = match event {
@@ -208,7 +209,7 @@ pub(crate) fn note(now: Timestamp, event: &Event, before: &State, after: &State)
     })
 }
 
-/// What is to be noted of a command. `worker` made the last attempt of an operation that has ended.
+/// The notes of a command. `worker` made the last attempt of an operation that has ended.
 pub(crate) fn steering_notes(now: Timestamp, before: &State, after: &State, worker: &str) -> Vec<Note> {
     let note = |at, kind, worker: &str, started_at, message: &str| Note {
         at,
@@ -245,12 +246,13 @@ pub(crate) fn assemble(operation: &Operation, attempts: u32, worker: &str, notes
         message: message.to_owned(),
     };
     let mut events = vec![event(operation.created_at, HistoryKind::Created, 0, "", "")];
-    // Read a moment later than the row, the notes may have the end of what the row tells to be under way.
+    // The notes are read a moment later than the row, so they may have the end of an attempt that the row shows as
+    // under way.
     let is_noted = notes.iter().any(|note| note.attempt == attempts && note.started_at == operation.started_at);
     if let Some(started_at) = operation.started_at.filter(|_| !worker.is_empty() && !is_noted) {
         events.push(event(started_at, HistoryKind::AttemptStarted, attempts, worker, ""));
     }
-    // So may they have an end that was the last one when the row was read.
+    // They may also have an end that was the last one when the row was read.
     let end_is_noted = notes.iter().any(|note| {
         note.kind == HistoryKind::Failed && note.attempt == attempts && Some(note.at) == operation.finished_at
     });

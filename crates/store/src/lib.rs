@@ -9,7 +9,8 @@
 //! clock and are never compared across machines.
 //!
 //! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
-//! servers on one database, [`Cells`] for several databases. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
+//! servers on one database, [`Cells`] for several databases. [`Sealed`] wraps either of them, and encrypts what callers
+//! and workers write.
 
 mod audit;
 mod batch;
@@ -163,14 +164,14 @@ pub struct Listed {
 pub struct IdempotencyKey {
     /// What the client sent, 1 to 256 bytes; unique within the organization for [`IDEMPOTENCY_WINDOW`].
     pub key: String,
-    /// SHA-256 of the request, so that the same key with another request is told apart.
+    /// SHA-256 of the request, so that the same key with another request is recognized.
     pub fingerprint: [u8; 32],
 }
 
 /// Durable operations, tokens and evidence records.
 ///
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
-/// dropped at any time: a write that was handed over is then still carried out whole or not at all.
+/// dropped at any time: a write that was passed on is then still carried out whole or not at all.
 #[async_trait]
 pub trait Store:
     BulkOperations
@@ -200,12 +201,12 @@ pub trait Store:
     /// Fails with [`StoreError::Exceeded`] when the organization would have more, or get more at a time, than its
     /// [`Quota`] allows.
     ///
-    /// With a start, which is for one operation alone: it starts at once if it is due and nothing of its organization and
-    /// kind is waiting or paused. Then it is created and started in one transaction, and answered as running, and the
-    /// attempt is handed to `start`. Otherwise it is created as pending, like every other.
+    /// With a start, which is for one operation alone: it starts at once if it is due and nothing of its organization
+    /// and kind is waiting or paused. Then it is created and started in one transaction, answered as running, and the
+    /// attempt is passed to `start`. Otherwise it is created as pending, like every other.
     ///
-    /// In the place of an operation whose unique key one has that has not ended, that one is answered. Fails with
-    /// [`StoreError::UniqueKeyInUse`] when it may not be seen.
+    /// When an operation that has not ended has the unique key of one to be created, that operation is answered
+    /// instead. Fails with [`StoreError::UniqueKeyInUse`] when it may not be seen.
     ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
     async fn create_with(
@@ -218,8 +219,9 @@ pub trait Store:
         self.create_as(&Access::organization(organization), operations, Vec::new(), key, start).await
     }
 
-    /// [`Store::create_with`] on behalf of a caller, of operations that have ids already, `ids` in their order; or none
-    /// has, and it is empty. What is answered with another id than was given was there before.
+    /// [`Store::create_with`] on behalf of a caller, for operations that already have ids, `ids` in their order; or
+    /// none has one, and `ids` is empty. An operation that is answered with another id than the given one existed
+    /// before.
     async fn create_as(
         &self,
         access: &Access,
@@ -229,7 +231,7 @@ pub trait Store:
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError>;
 
-    /// [`Store::create_with`] of operations that wait to be claimed.
+    /// [`Store::create_with`] for operations that wait to be claimed.
     async fn create(
         &self,
         organization: &str,
@@ -239,7 +241,7 @@ pub trait Store:
         self.create_with(organization, operations, key, None).await
     }
 
-    /// [`Store::create_with`] of one operation, which starts at once if it can and there is somebody to run it.
+    /// [`Store::create_with`] of one operation, which starts at once if it can and there is a worker to run it.
     async fn create_one(
         &self,
         organization: &str,
@@ -269,8 +271,9 @@ pub trait Store:
     /// or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
-    /// Takes due operations for a worker: one organization after the other, each as many as its [`Quota::weight`]
-    /// before the next one's turn; then priority, then age. What is [paused](Store::pause) is passed over.
+    /// Takes due operations for a worker: the organizations in round-robin order, from each as many as its
+    /// [`Quota::weight`] before the next one; then by priority, then by age. What is [paused](Store::pause) is passed
+    /// over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends leases by `lease`; answers in the order of the beats. A lost lease is not extended.
@@ -287,20 +290,20 @@ pub trait Store:
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Result<operations::Status, operations::Refusal>>, StoreError>;
 
-    /// Hands attempts back in good order, without charging them; answers in the order given.
+    /// Releases attempts in good order, without charging them; answers in the order given.
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
 
     /// Up to `limit` attempts that are lost.
     async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
-    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they
-    /// may, however well they keep their leases.
+    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been running for longer than
+    /// they may, however well they keep their leases.
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError>;
 
-    /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
+    /// Ends such attempts as lost: back to pending with the given delay, or failed when attempts are exhausted.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
 
-    /// Does to one operation what its state allows, if it exists and may be seen. To ask a running one to stop again
+    /// Does to one operation what its state allows, if it exists and may be seen. Asking a running one to stop again
     /// changes nothing. Must not depend on any limit on what may be created or claimed.
     async fn command(
         &self,
@@ -313,41 +316,42 @@ pub trait Store:
     async fn end_overdue_cancels(&self, grace: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// How long operations that name no `retain_for` are kept after their end: `None`, as at the start, is for ever. It
-    /// is decided when an operation ends; what has ended already keeps its time.
+    /// is decided when an operation ends; operations that have ended already keep their time.
     fn set_default_retention(&self, retain_for: Option<std::time::Duration>);
 
-    /// What organizations may have, in this process; at the start everything.
+    /// Sets what organizations may have, in this process; at the start everything.
     fn set_quotas(&self, quotas: Quotas);
 
     /// Removes terminal operations whose time is over: up to `limit` of every organization, each organization's in one
-    /// transaction, the one that was served last at the end. Answers how many; 0 when there are no more.
+    /// transaction, the one that was served last comes last. Answers how many; 0 when there are no more.
     async fn purge(&self, limit: u32) -> Result<u64, StoreError>;
 
-    /// When the first pending operation that becomes due after `after` does, if there is one; those of organizations
-    /// that are paused apart.
+    /// When the first pending operation that becomes due after `after` does, if there is one; those of paused
+    /// organizations do not count.
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
 
-    /// The end of an organization's feed of changes: what is committed after this call began comes after it.
+    /// The end of an organization's change log: what is committed after this call began comes after it.
     async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError>;
 
-    /// The transitions of an organization's operations after a place, in commit order, at most `limit`: each once, of
-    /// whichever process, none left out. Transitions are creations, claims, ends, returns to pending, and removals.
+    /// The transitions of an organization's operations after a position, in commit order, at most `limit`: each once,
+    /// of any process, none left out. Transitions are creations, claims, ends, returns to pending, and removals.
     ///
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
 
-    /// What cursors are sealed with before clients see them; the same in every process of the store.
+    /// The key that cursors are sealed with before clients see them; the same in every process of the store.
     async fn position_key(&self) -> Result<PositionKey, StoreError>;
 
-    /// Makes somebody a consumer of every organization's feed from now on, if it is not one yet. What it has not read
-    /// is kept for [`KEPT_FOR_CONSUMERS`] at least, whatever [`Store::forget_changes`] is told.
+    /// Registers a consumer of every organization's change log from now on, if it is not registered yet. Changes that
+    /// it has not read are kept for [`KEPT_FOR_CONSUMERS`] at least, whatever [`Store::forget_changes`] is asked to
+    /// forget.
     async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError>;
 
-    /// Whether it is this process' turn to read for a consumer, now and for so long. It is if no other process holds a
-    /// lease of it that has begun and not ended.
+    /// Whether this process gets the lease to read for a consumer, now and for this long. It does if no other process
+    /// holds a lease of it that has begun and not ended.
     async fn acquire_consumer_lease(
         &self,
         consumer: &str,
@@ -355,16 +359,16 @@ pub trait Store:
         time: std::time::Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Up to `limit` organizations behind `after`, with changes that the reader has not read, and where it stands. They
-    /// are in an order of the store's own, and `after` is one that was answered, or empty at the beginning. Fewer than
-    /// `limit`: there are no more.
+    /// Up to `limit` organizations after `after`, with changes that the consumer has not read, and its position in
+    /// each. They are in the store's own order, and `after` is one that was answered, or empty at the beginning. Fewer
+    /// than `limit`: there are no more.
     async fn uncommitted(&self, consumer: &str, after: &str, limit: u32)
     -> Result<Vec<(String, Position)>, StoreError>;
 
-    /// Notes up to where a consumer has read the feed of an organization. A later place stands.
+    /// Notes up to where a consumer has read the change log of an organization. A later position stays.
     async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError>;
 
-    /// Forgets up to `limit` rows of the feeds of changes that are older than `keep`; answers how many.
+    /// Forgets up to `limit` rows of the change log that are older than `keep`; answers how many.
     async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
@@ -378,14 +382,14 @@ pub trait Store:
     /// The store's clock.
     fn now(&self) -> Timestamp;
 
-    /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
+    /// The health of the tasks that keep this store working; code that works with it adds its own tasks.
     fn health(&self) -> tasks::Health;
 
-    /// What this process is told of commits to this store.
+    /// What this process knows of commits to this store.
     fn commits(&self) -> Commits;
 
-    /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs
-    /// goes on. Answers whether there is such an organization.
+    /// Keeps all of this from being started, in all processes, until it is [resumed](Store::resume); running operations
+    /// go on. Answers whether there is such an organization.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;
 
     /// Lets it be started again; answers whether it was paused.
@@ -403,8 +407,8 @@ pub trait Store:
     /// What an organization has, from one snapshot; `None` when there is no such organization.
     async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
 
-    /// Begins to delete an organization, or goes on with it: its tokens are revoked, nothing of it is started, nothing
-    /// is created in it. Answers how many operations have not ended; when there are any, that is done only if
+    /// Begins to delete an organization, or continues: its tokens are revoked, nothing of it is started, nothing is
+    /// created in it. Answers how many operations have not ended; when there are any, that is done only if
     /// `unfinished_too`.
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
 
@@ -412,19 +416,19 @@ pub trait Store:
     /// when there are no more.
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
 
-    /// Ends a deletion whose parts are done: the organization is there no more. [`StoreError::Unavailable`] when more
-    /// operations came to be seen meanwhile: more parts are to be removed.
+    /// Ends a deletion whose parts are done: the organization no longer exists. [`StoreError::Unavailable`] when more
+    /// operations became visible meanwhile: more parts have to be removed.
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
 
     /// This store for one call: what is written through it is recorded in the audit log as the call, in the transaction
     /// of the change. A call that changes nothing is not recorded, nor are claims, heartbeats and ends of attempts,
-    /// which the histories of the operations tell.
+    /// which the histories of the operations record.
     fn on_behalf_of(&self, call: AuditCall) -> std::sync::Arc<dyn Store>;
 
-    /// Records a call by itself, with what it was answered, a `google.rpc.Code`: one that was refused.
+    /// Records a call by itself, with its answer, a `google.rpc.Code`: for a call that was refused.
     async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError>;
 
-    /// Up to `limit` entries of an organization's audit log, or with the empty name of the instance's, newest first,
+    /// Up to `limit` entries of an organization's audit log, or, with the empty name, of the instance's, newest first,
     /// from below a number.
     async fn audit(
         &self,
@@ -437,7 +441,7 @@ pub trait Store:
     /// Forgets up to `limit` rows of each audit log that are older than `keep`; answers how many entries they had.
     async fn forget_audit(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
-    /// Makes an organization that is new; `false` when it is there. Fails with [`StoreError::OrganizationGone`] while it
+    /// Makes a new organization; `false` when it exists already. Fails with [`StoreError::OrganizationGone`] while it
     /// is being deleted. The caller has checked its name and [`Limits::violations`].
     async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
 
@@ -445,13 +449,13 @@ pub trait Store:
     /// once they [look](Store::refresh_limits).
     async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
 
-    /// Looks what calls have set as limits, in whichever process.
+    /// Looks up which limits calls have set, in any process.
     async fn refresh_limits(&self) -> Result<(), StoreError>;
 
-    /// What calls have set as limits, as this process looked at it last.
+    /// The limits that calls have set, as this process saw them last.
     fn limits(&self) -> std::sync::Arc<std::collections::BTreeMap<String, Limits>>;
 
-    /// What organizations may have: as this process was told, and as calls have set it.
+    /// What organizations may have: as this process was configured, and as calls have set it.
     fn quotas(&self) -> std::sync::Arc<Quotas>;
 
     /// Keeps a token (its hash, never the secret). Creates the organization if it is new; fails with
@@ -472,8 +476,8 @@ pub trait Store:
     /// Revokes a token within reach for good, and answers it; one that was revoked before stays as it is.
     async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError>;
 
-    /// Keeps a token in the place of another one, which ends after the overlap at the latest; `None` when that is valid
-    /// no more. The caller has checked that the new one is as the old one.
+    /// Keeps a token in the place of another one, which ends after the overlap at the latest; `None` when that one is
+    /// no longer valid. The caller has checked that the new one is like the old one.
     async fn replace_token(
         &self,
         id: &str,
@@ -509,7 +513,7 @@ pub trait Store:
     /// Notes that tokens were used just now; best effort, by id.
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError>;
 
-    /// Closes the connections once what is under way has ended; later calls fail.
+    /// Closes the connections once the work under way has ended; later calls fail.
     async fn close(&self);
 
     /// Answers when the store can be read and written: it writes a little, as durably as everything else.
@@ -518,17 +522,17 @@ pub trait Store:
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
 
-    /// How texts are sealed that come into the store by another way than this trait, and those of schedules. What else
-    /// comes by it is stored and answered as it is: [`Sealed`] seals it.
+    /// Sets how texts are sealed that come into the store by another way than this trait, and those of schedules. All
+    /// other texts are stored and answered as they are: [`Sealed`] seals them.
     fn seal_with(&self, keyring: Keyring);
 
-    /// A part of a walk over all texts: up to `limit` rows behind `after`.
+    /// A part of a walk over all texts: up to `limit` rows after `after`.
     async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError>;
 
-    /// The texts at these places, as they are stored, in their order; `None` where there is none any more.
+    /// The texts at these places, as they are stored, in their order; `None` where there is no text any more.
     async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError>;
 
-    /// Writes texts in the stead of others, where those still stand; answers how many did.
+    /// Replaces texts by others, where the old ones are still there; answers how many were.
     async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError>;
 }
 
@@ -537,18 +541,18 @@ pub trait Store:
 pub enum Lost {
     /// Those whose lease has run out.
     Expired,
-    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the
-    /// store finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
+    /// All that servers run themselves, whether or not their lease has run out: what a process that uses the store
+    /// alone finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
     Local,
 }
 
-/// An attempt whose worker was not heard of in time.
+/// An attempt whose worker was not heard from in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostLease {
     /// Which attempt.
     pub lease: LeaseRef,
     /// The kind of its operation.
     pub kind: String,
-    /// Attempts charged, this one included; what a backoff is computed from.
+    /// Attempts charged, this one included; a backoff is computed from it.
     pub attempts: u32,
 }

@@ -1,4 +1,5 @@
-//! What one organization may have, set by a call and kept in the store. It goes before the servers' configuration.
+//! What one organization may have, set by a call and kept in the store. It takes precedence over the servers'
+//! configuration.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Quota, Rate, StoreError};
 
-/// More than this would keep others from starting for long.
+/// A higher weight would keep others from starting for long.
 pub const MOST_WEIGHT: u32 = 1_000;
 /// Kinds that may have a limit of their own in one organization.
 const MOST_KINDS: usize = 1_000;
 
-/// Limits of one organization; what is left out is as in the servers' configuration.
+/// Limits of one organization; a field that is left out is as in the servers' configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Operations that have not ended; 0: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending: Option<u64>,
-    /// Operations that may be created in a second, on each server; 0: as fast as they come.
+    /// Operations that may be created per second, on each server; 0: as fast as they come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Operations that may be created at once after a pause; 0: as many as in a second.
@@ -31,7 +32,7 @@ pub struct Limits {
     /// The most bytes of an operation's output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
-    /// Its operations that start for each one of an organization of weight 1.
+    /// How many of its operations start for each one of an organization of weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. Kinds that are
@@ -67,7 +68,7 @@ impl Limits {
         violations
     }
 
-    /// What holds for an organization that has this quota otherwise.
+    /// The quota of an organization to which the given one applies otherwise.
     pub fn over(&self, otherwise: Quota) -> Quota {
         let size = |size: Option<u64>, otherwise: usize| {
             size.map_or(otherwise, |size| usize::try_from(size).unwrap_or(MAX_INLINE_BYTES).min(MAX_INLINE_BYTES))

@@ -1,4 +1,5 @@
-//! Managing tokens: what the command line and every API do, with the rule that nobody gives what it does not have.
+//! Managing tokens: what the command line and every API do, with the rule that a token can only give what it has
+//! itself.
 //!
 //! A token of an organization with the scope `admin` manages the tokens of its organization; one that is limited to
 //! projects, those that are limited to some of these. A token of the instance with `admin` manages those of the
@@ -13,17 +14,17 @@ use crate::{NewToken, Organizations, Scope, Store, StoreError, Token, TokenReach
 
 /// How long a token that was replaced stays valid when nobody says.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
-/// The longest that it may.
+/// The longest time that it may stay valid.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Projects, or organizations, that one token may name.
 const MAX_NAMES: usize = 1_000;
 /// What a token of the instance may have.
 const INSTANCE_SCOPES: [Scope; 2] = [Scope::Admin, Scope::OperationsWork];
 
-/// Why tokens were not changed as somebody wished.
+/// Why tokens were not changed as requested.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The wish is not in order, or asks for more than the one who asks has; field by field.
+    /// The request is not valid, or asks for more than the giver has; field by field.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
     /// There is no such token, or it is out of reach.
@@ -58,7 +59,7 @@ pub struct TokenWish {
 }
 
 impl TokenWish {
-    /// Whether the wish is in order by itself.
+    /// Whether the request is valid by itself.
     ///
     /// # Errors
     /// What is wrong with it, field by field.
@@ -109,7 +110,7 @@ impl TokenWish {
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// The token that is wished for.
+    /// The token that is asked for.
     fn token(&self, hash: [u8; 32], now: Timestamp) -> NewToken {
         let organization = self.organization.clone().unwrap_or_default();
         let access = if self.projects.is_empty() {
@@ -133,13 +134,13 @@ impl TokenWish {
     }
 }
 
-/// What somebody would give that it does not have, field by field.
+/// What the giver would give that it does not have, field by field.
 fn beyond(giver: &Token, new: &NewToken) -> Vec<Violation> {
     let mut violations = Vec::new();
     let manages = giver.allows_in(Scope::Admin);
     for scope in &new.scopes {
         let has = match (&new.instance, manages) {
-            // Whoever manages organizations gives them tokens, with any of their scopes.
+            // A token that manages organizations gives them tokens, with any of their scopes.
             (None, Some(_)) => true,
             (None, None) => giver.allows(*scope),
             (Some(_), _) => giver.allows_in(*scope).is_some(),
@@ -177,8 +178,8 @@ fn names<T: ToString>(of: impl IntoIterator<Item = T>) -> String {
     if names.is_empty() { "(none)".to_owned() } else { names.join(", ") }
 }
 
-/// Makes a token. Whoever has the store itself is no `giver` and gives what it wants; it makes the organization too if
-/// that is new. For a giver the organization must be there.
+/// Makes a token. A caller that has the store itself needs no `giver` and gives what it wants; the organization is
+/// created too if it is new. For a giver the organization must exist.
 ///
 /// # Errors
 /// [`TokenError::Invalid`], [`TokenError::NoOrganization`], [`TokenError::Store`].
@@ -217,7 +218,7 @@ pub async fn create_token(
 /// How a token is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// How long the new one is valid; `None`: as long as the old one was from its start, if that ends.
+    /// How long the new one is valid; `None`: as long as the old one was from its start, if the old one ends.
     pub expires_in: Option<Duration>,
     /// How long the old one stays valid, unless it ends before.
     pub overlap: Duration,
@@ -229,8 +230,8 @@ impl Default for Rotation {
     }
 }
 
-/// Replaces a token by another one of the same name, scopes and reach; the old one stays valid for the overlap. Without
-/// a wish for it, the new one does not outlive the giver.
+/// Replaces a token by another one of the same name, scopes and reach; the old one stays valid for the overlap. Unless
+/// that is asked for, the new one does not outlive the giver.
 ///
 /// # Errors
 /// [`TokenError`].
@@ -286,7 +287,7 @@ pub async fn revoke_token(store: &dyn Store, giver: Option<&Token>, id: &str) ->
     store.revoke(&reach(giver)?, id).await?.ok_or(TokenError::NotFound)
 }
 
-/// Which tokens somebody may manage; without a giver all.
+/// Which tokens a giver may manage; without a giver all.
 fn reach(giver: Option<&Token>) -> Result<TokenReach, TokenError> {
     giver.map_or_else(|| Some(TokenReach::everything()), TokenReach::of).ok_or(TokenError::NotFound)
 }

@@ -1,4 +1,4 @@
-//! What is measured of a store: counters of this process, and what stands in the store when somebody looks.
+//! What is measured of a store: counters of this process, and the state of the store at the time of a look.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use operations::Timestamp;
 
 use crate::StoreError;
 
-/// How many of the oldest operations of a kind are looked at for one that may be claimed now.
+/// How many of the oldest operations of a kind are looked at to find one that may be claimed now.
 pub(crate) const LOOKED_AT_FOR_OLDEST: u32 = 64;
 
-/// What stands in a store, of all organizations together.
+/// The state of a store, for all organizations together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standings {
-    /// By kind, in order; kinds with nothing that has not ended are left out.
+    /// By kind, in order; kinds of which everything has ended are left out.
     pub kinds: Vec<KindStanding>,
-    /// How old the first change is that a consumer of the feed has not read, by consumer; zero: it has read all.
+    /// How old the first change is that a consumer of the change log has not read, by consumer; zero: it has read all.
     pub lags: Vec<(String, Duration)>,
     /// Schedules that are due.
     pub schedules_due: u64,
@@ -33,23 +33,23 @@ pub struct KindStanding {
     pub pending: u64,
     /// Operations that run.
     pub running: u64,
-    /// Since when the oldest exists that may be claimed now: the oldest of each organization are looked at, and when all
-    /// of them are delayed, none is told.
+    /// Since when the oldest exists that may be claimed now: the oldest of each organization are looked at, and when
+    /// all of them are delayed, this is `None`.
     pub oldest: Option<Timestamp>,
 }
 
 /// Being measured.
 #[async_trait]
 pub trait Measured: Send + Sync {
-    /// What this process counts of its work; whoever works with this store counts there too.
+    /// What this process counts of its work; code that works with this store counts there too.
     fn meters(&self) -> Meters;
 
-    /// What stands in the store now. Costs a few seeks for each organization and kind: for the look of an operator's
-    /// machine, and for no call.
+    /// The state of the store now. Costs a few seeks for each organization and kind: for the monitoring of an operator,
+    /// and not for calls.
     async fn standings(&self) -> Result<Standings, StoreError>;
 }
 
-/// How long ago something was; zero for what is to come.
+/// How long ago something was; zero if it is still to come.
 pub(crate) fn since(now: Timestamp, at: Option<Timestamp>) -> Duration {
     let millis = at.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()));
     Duration::from_millis(millis.max(0).unsigned_abs())

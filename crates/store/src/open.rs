@@ -1,4 +1,4 @@
-//! What opening a store may do: nothing but open one that is there and of this version, unless it was asked for more.
+//! What opening a store may do: only open one that exists and has this version, unless it was asked for more.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use crate::StoreError;
 use crate::error::cause;
 
-/// What a caller wants where there is no store, or one of an older version.
+/// What a caller wants when there is no store, or one of an older version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// An error that says so: nothing is made and nothing is migrated, so that a mistyped name is found and a store
     /// under a server is left as it is.
     Existing,
-    /// It is made, or brought up to this version.
+    /// It is created, or brought up to this version.
     Create,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
     Migrator::with_migrations(files.iter().map(migration).collect())
 }
 
-/// Accepts a schema only that is of this version; the table of what was applied is there.
+/// Accepts only a schema of this version; the table of applied migrations exists.
 pub(crate) async fn accept_current(
     connection: &mut impl Migrate,
     known: &Migrator,

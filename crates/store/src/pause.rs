@@ -1,7 +1,7 @@
 //! What is not started for the time being: an organization, a kind, or a kind within an organization.
 //!
 //! A pause is a row in the store, and every claim looks at it in its own statement: it holds for all servers from its
-//! commit on, and over their restarts. Nothing but claims is paused: what runs goes on, and operations are created,
+//! commit on, and over their restarts. Only claims are paused: running operations go on, and operations are created,
 //! listed, cancelled and settled as ever.
 
 use operations::Timestamp;

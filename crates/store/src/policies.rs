@@ -1,5 +1,5 @@
-//! What servers see in their policy folders, and what of it was followed last: by this a server tells that a policy has
-//! changed, also one that changed while no server ran, and that all servers see the same.
+//! What servers see in their policy folders, and which state was followed last: from this a server learns that a policy
+//! has changed, even while no server ran, and that all servers see the same.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use operations::Timestamp;
 use crate::StoreError;
 use crate::rows::damaged;
 
-/// In the place of a server's name: what was followed last. No server has an empty name.
+/// Stands instead of a server's name for the state that was followed last. No server has an empty name.
 pub const FOLLOWED: &str = "";
 
-/// The policies of a folder: by each reference that leads to one, the digest of all that it is made of.
+/// The policies of a folder: for each reference that leads to one, the digest of everything that it is made of.
 pub type PolicyDigests = BTreeMap<String, String>;
 
-/// What somebody saw in a policy folder.
+/// What a server saw in a policy folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenPolicies {
     /// The server, or [`FOLLOWED`].
@@ -29,10 +29,10 @@ pub struct SeenPolicies {
 /// Notes about policy folders. They belong to no organization: the folder is the operator's.
 #[async_trait]
 pub trait PolicyNotes: Send + Sync {
-    /// What every server sees, and what was followed last.
+    /// What every server sees, and which state was followed last.
     async fn seen_policies(&self) -> Result<Vec<SeenPolicies>, StoreError>;
 
-    /// Notes what a server sees now, in the stead of what it saw before.
+    /// Notes what a server sees now, instead of what it saw before.
     async fn note_policies(&self, server: &str, policies: &PolicyDigests) -> Result<(), StoreError>;
 
     /// Forgets what a server saw.

@@ -1,10 +1,10 @@
-//! Places in the feed of changes, as clients see them: text that says nothing and that nobody can make up.
+//! Cursors of the change log, as clients see them: text that reveals nothing and that nobody can make up.
 //!
-//! The numbers of a place count the changes of all organizations, so a client that could read them would learn how much
-//! the others do. Servers of a store share a secret that they seal places with. The text is a synthetic initialisation
-//! vector (RFC 5297 in its idea, HMAC-SHA-256 in its parts): a tag over the organization and the place, which is also
-//! what the place is encrypted with. So the text of one organization is none of another's, and an altered one is none
-//! at all.
+//! The numbers of a position count the changes of all organizations, so a client that could read them would learn how
+//! much the others do. Servers of a store share a secret that they seal positions with. The text is a synthetic
+//! initialisation vector (RFC 5297 in its idea, HMAC-SHA-256 in its parts): a tag over the organization and the
+//! position, with which the position is also encrypted. So the text of one organization is not valid for another, and
+//! an altered one is not valid at all.
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ use crate::{InvalidPosition, Position};
 
 /// Bytes of a tag.
 const TAG: usize = 12;
-/// Bytes of what is sealed: a place, and a number that makes two texts of it differ.
+/// Bytes that are sealed: a position, and a number that makes two texts of it differ.
 const PLAIN: usize = 20;
 
-/// The secret of a store that seals places in its feed.
+/// The secret of a store that seals positions in its change log.
 #[derive(Clone)]
 pub struct PositionKey(SecretSlice<u8>);
 
@@ -35,18 +35,18 @@ impl PositionKey {
         (secret.len() == 32).then(|| PositionKey(secret.to_vec().into()))
     }
 
-    /// A key for another purpose, the same in every process of the store; it tells nothing of this one.
+    /// A key for another purpose, the same in every process of the store; it reveals nothing of this one.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         self.mac(2).chain_update(purpose).finalize().into_bytes().into()
     }
 
-    /// A place as text; the same each time, so that an event has one id.
+    /// A position as text; the same each time, so that an event has one id.
     pub fn seal(&self, organization: &str, position: Position) -> String {
         self.sealed(organization, position, 0)
     }
 
-    /// A place as text that is another one each time: whoever sees it twice does not learn whether the place is the
-    /// same.
+    /// A position as text that differs each time: a client that sees it twice does not learn whether the position is
+    /// the same.
     pub fn seal_anew(&self, organization: &str, position: Position) -> String {
         let random = uuid::Uuid::new_v4().into_bytes();
         self.sealed(organization, position, u32::from_be_bytes([random[0], random[1], random[2], random[3]]))
@@ -64,7 +64,7 @@ impl PositionKey {
         tag.iter().chain(&sealed).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The place that a text of this organization means.
+    /// The position that a text of this organization means.
     ///
     /// # Errors
     /// [`InvalidPosition`] when it was not sealed by this key for this organization.
@@ -79,7 +79,7 @@ impl PositionKey {
     }
 
     fn tag(&self, organization: &str, plain: &[u8; PLAIN]) -> Hmac<Sha256> {
-        // What is of fixed length comes first, so that no two inputs are alike.
+        // The part of fixed length comes first, so that no two inputs are alike.
         self.mac(0).chain_update(plain).chain_update(organization)
     }
 
@@ -95,7 +95,7 @@ impl PositionKey {
     }
 }
 
-/// Lower-case hexadecimal digits as bytes; `None` when they are not, or not as many as a sealed place has.
+/// Lower-case hexadecimal digits as bytes; `None` when they are not, or not as many as a sealed position has.
 fn bytes(text: &str) -> Option<[u8; TAG + PLAIN]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * (TAG + PLAIN) || !digits.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {

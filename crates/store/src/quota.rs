@@ -1,9 +1,9 @@
-//! What an organization may have, and which part of the starts is its.
+//! What an organization may have, and its share of the starts.
 //!
-//! **Operations that have not ended.** The number of an organization's next operation is one that all servers share, so
-//! it says how much was created since a count: while it stays below a *ceiling* (the number at the count, plus the room
-//! there was) the limit cannot be exceeded, whoever creates. A creation compares the two in the statement that takes
-//! its numbers; only at the ceiling, or after [`CEILING_LASTS`], is there a count again.
+//! **Operations that have not ended.** All servers share the number of an organization's next operation, so it says how
+//! much was created since a count: while it stays below a *ceiling* (the number at the count, plus the capacity that
+//! was left) the limit cannot be exceeded, whichever server creates. A creation compares the two in the statement that
+//! takes its numbers; only at the ceiling, or after [`CEILING_LASTS`], is there another count.
 //!
 //! **Rate.** A bucket in each process, which may go into debt: a batch larger than the burst waits until the bucket is
 //! full, and those after it until the debt is paid.
@@ -17,15 +17,16 @@ use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Refusal, Status, Times
 use crate::limits::Stored;
 use crate::{Keyring, Settlement};
 
-/// A ceiling is not used for longer: what is tried again raises the count without taking a number.
+/// A ceiling is not used for longer: retried operations raise the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
-/// When an organization that has all it may have should ask again: how long its operations take is not known.
+/// When an organization that has as much as it may should ask again: how long its operations take is not known.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// How long the inbox is not looked at after there was no room for what waits there: a look is a transaction.
+/// How long the inbox is not looked at after there was no capacity for the rows that wait there: a look is a
+/// transaction.
 const INBOX_PAUSE: Duration = Duration::from_millis(100);
 
-/// Schedules of an organization, unless it is told otherwise: more than people keep in view.
+/// Schedules of an organization, unless configured otherwise: more than people keep in view.
 pub const DEFAULT_MAX_SCHEDULES: u32 = 1_000;
 
 /// What one organization may have.
@@ -51,14 +52,14 @@ pub struct Quota {
 /// How fast something may happen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// Times a second, in the long run; above 0.
+    /// Times per second, in the long run; above 0.
     pub per_second: f64,
     /// Times at once, after a pause; at least 1.
     pub burst: f64,
 }
 
 impl Default for Quota {
-    /// No limit but those that hold for every operation, and the weight 1.
+    /// No limits except those that hold for every operation, and the weight 1.
     fn default() -> Quota {
         Quota {
             max_pending: None,
@@ -88,7 +89,7 @@ pub struct Quotas {
     pub everybody: Quota,
     /// By the organization's name.
     pub named: BTreeMap<String, Quota>,
-    /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application
+    /// Kinds that longrun itself creates: no limit holds for their operations, they are not counted, and no application
     /// may put them into the inbox.
     pub own_kinds: BTreeSet<String>,
     /// How many operations of a kind may run at a time.
@@ -99,20 +100,20 @@ pub struct Quotas {
 /// named may have any number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunningLimits {
-    /// By kind, in each organization that says nothing else.
+    /// By kind, in each organization that has no limit of its own.
     pub everybody: BTreeMap<String, u32>,
     /// By organization and kind; 0: any number.
     pub named: BTreeMap<String, BTreeMap<String, u32>>,
 }
 
 impl RunningLimits {
-    /// That of a kind in an organization, if there is one.
+    /// The limit of a kind in an organization, if there is one.
     pub fn of(&self, organization: &str, kind: &str) -> Option<u32> {
         let named = self.named.get(organization).and_then(|kinds| kinds.get(kind));
         named.or_else(|| self.everybody.get(kind)).copied().filter(|most| *most > 0)
     }
 
-    /// All of an organization, by kind.
+    /// All limits of an organization, by kind.
     pub fn all_of(&self, organization: &str) -> BTreeMap<String, u32> {
         let own = self.named.get(organization).into_iter().flatten();
         let mut all: BTreeMap<String, u32> =
@@ -121,12 +122,12 @@ impl RunningLimits {
         all
     }
 
-    /// Whether there is none at all.
+    /// Whether there are no limits at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.everybody.is_empty() && self.named.is_empty()
     }
 
-    /// Of these kinds, those that have one, and how many may run.
+    /// Those of these kinds that have a limit, and how many may run.
     pub(crate) fn of_kinds<'k>(&self, organization: &str, kinds: &'k [String]) -> Vec<(&'k str, u32)> {
         if self.is_empty() {
             return Vec::new();
@@ -136,7 +137,7 @@ impl RunningLimits {
 }
 
 impl Quotas {
-    /// That of one organization.
+    /// The quota of one organization.
     pub fn of(&self, organization: &str) -> Quota {
         self.named.get(organization).copied().unwrap_or(self.everybody)
     }
@@ -153,7 +154,7 @@ impl Quotas {
         Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
     }
 
-    /// The same, but that outputs may have any length: who asks has looked at them.
+    /// The same, except that outputs may have any length: the caller has checked them.
     pub(crate) fn with_any_output(mut self) -> Quotas {
         [&mut self.everybody]
             .into_iter()
@@ -162,13 +163,13 @@ impl Quotas {
         self
     }
 
-    /// The same with what calls have set for single organizations.
+    /// The same with the limits that calls have set for single organizations.
     pub(crate) fn with_limits(&self, stored: &Stored) -> Quotas {
         let mut merged = self.clone();
         for (organization, limits) in stored {
             let otherwise = self.of(organization);
             let mut quota = limits.over(otherwise);
-            // Outputs that may have any length were looked at before.
+            // Outputs that may have any length were checked before.
             if otherwise.max_output == usize::MAX {
                 quota.max_output = usize::MAX;
             }
@@ -181,7 +182,7 @@ impl Quotas {
         merged
     }
 
-    /// How many of the operations the limits hold for.
+    /// For how many of the operations the limits hold.
     pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
         operations.into_iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
     }
@@ -204,9 +205,9 @@ pub enum Exceeded {
         rate.per_second, rate.burst
     )]
     Rate {
-        /// What may be.
+        /// The rate that is allowed.
         rate: Rate,
-        /// Until there is room for this creation, if nobody else creates.
+        /// Until there is capacity for this creation, if nobody else creates.
         wait: Duration,
     },
 }
@@ -227,11 +228,11 @@ pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// As the process was told, and as calls have set them in the store.
+    /// As the process was configured, and as calls have set them in the store.
     told: Mutex<(Quotas, Arc<Stored>)>,
     /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
-    /// How what comes in by the inbox, and by schedules, is sealed.
+    /// How texts that come in by the inbox, and by schedules, are sealed.
     keyring: RwLock<Keyring>,
     used: Mutex<HashMap<String, Used>>,
 }
@@ -239,11 +240,11 @@ struct Inner {
 /// What is known about one organization. Only organizations with a limit are kept.
 #[derive(Debug, Default)]
 struct Used {
-    /// What is in the bucket, and when it was looked at.
+    /// The content of the bucket, and when it was looked at.
     bucket: Option<(f64, Timestamp)>,
-    /// The number from which on there must be a count, and when there was one.
+    /// The number from which on there must be a new count, and when there was one.
     ceiling: Option<(i64, Timestamp)>,
-    /// When there was no room for what waits in the inbox.
+    /// When there was no capacity for the rows that wait in the inbox.
     had_all: Option<Timestamp>,
 }
 
@@ -256,8 +257,8 @@ impl Admission {
         self.used().clear();
     }
 
-    /// Replaces what the store has of single organizations; of those alone that it changes, what is known about their
-    /// use is forgotten.
+    /// Replaces the limits that the store has for single organizations; what is known about the use is forgotten only
+    /// for those that change.
     pub(crate) fn set_stored(&self, stored: Stored) {
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told.1 == stored {
@@ -313,7 +314,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Puts back what was taken for creations that were not made.
+    /// Puts back the share that was taken for creations that were not made.
     pub(crate) fn give_back(&self, organization: &str, count: usize, now: Timestamp) {
         let Some(rate) = self.of(organization).rate else { return };
         let mut used = self.used();
@@ -328,12 +329,12 @@ impl Admission {
         Some((left + 1e-6).max(0.0) as u64)
     }
 
-    /// Notes that what waits in the inbox has to wait on.
+    /// Notes that the rows in the inbox have to go on waiting.
     pub(crate) fn has_all(&self, organization: &str, now: Timestamp) {
         self.used().entry(organization.to_owned()).or_default().had_all = Some(now);
     }
 
-    /// Whether it is worth a look if more of the inbox can be taken.
+    /// Whether it is worth looking if more of the inbox can be taken.
     pub(crate) fn may_have_more(&self, organization: &str, now: Timestamp) -> bool {
         let had_all = self.used().get(organization).and_then(|used| used.had_all);
         had_all.is_none_or(|at| now >= at.after(INBOX_PAUSE) || now < at)
@@ -354,7 +355,7 @@ impl Admission {
         ceiling
     }
 
-    /// Whether something may start in the place of what ended, for all that is known here.
+    /// Whether another operation may start in the place of one that ended, as far as is known here.
     pub(crate) fn frees(&self, results: &[Result<Status, Refusal>]) -> bool {
         !self.quotas().running.is_empty() && results.iter().any(Result::is_ok)
     }
@@ -365,7 +366,7 @@ impl Admission {
     }
 }
 
-/// The organization's bucket with what has come in since the last look.
+/// The organization's bucket, with what was added since the last look.
 fn bucket<'u>(used: &'u mut HashMap<String, Used>, organization: &str, rate: Rate, now: Timestamp) -> &'u mut f64 {
     let used = used.entry(organization.to_owned()).or_default();
     let (left, at) = used.bucket.get_or_insert((rate.burst, now));

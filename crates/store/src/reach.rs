@@ -1,4 +1,4 @@
-//! What those who manage the service, or work for several organizations, may touch.
+//! What managers of the service, and workers for several organizations, may touch.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use operations::Projects;
 
 use crate::{Scope, Token};
 
-/// Organizations that something holds for.
+/// Organizations for which something holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Organizations {
-    /// Every one, those that are made later included.
+    /// Every one, including those that are created later.
     All,
     /// These.
     Only(BTreeSet<String>),
@@ -42,19 +42,19 @@ impl Organizations {
     }
 }
 
-/// Which tokens somebody may see and change. Goes into the queries: what is outside does not exist.
+/// Which tokens a caller may see and change. Goes into the queries: tokens outside of it do not exist for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenReach {
     /// Tokens of these organizations.
     pub organizations: Organizations,
     /// Only tokens that are limited to some of these projects.
     pub projects: Projects,
-    /// Tokens of the instance too, those that reach no other organizations.
+    /// Also tokens of the instance that reach no other organizations.
     pub instance: bool,
 }
 
 impl TokenReach {
-    /// Every token: for those who have the store itself.
+    /// Every token: for callers that have the store itself.
     pub fn everything() -> TokenReach {
         TokenReach { organizations: Organizations::All, projects: Projects::All, instance: true }
     }

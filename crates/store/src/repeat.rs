@@ -1,7 +1,7 @@
-//! Settlements and releases that are repeated because their answer was lost: they are told what was recorded, not that
-//! they came late.
+//! Settlements and releases that are repeated because their answer was lost: they are answered with what was recorded,
+//! not with a refusal as late.
 //!
-//! Only what was refused is looked at, so that the ordinary path costs nothing.
+//! Only refused ones are looked at, so that the ordinary path costs nothing.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ pub(crate) struct Recorded {
     pub(crate) project_id: String,
     pub(crate) kind: String,
     pub(crate) state: State,
-    /// The number of the kind and the message of what was noted last of a pending operation, progress aside.
+    /// The number of the kind and the message of the last note of a pending operation, apart from progress.
     pub(crate) noted: Option<(i64, String)>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn refused<'e>(events: &[&'e (LeaseRef, Event)], results: &[Result<St
     refused.collect()
 }
 
-/// Replaces the refusals of what was recorded already by where the operations stand.
+/// Replaces the refusals of events that were recorded already by the statuses of the operations.
 pub(crate) fn answer(refused: &[Refused<'_>], found: &Found, results: &mut [Result<Status, Refusal>]) {
     for Refused { index, lease, fence, end } in refused {
         let Some(recorded) = found.get(&(lease.organization.clone(), lease.id)) else { continue };

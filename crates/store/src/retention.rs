@@ -6,10 +6,10 @@ use std::time::Duration;
 
 /// Stands for "for ever".
 const FOR_EVER: i64 = -1;
-/// A thousand years: more would not be a time any more when it is added to one.
+/// A thousand years: added to a time, more would no longer give a valid time.
 const MOST: i64 = 1_000 * 366 * 24 * 3600 * 1000;
 
-/// The default, shared by a store and its writers. It is looked at when an operation ends.
+/// The default, shared by a store and its writers. It is read when an operation ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Retention(Arc<AtomicI64>);
 
@@ -31,7 +31,7 @@ impl Retention {
     }
 }
 
-/// Organizations, given in order, from the one after `last` on: the one that was served last comes last.
+/// Organizations, given in order, starting with the one after `last`: the one that was served last comes last.
 pub(crate) fn in_turn(mut organizations: Vec<String>, last: &Mutex<String>) -> Vec<String> {
     let last = last.lock().unwrap_or_else(PoisonError::into_inner);
     let next = organizations.partition_point(|organization| *organization <= *last);

@@ -1,21 +1,23 @@
-//! Whose turn it is: the engine's claims go round the organizations that have something waiting, each by its weight.
+//! Which organization is next: the engine's claims serve the organizations that have something waiting in round-robin
+//! order, each by its weight.
 //!
-//! A claim rarely takes as much as a whole round, so the turn that it broke off goes on with the next claim.
+//! A claim rarely takes as much as a whole round, so the share of an organization that it broke off goes on with the
+//! next claim.
 
 use std::collections::HashMap;
 
 use crate::ClaimRequest;
 
-/// So many rotations are remembered; then all are forgotten, and begin anew.
+/// This many rotations are remembered; then all are forgotten, and begin anew.
 const REMEMBERED: usize = 1_000;
 
-/// The rotations: that of the engine, and one of each remote worker for several organizations and the kinds that it asks
-/// for, so that none is moved on by what others find.
+/// The rotations: that of the engine, and one for each remote worker for several organizations and the kinds that it
+/// asks for, so that none is moved on by the claims of others.
 #[derive(Debug, Default)]
 pub(crate) struct Rotations(HashMap<(String, Vec<String>), Rotation>);
 
 impl Rotations {
-    /// That of whoever asks so.
+    /// The rotation of the worker that asks.
     pub(crate) fn of(&mut self, request: &ClaimRequest) -> &mut Rotation {
         let key = match &request.among {
             Some(_) => (request.worker.clone(), request.kinds.clone()),
@@ -33,7 +35,7 @@ impl Rotations {
 pub(crate) struct Rotation {
     /// The organization that was served last; the round goes on after it.
     pub(crate) last: String,
-    /// What is left of its turn.
+    /// What is left of its share.
     pub(crate) left: u32,
 }
 
@@ -46,8 +48,8 @@ pub(crate) struct Turn {
     pub(crate) starts: u32,
 }
 
-/// Deals `limit` starts out to organizations of these weights, in their order, round after round. Only the last turn
-/// may be less than its organization's weight.
+/// Distributes `limit` starts among organizations of these weights, in their order, round after round. Only the last
+/// part may be less than its organization's weight.
 pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut left = limit;
@@ -62,7 +64,7 @@ pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Turn> {
     turns
 }
 
-/// How many of the starts are whose, by place; those at the end may get none.
+/// How many of the starts each organization gets, by place; those at the end may get none.
 pub(crate) fn shares(turns: &[Turn], places: usize) -> Vec<u32> {
     let mut shares = vec![0; places];
     for turn in turns {
@@ -72,8 +74,8 @@ pub(crate) fn shares(turns: &[Turn], places: usize) -> Vec<u32> {
 }
 
 impl Rotation {
-    /// Takes the turns: from each organization's line what its turn allows, as far as it goes. Answers everything in
-    /// the order of the turns, and notes where the rotation stands then.
+    /// Takes from each organization's queue what its parts of the round allow, as far as the queue goes. Answers
+    /// everything in the order of the parts, and notes where the rotation stands then.
     pub(crate) fn take<T>(
         &mut self,
         turns: &[Turn],
@@ -84,7 +86,7 @@ impl Rotation {
         let mut lines: Vec<_> = lines.into_iter().map(Vec::into_iter).collect();
         let mut taken = Vec::new();
         for Turn { place, starts } in turns {
-            // Nobody came to this one.
+            // There is no queue for this one.
             let Some(line) = lines.get_mut(*place) else { continue };
             let before = taken.len();
             taken.extend(line.by_ref().take(*starts as usize));
@@ -95,7 +97,7 @@ impl Rotation {
         taken
     }
 
-    /// Notes that the broken off turn went on, and gave `taken` of the operations that it was `asked` for.
+    /// Notes that the share that was broken off went on, and gave `taken` of the operations that it was `asked` for.
     pub(crate) fn went_on(&mut self, asked: u32, taken: usize) {
         self.left = if taken == asked as usize { self.left.saturating_sub(asked) } else { 0 };
     }

@@ -1,4 +1,4 @@
-//! What both engines make alike of the columns of a row.
+//! How both engines read the columns of a row.
 
 use operations::{Progress, State, Status, Timestamp};
 
@@ -17,7 +17,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// The state of a row of `active`. Columns are read where the status has them only: not every row has all.
+    /// The state of a row of `active`. Columns are read only where the status has them: not every row has all.
     pub(crate) fn active(
         self,
         due_at: impl FnOnce() -> Result<Option<Timestamp>, StoreError>,

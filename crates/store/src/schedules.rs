@@ -1,12 +1,13 @@
-//! Schedules: what creates operations at times, whichever servers run.
+//! Schedules: rules that create operations at given times, whichever servers run.
 //!
-//! **Once.** The row of a schedule says which due time comes next. It is locked, the operations of what is due are
+//! **Once.** The row of a schedule says which due time comes next. It is locked, the operations that are due are
 //! created, and the row moves on, in one transaction: so each due time is dealt with once, however many servers look at
 //! it and whenever they die. An idempotency key would not do: it is forgotten after a day, and servers may be off for a
 //! week.
 //!
-//! **Limits.** A due time that its organization has no room for stays the next one, with the reason in `last_error`, and
-//! is tried again until it is later than [`GRACE`](operations::schedule::GRACE); from then on it is one that was missed.
+//! **Limits.** A due time for which its organization has no capacity stays the next one, with the reason in
+//! `last_error`, and is tried again until it is later than [`GRACE`](operations::schedule::GRACE); from then on it is
+//! one that was missed.
 
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use crate::rows::damaged;
 use crate::seal::{Field, Owner};
 use crate::{Keyring, OperationCommand, Store, StoreError};
 
-/// What there was no room for is tried again after so long.
+/// A creation for which there was no capacity is tried again after this time.
 const RETRY: Duration = Duration::from_secs(10);
-/// What an operator has to mend is.
+/// A schedule that an operator has to repair is tried again after this time.
 const REPAIR: Duration = Duration::from_secs(60);
 /// The most bytes of `last_error`.
 const MAX_ERROR: usize = 1_024;
@@ -31,11 +32,11 @@ const MAX_ERROR: usize = 1_024;
 /// A schedule as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Told by nobody: what its texts are sealed for, and its delays are made of.
+    /// Never shown: its texts are sealed for this id, and its delays are derived from it.
     pub id: OperationId,
     /// What its owner wants.
     pub wanted: NewSchedule,
-    /// Grows with each change by a caller.
+    /// Increases with each change by a caller.
     pub revision: u64,
     /// What `every` is counted from.
     pub anchor: Timestamp,
@@ -43,15 +44,16 @@ pub struct Schedule {
     pub created_at: Timestamp,
     /// When a caller changed it last.
     pub updated_at: Timestamp,
-    /// The first due time that nothing was done about; `None` while it is paused, and when it is never due again.
+    /// The first due time that was not handled yet; `None` while the schedule is paused, and when it is never due
+    /// again.
     pub next_due: Option<Timestamp>,
-    /// The last due time that has created an operation.
+    /// The last due time at which an operation was created.
     pub last_time: Option<Timestamp>,
     /// The last operation that it has created, at a due time or when it was triggered.
     pub last_operation: Option<OperationId>,
     /// The last due time that was passed over.
     pub passed_over: Option<Timestamp>,
-    /// Why nothing could be created the last time, and when that was; empty since something could.
+    /// Why nothing could be created the last time; empty since something could.
     pub last_error: String,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
@@ -70,7 +72,7 @@ impl Schedule {
 /// Why nothing was done to a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleRefusal {
-    /// There is none of this name, or it may not be seen.
+    /// There is no schedule of this name, or it may not be seen.
     #[error("there is no such schedule")]
     NotFound,
     /// Another one has the name.
@@ -85,10 +87,10 @@ pub enum ScheduleRefusal {
     /// Somebody else has changed it since it was read.
     #[error("the schedule was changed by somebody else meanwhile")]
     Changed,
-    /// It skips what would overlap, and its last operation has not ended.
+    /// It skips overlapping operations, and its last operation has not ended.
     #[error("the last operation of the schedule, {0}, has not ended, and its overlap is \"skip\": wait, or cancel it")]
     StillRunning(OperationId),
-    /// Its operation may not be created any more.
+    /// Its operation may no longer be created.
     #[error("the operation of the schedule cannot be created: {0}")]
     Invalid(String),
 }
@@ -116,25 +118,25 @@ pub struct Fired {
     pub to_cancel: Vec<OperationId>,
 }
 
-/// Schedules of organizations. What is read and written on behalf of a caller takes an [`Access`]: one that is limited to
+/// Schedules of organizations. Reads and writes on behalf of a caller take an [`Access`]: a caller that is limited to
 /// projects sees the schedules that create operations of these.
 #[async_trait]
 pub trait Schedules: Send + Sync {
-    /// Keeps a schedule that is new. The caller has checked [`NewSchedule::violations`] and its own right to the project.
+    /// Stores a new schedule. The caller has checked [`NewSchedule::violations`] and its own right to the project.
     async fn create_schedule(
         &self,
         organization: &str,
         wanted: NewSchedule,
     ) -> Result<ScheduleOutcome<Schedule>, StoreError>;
 
-    /// Up to `limit` schedules behind a name, by name. One whose input cannot be opened says so as its `last_error`.
+    /// Up to `limit` schedules after a name, by name. One whose input cannot be opened says so in its `last_error`.
     async fn schedules(&self, access: &Access, after: &str, limit: u32) -> Result<Vec<Schedule>, StoreError>;
 
     /// The schedule of this name. Fails with [`StoreError::Unavailable`] when its input cannot be opened.
     async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError>;
 
-    /// Puts another wish in the stead of the one of this revision. Its due times go on: where they stay the same, none
-    /// is dealt with twice; where they are others, or it was paused, from now on.
+    /// Replaces the definition of this revision. Its due times go on: where they stay the same, none is dealt with
+    /// twice; where they change, or the schedule was paused, they begin now.
     async fn update_schedule(
         &self,
         access: &Access,
@@ -146,18 +148,18 @@ pub trait Schedules: Send + Sync {
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError>;
 
     /// Creates its operation now, paused or not; its due times stay as they are. Called by [`trigger_schedule`], which
-    /// cancels before what is to be cancelled.
+    /// first cancels what has to be cancelled.
     async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError>;
 
     /// What is due now.
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError>;
 
-    /// Does what is due, of up to `limit` schedules of an organization that no other server is at. What was `cancelled`
-    /// is waited for no longer. Called by [`fire_schedules`].
+    /// Does what is due, for up to `limit` schedules of an organization that no other server is working on. Operations
+    /// that were `cancelled` are no longer waited for. Called by [`fire_schedules`].
     async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError>;
 }
 
-/// Does what is due of an organization, in up to `limit` schedules; answers what came of it.
+/// Does what is due in an organization, for up to `limit` schedules; answers what came of it.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -166,22 +168,22 @@ pub async fn fire_schedules(store: &dyn Store, organization: &str, limit: u32) -
     if fired.to_cancel.is_empty() {
         return Ok(fired);
     }
-    // Before the due time is dealt with: whoever dies in between leaves it to others, who cancel again, which changes
-    // nothing.
+    // Before the due time is dealt with: a server that dies in between leaves it to others, which cancel again; that
+    // changes nothing.
     let access = Access::organization(organization);
     for id in &fired.to_cancel {
-        // What has ended meanwhile, or is removed, is as good as cancelled.
+        // An operation that has ended meanwhile, or was removed, counts as cancelled.
         let _ = store.command(&access, *id, OperationCommand::Cancel).await?;
     }
     let again = store.fire(organization, limit, fired.to_cancel).await?;
     Ok(Fired { operations: fired.operations + again.operations, ..again })
 }
 
-/// Creates the operation of a schedule now. `store` does it on behalf of the caller; what overlaps and is to be cancelled
-/// is cancelled by `plain`, as part of it.
+/// Creates the operation of a schedule now. `store` does it on behalf of the caller; an overlapping operation that has
+/// to be cancelled is cancelled by `plain`, as part of it.
 ///
 /// # Errors
-/// [`StoreError`]; of limits as every creation.
+/// [`StoreError`]; for limits as with every creation.
 pub async fn trigger_schedule(
     store: &dyn Store,
     plain: &dyn Store,
@@ -216,7 +218,7 @@ impl ScheduleWrite {
         }
     }
 
-    /// Rows that it may come to.
+    /// The most rows that it may write.
     pub(crate) fn rows(&self) -> usize {
         if let ScheduleWrite::Fire { limit, .. } = self { *limit as usize } else { 1 }
     }
@@ -258,7 +260,7 @@ impl ScheduleReply {
         if let ScheduleReply::Refused(refusal) = self { Ok(Err(refusal)) } else { Err(unexpected()) }
     }
 
-    /// What it has made, for the audit log; `None`: nothing was done.
+    /// What it has created, for the audit log; `None`: nothing was done.
     pub(crate) fn made(&self) -> Option<Vec<String>> {
         match self {
             ScheduleReply::Created(operation) => Some(vec![format!("operations/{}", operation.id)]),
@@ -292,7 +294,7 @@ pub(crate) struct ScheduleRow {
     pub(crate) passed_over: Option<Timestamp>,
     pub(crate) last_error: String,
     pub(crate) last_error_at: Option<Timestamp>,
-    /// Whether its last operation has not ended. Not a column, and false where it is not asked for.
+    /// Whether its last operation has not ended. Not a column, and false where it was not asked for.
     pub(crate) is_running: bool,
 }
 
@@ -300,22 +302,22 @@ pub(crate) struct ScheduleRow {
 pub(crate) trait ScheduleTable {
     /// The row, if it may be seen, locked.
     async fn load(&mut self, access: &Access, name: &str) -> Result<Option<ScheduleRow>, StoreError>;
-    /// Whether there is one of this name, and how many there are; true until the end of the transaction.
+    /// Whether there is one of this name, and how many there are; that holds until the end of the transaction.
     async fn count(&mut self, name: &str) -> Result<(bool, u64), StoreError>;
     /// Inserts a row.
     async fn insert(&mut self, row: &ScheduleRow) -> Result<(), StoreError>;
-    /// Writes a row anew that a caller has changed.
+    /// Rewrites a row that a caller has changed.
     async fn write_whole(&mut self, row: &ScheduleRow) -> Result<(), StoreError>;
-    /// Writes of rows that were loaded or due what firing changes.
+    /// Writes those columns of loaded or due rows that firing changes.
     async fn write(&mut self, rows: &[ScheduleRow]) -> Result<(), StoreError>;
     async fn remove(&mut self, name: &str) -> Result<(), StoreError>;
-    /// Up to so many rows that are due, locked; those that others have locked are passed over.
+    /// Up to this many rows that are due, locked; those that others have locked are passed over.
     async fn due(&mut self, limit: u32) -> Result<Vec<ScheduleRow>, StoreError>;
     /// Creates operations.
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError>;
 }
 
-/// Carries a write out. What refuses it alone is its own reply.
+/// Carries out a write. An error that refuses only this write is its own reply.
 pub(crate) async fn carry_out(
     table: &mut impl ScheduleTable,
     now: Timestamp,
@@ -402,7 +404,7 @@ pub(crate) async fn carry_out(
     }
 }
 
-/// Why an operation may not be created that was allowed when its schedule was made.
+/// Why an operation that was allowed when its schedule was made may not be created now.
 fn not_allowed(admission: &Admission, organization: &str, new: &NewOperation) -> Option<String> {
     let quotas = admission.quotas();
     let mut violations = new.violations();
@@ -415,7 +417,7 @@ fn not_allowed(admission: &Admission, organization: &str, new: &NewOperation) ->
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// What a schedule creates now, which tells of it.
+/// What a schedule creates now; the operation names the schedule.
 fn creation(keyring: &Keyring, organization: &str, name: &str, new: &NewOperation, now: Timestamp) -> Create {
     let id = OperationId::new(now);
     let input = keyring.seal(&Owner { organization, id, field: Field::Input }, &new.input);
@@ -424,7 +426,7 @@ fn creation(keyring: &Keyring, organization: &str, name: &str, new: &NewOperatio
     Create { organization, seen_by, operations, ids: vec![id], key: None, start: None, call: None }
 }
 
-/// What is due of one organization.
+/// What is due in one organization.
 struct Firings<'f> {
     keyring: &'f Keyring,
     admission: &'f Admission,
@@ -437,9 +439,9 @@ struct Firings<'f> {
 struct Plan {
     row: ScheduleRow,
     firing: operations::schedule::Firing,
-    /// Its creations, from this place on.
+    /// Its creations begin at this place.
     first: usize,
-    /// How many of its due times have a creation; the next one has found no room, which is said.
+    /// How many of its due times have a creation; the next one has found no capacity, and the reason is noted.
     creations: usize,
     why_not: Option<String>,
 }
@@ -486,7 +488,7 @@ impl Firings<'_> {
         Ok(fired)
     }
 
-    /// What a schedule is to do; why it cannot be told.
+    /// What a schedule has to do; or why that cannot be determined.
     fn plan(&self, row: &ScheduleRow) -> Result<Planned, String> {
         let schedule = row.clone().open(self.keyring, self.organization).map_err(|error| error.to_string())?;
         let timing = schedule.wanted.timing(schedule.anchor).map_err(|violations| told(&violations))?;
@@ -505,7 +507,7 @@ impl Firings<'_> {
         })
     }
 
-    /// The row after its creations; those after one that found no room wait with it.
+    /// The row after its creations; those after one that found no capacity wait with it.
     fn finish(
         &self,
         plan: Plan,
@@ -526,7 +528,7 @@ impl Firings<'_> {
                     why_not.get_or_insert_with(|| exceeded.to_string());
                 }
                 Some(Err(error)) => return Err(error),
-                // All are of one size: where one finds no room, those after it find none.
+                // All are of one size: where one finds no capacity, those after it find none.
                 Some(Ok(_)) | None => {
                     return Err(StoreError::Unusable("a creation was made after one that found no room".to_owned()));
                 }
@@ -554,13 +556,13 @@ impl Firings<'_> {
     }
 }
 
-/// What is to be done about a schedule that is due.
+/// What has to be done about a schedule that is due.
 enum Planned {
     /// Create such operations.
     Fire(operations::schedule::Firing, Box<NewOperation>),
     /// Create nothing, since its operation may not be created, and go on.
     PassOver(operations::schedule::Firing, String),
-    /// Nothing before this is cancelled.
+    /// Do nothing before this is cancelled.
     CancelFirst(OperationId),
 }
 
@@ -611,13 +613,13 @@ impl ScheduleRow {
         let begins = before.has_other_times(wanted) || before.paused != wanted.paused;
         self.put(keyring, organization, wanted);
         if begins {
-            // The times that it has had are not had again, also when the clock was set back.
+            // Times that were handled are not handled again, even when the clock was set back.
             let had = self.last_time.filter(|_| !before.has_other_times(wanted));
             self.begins(wanted, had.map_or(now, |had| had.max(now)));
         }
     }
 
-    /// Takes over what is wanted.
+    /// Takes over the wanted definition.
     fn put(&mut self, keyring: &Keyring, organization: &str, wanted: &NewSchedule) {
         self.project_id.clone_from(&wanted.operation.project_id);
         self.definition = Kept::of(wanted).text();
@@ -654,7 +656,7 @@ impl ScheduleRow {
         self.read(input)
     }
 
-    /// The same; without its input where that cannot be opened, which is said instead.
+    /// The same; where its input cannot be opened, it is left out and the error says so.
     pub(crate) fn open_or_tell(mut self, keyring: &Keyring, organization: &str) -> Result<Schedule, StoreError> {
         let owner = Owner { organization, id: self.id, field: Field::Input };
         match keyring.open(&owner, std::mem::take(&mut self.input)) {
@@ -685,7 +687,7 @@ impl ScheduleRow {
     }
 }
 
-/// What the column `definition` keeps: a schedule without what has a column of its own.
+/// The content of the column `definition`: a schedule without the fields that have a column of their own.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -1,24 +1,24 @@
 //! Sessions of people who signed in at an identity provider.
 //!
-//! What a person may do stands in the cookie, which is sealed; that the session has not been ended stands here, so that
-//! a sign-out, an administrator or the deletion of its organization ends it on all servers. The cookie holds a secret,
-//! of which the id is a hash: who reads the list, or the database, has no cookie.
+//! What a person may do is in the cookie, which is sealed; that the session has not been ended is recorded here, so
+//! that a sign-out, an administrator or the deletion of its organization ends it on all servers. The cookie holds a
+//! secret, and the id is a hash of it: a reader of the list, or of the database, does not have the cookie.
 
 use async_trait::async_trait;
 use operations::Timestamp;
 
 use crate::StoreError;
 
-/// A session, without what opens it.
+/// A session, without the secret that opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Its id, which is public.
     pub id: String,
-    /// The organization that the person came into.
+    /// The organization that the person signed in to.
     pub organization: String,
     /// The provider's name for the person.
     pub subject: String,
-    /// A name to be shown.
+    /// A name for display.
     pub name: String,
     /// When the person signed in.
     pub begun_at: Timestamp,
@@ -30,11 +30,11 @@ pub struct Session {
 
 /// A change of a session; the answer is how many it concerned.
 pub(crate) enum SessionChange {
-    /// Keep one that began.
+    /// Keep a session that began.
     Begin(Session),
-    /// End that of an organization with this id.
+    /// End the session of an organization with this id.
     Revoke(String, String),
-    /// Forget up to so many that are over.
+    /// Forget up to this many that are over.
     Forget(u32),
 }
 
@@ -66,7 +66,7 @@ pub trait Sessions: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Session>, StoreError>;
 
-    /// Ends a session for good, on all servers; one that was ended before stays as it is. `false`: there is none.
+    /// Ends a session permanently, on all servers; one that was ended before stays as it is. `false`: there is none.
     async fn revoke_session(&self, organization: &str, id: &str) -> Result<bool, StoreError>;
 
     /// Forgets up to `limit` sessions that are over, of all organizations; answers how many.

@@ -1,18 +1,19 @@
 //! Statistics: how many operations were created, started and ended in each minute, hour and day, and how long they
 //! waited and ran.
 //!
-//! They are kept by a consumer of the feed of changes, so that what changes operations pays nothing for them. It reads a
-//! part of an organization's feed, looks at the operations that it names, and writes what they come to together with the
-//! place up to which it has read, in one transaction, and only if the place is still where the part began. So a reader
-//! that dies between any two steps counts nothing twice and loses nothing, and of two readers one counts a part.
+//! They are kept by a consumer of the change log, so that writes to operations pay nothing for them. It reads a part of
+//! an organization's change log, looks at the operations that the part names, and writes their counts together with the
+//! offset up to which it has read, in one transaction, and only if the offset is still where the part began. So a
+//! reader that dies between any two steps counts nothing twice and loses nothing, and only one of two readers counts a
+//! part.
 //!
 //! Each change is counted in its minute, its hour and its day at once: nothing is rolled up later, and no sum is ever
-//! half moved. Minutes and hours are forgotten when their time is over ([`Step::kept`]).
+//! half updated. Minutes and hours are forgotten when their time is over ([`Step::kept`]).
 //!
-//! **What is counted when.** A creation when it was made; a start whenever an attempt began; an end when it was reached.
-//! The waiting time of an operation is from its creation to its first start, the running time that of the attempt that
-//! ended it; an end before any attempt has none. What was removed before it was counted is counted for the whole
-//! organization under the empty kind, and without times: nothing is known of it any more.
+//! **What is counted when.** A creation when it was made; a start whenever an attempt began; an end when it was
+//! reached. The waiting time of an operation is from its creation to its first start, the running time is that of the
+//! attempt that ended it; an end before any attempt has none. Operations that were removed before they were counted are
+//! counted for the whole organization under the empty kind, and without times: nothing else is known of them any more.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,23 +25,23 @@ use crate::changes::{Change, Changes, Position};
 use crate::measured::since;
 use crate::{HistoryKind, Measured, StoreError};
 
-/// The name under which the store keeps up to where changes are counted.
+/// The consumer under whose name the store keeps the offset up to which changes are counted.
 pub const STATISTICS_CONSUMER: &str = "statistics";
-/// Rows that one question looks at, at most.
+/// Rows that one request looks at, at most.
 pub(crate) const MAX_ROWS: u32 = 100_000;
 
 /// Which statistics are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsRequest {
-    /// From the step on that this lies in.
+    /// From the step on in which this time lies.
     pub from: Timestamp,
-    /// Before this.
+    /// Up to this time, exclusive.
     pub to: Timestamp,
-    /// How finely.
+    /// The length of the steps.
     pub step: Step,
     /// Only this kind; left out, any but [`NOTICE_KIND`], as in lists.
     pub kind: Option<String>,
-    /// Each kind for itself.
+    /// Whether each kind is counted by itself.
     pub by_kind: bool,
 }
 
@@ -57,7 +58,7 @@ pub struct Counts {
     pub failed: u64,
     /// How long operations that started for the first time had waited.
     pub waiting: Durations,
-    /// How long the attempts took that ended their operations.
+    /// How long the attempts that ended their operations took.
     pub running: Durations,
 }
 
@@ -66,7 +67,7 @@ pub struct Counts {
 pub struct StatisticsPoint {
     /// When the step began.
     pub start: Timestamp,
-    /// Of which kind, if each was asked for by itself; empty: of operations that were removed before they were counted.
+    /// The kind, if each was asked for by itself; empty: for operations that were removed before they were counted.
     pub kind: Option<String>,
     /// What happened.
     pub counts: Counts,
@@ -81,19 +82,20 @@ pub struct StatisticsAnswer {
     pub complete_until: Option<Timestamp>,
     /// In the order of their starts and kinds. Steps in which nothing happened are left out.
     pub points: Vec<StatisticsPoint>,
-    /// There are more than were to be answered.
+    /// There are more than could be answered.
     pub is_cut: bool,
 }
 
-/// Counting changes, and reading what they came to.
+/// Counting changes, and reading the counts.
 #[async_trait]
 pub trait Statistics: Send + Sync {
-    /// Has changes be counted from now on, if they are not yet. What happened before is not.
+    /// Begins to count changes from now on, if they are not counted yet. Earlier changes are not counted.
     async fn begin_statistics(&self) -> Result<(), StoreError>;
 
-    /// Counts up to `limit` changes of an organization's feed behind a place, which must be where the reader stands
-    /// ([`Store::uncommitted`](crate::Store::uncommitted) of [`STATISTICS_CONSUMER`]). Answers whether it got on:
-    /// `false`, and nothing is counted, when it stands elsewhere by now, or when there is nothing to be read yet.
+    /// Counts up to `limit` changes of an organization's change log after a position, which must be the offset of the
+    /// reader ([`Store::uncommitted`](crate::Store::uncommitted) of [`STATISTICS_CONSUMER`]). Answers whether it
+    /// advanced: `false`, and nothing is counted, when the reader's offset has changed by now, or when there is nothing
+    /// to be read yet.
     async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError>;
 
     /// What happened to operations that may be seen, at most `limit` points.
@@ -108,7 +110,7 @@ pub trait Statistics: Send + Sync {
     async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError>;
 }
 
-/// What is looked up of an operation whose changes are counted.
+/// What is looked up about an operation whose changes are counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) seq: i64,
@@ -117,11 +119,11 @@ pub(crate) struct Subject {
     pub(crate) created_at: Timestamp,
     /// How often it was claimed.
     pub(crate) fence: i64,
-    /// Of an operation that has ended: when, and when the attempt began that ended it.
+    /// For an operation that has ended: when it ended, and when the attempt that ended it began.
     pub(crate) end: Option<(Timestamp, Option<Timestamp>)>,
 }
 
-/// What is looked up of an operation's past: a note about an attempt that ended, or about an end that was retried.
+/// What is looked up about an operation's past: a note about an attempt that ended, or about an end that was retried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Past {
     pub(crate) seq: i64,
@@ -131,7 +133,7 @@ pub(crate) struct Past {
     pub(crate) started_at: Option<Timestamp>,
 }
 
-/// Where something is counted.
+/// The row in which something is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) step: Step,
@@ -141,7 +143,7 @@ pub(crate) struct Place {
     pub(crate) kind: String,
 }
 
-/// A part of an organization's feed, and what it comes to.
+/// A part of an organization's change log, and its counts.
 #[derive(Clone, Debug)]
 pub(crate) struct CountedPart {
     pub(crate) organization: String,
@@ -158,7 +160,7 @@ pub(crate) struct CountedPart {
 pub(crate) trait Tally: Sync {
     async fn part(&self, organization: &str, from: Position, limit: u32) -> Result<Changes, StoreError>;
 
-    /// The operations of these ids, as far as they are there.
+    /// The operations of these ids, as far as they exist.
     async fn subjects(
         &self,
         organization: &str,
@@ -168,11 +170,12 @@ pub(crate) trait Tally: Sync {
     /// The past of the operations of these numbers.
     async fn past(&self, organization: &str, numbers: Vec<i64>) -> Result<Vec<Past>, StoreError>;
 
-    /// Writes what a part comes to, and that it is counted, in one transaction; `false` when the reader stands elsewhere.
+    /// Writes the counts of a part, and that it is counted, in one transaction; `false` when the reader's offset is
+    /// another one.
     async fn commit(&self, part: CountedPart) -> Result<bool, StoreError>;
 
-    /// Goes on after changes that are forgotten, and begins anew to count from there; `false` when the reader stands
-    /// elsewhere.
+    /// Goes on after changes that are forgotten, and begins to count anew from there; `false` when the reader's offset
+    /// is another one.
     async fn skip(&self, organization: &str, from: Position) -> Result<bool, StoreError>;
 }
 
@@ -211,14 +214,15 @@ pub(crate) async fn count(
     };
     let is_counted = store.commit(counted).await?;
     if is_counted {
-        // By the process whose part it was, so that the processes of a store count everything once together.
+        // Counted by the process that counted the part, so that the processes of a store together count everything
+        // once.
         let meters = store.meters();
         happenings.into_iter().for_each(|(kind, happening)| meters.count(kind, happening));
     }
     Ok(is_counted)
 }
 
-/// The number of the operation, if what its row says is not enough to tell how long something took.
+/// The number of the operation, if its row is not enough to say how long something took.
 fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Option<i64> {
     let subject = subjects.get(&change.id)?;
     let is_past = match change.status? {
@@ -229,7 +233,7 @@ fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Opt
     is_past.then_some(subject.seq)
 }
 
-/// What changes come to, and what happened, by kind, for the metrics of the process.
+/// The counts of changes, and the events by kind for the metrics of the process.
 fn counts<'s>(
     changes: &[Change],
     subjects: &'s HashMap<OperationId, Subject>,
@@ -292,8 +296,8 @@ fn first_start(subject: &Subject, change: &Change, past: &[Past]) -> Timestamp {
     starts.min().map_or(change.at, |first| first.min(change.at))
 }
 
-/// When the attempt began that came to this end, if one did, and when it ended. That is earlier than the change where
-/// ends are committed together: it is the last one that is no later.
+/// When the attempt that came to this end began, if there was one, and when it ended. That is earlier than the change
+/// where ends are committed together: it is the last end that is no later.
 fn last_attempt(subject: &Subject, change: &Change, past: &[Past]) -> Option<(Timestamp, Timestamp)> {
     if let Some((at, started_at)) = subject.end.filter(|(at, _)| *at <= change.at) {
         return Some((started_at?, at));
@@ -308,7 +312,7 @@ fn last_attempt(subject: &Subject, change: &Change, past: &[Past]) -> Option<(Ti
 }
 
 impl Counts {
-    /// Adds what others count.
+    /// Adds other counts.
     pub fn add(&mut self, others: &Counts) {
         self.created += others.created;
         self.started += others.started;
@@ -333,13 +337,13 @@ impl Counts {
 }
 
 impl StatisticsRequest {
-    /// The kind that is meant, and the one that is not, if there is one.
+    /// The kind that is included, and the one that is excluded, if there is one.
     pub(crate) fn kinds(&self) -> (Option<&str>, Option<&'static str>) {
         (self.kind.as_deref(), self.kind.is_none().then_some(NOTICE_KIND))
     }
 }
 
-/// Makes points of rows that come in the order of their starts and kinds.
+/// Makes points from rows that come in the order of their starts and kinds.
 pub(crate) struct Points {
     by_kind: bool,
     limit: usize,
@@ -353,7 +357,7 @@ impl Points {
         Points { by_kind: request.by_kind, limit: limit as usize, rows: 0, points: Vec::new(), is_cut: false }
     }
 
-    /// Takes the next row; answers whether there is to be another one.
+    /// Takes the next row; answers whether another one is wanted.
     pub(crate) fn take(&mut self, start: Timestamp, kind: String, counts: &Counts) -> bool {
         let kind = self.by_kind.then_some(kind);
         self.rows += 1;
@@ -395,7 +399,7 @@ mod tests {
         let ended = subject(Some((at(900), Some(at(400)))));
         assert_eq!(last_attempt(&ended, &change, &[]), Some((at(400), at(900))));
         assert_eq!(in_the_past(&change, &[(change.id, ended)].into()), None, "the row tells");
-        // It was retried since, and has another end: the past tells.
+        // It was retried since, and has another end: the past is used.
         let failed = |from, to| Past { seq: 7, kind: i64::from(FAILED), at: at(to), started_at: Some(at(from)) };
         let past = [failed(10, 100), failed(400, 900), failed(1_000, 1_100)];
         let retried = subject(Some((at(1_100), Some(at(1_000)))));

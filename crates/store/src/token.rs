@@ -110,7 +110,7 @@ pub struct Token {
     pub instance: Option<Organizations>,
 }
 
-/// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
+/// A use is noted when the last one is older than this, so that a busy token costs one write per minute.
 pub(crate) const TOUCH_MILLIS: i64 = 60_000;
 
 /// The columns of a token, in both engines.
@@ -127,12 +127,13 @@ pub(crate) fn scopes(names: &[String]) -> BTreeSet<Scope> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// The projects of a token that is limited to these, if it is.
+/// The projects of a token, if it is limited to some.
 pub(crate) fn projects(only: Option<BTreeSet<String>>) -> Projects {
     only.map_or(Projects::All, Projects::Only)
 }
 
-/// What a token of this organization reaches of the instance; the empty name is that of the instance.
+/// The organizations that a token of this organization reaches as a token of the instance; the empty name is that of
+/// the instance.
 pub(crate) fn instance(organization: &str, only: Option<BTreeSet<String>>) -> Option<Organizations> {
     organization.is_empty().then(|| only.map_or(Organizations::All, Organizations::Only))
 }
@@ -180,7 +181,7 @@ impl Token {
     }
 
     /// Of a token of the instance that may do what `scope` names, the organizations in which it may. One scope does not
-    /// bring another: who manages organizations does not run what is theirs.
+    /// include another: a token that manages organizations does not run their operations.
     pub fn allows_in(&self, scope: Scope) -> Option<&Organizations> {
         self.instance.as_ref().filter(|_| self.scopes.contains(&scope))
     }

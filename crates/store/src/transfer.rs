@@ -11,7 +11,7 @@ use crate::{Census, PostgresStore, Report, SqliteStore, Store, StoreError};
 
 /// Rows that one transaction takes at most.
 const BATCH_ROWS: usize = 1_000;
-/// Bytes that one transaction takes at most (one row more may go over).
+/// Bytes that one transaction takes at most (one more row may exceed it).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organization's rows together.
@@ -49,10 +49,11 @@ pub enum TransferError {
         /// How many it has.
         operations: u64,
     },
-    /// Everything was written, and yet the numbers differ: somebody else wrote to one of the stores, or a defect.
+    /// Everything was written, and yet the numbers differ: somebody else wrote to one of the stores, or there is a
+    /// defect.
     #[error("the target differs from the source (source and target): {}", .0.join("; "))]
     Differs(Vec<String>),
-    /// Everything was written, and yet the target is not sound: a defect.
+    /// Everything was written, and yet the target is not sound: there is a defect.
     #[error("the target is not sound: {}", findings(.0))]
     Unsound(Report),
     /// One of the stores failed; the target may hold a part.
@@ -84,10 +85,10 @@ impl Batch {
     }
 }
 
-/// Moves everything, compares the numbers and has the target examined; answers what was moved. No server may use either
+/// Moves everything, compares the numbers and examines the target; answers what was moved. No server may use either
 /// store. Attempts that a dead server left behind in the source are released there first. The source keeps its rows.
 ///
-/// `progress` is told how many rows were written, from time to time.
+/// `progress` is called from time to time with how many rows were written.
 ///
 /// # Errors
 /// [`TransferError`].

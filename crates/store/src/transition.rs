@@ -1,4 +1,4 @@
-//! What both engines decide alike of events that only the holder of a lease may cause.
+//! The decisions of both engines about events that only the holder of a lease may cause.
 
 use operations::{Event, Refusal, State, Status, Timestamp};
 
@@ -14,8 +14,8 @@ pub(crate) struct Subject<'e> {
     pub(crate) note: &'e mut Option<Note>,
 }
 
-/// Applies an event, unless the lease does not reach so far; what it refuses changes nothing. Without a subject the
-/// operation has ended or never was: the lease is stale either way.
+/// Applies an event, unless the lease does not cover the operation; a refused event changes nothing. Without a subject
+/// the operation has ended or never existed: the lease is stale either way.
 pub(crate) fn decide(
     subject: Option<Subject<'_>>,
     now: Timestamp,

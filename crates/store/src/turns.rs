@@ -1,21 +1,21 @@
-//! Work that is carried out so much at a time, organization by organization.
+//! Work that is carried out a bounded amount at a time, organization by organization.
 //!
-//! Who wants a turn waits for it. Those of one organization get theirs in the order in which they came; organizations
-//! take turns, and none has more than its part at a time. So one with a thousand waiting delays another's by what is
-//! under way and not by what waits.
+//! A caller waits for a permit (a [`Turn`]). Callers of one organization get theirs in the order in which they came;
+//! organizations are served in round-robin order, and none has more than its share at a time. So an organization with a
+//! thousand waiting callers delays another one by its work under way and not by its waiting callers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Hands out turns. Clones share them.
+/// Grants permits. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Turns at a time.
+    /// Permits at a time.
     most: usize,
     /// Of one organization.
     each: usize,
@@ -26,7 +26,7 @@ struct Inner {
 struct State {
     running: usize,
     organizations: HashMap<String, Organization>,
-    /// Those where somebody waits, each once; the first is next.
+    /// Organizations with waiting callers, each once; the first is next.
     order: VecDeque<String>,
 }
 
@@ -36,7 +36,7 @@ struct Organization {
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
-/// A turn, until this is dropped.
+/// A permit, held until this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     of: Turns,
@@ -44,12 +44,12 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// At most `most` turns at a time, at most `each` of one organization; at least one of either.
+    /// At most `most` permits at a time, at most `each` for one organization; at least one in either case.
     pub fn new(most: usize, each: usize) -> Turns {
         Turns(Arc::new(Inner { most: most.max(1), each: each.max(1), state: Mutex::default() }))
     }
 
-    /// Waits for a turn. Dropped, it waits no more.
+    /// Waits for a permit. When it is dropped, it no longer waits.
     pub async fn take(&self, organization: &str) -> Turn {
         let (sender, receiver) = oneshot::channel();
         {
@@ -64,11 +64,11 @@ impl Turns {
         receiver.await.expect("who waits is forgotten only when it has gone")
     }
 
-    /// Gives turns to those who are next, as long as there are any.
+    /// Gives permits to the callers that are next, as long as there are any.
     fn grant(&self) {
         loop {
             let Some((waiting, organization)) = self.lock().next(self.0.most, self.0.each) else { return };
-            // Outside of the lock: when the receiver is gone, the turn is dropped, which takes the lock.
+            // Outside of the lock: when the receiver is gone, the permit is dropped, which takes the lock.
             let _ = waiting.send(Turn { of: self.clone(), organization });
         }
     }
@@ -79,7 +79,7 @@ impl Turns {
 }
 
 impl State {
-    /// Takes out who is next and counts its turn.
+    /// Takes out the next caller and counts its permit.
     fn next(&mut self, most: usize, each: usize) -> Option<(oneshot::Sender<Turn>, String)> {
         while self.running < most {
             let has_room = |name: &String| self.organizations.get(name).is_some_and(|own| own.running < each);
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     impl Turns {
-        /// Turns under way, and organizations that are remembered.
+        /// Permits in use, and organizations that are remembered.
         fn counted(&self) -> (usize, usize) {
             let state = self.lock();
             (state.running, state.organizations.len())
@@ -143,7 +143,7 @@ mod tests {
 
     type Waiting<'a> = Pin<Box<dyn Future<Output = Turn> + 'a>>;
 
-    /// Waits, and has looked once.
+    /// A waiting caller that has been polled once.
     fn wait<'a>(turns: &'a Turns, organization: &'a str) -> Result<Turn, Waiting<'a>> {
         let mut waiting: Waiting = Box::pin(turns.take(organization));
         waiting.as_mut().now_or_never().ok_or(waiting)
@@ -177,7 +177,7 @@ mod tests {
         drop(gone);
         drop(first);
         drop(last.as_mut().now_or_never().expect("it is the only one"));
-        // A turn that was given and not taken.
+        // A permit that was given and not taken.
         let first = wait(&turns, "a").ok().unwrap();
         let given = wait(&turns, "b").err().unwrap();
         drop(first);

@@ -24,7 +24,7 @@ pub enum StoreUrl {
 pub struct PostgresUrl(SecretString);
 
 impl PostgresUrl {
-    /// The text itself, for whoever connects.
+    /// The text itself, for the code that connects.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -44,23 +44,23 @@ impl PartialEq for PostgresUrl {
 
 impl Eq for PostgresUrl {}
 
-/// The text names no store. Shows nothing of it but the name of a parameter: it may hold a password.
+/// The text names no store. Shows only the name of a parameter of it: the text may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStoreUrl {
-    /// It is no URL of a store.
+    /// It is not the URL of a store.
     #[error("must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
     Form,
-    /// It has a parameter that nothing would heed.
+    /// It has a parameter that would be ignored.
     #[error("has the unknown parameter {0:?}; those that there are: {parameters}", parameters = PARAMETERS.join(", "))]
     UnknownParameter(String),
-    /// A parameter has a value that is none.
+    /// A parameter has an invalid value.
     #[error(
         "has a parameter with a value that it cannot have: sslmode is one of disable, allow, prefer, require, verify-ca and verify-full; port is a number"
     )]
     Value,
 }
 
-/// The parameters that the URL of a PostgreSQL database may have behind its `?`: those of libpq that are heeded.
+/// The parameters that the URL of a PostgreSQL database may have after its `?`: those of libpq that are supported.
 pub const PARAMETERS: [&str; 11] = [
     "sslmode",
     "sslrootcert",
@@ -119,13 +119,13 @@ fn parameters(url: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 impl StoreUrl {
-    /// The whole URL, with asterisks for what is secret.
+    /// The whole URL, with asterisks for the secret parts.
     pub fn masked(&self) -> String {
         let StoreUrl::Postgres(url) = self else { return self.to_string() };
         let url = url.expose();
         let (address, _) = url.split_once('?').unwrap_or((url, ""));
         let (scheme, rest) = address.split_once("://").unwrap_or(("postgres", address));
-        // user:password@host: what stands between the first colon of the authority and the last @.
+        // user:password@host: the password is between the first colon of the authority and the last @.
         let user = rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)));
         let mut shown = match user {
             Some((user, host)) => format!("{scheme}://{user}:****@{host}"),
@@ -144,7 +144,7 @@ impl fmt::Display for StoreUrl {
         match self {
             StoreUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             StoreUrl::Postgres(url) => {
-                // What stands before the last @ of the authority is user and password; after ? there may be one too.
+                // User and password are before the last @ of the authority; after ? there may be a password too.
                 let url = url.expose();
                 let url = url.split('?').next().unwrap_or(url);
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));

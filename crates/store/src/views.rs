@@ -1,7 +1,7 @@
 //! Saved views: a name for a filter and the columns that are shown.
 //!
 //! A view is shared in its organization, or private to the token that made it. A token that replaces another one takes
-//! its private views over; they go with a token that is revoked.
+//! its private views over; when a token is revoked, they are removed with it.
 
 use async_trait::async_trait;
 use operations::{Access, OperationId, Timestamp};
@@ -20,11 +20,11 @@ pub const MAX_ALL_PRIVATE_VIEWS: u32 = 2_000;
 pub struct View {
     /// Its id, a UUID.
     pub id: String,
-    /// Unique among those that are shared, and among those of a token.
+    /// Unique among the shared views, and among those of a token.
     pub name: String,
     /// The filter, as it was written.
     pub filter: String,
-    /// The names of the columns, in their order; empty: those that are shown as a rule.
+    /// The names of the columns, in their order; empty: the default ones.
     pub columns: Vec<String>,
     /// The id of the token that it is private to; `None`: it is shared.
     pub owner: Option<String>,
@@ -34,19 +34,20 @@ pub struct View {
     pub updated_at: Timestamp,
 }
 
-/// Whose views: those that are shared, if they may be seen, and those of a token.
+/// Which views: the shared ones, if they may be seen, and those of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewReach {
     /// The organization.
     pub organization: String,
-    /// Those that are shared, too.
+    /// Shared views, too.
     pub shared: bool,
     /// The id of the token.
     pub owner: String,
 }
 
 impl ViewReach {
-    /// What a token reaches. Who is limited to projects does not see what is shared: its filters tell of others.
+    /// What a token reaches. A token that is limited to projects does not see shared views: their filters reveal other
+    /// projects.
     pub fn of(access: &Access, token: &str) -> ViewReach {
         let shared = access.projects == operations::Projects::All;
         ViewReach { organization: access.organization.clone(), shared, owner: token.to_owned() }
@@ -60,7 +61,7 @@ pub enum ViewOutcome {
     Kept(View),
     /// Another one has its name.
     NameTaken,
-    /// There are as many as there may be.
+    /// There are already as many as allowed.
     TooMany(u32),
     /// There is none with this id within reach, or no such organization.
     Missing,
@@ -82,7 +83,7 @@ pub trait Views: Send + Sync {
     async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError>;
 }
 
-/// A change of a view. Recorded as what called.
+/// A change of a view. Recorded as the call that made it.
 #[derive(Clone, Debug)]
 pub(crate) enum ViewChange {
     Create(String, View),
@@ -103,7 +104,7 @@ impl View {
     }
 }
 
-/// The most that there may be of one more sort of view: of its owner, and of all owners.
+/// The bounds for one more view: how many its owner may have, and how many all owners together may have.
 pub(crate) fn bounds(owner: &str) -> (u32, u32) {
     if owner.is_empty() { (MAX_SHARED_VIEWS, u32::MAX) } else { (MAX_PRIVATE_VIEWS, MAX_ALL_PRIVATE_VIEWS) }
 }

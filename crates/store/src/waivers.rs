@@ -1,7 +1,7 @@
-//! Waivers: violations that an organization lives with for a while, with the reason, who said so, and until when.
+//! Waivers: violations that an organization accepts for a while, with the reason, who decided, and until when.
 //!
-//! A waiver is never changed. That it came, went or ended has consequences for evidence, which somebody has to see to: each
-//! such [`WaiverChange`] is told until it is [noted](Waivers::note_waiver_change), so that a crash loses none.
+//! A waiver is never changed. Its creation, removal or end has consequences for evidence, which have to be handled:
+//! each such [`WaiverChange`] is reported until it is [noted](Waivers::note_waiver_change), so that a crash loses none.
 
 use async_trait::async_trait;
 use operations::{OperationId, Timestamp};
@@ -10,9 +10,9 @@ use crate::StoreError;
 
 /// Waivers of an organization at most, those that have ended included: an evaluation looks at all of them.
 pub const MAX_WAIVERS: u32 = 1_000;
-/// Those of them at most that name a VEX document: an evaluation has all of these documents in memory.
+/// The most of them that may name a VEX document: an evaluation has all of these documents in memory.
 pub const MAX_VEX_WAIVERS: u32 = 50;
-/// What stands before the digest of a VEX document where a waiver's finding names one.
+/// The prefix of the digest of a VEX document where a waiver's finding names one.
 pub const VEX_PREFIX: &str = "vex:";
 
 /// The digest of the VEX document that the finding of a waiver names, as it stands there; `None` when it names none.
@@ -20,26 +20,26 @@ pub fn vex_named(finding: &str) -> Option<&str> {
     finding.strip_prefix(VEX_PREFIX)
 }
 
-/// A violation that is lived with.
+/// A violation that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiver {
-    /// Its id, a UUID; in the order of their making.
+    /// Its id, a UUID; ids are in the order of creation.
     pub id: String,
     /// The name of the policy whose violations it covers.
     pub policy: String,
     /// Which of them: a message, an identifier in a finding, or `vex:` and the digest of a VEX document that is stored as
     /// evidence, which is kept as long as the waiver has an effect; empty: all.
     pub finding: String,
-    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project;
-    /// empty: any.
+    /// For which evidence: its digest or the id of its project, and outside of projects its name or the name of its
+    /// project; empty: any.
     pub subject: String,
     /// Why.
     pub reason: String,
-    /// Who said so: the name of the token.
+    /// Who decided: the name of the token.
     pub created_by: String,
     /// When.
     pub created_at: Timestamp,
-    /// From when on it has no effect any more; `None`: never.
+    /// When it ceases to have an effect; `None`: never.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -60,9 +60,9 @@ impl Waiver {
 pub enum WaiverOutcome {
     /// It is kept.
     Kept(Waiver),
-    /// There are as many as there may be.
+    /// There are already as many as allowed.
     TooMany(u32),
-    /// There are as many that name a VEX document as there may be.
+    /// There are already as many that name a VEX document as allowed.
     TooManyVex(u32),
     /// There is no such organization.
     Missing,
@@ -90,7 +90,7 @@ impl WaiverEvent {
     }
 }
 
-/// Something that happened to a waiver, and that nobody has seen to yet.
+/// Something that happened to a waiver, and that was not handled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaiverChange {
     /// Whose it is.
@@ -113,10 +113,10 @@ pub trait Waivers: Send + Sync {
     /// Removes a waiver; `false` when there is none with this id.
     async fn delete_waiver(&self, organization: &str, id: &str) -> Result<bool, StoreError>;
 
-    /// Up to `limit` things that happened and that nobody has seen to.
+    /// Up to `limit` things that happened and that were not handled yet.
     async fn waiver_changes(&self, limit: u32) -> Result<Vec<WaiverChange>, StoreError>;
 
-    /// Notes that one of them was seen to.
+    /// Notes that one of them was handled.
     async fn note_waiver_change(&self, change: WaiverChange) -> Result<(), StoreError>;
 }
 
@@ -149,13 +149,13 @@ pub(crate) fn refusal(finding: &str, others: &[String]) -> Option<WaiverOutcome>
     }
 }
 
-/// Where a row stands: what of it was seen to.
+/// The state of a row: what of it was handled.
 pub(crate) const ADDED: i64 = 1;
 pub(crate) const SEEN: i64 = 2;
 pub(crate) const REMOVED: i64 = 3;
 pub(crate) const ENDED: i64 = 4;
 
-/// What is to be seen to of a row that was found at this time.
+/// The event to be handled for a row that was found at this time.
 pub(crate) fn event(state: i64, waiver: &Waiver, now: Timestamp) -> WaiverEvent {
     match state {
         REMOVED => WaiverEvent::Removed,
@@ -164,7 +164,7 @@ pub(crate) fn event(state: i64, waiver: &Waiver, now: Timestamp) -> WaiverEvent 
     }
 }
 
-/// What a row becomes once its event was seen to; `None`: it goes.
+/// The state of a row once its event was handled; `None`: the row is removed.
 pub(crate) fn noted(event: WaiverEvent) -> Option<i64> {
     match event {
         WaiverEvent::Added => Some(SEEN),

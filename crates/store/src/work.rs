@@ -13,11 +13,11 @@ use crate::Organizations;
 pub struct ClaimRequest {
     /// Kinds that the worker can run.
     pub kinds: Vec<String>,
-    /// Only operations that this caller may see; `None` for who works for several organizations.
+    /// Only operations that this caller may see; `None` for a worker for several organizations.
     pub access: Option<Access>,
     /// Without `access`, only operations of these organizations; `None` for the engine, which works for all.
     pub among: Option<Organizations>,
-    /// At most so many operations.
+    /// At most this many operations.
     pub limit: u32,
     /// Who asks; shown in histories.
     pub worker: String,
@@ -26,12 +26,12 @@ pub struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    /// The one organization that is asked for, if it is one.
+    /// The organization that is asked for, if it is a single one.
     pub(crate) fn organization(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.organization.as_str())
     }
 
-    /// Whether it may have operations of this organization.
+    /// Whether it may get operations of this organization.
     pub(crate) fn reaches(&self, organization: &str) -> bool {
         self.among.as_ref().is_none_or(|among| among.include(organization))
     }
@@ -49,7 +49,7 @@ pub struct AuthorizationScope {
     pub organizations: Organizations,
     /// Only operations of these projects.
     pub projects: Projects,
-    /// No operation of these kinds: servers run them, and no worker may end in their place what they run.
+    /// No operation of these kinds: servers run them, and no worker may end them instead.
     pub except_kinds: Arc<[String]>,
 }
 
@@ -62,8 +62,8 @@ pub struct LeaseRef {
     pub id: OperationId,
     /// The fencing token that the claim gave.
     pub fence: u64,
-    /// What the worker that refers to it may touch; what is outside is as good as lost. `None` for the engine, which
-    /// may touch everything.
+    /// What the worker that refers to it may touch; operations outside of it count as lost. `None` for the engine,
+    /// which may touch everything.
     pub scope: Option<Arc<AuthorizationScope>>,
 }
 
@@ -112,7 +112,7 @@ pub struct Claimed {
     pub cancel_requested: bool,
 }
 
-/// A worker says that it is still at it.
+/// A worker says that it is still running the attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Which attempt.
@@ -122,7 +122,7 @@ pub struct Heartbeat {
     pub progress: Option<String>,
 }
 
-/// What a worker is told about one of its leases.
+/// What a worker learns about one of its leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseStatus {
     /// Extended.
@@ -143,7 +143,7 @@ pub struct AttemptTimeouts {
     pub kinds: BTreeMap<String, Duration>,
     /// Where neither the operation nor its kind does.
     pub otherwise: Duration,
-    /// How much longer, so that workers which keep the time themselves are not got in the way of.
+    /// How much longer, so that workers that keep the time themselves are not interfered with.
     pub grace: Duration,
 }
 
@@ -195,7 +195,7 @@ impl Settlement {
     }
 }
 
-/// An operation starts in the transaction that creates it: for whom, and what becomes of the attempt.
+/// An operation starts in the transaction that creates it: for which worker, and where the attempt is passed to.
 pub struct Start {
     pub(crate) terms: StartTerms,
     pub(crate) started: Box<dyn FnOnce(Claimed) + Send>,

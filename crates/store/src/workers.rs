@@ -1,11 +1,11 @@
-//! Who runs what now: the leases that are held, which tell of workers all that the store knows of them.
+//! Who runs what now: the leases that are held, which are all that the store knows about workers.
 
 use async_trait::async_trait;
 use operations::{Access, OperationId, Timestamp};
 
 use crate::StoreError;
 
-/// Leases that a question looks at, at most: the oldest operations first.
+/// Leases that a request looks at, at most: the oldest operations first.
 pub const MAX_HELD_LEASES: u32 = 5_000;
 
 /// A lease that is held: an attempt under way.

@@ -75,7 +75,7 @@ fn pieces(content: &[u8]) -> impl Stream<Item = Result<Bytes, String>> + Unpin +
     stream::iter(pieces)
 }
 
-/// Content that is like no other part of itself.
+/// Content of which no two parts are alike.
 fn content(size: usize) -> Vec<u8> {
     (0..size).map(|place| u8::try_from((place * 31 + place / 251) % 256).unwrap()).collect()
 }
@@ -182,7 +182,7 @@ async fn what_is_over_goes_from_the_bucket_too() {
     let store = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let store: Arc<dyn crate::Store> = Arc::new(store);
     store.create("acme", vec![operations::NewOperation::of_kind("scan")], None).await.unwrap();
-    // What broke off while it was removed, and what no row knows.
+    // An upload that broke off before its record, and content that no row knows.
     let (digest, size) = content.put("acme", pieces(b"hello")).await.unwrap();
     assert_eq!(store.reserve_evidence("acme", digest, size).await.unwrap(), Reservation::Reserved);
     content.put("acme", pieces(b"unknown")).await.unwrap();

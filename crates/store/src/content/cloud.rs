@@ -13,19 +13,19 @@ use object_store::{ObjectStore, RetryConfig};
 use super::{ContentError, ContentStore};
 use crate::seal::Keyring;
 
-/// Bytes gathered before they are sent as one part: S3 takes no smaller ones, and with these ten thousand parts make 80 GB.
-/// Each upload under way holds so many.
+/// Bytes gathered before they are sent as one part: S3 takes no smaller ones, and with these ten thousand parts make 80
+/// GB. Each upload under way holds this many.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
-/// What failed is tried again so often, and no more once so much time has passed: who waits for an answer is told before he
-/// has given up.
+/// A failed request is tried again this often, and not once this much time has passed: the caller gets an answer before
+/// it gives up.
 const RETRIES: usize = 3;
 const RETRIES_LAST: Duration = Duration::from_secs(20);
 
 /// The form of an address, for messages.
 const FORM: &str = "an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
 
-/// Why an address is none of a bucket.
+/// Why an address is not that of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {FORM}")]
 pub struct InvalidBucket;
@@ -67,16 +67,17 @@ impl ContentStore {
         parse(url).map(drop)
     }
 
-    /// The content store in a bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials, and
-    /// other servers that speak the same way, come from the environment, by the names that the clouds' own tools know:
-    /// `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet: see [`ContentStore::check`]. `limit` is the most bytes a piece.
+    /// The content store in a bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials,
+    /// and other servers that speak the same way, come from the environment, by the names that the clouds' own tools
+    /// know: `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet: see [`ContentStore::check`]. `limit`
+    /// is the most bytes per piece.
     ///
     /// # Errors
-    /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment says what
-    /// cannot be.
+    /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment has
+    /// values that cannot be.
     pub fn bucket(url: &str, limit: u64) -> Result<ContentStore, ContentError> {
         let (cloud, bucket, prefix) = parse(url)?;
-        // The first to come sets it; every part of the program sets the same one.
+        // The first call sets it; every part of the program sets the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let objects: Arc<dyn ObjectStore> = match cloud {
             Cloud::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries()).build()?),

@@ -4,8 +4,8 @@
 //! nothing behind under any digest. Verified again when it is read. Kept per organization: one organization's content
 //! is not another's, even with the same digest.
 //!
-//! With an active encryption key it is sealed while it comes in ([`crate::seal`]), and stored under `sealed/`: what is
-//! sealed is told by its place, whatever its bytes look like. The address is the digest of the content itself.
+//! With an active encryption key it is sealed while it comes in ([`crate::seal`]), and stored under `sealed/`: sealed
+//! content is recognized by its place, whatever its bytes look like. The address is the digest of the content itself.
 
 #[cfg(test)]
 mod bucket_tests;
@@ -35,8 +35,8 @@ pub use digest::{Digest, InvalidDigest};
 pub use reading::Content;
 use reading::{Reading, Source};
 
-/// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
-/// ten thousand of them must have room.
+/// Bytes gathered before they are passed to the object store as one part. Each upload under way holds this many, and
+/// there must be memory for ten thousand uploads.
 const PART_BYTES: usize = 128 * 1024;
 /// The folder of uploads under way.
 const INCOMING: &str = "incoming";
@@ -59,7 +59,7 @@ pub enum ContentError {
     /// The sender's stream broke; nothing was kept.
     #[error("the content could not be received: {0}")]
     Receive(String),
-    /// What is stored is not what its address says: a damaged disk or a foreign hand.
+    /// The stored content is not what its address says: a damaged disk or somebody else's change.
     #[error("the stored content does not have the digest {0}")]
     Damaged(Digest),
     /// It is sealed, and this process does not have the key.
@@ -70,7 +70,7 @@ pub enum ContentError {
         /// The key's id.
         key: String,
     },
-    /// The address is none of a bucket.
+    /// The address is not that of a bucket.
     #[error(transparent)]
     Bucket(#[from] InvalidBucket),
     /// There are no random numbers to seal with.
@@ -85,8 +85,8 @@ pub enum ContentError {
 }
 
 impl ContentError {
-    /// Whether the same may succeed later, perhaps with an operator's help: the disk is full, the bucket is away or does not let
-    /// this server in, a key is missing.
+    /// Whether the same may succeed later, perhaps with an operator's help: the disk is full, the bucket is unavailable
+    /// or does not let this server in, a key is missing.
     pub fn may_pass(&self) -> bool {
         use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
         let away =
@@ -116,7 +116,7 @@ pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
     /// Where uploads under way are, in a folder.
     incoming: Option<PathBuf>,
-    /// Bytes gathered before they are handed on as one part.
+    /// Bytes gathered before they are passed on as one part.
     part_bytes: usize,
     limit: u64,
     keyring: Keyring,
@@ -153,7 +153,7 @@ pub struct StoredContent {
 }
 
 impl ContentStore {
-    /// The content store in a local folder, which is created if it is missing; `limit` is the most bytes a piece.
+    /// The content store in a local folder, which is created if it is missing; `limit` is the most bytes per piece.
     ///
     /// # Errors
     /// [`ContentError::Store`] when the folder cannot be made or used.
@@ -189,7 +189,7 @@ impl ContentStore {
         self.place(self.stage(organization, content).await?).await
     }
 
-    /// Takes a stream of bytes in, to a place where nobody finds it; what it is, is known then. It is to be
+    /// Takes in a stream of bytes, to a place where nobody finds it; its digest and size are known then. It is to be
     /// [placed](ContentStore::place) or [discarded](ContentStore::discard).
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl ContentStore {
         let is_sealed = sealer.is_some();
         let staging =
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
-        // A bucket is asked for nothing until a part is full: what is shorter is sent once, to its address.
+        // Nothing is asked of a bucket until a part is full: shorter content is sent once, to its address.
         let mut upload = match &self.incoming {
             Some(_) => Some(self.objects.put_multipart(&staging).await?),
             None => None,
@@ -258,7 +258,7 @@ impl ContentStore {
             Ok(received) => received,
             Err(error) => {
                 if let Some(mut upload) = upload {
-                    // Best effort: what stays in "incoming" has no address and is never read.
+                    // Best effort: content that stays in "incoming" has no address and is never read.
                     let _ = upload.abort().await;
                 }
                 return Err(self.unwritten(error).await);
@@ -268,7 +268,7 @@ impl ContentStore {
         Ok(Staged { organization: organization.to_owned(), digest, size, staging, is_sealed })
     }
 
-    /// Brings what was taken in to its address; answers its digest and size.
+    /// Moves staged content to its address; answers its digest and size.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -289,7 +289,7 @@ impl ContentStore {
         }
     }
 
-    /// Forgets what was taken in.
+    /// Forgets staged content.
     pub async fn discard(&self, staged: Staged) {
         if let Staging::At(staging) = &staged.staging {
             // Best effort, as above: it is swept sooner or later.
@@ -297,7 +297,7 @@ impl ContentStore {
         }
     }
 
-    /// Removes the content with this digest; nothing, if there is none.
+    /// Removes the content with this digest; does nothing if there is none.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -324,7 +324,7 @@ impl ContentStore {
         }
     }
 
-    /// Whether content can be read here, as far as that can be told without any.
+    /// Whether content can be read here, as far as that can be found out without any.
     ///
     /// # Errors
     /// [`ContentError::NoBucket`]; [`ContentError::Store`].
@@ -332,15 +332,15 @@ impl ContentStore {
         if self.incoming.is_some() {
             return Ok(());
         }
-        // By this it is seen whether the credentials are good, which the failure of a list does not tell.
+        // This shows whether the credentials are valid, which a failed list does not.
         match self.objects.head(&Path::from(format!("{ORGANIZATIONS}/check"))).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => self.bucket_answers().await,
             Err(error) => Err(error.into()),
         }
     }
 
-    /// An object that is not there looks like one in a bucket that is not there; a list tells them apart. To be asked
-    /// before anybody is told that something is missing.
+    /// A missing object looks like one in a missing bucket; a list tells them apart. To be asked before something is
+    /// reported as missing.
     async fn bucket_answers(&self) -> Result<(), ContentError> {
         if self.incoming.is_some() {
             return Ok(());
@@ -352,13 +352,13 @@ impl ContentStore {
         }
     }
 
-    /// Whether nothing is at its address when [`ContentStore::place`] failed with this. A bucket that did not answer may
-    /// have taken what was sent.
+    /// Whether nothing is at its address when [`ContentStore::place`] failed with this. A bucket that did not answer
+    /// may have stored what was sent.
     pub fn leaves_nothing(&self, error: &ContentError) -> bool {
         self.incoming.is_some() || error.is_refusal()
     }
 
-    /// Why something could not be written: the place for it is not there if its bucket is not.
+    /// Why something could not be written: its place is missing if its bucket is.
     async fn unwritten(&self, error: ContentError) -> ContentError {
         match error {
             ContentError::Store(object_store::Error::NotFound { .. }) => {
@@ -412,8 +412,8 @@ impl ContentStore {
         }
     }
 
-    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long.
-    /// Answers how many.
+    /// Removes what was left by uploads that broke off with their process: files that nobody has written to for this
+    /// long. Answers how many.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -424,8 +424,8 @@ impl ContentStore {
         Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
     }
 
-    /// The same where uploads under way are no files: what was taken in and not placed. Of an upload that has not taken all
-    /// in, the object store itself has to forget the parts.
+    /// The same where uploads under way are not files: removes content that was taken in and not placed. The parts of
+    /// an upload that was not taken in completely have to be forgotten by the object store itself.
     async fn sweep_objects(&self, untouched_for: Duration) -> Result<u64, ContentError> {
         let now = chrono::Utc::now();
         let mut found = self.objects.list(Some(&Path::from(INCOMING)));
@@ -439,8 +439,8 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// Removes everything of an organization; answers how many pieces there were. What is being stored meanwhile may
-    /// stay.
+    /// Removes everything of an organization; answers how many pieces there were. Content that is being stored
+    /// meanwhile may stay.
     ///
     /// # Errors
     /// [`ContentError::Store`]; a part may be gone then.
@@ -458,7 +458,7 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// The content with this digest, to be read in pieces, or `None` when the organization has none such.
+    /// The content with this digest, to be read in pieces, or `None` when the organization does not have it.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -478,7 +478,7 @@ impl ContentStore {
     /// What is stored, and whether it is sealed.
     async fn find(&self, organization: &str, digest: &Digest) -> Result<Option<(GetResult, bool)>, ContentError> {
         let now = self.keyring.active().is_some();
-        // It may be moved from where it was into the place where it is put now, between the first two looks.
+        // Between the first two looks it may be moved from its old place to the place where content is stored now.
         for is_sealed in [now, !now, now] {
             match self.objects.get(&address(organization, digest, is_sealed)).await {
                 Ok(result) => return Ok(Some((result, is_sealed))),
@@ -489,7 +489,7 @@ impl ContentStore {
         self.bucket_answers().await.map(|()| None)
     }
 
-    /// The content with this digest, whole and verified, or `None` when the organization has none such.
+    /// The content with this digest, whole and verified, or `None` when the organization does not have it.
     ///
     /// # Errors
     /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
@@ -521,7 +521,7 @@ fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result
     Ok(removed)
 }
 
-/// Whose an object is, by its place, under which digest, and whether it is sealed; `None` of one that longrun did not put
+/// The owner of an object by its place, its digest, and whether it is sealed; `None` for one that longrun did not put
 /// there.
 fn whose(location: &Path) -> Option<(String, Digest, bool)> {
     let parts: Vec<_> = location.parts().collect();

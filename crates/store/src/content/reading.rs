@@ -18,7 +18,7 @@ use crate::seal::{ContentOpener, Unopened};
 pub(super) const PIECE_BYTES: usize = 128 * 1024;
 
 /// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have
-/// the digest; otherwise there is [`ContentError::Damaged`] in its place.
+/// the digest; otherwise [`ContentError::Damaged`] comes instead.
 pub struct Content {
     /// How many bytes there are in all.
     pub size: u64,
@@ -39,7 +39,7 @@ impl Stream for Content {
     }
 }
 
-/// Runs what takes a while, or waits for the disk, off the async threads.
+/// Runs work that takes a while, or waits for the disk, off the async threads.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
@@ -52,9 +52,9 @@ pub(super) enum Source {
 /// How far content has been read.
 pub(super) struct Reading {
     pub(super) source: Source,
-    /// Bytes that are left of what is stored.
+    /// Stored bytes that are left.
     pub(super) left: u64,
-    /// Of what is sealed.
+    /// For sealed content.
     pub(super) opener: Option<ContentOpener>,
     pub(super) hasher: Sha256,
     pub(super) wanted: Digest,
@@ -75,11 +75,11 @@ async fn next_piece(reading: Option<Reading>) -> Result<Option<(Bytes, Option<Re
             Source::File(_) => None,
             Source::Stream(pieces) => Some(pieces.try_next().await?.unwrap_or_default()),
         };
-        // Reading waits for the disk, and opening and hashing a piece take a good part of a millisecond.
+        // Reading waits for the disk, and opening and hashing a piece take a large part of a millisecond.
         let (piece, rest) = aside(move || reading.read(streamed)).await?;
         reading = rest;
         if reading.left > 0 {
-            // Of what is sealed there may be less than a chunk yet.
+            // Of sealed content there may be less than a chunk so far.
             if !piece.is_empty() {
                 return Ok(Some((piece, Some(reading))));
             }
@@ -93,7 +93,7 @@ async fn next_piece(reading: Option<Reading>) -> Result<Option<(Bytes, Option<Re
 }
 
 impl Reading {
-    /// Reads a piece, or takes the one that was `streamed`, and answers what it is of the content.
+    /// Reads a piece, or takes the one that was `streamed`, and answers the content that it holds.
     fn read(mut self, streamed: Option<Bytes>) -> Result<(Bytes, Reading), ContentError> {
         let piece = match (streamed, &mut self.source) {
             (None, Source::File(file)) => read_piece(file, self.left)?,
@@ -112,7 +112,7 @@ impl Reading {
     }
 }
 
-/// What a piece that does not open means for who reads it.
+/// What a piece that does not open means for the reader.
 pub(super) fn unopened(error: Unopened, digest: Digest) -> ContentError {
     match error {
         Unopened::KeyMissing(key) => ContentError::KeyMissing { digest, key },

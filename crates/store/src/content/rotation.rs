@@ -32,9 +32,9 @@ impl ContentStore {
         Ok(counts)
     }
 
-    /// Seals every piece anew that is not under the active key; without one, opens every piece. Beside servers at work:
-    /// a piece is there at all times, in one form or the other. `progress` is told how many were written, from time to
-    /// time.
+    /// Seals anew every piece that is not under the active key; without one, opens every piece. Servers may be at work
+    /// meanwhile: a piece is there at all times, in one form or the other. `progress` is called from time to time with
+    /// how many were written.
     ///
     /// # Errors
     /// [`ContentError::Store`]; what was done stays done.
@@ -69,7 +69,7 @@ impl ContentStore {
     async fn renew(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
         // Gone meanwhile, with its organization.
         let Some(content) = self.open(organization, digest).await? else { return Ok(()) };
-        // What it says of an error is kept, which a stream that comes in only has as a text.
+        // Its error is kept, since an incoming stream has it only as a text.
         let mut broke_off = None;
         let content = content.map(|piece| {
             piece.map_err(|error| {
@@ -85,7 +85,7 @@ impl ContentStore {
         }
     }
 
-    /// What a file is; `None` of one that longrun did not put there.
+    /// What a file is; `None` for one that longrun did not put there.
     async fn stored(&self, piece: &ObjectMeta) -> Result<Option<Stored>, ContentError> {
         let Some((organization, digest, is_sealed)) = whose(&piece.location) else { return Ok(None) };
         let seal = if is_sealed {

@@ -55,7 +55,7 @@ async fn what_broken_uploads_left_is_swept_and_what_is_under_way_stays() {
     let store = ContentStore::local(folder.path(), 100).unwrap();
     assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 0, "there is no such folder yet");
     store.put("acme", pieces(&[b"hello"])).await.unwrap();
-    // As the object store names what it has not finished, and what was not moved to its address any more.
+    // As the object store names files that it has not finished, and files that were never moved to their address.
     let age = Duration::from_secs(3_600);
     for (name, age) in [("0aaa#1", age), ("0bbb", age), ("0ccc#1", Duration::ZERO)] {
         let file = std::fs::File::create(folder.path().join("incoming").join(name)).unwrap();
@@ -186,7 +186,7 @@ async fn sealed_content_of_another_organization_or_damaged_is_found() {
 #[tokio::test]
 async fn content_is_read_whether_encryption_was_switched_on_or_off_since() {
     let folder = tempfile::tempdir().unwrap();
-    // One looks like a sealed piece: it is what it was.
+    // One looks like a sealed piece: it is read as it was written.
     let first = sealing(folder.path(), Some("a"));
     let (sealed, _) = first.put("acme", pieces(&[b"one"])).await.unwrap();
     let looks_sealed = std::fs::read(folder.path().join(address("acme", &sealed, true).as_ref())).unwrap();

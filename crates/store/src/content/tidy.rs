@@ -1,4 +1,5 @@
-//! Removing evidence that is over: what its retention says, what broke off, and objects that no row knows.
+//! Removing evidence that is no longer kept: evidence past its retention, leftovers of uploads and removals that broke
+//! off, and objects that no row knows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,13 +11,13 @@ use crate::{DeletionError, EvidenceAges, EvidenceRemoval, EvidenceRetention, Rem
 
 /// Rows that are looked at together, and pieces that are removed together.
 const PART: u32 = 100;
-/// How long after it began a removal may still remove objects: much less than after what time another one may take it up,
-/// and then store the same content anew.
+/// How long after its beginning a removal may still remove objects: much less than the time after which another one may
+/// take it up, and then store the same content anew.
 const REMOVES_FOR: Duration = Duration::from_secs(120);
 
 impl ContentStore {
-    /// Removes the evidence of every organization whose time is over, and what its storing or its removal left half done;
-    /// answers how many pieces. Beside others who do the same, and beside uploads of the same content.
+    /// Removes the evidence of every organization whose time is over, and what its storing or its removal left half
+    /// done; answers how many pieces. Others may do the same at the same time, and upload the same content.
     ///
     /// # Errors
     /// [`DeletionError`]; what was removed stays so.
@@ -50,9 +51,9 @@ impl ContentStore {
         }
     }
 
-    /// Removes objects that are at least so old and that no row knows: what an upload left beside a removal of the same
-    /// content, or what was stored after the backup that the store was made from. Nobody else may keep evidence in the
-    /// same place.
+    /// Removes objects that are at least this old and that no row knows: those that an upload left beside a removal of
+    /// the same content, or that were stored after the backup that the store was made from. Nobody else may keep
+    /// evidence in the same place.
     ///
     /// # Errors
     /// [`DeletionError`]; what was removed stays so.
@@ -78,7 +79,7 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// Removes what may be removed of this; answers how many pieces.
+    /// Removes the pieces of this removal that may be removed; answers how many.
     async fn remove_begun(
         &self,
         store: &dyn Store,
@@ -89,13 +90,13 @@ impl ContentStore {
         let removing = match store.begin_removal(organization, what).await {
             Ok(Ok(removing)) => removing,
             Ok(Err(_)) => return Ok(0),
-            // Whoever deletes it removes its objects.
+            // The process that deletes it removes its objects.
             Err(StoreError::OrganizationGone) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
         let mut gone = Vec::with_capacity(removing.digests.len());
         for digest in removing.digests {
-            // What takes longer is left to who looks next.
+            // What takes longer is left to the process that looks next.
             if begun.elapsed() >= REMOVES_FOR {
                 break;
             }
@@ -108,8 +109,8 @@ impl ContentStore {
         Ok(store.end_removal(organization, Removing { digests: gone, since: removing.since }).await?)
     }
 
-    /// Which pieces that are on record have no object, or one of another size: each as `organization digest`, at most so
-    /// many.
+    /// Which pieces that are on record have no object, or one of another size: each as `organization digest`, at most
+    /// `most`.
     ///
     /// # Errors
     /// [`DeletionError`].

@@ -3,7 +3,7 @@
 //! A header and then chunks of 64 KiB, each with AES-256-GCM under a key that belongs to one piece of evidence alone:
 //! it is derived from the organization and a random salt in the header. The nonce of a chunk is its number, and says
 //! whether it is the last (the STREAM construction): chunks that are left out, repeated or put in another order do not
-//! open, nor does what was cut off. The header is authenticated with each of them.
+//! open, nor does a truncated piece. The header is authenticated with each of them.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -27,11 +27,11 @@ const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
 
 type Header = [u8; HEADER_BYTES];
 
-/// Bytes of the content of a sealed piece of this size; `None` when none has it.
+/// Bytes of the content of a sealed piece of this size; `None` when no piece has this size.
 pub(crate) fn plain_size(sealed: u64) -> Option<u64> {
     let chunks = sealed.checked_sub(SEALED_HEADER_BYTES)?;
     let tags = chunks.div_ceil(SEALED_CHUNK_BYTES as u64) * TAG_BYTES as u64;
-    // Each chunk has a tag, and one is there at least.
+    // Each chunk has a tag, and there is at least one chunk.
     (chunks > 0 && (chunks - 1) % SEALED_CHUNK_BYTES as u64 >= TAG_BYTES as u64 - 1).then(|| chunks - tags)
 }
 
@@ -42,13 +42,13 @@ fn key_id(header: &Header) -> Option<&str> {
     std::str::from_utf8(&id[..end]).ok().filter(|id| !id.is_empty())
 }
 
-/// How a sealed piece that begins so is sealed.
+/// How a sealed piece with this beginning is sealed.
 pub(crate) fn content_seal(start: &[u8]) -> Seal {
     let header = start.first_chunk::<HEADER_BYTES>();
     header.and_then(key_id).map_or(Seal::Unknown, |id| Seal::Key(id.to_owned()))
 }
 
-/// Whether a whole file may be a sealed piece of evidence, as far as can be told without its key.
+/// Whether a whole file may be a sealed piece of evidence, as far as can be seen without its key.
 pub fn check_structure(start: &[u8], size: u64) -> bool {
     matches!(content_seal(start), Seal::Key(_)) && plain_size(size).is_some()
 }
@@ -91,7 +91,7 @@ impl Chunks {
     }
 }
 
-/// Seals a piece while it comes in.
+/// Seals a piece while it is received.
 pub(crate) struct ContentSealer {
     chunks: Chunks,
     /// Whether the header was written.
@@ -121,7 +121,7 @@ impl ContentSealer {
         }
     }
 
-    /// Takes content, and appends what is sealed of it.
+    /// Takes content, and appends its sealed form.
     pub(crate) fn push(&mut self, mut content: &[u8], out: &mut Vec<u8>) {
         self.begin(out);
         while !content.is_empty() {
@@ -134,7 +134,7 @@ impl ContentSealer {
         }
     }
 
-    /// That was all of it.
+    /// To be called when that was all of it.
     pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
         self.begin(out);
         self.chunks.seal(self.waiting, true, out);
@@ -157,7 +157,7 @@ impl ContentOpener {
         ContentOpener { keyring, organization, chunks: None, waiting: Vec::new() }
     }
 
-    /// Takes what was read, and answers what could be opened; all of it when this was the end.
+    /// Takes the bytes that were read, and answers the content that could be opened; all of it when this was the end.
     pub(crate) fn push(&mut self, sealed: &[u8], is_end: bool) -> Result<Vec<u8>, Unopened> {
         self.waiting.extend_from_slice(sealed);
         if self.chunks.is_none() {

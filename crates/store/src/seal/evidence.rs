@@ -1,4 +1,5 @@
-//! Records of evidence, which hold no text of a caller but names: those are found by, as labels are, and stay as they are.
+//! Records of evidence, which hold no text of a caller except names: those are searched for, like labels, and stay as
+//! they are.
 
 use async_trait::async_trait;
 use operations::Timestamp;

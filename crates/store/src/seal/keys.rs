@@ -1,8 +1,8 @@
 //! The keys that texts and evidence are sealed with.
 //!
-//! A key has 32 random bytes, which come from a file, and an id, which stands in everything that was sealed with it.
-//! Nothing is encrypted with these bytes themselves: they are the root that keys of their own are derived from
-//! (HKDF-SHA-256), for each text and each piece of evidence one. So no text opens in another's place, and no nonce is
+//! A key has 32 random bytes, which come from a file, and an id, which is part of everything that was sealed with it.
+//! Nothing is encrypted with these bytes themselves: they are the root from which separate keys are derived
+//! (HKDF-SHA-256), one for each text and each piece of evidence. So no text opens in another's place, and no nonce is
 //! ever used twice, however much an organization has.
 
 use std::collections::HashSet;
@@ -19,10 +19,10 @@ use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 const KEY_BYTES: usize = 32;
 /// The most bytes of a key's id.
 pub(crate) const MAX_ID_BYTES: usize = 32;
-/// What the roots are made with; the same for ever, or nothing would open any more.
+/// The salt for the roots; it must never change, or nothing would open any more.
 const SALT: &[u8] = b"longrun encryption at rest v1";
 
-/// Why something is no key.
+/// Why something is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// Its id cannot stand in what is sealed.
@@ -31,7 +31,7 @@ pub enum InvalidKey {
     /// It is neither 32 bytes nor their base64.
     #[error("must hold 32 random bytes, or their base64; `longrun encryption generate-key FILE` makes such a file")]
     Form,
-    /// It has the right length, but nobody has drawn it at random.
+    /// It has the right length, but was not drawn at random.
     #[error("holds no random bytes; `longrun encryption generate-key FILE` makes a key")]
     NotRandom,
 }
@@ -39,7 +39,7 @@ pub enum InvalidKey {
 /// Why keys do not make a keyring.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKeyring {
-    /// Two keys have one id.
+    /// Two keys have the same id.
     #[error("two keys have the id {0:?}")]
     Twice(String),
     /// Nothing can be sealed with it.
@@ -68,12 +68,12 @@ impl Key {
         Ok(Key { id: id.into(), root })
     }
 
-    /// What stands in everything that is sealed with it.
+    /// The id, which is part of everything that is sealed with it.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// `N` bytes that only this key gives for this purpose and these parts.
+    /// `N` bytes that only this key yields for this purpose and these parts.
     pub(super) fn derive<const N: usize>(&self, purpose: &str, parts: &[&[u8]]) -> SecretBox<[u8; N]> {
         // Each part behind its length, so that no two lists of parts are the same bytes.
         let mut info = Vec::new();
@@ -97,11 +97,12 @@ impl KeyType for Length {
     }
 }
 
-/// Of a key's file.
+/// The secret in the content of a key's file.
 fn secret_bytes(content: &[u8]) -> Result<SecretBox<[u8; KEY_BYTES]>, InvalidKey> {
     let mut decoded = SecretBox::new(Box::new(Vec::new()));
     let bytes = match <&[u8; KEY_BYTES]>::try_from(content) {
-        // 32 signs that one can type are a passphrase, or the half of something: drawn at random, once in 10^13 keys.
+        // 32 characters that one can type are a passphrase, or half of something: random bytes look like this once in
+        // 10^13 keys.
         Ok(raw) if raw.iter().all(|byte| matches!(byte, b' '..=b'~')) => return Err(InvalidKey::NotRandom),
         Ok(raw) => raw,
         Err(_) => {
@@ -123,14 +124,14 @@ fn secret_bytes(content: &[u8]) -> Result<SecretBox<[u8; KEY_BYTES]>, InvalidKey
 /// 32 new random bytes, as the base64 that a key's file holds.
 ///
 /// # Errors
-/// When the system gives no random bytes.
+/// When the system provides no random bytes.
 pub fn generate_key() -> Result<SecretString, ring::error::Unspecified> {
     let bytes: [u8; KEY_BYTES] = ring::rand::generate(&ring::rand::SystemRandom::new())?.expose();
     Ok(STANDARD.encode(bytes).into())
 }
 
-/// The keys of a store: what was sealed with any of them is opened, and what is written is sealed with the active one.
-/// Without an active one it is written as it is. Cheap to clone.
+/// The keys of a store: texts that were sealed with any of them can be opened, and new ones are sealed with the active
+/// one. Without an active key they are written as they are. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Keyring(Arc<Inner>);
 
@@ -139,7 +140,7 @@ struct Inner {
     /// The active one is the first.
     keys: Vec<Key>,
     seals: bool,
-    /// Ids that were missing and that the log has been told of.
+    /// Missing ids that were logged already.
     missed: Mutex<HashSet<String>>,
 }
 
@@ -150,7 +151,7 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Of these keys, of which the one with the id `active` seals.
+    /// A keyring of these keys; the one with the id `active` seals.
     ///
     /// # Errors
     /// [`InvalidKeyring`].
@@ -172,7 +173,7 @@ impl Keyring {
         self.0.keys.iter().map(Key::id).collect()
     }
 
-    /// The key that seals what is written.
+    /// The key that seals new texts.
     pub fn active(&self) -> Option<&Key> {
         self.0.keys.first().filter(|_| self.0.seals)
     }
@@ -182,16 +183,16 @@ impl Keyring {
         self.0.keys.iter().find(|key| key.id() == id)
     }
 
-    /// How something may have been sealed: with the active key, with another one, or not at all. How it is sealed now
-    /// is the first.
+    /// How something may have been sealed: with the active key, with another one, or not at all. The first is how it is
+    /// sealed now.
     pub(super) fn ways(&self) -> impl Iterator<Item = Option<&Key>> {
         let keys = self.0.keys.iter().map(Some);
         let (first, last) = if self.0.seals { (None, Some(None)) } else { (Some(None), None) };
         first.into_iter().chain(keys).chain(last)
     }
 
-    /// What is kept of a request's fingerprint, so that who reads the store cannot try what the request was; and behind
-    /// it what may have been kept of the same request while another key was the active one, or none was.
+    /// The stored form of a request's fingerprint, so that a reader of the store cannot guess the request by trial;
+    /// after it the forms that may have been stored of the same request while another key, or none, was active.
     pub(crate) fn fingerprints(&self, organization: &str, fingerprint: [u8; 32]) -> Vec<[u8; 32]> {
         let kept = |key: Option<&Key>| {
             let Some(key) = key else { return fingerprint };
@@ -202,7 +203,7 @@ impl Keyring {
         self.ways().map(kept).collect()
     }
 
-    /// Tells the log that a key is missing, once.
+    /// Logs that a key is missing, once.
     pub(super) fn miss(&self, id: &str) {
         let mut missed = self.0.missed.lock().unwrap_or_else(PoisonError::into_inner);
         // Ids come from what is stored: a damaged store has any number of them.

@@ -1,4 +1,4 @@
-//! What is measured passes by the seal: it has no texts.
+//! Measurements bypass the seal: they have no texts.
 
 use async_trait::async_trait;
 use meters::Meters;

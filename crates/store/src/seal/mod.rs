@@ -1,11 +1,11 @@
 //! Encryption at rest: what callers and workers write is sealed before it reaches a database or a disk.
 //!
-//! [`Sealed`] stands before a store of either engine and seals inputs, outputs and messages; the content store seals
-//! evidence. What is in lists, filters and counters (kinds, projects, resources, times, statuses, names of workers)
-//! stays as it is.
+//! [`Sealed`] wraps a store of either engine and seals inputs, outputs and messages; the content store seals evidence.
+//! Fields in lists, filters and counters (kinds, projects, resources, times, statuses, names of workers) stay as they
+//! are.
 //!
-//! Which key something is sealed with stands in the thing itself, so that keys are changed without a stop: a new key
-//! becomes the active one, and [`rotate`] seals anew what is under others, while servers run.
+//! The id of its key is part of everything that is sealed, so keys are changed without a stop: a new key becomes the
+//! active one, and [`rotate`] seals anew what is sealed with others, while servers run.
 
 mod content;
 mod evidence;

@@ -1,7 +1,7 @@
-//! Where in a store its texts stand, for those who look at all of them: a change of keys, a count, `longrun doctor`.
+//! Where the texts of a store are, for tasks that look at all of them: a change of keys, a count, `longrun doctor`.
 //!
 //! A store is walked table by table, each in the order of a key, so that a walk can stop anywhere and a page costs the
-//! same wherever it is. What moves to another table meanwhile may be seen twice or not at all.
+//! same wherever it is. Texts that move to another table meanwhile may be seen twice or not at all.
 
 use operations::OperationId;
 
@@ -54,15 +54,15 @@ impl TextTable {
     }
 }
 
-/// Up to where a store was walked; the beginning by default.
+/// How far a store was walked; the beginning by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TextCursor {
     pub(crate) table: TextTable,
-    /// The organization of the last row, where its number is one within it.
+    /// The organization of the last row, where numbers count within an organization.
     pub(crate) organization: String,
     /// The number of the last row.
     pub(crate) number: i64,
-    /// Of several databases, which one is walked; see [`crate::Cells`].
+    /// Which one of several databases is walked; see [`crate::Cells`].
     pub(crate) cell: usize,
 }
 
@@ -74,7 +74,7 @@ impl TextCursor {
     }
 }
 
-/// Where a text stands.
+/// Where a text is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextPlace {
     pub(crate) table: TextTable,
@@ -102,7 +102,7 @@ pub struct TextHead {
 }
 
 impl TextHead {
-    /// Of a text that begins so; `None` of an empty one.
+    /// The head of a text that begins with this; `None` for an empty one.
     pub(crate) fn of(place: TextPlace, head: &str, bytes: i64) -> Option<TextHead> {
         let bytes = bytes.unsigned_abs();
         let is_whole = bytes == head.len() as u64;
@@ -120,7 +120,7 @@ pub struct TextPage {
     pub next: Option<TextCursor>,
 }
 
-/// A text that is to stand in another's stead, if that still stands there.
+/// A text that is to replace another one, if that one is still there.
 #[derive(Clone, Debug)]
 pub struct Replacement {
     pub(crate) place: TextPlace,

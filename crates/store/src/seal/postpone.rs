@@ -1,4 +1,4 @@
-//! Giving attempts back passes by the seal.
+//! Postponing attempts bypasses the seal.
 
 use std::time::Duration;
 

@@ -10,20 +10,20 @@ use crate::{Finding, Store, StoreError};
 
 /// Rows that are looked at at a time.
 const LOOK_ROWS: u32 = 1_000;
-/// Texts that are read, or written in one transaction, at a time; those who write the same rows wait for so many.
+/// Texts that are read, or written in one transaction, at a time; other writers of the same rows wait for this many.
 const BATCH_TEXTS: usize = 100;
-/// Bytes of texts that are in memory at a time (one text more may go over).
+/// Bytes of texts that are in memory at a time (one more text may exceed it).
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Times that a store is walked before it is said that others write faster than it is sealed anew.
+/// How often a store is walked before the report says that others write faster than it is sealed anew.
 const WALKS: u32 = 20;
-/// Times that a batch is tried that got in the way of other writes.
+/// How often a batch that got in the way of other writes is tried.
 const TRIES: u32 = 10;
-/// Before such a batch is tried again.
+/// The time before such a batch is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Findings shown of texts that do not open; a damaged store may have millions.
+/// Findings shown for texts that do not open; a damaged store may have millions.
 const SHOWN: usize = 20;
 
-/// How many texts are sealed how; those that longrun itself writes are not counted.
+/// How many texts are sealed in which way; those that longrun itself writes are not counted.
 pub type Counts = BTreeMap<Seal, u64>;
 
 fn owner(place: &TextPlace) -> Owner<'_> {
@@ -50,7 +50,7 @@ impl Walk<'_> {
     }
 }
 
-/// In batches that are read and written together.
+/// Heads in batches that are read and written together.
 fn batches(heads: Vec<TextHead>) -> Vec<Vec<TextHead>> {
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
     for head in heads {
@@ -99,7 +99,7 @@ pub struct Rotated {
     pub unopened: u64,
     /// Where the first of these are, and why they do not open.
     pub first_unopened: Vec<String>,
-    /// Whether everything else is sealed as it is to be. If not, others went on writing in another way: servers that
+    /// Whether everything else is sealed as it should be. If not, others went on writing in another way: servers that
     /// have other keys than this process.
     pub is_complete: bool,
 }
@@ -114,9 +114,9 @@ impl Rotated {
     }
 }
 
-/// Seals everything anew that is not under the active key of the keyring; without an active key, opens everything. In
-/// small transactions, while servers run; what was done stays done when it breaks off. `progress` is told from time to
-/// time how many texts were written anew.
+/// Seals anew everything that is not under the active key of the keyring; without an active key, opens everything. This
+/// is done in small transactions, while servers run; finished work stays done when it breaks off. `progress` is called
+/// from time to time with how many texts were written anew.
 ///
 /// # Errors
 /// When the store cannot be read or written.
@@ -127,7 +127,7 @@ pub async fn rotate(
 ) -> Result<Rotated, StoreError> {
     let wanted = keyring.active().map_or(Seal::Plain, |key| Seal::Key(key.id().to_owned()));
     let mut rotated = Rotated::default();
-    // What moves while it is looked for may be missed, and is met by another walk.
+    // Texts that move during a walk may be missed, and are met by another walk.
     for _ in 0..WALKS {
         let mut open = 0;
         (rotated.unopened, rotated.first_unopened) = (0, Vec::new());
@@ -173,7 +173,7 @@ fn told(place: &TextPlace, error: &Unopened) -> String {
     format!("{} {} {}: {error}", place.organization, place.id, place.field)
 }
 
-/// Tries every sealed text; what does not open is found.
+/// Tries every sealed text; those that do not open are findings.
 pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<Finding>, StoreError> {
     let (mut findings, mut missing) = (Vec::new(), BTreeMap::<String, u64>::new());
     let mut walk = Walk::start(store);
@@ -189,7 +189,7 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
         for batch in batches(heads) {
             for (place, text) in read(store, batch).await? {
                 let owner = owner(&place);
-                // What moved meanwhile, and was written anew, is another text.
+                // A text that moved meanwhile, and was written anew, is another text.
                 if let Err(error) = super::text::open_parts(keyring, &owner, text)
                     && findings.len() < SHOWN
                 {

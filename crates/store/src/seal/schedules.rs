@@ -7,7 +7,7 @@ use operations::{Access, Operation, OperationId};
 use super::Sealed;
 use crate::{DueSchedules, Fired, Schedule, ScheduleOutcome, Schedules, StoreError};
 
-/// The engines seal the texts of schedules themselves: they make operations of them, each with a key of its own.
+/// The engines seal the texts of schedules themselves: they create operations from them, each with a key of its own.
 #[async_trait]
 impl Schedules for Sealed {
     async fn create_schedule(

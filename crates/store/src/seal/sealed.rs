@@ -1,13 +1,13 @@
-//! The store that seals: a decorator before a store of either engine.
+//! The store that seals: a decorator around a store of either engine.
 //!
-//! It is there also when nothing is to be sealed: then it opens what was sealed before, and keeps apart what only looks
-//! as if it were.
+//! It is also there when nothing has to be sealed: then it opens texts that were sealed before, and distinguishes those
+//! that only look sealed.
 //!
 //! **A text that cannot be opened** (its key is missing, or it was changed) must not keep others from being read. So
 //! lists and reads of many operations answer its operation without it, and say why in `error_message`; [`readable`]
-//! knows such an operation, and what asks for it alone is refused. A worker does not get an operation whose input
-//! cannot be opened: where its key is missing, the attempt is given back uncharged for a while, for a server that has
-//! the key; where the text was changed, the attempt fails.
+//! recognizes such an operation, and a request for it alone is refused. A worker does not get an operation whose input
+//! cannot be opened: where its key is missing, the attempt is released uncharged for a while, for a server that has the
+//! key; where the text was changed, the attempt fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,8 +34,8 @@ use crate::{
 pub struct Sealed {
     pub(super) inner: Arc<dyn Store>,
     pub(super) keyring: Keyring,
-    /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
-    /// what calls have set.
+    /// Limits on outputs hold for what workers send, and not for what is stored: as this process was configured, and
+    /// with what calls have set.
     quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,
 }
 
@@ -44,7 +44,7 @@ pub struct Sealed {
 /// # Errors
 /// [`StoreError::Unavailable`] when its output could not be opened.
 pub fn readable(operation: &Operation) -> Result<(), StoreError> {
-    // What ended well has no error.
+    // An operation that ended well has no error.
     if operation.status == Status::Completed && !operation.error_message.is_empty() {
         return Err(StoreError::Unavailable(operation.error_message.clone()));
     }
@@ -52,20 +52,20 @@ pub fn readable(operation: &Operation) -> Result<(), StoreError> {
 }
 
 impl Sealed {
-    /// Before this store, with these keys.
+    /// A decorator around this store, with these keys.
     pub fn new(inner: Arc<dyn Store>, keyring: Keyring) -> Sealed {
         inner.seal_with(keyring.clone());
         Sealed { inner, keyring, quotas: Arc::default() }
     }
 
-    /// Lays what calls have set over what this process was told.
+    /// Merges the limits that calls have set into those that this process was configured with.
     fn merge_limits(&self) {
         let limits = self.inner.limits();
         let mut quotas = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
         quotas.1 = Arc::new(quotas.0.with_limits(&limits));
     }
 
-    /// An operation as it was written; without what cannot be opened, which is said instead.
+    /// An operation as it was written; a text that cannot be opened is left out, and the error says so.
     pub(super) fn opened(&self, organization: &str, mut operation: Operation) -> Operation {
         let owner = |field| Owner { organization, id: operation.id, field };
         let output = self.keyring.open(&owner(Field::Output), std::mem::take(&mut operation.output));
@@ -78,8 +78,8 @@ impl Sealed {
         operation
     }
 
-    /// Opens everything about an operation. What cannot be opened is refused when the operation was asked for `alone`, else
-    /// left out.
+    /// Opens everything about an operation. A text that cannot be opened is an error when the operation was asked for
+    /// `alone`, else it is left out.
     pub(super) fn open_detail(
         &self,
         organization: &str,
@@ -195,7 +195,7 @@ impl Store for Sealed {
         let owner = Owner { organization: &access.organization, id, field: Field::Message };
         for event in &mut events {
             event.message = match self.keyring.open(&owner, std::mem::take(&mut event.message)) {
-                // The end is told by the operation, with all of its message.
+                // The end comes from the operation, with all of its message.
                 Ok(message) if event.kind == crate::HistoryKind::Failed => message,
                 Ok(message) => cut(&message).to_owned(),
                 Err(error) => format!("the message cannot be opened: {error}"),
@@ -223,7 +223,7 @@ impl Store for Sealed {
         command: OperationCommand,
     ) -> Result<CommandOutcome, StoreError> {
         let outcome = self.inner.command(access, id, command).await?;
-        // It is carried out, whether or not all texts open: so is what cannot be read deleted.
+        // It is carried out, whether or not all texts open: that way unreadable operations can be deleted.
         Ok(outcome.map(|done| done.map(|operation| self.opened(&access.organization, operation))))
     }
 
@@ -237,7 +237,7 @@ impl Store for Sealed {
         let mut report = self.inner.doctor().await?;
         match rotation::examine(&*self.inner, &self.keyring).await {
             Ok(found) => report.findings.extend(found),
-            // What is affected is told already.
+            // The damage is reported already.
             Err(error) if error.is_damage() => {
                 let detail = "cannot be told, since the file is damaged".to_owned();
                 report.findings.push(Finding { invariant: "all texts can be read", detail });
@@ -251,7 +251,7 @@ impl Store for Sealed {
         self.inner.seal_with(keyring);
     }
 
-    // What has no text of a caller passes on.
+    // Calls without a text of a caller are passed on.
 
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         self.inner.release(leases).await

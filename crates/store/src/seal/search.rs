@@ -1,4 +1,4 @@
-//! Searching texts that are sealed: it is refused, since what is stored is not what was written.
+//! Searching sealed texts: it is refused, since the stored texts are not what was written.
 
 use std::ops::Range;
 

@@ -1,16 +1,16 @@
 //! Texts of operations, sealed: `lrn:sealed:v1:<key id>:<base64url>`.
 //!
-//! AES-256-GCM with a key that belongs to one text alone: it is derived from the organization, the operation and which
-//! of its texts it is. A text that was put in another's place does not open. The version and the key's id are
-//! authenticated with it.
+//! AES-256-GCM with a key that belongs to one text alone: it is derived from the organization, the operation and the
+//! kind of text. A text that was put in another's place does not open. The version and the key's id are authenticated
+//! with it.
 //!
 //! **Nonces** are made of the text, by HMAC-SHA-256 under another derived key (a synthetic initialisation vector, as in
-//! RFC 5297): who seals the same text of the same operation again gets the same, and never does one nonce meet two
-//! texts, whatever the system's random numbers are worth. The stores rely on it: a worker whose answer was lost settles
-//! again, and what it brings is compared with what is recorded.
+//! RFC 5297): sealing the same text of the same operation again gives the same result, and one nonce is never used for
+//! two texts, however good the system's random numbers are. The stores rely on it: a worker whose answer was lost
+//! settles again, and its outcome is compared with the recorded one.
 //!
-//! **What a caller writes** may look like a sealed text. Where texts are not sealed, such a one is written behind
-//! `lrn:plain:v1:`, so that what is read is what was written, also after encryption was switched on or off.
+//! **What a caller writes** may look like a sealed text. Where texts are not sealed, such a text is written behind
+//! `lrn:plain:v1:`, so that it is read as it was written, even after encryption was switched on or off.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,16 +22,16 @@ use secrecy::ExposeSecret as _;
 use super::keys::{Key, Keyring};
 use crate::StoreError;
 
-/// What sealed texts of every version begin with.
+/// The prefix of sealed texts of every version.
 const SEALED: &str = "lrn:sealed:";
-/// What those of this version begin with.
+/// The prefix of those of this version.
 const SEALED_V1: &str = "lrn:sealed:v1:";
-/// What stands before a text that is not sealed and looks as if it were something of this module.
+/// The prefix before a text that is not sealed and looks as if it came from this module.
 const PLAIN_V1: &str = "lrn:plain:v1:";
-/// What texts of this module begin with.
+/// The prefixes of texts of this module.
 const OURS: [&str; 2] = [SEALED, "lrn:plain:"];
 
-/// Bytes of a sealed text that are enough to tell its key.
+/// Bytes of a sealed text that are enough to recognize its key.
 pub(crate) const HEAD_BYTES: u32 = 64;
 
 /// Which text of an operation.
@@ -61,7 +61,7 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// Where a text belongs. It opens there only.
+/// Where a text belongs. It opens only there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner<'o> {
     pub(crate) organization: &'o str,
@@ -86,7 +86,7 @@ pub enum Unopened {
 impl From<Unopened> for StoreError {
     fn from(error: Unopened) -> StoreError {
         match error {
-            // An operator can help, and then it is there.
+            // An operator can help, and then the text can be read.
             Unopened::KeyMissing(_) => StoreError::Unavailable(format!("a text cannot be opened: {error}")),
             Unopened::Damaged(_) | Unopened::Unknown => {
                 StoreError::Unusable(format!("a text cannot be opened: {error}"))
@@ -107,7 +107,7 @@ pub enum Seal {
 }
 
 impl Seal {
-    /// Of a stored text that begins so ([`HEAD_BYTES`]).
+    /// The seal of a stored text that begins with this ([`HEAD_BYTES`]).
     pub(crate) fn of(head: &str) -> Seal {
         match head.strip_prefix(SEALED_V1).and_then(|rest| rest.split_once(':')) {
             Some((id, _)) => Seal::Key(id.to_owned()),
@@ -117,12 +117,12 @@ impl Seal {
     }
 }
 
-/// Whether a stored text is a sealed one, which is whole or worth nothing.
+/// Whether a stored text is a sealed one, which is useless unless it is whole.
 pub(crate) fn is_sealed(stored: &str) -> bool {
     stored.starts_with(SEALED)
 }
 
-/// How long a text is, in bytes, whose sealed form has at most `most`, whatever the id of its key.
+/// How many bytes a text may have so that its sealed form has at most `most`, whatever the id of its key.
 pub(crate) const fn plain_bytes(most: usize) -> usize {
     let header = SEALED_V1.len() + super::keys::MAX_ID_BYTES + 1;
     (most - header) / 4 * 3 - NONCE_LEN - 16
@@ -264,7 +264,7 @@ mod tests {
             let mut changed = sealed.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            // The last sign of a base64 text may have bits that nobody reads; then it is refused as no base64.
+            // The last character of a base64 text may have unused bits; then it is refused as invalid base64.
             assert!(ring.open(&output, changed).is_err(), "at {place}");
         }
         for length in start..sealed.len() {

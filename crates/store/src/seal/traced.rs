@@ -1,4 +1,4 @@
-//! The traces that operations belong to pass by the seal: they have no texts of callers.
+//! The traces that operations belong to bypass the seal: they have no texts of callers.
 
 use std::collections::HashMap;
 

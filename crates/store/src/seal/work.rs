@@ -1,4 +1,4 @@
-//! The texts of work on its way through [`Sealed`]: inputs that are created and claimed, progress, outcomes.
+//! The texts of work that passes through [`Sealed`]: inputs that are created and claimed, progress, outcomes.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::{
     ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Settlement, Start, Store, StoreError,
 };
 
-/// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
-/// cut.
+/// The most bytes of a message, so that its sealed form is not longer than the domain takes, even with the text that
+/// says that it was cut.
 const MESSAGE_BYTES: usize = plain_bytes(MAX_ERROR_BYTES) - 40;
-/// When an attempt whose input could not be opened is repeated: an operator has to act before.
+/// When an attempt whose input could not be opened is repeated: an operator has to act before that.
 const UNOPENED_RETRY: Duration = Duration::from_secs(60);
-/// What [`tasks::Health`] tells while operations wait for a key, and until so long after one was last met.
+/// What [`tasks::Health`] reports while operations wait for a key, and for `KEY_MISSING_FOR` after one was last met.
 const KEY_MISSING: &str =
     "an encryption key is missing, so that operations wait whose input is encrypted with it; the log names it";
 const KEY_MISSING_FOR: Duration = Duration::from_secs(180);
@@ -82,7 +82,7 @@ impl Sealed {
                 Err(failed) => unopened.push(failed),
             }
         }
-        // What was claimed is to be run, whatever becomes of the others.
+        // The claimed operations have to be run, whatever becomes of the others.
         if let Err(error) = self.give_up(unopened).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "attempts whose input cannot be opened were not ended; their leases will run out");
@@ -113,8 +113,8 @@ impl Sealed {
         let quotas = self.quotas();
         let settlements: Vec<Settlement> = settlements.into_iter().map(|one| quotas.bounded(one)).collect();
         let mut results = vec![Err(Refusal::StaleLease); settlements.len()];
-        // A worker whose answer was lost settles again: what it brings is known again by how it is stored, which may be
-        // under another key by now. What is stale stays stale, so that nothing is recorded by the later ways.
+        // A worker whose answer was lost settles again: its outcome is recognized by its stored form, which may be
+        // under another key by now. A stale settlement stays stale, so nothing is recorded with the later keys.
         for key in self.keyring.ways() {
             let stale: Vec<usize> =
                 (0..results.len()).filter(|index| results[*index] == Err(Refusal::StaleLease)).collect();
@@ -146,7 +146,7 @@ impl Sealed {
         Settlement { outcome, ..settlement.clone() }
     }
 
-    /// Ends attempts whose input could not be opened. Those whose key is missing are given back, for a server that has
+    /// Ends attempts whose input could not be opened. Those whose key is missing are released, for a server that has
     /// it; the others fail, to be tried again.
     async fn give_up(&self, unopened: Vec<(LeaseRef, Unopened)>) -> Result<(), StoreError> {
         let (mut postponed, mut settlements) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Leases pass by the seal: they have no text that a caller or a worker wrote.
+//! Leases bypass the seal: they have no text that a caller or a worker wrote.
 
 use async_trait::async_trait;
 use operations::Access;

@@ -1,9 +1,10 @@
 //! Which numbers have operations that were created within a range of times.
 //!
-//! Numbers are given in the order of creations, but clocks are set back, and those of several servers differ by a little.
-//! So the earliest and the latest creation of each full bucket is kept (`bucket_times`), noted once by a maintenance task:
-//! times of creation never change, and a removal only makes a span wider than it had to be. What lies within the range
-//! is counted by counters, what lies outside of it is left out, and at the edges operations are looked at.
+//! Numbers are given in the order of creations, but clocks are set back, and those of several servers differ slightly.
+//! So the earliest and the latest creation of each full bucket is kept (`bucket_times`), noted once by a maintenance
+//! task: times of creation never change, and a removal only makes a span wider than it had to be. Buckets within the
+//! range are counted by counters, those outside of it are left out, and at the edges operations are looked at one by
+//! one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,7 +30,7 @@ pub(crate) async fn next_number(snapshot: &mut impl Snapshot, organization: &str
     row.map_or(Ok(1), |row| Cells::of(row).int())
 }
 
-/// A bucket that has operations of the range.
+/// A bucket that has operations in the range of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) level: u32,
@@ -46,7 +47,7 @@ impl Piece {
     }
 }
 
-/// The buckets that together have every operation of a range of times, newest first; none is counted yet.
+/// The buckets that together have every operation in a range of times, newest first; none is counted yet.
 pub(super) async fn cover(
     snapshot: &mut impl Snapshot,
     cache: &TimesCache,
@@ -116,7 +117,7 @@ pub(super) fn runs(numbers: impl IntoIterator<Item = i64>) -> Vec<Range<i64>> {
     runs
 }
 
-/// The times that are kept of buckets. Served by the primary key.
+/// The times that are kept for buckets. Served by the primary key.
 async fn kept(
     snapshot: &mut impl Snapshot,
     plan: &Plan,
@@ -141,7 +142,8 @@ async fn kept(
     Ok(spans)
 }
 
-/// The times of buckets of the finest level of which none are kept, by looking at what has not been looked at before.
+/// The times of buckets of the finest level for which none are kept, by looking at operations that have not been looked
+/// at before.
 async fn looked_through(
     snapshot: &mut impl Snapshot,
     cache: &TimesCache,

@@ -1,34 +1,34 @@
-//! Places in what a search finds, as clients see them: sealed as those of the feed are, and bound to the filter and the
-//! order for which they were given.
+//! Places in the results of a search, as clients see them: sealed like cursors of the change log, and bound to the
+//! filter and the order for which they were given.
 
 use super::{SearchCursor, SearchOrder};
 use crate::{Position, PositionKey};
 
-/// The text is no place in what this search finds.
+/// The text is not a place in the results of this search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a page token of this filter and order")]
 pub struct InvalidCursor;
 
 impl SearchCursor {
-    /// The place after the operation of this number, with so many found up to there.
+    /// The place after the operation of this number, with this many found up to there.
     pub(super) fn after(seq: i64, passed: u64) -> SearchCursor {
         SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 }
     }
 
-    /// The same place for a filter whose durations are before so many seconds since the epoch.
+    /// The same place for a filter whose durations count back from this time, in seconds since the epoch.
     #[must_use]
     pub fn with_now(self, now: u32) -> SearchCursor {
         SearchCursor { now, ..self }
     }
 
-    /// What durations in the filter are before, in seconds since the epoch.
+    /// The time from which durations in the filter count back, in seconds since the epoch.
     pub fn now(self) -> u32 {
         self.now
     }
 }
 
 impl PositionKey {
-    /// A place in what a filter, as the caller wrote it, finds in an order.
+    /// A place in the results of a filter, as the caller wrote it, in an order.
     pub fn seal_search(&self, organization: &str, filter: &str, order: SearchOrder, cursor: SearchCursor) -> String {
         let position = Position { row: cursor.seq.unsigned_abs(), part: cursor.passed, seen: cursor.now };
         self.seal_anew(&bound(organization, filter, order), position)
@@ -51,7 +51,7 @@ impl PositionKey {
     }
 }
 
-/// No name of an organization has a control character, so that this is none.
+/// No name of an organization has a control character, so this is not such a name.
 fn bound(organization: &str, filter: &str, order: SearchOrder) -> String {
     format!("{organization}\0{order:?}\0{filter}")
 }

@@ -1,4 +1,4 @@
-//! Searching, counting, and what bulk actions act on: the ways of [`super`] put together.
+//! Searching, counting, and selecting operations for bulk actions: combines the methods of [`super`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -18,7 +18,7 @@ use super::{
 use crate::StoreError;
 use crate::rows::damaged;
 
-/// Entries of an index that are skipped rather than found by finer counters.
+/// Entries of an index that are skipped instead of looking at finer counters.
 const FEW: u64 = 2_048;
 /// Operations of an index that one statement looks at.
 const PART: usize = 2_000;
@@ -44,7 +44,7 @@ pub(crate) async fn search(
         SearchStart::After(cursor) if finder.is_newest_first => (0, cursor.passed, 0..cursor.seq),
         SearchStart::After(cursor) => (0, cursor.passed, cursor.seq + 1..finder.next),
     };
-    // One more tells whether there is a next page.
+    // One more shows whether there is a next page.
     let take = u64::from(request.page_size) + 1;
     let mut page = finder.find(numbers, skip, take, u64::from(passed)).await?;
     let has_more = page.found.len() as u64 == take;
@@ -58,7 +58,7 @@ pub(crate) async fn search(
     Ok(SearchPage { found: page.found, total: page.total, total_is_exact: page.looked_until.is_none(), next })
 }
 
-/// The same as a page of the list, where it is one.
+/// The same as a page of the list, if it is one.
 async fn listed(
     snapshot: &mut impl Snapshot,
     access: &Access,
@@ -75,7 +75,7 @@ async fn listed(
     Ok(Some(SearchPage { found, total, total_is_exact: true, next }))
 }
 
-/// What tells groups apart; `None` where they are not told apart by it.
+/// The fields that distinguish groups; `None` for a field that does not.
 type GroupKey = (Option<Status>, Option<String>, Option<String>);
 
 /// How many there are, by groups.
@@ -104,7 +104,7 @@ pub(crate) async fn count(
     Ok(Counted { groups, total, is_exact })
 }
 
-/// What matches among some numbers, newest first.
+/// The matching operations among some numbers, newest first.
 pub(crate) async fn matching(
     snapshot: &mut impl Snapshot,
     cache: &TimesCache,
@@ -125,7 +125,7 @@ pub(crate) async fn matching(
     Ok(Matching { found: found.collect::<Result<_, StoreError>>()?, next_below })
 }
 
-/// What was found of a page.
+/// The part of a page that was found.
 struct Found {
     /// Numbers, in order.
     found: Vec<i64>,
@@ -184,7 +184,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         }
     }
 
-    /// What counters serve.
+    /// Searches that counters serve.
     async fn by_counters(&mut self, numbers: Range<i64>, skip: u64, take: u64) -> Result<Found, StoreError> {
         if self.is_counted || skip > 0 {
             self.look_into_mixed().await?;
@@ -206,7 +206,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(())
     }
 
-    /// The numbers of what matches, `take` after `skip`, among `numbers`. With something to skip those are all.
+    /// The numbers of the matching operations, `take` after `skip`, among `numbers`. With something to skip, `numbers`
+    /// are all.
     async fn walk(&mut self, numbers: &Range<i64>, skip: u64, take: u64) -> Result<Vec<i64>, StoreError> {
         let mut queue: VecDeque<Piece> = self.pieces.iter().copied().collect();
         if !self.is_newest_first {
@@ -233,7 +234,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
                 self.refine(&mut queue, piece).await?;
                 continue;
             }
-            // What follows without a gap is read together with it.
+            // Pieces that follow without a gap are read together with it.
             let mut of = if is_cut { 0 } else { n };
             while self.plan.is_exact && !piece.is_mixed && of < skip + wanted {
                 let Some(next) = queue.front().copied().filter(|next| !next.is_mixed) else { break };
@@ -247,7 +248,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
                 queue.pop_front();
             }
             let keys = self.keys(Among::Range(range), piece.is_mixed, skip, wanted).await?;
-            // It was reached, so that nothing is to be skipped behind it.
+            // The place was reached, so nothing has to be skipped after it.
             skip = 0;
             found.extend(keys);
         }
@@ -261,12 +262,12 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         if !self.is_newest_first {
             finer.reverse();
         }
-        // What is pushed last comes first.
+        // The piece that is pushed last comes first.
         finer.into_iter().for_each(|piece| queue.push_front(piece));
         Ok(())
     }
 
-    /// The numbers of what matches, in order, `take` after `skip`.
+    /// The numbers of the matching operations, in order, `take` after `skip`.
     async fn keys(
         &mut self,
         numbers: Among<'_>,
@@ -305,7 +306,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(groups)
     }
 
-    /// The ids of operations that are there.
+    /// The ids of the operations that exist.
     async fn ids(&mut self, seqs: &[i64]) -> Result<HashMap<i64, OperationId>, StoreError> {
         let mut ids = HashMap::with_capacity(seqs.len());
         for seqs in seqs.chunks(PART) {
@@ -320,8 +321,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(ids)
     }
 
-    /// Ranges of numbers in order that have as many operations as a call looks at, and the last number where there are
-    /// more. What is looked at has the status, the kind and the project that are asked for.
+    /// Ranges of numbers, in order, that have as many operations as a call looks at, and the last number if there are
+    /// more. The operations that are looked at have the status, the kind and the project that are asked for.
     async fn window(&mut self, numbers: &Range<i64>) -> Result<(Vec<Range<i64>>, Option<i64>), StoreError> {
         let mut queue: VecDeque<Piece> = self.pieces.iter().copied().collect();
         if !self.is_newest_first {
@@ -352,7 +353,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok((ranges, None))
     }
 
-    /// What is looked at row by row.
+    /// Searches that look at operations row by row.
     async fn by_row(&mut self, numbers: Range<i64>, skip: u64, take: u64, passed: u64) -> Result<Found, StoreError> {
         let (ranges, looked_until) = self.window(&numbers).await?;
         let (mut found, mut total, mut skip) = (Vec::new(), passed, skip);
@@ -376,7 +377,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(Found { found, total, looked_until })
     }
 
-    /// The index to be followed: the first that has few, else the first.
+    /// The index to be followed: the first that has few entries, else the first.
     async fn driver(&mut self, numbers: &Range<i64>) -> Result<Vec<Driver>, StoreError> {
         let mut drivers = self.plan.drivers();
         if drivers.len() > 1 {
@@ -393,8 +394,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(drivers.into_iter().next().unwrap_or_default())
     }
 
-    /// What an index of resources or of labels leads to, and how much that is, where it is no more than a call looks at: it
-    /// is looked at where the index has it, and not fetched first.
+    /// The operations that an index of resources or of labels leads to, and how many they are, if they are no more than
+    /// a call looks at: they are looked at along the index, and not fetched first.
     async fn few<'d>(
         &mut self,
         drivers: &'d [Driver],
@@ -409,14 +410,14 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok((n <= i64::from(LOOKED_AT)).then_some((among, n.unsigned_abs())))
     }
 
-    /// How many an index leads to, at most `limit`.
+    /// How many operations an index leads to, at most `limit`.
     async fn how_many(&mut self, driver: &Driver, numbers: &Range<i64>, limit: u32) -> Result<i64, StoreError> {
         let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
         driver.count(&mut sql, numbers, limit);
         Ok(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?.iter().sum())
     }
 
-    /// What an index leads to, in order, at most `take` after `skip`.
+    /// The operations that an index leads to, in order, at most `take` after `skip`.
     async fn led_to(
         &mut self,
         driver: &Driver,
@@ -429,7 +430,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)
     }
 
-    /// What indexes lead to, in order, at most `limit`.
+    /// The operations that indexes lead to, in order, at most `limit`.
     async fn candidates(
         &mut self,
         drivers: Vec<Driver>,
@@ -449,7 +450,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(seqs)
     }
 
-    /// What an index serves.
+    /// Searches that an index serves.
     async fn by_index(&mut self, numbers: Range<i64>, skip: u64, take: u64, passed: u64) -> Result<Found, StoreError> {
         let first = usize::try_from(skip).unwrap_or(usize::MAX);
         let page = |found: &[i64]| found.iter().skip(first).copied().take(take as usize).collect();
@@ -458,7 +459,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
             && let Some((among, n)) = self.few(&drivers, &numbers).await?
         {
             let (found, n) = if self.plan.is_of_one_label() {
-                // The index of labels says all, since notices have none.
+                // The index of labels is enough, since notices have no labels.
                 (self.led_to(&drivers[0], &numbers, skip, take).await?, n)
             } else {
                 let matching = self.keys(among, true, 0, LOOKED_AT.into()).await?;
@@ -485,7 +486,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(Found { found: page(&found), total, looked_until })
     }
 
-    /// How many there are, and whether that is all.
+    /// How many there are, and whether these are all.
     async fn count(&mut self, by: GroupBy) -> Result<(Groups, bool), StoreError> {
         let everything = 0..self.next;
         let mut groups = Groups::new();
@@ -536,7 +537,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
     }
 }
 
-/// Counts pieces; answers the kinds that there are.
+/// Counts pieces; answers the existing kinds.
 async fn tally<S: Snapshot>(
     snapshot: &mut S,
     plan: &Plan,

@@ -5,14 +5,14 @@
 //! - **Counters** serve status, kind, project and the time of creation. Numbers are given in the order of creations, so a
 //!   range of times is a few ranges of numbers: buckets that lie inside of it are counted by their counters, those at its
 //!   edges operation by operation ([`cover`]). Counts are exact, and every page costs about the same.
-//! - **An index** serves a resource, an id, a unique key and labels: what it has is looked at, at most [`LOOKED_AT`]
-//!   operations of it. A page of one resource, of any status or one and of any kind or one, is a page of the list, which
-//!   has counters for resources with many operations.
-//! - **Everything else** is looked at operation by operation, at most [`LOOKED_AT`] a call, from the end of the list
-//!   where the call begins. [`Search::check_cost`] refuses what nothing bounds.
+//! - **An index** serves a resource, an id, a unique key and labels: its operations are looked at, at most
+//!   [`LOOKED_AT`] of them. A page of one resource, with at most one status and at most one kind, is a page of the
+//!   list, which has counters for resources with many operations.
+//! - **Everything else** is looked at operation by operation, at most [`LOOKED_AT`] per call, from the end of the list
+//!   where the call begins. [`Search::check_cost`] refuses searches that nothing bounds.
 //!
-//! Each call reads one snapshot. The engines say how a statement is carried out in it ([`Snapshot`]); which statements,
-//! and what becomes of their rows, is said here.
+//! Each call reads one snapshot. The engines say how a statement is carried out in it ([`Snapshot`]); this module says
+//! which statements, and what happens to their rows.
 
 mod cover;
 mod cursor;
@@ -40,7 +40,7 @@ pub use cursor::InvalidCursor;
 /// Operations that a call looks at one by one, at most.
 pub const LOOKED_AT: u32 = 100_000;
 
-/// In which order operations are found: by their number, which is the order of creations.
+/// The order in which operations are found: by their number, which is the order of creations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SearchOrder {
     /// Newest first.
@@ -53,20 +53,21 @@ pub enum SearchOrder {
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchStart {
-    /// At the entry of this number times the size of a page.
+    /// At the entry with this number times the size of a page.
     Page(u32),
     /// After what was seen before.
     After(SearchCursor),
 }
 
-/// A place in what a search finds. Clients see it sealed: [`crate::PositionKey::seal_search`].
+/// A place in the results of a search. Clients see it sealed: [`crate::PositionKey::seal_search`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
     /// The number of the last operation that was looked at.
     pub(crate) seq: i64,
     /// How many were found before.
     pub(crate) passed: u32,
-    /// What durations in the filter are before, in seconds since the epoch, so that the filter stays the same.
+    /// The time from which durations in the filter count back, in seconds since the epoch, so that the filter stays the
+    /// same.
     pub(crate) now: u32,
 }
 
@@ -88,7 +89,7 @@ pub struct SearchRequest {
 pub struct SearchPage<T = OperationDetail> {
     /// In the order that was asked for.
     pub found: Vec<T>,
-    /// How many operations match; at least so many where that is not exact.
+    /// How many operations match; at least this many where that is not exact.
     pub total: u64,
     /// Whether there are no more of them.
     pub total_is_exact: bool,
@@ -107,7 +108,7 @@ pub struct GroupBy {
     pub project_id: bool,
 }
 
-/// How many operations of a group there are. What was not asked to be told apart is `None`.
+/// How many operations of a group there are. Fields that were not asked for are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountGroup {
     /// Their status.
@@ -135,7 +136,7 @@ pub struct Counted {
     pub groups: Vec<CountGroup>,
     /// The sum of all groups.
     pub total: u64,
-    /// Whether that is all; else there are at least so many.
+    /// Whether these are all; else there are at least this many.
     pub is_exact: bool,
 }
 
@@ -144,19 +145,19 @@ pub struct Counted {
 pub struct Matching {
     /// Their numbers and ids.
     pub found: Vec<(i64, OperationId)>,
-    /// Below which number to go on; `None` when everything was looked at.
+    /// The number below which to go on; `None` when everything was looked at.
     pub next_below: Option<i64>,
 }
 
 /// Finding and counting operations.
 #[async_trait]
 pub trait SearchOperations: Send + Sync {
-    /// Whether texts are encrypted before they are stored, so that nothing can be looked for in them.
+    /// Whether texts are encrypted before they are stored, so that they cannot be searched.
     fn are_texts_sealed(&self) -> bool {
         false
     }
 
-    /// Refuses a search that would have to look at everything, or at what is encrypted.
+    /// Refuses a search that would have to look at everything, or at encrypted texts.
     ///
     /// # Errors
     /// A violation of the field `filter` that says what to do instead.
@@ -189,7 +190,7 @@ pub trait SearchOperations: Send + Sync {
         limit: u32,
     ) -> Result<Matching, StoreError>;
 
-    /// The number that the organization's next operation gets: all that there are have lower ones. 1 when there is no
+    /// The number that the organization's next operation gets: all existing ones have lower numbers. 1 when there is no
     /// such organization.
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError>;
 

@@ -1,4 +1,4 @@
-//! What a search comes to for a caller.
+//! What a search means for a caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use operations::{Access, NOTICE_KIND, Projects, Search, Status};
 use super::sql::{By, Driver, statuses};
 use crate::plan::Table;
 
-/// Kinds or projects that are read along an index range each; more are picked out of a range of all.
+/// The most kinds or projects that are read along an index range each; more are picked out of a range of all.
 const RANGES: usize = 8;
 /// Resources that one statement looks for.
 const RESOURCES: usize = 32;
@@ -20,13 +20,14 @@ pub(super) struct Plan {
     /// What is asked for besides status, kind and project.
     pub(super) search: Search,
     pub(super) statuses: Vec<Status>,
-    /// Kinds that are meant, whatever the filter leaves unsaid.
+    /// Kinds that are meant, including what the filter leaves unsaid.
     pub(super) kinds: Set<String>,
     /// Projects that are meant and may be seen.
     pub(super) projects: Set<String>,
     /// How rows are read in the order of numbers.
     pub(super) by: Vec<By>,
-    /// Whether the index ranges hold what the filter means and nothing else, but for times and what is looked at by row.
+    /// Whether the index ranges hold what the filter means and nothing else, apart from times and fields that are
+    /// looked at by row.
     pub(super) is_exact: bool,
 }
 
@@ -60,27 +61,27 @@ impl Plan {
         (!is_nothing).then_some(plan)
     }
 
-    /// Whether rows must be looked at for something that neither counters nor times of buckets tell.
+    /// Whether rows must be looked at for something that neither counters nor times of buckets show.
     pub(super) fn is_by_row(&self) -> bool {
         self.search.looked_at_by_row().is_some()
     }
 
-    /// Whether operations with a label are asked for, whatever else they are.
+    /// Whether operations with one label are asked for, without any other condition.
     pub(super) fn is_of_one_label(&self) -> bool {
         let rest = Search { labels: BTreeMap::new(), ..self.search.clone() };
         self.search.labels.len() == 1 && rest == Search::default() && self.projects.is_any()
     }
 
-    /// Whether an index range each is read for the kinds that there are, which are to be told then.
+    /// Whether an index range each is read for the existing kinds, which have to be passed to `choose` then.
     pub(super) fn asks_for_kinds(&self) -> bool {
         matches!(&self.kinds, Set::Except(kinds) if kinds.len() > 1)
     }
 
-    /// Chooses index ranges; `there_are` are the kinds of which there is any operation, if they are known.
+    /// Chooses index ranges; `there_are` are the kinds that have any operation, if they are known.
     pub(super) fn choose(&mut self, there_are: Option<&BTreeSet<String>>) {
         if let (Set::Except(_), Some(there_are)) = (&self.kinds, there_are) {
             let kinds: BTreeSet<String> = there_are.iter().filter(|kind| self.kinds.contains(*kind)).cloned().collect();
-            // None at all would match nothing, whatever comes to be: the snapshot has none.
+            // An empty set matches nothing, even later: the snapshot has no operation of these kinds.
             if kinds.len() <= RANGES {
                 self.kinds = Set::Among(kinds);
             }
@@ -97,7 +98,7 @@ impl Plan {
         };
     }
 
-    /// The tables in which there may be something; of what is looked at by row, some things are in one of them only.
+    /// The tables in which there may be something; some fields that are looked at by row are in only one of them.
     pub(super) fn tables(&self, is_checked: bool) -> Vec<Table> {
         let has = |status| self.statuses.contains(&status);
         let search = &self.search;
@@ -122,8 +123,8 @@ impl Plan {
         tables
     }
 
-    /// The indexes that lead to what few operations have, each in as many parts as statements take. Those of which few
-    /// have the same come first.
+    /// The indexes over fields that few operations have, each in as many parts as statements take. Indexes of which few
+    /// operations share a value come first.
     pub(super) fn drivers(&self) -> Vec<Vec<Driver>> {
         let search = &self.search;
         let mut drivers = Vec::new();

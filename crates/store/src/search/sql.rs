@@ -1,4 +1,4 @@
-//! Statements of searches: what both engines understand, and the few words that differ.
+//! Statements of searches: the text that both engines understand, and the few words that differ.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -17,12 +17,12 @@ pub(crate) struct Dialect {
     pub(crate) mark: char,
     /// Whether a statement names the index that serves it.
     pub(crate) names_indexes: bool,
-    /// Whether each part of a compound is to be ordered and limited by itself for its index to give it so.
+    /// Whether each part of a compound has to be ordered and limited by itself so that its index serves the order.
     pub(crate) limits_parts: bool,
-    /// The condition that a column has one of the numbers of a placeholder, which is bound to an array of them. One
-    /// value: thousands of numbers within the statement take longer to plan than to look up.
+    /// The condition that a column has one of the numbers of a placeholder, which is bound to an array of them. It is
+    /// one value: thousands of numbers within the statement take longer to plan than to look up.
     pub(crate) one_of: fn(&str, &str) -> String,
-    /// What stands around the text of an array.
+    /// The brackets around the text of an array.
     pub(crate) brackets: (char, char),
     /// The condition that a column contains the text of a placeholder.
     pub(crate) contains: fn(&str, &str) -> String,
@@ -38,7 +38,7 @@ pub(crate) enum Value {
     Id(OperationId),
 }
 
-/// What a column has.
+/// What a column contains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Column {
     Int,
@@ -149,7 +149,7 @@ impl Sql {
     }
 }
 
-/// By what a part of a table is read.
+/// The index order in which a part of a table is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum By {
     /// By number and status.
@@ -160,7 +160,7 @@ pub(super) enum By {
     Resource(String, String),
 }
 
-/// Among which numbers rows are read.
+/// The numbers among which rows are read.
 pub(super) enum Among<'a> {
     Range(Range<i64>),
     These(&'a [i64]),
@@ -174,7 +174,7 @@ pub(super) enum Among<'a> {
 pub(super) struct Rows<'a> {
     pub(super) plan: &'a Plan,
     pub(super) numbers: Among<'a>,
-    /// Whether rows are looked at for when they were created, and for what else no counter serves.
+    /// Whether rows are checked for their time of creation, and for other conditions that no counter serves.
     pub(super) is_checked: bool,
 }
 
@@ -198,7 +198,7 @@ impl Rows<'_> {
             Table::Settled(_) => ("settled", "t"),
             Table::Leased => ("active", "l"),
         };
-        // Which labels, where their index leads to the rows.
+        // The condition on labels, where their index leads to the rows.
         let mut labels = None;
         let mut part = match (table, &self.numbers) {
             (Table::Leased, _) => format!(
@@ -259,7 +259,7 @@ impl Rows<'_> {
             self.check(&mut part, sql, table, by);
         }
         match labels {
-            // OFFSET 0 has each looked up, where a planner might read whatever has the status.
+            // OFFSET 0 makes the planner look up each one; otherwise it might read everything with the status.
             Some(of_label) => {
                 format!("SELECT t.* FROM labels x CROSS JOIN LATERAL ({part} OFFSET 0) AS t WHERE {of_label}")
             }
@@ -267,7 +267,7 @@ impl Rows<'_> {
         }
     }
 
-    /// What is looked at row by row.
+    /// The conditions that are checked row by row.
     fn check(&self, part: &mut String, sql: &mut Sql, table: Table, by: &By) {
         let search: &Search = &self.plan.search;
         let mut times = |column: &str, times: operations::search::Times| {
@@ -349,7 +349,7 @@ impl Rows<'_> {
         }
     }
 
-    /// The numbers of what matches in order, at most `take` after `skip`.
+    /// The numbers of the matching operations in order, at most `take` after `skip`.
     pub(super) fn keys(&self, sql: &mut Sql, is_newest_first: bool, skip: u64, take: u64) {
         let order = if is_newest_first { " DESC" } else { "" };
         let limits_parts = sql.dialect.limits_parts;
@@ -372,14 +372,14 @@ impl Rows<'_> {
         let _ = write!(sql.text, "{parts} ORDER BY 1{order} LIMIT {take} OFFSET {skip}");
     }
 
-    /// The numbers and ids of all that matches.
+    /// The numbers and ids of all matching operations.
     pub(super) fn ids(&self, sql: &mut Sql) {
         let parts = self.parts().into_iter().map(|(table, by)| self.part(sql, table, &by, "t.seq, t.id"));
         let parts: Vec<String> = parts.collect();
         sql.text.push_str(&parts.join(" UNION ALL "));
     }
 
-    /// How many match, by status, kind and, if they are told apart, project.
+    /// How many match, by status, kind and, if projects are distinguished, project.
     pub(super) fn counts(&self, sql: &mut Sql, by_project: bool) {
         let project = if by_project { "t.project_id" } else { "'' AS project_id" };
         let columns = format!("t.status, t.kind, {project}");
@@ -397,7 +397,7 @@ impl Rows<'_> {
         self.parts().is_empty()
     }
 
-    /// The parts of tables that together hold what matches.
+    /// The parts of tables that together hold all matching operations.
     fn parts(&self) -> Vec<(Table, By)> {
         let mut parts = Vec::new();
         let by = match self.numbers {
@@ -433,7 +433,7 @@ fn among(part: &mut String, sql: &mut Sql, column: &str, set: &Set<String>) {
     let _ = write!(part, " AND {column} {sign} ({values})");
 }
 
-/// An index that leads to what few operations have.
+/// An index over a field that few operations have.
 #[derive(Clone, Debug)]
 pub(super) enum Driver {
     Ids(Vec<OperationId>),
@@ -446,7 +446,7 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// The numbers of what the index has, in order, at most `take` after `skip`.
+    /// The numbers of the operations in the index, in order, at most `take` after `skip`.
     pub(super) fn candidates(&self, sql: &mut Sql, within: &Range<i64>, is_newest_first: bool, skip: u64, take: u64) {
         let order = if is_newest_first { " DESC" } else { "" };
         let organization = sql.organization();

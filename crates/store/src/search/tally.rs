@@ -1,4 +1,4 @@
-//! Counting by counters: which of them are added, and which are taken away.
+//! Counting by counters: which of them are added, and which are subtracted.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(crate) struct Delta {
     pub(crate) n: ByStatus,
 }
 
-/// What was counted in a bucket under a kind, and under a project where they are told apart.
+/// The counts of a bucket for a kind, and for a project where projects are distinguished.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     pub(super) bucket: i64,
@@ -44,14 +44,14 @@ impl Tally {
     }
 }
 
-/// Which counters add up to what a plan means.
+/// Which counters add up to the operations of a plan.
 #[derive(Clone, Debug)]
 pub(super) struct Whose {
     /// Those of all operations, whatever their project.
     all: bool,
-    /// Those of projects: under which one they are told, and whether they are added or taken away.
+    /// Those of projects: under which one they are reported, and whether they are added or subtracted.
     projects: Vec<(String, String, i64)>,
-    /// What is not in the counters yet.
+    /// Counts that are not in the counters yet.
     pub(super) deltas: Vec<Delta>,
 }
 
@@ -98,7 +98,7 @@ impl Whose {
         Ok(Whose { all: has_none, projects, deltas })
     }
 
-    /// What was counted in buckets of a level, of the kinds that are meant.
+    /// The counts in buckets of a level, for the kinds that are meant.
     pub(super) async fn count(
         &self,
         snapshot: &mut impl Snapshot,
@@ -172,16 +172,16 @@ impl Whose {
         Ok(counted)
     }
 
-    /// Under which project the counters of a project are told, and with which sign.
+    /// Under which project the counters of a project are reported, and with which sign.
     fn told(&self, project: &str) -> Vec<(String, i64)> {
-        // They are in order.
+        // The projects are in order.
         let first = self.projects.partition_point(|(of, ..)| of.as_str() < project);
         let same = self.projects[first..].iter().take_while(|(of, ..)| of == project);
         same.map(|(_, told, sign)| (told.clone(), *sign)).collect()
     }
 }
 
-/// Every project that has counters: one look each along their primary key.
+/// Every project that has counters: one seek each along their primary key.
 async fn every_project(snapshot: &mut impl Snapshot, organization: &str) -> Result<BTreeSet<String>, StoreError> {
     let mut sql = Sql::new(snapshot.dialect(), organization);
     let of = sql.organization();

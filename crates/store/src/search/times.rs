@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Buckets that are remembered; then all are forgotten.
 const MOST: usize = 16_384;
 
-/// The earliest and the latest creation among some numbers: of all that there ever were, so that both are right also
+/// The earliest and the latest creation among some numbers: of all that there ever were, so that both stay right even
 /// when some were removed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -23,16 +23,16 @@ impl Span {
     }
 }
 
-/// What was looked at of buckets that the store has no times of: mostly of the newest one, of which the next call looks at
-/// what has come since. Times of creation never change.
+/// What was seen of buckets for which the store has no times: mostly of the newest one, of which the next call looks
+/// only at what has come since. Times of creation never change.
 #[derive(Clone, Default)]
 pub(crate) struct TimesCache(Arc<Mutex<HashMap<Key, (i64, Span)>>>);
 
-/// The organization and the bucket. Numbers are not given again, even when the name of an organization is.
+/// The organization and the bucket. Numbers are not reused, even when the name of an organization is.
 type Key = (String, i64);
 
 impl TimesCache {
-    /// Before which number a bucket was looked at, and what was seen.
+    /// The number before which a bucket was looked at, and what was seen.
     pub(super) fn seen(&self, organization: &str, bucket: i64) -> Option<(i64, Span)> {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cache.get(&(organization.to_owned(), bucket)).copied()

@@ -32,13 +32,13 @@ pub(super) fn is_gone(connection: &Connection, organization: &str) -> Result<boo
     Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
-/// Has an organization be there, unless it was deleted.
+/// Makes sure that an organization exists, unless it was deleted.
 pub(super) fn be_there(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     create_organization(connection, now, organization)?;
     if is_gone(connection, organization)? { Err(StoreError::OrganizationGone) } else { Ok(()) }
 }
 
-/// Has an organization that was deleted be there again.
+/// Makes an organization that was deleted exist again.
 fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";
     query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;
@@ -48,13 +48,13 @@ fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Res
     Ok(())
 }
 
-/// Has an organization be there, also one that was deleted.
+/// Makes sure that an organization exists, even one that was deleted.
 pub(super) fn make_organization(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     create_organization(connection, now, organization)?;
     make_anew(connection, now, organization)
 }
 
-/// Makes the row of the instance: its name is empty, and it is as good as deleted, so that nothing is created in it.
+/// Makes the row of the instance: its name is empty, and it counts as deleted, so that nothing is created in it.
 pub(super) fn make_instance(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
     let sql =
         "INSERT INTO organizations (organization_id, created_at, deleted) VALUES ('', ?1, 2) ON CONFLICT DO NOTHING";
@@ -119,7 +119,7 @@ const WITHIN: &str = "
     AND (?2 IS NULL OR projects IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM json_each(projects) WHERE value NOT IN (SELECT value FROM json_each(?2))))";
 
-/// A statement with its reach; what it binds beside that comes after.
+/// A statement with its reach; other values are bound after it.
 fn within(sql: &str, reach: &TokenReach) -> Query<'static> {
     let projects = match &reach.projects {
         Projects::All => None,

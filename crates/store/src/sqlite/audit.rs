@@ -8,7 +8,7 @@ use super::statement::query;
 use crate::audit::{self, AuditRow, PAGE_ROWS, Reading, Record};
 use crate::{AuditFilter, AuditPage, StoreError};
 
-/// Takes the next numbers of a log. What is deleted has none; the log of the instance is that of the empty name.
+/// Takes the next numbers of a log. A deleted organization has none; the log of the instance is that of the empty name.
 const TAKE_NUMBERS: &str = "
     UPDATE organizations SET audit_seq = audit_seq + ?2
     WHERE organization_id = ?1 AND (deleted < 2 OR organization_id = '')
@@ -20,7 +20,7 @@ const APPEND: &str = "INSERT INTO audit (organization_id, seq, entries, at, log)
 const READ: &str = "
     SELECT seq, at, log FROM audit WHERE organization_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3 + 0";
 
-/// The first row that is not before a time, whatever comes after it. Served by audit_by_time.
+/// The first row that is not before a time, regardless of later rows. Served by audit_by_time.
 const FIRST_AT: &str = "
     SELECT seq FROM audit INDEXED BY audit_by_time WHERE organization_id = ?1 AND at >= ?2 ORDER BY at, seq LIMIT 1";
 
@@ -29,7 +29,7 @@ const OLD: &str = "
     SELECT organization_id FROM organizations o WHERE EXISTS (
         SELECT 1 FROM audit a INDEXED BY audit_by_time WHERE a.organization_id = o.organization_id AND a.at < ?1)";
 
-/// The oldest rows, up to the first that is younger than ?2, so that what is left has no gap.
+/// The oldest rows, up to the first that is younger than ?2, so that the remaining rows have no gap.
 const FORGET: &str = "
     WITH oldest (id, seq, at) AS (
         SELECT rowid, seq, at FROM audit INDEXED BY audit_by_seq WHERE organization_id = ?1 ORDER BY seq LIMIT ?3 + 0)

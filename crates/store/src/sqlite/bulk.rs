@@ -18,7 +18,7 @@ const BEGIN: &str = "
     SELECT ?1, ?2, json_set(?3, '$.below', seq) FROM active INDEXED BY active_by_id WHERE organization_id = ?1 AND id = ?2
     ON CONFLICT DO NOTHING";
 
-/// Those of bulk operations that have ended: what came of them is in their outputs.
+/// The progress of bulk operations that have ended: their results are in their outputs.
 const FORGET: &str = "
     DELETE FROM bulk_progress WHERE organization_id = ?1 AND NOT EXISTS (
         SELECT 1 FROM active a INDEXED BY active_by_id WHERE a.organization_id = ?1 AND a.id = bulk_progress.id)";
@@ -42,7 +42,7 @@ pub(super) fn begin(
     query(BEGIN).bind(organization).bind(id.as_bytes().as_slice()).bind(progress.to_json()).execute(connection)
 }
 
-/// Carries a batch out; answers how many operations changed.
+/// Carries out a batch; answers how many operations changed.
 pub(super) fn batch(
     connection: &Connection,
     now: Timestamp,

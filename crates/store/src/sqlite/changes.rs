@@ -1,5 +1,5 @@
-//! The feed of changes: appended in the transaction of the rows that changed. There is one writer, so that the order of
-//! the keys is that of the commits.
+//! The change log: appended to in the transaction of the rows that changed. There is one writer, so the order of the
+//! keys is that of the commits.
 
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use super::statement::{Row, query};
 use crate::StoreError;
 use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
 
-/// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
-/// operation at least.
+/// Rows of the change log that one read looks at, including the one before, which may have been seen completely; each
+/// has at least one operation.
 const ROWS: u32 = 256;
 
 const APPEND: &str = "INSERT INTO changes (organization_id, at, status, is_creation, ids) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// Served by changes_by_organization. There is always a row, with what concerns the whole.
+/// Served by changes_by_organization. There is always a row, with the columns that concern the whole.
 const READ: &str = "
     SELECT ?2 > (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'changes') OR coalesce((
             SELECT (?2, ?3) < (f.id, f.entries) FROM change_floors f WHERE f.organization_id = ?1), 0) AS is_unknown,
@@ -57,7 +57,7 @@ impl Told {
         self.0.get_mut(organization).expect("it was inserted if it was not there")
     }
 
-    /// Appends it to the feed.
+    /// Appends it to the change log.
     pub(super) fn write(self, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(APPEND)?;
         let pending = i64::from(Status::Pending.number());
@@ -73,7 +73,7 @@ impl Told {
     }
 }
 
-/// The end of every feed.
+/// The end of every organization's change log.
 pub(super) fn end(connection: &Connection) -> Result<Position, StoreError> {
     let last: i64 = query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'")
         .fetch_one(connection)?

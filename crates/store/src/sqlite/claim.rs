@@ -1,4 +1,4 @@
-//! Claiming: one organization after the other, then priority, then age. And leases that ran out.
+//! Claiming: organizations in round-robin order, then by priority, then by age. And leases that ran out.
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use rusqlite::{Connection, ToSql};
@@ -16,18 +16,19 @@ use crate::quota::{Quotas, RunningLimits};
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
 
-/// Makes claimable what has become due, or lets it wait for a place of its concurrency key: what is due longest first,
-/// at most ?2, so that nothing else waits for long when much becomes due at one time. Served by active_due.
+/// Makes operations claimable that have become due, or lets them wait for a place of their concurrency key: those that
+/// are due longest first, at most ?2, so that nothing else waits for long when many become due at one time. Served by
+/// active_due.
 const PROMOTE: &str = "
     UPDATE active SET due_at = NULL, waits = concurrency_key IS NOT NULL WHERE rowid IN (
         SELECT rowid FROM active INDEXED BY active_due WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2 + 0)
     RETURNING organization_id, concurrency_key";
 
-/// So many become claimable in one transaction.
+/// This many become claimable in one transaction.
 const PROMOTED: usize = 1_000;
 
-/// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
-/// seek each.
+/// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2 that is not paused: a
+/// loose scan over active_ready, one seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM active INDEXED BY active_ready
@@ -45,8 +46,8 @@ const WAITING: &str = "
                 WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)){not_full})
     LIMIT ?3 + 0";
 
-/// And of which not as many run as may: ?5 is a list of organization, or '' for all, kind and number. Served by the counters'
-/// primary key.
+/// The further condition that fewer run than may: ?5 is a list of organization, or '' for all, kind and number. Served
+/// by the counters' primary key.
 const NOT_FULL: &str = "
             AND coalesce((SELECT j.value ->> 2 FROM json_each(?5) j
                     WHERE j.value ->> 0 IN ('', organization.id) AND j.value ->> 1 = k.value
@@ -58,15 +59,15 @@ const NOT_FULL: &str = "
 const RUNNING: &str =
     "SELECT coalesce(sum(running), 0) FROM counters WHERE organization_id = ?1 AND level = 20 AND kind = ?2";
 
-/// The first in the queue of one organization and kind, unless that is paused. Served by active_ready.
+/// The first in the queue of one organization and kind, unless these are paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
     ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
-/// The same of the projects ?4 alone; walks past what other projects have in line, unless these have nothing at all.
-/// Served by active_ready and active_by_project.
+/// The same for the projects ?4 alone; walks past what other projects have in the queue, unless the projects ?4 have
+/// nothing at all. Served by active_ready and active_by_project.
 const FIRST_IN_LINE_OF_PROJECTS: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
@@ -82,11 +83,12 @@ const START: &str = "
 pub(super) const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// What workers ask for that may have the same: organization, projects, kinds; and who asks for several organizations.
+/// The key of requests that may get the same operations: organization, projects, kinds; and the worker, if it asks for
+/// several organizations.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String], Option<(&'r str, &'r Organizations)>);
 
 /// Claims for several workers; answers them in their order, and whether more may be due, which the next claim makes
-/// claimable. Workers that may have the same are served together, one after the other from the line.
+/// claimable. Workers that may get the same operations are served together, one after the other from the queue.
 pub(super) fn claim(
     connection: &Connection,
     now: Timestamp,
@@ -111,7 +113,7 @@ pub(super) fn claim(
                 in_turn(connection, quotas, rotations.of(request), request, limit)?
             }
         };
-        // Whose each place in the queue is.
+        // The request to which each place in the queue belongs.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
         let chosen: Vec<Chosen> = rows
             .into_iter()
@@ -138,7 +140,7 @@ fn promote(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> 
     Ok(count >= PROMOTED)
 }
 
-/// A row that is to be started, and the place of the request that gets it.
+/// A row that will be started, and the place of the request that gets it.
 struct Chosen {
     organization: String,
     row: i64,
@@ -181,7 +183,7 @@ fn in_turn(
     let turns = deal(&weights, room);
     let mut lines = Vec::with_capacity(organizations.len());
     for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
-        // What went on above is chosen, not started: it stands in the queue still.
+        // Operations that were taken above are chosen, not started: they are still in the queue.
         let already = if *organization == rotation.last { chosen.len() } else { 0 };
         let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
         let mut line = of_one(connection, quotas, organization, &Projects::All, kinds, most)?;
@@ -232,7 +234,7 @@ fn limits(running: &RunningLimits) -> Option<String> {
     (!running.is_empty()).then(|| serde_json::Value::from_iter(everybody.chain(named)).to_string())
 }
 
-/// The rows of an organization that are next, over several kinds.
+/// The next rows of an organization, over several kinds.
 fn line(
     connection: &Connection,
     quotas: &Quotas,
@@ -243,7 +245,7 @@ fn line(
 ) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
     for kind in kinds {
-        // The writer is alone: what runs is counted, and nothing else starts meanwhile.
+        // There is one writer: running operations are counted, and nothing else starts meanwhile.
         let limit = match quotas.running.of(organization, kind) {
             None => limit,
             Some(most) => {
@@ -323,8 +325,8 @@ fn start(
     told.write(connection, now)
 }
 
-/// Where ?1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on
-/// expiry would make every heartbeat dearer.
+/// Where ?1 is true, leases that no token holds. The table has only what runs now, so it is read whole: an index on
+/// expiry would make every heartbeat more expensive.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
@@ -348,7 +350,7 @@ pub(super) fn lost_leases(
 }
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
-/// has only what runs now, so that it is read whole. Served by active_by_seq and the tokens' by id, once a lease.
+/// has only what runs now, so it is read whole. Served by active_by_seq and the tokens' index by id, once per lease.
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
         coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout

@@ -1,9 +1,9 @@
 //! The clock of the machine, which people and programs set, and the time that passes.
 //!
-//! What is shown and what is asked for by date goes by the clock. How long a lease stands, how long an attempt of a
-//! remote worker may take and how long one that is to stop has for it is time that passes: no attempt is lost since the
-//! clock was set forward, and none is held for ever since it was set back. One process owns an embedded store. So the
-//! ends of what is under way are kept by the clock, too, and moved with it when it is set.
+//! Displayed dates and queries by date go by the clock. How long a lease stands, how long an attempt of a remote worker
+//! may take and how long an attempt that has to stop may take to do so is time that passes: no attempt is lost because
+//! the clock was set forward, and none is held for ever because it was set back. One process owns an embedded store. So
+//! the deadlines of work under way are kept by the clock, too, and moved with it when it is set.
 
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const MOVE_LEASES: &str = "UPDATE leases SET expires_at = expires_at + ?1, clock
 const MOVE_CANCELS: &str =
     "UPDATE active SET cancel_requested_at = cancel_requested_at + ?1 WHERE cancel_requested_at IS NOT NULL";
 
-/// The clock, and what was noticed of its being set.
+/// The clock, and the noticed changes to it.
 pub(super) struct Clocks {
     clock: Clock,
     passing: Clock,
@@ -58,7 +58,7 @@ impl Clocks {
     }
 }
 
-/// Moves the ends of what is under way.
+/// Moves the deadlines of work under way.
 pub(super) fn move_leases(connection: &Connection, by: i64) -> Result<(), StoreError> {
     tracing::warn!(milliseconds = by, "the clock of the machine was set; leases go by the time that has passed");
     for statement in [MOVE_LEASES, MOVE_CANCELS] {
@@ -67,8 +67,8 @@ pub(super) fn move_leases(connection: &Connection, by: i64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Bounds what a former life of the process left, since when the clock may have been set back: no lease ends later than
-/// if it was given now.
+/// Bounds the leases that an earlier run of the process left; the clock may have been set back since: no lease ends
+/// later than if it was given now.
 pub(super) fn bound_leases(connection: &Connection, latest: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE leases SET expires_at = ?1 WHERE expires_at > ?1";
     query(sql).bind(latest.as_millis()).execute(connection)?;

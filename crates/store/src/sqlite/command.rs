@@ -1,6 +1,6 @@
 //! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
-//! The writer is alone: what is looked at stays as it is until it is written.
+//! There is one writer: rows that are looked at stay as they are until they are written.
 
 use rusqlite::Connection;
 use std::time::Duration;

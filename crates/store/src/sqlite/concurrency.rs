@@ -1,8 +1,8 @@
-//! Concurrency keys: at most so many operations of one key run at a time.
+//! Concurrency keys: at most a given number of operations with one key run at a time.
 //!
-//! An operation holds a place of its key from the moment that it may be claimed until it ends or is delayed. What has no
-//! place waits, and is not in the index of what may be claimed: neither a claim nor anything behind it meets it. Whatever
-//! frees a place gives it to the next in the same transaction.
+//! An operation holds a place of its key from the moment when it may be claimed until it ends or is delayed. An
+//! operation without a place waits, and is not in the index of claimable operations: neither a claim nor an operation
+//! behind it comes across it. A transaction that frees a place gives it to the next operation.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ pub(super) struct Held {
     pub(super) has_place: bool,
 }
 
-/// That of a row of `active` with concurrency_key, due_at and waits.
+/// The key of a row of `active` with concurrency_key, due_at and waits.
 pub(super) fn held(row: &Row) -> Result<Option<Held>, StoreError> {
     let (due_at, waits): (Option<i64>, i64) = (row.try_get("due_at")?, row.try_get("waits")?);
     let key: Option<String> = row.try_get("concurrency_key")?;
@@ -55,12 +55,12 @@ pub(super) fn enter_again(connection: &Connection, organization: &str, row: &Row
     keys.admit(connection).map(drop)
 }
 
-/// Keys of which a place may be free, by organization.
+/// Keys that may have a free place, by organization.
 #[derive(Default)]
 pub(super) struct Keys(BTreeSet<(String, String)>);
 
 impl Keys {
-    /// Something of a key waits that did not.
+    /// An operation with this key waits that did not before.
     pub(super) fn touch(&mut self, organization: String, key: String) {
         self.0.insert((organization, key));
     }
@@ -98,8 +98,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Gives the places that are free to what waits: by priority, then age.
-    /// Answers whether there was any.
+    /// Gives free places to waiting operations: by priority, then by age. Answers whether any got one.
     pub(super) fn admit(self, connection: &Connection) -> Result<bool, StoreError> {
         let mut has_admitted = false;
         for (organization, key) in self.0 {

@@ -1,4 +1,4 @@
-//! Connections to the file. What is read is read in one snapshot, on a thread that may wait for the disk.
+//! Connections to the file. Each read sees one snapshot, on a thread that may wait for the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,8 @@ const READERS: usize = 4;
 const SEARCHES: usize = READERS - 2;
 /// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
 const STATEMENTS: usize = 256;
-/// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: a page that
-/// the disk does not give would end the process by a signal, where a read fails and is told.
+/// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: for a page
+/// that the disk does not deliver, a signal would end the process, while a failed read is reported.
 const CACHE: i64 = -16 * 1024;
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -29,8 +29,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Once somebody has run ANALYZE, SQLite would plan a statement anew for each value that is bound to it, which costs
-    // several times what a short statement does.
+    // Once ANALYZE was run, SQLite would plan a statement anew for each value that is bound to it, which costs several
+    // times as much as a short statement.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "cache_size", CACHE)?;
@@ -38,7 +38,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A connection that writes: what it commits is on disk.
+/// A connection that writes: its commits are on disk.
 pub(super) fn writing(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -60,7 +60,7 @@ struct Inner {
 }
 
 impl Readers {
-    /// Connections to the file, which must be there; the first is opened now.
+    /// Connections to the file, which must exist; the first is opened now.
     pub(super) fn open(path: &Path, disk: Disk, meters: &Meters) -> Result<Readers, StoreError> {
         meters.connections_max.set(READERS as i64);
         let (path, meters) = (path.to_owned(), meters.clone());
@@ -71,7 +71,7 @@ impl Readers {
         Ok(Readers(Arc::new(inner)))
     }
 
-    /// Reads in one snapshot. Once begun it is carried out, also if this is dropped.
+    /// Reads in one snapshot. Once begun it is carried out, even if this is dropped.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -79,7 +79,7 @@ impl Readers {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         let (inner, asked) = (Arc::clone(&self.0), Instant::now());
         self.0.disk.pause().await;
-        // Until the connection is back: a call that is dropped must not let another one in.
+        // Held until the connection is back: a call that is dropped must not let another one in.
         let place = self.0.places.acquire().await.map_err(closed)?;
         place.forget();
         self.0.meters.connection_wait_seconds.observe(asked.elapsed().as_secs_f64());
@@ -90,7 +90,7 @@ impl Readers {
             // Prepared once: a transaction of the library would have these two compiled for each read.
             connection.prepare_cached("BEGIN")?.execute([])?;
             let found = read(&connection)?;
-            // Of a damaged file it may fail: what was read stands, and the next one has another connection.
+            // It may fail for a damaged file: what was read stays valid, and the next read gets another connection.
             if connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok() {
                 inner.give_back(connection);
             }
@@ -102,8 +102,8 @@ impl Readers {
         found
     }
 
-    /// The same for what may take long: when it is the organization's turn, so that searches leave connections to other
-    /// reads, and to the searches of others; and for as long only as somebody waits for it.
+    /// The same for reads that may take long: once the organization gets a permit, so that searches leave connections
+    /// to other reads, and to the searches of others; and only as long as a caller waits for it.
     pub(super) async fn search<T: Send + 'static>(
         &self,
         organization: &str,
@@ -113,7 +113,7 @@ impl Readers {
         let wanted = Wanted::default();
         let _caller = Caller(wanted.clone());
         let read = move |connection: &Connection| {
-            // As long as it has the connection: a caller who leaves must not let another search in.
+            // Held as long as it has the connection: a caller that leaves must not let another search in.
             let _turn = turn;
             wanted.carry_out(connection, search)
         };
@@ -139,7 +139,7 @@ enum Search {
     #[default]
     Waits,
     IsUnderWay(InterruptHandle),
-    /// Or nobody waits for it any more.
+    /// Or no caller waits for it any more.
     IsOver,
 }
 
@@ -149,7 +149,8 @@ impl Wanted {
         connection: &Connection,
         search: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // Begun and not ended: else SQLite forgets between two statements of the search that it is to be interrupted.
+        // Begun and not ended: otherwise SQLite forgets between two statements of the search that it has to be
+        // interrupted.
         let mut begun = connection.prepare_cached("SELECT 1")?;
         let mut rows = begun.query([])?;
         rows.next()?;
@@ -161,7 +162,7 @@ impl Wanted {
             *state = Search::IsUnderWay(connection.get_interrupt_handle());
         }
         let found = search(connection);
-        // Before the connection is another read's.
+        // Before the connection goes to another read.
         *self.lock() = Search::IsOver;
         found
     }
@@ -171,7 +172,7 @@ impl Wanted {
     }
 }
 
-/// Who waits for a search. Dropped, it ends what is under way.
+/// The caller that waits for a search. When it is dropped, it ends the search under way.
 struct Caller(Wanted);
 
 impl Drop for Caller {
@@ -184,7 +185,7 @@ impl Drop for Caller {
     }
 }
 
-/// Gives a place back, whatever became of the read.
+/// Releases a place, whatever became of the read.
 struct Place<'a>(&'a Semaphore);
 
 impl Drop for Place<'_> {
@@ -195,13 +196,14 @@ impl Drop for Place<'_> {
 
 impl Inner {
     fn connect(&self) -> Result<Connection, StoreError> {
-        // Not read-only: whoever reads first after a crash repairs the write-ahead log.
+        // Not read-only: the first reader after a crash repairs the write-ahead log.
         let connection = connect(&self.path)?;
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
     }
 
-    /// One that is idle, or another. One whose read failed is not given back, so that its state cannot matter.
+    /// An idle connection, or a new one. A connection whose read failed is not returned to the pool, so that its state
+    /// cannot matter.
     fn take(&self) -> Result<Connection, StoreError> {
         let idle = self.idle().pop();
         idle.map_or_else(|| self.connect(), Ok)
@@ -212,7 +214,7 @@ impl Inner {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        // Nothing that holds the lock can panic between two changes.
+        // No code that holds the lock can panic between two changes.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

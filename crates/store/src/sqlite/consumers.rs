@@ -1,4 +1,5 @@
-//! What the feed of changes keeps: for the servers' own consumers, what they have not read; for others, some time.
+//! What the change log keeps: for the servers' own consumers, what they have not read; for others, changes of some
+//! time.
 
 use operations::Timestamp;
 use rusqlite::Connection;
@@ -9,8 +10,8 @@ use crate::StoreError;
 use crate::batch::Feed;
 use crate::changes::Position;
 
-/// Of the oldest rows those that may be forgotten: older than ?1, and read by every consumer or older than ?3. By the
-/// primary key, which is by age.
+/// Those of the oldest rows that may be forgotten: older than ?1, and read by every consumer or older than ?3. Read by
+/// the primary key, which is in the order of age.
 const FORGETTABLE: &str = "
     SELECT c.id, c.organization_id, length(c.ids) / 16 AS entries
     FROM (SELECT id, organization_id, at, ids FROM changes ORDER BY id LIMIT ?2 + 0) AS c
@@ -34,8 +35,8 @@ const BEGIN: &str = "
 const END: &str = "DELETE FROM change_readers WHERE reader = ?1";
 const FORGET_MARKS: &str = "DELETE FROM change_marks WHERE reader = ?1";
 
-/// A turn that would last for more than twice the time that is asked for, from ?3 until ?4, is of a clock that was set
-/// back since: nobody has it.
+/// A lease that would last for more than twice the time that is asked for, from ?3 until ?4, was taken before the clock
+/// was set back: it counts as free.
 const LEASE: &str = "
     UPDATE change_readers SET holder = ?2, held_until = ?4
     WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3 OR held_until > 2 * ?4 - ?3)";
@@ -104,7 +105,7 @@ fn forget(
     query(FORGET).bind(&rows).execute(connection)
 }
 
-/// Organizations with something that a consumer has not read, and where it stands there.
+/// Organizations with changes that a consumer has not read, and its offset there.
 pub(super) fn uncommitted(
     connection: &Connection,
     consumer: &str,

@@ -12,7 +12,7 @@ use crate::StoreError;
 /// Signed changes, one for each status in the order of their numbers.
 type Counts = [i64; 4];
 
-/// What is counted together, on the finest level.
+/// The key of operations that are counted together, on the finest level.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     organization: String,
@@ -23,16 +23,16 @@ struct Key {
     bucket: i64,
 }
 
-/// Changes by what is counted together. The coarser levels, projects and resources are told apart when they are
-/// written: operations are many, and the rows that count them few.
+/// Changes by this key. The coarser levels, projects and resources are distinguished when they are written: there are
+/// many operations, and few rows that count them.
 pub(super) struct Changes<'r> {
     counted: &'r Resources,
-    /// Those of the operation that was added last: the next one mostly is counted with it.
+    /// Those of the operation that was added last: the next one is mostly counted with it.
     last: Option<(Key, Counts)>,
     others: BTreeMap<Key, Counts>,
 }
 
-/// What an operation is counted under, besides its status.
+/// The fields that an operation is counted under, besides its status.
 pub(super) struct Counted<'a> {
     pub(super) organization: &'a str,
     pub(super) project_id: &'a str,

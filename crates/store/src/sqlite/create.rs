@@ -19,7 +19,7 @@ use crate::details::{Row, existing};
 use crate::quota::Admission;
 use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
-/// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
+/// The fingerprint of a key's first use, and the operations that it created; `None` when any of them was removed since.
 type Use = ([u8; 32], Option<Vec<Operation>>);
 
 const FIND_KEY: &str = "
@@ -53,13 +53,13 @@ const IS_BUSY: &str = "
             WHERE due_at <= ?3 AND organization_id = ?1 AND kind = ?2)
         OR EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))";
 
-/// Operations that have not ended, but for those of the kinds ?2. Served by the counters' primary key.
+/// Operations that have not ended, except for those of the kinds ?2. Served by the counters' primary key.
 const NOT_ENDED: &str = "
     SELECT coalesce(sum(pending + running), 0) FROM counters
     WHERE organization_id = ?1 AND level = 20 AND kind NOT IN (SELECT value FROM json_each(?2))";
 
-/// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that
-/// creation only.
+/// Carries out the creations, in their order; a conflict of keys, or a limit that would be exceeded, makes only that
+/// creation fail.
 pub(super) fn create(
     connection: &Connection,
     now: Timestamp,
@@ -73,10 +73,10 @@ pub(super) fn create(
     let mut numbers = take_numbers(connection, now, creates)?;
     let taken = numbers.clone();
     let quotas = admission.quotas();
-    // What this batch creates, by organization; it is counted at the end.
+    // How many operations this batch creates, by organization; they are counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut insert = connection.prepare_cached(INSERT)?;
-    // Kinds of which this batch has put something into the queue.
+    // Kinds of which this batch has put operations into the queue.
     let mut queued: BTreeSet<(&str, &str)> = BTreeSet::new();
     // Resources that are looked at afterwards.
     let mut looks = Vec::new();
@@ -151,7 +151,8 @@ pub(super) fn create(
                 looks.push((organization, resource));
             }
             let is_first = !queued.contains(&(organization, new.kind.as_str()));
-            // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+            // An operation with a concurrency key queues with those of the same key, and one with a limit is counted by
+            // claims.
             let is_limited = new.concurrency.is_some() || quotas.running.of(organization, &new.kind).is_some();
             if let Some(terms) = create.start.as_ref().filter(|_| is_first && !is_limited)
                 && new.run_after.is_none_or(|at| at <= now)
@@ -189,7 +190,8 @@ pub(super) fn create(
     Ok(results)
 }
 
-/// The operations that have the unique keys of what is to be created, and have not ended, by the places of that.
+/// The operations that have the unique keys of operations to be created, and have not ended, by the places of the
+/// latter.
 fn find_held(connection: &Connection, create: &Create) -> Result<BTreeMap<usize, Operation>, StoreError> {
     let mut held = BTreeMap::new();
     for (place, new) in create.operations.iter().enumerate() {
@@ -209,20 +211,20 @@ fn is_free(connection: &Connection, now: Timestamp, organization: &str, kind: &s
     Ok(busy.try_get::<i64>(0)? == 0)
 }
 
-/// A creation that is to be admitted.
+/// A creation that asks to be admitted.
 struct Asked<'a> {
     organization: &'a str,
-    /// Its next number before this batch.
+    /// The organization's next number before this batch.
     first: i64,
-    /// Its next number after this creation.
+    /// The organization's next number after this creation.
     last: i64,
-    /// Operations that this batch made before, as far as limits hold for them.
+    /// Operations that this batch created before, as far as limits hold for them.
     used: u64,
     /// Such operations of this creation.
     limited: u64,
 }
 
-/// Whether the organization may have so many more.
+/// Whether the organization may have this many more.
 fn admit(
     connection: &Connection,
     now: Timestamp,

@@ -32,7 +32,7 @@ const REMOVE_OPERATIONS: [&str; 2] = [
 const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
-/// The rest, one table after the other. Counters that are all zero say nothing.
+/// The rest, one table after the other. Counters that are all zero are not needed.
 const REMOVE: &[&str] = &[
     "DELETE FROM schedules WHERE organization_id = ?1 AND name IN (
         SELECT name FROM schedules WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -63,7 +63,7 @@ const REMOVE: &[&str] = &[
         SELECT level, bucket FROM bucket_times WHERE organization_id = ?1 LIMIT ?2 + 0)",
 ];
 
-/// What few rows there are, and what was written while the parts were removed.
+/// Tables with few rows, and rows that were written while the parts were removed.
 const END: &[&str] = &[
     "DELETE FROM schedules WHERE organization_id = ?1",
     sessions::REMOVE,
@@ -82,7 +82,7 @@ const END: &[&str] = &[
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
 
-/// Whoever goes on from a cursor has missed something.
+/// A reader that goes on from a cursor has missed something.
 const FLOOR: &str = "
     INSERT INTO change_floors (organization_id, id, entries)
     SELECT ?1, coalesce(max(seq), 0) + 1, 0 FROM sqlite_sequence WHERE name = 'changes'

@@ -1,4 +1,4 @@
-//! What few operations have, and everything that is known of an operation: see [`crate::details`].
+//! The rare details of operations, and everything that is known of an operation: see [`crate::details`].
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const HOLDER: &str = "
         ON a.organization_id = u.organization_id AND a.seq = u.seq
     WHERE u.organization_id = ?1 AND u.unique_key = ?2";
 
-/// Those of removed operations. Labels by the whole of their key, which `details` tells.
+/// Those of removed operations. Labels are deleted by their whole key, which `details` has.
 const FORGET: [&str; 3] = [
     "DELETE FROM unique_keys WHERE (organization_id, unique_key) IN (
         SELECT d.organization_id, d.unique_key FROM json_each(?2) j CROSS JOIN details d
@@ -40,7 +40,7 @@ const FORGET: [&str; 3] = [
     "DELETE FROM details WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))",
 ];
 
-/// Writes what a new operation has of it.
+/// Writes the details of a new operation.
 pub(super) fn insert(connection: &Connection, organization: &str, row: &Row<'_>) -> Result<(), StoreError> {
     let Row { seq, labels, of } = row;
     let (key, schedule, trace) = (&of.unique_key, &of.schedule, of.trace.map(|trace| trace.to_string()));
@@ -55,7 +55,7 @@ pub(super) fn insert(connection: &Connection, organization: &str, row: &Row<'_>)
     }
 }
 
-/// Notes who took a key that nobody has.
+/// Notes which operation took a key that no other has.
 pub(super) fn take_key(connection: &Connection, organization: &str, key: &str, seq: i64) -> Result<(), StoreError> {
     connection.prepare_cached(TAKE_KEY)?.execute(params![organization, key, seq])?;
     Ok(())
@@ -79,7 +79,7 @@ pub(super) fn unique_key(connection: &Connection, organization: &str, seq: i64) 
     Ok(key.flatten())
 }
 
-/// Forgets what removed operations had of it. Served by the primary keys.
+/// Forgets the details of removed operations. Served by the primary keys.
 pub(super) fn forget(connection: &Connection, organization: &str, seqs: &[i64]) -> Result<(), StoreError> {
     let seqs = json!(seqs).to_string();
     for sql in FORGET {
@@ -119,7 +119,7 @@ type LookUp = [(&'static str, &'static str); 2];
 const BY_ID: LookUp = [("active_by_id", "a.id = ?2"), ("settled_by_id", "s.id = ?2")];
 const BY_NUMBER: LookUp = [("active_by_seq", "a.seq = ?2"), ("settled_by_status", "s.status IN (3, 4) AND s.seq = ?2")];
 
-/// Looks operations up; tells of each that is there at which place it was asked for.
+/// Looks up operations; reports for each one that exists the place at which it was asked for.
 fn look_up(
     connection: &Connection,
     access: &Access,

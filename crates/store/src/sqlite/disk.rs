@@ -10,26 +10,26 @@ use crate::StoreError;
 /// Who waits for the disk while the store reads and writes.
 #[derive(Clone)]
 pub(super) enum Disk {
-    /// Threads: reads are made on those that the runtime has for what blocks, writes on one of their own.
+    /// Threads: reads are made on the runtime's threads for blocking work, writes on a thread of their own.
     Threads,
-    /// The task that asks, on whatever thread it is. A simulation has one thread, and what other threads do to it cannot be
-    /// repeated.
+    /// The task that asks, on whatever thread it is. A simulation has one thread, and the effects of other threads
+    /// could not be reproduced.
     Inline(Latency),
 }
 
-/// How long the next access takes before it is made, and how long its answer takes afterwards: asked twice for each read
-/// and each batch of writes. A process may be killed in between.
+/// How long the next access takes before it is made, and how long its answer takes afterwards: called twice for each
+/// read and each batch of writes. A process may be killed in between.
 pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 impl Disk {
-    /// Waits as long as an access takes, where that is settled by somebody.
+    /// Waits as long as an access takes, if a latency is given.
     pub(super) async fn pause(&self) {
         if let Disk::Inline(latency) = self {
             tokio::time::sleep(latency()).await;
         }
     }
 
-    /// Reads. Once begun it is carried out, also if this is dropped.
+    /// Reads. Once begun it is carried out, even if this is dropped.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

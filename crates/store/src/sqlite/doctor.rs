@@ -6,7 +6,7 @@ use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 use rusqlite::Connection;
 
-/// Invariants whose queries are of this engine; see [`ALIKE`].
+/// Invariants whose queries are only for this engine; see [`ALIKE`].
 const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
@@ -41,7 +41,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Of organizations that are being deleted nothing starts, and their keys go as they come.
+/// Nothing starts in organizations that are being deleted, and their keys go as they come.
 const CONCURRENCY_KEYS: &str = "
     WITH counted (organization_id, key, held, operations) AS (
         SELECT organization_id, concurrency_key, sum(waits = 0 AND (status = 2 OR due_at IS NULL)), count(*)
@@ -91,7 +91,7 @@ const PROJECT_COUNTERS: &str = "
     WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
         <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))";
 
-/// Of the resources that are counted.
+/// The counters of the resources that are counted.
 const RESOURCE_COUNTERS: &str = "
     WITH levels (level) AS (VALUES (12), (16), (20)), op (resource, seq, kind, project_id, status) AS (
         SELECT c.resource, a.seq, a.kind, a.project_id, a.status FROM counted_resources c CROSS JOIN active a
@@ -118,7 +118,8 @@ const RESOURCE_COUNTERS: &str = "
         || d.found
     FROM difference d LEFT JOIN counted_resources k USING (resource)";
 
-/// What SQLite itself finds wrong with the file, and the names of the tables and indexes by the pages at which they begin.
+/// The damage that SQLite itself finds in the file, and the names of the tables and indexes by the pages at which they
+/// begin.
 const DAMAGE: &str = "PRAGMA integrity_check";
 const TREES: &str = "SELECT rootpage, type || ' ' || name FROM sqlite_schema WHERE rootpage > 0";
 const IS_SOUND: &str = "the file is sound; where it is not, restore a backup";
@@ -127,7 +128,7 @@ pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
     let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
     let damage = damage(connection);
     report.findings = unless_damaged(&mut report, IS_SOUND, damage)?.unwrap_or(report.findings);
-    // What is damaged cannot be counted, which is said; the rest can.
+    // Damaged parts cannot be counted, which is reported; the rest can.
     if let Some(totals) = unless_damaged(&mut report, "everything is counted", query(TOTALS).fetch_one(connection))? {
         report.organizations = totals.try_get::<i64>(0)?.unsigned_abs();
         report.operations = totals.try_get::<i64>(1)?.unsigned_abs();
@@ -142,7 +143,7 @@ pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
     Ok(report)
 }
 
-/// The answer; `None` when it is that the file is damaged, which is a finding.
+/// The answer; `None` when it says that the file is damaged, which becomes a finding.
 fn unless_damaged<T>(
     report: &mut Report,
     invariant: &'static str,
@@ -158,7 +159,7 @@ fn unless_damaged<T>(
     }
 }
 
-/// What is damaged of the file, by the names of its tables and indexes.
+/// The damaged parts of the file, by the names of its tables and indexes.
 fn damage(connection: &Connection) -> Result<Vec<Finding>, StoreError> {
     let mut trees = std::collections::BTreeMap::new();
     for row in query(TREES).fetch_all(connection)? {
@@ -171,7 +172,7 @@ fn damage(connection: &Connection) -> Result<Vec<Finding>, StoreError> {
         let found: String = match rows.next() {
             Ok(Some(row)) => row.get(0)?,
             Ok(None) => break,
-            // It fails in the end of what it has told already.
+            // In the end it fails because of the damage that it has reported already.
             Err(_) if !findings.is_empty() => break,
             Err(error) => return Err(error.into()),
         };

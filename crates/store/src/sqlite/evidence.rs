@@ -58,7 +58,7 @@ const LIST: &str = "
         AND (?4 = '' OR kind = ?4) AND (?5 = '' OR name = ?5) AND substr(digest, 1, length(?6)) = ?6
     ORDER BY created_at DESC, digest DESC LIMIT ?7 + 0";
 
-/// Served by the primary key, and as REFERENCES.
+/// Served by the primary key, and by the same indexes as REFERENCES.
 const WALK: &str = "
     SELECT digest, size, kind, name, created_at, last_used_at, state, removing_since,
         EXISTS (SELECT 1 FROM active a WHERE a.organization_id = ?1 AND a.resource_type = 'evidence'
@@ -143,7 +143,7 @@ impl EvidenceTable for Table<'_> {
     }
 }
 
-/// Carries a write out.
+/// Carries out a write.
 pub(super) async fn write(
     connection: &Connection,
     now: Timestamp,

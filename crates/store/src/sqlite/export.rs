@@ -1,4 +1,4 @@
-//! What leaves an embedded store whole: a copy of the file, and its rows on their way to another engine.
+//! Exports of a whole embedded store: a copy of the file, and its rows on their way to another engine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl SqliteStore {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
         let name = path.to_str().ok_or_else(|| unusable(&"the path is not Unicode"))?;
         let (from, name) = (self.path.clone(), name.to_owned());
-        // Not within a snapshot of ours: the statement has one of its own.
+        // Not within one of our snapshots: the statement has its own.
         let copied = tokio::task::spawn_blocking(move || {
             query("VACUUM INTO ?1").bind(name).execute(&connections::writing(&from)?).map(drop)
         });
@@ -38,7 +38,7 @@ impl SqliteStore {
         file.sync_all().map_err(|error| unusable(&error))
     }
 
-    /// What it holds, in numbers.
+    /// The contents of the store, in numbers.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -59,7 +59,7 @@ impl SqliteStore {
         let count = leases.len() as u64;
         let results: Vec<Result<(), Refusal>> = self.release(leases.clone()).await?;
         debug_assert!(results.iter().all(Result::is_ok), "nobody else settles them: {results:?}");
-        // What was asked to stop is not released but ends.
+        // Attempts that were asked to stop are not released but end.
         self.lose(leases.into_iter().map(|lease| (lease, Duration::ZERO)).collect()).await?;
         Ok(count)
     }
@@ -77,7 +77,7 @@ impl SqliteStore {
             let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
-                // Whoever takes them has failed, and says why.
+                // The receiver of the rows has failed, and says why.
                 if rows.blocking_send(object(&names, row)?).is_err() {
                     break;
                 }
@@ -120,7 +120,7 @@ fn census(connection: &Connection) -> Result<Census, StoreError> {
     for row in query(sql).fetch_all(connection)? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
-    // Recounted, not read from the counters: those are among what is checked.
+    // Recounted, not read from the counters: those are checked, too.
     let sql = "SELECT organization_id, kind, status, count(*) AS n FROM (
             SELECT organization_id, kind, status FROM active UNION ALL
             SELECT organization_id, kind, status FROM settled)

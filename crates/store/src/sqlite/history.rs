@@ -1,4 +1,4 @@
-//! Histories: notes of what the rows of operations cannot tell, and how the two are read together.
+//! Histories: notes of what the rows of operations do not record, and how the two are read together.
 
 use operations::{Access, OperationId, Timestamp};
 use rusqlite::Connection;
@@ -13,8 +13,8 @@ const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?)";
 
-/// Forgets what is more than may be kept of the operations with these organizations and numbers; progress goes first,
-/// and of a sort the oldest. Served by events_by_operation.
+/// Forgets the notes above the limit for the operations with these organizations and numbers; progress is removed
+/// first, and within a sort the oldest. Served by events_by_operation.
 const TRIM: &str = "
     DELETE FROM events WHERE rowid IN (
         SELECT id FROM (
@@ -65,7 +65,7 @@ pub(super) fn append(connection: &Connection, notes: Vec<(String, i64, Note)>) -
     Ok(())
 }
 
-/// Appends what workers say of their attempts, each as organization, number, attempt and text.
+/// Appends what workers say about their attempts, each as organization, number, attempt and text.
 pub(super) fn append_progress(
     connection: &Connection,
     now: Timestamp,
@@ -121,7 +121,7 @@ pub(super) fn read(
     .fetch_all(connection)?;
     let mut notes = Vec::with_capacity(noted.len());
     for note in &noted {
-        // A kind of a later version is left out.
+        // A kind that only a later version knows is left out.
         let Some(kind) = HistoryKind::from_number(note.try_get("kind")?) else { continue };
         notes.push(Note {
             at: Timestamp::from_millis(note.try_get("at")?),

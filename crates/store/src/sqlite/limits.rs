@@ -1,4 +1,4 @@
-//! Organizations that are made by a call, and limits of single ones.
+//! Organizations that are created by a call, and limits of single ones.
 
 use operations::Timestamp;
 use rusqlite::Connection;
@@ -13,7 +13,7 @@ const SET: &str = "
     SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted = 0)
     ON CONFLICT (organization_id) DO UPDATE SET limits = excluded.limits, updated_at = excluded.updated_at";
 
-/// Makes an organization; 0: it is there already.
+/// Creates an organization; 0: it exists already.
 pub(super) fn create(
     connection: &Connection,
     now: Timestamp,
@@ -31,7 +31,7 @@ pub(super) fn create(
     set(connection, now, organization, limits)
 }
 
-/// Sets what an organization may have; 0: there is none.
+/// Sets what an organization may have; 0: there is no such organization.
 pub(super) fn set(
     connection: &Connection,
     now: Timestamp,

@@ -1,9 +1,10 @@
 //! Reading counted pages.
 //!
-//! A page with its total is a few short statements in one snapshot. The coarsest counters tell the total. A page near one
-//! end of the list is read from there at once, with its rows, by one statement. To another one finer counters lead: to a
-//! span of sequence numbers that holds the page, in which at most some thousand index entries are skipped, from the end
-//! that is nearer. Only matching entries are skipped, since every filter has an index that ends in the sequence number.
+//! A page with its total is a few short statements in one snapshot. The coarsest counters give the total. A page near
+//! one end of the list is read from there at once, with its rows, by one statement. For any other page, finer counters
+//! lead to a span of sequence numbers that holds the page, in which at most some thousand index entries are skipped,
+//! from the nearer end. Only matching entries are skipped, since every filter has an index that ends in the sequence
+//! number.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +22,11 @@ use super::{read, resources};
 use crate::plan::{self, Table, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
-/// Matching operations that are skipped one by one rather than found by finer counters: reading an index entry takes
+/// Matching operations that are skipped one by one instead of looking at finer counters: reading an index entry takes
 /// less than a microsecond.
 const FEW: i64 = 2_048;
 
-/// Numbers whose entries of projects are read even where they may hold much that does not match.
+/// The length of a range of numbers whose entries of projects are read even if many of them do not match.
 const SHORT: i64 = 16_384;
 
 /// Reads one page and the total. To be called within a snapshot.
@@ -97,10 +98,10 @@ impl List<'_> {
         let is_read_at_once = self.index_ranges().is_none() && part.reach() <= FEW && is_exact;
         let next = if is_read_at_once { i64::MAX } else { self.next_number()? };
         for (index, level) in LEVELS.iter().enumerate() {
-            // What was counted has the page, and reaches to the newest end or to the oldest.
+            // The counted buckets have the page, and reach to the newest end or to the oldest.
             let is_from_oldest = index > 0 && part.is_nearer_to_oldest();
             let mut passed = if is_from_oldest { part.of - counted.values().sum::<i64>() } else { 0 };
-            // The buckets that the page touches stand side by side.
+            // The buckets that the page touches are adjacent.
             let (mut skip, mut of) = (part.skip, 0);
             let mut touched: Option<(i64, i64)> = None;
             for (bucket, n) in counted.iter().rev() {
@@ -151,8 +152,8 @@ impl List<'_> {
         Ok(next.unwrap_or(1))
     }
 
-    /// Whether what lies in an index range beside what matches is little: the index has what the filter asks for before
-    /// the sequence number.
+    /// Whether an index range holds little that does not match: the index has the fields of the filter before the
+    /// sequence number.
     fn is_exact(&self) -> bool {
         let Filter { status, kind, resource } = self.filter;
         match (resource, self.projects) {
@@ -168,7 +169,7 @@ impl List<'_> {
         self.projects.filter(|_| self.filter.resource.is_none())
     }
 
-    /// Adds the matching operations per bucket of a level, of these buckets; answers how many they are. Served by the
+    /// Adds the matching operations per bucket of a level, for these buckets; answers how many there are. Served by the
     /// counters' primary keys.
     fn count(&self, level: u32, buckets: Range<i64>, counted: &mut BTreeMap<i64, i64>) -> Result<i64, StoreError> {
         let counter = plan::counter(self.filter.status);
@@ -234,7 +235,7 @@ impl List<'_> {
         Ok((total, self.page(None, Part::of_page(page, total))?))
     }
 
-    /// The entries of a part of what matches in a range, newest first.
+    /// The entries of a part of the matching operations in a range, newest first.
     fn page(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Numbered>, StoreError> {
         if part.take == 0 {
             return Ok(Vec::new());
@@ -257,12 +258,12 @@ impl List<'_> {
         while let Some(row) = rows.next()? {
             found.push((row.get(1)?, listed(row)?));
         }
-        // They come in order, or in the opposite one: a statement that had to promise it would sort them.
+        // They come in this order, or in the opposite one: a statement that had to guarantee the order would sort them.
         found.sort_by_key(|(seq, _)| Reverse(*seq));
         Ok(found)
     }
 
-    /// The statement for the rows of a part of what matches: ?8 rows after ?9.
+    /// The statement for the rows of a part of the matching operations: ?8 rows after ?9.
     fn rows(&self, has_numbers: bool, order: &str) -> String {
         if let [table] = tables(self.filter)[..] {
             let key = keyed(table);
@@ -280,7 +281,7 @@ impl List<'_> {
         )
     }
 
-    /// The keys of what matches in a range, of each project.
+    /// The keys of the matching operations in a range, for each project.
     fn keys_of_projects(&self, projects: &BTreeSet<String>, numbers: Range<i64>) -> Result<Vec<Key>, StoreError> {
         let mut statement = self.connection.prepare_cached(&self.arms(true))?;
         let mut keys = Vec::new();
@@ -316,7 +317,8 @@ impl List<'_> {
         ]
     }
 
-    /// Every table's part of what matches; a compound that is ordered by its first column merges them by their indexes.
+    /// Every table's part of the matching operations; a compound that is ordered by its first column merges them by
+    /// their indexes.
     fn arms(&self, has_numbers: bool) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {
             let (t, is_settled) = (alias(table), matches!(table, Table::Settled(_)));
@@ -327,7 +329,7 @@ impl List<'_> {
 
     /// `SELECT columns FROM table INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
     /// organization, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project,
-    /// or of a resource the projects.
+    /// or for a resource the projects.
     fn arm(&self, table: Table, columns: &str, has_numbers: bool) -> String {
         let has_resource = self.filter.resource.is_some();
         let leased = matches!(table, Table::Leased);
@@ -394,7 +396,7 @@ impl List<'_> {
     }
 }
 
-/// What a table is called in a statement.
+/// The name of a table in a statement.
 fn alias(table: Table) -> &'static str {
     match table {
         Table::Active(_) | Table::Leased => "a",
@@ -402,12 +404,12 @@ fn alias(table: Table) -> &'static str {
     }
 }
 
-/// What that of the tables is called which is read in the order of numbers.
+/// The name, in a statement, of the table that is read in the order of numbers.
 fn keyed(table: Table) -> &'static str {
     if matches!(table, Table::Leased) { "l" } else { alias(table) }
 }
 
-/// Stands before the number and [`columns`] where rows are of one table: none of the other one come first.
+/// Precedes the number and [`columns`] where rows are of one table: no columns of the other table come first.
 const IN_ONE_TABLE: &str = "false";
 
 /// The columns of an entry: those of the operation, with its output, and whether that is left out because it is long.
@@ -422,7 +424,8 @@ fn columns(table: Table) -> String {
     }
 }
 
-/// The entry of a row that begins with whether the columns of another table come before its own, and its number.
+/// The entry of a row that begins with a flag whether the columns of another table come before its own, and with its
+/// number.
 fn listed(row: &Row<'_>) -> Result<Listed, StoreError> {
     let first = if row.get(0)? { 2 + read::AFTER_OPERATION + 1 } else { 2 };
     Ok(Listed { operation: read::operation_at(row, first)?, output_left_out: row.get(first + read::AFTER_OPERATION)? })

@@ -1,4 +1,4 @@
-//! What stands in the store: see [`crate::measured`].
+//! The state of the store: see [`crate::measured`].
 
 use async_trait::async_trait;
 use meters::Meters;
@@ -9,8 +9,8 @@ use super::SqliteStore;
 use crate::StoreError;
 use crate::measured::{KindStanding, LOOKED_AT_FOR_OLDEST, Measured, Standings, since};
 
-/// Sums over the coarsest counters, by their primary key; and of each organization and kind with something pending a few
-/// entries of active_by_kind, which has the status.
+/// Sums over the coarsest counters, by their primary key; and, for each organization and kind with something pending, a
+/// few entries of active_by_kind, which has the status.
 const KINDS: &str = "
     SELECT n.kind, sum(n.pending), sum(n.running), min(CASE WHEN n.pending > 0 THEN (
         SELECT created_at FROM (

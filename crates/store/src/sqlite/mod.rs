@@ -1,15 +1,15 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
-//! All writes go through one thread ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one wait for the disk a batch, and a lone call never waits for company. Reads are
-//! carried out on threads that may wait too ([`connections`]), beside the writer, each in one read transaction, so that
-//! page and count are of one snapshot.
+//! All writes go through one thread ([`writer`]) that takes the writes that queued while the previous commit was in
+//! flight and commits them as one transaction: one wait for the disk per batch, and a lone call never waits for others.
+//! Reads are carried out on threads that may wait too ([`connections`]), concurrently with the writer, each in one read
+//! transaction, so that page and count are of one snapshot.
 //!
-//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its
-//! plan may depend on it.
+//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that the parameter is bound,
+//! since its plan may depend on it.
 //!
-//! Counters are updated in place: SQLite has one writer and no row versions, so nothing bloats under a long-held
-//! snapshot but the write-ahead log, which is truncated once the snapshot ends.
+//! Counters are updated in place: SQLite has one writer and no row versions, so nothing grows under a long-held
+//! snapshot except the write-ahead log, which is truncated once the snapshot ends.
 
 mod admin;
 mod audit;
@@ -147,7 +147,7 @@ impl SqliteStore {
     /// Opens the database file, creates it if it is missing, and brings its schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the file is no database, cannot be written, or was made by a newer longrun.
+    /// [`StoreError::Unusable`] when the file is not a database, cannot be written, or was made by a newer longrun.
     pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         SqliteStore::open_as(path, Open::Create).await
     }
@@ -155,7 +155,7 @@ impl SqliteStore {
     /// Opens the database file as [`Open`] says.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
+    /// As [`SqliteStore::open`]; for a file that must exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
     /// when an older longrun made it.
     pub async fn open_as(path: &Path, how: Open) -> Result<SqliteStore, StoreError> {
         SqliteStore::start(path, how, clock::system(), clock::passing()).await
@@ -188,22 +188,22 @@ impl SqliteStore {
                 }
             }
         }
-        // Made and migrated by the library that does it for PostgreSQL too; all the rest is done on connections of our
-        // own.
+        // Created and migrated by the library that does it for PostgreSQL too; everything else is done on our own
+        // connections.
         let options = options.create_if_missing(how == Open::Create).journal_mode(SqliteJournalMode::Wal);
         let mut connection = options.connect().await.map_err(|error| unusable(&error))?;
         if how == Open::Create {
             let place = path.display().to_string();
             MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(&place, &error))?;
         }
-        // Closed last, or the library would take the file's journal away, to be made again.
+        // Closed last, or the library would remove the file's journal, which would have to be made again.
         let store = SqliteStore::on(path, Disk::Threads, clock, passing)?;
         connection.close().await.map_err(|error| unusable(&error))?;
         Ok(store)
     }
 
-    /// A store on a file that is there and was made by this version; nothing of that is looked at. It has no threads: what
-    /// it reads and writes is done by the tasks of the caller's runtime, as fast as `latency` says. For simulations.
+    /// A store on a file that exists and was made by this version; neither is checked. It has no threads: reads and
+    /// writes are done by the tasks of the caller's runtime, as fast as `latency` says. For simulations.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the file cannot be read.
@@ -251,8 +251,8 @@ impl SqliteStore {
         })
     }
 
-    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change
-    /// until they were read.
+    /// The time by which leases are judged, after they were moved if the clock was set; and the offset that must not
+    /// change until they were read.
     async fn look_at_leases(&self) -> Result<(Timestamp, i64), StoreError> {
         loop {
             let (offset, now) = (self.clocks.offset(), self.now());
@@ -264,7 +264,8 @@ impl SqliteStore {
         }
     }
 
-    /// What was found, unless leases were moved while they were read: then nothing is sure, and the next look has it.
+    /// The leases that were found, unless leases were moved while they were read: then nothing is certain, and the next
+    /// look finds them.
     fn if_unmoved<T>(&self, offset: i64, found: Vec<T>) -> Vec<T> {
         if self.clocks.offset() == offset { found } else { Vec::new() }
     }
@@ -299,7 +300,7 @@ impl SqliteStore {
     }
 }
 
-/// Accepts a file only that has a store of this version, and changes nothing about it.
+/// Accepts only a file that has a store of this version, and changes nothing about it.
 async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
     let place = path.display().to_string();
     let missing = || StoreError::Missing(format!("at {place}"));
@@ -365,10 +366,11 @@ impl Store for SqliteStore {
             match self.writer.submit(Write::Claim, ClaimRequest { limit, ..request.clone() }).await {
                 Ok(claimed) => all.extend(claimed),
                 Err(error) if all.is_empty() => return Err(error),
-                // What was claimed before is answered.
+                // Operations that were claimed before are answered.
                 Err(_) => return Ok(all),
             }
-            // What became due is made claimable so much at a time, and what comes next of it may be what is asked for.
+            // Due operations are made claimable a bounded number at a time, and the next ones may be those that are
+            // asked for.
             if all.len() >= request.limit as usize || self.left_due.load(Ordering::Relaxed) == left_due {
                 return Ok(all);
             }
@@ -643,7 +645,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         // The last connection empties the write-ahead log into the file and removes it. A writer that has stopped has
-        // none.
+        // no connection.
         let _ = self.writer.submit(Write::Upkeep, Upkeep::Disconnect).await;
     }
 

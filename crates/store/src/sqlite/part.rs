@@ -1,4 +1,4 @@
-//! Which part of a range is a page, and how it is read from the end of the range that is nearer.
+//! Which part of a range is a page, and how it is read from the nearer end of the range.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use operations::PageRequest;
 
 use crate::StoreError;
 
-/// Which of the matching entries of a range make a page, newest first.
+/// Which of the matching entries of a range make up a page, newest first.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     /// How many match in the range.
@@ -16,7 +16,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Of `of` entries those that a page shows.
+    /// Those of `of` entries that a page shows.
     pub(super) fn of_page(page: PageRequest, of: i64) -> Part {
         let skip = i64::try_from(page.offset()).unwrap_or(i64::MAX).min(of);
         Part { of, skip, take: i64::from(page.page_size).min(of - skip) }
@@ -37,7 +37,7 @@ impl Part {
         self.take + self.skip.min(self.after())
     }
 
-    /// Of keys from the nearer end, as many as [`Part::reach`] at least, those of the page, newest first.
+    /// The keys of the page, newest first, from at least [`Part::reach`] keys at the nearer end.
     pub(super) fn of_keys<K: Ord>(self, mut keys: Vec<K>) -> Vec<K> {
         keys.sort_unstable_by(|one, other| other.cmp(one));
         let read = keys.len() as i64;
@@ -52,8 +52,8 @@ impl Part {
         if self.is_nearer_to_oldest() { range.start..range.start + length } else { range.end - length..range.end }
     }
 
-    /// Reads a range in pieces from the end that is nearer until they hold the page, which they mostly do at once: the
-    /// first is as long as it has to be if entries are spread evenly. `read` answers how many are in a piece.
+    /// Reads a range in pieces from the nearer end until they hold the page, which the first piece mostly does: it is
+    /// as long as it has to be if entries are spread evenly. `read` answers how many are in a piece.
     pub(super) fn read_from_nearer_end(
         self,
         mut range: Range<i64>,
@@ -75,8 +75,8 @@ impl Part {
     }
 }
 
-/// How many numbers hold so many entries, if `of` are spread evenly over `length` numbers. An eighth more, since
-/// nothing is spread quite evenly.
+/// How many numbers hold this many entries, if `of` are spread evenly over `length` numbers. An eighth more, since
+/// entries are never spread quite evenly.
 fn piece(wanted: i64, of: i64, length: i64) -> i64 {
     (i128::from(wanted) * i128::from(length) * 9 / (i128::from(of.max(1)) * 8)) as i64 + 1
 }
@@ -85,7 +85,7 @@ fn piece(wanted: i64, of: i64, length: i64) -> i64 {
 mod tests {
     use super::*;
 
-    /// Reads a page of what matches among `length` numbers; answers what was read, in the order of pieces.
+    /// Reads a page of the matching ones among `length` numbers; answers what was read, in the order of pieces.
     fn read(length: i64, matches: impl Fn(i64) -> bool, skip: i64, take: i64) -> (Part, Vec<i64>) {
         let all = (0..length).filter(|n| matches(*n)).count() as i64;
         let part = Part { of: all, skip, take };

@@ -1,4 +1,4 @@
-//! What is paused, and who there is to be paused.
+//! What is paused, and the organizations that can be paused.
 
 use operations::Timestamp;
 use rusqlite::Connection;
@@ -7,7 +7,8 @@ use super::rows;
 use super::statement::query;
 use crate::{Organization, Pausable, Paused, StoreError};
 
-/// Pauses an organization that exists, or anything of everybody's; what is paused already stays paused since then.
+/// Pauses an organization that exists, or anything that concerns every organization; what is paused already keeps the
+/// time of its pause.
 const PAUSE: &str = "
     INSERT INTO pauses (organization_id, kind, paused_at)
     SELECT ?1, ?2, ?3 WHERE ?1 = '' OR EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted = 0)
@@ -15,7 +16,7 @@ const PAUSE: &str = "
 
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = ?1 AND kind = ?2";
 
-/// Answers 1 when that was done, or 0: there is no such organization, or what is to go on was not paused.
+/// Answers 1 when that was done, or 0: there is no such organization, or what should be resumed was not paused.
 pub(super) fn set(connection: &Connection, now: Timestamp, what: &Pausable, pause: bool) -> Result<u64, StoreError> {
     let (organization, kind) = what.key();
     let query = query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);

@@ -26,7 +26,7 @@ fn read(row: &Row) -> Result<SeenPolicies, StoreError> {
     policies::seen(row.try_get("server")?, seen_at, &row.try_get::<String>("policies")?)
 }
 
-/// Carries a write out; answers how many rows it concerned.
+/// Carries out a write; answers how many rows it concerned.
 pub(super) fn write(connection: &Connection, now: Timestamp, write: &PolicyWrite) -> Result<u64, StoreError> {
     let query = match write {
         PolicyWrite::Note(server, seen) => query(NOTE).bind(server).bind(now.as_millis()).bind(policies::text(seen)),

@@ -1,4 +1,4 @@
-//! Giving attempts back for a while.
+//! Releasing attempts for a while.
 
 use std::time::Duration;
 

@@ -58,8 +58,8 @@ pub(super) fn purge(
     Ok(removed.len() as u64)
 }
 
-/// Takes operations whose rows were removed out of the counts, and forgets their histories; answers their numbers. The
-/// rows have seq, kind, status, project_id and the resource.
+/// Takes out of the counts the operations whose rows were removed, and forgets their histories; answers their numbers.
+/// The rows have seq, kind, status, project_id and the resource.
 pub(super) fn forget(
     connection: &Connection,
     resources: &Resources,
@@ -83,7 +83,7 @@ pub(super) fn forget(
     Ok(seqs)
 }
 
-/// Counts operations whose numbers are not used any more.
+/// Counts operations whose numbers are no longer in use.
 pub(super) fn note_removed(connection: &Connection, organization: &str, count: u64) -> Result<(), StoreError> {
     query(NOTE_REMOVED).bind(organization).bind(count.cast_signed()).execute(connection)?;
     Ok(())

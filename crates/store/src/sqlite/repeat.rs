@@ -18,7 +18,7 @@ const SETTLED: &str = "
         ON s.organization_id = j.value->>0 AND s.id = unhex(j.value->>1, '-')
     WHERE s.fence = j.value->>2 AND s.worker <> '' AND (s.status = 4 OR octet_length(s.output) = j.value->>3)";
 
-/// What waits for another attempt, with what was noted last. Served by active_by_id and events_by_operation.
+/// Operations that wait for another attempt, with the last note. Served by active_by_id and events_by_operation.
 const PENDING: &str = "
     SELECT a.organization_id, a.id, a.kind, a.project_id, a.status, a.started_at, a.due_at, a.attempts, a.max_attempts,
         a.fence, e.kind AS noted, e.message
@@ -30,7 +30,7 @@ const PENDING: &str = "
         ORDER BY at DESC, attempt DESC, kind DESC LIMIT 1)
     WHERE a.fence = j.value->>2 AND a.status = 1";
 
-/// Tells those that were recorded already so.
+/// Answers repeated events with what was recorded already.
 pub(super) fn tell(
     connection: &Connection,
     refused: &[Refused<'_>],

@@ -1,10 +1,10 @@
 //! Resources that have many operations: they have counters, as organizations and projects do.
 //!
 //! The others are counted along their range of an index, which is short. Which resource has many is noticed when one of
-//! its operations is created, by a look at one creation of [`LOOKS`]; from then on every transaction that changes the
-//! status of one of its operations changes its counters. The writer knows the resources that are counted by heart, so
-//! that the others cost it nothing. It forgets those of an organization that is deleted, and all of them when another
-//! process has written: that one may have deleted some.
+//! its operations is created, by a look at one of [`LOOKS`] creations; from then on every transaction that changes the
+//! status of one of its operations changes its counters. The writer keeps the counted resources in memory, so that the
+//! others cost it nothing. It forgets those of an organization that is deleted, and all of them when another process
+//! has written: that process may have deleted some.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::statement::query;
 use crate::StoreError;
 
-/// So many operations are many: to count fewer along the index takes about a twentieth of a millisecond.
+/// From this number on, operations are many: counting fewer along the index takes about a twentieth of a millisecond.
 const MANY: i64 = 1_024;
-/// One creation of so many looks whether its resource has many, so that looking costs a creation next to nothing.
+/// One creation out of this many looks whether its resource has many, so that looking costs a creation next to nothing.
 const LOOKS: u64 = 64;
 
 /// Those known to the writer, by organization, type and id.
@@ -25,11 +25,11 @@ pub(super) struct Resources {
     counted: HashMap<String, HashMap<String, HashMap<String, i64>>>,
     /// The last one known.
     last: i64,
-    /// What SQLite says of commits by others than the writer's connection, when it looked last.
+    /// What SQLite said of commits by connections other than the writer's, when it looked last.
     others: i64,
 }
 
-/// Another number whenever another connection has committed something.
+/// A number that changes whenever another connection has committed something.
 const OTHERS: &str = "PRAGMA data_version";
 
 const LATER: &str = "
@@ -72,7 +72,7 @@ impl Resources {
         self.counted.get(organization)?.get(&resource.resource_type)?.get(&resource.resource_id).copied()
     }
 
-    /// Learns which resources are counted since the last look, also by another process, and which are not any more.
+    /// Learns which resources are counted since the last look, also by another process, and which no longer are.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let others: i64 = connection.prepare_cached(OTHERS)?.query_row([], |row| row.get(0))?;
         if self.others != others {
@@ -87,7 +87,7 @@ impl Resources {
         Ok(())
     }
 
-    /// An organization is deleted: one that is made anew in its name has none of them.
+    /// An organization is deleted: one that is created anew with its name has none of them.
     pub(super) fn forget(&mut self, organization: &str) {
         self.counted.remove(organization);
     }
@@ -97,7 +97,7 @@ impl Resources {
         self.last = self.last.max(number);
     }
 
-    /// After an operation of the resource was written and counted: whether the resource is counted from now on.
+    /// After an operation of the resource was written and counted: decides whether the resource is counted from now on.
     pub(super) fn look(
         &mut self,
         connection: &Connection,

@@ -16,7 +16,7 @@ use crate::schedules::{
 };
 use crate::{Store, StoreError};
 
-/// Of all due times that are past, whose organizations they are; served by schedules_due.
+/// The organizations of all due times that are past; served by schedules_due.
 const DUE: &str = "
     SELECT DISTINCT organization_id FROM schedules s INDEXED BY schedules_due
     WHERE fire_at <= ?1 AND (SELECT deleted FROM organizations o WHERE o.organization_id = s.organization_id) = 0

@@ -86,7 +86,7 @@ impl Snapshot for Whole<'_> {
     }
 }
 
-/// What becomes of work that never waits.
+/// The result of work that never waits.
 fn at_once<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     work.now_or_never().ok_or_else(|| StoreError::Unusable("a search of the embedded store waited".to_owned()))?
 }

@@ -1,7 +1,7 @@
-//! Statements with their values, and the rows that they answer.
+//! Statements with their values, and the rows that they return.
 //!
-//! A thin layer over the library: statements are prepared once a connection, and what is read of a row is told apart by
-//! the names of its columns. Where rows are many and hot, [`super::list`] does without it.
+//! A thin layer over the library: statements are prepared once per connection, and the values of a row are identified
+//! by the names of its columns. Where rows are many and hot, [`super::list`] does without it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Query<'_> {
         Ok(self.fetch(connection, 1)?.pop())
     }
 
-    /// The row that there always is.
+    /// The row that always exists.
     pub(super) fn fetch_one(self, connection: &Connection) -> Result<Row, StoreError> {
         self.fetch_optional(connection)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
     }
@@ -61,7 +61,7 @@ impl Query<'_> {
             let values = (0..names.len()).map(|index| Ok(row.get(index)?)).collect::<Result<_, StoreError>>()?;
             found.push(Row { names: Arc::clone(&names), values });
         }
-        // What changes rows and answers them is carried out to its end.
+        // A statement that changes rows and returns them is carried out to its end.
         while rows.next()?.is_some() {}
         Ok(found)
     }

@@ -21,11 +21,11 @@ use crate::statistics::{
 pub(crate) enum StatisticsWrite {
     /// Begin to count.
     Begin,
-    /// What a part of a feed comes to; 0: the reader stands elsewhere.
+    /// The counts of a part of a change log; 0: the reader's offset is another one.
     Commit(CountedPart),
-    /// Go on after what is forgotten of a feed; 0: the reader stands elsewhere.
+    /// Go on after the forgotten changes of a change log; 0: the reader's offset is another one.
     Skip(String, Position),
-    /// Forget what is over, at most so many rows.
+    /// Forget what is over, at most this many rows.
     Forget(u32),
 }
 
@@ -43,7 +43,7 @@ const PAST: &str = "
     SELECT seq, kind, at, started_at FROM events INDEXED BY events_by_operation
     WHERE organization_id = ?1 AND seq = ?2 AND (started_at IS NOT NULL OR kind = 7)";
 
-/// A reader that has read something stands where its mark is; one that has not, where it began.
+/// The offset of a reader that has read something is its mark; that of another one is where it began.
 const MOVE: &str = "
     UPDATE change_marks SET id = ?4, seen = ?5
     WHERE reader = 'statistics' AND organization_id = ?1 AND id = ?2 AND seen = ?3";
@@ -52,7 +52,7 @@ const FIRST_MOVE: &str = "
     SELECT reader, ?1, ?4, ?5 FROM change_readers WHERE reader = 'statistics' AND id = ?2 AND ?3 = 0
     ON CONFLICT DO NOTHING";
 
-/// Numbers that were given before a place of the feed: all but those of the creations behind it.
+/// Numbers that were given before a position in the change log: all except those of the creations after it.
 const BEFORE: &str = "(o.next_seq - 1 - (
     SELECT coalesce(sum(length(c.ids) / 16 - CASE WHEN c.id = ?2 THEN ?3 ELSE 0 END), 0)
     FROM changes c INDEXED BY changes_by_organization
@@ -89,14 +89,15 @@ const STATE: &str = "
     LEFT JOIN statistics_origins s ON s.organization_id = o.organization_id
     WHERE o.organization_id = ?1 AND r.reader = 'statistics'";
 
-/// Served by the primary key; what is of several projects is sorted.
+/// Served by the primary key; rows of several projects are sorted.
 const READ: &str = "
     SELECT start, kind, created, started, completed, failed, waiting, running FROM statistics
     WHERE organization_id = ?1 AND step = ?2 AND project_id IN (SELECT value FROM json_each(?3))
         AND start >= ?4 AND start < ?5 AND (?6 IS NULL OR kind = ?6) AND kind IS NOT ?7
     ORDER BY start, kind";
 
-/// Organizations whose numbers are not those before the statistics began, those counted, and those the feed still has.
+/// Organizations whose numbers are not those before the statistics began, those counted, and those that the change log
+/// still has.
 pub(super) const DIFFER: &str = "
     SELECT organization_id || ': ' || numbers || ' numbers, ' || created_before || ' before, ' || created
         || ' counted, ' || uncounted || ' in the feed'
@@ -266,7 +267,7 @@ fn begin(connection: &Connection, now: Timestamp) -> Result<u64, StoreError> {
         .bind(end)
         .execute(connection)?;
     query("DELETE FROM change_marks WHERE reader = ?1").bind(STATISTICS_CONSUMER).execute(connection)?;
-    // What was counted before stands, with a gap up to now.
+    // Earlier counts stay, with a gap up to now.
     let anew = "UPDATE statistics_origins AS s SET since = ?1, created_before = o.next_seq - 1 - s.created
         FROM organizations o WHERE o.organization_id = s.organization_id";
     query(anew).bind(now.as_millis()).execute(connection)?;
@@ -276,7 +277,7 @@ fn begin(connection: &Connection, now: Timestamp) -> Result<u64, StoreError> {
     query(origin).bind(now.as_millis()).execute(connection)
 }
 
-/// Moves the reader, if it stands where it is said to; answers whether it did.
+/// Moves the reader, if its offset is `from`; answers whether it did.
 fn advance(connection: &Connection, organization: &str, from: Position, next: Position) -> Result<bool, StoreError> {
     for sql in [MOVE, FIRST_MOVE] {
         let moved = query(sql)
@@ -292,7 +293,7 @@ fn advance(connection: &Connection, organization: &str, from: Position, next: Po
     Ok(false)
 }
 
-/// Whether the organization is there, and not being deleted.
+/// Whether the organization exists, and is not being deleted.
 fn is_there(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT count(*) FROM organizations WHERE organization_id = ?1 AND deleted = 0";
     Ok(query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0)

@@ -1,4 +1,4 @@
-//! The texts of all operations, for those who look at them one after the other: see [`crate::seal`].
+//! The texts of all operations, for tasks that look at them one after the other: see [`crate::seal`].
 
 use operations::OperationId;
 use rusqlite::Connection;
@@ -32,7 +32,7 @@ pub(super) fn heads(connection: &Connection, after: &TextCursor, limit: u32) -> 
     for row in &rows {
         let number: i64 = row.try_get(0)?;
         last = Some(number);
-        // A history whose operation is gone is told by `longrun doctor`.
+        // A history whose operation is gone is reported by `longrun doctor`.
         let Some(id) = row.try_get::<Option<[u8; 16]>>(3)? else { continue };
         for (index, (field, _)) in table.columns().iter().enumerate() {
             let place = TextPlace {
@@ -57,7 +57,7 @@ pub(super) fn heads(connection: &Connection, after: &TextCursor, limit: u32) -> 
 pub(super) fn read(connection: &Connection, places: &[TextPlace]) -> Result<Vec<Option<String>>, StoreError> {
     let text = |place: &TextPlace| {
         let (column, table) = (place.table.column(place.field), place.table.name());
-        // Row numbers are given again after a deletion.
+        // Row numbers are reused after a deletion.
         let sql = format!("SELECT {column} FROM {table} WHERE rowid = ?1 AND organization_id = ?2 AND seq = ?3");
         let row = query(sql).bind(place.row).bind(&place.organization).bind(place.seq).fetch_optional(connection)?;
         row.map(|row| row.try_get(0)).transpose()
@@ -65,7 +65,7 @@ pub(super) fn read(connection: &Connection, places: &[TextPlace]) -> Result<Vec<
     places.iter().map(text).collect()
 }
 
-/// What stood there before is overwritten, and does not stay in free pages of the file.
+/// The old text is overwritten, and does not stay in free pages of the file.
 pub(super) fn replace(connection: &Connection, replacements: &[Replacement]) -> Result<u64, StoreError> {
     connection.pragma_update(None, "secure_delete", true)?;
     let mut replaced = 0;

@@ -1,8 +1,8 @@
 //! Events that happen to running operations: settle, release, lost lease. And heartbeats.
 //!
 //! Rows are read, [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are
-//! decided one after the other against the state in memory, so that the second of two settlements is told it is
-//! stale, unless it says the same (see [`crate::repeat`]).
+//! decided one after the other against the state in memory, so that the second of two settlements is refused as stale,
+//! unless it says the same (see [`crate::repeat`]).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::Vacant;
@@ -52,15 +52,15 @@ pub(super) struct Entry {
     /// Who holds its lease, or empty.
     pub(super) worker: String,
     pub(super) before: Status,
-    /// Of an operation with a concurrency key.
+    /// For an operation with a concurrency key.
     pub(super) held: Option<Held>,
     pub(super) state: State,
-    /// Of an attempt that ended; its worker is added when it is written.
+    /// For an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
 }
 
 impl Entry {
-    /// As what decides about it takes it.
+    /// In the form that [`decide`] takes.
     fn subject(&mut self) -> Subject<'_> {
         let Entry { project_id, kind, state, note, .. } = self;
         Subject { project_id, kind, state, note }
@@ -71,7 +71,7 @@ impl Entry {
 #[derive(Default)]
 struct Entries<'l> {
     all: Vec<Entry>,
-    /// `None`: it has ended, or never was.
+    /// `None`: it has ended, or never existed.
     places: HashMap<(&'l str, OperationId), Option<usize>>,
 }
 
@@ -105,7 +105,7 @@ impl<'l> Entries<'l> {
                 resource: read::resource(row, 4)?,
                 worker: row.get(6)?,
                 before: state.status(),
-                // Only what runs changes here, and what runs has a place.
+                // Only running operations change here, and these have a place.
                 held: row.get::<_, Option<String>>(7)?.map(|key| Held { key, has_place: true }),
                 state,
                 note: None,
@@ -120,9 +120,9 @@ impl<'l> Entries<'l> {
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
-/// in the place of what ended. What ends is kept for
-/// `retain_for_ms` unless it says otherwise.
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be
+/// claimed in the place of operations that ended. An operation that ends is kept for `retain_for_ms` unless it says
+/// otherwise.
 pub(super) fn apply(
     connection: &Connection,
     now: Timestamp,
@@ -139,7 +139,7 @@ pub(super) fn apply(
     Ok((results, frees))
 }
 
-/// Writes operations whose status has changed; answers whether another one has the place of a concurrency key now.
+/// Writes operations whose status has changed; answers whether another one got the place of a concurrency key.
 pub(super) fn write(
     connection: &Connection,
     now: Timestamp,
@@ -224,7 +224,7 @@ pub(super) fn heartbeat(
 ) -> Result<Vec<LeaseStatus>, StoreError> {
     let mut entries = Entries::find(connection, beats.iter().map(|beat| &beat.lease))?;
     let mut extend = connection.prepare_cached(EXTEND)?;
-    // The last of each counts.
+    // The last one of each operation counts.
     let mut said: HashMap<(&str, i64), serde_json::Value> = HashMap::new();
     let mut statuses = Vec::with_capacity(beats.len());
     for Heartbeat { lease, progress: text } in beats {

@@ -74,7 +74,7 @@ fn view(row: &Row) -> Result<View, StoreError> {
     })
 }
 
-/// Carries a change out. The view of a removal is answered as it was.
+/// Carries out a change. A removal answers the view as it was.
 pub(super) fn change(connection: &Connection, now: Timestamp, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
     let millis = now.as_millis();
     let columns = |view: &View| serde_json::json!(view.columns).to_string();

@@ -49,7 +49,7 @@ fn read(row: &Row) -> Result<Waiver, StoreError> {
     })
 }
 
-/// Carries a write out.
+/// Carries out a write.
 pub(super) fn write(connection: &Connection, now: Timestamp, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError> {
     match write {
         WaiverWrite::Create(organization, waiver) => {

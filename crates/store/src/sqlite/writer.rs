@@ -1,4 +1,4 @@
-//! The one writer: carries a batch out as one transaction, with one fsync.
+//! The one writer: carries out a batch as one transaction, with one fsync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 /// The writer. A batch that panics takes the state with it.
 pub(super) struct Writer {
     shared: Shared,
-    /// `None` when a batch took it with it in a panic.
+    /// `None` when a batch that panicked took it along.
     state: Option<State>,
 }
 
@@ -59,12 +59,12 @@ struct State {
     connection: Option<Connection>,
     /// The store is closed.
     is_closed: bool,
-    /// Whether the leases of a former life were bounded.
+    /// Whether the leases of an earlier run were bounded.
     has_bounded_leases: bool,
     rotations: Rotations,
     /// As the connection's last transaction left them.
     resources: Resources,
-    /// Something may be claimed in the place of what ended in the last batch.
+    /// Something may be claimed in the place of operations that ended in the last batch.
     frees: bool,
 }
 
@@ -90,12 +90,12 @@ impl State {
 
 #[async_trait]
 impl Commit for Writer {
-    /// Waits for the disk: for a thread of its own, but where it is told otherwise.
+    /// Waits for the disk, so it runs on a thread of its own, unless configured otherwise.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
         self.shared.disk.pause().await;
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
         let Ok(written) = catch_unwind(AssertUnwindSafe(|| state.commit(writes))) else {
-            // Their callers are told that the writer has stopped.
+            // Their callers get the error that the writer has stopped.
             writes.clear();
             return Err(StoreError::Unusable("work on the database ended badly".to_owned()));
         };
@@ -117,13 +117,13 @@ impl State {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                // What a transaction that failed has learnt is not so.
+                // What a failed transaction has learnt is not valid.
                 self.resources = Resources::default();
                 connections::writing(&self.shared.path)?
             }
         };
-        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction by
-        // itself.
+        // A connection whose transaction failed is not used again: when the disk is full or fails, SQLite ends the
+        // transaction by itself.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.transact(transaction, writes)?;
         self.is_closed = writes.iter().any(Write::is_disconnect);
@@ -139,7 +139,7 @@ impl State {
         if set_by != 0 {
             clock::move_leases(&transaction, set_by)?;
         }
-        // Who claims is the process that owns the store, and not a command beside it.
+        // The process that claims owns the store, and is not a command beside it.
         let lease = writes.iter().filter_map(|write| match write {
             Write::Claim(slot) => Some(slot.request.lease),
             Write::Create(slot) => slot.request.start.as_ref().map(|start| start.lease),
@@ -272,7 +272,7 @@ impl Transaction for Whole<'_> {
                 connection.pragma_update(None, "user_version", 1)?;
                 Ok(0)
             }
-            // What is recorded comes at the end of the batch.
+            // Records are written at the end of the batch.
             Upkeep::Record(_) | Upkeep::Disconnect => Ok(0),
         }
     }
