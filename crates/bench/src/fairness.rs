@@ -31,16 +31,16 @@ pub async fn measure(target: &Target, pending: u64, samples: u32, pause: Duratio
     let spinner = Spinner::start("the empty system");
     let empty = start(&store, samples, pause).await?;
     for from in (0..pending).step_by(usize::try_from(BATCH)?) {
-        spinner.say(format!("filling the line: {from} of {pending}"));
+        spinner.say(format!("filling the queue: {from} of {pending}"));
         let number = usize::try_from(BATCH.min(pending - from))?;
         store.create(ORGANIZATION, vec![operation(); number], None).await?;
     }
-    spinner.say("behind the line");
+    spinner.say("behind the queue");
     let behind = start(&store, samples, pause).await?;
     drop(spinner);
     let filter = Filter { status: Some(Status::Pending), ..Filter::default() };
     let left = store.list(&Access::organization(ORGANIZATION), &filter, PageRequest::default()).await?.page.total_count;
-    anyhow::ensure!(left > 0, "the line was worked off during the measurement; give a longer one by --pending");
+    anyhow::ensure!(left > 0, "the queue was worked off during the measurement; give a longer one by --pending");
     let (times, baseline) = (Times::of(&behind), Times::of(&empty));
     let measured = Measured {
         mode: Some(format!("another's first, behind {pending}")),
@@ -53,7 +53,7 @@ pub async fn measure(target: &Target, pending: u64, samples: u32, pause: Duratio
         "attempt_ms": u64::try_from(ATTEMPT.as_millis())?, "engine": target.settings().await?,
     });
     let mut report = Report::new(target, settings, vec![measured]);
-    report.notes.push(format!("create to start of handler; {left} of the line were left at the end"));
+    report.notes.push(format!("create to start of handler; {left} in the queue were left at the end"));
     store.close().await;
     Ok(report)
 }
