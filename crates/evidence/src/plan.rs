@@ -70,18 +70,16 @@ impl Plan {
             (Some(kind), Some(subject)) => kind == subject.kind.as_str(),
             _ => true,
         };
-        let chosen: Vec<usize> =
-            (0..policy.scripts.len()).filter(|index| applies(&policy.scripts[*index].kind)).collect();
-        let Some(first) = chosen.first() else {
+        let Some(first) = policy.scripts.iter().find(|script| applies(&script.kind)) else {
             let kinds: Vec<&str> = policy.scripts.iter().filter_map(|script| script.kind.as_deref()).collect();
             self.leave_out(&name, &document.reference, &format!("it is for {}", kinds.join(", ")));
             return Ok(());
         };
-        let kind = policy.scripts[*first].kind.clone();
+        let kind = first.kind.clone();
         let mut arguments = Arguments::bind(&name, &policy.inputs, &attachment.with)?;
         let (mut scripts, mut digests) = (Vec::new(), Vec::new());
         for (index, source) in policy.scripts.iter().enumerate() {
-            if !chosen.contains(&index) {
+            if !applies(&source.kind) {
                 digests.push(file_digest(source, &document, resolver));
                 continue;
             }

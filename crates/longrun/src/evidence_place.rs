@@ -1,12 +1,18 @@
 //! Where the evidence of a store is kept.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use store::ContentStore;
 
 use crate::config::Evidence;
+use crate::store_args::DEV_EVIDENCE;
+
+/// The folder of evidence beside the file of a store.
+pub fn folder_beside(store: &Path) -> PathBuf {
+    store.with_file_name(DEV_EVIDENCE)
+}
 
 /// A folder, or a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]

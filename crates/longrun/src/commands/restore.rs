@@ -8,12 +8,12 @@ use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
 use super::backup::content::{self, Content};
 use super::backup::manifest::{self, Engine, Manifest};
 use super::backup::{CONTENT, postgres};
-use crate::evidence_place::EvidencePlace;
+use crate::evidence_place::{EvidencePlace, folder_beside};
 use crate::exit::{Exit, failure};
 use crate::node::StoreLock;
 use crate::progress::Spinner;
 use crate::render;
-use crate::store_args::{DEV_EVIDENCE, StoreArgs};
+use crate::store_args::StoreArgs;
 
 /// What `longrun restore` takes.
 #[derive(Debug, clap::Args)]
@@ -38,8 +38,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
     let url = args.store.single_url()?;
+    // The configuration, if there is one, may be that of a server whose evidence this is not.
     let beside = match &url {
-        StoreUrl::Sqlite(path) if args.evidence.is_none() && args.store.names_store() => Some(evidence_beside(path)),
+        StoreUrl::Sqlite(path) if args.evidence.is_none() && args.store.names_store() => Some(folder_beside(path)),
         _ => None,
     };
     let evidence = match args.store.evidence(args.evidence.or_else(|| beside.clone()))? {
@@ -102,12 +103,6 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         manifest::summary(&census, manifest.content)
     ))?;
     Ok(Exit::Done)
-}
-
-/// The folder for the evidence of a store that is named by its file alone: the configuration, if there is one, may be a
-/// server's, whose evidence this is not.
-fn evidence_beside(path: &Path) -> PathBuf {
-    path.with_file_name(DEV_EVIDENCE)
 }
 
 /// Refuses a folder that nobody has named and that is in use.

@@ -15,6 +15,7 @@ use super::declared::Declared;
 use super::nearest::nearest;
 use super::validate::{validate, warnings};
 use super::{Config, ConfigError, Problem, masked};
+use crate::evidence_place::folder_beside;
 
 /// What environment variables of this program start with.
 const PREFIX: &str = "LONGRUN_";
@@ -241,7 +242,7 @@ impl Layers {
     fn place_evidence(&mut self, config: &mut Config) {
         let Some((value, Origin::Default)) = self.entries.get_mut("evidence.folder") else { return };
         let Ok(StoreUrl::Sqlite(path)) = config.store_url() else { return };
-        if let Some(folder) = path.with_file_name(&config.evidence.folder).to_str() {
+        if let Some(folder) = folder_beside(&path).to_str() {
             *value = Value::String(folder.to_owned());
             folder.clone_into(&mut config.evidence.folder);
         }

@@ -113,8 +113,8 @@ impl Node {
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
-        if config.evidence.url.is_empty() {
-            warn_of_readers(Path::new(&config.evidence.folder));
+        if let EvidencePlace::Folder(folder) = &place {
+            warn_of_readers(folder);
         }
         let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;

@@ -26,6 +26,7 @@ struct Server {
     address: SocketAddr,
 }
 
+/// A client that has no secret yet.
 fn client(address: SocketAddr) -> AmazonS3Builder {
     let client = AmazonS3Builder::new().with_endpoint(format!("http://{address}")).with_allow_http(true);
     client.with_region("us-east-1").with_bucket_name("evidence").with_access_key_id("key")
@@ -50,11 +51,6 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let objects = client(address).with_secret_access_key("secret").build().unwrap();
         Server { objects: Arc::new(objects), folder, address }
-    }
-
-    /// A client that has no secret yet.
-    fn client(&self) -> AmazonS3Builder {
-        client(self.address)
     }
 
     fn store(&self, limit: u64) -> ContentStore {
@@ -143,7 +139,7 @@ async fn a_bucket_that_is_not_there_is_told_from_content_that_is_not() {
 #[tokio::test]
 async fn who_has_other_credentials_is_refused() {
     let server = Server::start().await;
-    let stranger = server.client().with_secret_access_key("another").build().unwrap();
+    let stranger = client(server.address).with_secret_access_key("another").build().unwrap();
     let store = ContentStore::over(Arc::new(stranger), Path::from("longrun/a"), 100);
     let error = store.check().await.unwrap_err();
     assert!(error.is_refusal() && error.may_pass(), "{error:?}");

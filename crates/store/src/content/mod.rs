@@ -273,18 +273,16 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Store`].
     pub async fn place(&self, staged: Staged) -> Result<(Digest, u64), ContentError> {
-        let Staged { organization, digest, size, staging, is_sealed } = staged;
-        let address = address(&organization, &digest, is_sealed);
-        let placed = match &staging {
+        let address = address(&staged.organization, &staged.digest, staged.is_sealed);
+        let placed = match &staged.staging {
             Staging::At(staging) => self.objects.rename(staging, &address).await,
             Staging::InMemory(content) => self.objects.put(&address, content.clone().into()).await.map(drop),
         };
         match placed {
-            Ok(()) => Ok((digest, size)),
+            Ok(()) => Ok((staged.digest, staged.size)),
             Err(error) => {
-                let error = self.unwritten(error.into()).await;
-                self.discard(Staged { organization, digest, size, staging, is_sealed }).await;
-                Err(error)
+                self.discard(staged).await;
+                Err(self.unwritten(error.into()).await)
             }
         }
     }
