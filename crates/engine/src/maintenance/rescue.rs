@@ -1,9 +1,10 @@
-//! Takes up what other workers lost: attempts whose lease has run out.
+//! Takes up what other workers lost: attempts whose lease has run out. And what this process claimed without being
+//! answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Lost, StoreError};
+use store::{LeaseRef, Lost, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use crate::context::Context;
 
 /// Attempts that one write takes.
 const BATCH: u32 = 500;
+/// Between two looks for claims that were not answered. Without any, a look costs nothing.
+const UNANSWERED_EVERY: Duration = Duration::from_millis(500);
 
 /// The result of one look at the lost leases.
 enum Look {
@@ -52,6 +55,24 @@ pub(crate) async fn watch(context: Arc<Context>, stop: CancellationToken) {
                 Next::AfterPeriod
             }
         })
+    })
+    .await;
+}
+
+/// Releases what claims have taken that were not answered, until it is stopped.
+pub(crate) async fn release_unanswered(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("unanswered_claims", UNANSWERED_EVERY), &stop, || async {
+        let lost = context.store.lost_leases(Lost::Unanswered, BATCH).await?;
+        if lost.is_empty() {
+            return Ok::<_, StoreError>(Next::AfterPeriod);
+        }
+        let leases: Vec<LeaseRef> = lost.into_iter().map(|lost| lost.lease).collect();
+        let released = context.store.release(leases).await?.iter().filter(|result| result.is_ok()).count();
+        if released > 0 {
+            tracing::warn!(operations = released, "claims that were not answered were released");
+            context.waker.wake();
+        }
+        Ok(Next::AfterPeriod)
     })
     .await;
 }
