@@ -125,3 +125,39 @@ async fn a_creation_whose_answer_was_lost_is_found_again_by_its_key() {
     assert_eq!(client.create(&scan(), Some("lost")).await.unwrap().value.operation.id, created);
     assert_eq!(client.list(&ListRequest::default()).await.unwrap().value.pagination.total_count, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_started_without_an_answer_of_the_database_runs_all_the_same() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let (store, proxy) = (cluster.database().await.unwrap(), cluster.proxy().await.unwrap());
+    let folder = tempdir().unwrap();
+    // With one attempt, an operation whose start was charged for nothing would fail.
+    let kind = "[kinds.scan]\ntype = \"command\"\ncommand = [\"true\"]\nmax_attempts = 1\n";
+    std::fs::write(folder.path().join("longrun.toml"), kind).unwrap();
+    let mut server = Server::start(folder.path(), &[("store", &proxy.url(&store))]);
+    let settings = Settings { retries: 0, ..Settings::default() };
+    let token = Token::new(&admin_token(&store)).unwrap();
+    let client = Client::with_settings(&server.url, token, settings).unwrap();
+    for _ in 0..40 {
+        proxy.lose_answers();
+        // Whether this one is answered or not: it may have been carried out.
+        match client.create(&scan(), None).await {
+            Ok(_) => {}
+            refused => assert_eq!(refusal(refused).0, 503),
+        }
+    }
+    server.process.line_with("claims that were not answered were released");
+    let mut database = PgConnection::connect(&store).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while sqlx::query("SELECT FROM longrun.active LIMIT 1").fetch_optional(&mut database).await.unwrap().is_some() {
+        assert!(Instant::now() < deadline, "some operations never end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ended: Vec<(i16, i32, i64)> =
+        sqlx::query_as("SELECT status, attempts, count(*) FROM longrun.settled GROUP BY 1, 2")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    assert!(matches!(ended[..], [(3, 1, _)]), "all are completed, each by one attempt: {ended:?}");
+    run(&["doctor", "--store", &store]).expect(0);
+}
