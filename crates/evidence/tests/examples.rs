@@ -149,11 +149,11 @@ fn library() -> String {
     }
     let count: usize = policies.values().map(Vec::len).sum();
     let mut page = format!(
-        "# Policies to start from\n\nThere are {count} policies in [examples/policies](../examples/README.md), each with \
-         cases that show what\nit accepts and what it does not. `longrun policy test examples/policies` runs them. To use \
-         a policy, put its folder into\nthe server's policy folder and name it (`--policy-ref NAME`), or send it \
-         (`--policy FILE`). Inputs in **bold** must be\ngiven; others have the default that is shown, or have no effect \
-         until they are given.\n"
+        "# Policies to start from\n\nThere are {count} policies in [examples/policies](../examples/README.md), each \
+         with cases that show what\nit accepts and what it does not. `longrun policy test examples/policies` runs them. \
+         To use a policy, put its folder into\nthe server's policy folder and name it (`--policy-ref NAME`), or send it \
+         (`--policy FILE`). Inputs in **bold** must be\ngiven; others have the default that is shown, or have no \
+         effect until they are given.\n"
     );
     for (category, title) in CATEGORIES {
         let mut of_category = policies.remove(*category).unwrap_or_default();
