@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Evaluates the expressions in crates/evidence/tests/opa/answers.jsonl, and the rules in rules.jsonl next to it, with OPA, and
-writes the answers into these files.
+"""Evaluates the expressions in crates/evidence/tests/opa/answers.jsonl, and the rules in rules.jsonl next to it, with
+OPA, and writes the answers into these files.
 
     scripts/opa-answers.py [FOLDER]
 
-Each line is a list: an expression, or rules that define `value`, and the answer of OPA (null for a new one). OPA comes from the
-package opa-golib-python-bindings; FOLDER is where its wheel is unpacked. Without FOLDER, pip downloads it into target/opa.
+Each line is a list: an expression, or rules that define `value`, and the answer of OPA (null for a new one). OPA comes
+from the package opa-golib-python-bindings; FOLDER is where its wheel is unpacked. Without FOLDER, pip downloads it into
+target/opa.
 """
 
 import json

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Tests an optimised binary: a server, its OpenAPI document, evaluations, health and reflection, Google's client, and an orderly
-# end. Only the crates of this workspace are compiled again, with the libraries that `make test` has built. This finds the
-# errors of a full release build that come from optimising our own code, in minutes and not in a quarter of an hour.
+# Tests an optimised binary: a server, its OpenAPI document, evaluations, health and reflection, Google's client, and an
+# orderly end. Only the crates of this workspace are compiled again, with the libraries that `make test` has built. This
+# finds the errors of a full release build that come from optimising our own code, in minutes and not in a quarter of an
+# hour.
 set -eu
 cd "$(dirname "$0")/.."
 

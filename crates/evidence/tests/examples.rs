@@ -151,8 +151,8 @@ fn library() -> String {
     let mut page = format!(
         "# Policies to start from\n\nThere are {count} policies in [examples/policies](../examples/README.md), each \
          with cases that show what\nit accepts and what it does not. `longrun policy test examples/policies` runs them. \
-         To use a policy, put its folder into\nthe server's policy folder and name it (`--policy-ref NAME`), or send it \
-         (`--policy FILE`). Inputs in **bold** must be\ngiven; others have the default that is shown, or have no \
+         To use a policy, put its folder into\nthe server's policy folder and name it (`--policy-ref NAME`), or send \
+         it (`--policy FILE`). Inputs in **bold** must be\ngiven; others have the default that is shown, or have no \
          effect until they are given.\n"
     );
     for (category, title) in CATEGORIES {
