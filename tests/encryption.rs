@@ -60,7 +60,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         run_in(folder, &["encryption", "generate-key", &file]).expect(0);
         assert_eq!(std::fs::metadata(folder.join(&file)).unwrap().mode() & 0o777, 0o600);
-        run_in(folder, &["encryption", "generate-key", &file]).expect(2).says("exists already");
+        run_in(folder, &["encryption", "generate-key", &file]).expect(2).says("already exists");
     }
     write_config(folder, store, &["old"], "old");
     let create = ["token", "create", "--organization", "acme", "--name", "n", "--scopes", "admin", "-o", "id"];
