@@ -256,7 +256,7 @@ async fn a_backup_that_was_changed_is_not_restored() {
     run_in(folder.path(), &restore).expect(2).says("0 pieces of evidence, its manifest lists 1");
 
     std::fs::remove_file(copy.join("manifest.json")).unwrap();
-    run_in(folder.path(), &restore).expect(2).says("is no backup");
+    run_in(folder.path(), &restore).expect(2).says("is not a backup");
     assert!(!place.exists());
 }
 

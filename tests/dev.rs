@@ -317,7 +317,7 @@ fn commands_in_the_folder_of_a_dev_server_find_it_wherever_it_listens() {
 fn a_folder_of_policies_that_is_not_there_is_named() {
     run(&["dev", "--listen", "127.0.0.1:0", "--policies", "nosuch"])
         .expect(2)
-        .says("--policies: there is no folder nosuch");
+        .says("--policies: the folder nosuch does not exist");
     run(&["dev", "--listen", "nowhere"]).expect(2).says("--listen: must be address:port");
 }
 

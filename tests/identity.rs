@@ -99,7 +99,7 @@ async fn a_job_of_a_build_service_needs_no_api_token_on_postgresql() {
 #[test]
 fn the_example_is_valid() {
     let checked = run(&["config", "check", "--config", &example("identity.toml")]).expect(0);
-    checked.says("auth.oidc.client_secret_environment: the variable OIDC_CLIENT_SECRET is not set here");
+    checked.says("auth.oidc.client_secret_environment: the variable OIDC_CLIENT_SECRET is not set in this environment");
 }
 
 #[test]
@@ -141,7 +141,7 @@ request_scopes = ["profile"]
         "auth.jwt.two.jwks_file: the file no-such-file.json cannot be read",
         "auth.jwt.two.organization: \" \" is no name of an organization",
         "auth.jwt.two.roles: ",
-        "auth.jwt.two.issuer: is that of [auth.jwt.github] too",
+        "auth.jwt.two.issuer: is also that of [auth.jwt.github]",
         "auth.oidc.issuer: must be an address",
         "auth.oidc.client_id: is missing",
         "auth.oidc.public_url: must be the address at which browsers reach this server, without a path",

@@ -166,7 +166,7 @@ environment = ["API_KEY"]
 "#;
     std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
     let checked = run_in(folder.path(), &["config", "check"]).expect(0);
-    checked.says("kinds.look.environment: the variable API_KEY is not set here");
+    checked.says("kinds.look.environment: the variable API_KEY is not set in this environment");
     run_in(folder.path(), &["serve"]).expect(2).says("kinds.look.environment: the variable API_KEY is not set");
 
     let store = format!("sqlite:{}", folder.path().join("longrun.db").display());
@@ -328,7 +328,7 @@ verdicts = ["failed"]
         "kinds.c.max_attempts: must be between 1 and 100 (longrun.toml:12)",
         "kinds.c.memory_limit: \"1 MB\" is not a size",
         "kinds.d.rate: is not for a remote kind",
-        "kinds.no spaces.type: \"no spaces\" is no name of a kind: it must be",
+        "kinds.no spaces.type: \"no spaces\" is not a valid name for a kind: it must be",
         "kinds.evidence_evaluation.type: must be left out",
         "kinds.e.url: leads to example.com, which is not among allowed_hosts",
         "kinds.e.secret_environment: is missing",
@@ -341,7 +341,7 @@ verdicts = ["failed"]
         "notices.never.verdicts: never match here: an evaluation that found something is COMPLETED",
         "notices.neither.verdicts: never match here: only an evidence_evaluation has a verdict",
         "notices.ci.organizations: \"\" is no name of an organization",
-        "kinds.remote: there is no such key; a kind is declared by a table [kinds.remote]",
+        "kinds.remote: there is no such key; a kind is declared with a table [kinds.remote]",
     ] {
         assert!(told.stderr.contains(problem), "{problem:?} is not in\n{}", told.stderr);
     }

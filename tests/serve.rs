@@ -274,7 +274,7 @@ fn a_check_of_the_configuration_names_its_file() {
     let misspelt =
         command().current_dir(folder.path()).env("LONGRUN_API_MAXPAGE", "7").args(["config", "check"]).output();
     let told = String::from_utf8(misspelt.unwrap().stderr).unwrap();
-    assert!(told.contains("LONGRUN_API_MAXPAGE sets nothing; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
+    assert!(told.contains("LONGRUN_API_MAXPAGE has no effect; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
 }
 
 #[test]

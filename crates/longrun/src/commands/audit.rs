@@ -162,7 +162,8 @@ impl FilterArgs {
 
 /// An entry that a server has reported.
 fn told(entry: longrun_client::AuditEntry) -> anyhow::Result<AuditEntry> {
-    let kind = serde_json::from_value(Value::from(entry.actor.kind)).context("the server sent an unknown kind of actor")?;
+    let kind =
+        serde_json::from_value(Value::from(entry.actor.kind)).context("the server sent an unknown kind of actor")?;
     Ok(AuditEntry {
         number: entry.number,
         at: place::time(&entry.time)?,

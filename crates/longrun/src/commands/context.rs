@@ -151,8 +151,9 @@ fn ask(prompt: &str) -> anyhow::Result<String> {
 pub fn logout(args: LogoutArgs) -> anyhow::Result<Exit> {
     let mut contexts = Contexts::load()?;
     let name = args.name.or_else(|| contexts.current.clone());
-    let name =
-        name.ok_or_else(|| failure("there is no current context", "give a name: `longrun context list` lists the contexts"))?;
+    let name = name.ok_or_else(|| {
+        failure("there is no current context", "give a name: `longrun context list` lists the contexts")
+    })?;
     contexts.remove(&name)?;
     contexts.save()?;
     note(format!("the context {name} was removed; its token stays valid until it expires or is revoked"));
@@ -189,7 +190,9 @@ pub fn use_context(args: &NameArgs) -> anyhow::Result<Exit> {
 pub fn show(args: ShowArgs) -> anyhow::Result<Exit> {
     let contexts = Contexts::load()?;
     let name = args.name.or_else(|| contexts.current.clone());
-    let name = name.ok_or_else(|| failure("there is no current context", "`longrun context use NAME` makes a context the current one"))?;
+    let name = name.ok_or_else(|| {
+        failure("there is no current context", "`longrun context use NAME` makes a context the current one")
+    })?;
     contexts.get(&name)?;
     render::print(args.output.format, &Shown { named: vec![name], contexts })?;
     Ok(Exit::Done)

@@ -40,7 +40,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if is_there {
         for detail in place.open(u64::MAX)?.missing(&store, SHOWN).await? {
             let invariant = "evidence that is on record is kept, whole";
-            report.findings.push(Finding { invariant, detail: format!("{detail} is missing, or has a different size") });
+            report
+                .findings
+                .push(Finding { invariant, detail: format!("{detail} is missing, or has a different size") });
         }
     }
     drop(spinner);

@@ -110,7 +110,10 @@ async fn move_organization(
 
 async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     let (StoreUrl::Sqlite(path), StoreUrl::Postgres(target)) = (&from, &to) else {
-        return Err(failure("only a SQLite store can be moved, and only to PostgreSQL", "--from sqlite:PATH --to postgres://…"));
+        return Err(failure(
+            "only a SQLite store can be moved, and only to PostgreSQL",
+            "--from sqlite:PATH --to postgres://…",
+        ));
     };
     // Nothing is created at the source, so that a mistyped name, or one that belongs to something else, is noticed.
     if !path.exists() {

@@ -48,8 +48,10 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         // A backup of such a store contains no evidence.
         EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
         EvidencePlace::Bucket(url) => {
-            let message =
-                format!("the backup has {}, which cannot be restored into {url}", render::pieces(manifest.content.files));
+            let message = format!(
+                "the backup has {}, which cannot be restored into {url}",
+                render::pieces(manifest.content.files)
+            );
             return Err(failure(
                 message,
                 "name a folder for it with --evidence, and then copy its content into the bucket",
