@@ -123,7 +123,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     std::fs::rename(folder.join("data"), folder.join("data-before")).unwrap();
     run_in(folder, &["restore", "copy"]).expect(0);
     run_in(folder, &["doctor"]).expect(1).shows("5 texts are sealed with the key \"old\", which is missing");
-    run_in(folder, &["encryption", "rotate"]).expect(1).shows("6 cannot be opened, and stay as they are");
+    run_in(folder, &["encryption", "rotate"]).expect(1).shows("6 could not be decrypted and were left unchanged");
     let server = serve(folder);
     let path = |id: &str| format!("/v1/operations/{id}");
     assert_eq!(get(&server.url, &path(&ids[0]), Some(&token)).0, 503, "its output cannot be opened");

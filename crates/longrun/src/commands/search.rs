@@ -140,7 +140,7 @@ impl render::Answer for Answer<OperationCounts> {
 
     fn table(&self, style: Style) -> String {
         let OperationCounts { groups, total_count, total_is_exact, .. } = &self.value;
-        let footer = format!("{} in total\n", counted(*total_count, *total_is_exact));
+        let footer = format!("{} in all\n", counted(*total_count, *total_is_exact));
         let rows = groups.iter().map(|group| {
             let status = group.status.as_deref().map(short_status).unwrap_or_default().to_owned();
             [

@@ -207,7 +207,7 @@ mod tests {
         for (keys, why) in [
             (&[("release", one.as_str()), ("release", &one)][..], "two keys with the id"),
             (&[("", one.as_str())], "is not a valid id"),
-            (&[("release", two.as_str())], "there are 2 keys in it"),
+            (&[("release", two.as_str())], "it contains 2 keys"),
             (&[("release", none.as_str())], "there is no key in it"),
             (&[("release", "/nonexistent")], "cannot be read"),
         ] {
