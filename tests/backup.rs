@@ -191,7 +191,9 @@ async fn a_sqlite_backup_restores_what_was_there() {
     run_in(folder.path(), &backup).expect(2).says("copies/monday is not empty").says("hint:");
     assert_eq!(files_below(&folder.path().join("copies")).len(), 3, "store, evidence, manifest and nothing else");
 
-    run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "."]).expect(2).says("there is already a store at");
+    run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "."])
+        .expect(2)
+        .says("there is already a store at");
     run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "again"]).expect(0);
     let before = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let after = SqliteStore::open(&folder.path().join("again/longrun.db")).await.unwrap();
@@ -319,7 +321,9 @@ async fn a_postgres_backup_restores_into_another_cluster() {
         run_in(folder.path(), &["restore", "copy", "--store", &target, "--evidence", "again"]).expect(0).line();
     assert!(restored.contains("1120 operations of 2 organizations"), "{restored}");
     assert_eq!(files_below(&folder.path().join("again")).len(), 1);
-    run_in(folder.path(), &["restore", "copy", "--data-dir", "d"]).expect(2).says("a backup of a different database engine");
+    run_in(folder.path(), &["restore", "copy", "--data-dir", "d"])
+        .expect(2)
+        .says("a backup of a different database engine");
 
     let restored = PostgresStore::connect(&target, 4).await.unwrap();
     assert_the_same(&restored, &expected, &tokens).await;

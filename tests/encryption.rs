@@ -165,7 +165,8 @@ fn keys_that_cannot_be_used_are_told_before_anything_starts() {
         std::fs::write(folder.path().join("longrun.toml"), text).unwrap();
         run_in(folder.path(), &["config", "check"]).expect(2)
     };
-    check("[encryption]\nactive = \"a\"\n").says("encryption.active: \"a\" is not one of encryption.keys: there are none");
+    check("[encryption]\nactive = \"a\"\n")
+        .says("encryption.active: \"a\" is not one of encryption.keys: there are none");
     check("[encryption]\nkeys = [{ id = \"a\", file = \"none\" }]\n").says("encryption.keys: the key \"a\" in none");
     std::fs::write(folder.path().join("short"), "c2hvcnQ=").unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
