@@ -290,11 +290,11 @@ pub enum Operations {
 /// `longrun operations bulk`.
 #[derive(Debug, Subcommand)]
 pub enum Bulk {
-    /// Cancel them: pending ones end at once, running ones are asked to stop
+    /// Cancel matching operations: pending ones end at once, running ones are asked to stop
     Cancel(bulk::BulkArgs),
-    /// Retry the failed ones
+    /// Retry matching operations that have failed
     Retry(bulk::BulkArgs),
-    /// Delete the ended ones
+    /// Delete matching operations that have ended
     Delete(bulk::BulkArgs),
 }
 

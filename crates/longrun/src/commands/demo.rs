@@ -105,8 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     node.stop().await;
     say(
         style,
-        "Now yours: `longrun dev --policies DIR` starts a server that stays, with the policies in a folder;\n\
-         `longrun evidence evaluate FILE --policy-ref NAME` has it evaluate a file by one of them.",
+        "Now with your files: `longrun dev --policies DIR` starts a server that keeps running, with the policies in a folder;\n\
+         `longrun evidence evaluate FILE --policy-ref NAME` lets it evaluate a file with one of them.",
     )?;
     Ok(Exit::Done)
 }

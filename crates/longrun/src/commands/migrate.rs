@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", requires = "from", value_parser = Unseen(store_url))]
     to: Option<StoreUrl>,
     /// Move this organization to another cell of the configuration, while servers run; its calls are answered with 503
-    /// during the move. An interrupted move is resumed
+    /// during the move. The same command resumes an interrupted move
     #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to"])]
     organization: Option<String>,
     /// The cell to move it to

@@ -26,7 +26,7 @@ const MOST_LEEWAY: Duration = Duration::from_secs(300);
 /// The time between two fetches of keys: fetching more often would burden the provider; fetching less often would delay
 /// the withdrawal of a key.
 const FETCHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-/// A session cannot be revoked, so it must not last forever.
+/// A session must not last forever, although it can be revoked.
 const MOST_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Fewer bytes would not be a secret.
 const LEAST_KEY: usize = 32;

@@ -161,7 +161,7 @@ impl OrganizationLimits {
         ] {
             let message = format!("must be a number of {of} per second, e.g. 50 or 0.5; 0 sets no limit");
             check(rate.is_finite() && rate >= 0.0, rate_key, &message);
-            let message = format!("needs a {rate_key}, up to which it may accumulate");
+            let message = format!("needs a {rate_key}: it is how much of that rate may accumulate");
             check(burst == 0 || rate > 0.0, burst_key, &message);
         }
         for (key, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
