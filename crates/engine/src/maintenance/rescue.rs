@@ -74,7 +74,10 @@ async fn rescue(context: &Context, which: Lost) -> Result<Check, StoreError> {
         meters.lost.get_or_create(&meters.kind(kind)).inc();
     }
     if attempts > 0 {
-        tracing::warn!(attempts, "attempts were lost with their worker; their operations are retried if attempts remain");
+        tracing::warn!(
+            attempts,
+            "attempts were lost with their worker; their operations are retried if attempts remain"
+        );
         context.waker.wake();
     } else {
         // Another server was faster, or something is wrong with them.
