@@ -20,7 +20,7 @@ fn a_search_shows_what_matches_and_a_count_tells_it_apart() {
     let some = dev.run(&["operations", "search", "", "--limit", "1", "-o", "json"]).expect(0);
     assert_eq!(some.json()["operations"].as_array().unwrap().len(), 1);
     some.says("1 of 2 operations are shown");
-    dev.run(&["operations", "search", "status = DONE"]).expect(2).says("is no status").says("PENDING");
+    dev.run(&["operations", "search", "status = DONE"]).expect(2).says("is not a status").says("PENDING");
     let counts = dev.run(&["operations", "count", "--group-by", "kind,status", "-o", "json"]).expect(0).json();
     assert_eq!((&counts["total_count"], counts["groups"].as_array().unwrap().len()), (&serde_json::json!(2), 2));
     dev.run(&["operations", "count", "kind = scan"]).expect(0).shows("1 operation in all");
