@@ -98,7 +98,7 @@ pub(crate) struct HeartbeatRequest {
 }
 
 /// What is written about the change log, and not into it.
-pub(crate) enum Feed {
+pub(crate) enum ChangeLogWrite {
     /// Forget changes that are older than the first time, and have been read or are older than the second.
     Forget(Timestamp, Timestamp, u32),
     /// A consumer.
@@ -119,7 +119,7 @@ pub(crate) enum Upkeep {
     /// To be paused, or to go on.
     Pause(Pausable, bool),
     /// What concerns the change log; only in the embedded store.
-    Feed(Feed),
+    ChangeLog(ChangeLogWrite),
     /// What servers see in their policy folders; only in the embedded store.
     Policies(PolicyWrite),
     /// A part of the deletion of an organization; only in the embedded store.

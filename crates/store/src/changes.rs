@@ -74,7 +74,7 @@ pub struct Change {
 }
 
 /// A row of the change log: the status to which one statement brought some operations of an organization.
-pub(crate) struct FeedRow {
+pub(crate) struct ChangeRow {
     /// Its position: see [`Position`].
     pub(crate) row: u64,
     pub(crate) part: u32,
@@ -117,10 +117,10 @@ pub struct Changes {
 }
 
 /// Makes a batch of changes from rows of the change log, in their order.
-pub(crate) fn batch_of_changes(after: Position, limit: u32, rows: impl IntoIterator<Item = FeedRow>) -> Changes {
+pub(crate) fn batch_of_changes(after: Position, limit: u32, rows: impl IntoIterator<Item = ChangeRow>) -> Changes {
     let limit = limit as usize;
     let (mut changes, mut next) = (Vec::new(), after);
-    for FeedRow { row, part, at, status, is_creation, ids } in rows {
+    for ChangeRow { row, part, at, status, is_creation, ids } in rows {
         let seen = if (row, part) == (after.row, after.part) { after.seen as usize } else { 0 };
         for (index, id) in ids.into_iter().enumerate().skip(seen) {
             if changes.len() >= limit {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_told_as_it_was() {
+    fn an_operation_is_shown_as_it_was() {
         let at = Timestamp::from_millis;
         let now = Operation {
             status: Status::Failed,
@@ -166,19 +166,19 @@ mod tests {
             error_message: "no luck".to_owned(),
             ..NewOperation::of_kind("scan").to_operation(at(0))
         };
-        let told = |status, millis, now: &Operation| {
+        let became = |status, millis, now: &Operation| {
             let position = Position { row: 1, part: 1, seen: 1 };
             let change = Change { position, at: at(millis), id: now.id, status: Some(status), is_creation: false };
             let then = change.then(now.clone()).unwrap();
             assert_eq!((then.status, then.id, then.created_at), (status, now.id, now.created_at));
             (then.started_at, then.finished_at, then.error_message)
         };
-        assert_eq!(told(Status::Pending, 20, &now), (None, None, String::new()));
-        assert_eq!(told(Status::Running, 20, &now), (Some(at(20)), None, String::new()));
-        assert_eq!(told(Status::Failed, 41, &now), (Some(at(30)), Some(at(40)), "no luck".to_owned()));
-        assert_eq!(told(Status::Failed, 20, &now).1, Some(at(20)), "it failed again since");
+        assert_eq!(became(Status::Pending, 20, &now), (None, None, String::new()));
+        assert_eq!(became(Status::Running, 20, &now), (Some(at(20)), None, String::new()));
+        assert_eq!(became(Status::Failed, 41, &now), (Some(at(30)), Some(at(40)), "no luck".to_owned()));
+        assert_eq!(became(Status::Failed, 20, &now).1, Some(at(20)), "it failed again since");
         let retried = Operation { status: Status::Running, finished_at: None, error_message: String::new(), ..now };
-        assert_eq!(told(Status::Failed, 20, &retried), (Some(at(30)), Some(at(20)), String::new()));
+        assert_eq!(became(Status::Failed, 20, &retried), (Some(at(30)), Some(at(20)), String::new()));
         let position = "1-1-1".parse().unwrap();
         let removed = Change { position, at: at(50), id: retried.id, status: None, is_creation: false };
         assert_eq!(removed.then(retried), None);
@@ -188,7 +188,7 @@ mod tests {
     fn a_stretch_ends_at_its_limit_and_goes_on_inside_of_a_row() {
         let at = Timestamp::from_millis(0);
         let ids: Vec<OperationId> = (0..5).map(|_| OperationId::new(at)).collect();
-        let row = |row, status, ids: &[OperationId]| FeedRow {
+        let row = |row, status, ids: &[OperationId]| ChangeRow {
             row,
             part: 1,
             at,

@@ -42,7 +42,7 @@ impl Coverage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     /// It is in the change log.
-    pub(crate) feed: bool,
+    pub(crate) changes: bool,
     /// Something may be claimed.
     pub(crate) queue: bool,
     /// Something is pending until a time.
@@ -51,9 +51,9 @@ pub(crate) struct News {
 
 impl News {
     /// What creations bring.
-    pub(crate) const CREATED: News = News { feed: true, queue: true, due: true };
+    pub(crate) const CREATED: News = News { changes: true, queue: true, due: true };
     /// What everything else that is in the change log may bring.
-    pub(crate) const CHANGED: News = News { feed: true, queue: false, due: false };
+    pub(crate) const CHANGED: News = News { changes: true, queue: false, due: false };
 
     /// What came of a write. One whose answer was lost may have been committed; looking for work costs the others
     /// something, so they are not asked to on a mere suspicion.
@@ -61,17 +61,19 @@ impl News {
         match write {
             Write::Create(slot) => news(slot, true, |create, created| {
                 let due = create.operations.iter().any(|operation| operation.run_after.is_some());
-                News { feed: true, queue: created.started.is_none(), due }
+                News { changes: true, queue: created.started.is_none(), due }
             }),
             Write::Transition(slot) => news(slot, true, |_, results| {
                 let is_pending = results.contains(&Ok(Status::Pending));
-                News { feed: results.iter().any(Result::is_ok), queue: is_pending, due: is_pending }
+                News { changes: results.iter().any(Result::is_ok), queue: is_pending, due: is_pending }
             }),
-            Write::Claim(slot) => news(slot, true, |_, claimed| News { feed: !claimed.is_empty(), ..News::default() }),
+            Write::Claim(slot) => {
+                news(slot, true, |_, claimed| News { changes: !claimed.is_empty(), ..News::default() })
+            }
             Write::Command(slot) => news(slot, true, |request, outcome| {
-                let feed = matches!(outcome, Some(Ok(_)));
+                let changes = matches!(outcome, Some(Ok(_)));
                 // A cancelled operation may have held a place that another one waited for.
-                News { feed, queue: feed && request.command != OperationCommand::Delete, due: false }
+                News { changes, queue: changes && request.command != OperationCommand::Delete, due: false }
             }),
             // A schedule that was changed may be due earlier than the time that is waited for.
             Write::Schedule(slot) => news(slot, true, |_, reply| match reply {
@@ -82,11 +84,11 @@ impl News {
             }),
             Write::Upkeep(slot) => match &slot.request {
                 Upkeep::Purge(..) | Upkeep::Delete(_, Deletion::Part(_)) => {
-                    news(slot, true, |_, count| News { feed: *count > 0, ..News::default() })
+                    news(slot, true, |_, count| News { changes: *count > 0, ..News::default() })
                 }
                 Upkeep::Delete(..) => news(slot, true, |_, _| News::CHANGED),
                 Upkeep::Bulk(_) => {
-                    news(slot, true, |_, count| News { feed: *count > 0, queue: *count > 0, due: false })
+                    news(slot, true, |_, count| News { changes: *count > 0, queue: *count > 0, due: false })
                 }
                 Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
                 _ => News::default(),
@@ -101,11 +103,11 @@ impl News {
     }
 
     fn bits(self) -> u8 {
-        u8::from(self.feed) | u8::from(self.queue) << 1 | u8::from(self.due) << 2
+        u8::from(self.changes) | u8::from(self.queue) << 1 | u8::from(self.due) << 2
     }
 
     fn from_bits(bits: u8) -> News {
-        News { feed: bits & 1 != 0, queue: bits & 2 != 0, due: bits & 4 != 0 }
+        News { changes: bits & 1 != 0, queue: bits & 2 != 0, due: bits & 4 != 0 }
     }
 }
 
@@ -130,12 +132,12 @@ pub struct Commits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    feed: watch::Sender<()>,
+    changes: watch::Sender<()>,
     queue: watch::Sender<()>,
     due: watch::Sender<()>,
     coverage: watch::Sender<Coverage>,
     /// News of this process that other processes have not been notified of; bits of [`News`].
-    untold: AtomicU8,
+    unreported: AtomicU8,
     /// Marked as changed when there are any, or when a task wants to be notified of those of others.
     outgoing: watch::Sender<()>,
 }
@@ -144,11 +146,11 @@ impl Commits {
     /// Those of a store with this coverage.
     pub(crate) fn new(coverage: Coverage) -> Commits {
         Commits(Arc::new(Inner {
-            feed: watch::Sender::default(),
+            changes: watch::Sender::default(),
             queue: watch::Sender::default(),
             due: watch::Sender::default(),
             coverage: watch::Sender::new(coverage),
-            untold: AtomicU8::new(0),
+            unreported: AtomicU8::new(0),
             outgoing: watch::Sender::default(),
         }))
     }
@@ -165,7 +167,7 @@ impl Commits {
 
     /// Marked as changed after each commit that is in the change log, of this process or reported by another one.
     pub fn feed(&self) -> watch::Receiver<()> {
-        self.listened(self.0.feed.subscribe())
+        self.listened(self.0.changes.subscribe())
     }
 
     /// Marked as changed when another process has reported that it has put something into the queue. What this process
@@ -192,7 +194,7 @@ impl Commits {
         }
         // This process knows what it has put into the queue.
         self.mark(News { queue: false, ..news });
-        self.0.untold.fetch_or(news.bits(), Ordering::Relaxed);
+        self.0.unreported.fetch_or(news.bits(), Ordering::Relaxed);
         self.0.outgoing.send_replace(());
     }
 
@@ -202,8 +204,8 @@ impl Commits {
     }
 
     fn mark(&self, news: News) {
-        let Inner { feed, queue, due, .. } = &*self.0;
-        for (marks, is_marked) in [(feed, news.feed), (queue, news.queue), (due, news.due)] {
+        let Inner { changes, queue, due, .. } = &*self.0;
+        for (marks, is_marked) in [(changes, news.changes), (queue, news.queue), (due, news.due)] {
             if is_marked {
                 marks.send_replace(());
             }
@@ -225,13 +227,13 @@ impl Commits {
 
     /// Whether any task has to be notified of what other processes commit.
     pub(crate) fn is_watched(&self) -> bool {
-        let Inner { feed, queue, due, .. } = &*self.0;
-        [feed, queue, due].iter().any(|marks| marks.receiver_count() > 0)
+        let Inner { changes, queue, due, .. } = &*self.0;
+        [changes, queue, due].iter().any(|marks| marks.receiver_count() > 0)
     }
 
     /// What other processes have to be notified of; counts as reported from now on.
-    pub(crate) fn take_untold(&self) -> News {
-        News::from_bits(self.0.untold.swap(0, Ordering::Relaxed))
+    pub(crate) fn take_unreported(&self) -> News {
+        News::from_bits(self.0.unreported.swap(0, Ordering::Relaxed))
     }
 
     /// Marked as changed when there is something to report, or a task to be notified. It ends with the last of these.
@@ -260,13 +262,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_is_told_of_what_concerns_him() {
+    fn tasks_are_notified_of_the_commits_that_concern_them() {
         let commits = Commits::new(Coverage::Own);
         assert!(!commits.is_watched());
-        let (mut feed, mut queue, mut due) = (commits.feed(), commits.queue_of_others(), commits.delays());
+        let (mut changes, mut queue, mut due) = (commits.feed(), commits.queue_of_others(), commits.delays());
         assert!(commits.is_watched());
         let mut marked = || {
-            [&mut feed, &mut queue, &mut due].map(|marks| {
+            [&mut changes, &mut queue, &mut due].map(|marks| {
                 let is_marked = marks.has_changed().expect("the sender is there");
                 marks.mark_unchanged();
                 is_marked
@@ -278,7 +280,7 @@ mod tests {
         assert_eq!(marked(), [true, true, true]);
         commits.hear(News::CHANGED);
         assert_eq!(marked(), [true, false, false]);
-        assert_eq!((commits.take_untold(), commits.take_untold()), (News::CREATED, News::default()));
+        assert_eq!((commits.take_unreported(), commits.take_unreported()), (News::CREATED, News::default()));
         commits.cover(Coverage::Own);
         assert_eq!(marked(), [false, false, false]);
         commits.cover(Coverage::Hinted);

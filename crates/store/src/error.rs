@@ -121,11 +121,11 @@ impl StoreError {
         };
         if away {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database is away, too busy or full");
-            let told = match &error {
+            let reason = match &error {
                 sqlx::Error::Database(_) => "the database cannot do this now",
                 _ => "the database cannot be reached",
             };
-            return StoreError::Unavailable(format!("{told}: {}", cause(&error)));
+            return StoreError::Unavailable(format!("{reason}: {}", cause(&error)));
         }
         StoreError::Database(error)
     }

@@ -294,15 +294,15 @@ mod tests {
         let mut history: Vec<HistoryEvent> = (0..5).map(|n| event(7, HistoryKind::Progress, &n.to_string())).collect();
         history.push(event(9, HistoryKind::AttemptLost, ""));
         for size in 1..8 {
-            let (mut told, mut after) = (Vec::new(), None);
+            let (mut found, mut after) = (Vec::new(), None);
             loop {
                 let page = HistoryPage::of(history.clone(), after, size);
                 assert!(page.events.len() <= size);
-                told.extend(page.events);
+                found.extend(page.events);
                 let Some(next) = page.next else { break };
                 after = Some(next.to_string().parse().expect("it comes back"));
             }
-            assert_eq!(told, history);
+            assert_eq!(found, history);
         }
         for bad in ["", "7", "7.1.2", "7.1.2.0.0", "7.1.10.0", "7.1.02.0", "+7.1.2.0", "7.1.-2.0", "x.1.2.0"] {
             assert_eq!(bad.parse::<HistoryPlace>(), Err(InvalidHistoryPlace), "{bad}");
@@ -332,7 +332,7 @@ mod tests {
             note(20, HistoryKind::AttemptFailed, 1, Some(10), "no luck"),
             note(30, HistoryKind::Progress, 2, None, "again"),
         ];
-        let told: Vec<_> = assemble(&operation, 2, "v", notes)
+        let found: Vec<_> = assemble(&operation, 2, "v", notes)
             .into_iter()
             .map(|event| (event.at.as_millis(), event.kind, event.attempt, event.worker, event.message))
             .collect();
@@ -346,6 +346,6 @@ mod tests {
             (40, HistoryKind::Failed, 2, "v", "broken"),
         ]
         .map(|(at, kind, attempt, worker, message)| (at, kind, attempt, worker.to_owned(), message.to_owned()));
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 }

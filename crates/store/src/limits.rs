@@ -45,25 +45,25 @@ impl Limits {
     /// What is wrong with them, field by field.
     pub fn violations(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
-        let mut check = |holds: bool, field: &str, told: String| {
+        let mut check = |holds: bool, field: &str, message: String| {
             if !holds {
-                violations.push(Violation::new(field, told));
+                violations.push(Violation::new(field, message));
             }
         };
         let rate = self.rate.unwrap_or_default();
-        let told = "must be a number of operations a second, e.g. 50 or 0.5; 0 sets no limit";
-        check(rate.is_finite() && rate >= 0.0, "rate", told.to_owned());
-        let told = "needs a rate beside it: it is what may be saved up of it";
-        check(self.burst.unwrap_or(0) == 0 || rate > 0.0, "burst", told.to_owned());
+        let message = "must be a number of operations a second, e.g. 50 or 0.5; 0 sets no limit";
+        check(rate.is_finite() && rate >= 0.0, "rate", message.to_owned());
+        let message = "needs a rate beside it: it is what may be saved up of it";
+        check(self.burst.unwrap_or(0) == 0 || rate > 0.0, "burst", message.to_owned());
         for (field, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
-            let told =
+            let message =
                 format!("must be above 0 and at most {MAX_INLINE_BYTES} bytes, the most that an operation keeps");
-            check(size.is_none_or(|size| (1..=MAX_INLINE_BYTES as u64).contains(&size)), field, told);
+            check(size.is_none_or(|size| (1..=MAX_INLINE_BYTES as u64).contains(&size)), field, message);
         }
-        let told = format!("must be between 1 and {MOST_WEIGHT}");
-        check(self.weight.is_none_or(|weight| (1..=MOST_WEIGHT).contains(&weight)), "weight", told);
-        let told = format!("names {} kinds; at most {MOST_KINDS} are taken", self.max_running.len());
-        check(self.max_running.len() <= MOST_KINDS, "max_running", told);
+        let message = format!("must be between 1 and {MOST_WEIGHT}");
+        check(self.weight.is_none_or(|weight| (1..=MOST_WEIGHT).contains(&weight)), "weight", message);
+        let message = format!("names {} kinds; at most {MOST_KINDS} are taken", self.max_running.len());
+        check(self.max_running.len() <= MOST_KINDS, "max_running", message);
         violations.extend(self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()));
         violations
     }

@@ -90,20 +90,20 @@ impl TokenWish {
         }
         match &self.organization {
             Some(_) if !self.organizations.is_empty() => {
-                let told = "goes with tokens of the instance only: a token of an organization reaches no other";
-                violations.push(Violation::new("organizations", told));
+                let message = "goes with tokens of the instance only: a token of an organization reaches no other";
+                violations.push(Violation::new("organizations", message));
             }
             Some(_) => {}
             None => {
                 if !self.projects.is_empty() {
-                    let told = "goes with tokens of an organization only; name organizations instead";
-                    violations.push(Violation::new("projects", told));
+                    let message = "goes with tokens of an organization only; name organizations instead";
+                    violations.push(Violation::new("projects", message));
                 }
                 for scope in self.scopes.iter().filter(|scope| !INSTANCE_SCOPES.contains(scope)) {
-                    let told = format!(
+                    let message = format!(
                         "{scope} is of organizations; a token of the instance has admin, operations:work or both"
                     );
-                    violations.push(Violation::new("scopes", told));
+                    violations.push(Violation::new("scopes", message));
                 }
             }
         }
@@ -146,29 +146,30 @@ fn beyond(giver: &Token, new: &NewToken) -> Vec<Violation> {
             (Some(_), _) => giver.allows_in(*scope).is_some(),
         };
         if !has {
-            let told = format!("{scope} is more than the token that asks has: {}", names(giver.scopes.iter()));
-            violations.push(Violation::new("scopes", told));
+            let message = format!("{scope} is more than the token that asks has: {}", names(giver.scopes.iter()));
+            violations.push(Violation::new("scopes", message));
         }
     }
     if let Projects::Only(own) = &giver.access.projects {
-        let told = format!("must be among those of the token that asks: {}", names(own));
+        let message = format!("must be among those of the token that asks: {}", names(own));
         match &new.access.projects {
-            Projects::All => violations.push(Violation::new("projects", told)),
-            Projects::Only(wanted) if !wanted.is_subset(own) => violations.push(Violation::new("projects", told)),
+            Projects::All => violations.push(Violation::new("projects", message)),
+            Projects::Only(wanted) if !wanted.is_subset(own) => violations.push(Violation::new("projects", message)),
             Projects::Only(_) => {}
         }
     }
     if let (Some(wanted), Some(own)) = (&new.instance, manages)
         && !own.include_all(wanted)
     {
-        let told = format!("must be among those of the token that asks: {}", names(own.names().into_iter().flatten()));
-        violations.push(Violation::new("organizations", told));
+        let message =
+            format!("must be among those of the token that asks: {}", names(own.names().into_iter().flatten()));
+        violations.push(Violation::new("organizations", message));
     }
     if let Some(end) = giver.expires_at
         && new.expires_at.is_none_or(|wanted| wanted > end)
     {
-        let told = format!("must end no later than the token that asks, which is valid until {end}");
-        violations.push(Violation::new("expires_in", told));
+        let message = format!("must end no later than the token that asks, which is valid until {end}");
+        violations.push(Violation::new("expires_in", message));
     }
     violations
 }
@@ -202,8 +203,8 @@ pub async fn create_token(
                 }
             }
             None if !reach.instance => {
-                let told = "tokens of the instance are made by such tokens, or on the command line";
-                return Err(TokenError::Invalid(vec![Violation::new("organization", told)]));
+                let message = "tokens of the instance are made by such tokens, or on the command line";
+                return Err(TokenError::Invalid(vec![Violation::new("organization", message)]));
             }
             None => {}
         }

@@ -77,8 +77,9 @@ impl Quota {
     /// What is wrong with an input that is longer than it may be.
     pub fn input_violation(&self, input: &str) -> Option<Violation> {
         let (length, most) = (input.len(), self.max_input);
-        let told = || format!("is {length} bytes long; at most {most} are taken for an operation of this organization");
-        (length > most).then(|| Violation::new("input", told()))
+        let message =
+            || format!("is {length} bytes long; at most {most} are taken for an operation of this organization");
+        (length > most).then(|| Violation::new("input", message()))
     }
 }
 
@@ -229,7 +230,7 @@ pub(crate) struct Admission(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// As the process was configured, and as calls have set them in the store.
-    told: Mutex<(Quotas, Arc<Stored>)>,
+    configured: Mutex<(Quotas, Arc<Stored>)>,
     /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
     /// How texts that come in by the inbox, and by schedules, are sealed.
@@ -251,27 +252,27 @@ struct Used {
 impl Admission {
     /// Replaces the quotas; what is known about their use is forgotten.
     pub(crate) fn set(&self, quotas: Quotas) {
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.0 = quotas;
-        self.merge(&told);
+        let mut configured = self.0.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        configured.0 = quotas;
+        self.merge(&configured);
         self.used().clear();
     }
 
     /// Replaces the limits that the store has for single organizations; what is known about the use is forgotten only
     /// for those that change.
     pub(crate) fn set_stored(&self, stored: Stored) {
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told.1 == stored {
+        let mut configured = self.0.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        if *configured.1 == stored {
             return;
         }
-        let before = std::mem::replace(&mut told.1, Arc::new(stored));
-        self.merge(&told);
-        self.used().retain(|organization, _| before.get(organization) == told.1.get(organization));
+        let before = std::mem::replace(&mut configured.1, Arc::new(stored));
+        self.merge(&configured);
+        self.used().retain(|organization, _| before.get(organization) == configured.1.get(organization));
     }
 
     /// What calls have set.
     pub(crate) fn stored(&self) -> Arc<Stored> {
-        Arc::clone(&self.0.told.lock().unwrap_or_else(PoisonError::into_inner).1)
+        Arc::clone(&self.0.configured.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
     fn merge(&self, (quotas, stored): &(Quotas, Arc<Stored>)) {
@@ -349,8 +350,8 @@ impl Admission {
     /// Notes a count: `pending` operations had not ended when the next number was `next_seq`, and none could be
     /// created. Answers the ceiling.
     pub(crate) fn counted(&self, organization: &str, limit: u64, next_seq: i64, pending: i64, now: Timestamp) -> i64 {
-        let room = i64::try_from(limit).unwrap_or(i64::MAX).saturating_sub(pending).max(0);
-        let ceiling = next_seq.saturating_add(room);
+        let capacity = i64::try_from(limit).unwrap_or(i64::MAX).saturating_sub(pending).max(0);
+        let ceiling = next_seq.saturating_add(capacity);
         self.used().entry(organization.to_owned()).or_default().ceiling = Some((ceiling, now));
         ceiling
     }
@@ -423,6 +424,6 @@ mod tests {
         assert_eq!(admission.ceiling("a", at(9_999)), Some(1_011));
         assert_eq!(admission.ceiling("a", at(10_000)), None);
         assert_eq!(admission.ceiling("a", at(-1)), None, "a clock that was set back");
-        assert_eq!(admission.counted("a", 100, 1_001, 150, at(0)), 1_001, "more than may be leave no room");
+        assert_eq!(admission.counted("a", 100, 1_001, 150, at(0)), 1_001, "more than the limit leave no capacity");
     }
 }

@@ -32,7 +32,7 @@ impl Retention {
 }
 
 /// Organizations, given in order, starting with the one after `last`: the one that was served last comes last.
-pub(crate) fn in_turn(mut organizations: Vec<String>, last: &Mutex<String>) -> Vec<String> {
+pub(crate) fn in_rotation(mut organizations: Vec<String>, last: &Mutex<String>) -> Vec<String> {
     let last = last.lock().unwrap_or_else(PoisonError::into_inner);
     let next = organizations.partition_point(|organization| *organization <= *last);
     organizations.rotate_left(next);
@@ -52,11 +52,11 @@ mod tests {
     fn the_organization_that_was_served_last_comes_last() {
         let last = Mutex::default();
         let organizations = || ["a", "b", "c"].map(str::to_owned).to_vec();
-        assert_eq!(in_turn(organizations(), &last), ["a", "b", "c"]);
+        assert_eq!(in_rotation(organizations(), &last), ["a", "b", "c"]);
         served(&last, "b".to_owned());
-        assert_eq!(in_turn(organizations(), &last), ["c", "a", "b"]);
+        assert_eq!(in_rotation(organizations(), &last), ["c", "a", "b"]);
         served(&last, "z".to_owned());
-        assert_eq!(in_turn(organizations(), &last), ["a", "b", "c"]);
+        assert_eq!(in_rotation(organizations(), &last), ["a", "b", "c"]);
     }
 
     #[test]

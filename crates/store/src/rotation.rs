@@ -41,7 +41,7 @@ pub(crate) struct Rotation {
 
 /// A part of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct Part {
     /// The place of its organization in the round.
     pub(crate) place: usize,
     /// How many operations it may start.
@@ -50,25 +50,25 @@ pub(crate) struct Turn {
 
 /// Distributes `limit` starts among organizations of these weights, in their order, round after round. Only the last
 /// part may be less than its organization's weight.
-pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Turn> {
-    let mut turns = Vec::new();
+pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Part> {
+    let mut parts = Vec::new();
     let mut left = limit;
     for (place, weight) in weights.iter().enumerate().cycle() {
         if left == 0 {
             break;
         }
         let starts = (*weight).clamp(1, left);
-        turns.push(Turn { place, starts });
+        parts.push(Part { place, starts });
         left -= starts;
     }
-    turns
+    parts
 }
 
 /// How many of the starts each organization gets, by place; those at the end may get none.
-pub(crate) fn shares(turns: &[Turn], places: usize) -> Vec<u32> {
+pub(crate) fn shares(parts: &[Part], places: usize) -> Vec<u32> {
     let mut shares = vec![0; places];
-    for turn in turns {
-        shares[turn.place] += turn.starts;
+    for part in parts {
+        shares[part.place] += part.starts;
     }
     shares
 }
@@ -78,18 +78,18 @@ impl Rotation {
     /// everything in the order of the parts, and notes where the rotation stands then.
     pub(crate) fn take<T>(
         &mut self,
-        turns: &[Turn],
+        parts: &[Part],
         organizations: &[String],
         weights: &[u32],
-        lines: Vec<Vec<T>>,
+        queues: Vec<Vec<T>>,
     ) -> Vec<T> {
-        let mut lines: Vec<_> = lines.into_iter().map(Vec::into_iter).collect();
+        let mut queues: Vec<_> = queues.into_iter().map(Vec::into_iter).collect();
         let mut taken = Vec::new();
-        for Turn { place, starts } in turns {
+        for Part { place, starts } in parts {
             // There is no queue for this one.
-            let Some(line) = lines.get_mut(*place) else { continue };
+            let Some(queue) = queues.get_mut(*place) else { continue };
             let before = taken.len();
-            taken.extend(line.by_ref().take(*starts as usize));
+            taken.extend(queue.by_ref().take(*starts as usize));
             let is_whole = taken.len() - before == *starts as usize;
             self.last.clone_from(&organizations[*place]);
             self.left = if is_whole { weights[*place].saturating_sub(*starts) } else { 0 };
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn starts(weights: &[u32], limit: u32) -> Vec<(usize, u32)> {
-        deal(weights, limit).into_iter().map(|turn| (turn.place, turn.starts)).collect()
+        deal(weights, limit).into_iter().map(|part| (part.place, part.starts)).collect()
     }
 
     #[test]
@@ -125,13 +125,13 @@ mod tests {
     fn a_turn_that_was_broken_off_goes_on_and_one_without_work_is_over() {
         let organizations = ["a", "b"].map(str::to_owned);
         let mut rotation = Rotation::default();
-        let turns = deal(&[3, 1], 2);
-        assert_eq!(rotation.take(&turns, &organizations, &[3, 1], vec![vec![1, 2], vec![]]), [1, 2]);
+        let parts = deal(&[3, 1], 2);
+        assert_eq!(rotation.take(&parts, &organizations, &[3, 1], vec![vec![1, 2], vec![]]), [1, 2]);
         assert_eq!((rotation.last.as_str(), rotation.left), ("a", 1));
         rotation.went_on(1, 1);
         assert_eq!(rotation.left, 0);
-        let turns = deal(&[3, 1], 6);
-        assert_eq!(rotation.take(&turns, &organizations, &[3, 1], vec![vec![1, 2], vec![7]]), [1, 2, 7]);
+        let parts = deal(&[3, 1], 6);
+        assert_eq!(rotation.take(&parts, &organizations, &[3, 1], vec![vec![1, 2], vec![7]]), [1, 2, 7]);
         assert_eq!((rotation.last.as_str(), rotation.left), ("a", 0), "a had no more");
     }
 }

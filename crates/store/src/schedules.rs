@@ -410,11 +410,11 @@ fn not_allowed(admission: &Admission, organization: &str, new: &NewOperation) ->
     let mut violations = new.violations();
     violations.extend(quotas.of(organization).input_violation(&new.input));
     if quotas.own_kinds.contains(&new.kind) {
-        let told = "is reserved: longrun itself makes the operations of this kind";
-        violations.push(operations::Violation::new("kind", told));
+        let message = "is reserved: longrun itself makes the operations of this kind";
+        violations.push(operations::Violation::new("kind", message));
     }
-    let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    (!told.is_empty()).then(|| told.join("; "))
+    let found: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 /// What a schedule creates now; the operation names the schedule.
@@ -491,7 +491,7 @@ impl Firings<'_> {
     /// What a schedule has to do; or why that cannot be determined.
     fn plan(&self, row: &ScheduleRow) -> Result<Planned, String> {
         let schedule = row.clone().open(self.keyring, self.organization).map_err(|error| error.to_string())?;
-        let timing = schedule.wanted.timing(schedule.anchor).map_err(|violations| told(&violations))?;
+        let timing = schedule.wanted.timing(schedule.anchor).map_err(|violations| joined(&violations))?;
         let Some(next_due) = row.next_due else { return Err("it has no next time".to_owned()) };
         let firing = row.terms(&schedule.wanted).fire(&timing, next_due, row.is_running, self.now);
         if let Some(last) = row.last_operation.filter(|last| row.is_running && !self.cancelled.contains(last))
@@ -566,7 +566,7 @@ enum Planned {
     CancelFirst(OperationId),
 }
 
-fn told(violations: &[operations::Violation]) -> String {
+fn joined(violations: &[operations::Violation]) -> String {
     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

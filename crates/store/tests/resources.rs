@@ -99,7 +99,7 @@ async fn a_statement_that_began_before_is_waited_for() {
             DELETE FROM queue WHERE seq = 1
         ), row AS (
             DELETE FROM active WHERE seq = 1 RETURNING *
-        ), told AS (
+        ), removed AS (
             UPDATE organizations SET removed = removed + 1
         )
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)

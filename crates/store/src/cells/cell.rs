@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tasks::{Next, Schedule, run_periodic};
 use tokio::sync::{Mutex, watch};
 
-use super::{CellUrl, Settings, Shared, Told};
+use super::{CellUrl, Requested, Settings, Shared};
 use crate::commits::{Coverage, News};
 use crate::postgres::Elsewhere;
 use crate::{Pausable, PostgresStore, Statistics as _, Store as _, StoreError};
@@ -40,7 +40,7 @@ struct Look {
     store: PostgresStore,
     elsewhere: Elsewhere,
     /// The settings that the cell has already.
-    told: Told,
+    passed: Requested,
     is_directory: bool,
 }
 
@@ -149,19 +149,19 @@ impl Shared {
             self.adopt(cell, &store).await?;
             self.follow(&store);
             let is_directory = directory_id(&store).await? == self.settings.directory;
-            *look = Some(Look { elsewhere: store.elsewhere(), store, told: Told::default(), is_directory });
+            *look = Some(Look { elsewhere: store.elsewhere(), store, passed: Requested::default(), is_directory });
         }
-        let Look { store, elsewhere, told, is_directory } = look.as_mut().expect("it was made just now");
+        let Look { store, elsewhere, passed, is_directory } = look.as_mut().expect("it was made just now");
         let elsewhere = Arc::new(elsewhere.read(self.patience.answer).await?);
-        let wanted = self.settings.told().clone();
-        let untold: Vec<String> = wanted.consumers.difference(&told.consumers).cloned().collect();
-        for consumer in untold {
+        let wanted = self.settings.requested().clone();
+        let missing: Vec<String> = wanted.consumers.difference(&passed.consumers).cloned().collect();
+        for consumer in missing {
             store.register_consumer(&consumer).await?;
         }
-        if wanted.has_statistics && !told.has_statistics {
+        if wanted.has_statistics && !passed.has_statistics {
             store.begin_statistics().await?;
         }
-        *told = wanted;
+        *passed = wanted;
         let known = Known { store: store.clone(), elsewhere, at, is_directory: *is_directory };
         *cell.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(())
@@ -197,12 +197,12 @@ impl Shared {
     /// Passes on what the cell's store reports of commits.
     fn follow(&self, store: &PostgresStore) {
         let (of_cell, all, closing) = (store.commits(), self.commits.clone(), self.closing.clone());
-        let (mut feed, mut queue, mut due) = (of_cell.feed(), of_cell.queue_of_others(), of_cell.delays());
+        let (mut changes, mut queue, mut due) = (of_cell.feed(), of_cell.queue_of_others(), of_cell.delays());
         tokio::spawn(async move {
             let follow = async {
                 loop {
                     let news = tokio::select! {
-                        marked = feed.changed() => marked.map(|()| News::CHANGED),
+                        marked = changes.changed() => marked.map(|()| News::CHANGED),
                         marked = queue.changed() => marked.map(|()| News { queue: true, ..News::default() }),
                         marked = due.changed() => marked.map(|()| News { due: true, ..News::default() }),
                     };
@@ -276,14 +276,14 @@ fn connect(settings: Arc<Settings>, url: CellUrl) -> BoxFuture<'static, Result<P
         let CellUrl { name, url, read_url } = url;
         let store = PostgresStore::connect_part(url, read_url, config.how, config.connections, clock, meters).await?;
         store.be_cell(&name, &settings.directory).await?;
-        let told = settings.told().clone();
-        if let Some(keyring) = told.keyring {
+        let wanted = settings.requested().clone();
+        if let Some(keyring) = wanted.keyring {
             store.seal_with(keyring);
         }
-        if let Some(retention) = told.retention {
+        if let Some(retention) = wanted.retention {
             store.set_default_retention(retention);
         }
-        if let Some(quotas) = told.quotas {
+        if let Some(quotas) = wanted.quotas {
             store.set_quotas(quotas);
             store.refresh_limits().await?;
         }

@@ -19,23 +19,23 @@ use super::cell::Cell;
 use crate::{ClaimRequest, Claimed, LeaseRef, PostgresStore, Store as _, StoreError};
 
 impl Cells {
-    pub(super) async fn claim_in_turn(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+    pub(super) async fn claim_in_rotation(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let cells = &self.shared.cells;
         let first = {
-            let mut turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = *turn;
-            *turn = (first + 1) % cells.len();
+            let mut next = self.shared.next_cell.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = *next;
+            *next = (first + 1) % cells.len();
             first
         };
         // The cells that may have more, in round-robin order.
         let mut asked: Vec<_> = (0..cells.len()).map(|place| &cells[(first + place) % cells.len()]).collect();
         let (mut claimed, mut has_answered, mut error) = (Vec::new(), false, None);
         loop {
-            let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
-            if room == 0 || asked.is_empty() {
+            let left = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            if left == 0 || asked.is_empty() {
                 break;
             }
-            let shares = shares(room, asked.len());
+            let shares = shares(left, asked.len());
             let answers =
                 join_all(asked.iter().zip(&shares).filter(|(_, share)| **share > 0).map(async |(cell, share)| {
                     claim_of(cell, ClaimRequest { limit: *share, ..request.clone() }).await

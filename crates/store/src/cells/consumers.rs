@@ -21,13 +21,13 @@ impl Cells {
         for cell in &self.shared.cells[first..] {
             let mut after = if cell.index == first { after.to_owned() } else { String::new() };
             loop {
-                let room = limit.saturating_sub(u32::try_from(uncommitted.len()).unwrap_or(u32::MAX));
-                if room == 0 {
+                let left = limit.saturating_sub(u32::try_from(uncommitted.len()).unwrap_or(u32::MAX));
+                if left == 0 {
                     return Ok(uncommitted);
                 }
                 let from = &after;
                 let asked =
-                    self.ask_one(cell, |store| async move { store.uncommitted(consumer, from, room).await }).await;
+                    self.ask_one(cell, |store| async move { store.uncommitted(consumer, from, left).await }).await;
                 let found = match asked {
                     Ok(found) => found,
                     // It is looked at in another round.
@@ -37,7 +37,7 @@ impl Cells {
                     }
                 };
                 has_answered = true;
-                let is_last = found.len() < room as usize;
+                let is_last = found.len() < left as usize;
                 for (organization, position) in found {
                     if self.is_in(cell, &organization).await
                         // An organization that is being moved is looked at when it has arrived. A position is valid in

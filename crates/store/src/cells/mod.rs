@@ -115,7 +115,7 @@ struct Shared {
     /// The limits of all cells together.
     admission: Admission,
     /// The cell with which the next claim begins.
-    turn: Mutex<usize>,
+    next_cell: Mutex<usize>,
     patience: Patience,
     closing: CancellationToken,
 }
@@ -126,11 +126,11 @@ struct Settings {
     meters: Meters,
     /// The id of the directory, by which its cells know it.
     directory: String,
-    told: Mutex<Told>,
+    requested: Mutex<Requested>,
 }
 
 #[derive(Clone, Default)]
-struct Told {
+struct Requested {
     quotas: Option<Quotas>,
     retention: Option<Option<Duration>>,
     keyring: Option<Keyring>,
@@ -139,9 +139,9 @@ struct Told {
 }
 
 impl Settings {
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn requested(&self) -> MutexGuard<'_, Requested> {
         // Nothing that holds the lock can panic between two changes.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,7 +168,7 @@ impl Cells {
         let (patience, commits, closing) = (config.patience, Commits::new(Coverage::Own), CancellationToken::new());
         let cells: Vec<Arc<Cell>> =
             config.cells.iter().enumerate().map(|(index, url)| Arc::new(Cell::new(index, url.clone()))).collect();
-        let settings = Arc::new(Settings { config, meters, directory: id, told: Mutex::default() });
+        let settings = Arc::new(Settings { config, meters, directory: id, requested: Mutex::default() });
         let shared = Arc::new(Shared {
             directory,
             cells,
@@ -176,7 +176,7 @@ impl Cells {
             health: Health::default(),
             commits,
             admission: Admission::default(),
-            turn: Mutex::default(),
+            next_cell: Mutex::default(),
             patience,
             closing,
         });

@@ -175,7 +175,7 @@ cells! {
             self.shared.directory.store.begin_statistics().await?;
             self.every(|store| async move { store.begin_statistics().await }).await?;
             // Cells that are away learn of it once they answer.
-            self.shared.settings.told().has_statistics = true;
+            self.shared.settings.requested().has_statistics = true;
             Ok(())
         }
 
@@ -194,7 +194,7 @@ cells! {
         ) -> HashMap<OperationId, TraceContext>;
     } {
         async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
-            self.shared.settings.told().consumers.remove(consumer);
+            self.shared.settings.requested().consumers.remove(consumer);
             self.shared.directory.store.forget_consumer(consumer).await?;
             self.every(|store| async move { store.forget_consumer(consumer).await }).await?;
             Ok(())

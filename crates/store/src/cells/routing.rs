@@ -158,10 +158,10 @@ impl Cells {
                     }
                 }
                 Err(error) => {
-                    let told = error.to_string();
+                    let message = error.to_string();
                     let mut first = Some(error);
                     for index in indexes {
-                        let error = first.take().unwrap_or_else(|| StoreError::Unavailable(told.clone()));
+                        let error = first.take().unwrap_or_else(|| StoreError::Unavailable(message.clone()));
                         answers[index] = Some(Err(error));
                     }
                 }

@@ -79,7 +79,7 @@ cells! {
                     let at = self.at(&organization).await?;
                     at.checked(at.recorded.claim(request).await).await
                 }
-                None => self.claim_in_turn(request).await,
+                None => self.claim_in_rotation(request).await,
             }
         }
 
@@ -137,12 +137,12 @@ cells! {
         }
 
         fn set_default_retention(&self, retain_for: Option<Duration>) {
-            self.shared.settings.told().retention = Some(retain_for);
+            self.shared.settings.requested().retention = Some(retain_for);
             self.connected().for_each(|store| store.set_default_retention(retain_for));
         }
 
         fn set_quotas(&self, quotas: Quotas) {
-            self.shared.settings.told().quotas = Some(quotas.clone());
+            self.shared.settings.requested().quotas = Some(quotas.clone());
             self.connected().for_each(|store| store.set_quotas(quotas.clone()));
             self.shared.admission.set(quotas);
         }
@@ -175,7 +175,7 @@ cells! {
             self.shared.directory.store.register_consumer(consumer).await?;
             self.every(|store| async move { store.register_consumer(consumer).await }).await?;
             // Cells that are away learn of it once they answer.
-            self.shared.settings.told().consumers.insert(consumer.to_owned());
+            self.shared.settings.requested().consumers.insert(consumer.to_owned());
             Ok(())
         }
 
@@ -184,7 +184,7 @@ cells! {
             match directory.acquire_consumer_lease(consumer, process, time).await {
                 // The leases save work. Without the directory each process may take one: an offset does not go back.
                 Err(StoreError::Unavailable(_)) => Ok(true),
-                turn => turn,
+                lease => lease,
             }
         }
 
@@ -356,7 +356,7 @@ cells! {
         }
 
         fn seal_with(&self, keyring: Keyring) {
-            self.shared.settings.told().keyring = Some(keyring.clone());
+            self.shared.settings.requested().keyring = Some(keyring.clone());
             self.connected().for_each(|store| store.seal_with(keyring.clone()));
         }
 

@@ -73,9 +73,9 @@ impl ContentStore {
         let mut broke_off = None;
         let content = content.map(|piece| {
             piece.map_err(|error| {
-                let told = error.to_string();
+                let message = error.to_string();
                 broke_off = Some(error);
-                told
+                message
             })
         });
         let staged = self.stage_up_to(organization, content, u64::MAX).await;

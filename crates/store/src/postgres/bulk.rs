@@ -16,7 +16,7 @@ use super::command::{ASK_TO_STOP, LEAVE_LINE, LOCK_PLACE, LOCK_PLACE_DUE, LOOK, 
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::{TRIES, Tx};
-use super::{PostgresStore, changes as feed, concurrency, create, details, history, purge, rows, transition};
+use super::{PostgresStore, changes as change_log, concurrency, create, details, history, purge, rows, transition};
 use crate::bulk::not_begun;
 use crate::command::{CommandOutcome, in_state};
 use crate::commits::News;
@@ -246,10 +246,10 @@ fn check_unmoved(seen: &[PgRow], held: &[Held]) -> Result<(), StoreError> {
     }
     for row in seen {
         if !versions.contains(&(row.try_get("seq")?, row.try_get("version")?)) {
-            return Err(feed::overtaken());
+            return Err(change_log::overtaken());
         }
     }
-    if versions.len() == seen.len() { Ok(()) } else { Err(feed::overtaken()) }
+    if versions.len() == seen.len() { Ok(()) } else { Err(change_log::overtaken()) }
 }
 
 /// What is to be written.
@@ -259,7 +259,7 @@ struct Plan {
     places: HashMap<i64, String>,
     counts: Changes,
     notes: Vec<(i64, crate::history::Note)>,
-    told: Vec<(Uuid, Option<Status>)>,
+    logged: Vec<(Uuid, Option<Status>)>,
     /// Places in the queue that operations leave.
     left: Vec<String>,
     /// Operations with a key that are cancelled without a place in the queue: they must be waiting for a place of that
@@ -330,7 +330,7 @@ impl Plan {
                     (Some(place), _) => self.left.push(place),
                     (None, Some(key)) => self.unplaced.push((key.clone(), seq)),
                     // It may be just about to be claimed.
-                    (None, None) => return Err(feed::overtaken()),
+                    (None, None) => return Err(change_log::overtaken()),
                 }
                 self.ended.push(transition::Entry {
                     id: operation.id,
@@ -356,7 +356,7 @@ impl Plan {
                     self.retried.keyed.push((id, Concurrency { key, limit: limit.unsigned_abs() }));
                 }
                 self.counts.add(&of, Status::Pending, 1);
-                self.told.push((id, Some(Status::Pending)));
+                self.logged.push((id, Some(Status::Pending)));
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
                 return Err(StoreError::Unusable("what has ended ended again".to_owned()));
@@ -364,7 +364,7 @@ impl Plan {
             None => {
                 self.removed.0.push(place);
                 self.removed.1.push(seq);
-                self.told.push((id, None));
+                self.logged.push((id, None));
             }
         }
         let id = operation.id;
@@ -384,13 +384,13 @@ impl Plan {
         organization: &str,
         retain_for_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        let Plan { counts, notes, told, left, unplaced, ended, stopping, retried, taken, removed, .. } = self;
+        let Plan { counts, notes, logged, left, unplaced, ended, stopping, retried, taken, removed, .. } = self;
         let retried_keys = retried.keyed.iter().map(|(_, of)| of.key.as_str());
         let ended_keys = ended.iter().filter_map(|entry| entry.concurrency_key.as_deref());
         let keys: BTreeSet<&str> = retried_keys.chain(ended_keys).collect();
         concurrency::lock_keys(connection, organization, keys.into_iter()).await?;
         if !concurrency::all_wait(connection, organization, unplaced.iter().map(|(_, seq)| *seq).collect()).await? {
-            return Err(feed::overtaken());
+            return Err(change_log::overtaken());
         }
         history::append(connection, organization, notes).await?;
         if !stopping.is_empty() {
@@ -421,13 +421,13 @@ impl Plan {
             let count = i64::try_from(removed.0.len()).unwrap_or(i64::MAX);
             sqlx::query(REMOVE).bind(organization).bind(removed.0).execute(&mut *connection).await?;
             sqlx::query(FORGET_HISTORIES).bind(organization).bind(&removed.1).execute(&mut *connection).await?;
-            feed::append(connection, organization, now, &told).await?;
+            change_log::append(connection, organization, now, &logged).await?;
             counts.write(connection, organization).await?;
             // The organization's row, which creations wait for, is locked last.
             purge::note_removed(connection, organization, count).await?;
             return details::forget(connection, organization, &removed.1).await;
         }
-        feed::append(connection, organization, now, &told).await?;
+        change_log::append(connection, organization, now, &logged).await?;
         counts.write(connection, organization).await
     }
 }

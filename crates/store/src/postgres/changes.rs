@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::connections::Connections;
 use super::{error, rows};
 use crate::StoreError;
-use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
+use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
 
 /// Rows of the change log that one read looks at, including the one before, which may have been seen whole; each has at
 /// least one operation.
@@ -78,7 +78,7 @@ pub(super) async fn read(
         let at = Timestamp::from_millis(row.try_get("at")?);
         let part = row.try_get::<i32, _>("n")?.unsigned_abs();
         let (row_number, is_creation) = (number(&xid)?, row.try_get("is_creation")?);
-        rows_found.push(FeedRow { row: row_number, part, at, status: became(row)?, is_creation, ids });
+        rows_found.push(ChangeRow { row: row_number, part, at, status: became(row)?, is_creation, ids });
     }
     let is_full = rows_found.len() >= row_limit as usize;
     let mut changes = batch_of_changes(after, limit, rows_found);

@@ -16,7 +16,7 @@ use super::connections::Connections;
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
-use super::{changes as feed, concurrency, create, details, history, purge, rows, transition};
+use super::{changes as change_log, concurrency, create, details, history, purge, rows, transition};
 use crate::batch::CommandRequest;
 use crate::command::in_state;
 use crate::history::steering_notes;
@@ -283,8 +283,13 @@ impl Locked<'_> {
                     concurrency::enter(connection, organization, &came).await?;
                 }
                 counts.add(&of, Status::Pending, 1);
-                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
-                    .await?;
+                change_log::append(
+                    connection,
+                    organization,
+                    now,
+                    &[(rows::uuid(&operation.id), Some(Status::Pending))],
+                )
+                .await?;
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
                 return Err(StoreError::Unusable("what has ended ended again".to_owned()));
@@ -292,7 +297,7 @@ impl Locked<'_> {
             None => {
                 sqlx::query(REMOVE).bind(organization).bind([place]).execute(&mut *connection).await?;
                 history::forget(connection, organization, seq).await?;
-                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
+                change_log::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
                 purge::note_removed(connection, organization, 1).await?;
                 details::forget(connection, organization, &[seq]).await?;
             }

@@ -39,7 +39,7 @@ const COMPLETE: &str = "
         SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM held GROUP BY 2, 3, 4
     ), counted_by_resource AS (
         {of_resources}
-    ), told AS (
+    ), logged AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, max(finished_at), 3, array_agg(id) FROM held HAVING count(*) > 0
     ), kept AS (

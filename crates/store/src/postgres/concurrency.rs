@@ -67,15 +67,15 @@ const FORGET_KEYS: &str =
 /// Gives the free places of the keys $2 to waiting operations: by priority, then age. Served by the primary key of
 /// concurrency_keys and by concurrency_waiting.
 const ADMIT: &str = "
-    WITH room AS MATERIALIZED (
-        SELECT w.key, k.room FROM unnest($2::text[]) AS w (key) CROSS JOIN LATERAL (
-            SELECT most - held AS room FROM concurrency_keys
+    WITH free AS MATERIALIZED (
+        SELECT w.key, k.places FROM unnest($2::text[]) AS w (key) CROSS JOIN LATERAL (
+            SELECT most - held AS places FROM concurrency_keys
             WHERE organization_id = $1 AND key = w.key AND held < most OFFSET 0) AS k
     ), admitted AS MATERIALIZED (
-        SELECT room.key, s.* FROM room CROSS JOIN LATERAL (
+        SELECT free.key, s.* FROM free CROSS JOIN LATERAL (
             SELECT ctid AS at, kind, priority, seq FROM concurrency_slots
-            WHERE organization_id = $1 AND key = room.key AND state = 0
-            ORDER BY -priority, seq LIMIT room.room) AS s
+            WHERE organization_id = $1 AND key = free.key AND state = 0
+            ORDER BY -priority, seq LIMIT free.places) AS s
     ), held AS (
         UPDATE concurrency_slots SET state = 1 WHERE ctid = ANY (ARRAY(SELECT at FROM admitted))
             AND organization_id IS NOT DISTINCT FROM $1

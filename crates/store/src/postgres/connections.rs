@@ -141,7 +141,7 @@ impl Connections {
         let used = Present::one_more(&self.0.meters.connections_used);
         let since = Instant::now();
         let (connection, permit) = (Some(connection), Some(permit));
-        Ok(Held { pool: self.clone(), connection, made, since, permit, turn: None, _used: used })
+        Ok(Held { pool: self.clone(), connection, made, since, permit, search_permit: None, _used: used })
     }
 
     /// One that was used before and is alive.
@@ -303,14 +303,14 @@ pub(super) struct Held {
     since: Instant,
     permit: Option<OwnedSemaphorePermit>,
     /// The turn of the search that uses it.
-    turn: Option<Arc<Turn>>,
+    search_permit: Option<Arc<Turn>>,
     _used: Present,
 }
 
 impl Held {
     /// Keeps a turn for as long as the connection is in use: a caller that leaves must not let another one in.
-    pub(super) fn keep(&mut self, turn: Arc<Turn>) {
-        self.turn = Some(turn);
+    pub(super) fn keep(&mut self, permit: Arc<Turn>) {
+        self.search_permit = Some(permit);
     }
 
     /// Releases it; nothing is under way on it.
@@ -339,7 +339,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let (pool, made, since) = (self.pool.clone(), self.made, self.since);
-        let place = (self.permit.take(), self.turn.take());
+        let place = (self.permit.take(), self.search_permit.take());
         if since.elapsed() >= pool.limits().call {
             return;
         }

@@ -140,14 +140,14 @@ pub(super) async fn forget(
     let organizations: Vec<String> = sqlx::query_scalar(ORGANIZATIONS).fetch_all(pool).await?;
     let mut forgotten = 0_u64;
     for organization in organizations {
-        let room = u64::from(limit).saturating_sub(forgotten);
-        if room == 0 {
+        let left = u64::from(limit).saturating_sub(forgotten);
+        if left == 0 {
             break;
         }
         let count: i64 = sqlx::query_scalar(FORGET)
             .bind(organization)
             .bind(before.as_millis())
-            .bind(i64::try_from(room).unwrap_or(i64::MAX))
+            .bind(i64::try_from(left).unwrap_or(i64::MAX))
             .bind(uncommitted_before.as_millis())
             .fetch_one(pool)
             .await?;

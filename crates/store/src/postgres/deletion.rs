@@ -43,17 +43,17 @@ const KINDS: &str = "
 /// Pending operations with their places in the queue; {due} says which part of it, each with an index of its own.
 /// Answers places and operations.
 const REMOVE_PENDING: &str = "
-    WITH line AS (
+    WITH queued AS (
         DELETE FROM queue WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM queue WHERE organization_id = $1 AND {due} LIMIT $2 FOR UPDATE))
         RETURNING seq
     ), gone AS (
         DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
-            SELECT a.ctid FROM line CROSS JOIN LATERAL (
-                SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
+            SELECT a.ctid FROM queued CROSS JOIN LATERAL (
+                SELECT ctid FROM active WHERE organization_id = $1 AND seq = queued.seq FOR UPDATE) AS a))
         RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), {counted}
-    SELECT (SELECT count(*) FROM line), (SELECT count(*) FROM gone), {keyed}";
+    SELECT (SELECT count(*) FROM queued), (SELECT count(*) FROM gone), {keyed}";
 
 /// What is not in the queue runs.
 const REMOVE_RUNNING: &str = "

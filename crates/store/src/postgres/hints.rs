@@ -97,11 +97,11 @@ impl Post {
         let (mut connection, mut next_probe) = (None, Instant::now());
         loop {
             let Some(commits) = self.commits.upgrade() else { return self.closing.cancel() };
-            let (is_watched, news) = (commits.is_watched(), commits.take_untold());
+            let (is_watched, news) = (commits.is_watched(), commits.take_unreported());
             drop(commits);
             if news != News::default() || (is_watched && next_probe <= Instant::now()) {
                 next_probe = Instant::now() + PROBE;
-                self.tell(&mut connection, news).await;
+                self.notify(&mut connection, news).await;
                 sleep(PACE).await;
             }
             tokio::select! {
@@ -112,9 +112,9 @@ impl Post {
             }
         }
         // The last commits of a tool, or of a server that stops.
-        let untold = self.commits.upgrade().map(|commits| commits.take_untold()).unwrap_or_default();
-        if untold != News::default() {
-            self.tell(&mut connection, untold).await;
+        let unreported = self.commits.upgrade().map(|commits| commits.take_unreported()).unwrap_or_default();
+        if unreported != News::default() {
+            self.notify(&mut connection, unreported).await;
         }
         if let Some(connection) = connection {
             // If the database does not hear of it, it finds out by itself.
@@ -124,12 +124,12 @@ impl Post {
 
     /// Sends one notification; on a new connection where the old one is gone. A notification that cannot be sent is
     /// dropped: the database is away, and its listeners look when it is back.
-    async fn tell(&self, connection: &mut Option<PgConnection>, news: News) {
+    async fn notify(&self, connection: &mut Option<PgConnection>, news: News) {
         let payload = Hint { sender: &self.own, news }.to_string();
         let limit = self.pool.limits().alive;
         let is_new = connection.is_none();
         for _ in 0..if is_new { 1 } else { 2 } {
-            let told = async {
+            let sent = async {
                 let mut open = match connection.take() {
                     Some(open) => open,
                     None => self.pool.connect().await?,
@@ -138,7 +138,7 @@ impl Post {
                 timeout(limit, notify).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                 Ok::<_, sqlx::Error>(open)
             };
-            match told.await {
+            match sent.await {
                 Ok(open) => {
                     *connection = Some(open);
                     return;
@@ -254,8 +254,8 @@ struct Hint<'h> {
 
 impl std::fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let News { feed, queue, due } = self.news;
-        let letters = [(feed, 'c'), (queue, 'q'), (due, 'd')];
+        let News { changes, queue, due } = self.news;
+        let letters = [(changes, 'c'), (queue, 'q'), (due, 'd')];
         let letters: String = letters.into_iter().filter_map(|(is_there, letter)| is_there.then_some(letter)).collect();
         write!(f, "{} {letters}", self.sender)
     }
@@ -265,7 +265,7 @@ impl Hint<'_> {
     fn read(payload: &str) -> Option<Hint<'_>> {
         let (sender, letters) = payload.split_once(' ')?;
         let is_known = letters.chars().all(|letter| matches!(letter, 'c' | 'q' | 'd'));
-        let news = News { feed: letters.contains('c'), queue: letters.contains('q'), due: letters.contains('d') };
+        let news = News { changes: letters.contains('c'), queue: letters.contains('q'), due: letters.contains('d') };
         is_known.then_some(Hint { sender, news })
     }
 }

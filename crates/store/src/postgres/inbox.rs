@@ -57,13 +57,13 @@ const PLAN: &str = "
         set_config('plan_cache_mode', 'force_custom_plan', true)";
 
 /// The first rows of the inbox. Served by inbox_waiting, active_by_id and settled_by_id.
-const FIRST_IN_LINE: &str = "
+const FIRST_ROWS: &str = "
     SELECT place::text, id, kind, input, resource_type, resource_id, project_id, project_version_id, priority::smallint,
         ceil(extract(epoch FROM run_after) * 1000)::bigint AS run_after,
         ceil(extract(epoch FROM timeout) * 1000)::bigint AS timeout, max_attempts,
         ceil(extract(epoch FROM retain_for) * 1000)::bigint AS retain_for, idempotency_key, fingerprint,
-        coalesce((SELECT true FROM active a WHERE a.organization_id = $1 AND a.id = line.id LIMIT 1),
-            (SELECT true FROM settled s WHERE s.organization_id = $1 AND s.id = line.id LIMIT 1), false) AS id_is_taken
+        coalesce((SELECT true FROM active a WHERE a.organization_id = $1 AND a.id = candidate.id LIMIT 1),
+            (SELECT true FROM settled s WHERE s.organization_id = $1 AND s.id = candidate.id LIMIT 1), false) AS id_is_taken
     FROM (
         SELECT *, sum(octet_length(input)) OVER (ORDER BY xid, position
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
@@ -71,7 +71,7 @@ const FIRST_IN_LINE: &str = "
             SELECT i.ctid AS place, i.*,
                 CASE WHEN idempotency_key IS NOT NULL THEN inbox_fingerprint(i) END AS fingerprint
             FROM inbox i WHERE organization_id = $1 AND refused IS NULL ORDER BY xid, position LIMIT $2) head
-    ) line
+    ) candidate
     WHERE coalesce(bytes_before, 0) < $3
     ORDER BY xid, position";
 
@@ -139,17 +139,17 @@ async fn drain_one(
     // Before the look: no other server is working on rows that are seen after this.
     create::lock_numbers(connection, now, organization).await?;
     let quota = admission.of(organization);
-    let mut room = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
+    let mut capacity = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
     if let Some(limit) = quota.max_pending {
-        room = room.min(create::room(connection, now, admission, organization, limit).await?);
+        capacity = capacity.min(create::room(connection, now, admission, organization, limit).await?);
     }
-    if room == 0 {
+    if capacity == 0 {
         admission.has_all(organization, now);
         return Ok(0);
     }
-    let found = sqlx::query(FIRST_IN_LINE)
+    let found = sqlx::query(FIRST_ROWS)
         .bind(organization)
-        .bind(i64::try_from(room).unwrap_or(i64::MAX))
+        .bind(i64::try_from(capacity).unwrap_or(i64::MAX))
         .bind(BATCH_BYTES)
         .fetch_all(&mut **connection)
         .await?;

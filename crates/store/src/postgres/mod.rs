@@ -414,7 +414,7 @@ impl Store for PostgresStore {
         if let Some(organization) = request.organization().map(str::to_owned) {
             return self.batcher(&self.claims, &organization).submit(Write::Claim, request).await;
         }
-        self.claim_in_turn(&request).await
+        self.claim_in_rotation(&request).await
     }
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -487,7 +487,7 @@ impl Store for PostgresStore {
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
         let due = purge::due(&self.pool, self.now()).await.map_err(StoreError::or_unavailable)?;
         let (mut purged, mut failed) = (0, None);
-        for organization in retention::in_turn(due, &self.purged) {
+        for organization in retention::in_rotation(due, &self.purged) {
             match self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await {
                 Ok(rows) => purged += rows,
                 // The organization may be being moved: the others must not wait for it.
@@ -542,8 +542,8 @@ impl Store for PostgresStore {
 
     async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
         let now = self.now();
-        let turn = consumers::acquire_consumer_lease(&self.pool, now, consumer, process, now.after(time)).await;
-        turn.map_err(StoreError::or_unavailable)
+        let lease = consumers::acquire_consumer_lease(&self.pool, now, consumer, process, now.after(time)).await;
+        lease.map_err(StoreError::or_unavailable)
     }
 
     async fn uncommitted(

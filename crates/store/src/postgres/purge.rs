@@ -37,7 +37,7 @@ const PURGE: &str = "
         DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
             SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
             AND organization_id IS NOT DISTINCT FROM $1
-    ), {forgotten}, told AS (
+    ), {forgotten}, logged AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 0, array_agg(id) FROM gone HAVING count(*) > 0
     ), counted AS (

@@ -13,11 +13,11 @@ use crate::{ClaimRequest, Claimed, Store as _, StoreError};
 impl PostgresStore {
     /// Claims over the organizations of a request. Operations that were claimed belong to the worker, and reach it also
     /// when a later part fails.
-    pub(super) async fn claim_in_turn(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+    pub(super) async fn claim_in_rotation(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = self.go_on(request).await?;
-        let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
-        if room > 0 {
-            match self.claim_round(request, room).await {
+        let limit = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        if limit > 0 {
+            match self.claim_round(request, limit).await {
                 Ok(round) => claimed.extend(round),
                 Err(error) if claimed.is_empty() => return Err(error),
                 Err(_) => {}
@@ -44,36 +44,36 @@ impl PostgresStore {
 
     /// A round over organizations that have something to claim; another one while its only result is that organizations
     /// turn out to be at the limits of their kinds, which others may have reached meanwhile.
-    async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim_round(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         loop {
             let full = self.heads.full().len();
-            let claimed = self.round(request, room).await?;
+            let claimed = self.round(request, limit).await?;
             if !claimed.is_empty() || self.heads.full().len() <= full {
                 return Ok(claimed);
             }
         }
     }
 
-    async fn round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn round(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let last = self.rotations().of(request).last.clone();
         let quotas = self.admission.quotas();
         let (now, limits) = (self.now(), &quotas.running);
-        let organizations = waiting::waiting(&self.pool, now, &self.heads, limits, &last, request, room).await;
+        let organizations = waiting::waiting(&self.pool, now, &self.heads, limits, &last, request, limit).await;
         let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
-        let turns = deal(&weights, room);
-        let mut lines: Vec<Vec<Claimed>> = Vec::with_capacity(organizations.len());
-        for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
+        let parts = deal(&weights, limit);
+        let mut queues: Vec<Vec<Claimed>> = Vec::with_capacity(organizations.len());
+        for (organization, share) in organizations.iter().zip(shares(&parts, organizations.len())) {
             if share == 0 {
                 break;
             }
             match self.claim_of(organization, request, share).await {
-                Ok(line) => lines.push(line),
-                Err(error) if lines.iter().all(Vec::is_empty) => return Err(error),
+                Ok(queue) => queues.push(queue),
+                Err(error) if queues.iter().all(Vec::is_empty) => return Err(error),
                 Err(_) => break,
             }
         }
-        Ok(self.rotations().of(request).take(&turns, &organizations, &weights, lines))
+        Ok(self.rotations().of(request).take(&parts, &organizations, &weights, queues))
     }
 
     async fn claim_of(

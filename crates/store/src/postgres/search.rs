@@ -108,15 +108,15 @@ impl Snapshot for Whole<'_> {
     }
 }
 
-/// Reads in one snapshot, under a turn if one is given. The snapshot's end is not waited for: a connection that is
+/// Reads in one snapshot, under a permit if one is given. The snapshot's end is not waited for: a connection that is
 /// dropped ends the transaction that is under way on it.
 macro_rules! in_snapshot {
-    ($pool:expr, $store:expr, $turn:expr, |$whole:ident| $read:expr) => {{
-        let (pool, turn): (&Connections, Option<Arc<Turn>>) = ($pool, $turn);
+    ($pool:expr, $store:expr, $permit:expr, |$whole:ident| $read:expr) => {{
+        let (pool, permit): (&Connections, Option<Arc<Turn>>) = ($pool, $permit);
         pool.within(async {
             let mut held = pool.acquire().await?;
-            if let Some(turn) = turn {
-                held.keep(turn);
+            if let Some(permit) = permit {
+                held.keep(permit);
             }
             let mut tx = Tx::snapshot(&mut held).await?;
             let mut $whole = Whole { connection: &mut tx, resources: &$store.resources };
@@ -129,11 +129,11 @@ macro_rules! in_snapshot {
 async fn search_in(
     pool: &Connections,
     store: &PostgresStore,
-    turn: Arc<Turn>,
+    permit: Arc<Turn>,
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage, StoreError> {
-    in_snapshot!(pool, store, Some(turn), |whole| async {
+    in_snapshot!(pool, store, Some(permit), |whole| async {
         let page = search::search(&mut whole, &store.times, access, request).await?;
         let found = details::of_numbers(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
         Ok::<_, StoreError>(page.with(found))
@@ -143,12 +143,12 @@ async fn search_in(
 async fn count_in(
     pool: &Connections,
     store: &PostgresStore,
-    turn: Arc<Turn>,
+    permit: Arc<Turn>,
     access: &Access,
     search: &Search,
     by: GroupBy,
 ) -> Result<Counted, StoreError> {
-    in_snapshot!(pool, store, Some(turn), |whole| search::count(&mut whole, &store.times, access, search, by))
+    in_snapshot!(pool, store, Some(permit), |whole| search::count(&mut whole, &store.times, access, search, by))
 }
 
 /// Notes the times of full buckets of one organization, in a transaction.
@@ -168,8 +168,8 @@ async fn fill(store: &PostgresStore, organization: &str, limit: u32) -> Result<u
 }
 
 impl PostgresStore {
-    /// Waits for the organization's turn to search.
-    async fn turn(&self, access: &Access) -> Arc<Turn> {
+    /// Waits until the organization gets a permit to search.
+    async fn permit(&self, access: &Access) -> Arc<Turn> {
         Arc::new(self.searches.take(&access.organization).await)
     }
 }
@@ -177,23 +177,23 @@ impl PostgresStore {
 #[async_trait]
 impl SearchOperations for PostgresStore {
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
-        let turn = self.turn(access).await;
-        let of_standby = Arc::clone(&turn);
+        let permit = self.permit(access).await;
+        let of_standby = Arc::clone(&permit);
         let read = |pool: Connections| async move { search_in(&pool, self, of_standby, access, request).await };
         if let Some(found) = self.on_standby(access, read).await {
             return Ok(found);
         }
-        search_in(&self.pool, self, turn, access, request).await.map_err(StoreError::or_unavailable)
+        search_in(&self.pool, self, permit, access, request).await.map_err(StoreError::or_unavailable)
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
-        let turn = self.turn(access).await;
-        let of_standby = Arc::clone(&turn);
+        let permit = self.permit(access).await;
+        let of_standby = Arc::clone(&permit);
         let read = |pool: Connections| async move { count_in(&pool, self, of_standby, access, search, by).await };
         if let Some(found) = self.on_standby(access, read).await {
             return Ok(found);
         }
-        count_in(&self.pool, self, turn, access, search, by).await.map_err(StoreError::or_unavailable)
+        count_in(&self.pool, self, permit, access, search, by).await.map_err(StoreError::or_unavailable)
     }
 
     async fn matching_ids(
@@ -203,8 +203,8 @@ impl SearchOperations for PostgresStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
-        let turn = self.turn(access).await;
-        let found = in_snapshot!(&self.pool, self, Some(turn), |whole| search::matching(
+        let permit = self.permit(access).await;
+        let found = in_snapshot!(&self.pool, self, Some(permit), |whole| search::matching(
             &mut whole,
             &self.times,
             access,

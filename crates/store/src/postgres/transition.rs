@@ -213,8 +213,8 @@ pub(super) async fn write(
     if changed.is_empty() {
         return Ok(false);
     }
-    let told: Vec<_> = changed.iter().map(|entry| (rows::uuid(&entry.id), Some(entry.state.status()))).collect();
-    changes::append(connection, organization, now, &told).await?;
+    let logged: Vec<_> = changed.iter().map(|entry| (rows::uuid(&entry.id), Some(entry.state.status()))).collect();
+    changes::append(connection, organization, now, &logged).await?;
     let mut counts = Changes::default();
     let seqs: Vec<i64> = changed.iter().map(|entry| entry.seq).collect();
     let released: Vec<(i64, String)> =

@@ -82,15 +82,15 @@ pub(super) async fn waiting(
     let full = still_full(pool, heads, limits).await?;
     let mut found: Vec<String> = Vec::new();
     for (after, until) in [(last, None), ("", Some(last))] {
-        let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
-        if room > 0 && until != Some("") {
+        let left = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
+        if left > 0 && until != Some("") {
             let Known { organizations, of, begin, dues } = heads.known(&request.kinds);
             let part = sqlx::query_scalar(AssertSqlSafe(sql.as_str()))
                 .bind(after)
                 .bind(until)
                 .bind(&request.kinds)
                 .bind(now.as_millis())
-                .bind(room)
+                .bind(left)
                 .bind(organizations)
                 .bind(of)
                 .bind(begin.kinds)

@@ -223,7 +223,7 @@ fn organization(write: &Write) -> &str {
             Upkeep::Pause(what, _) => what.key().0,
             Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
-            | Upkeep::Feed(_)
+            | Upkeep::ChangeLog(_)
             | Upkeep::Policies(_)
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
@@ -281,7 +281,7 @@ impl Commit for Writer {
                     }
                     // The change log says which writes change counts. A look that found nothing to claim changes
                     // nothing at all.
-                    if news.feed {
+                    if news.changes {
                         self.folds.note(&organization);
                     } else if has_written {
                         self.folds.seen(&organization);
@@ -463,7 +463,7 @@ impl Transaction for Whole<'_> {
             Upkeep::Ping => admin::write_nothing(tx).await,
             // Not for a batcher here: see `PostgresStore::forget_changes`, `note_policies`, `delete_part`,
             // `forget_audit`, `note_times` and `replace_texts`.
-            Upkeep::Feed(_)
+            Upkeep::ChangeLog(_)
             | Upkeep::Policies(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)

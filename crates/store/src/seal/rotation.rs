@@ -139,7 +139,7 @@ pub async fn rotate(
                 for (place, old) in read(store, batch).await? {
                     match keyring.reseal(&owner(&place), old.clone()) {
                         Ok(new) => replacements.push(Replacement { place, old, new }),
-                        Err(error) => rotated.leave(told(&place, &error)),
+                        Err(error) => rotated.leave(described(&place, &error)),
                     }
                 }
                 replacements.retain(|replacement| replacement.old != replacement.new);
@@ -169,7 +169,7 @@ async fn replace(store: &dyn Store, replacements: Vec<Replacement>) -> Result<u6
     store.replace_texts(replacements).await
 }
 
-fn told(place: &TextPlace, error: &Unopened) -> String {
+fn described(place: &TextPlace, error: &Unopened) -> String {
     format!("{} {} {}: {error}", place.organization, place.id, place.field)
 }
 
@@ -193,8 +193,10 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
                 if let Err(error) = super::text::open_parts(keyring, &owner, text)
                     && findings.len() < SHOWN
                 {
-                    findings
-                        .push(Finding { invariant: "sealed texts open in their places", detail: told(&place, &error) });
+                    findings.push(Finding {
+                        invariant: "sealed texts open in their places",
+                        detail: described(&place, &error),
+                    });
                 }
             }
         }

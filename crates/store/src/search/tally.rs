@@ -114,12 +114,12 @@ impl Whose {
                                CAST(failed AS bigint)";
         const COLUMNS: &[Column] =
             &[Column::Int, Column::Text, Column::Text, Column::Int, Column::Int, Column::Int, Column::Int];
-        let mut read = |row: Vec<super::Cell>, told: &dyn Fn(&str) -> Vec<(String, i64)>| {
+        let mut read = |row: Vec<super::Cell>, reported: &dyn Fn(&str) -> Vec<(String, i64)>| {
             let mut cells = Cells::of(row);
             let (bucket, kind, project) = (cells.int()?, cells.text()?, cells.text()?);
             let n: ByStatus = [cells.int()?, cells.int()?, cells.int()?, cells.int()?];
             if plan.kinds.contains(kind.as_str()) {
-                counted.extend(told(&project).into_iter().map(|(project_id, sign)| Tally {
+                counted.extend(reported(&project).into_iter().map(|(project_id, sign)| Tally {
                     bucket,
                     kind: kind.clone(),
                     project_id,
@@ -152,7 +152,7 @@ impl Whose {
                 sql.organization()
             );
             for row in snapshot.rows(sql, COLUMNS).await? {
-                read(row, &|project| self.told(project))?;
+                read(row, &|project| self.reported(project))?;
             }
         }
         for delta in &self.deltas {
@@ -160,9 +160,9 @@ impl Whose {
             if !buckets.iter().any(|of| of.contains(&bucket)) || !plan.kinds.contains(delta.kind.as_str()) {
                 continue;
             }
-            let mut told = self.told(&delta.project_id);
-            told.extend(self.all.then(|| (String::new(), 1)));
-            counted.extend(told.into_iter().map(|(project_id, sign)| Tally {
+            let mut reported = self.reported(&delta.project_id);
+            reported.extend(self.all.then(|| (String::new(), 1)));
+            counted.extend(reported.into_iter().map(|(project_id, sign)| Tally {
                 bucket,
                 kind: delta.kind.clone(),
                 project_id,
@@ -173,11 +173,11 @@ impl Whose {
     }
 
     /// Under which project the counters of a project are reported, and with which sign.
-    fn told(&self, project: &str) -> Vec<(String, i64)> {
+    fn reported(&self, project: &str) -> Vec<(String, i64)> {
         // The projects are in order.
         let first = self.projects.partition_point(|(of, ..)| of.as_str() < project);
         let same = self.projects[first..].iter().take_while(|(of, ..)| of == project);
-        same.map(|(_, told, sign)| (told.clone(), *sign)).collect()
+        same.map(|(_, reported, sign)| (reported.clone(), *sign)).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use operations::{OperationId, Status, Timestamp};
 use super::rows;
 use super::statement::{Row, query};
 use crate::StoreError;
-use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
+use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
 
 /// Rows of the change log that one read looks at, including the one before, which may have been seen completely; each
 /// has at least one operation.
@@ -30,15 +30,15 @@ const READ: &str = "
 /// What operations became, gathered in memory and written once per statement: by organization, and by the number of the
 /// status (0: removed), the ids; those that were created come before the others.
 #[derive(Default)]
-pub(super) struct Told(BTreeMap<String, ToldOf>);
+pub(super) struct NewLog(BTreeMap<String, OrganizationLog>);
 
 #[derive(Default)]
-struct ToldOf {
+struct OrganizationLog {
     created: Vec<u8>,
     by_status: [Vec<u8>; 5],
 }
 
-impl Told {
+impl NewLog {
     /// An operation became `status`; `None`: it was removed.
     pub(super) fn add(&mut self, organization: &str, status: Option<Status>, id: &OperationId) {
         let by_status = &mut self.of(organization).by_status;
@@ -50,9 +50,9 @@ impl Told {
         self.of(organization).created.extend_from_slice(id.as_bytes());
     }
 
-    fn of(&mut self, organization: &str) -> &mut ToldOf {
+    fn of(&mut self, organization: &str) -> &mut OrganizationLog {
         if !self.0.contains_key(organization) {
-            self.0.insert(organization.to_owned(), ToldOf::default());
+            self.0.insert(organization.to_owned(), OrganizationLog::default());
         }
         self.0.get_mut(organization).expect("it was inserted if it was not there")
     }
@@ -61,7 +61,7 @@ impl Told {
     pub(super) fn write(self, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(APPEND)?;
         let pending = i64::from(Status::Pending.number());
-        for (organization, ToldOf { created, by_status }) in &self.0 {
+        for (organization, OrganizationLog { created, by_status }) in &self.0 {
             let others = (0_i64..).zip(by_status).map(|(status, ids)| (status, false, ids));
             for (status, is_creation, ids) in iter::once((pending, true, created)).chain(others) {
                 if !ids.is_empty() {
@@ -107,7 +107,7 @@ pub(super) fn read(
         let ids = ids.as_chunks::<16>().0.iter().map(|id| OperationId::from_bytes(*id)).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
         let (status, is_creation) = (became(row)?, row.try_get("is_creation")?);
-        rows_found.push(FeedRow { row: id.unsigned_abs(), part: Position::SQLITE, at, status, is_creation, ids });
+        rows_found.push(ChangeRow { row: id.unsigned_abs(), part: Position::SQLITE, at, status, is_creation, ids });
     }
     Ok(batch_of_changes(after, limit, rows_found))
 }

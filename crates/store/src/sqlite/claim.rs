@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::changes::Told;
+use super::changes::NewLog;
 use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
@@ -60,7 +60,7 @@ const RUNNING: &str =
     "SELECT coalesce(sum(running), 0) FROM counters WHERE organization_id = ?1 AND level = 20 AND kind = ?2";
 
 /// The first in the queue of one organization and kind, unless these are paused. Served by active_ready.
-const FIRST_IN_LINE: &str = "
+const FIRST_IN_QUEUE: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
@@ -68,7 +68,7 @@ const FIRST_IN_LINE: &str = "
 
 /// The same for the projects ?4 alone; walks past what other projects have in the queue, unless the projects ?4 have
 /// nothing at all. Served by active_ready and active_by_project.
-const FIRST_IN_LINE_OF_PROJECTS: &str = "
+const FIRST_IN_QUEUE_OF_PROJECTS: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
@@ -110,7 +110,7 @@ pub(super) fn claim(
             Some(organization) => of_one(connection, quotas, organization, projects, kinds, limit)?,
             None => {
                 let request = requests[indexes[0]];
-                in_turn(connection, quotas, rotations.of(request), request, limit)?
+                in_rotation(connection, quotas, rotations.of(request), request, limit)?
             }
         };
         // The request to which each place in the queue belongs.
@@ -156,12 +156,12 @@ fn of_one(
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = line(connection, quotas, organization, projects, kinds, limit)?;
+    let rows = queued(connection, quotas, organization, projects, kinds, limit)?;
     Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
 }
 
 /// Up to `limit` rows that are next over the organizations of a request, each with its organization.
-fn in_turn(
+fn in_rotation(
     connection: &Connection,
     quotas: &Quotas,
     rotation: &mut Rotation,
@@ -174,22 +174,22 @@ fn in_turn(
         chosen = of_one(connection, quotas, &rotation.last, &Projects::All, kinds, asked)?;
         rotation.went_on(asked, chosen.len());
     }
-    let room = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
-    if room == 0 {
+    let left = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
+    if left == 0 {
         return Ok(chosen);
     }
-    let organizations = waiting(connection, quotas, rotation, request, room)?;
+    let organizations = waiting(connection, quotas, rotation, request, left)?;
     let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
-    let turns = deal(&weights, room);
-    let mut lines = Vec::with_capacity(organizations.len());
-    for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
+    let parts = deal(&weights, left);
+    let mut queues = Vec::with_capacity(organizations.len());
+    for (organization, share) in organizations.iter().zip(shares(&parts, organizations.len())) {
         // Operations that were taken above are chosen, not started: they are still in the queue.
         let already = if *organization == rotation.last { chosen.len() } else { 0 };
         let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
-        let mut line = of_one(connection, quotas, organization, &Projects::All, kinds, most)?;
-        lines.push(line.split_off(already.min(line.len())));
+        let mut queue = of_one(connection, quotas, organization, &Projects::All, kinds, most)?;
+        queues.push(queue.split_off(already.min(queue.len())));
     }
-    chosen.extend(rotation.take(&turns, &organizations, &weights, lines));
+    chosen.extend(rotation.take(&parts, &organizations, &weights, queues));
     Ok(chosen)
 }
 
@@ -207,8 +207,8 @@ fn waiting(
     let sql = WAITING.replace("{not_full}", if limits.is_some() { NOT_FULL } else { "" });
     let mut organizations: Vec<String> = Vec::new();
     for after in [rotation.last.as_str(), ""] {
-        let room = limit as usize - organizations.len();
-        let mut found = query(sql.as_str()).bind(after).bind(&kinds).bind(room as i64).bind(only.as_deref());
+        let left = limit as usize - organizations.len();
+        let mut found = query(sql.as_str()).bind(after).bind(&kinds).bind(left as i64).bind(only.as_deref());
         if let Some(limits) = &limits {
             found = found.bind(limits);
         }
@@ -235,7 +235,7 @@ fn limits(running: &RunningLimits) -> Option<String> {
 }
 
 /// The next rows of an organization, over several kinds.
-fn line(
+fn queued(
     connection: &Connection,
     quotas: &Quotas,
     organization: &str,
@@ -262,10 +262,10 @@ fn line(
             Ok(statement.query_map(values, &mut keep)?.collect::<Result<(), _>>()?)
         };
         match projects {
-            Projects::All => find(FIRST_IN_LINE, &[&organization, kind, &limit])?,
+            Projects::All => find(FIRST_IN_QUEUE, &[&organization, kind, &limit])?,
             Projects::Only(projects) => {
                 let projects = json!(projects).to_string();
-                find(FIRST_IN_LINE_OF_PROJECTS, &[&organization, kind, &limit, &projects])?;
+                find(FIRST_IN_QUEUE_OF_PROJECTS, &[&organization, kind, &limit, &projects])?;
             }
         }
     }
@@ -293,7 +293,7 @@ fn start(
     let mut start = connection.prepare_cached(START)?;
     let mut lease = connection.prepare_cached(LEASE)?;
     let mut counts = Changes::new(resources);
-    let mut told = Told::default();
+    let mut log = NewLog::default();
     for Chosen { organization, row: rowid, index } in chosen {
         let request = requests[*index];
         let expires_at = now.after(request.lease);
@@ -308,7 +308,7 @@ fn start(
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..read::operation(row)? };
         let (seq, timeout, input) = (row.get(19)?, row.get::<_, Option<i64>>(20)?, row.get(21)?);
         counts.add(&Counted::of(organization, seq, &operation), Some(Status::Pending), Some(Status::Running));
-        told.add(organization, Some(Status::Running), &operation.id);
+        log.add(organization, Some(Status::Running), &operation.id);
         start.execute((rowid, started_at.as_millis(), attempts, fence.cast_signed()))?;
         lease.execute((organization, seq, fence.cast_signed(), &request.worker, expires_at.as_millis()))?;
         answers[*index].push(Claimed {
@@ -322,7 +322,7 @@ fn start(
         });
     }
     counts.write(connection)?;
-    told.write(connection, now)
+    log.write(connection, now)
 }
 
 /// Where ?1 is true, leases that no token holds. The table has only what runs now, so it is read whole: an index on

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use operations::{Access, Event, OperationId, Refusal, State, Status, Timestamp};
 
-use super::changes::Told;
+use super::changes::NewLog;
 use super::concurrency;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
@@ -72,7 +72,7 @@ pub(super) fn command(
         let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
         history::append(connection, notes.collect())?;
     }
-    let mut told = Told::default();
+    let mut log = NewLog::default();
     match &after {
         Some(State::Running { .. }) => {
             query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(connection)?;
@@ -107,7 +107,7 @@ pub(super) fn command(
             let mut changes = Changes::new(resources);
             changes.add(&counted, Some(before.status()), Some(Status::Pending));
             changes.write(connection)?;
-            told.add(organization, Some(Status::Pending), &id);
+            log.add(organization, Some(Status::Pending), &id);
         }
         Some(State::Completed { .. } | State::Failed { .. }) => {
             return Err(StoreError::Unusable("what has ended ended again".to_owned()));
@@ -119,11 +119,11 @@ pub(super) fn command(
             changes.write(connection)?;
             history::forget(connection, organization, &[seq])?;
             details::forget(connection, organization, &[seq])?;
-            told.add(organization, None, &id);
+            log.add(organization, None, &id);
             purge::note_removed(connection, organization, 1)?;
         }
     }
-    told.write(connection, now)?;
+    log.write(connection, now)?;
     Ok(Some(Ok(match after {
         Some(state) => in_state(operation, &state),
         None => operation,

@@ -23,7 +23,7 @@ const CHANGE: &str = "
 
 const FORGET: &str = "DELETE FROM concurrency_keys WHERE organization_id = ?1 AND key = ?2 AND operations = 0";
 
-const ROOM: &str = "SELECT most - held FROM concurrency_keys WHERE organization_id = ?1 AND key = ?2";
+const FREE: &str = "SELECT most - held FROM concurrency_keys WHERE organization_id = ?1 AND key = ?2";
 
 /// Served by active_waiting.
 const ADMIT: &str = "
@@ -102,10 +102,10 @@ impl Keys {
     pub(super) fn admit(self, connection: &Connection) -> Result<bool, StoreError> {
         let mut has_admitted = false;
         for (organization, key) in self.0 {
-            let room = query(ROOM).bind(&organization).bind(&key).fetch_optional(connection)?;
-            let room: i64 = room.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
-            if room > 0 {
-                let admitted = connection.prepare_cached(ADMIT)?.execute((&organization, &key, room))?;
+            let free = query(FREE).bind(&organization).bind(&key).fetch_optional(connection)?;
+            let free: i64 = free.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
+            if free > 0 {
+                let admitted = connection.prepare_cached(ADMIT)?.execute((&organization, &key, free))?;
                 connection.prepare_cached(CHANGE)?.execute((&organization, &key, admitted.cast_signed(), 0))?;
                 has_admitted |= admitted > 0;
             }

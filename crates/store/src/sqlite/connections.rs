@@ -109,12 +109,12 @@ impl Readers {
         organization: &str,
         search: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = self.0.searches.take(organization).await;
+        let permit = self.0.searches.take(organization).await;
         let wanted = Wanted::default();
         let _caller = Caller(wanted.clone());
         let read = move |connection: &Connection| {
             // Held as long as it has the connection: a caller that leaves must not let another search in.
-            let _turn = turn;
+            let _permit = permit;
             wanted.carry_out(connection, search)
         };
         self.read(read).await
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(begun.load(Ordering::SeqCst), 2);
         may_end.store(true, Ordering::SeqCst);
         for search in searches {
-            timeout(LONG, search).await.expect("its turn comes").expect("it did not panic").expect("it is read");
+            timeout(LONG, search).await.expect("it gets a permit").expect("it did not panic").expect("it is read");
         }
     }
 
@@ -291,10 +291,10 @@ mod tests {
             };
             tokio::select! {
                 _ = readers.search("acme", endless) => panic!("it has no end"),
-                left = timeout(LONG, leaves) => left.expect("its turn comes"),
+                left = timeout(LONG, leaves) => left.expect("it gets a permit"),
             }
         }
-        timeout(LONG, readers.search("acme", |_| Ok(()))).await.expect("its turn comes").expect("it is read");
+        timeout(LONG, readers.search("acme", |_| Ok(()))).await.expect("it gets a permit").expect("it is read");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::statement::query;
 use crate::StoreError;
-use crate::batch::Feed;
+use crate::batch::ChangeLogWrite;
 use crate::changes::Position;
 
 /// Those of the oldest rows that may be forgotten: older than ?1, and read by every consumer or older than ?3. Read by
@@ -64,20 +64,20 @@ const UNCOMMITTED: &str = "
     LIMIT ?3 + 0";
 
 /// Answers how many rows it concerned.
-pub(super) fn write(connection: &Connection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
+pub(super) fn write(connection: &Connection, now: Timestamp, write: &ChangeLogWrite) -> Result<u64, StoreError> {
     let query = match write {
-        Feed::Forget(before, uncommitted_before, limit) => {
+        ChangeLogWrite::Forget(before, uncommitted_before, limit) => {
             return forget(connection, *before, *uncommitted_before, *limit);
         }
-        Feed::Register(consumer) => query(BEGIN).bind(consumer),
-        Feed::Unregister(consumer) => {
+        ChangeLogWrite::Register(consumer) => query(BEGIN).bind(consumer),
+        ChangeLogWrite::Unregister(consumer) => {
             query(FORGET_MARKS).bind(consumer).execute(connection)?;
             query(END).bind(consumer)
         }
-        Feed::Lease(consumer, process, until) => {
+        ChangeLogWrite::Lease(consumer, process, until) => {
             query(LEASE).bind(consumer).bind(process).bind(now.as_millis()).bind(until.as_millis())
         }
-        Feed::CommitOffset(consumer, organization, Position { row, seen, .. }) => {
+        ChangeLogWrite::CommitOffset(consumer, organization, Position { row, seen, .. }) => {
             query(MARK).bind(consumer).bind(organization).bind(row.cast_signed()).bind(seen)
         }
     };

@@ -7,7 +7,7 @@ use std::ops::Range;
 use operations::{Access, NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
 
-use super::changes::Told;
+use super::changes::NewLog;
 use super::claim::LEASE;
 use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
@@ -81,7 +81,7 @@ pub(super) fn create(
     // Resources that are looked at afterwards.
     let mut looks = Vec::new();
     let mut counts = Changes::new(resources);
-    let mut told = Told::default();
+    let mut log = NewLog::default();
     let mut keys = Keys::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
@@ -146,7 +146,7 @@ pub(super) fn create(
             if let Some(row) = Row::of(seq, new) {
                 details::insert(connection, organization, &row)?;
             }
-            told.add_creation(organization, &operation.id);
+            log.add_creation(organization, &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
             }
@@ -159,7 +159,7 @@ pub(super) fn create(
                 && is_free(connection, now, organization, &new.kind)?
             {
                 let attempt = terms.claimed(organization, &operation, new, now);
-                told.add(organization, Some(Status::Running), &operation.id);
+                log.add(organization, Some(Status::Running), &operation.id);
                 counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Running));
                 insert_row(&mut insert, organization, seq, &attempt.operation, new, Some(&attempt))?;
                 lease(connection, seq, &attempt, &terms.worker)?;
@@ -183,7 +183,7 @@ pub(super) fn create(
     give_back(connection, &numbers)?;
     keys.admit(connection)?;
     counts.write(connection)?;
-    told.write(connection, now)?;
+    log.write(connection, now)?;
     for (organization, resource) in looks {
         resources.look(connection, organization, resource)?;
     }
@@ -239,8 +239,8 @@ fn admit(
     }
     let own_kinds = json!(quotas.own_kinds).to_string();
     let pending: i64 = query(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection)?.try_get(0)?;
-    let room = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
-    Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
+    let capacity = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
+    Ok(if used + limited <= capacity { Ok(()) } else { Err(Exceeded::Pending { limit }) })
 }
 
 fn insert_row(

@@ -71,7 +71,9 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{CommandRequest, Create, Feed, HeartbeatRequest, TokenChange, Upkeep, Write, WriteBatcher};
+use crate::batch::{
+    ChangeLogWrite, CommandRequest, Create, HeartbeatRequest, TokenChange, Upkeep, Write, WriteBatcher,
+};
 use crate::commits::{Commits, Coverage};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
@@ -270,8 +272,8 @@ impl SqliteStore {
         if self.clocks.offset() == offset { found } else { Vec::new() }
     }
 
-    async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
-        self.writer.submit(Write::Upkeep, Upkeep::Feed(write)).await
+    async fn write_change_log(&self, write: ChangeLogWrite) -> Result<u64, StoreError> {
+        self.writer.submit(Write::Upkeep, Upkeep::ChangeLog(write)).await
     }
 
     /// The database file.
@@ -445,7 +447,7 @@ impl Store for SqliteStore {
         let now = self.now();
         let due = self.readers.read(move |connection| purge::due(connection, now)).await?;
         let mut purged = 0;
-        for organization in retention::in_turn(due, &self.purged) {
+        for organization in retention::in_rotation(due, &self.purged) {
             purged += self.writer.submit(Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await?;
             retention::served(&self.purged, organization);
         }
@@ -471,7 +473,8 @@ impl Store for SqliteStore {
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         let now = self.now();
-        self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_CONSUMERS)), limit)).await
+        self.write_change_log(ChangeLogWrite::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_CONSUMERS)), limit))
+            .await
     }
 
     async fn position_key(&self) -> Result<PositionKey, StoreError> {
@@ -488,12 +491,12 @@ impl Store for SqliteStore {
     }
 
     async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
-        self.feed(Feed::Register(consumer.to_owned())).await.map(drop)
+        self.write_change_log(ChangeLogWrite::Register(consumer.to_owned())).await.map(drop)
     }
 
     async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
-        let turn = Feed::Lease(consumer.to_owned(), process.to_owned(), self.now().after(time));
-        Ok(self.feed(turn).await? > 0)
+        let lease = ChangeLogWrite::Lease(consumer.to_owned(), process.to_owned(), self.now().after(time));
+        Ok(self.write_change_log(lease).await? > 0)
     }
 
     async fn uncommitted(
@@ -507,7 +510,9 @@ impl Store for SqliteStore {
     }
 
     async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
-        self.feed(Feed::CommitOffset(consumer.to_owned(), organization.to_owned(), position)).await.map(drop)
+        self.write_change_log(ChangeLogWrite::CommitOffset(consumer.to_owned(), organization.to_owned(), position))
+            .await
+            .map(drop)
     }
 
     fn now(&self) -> Timestamp {

@@ -3,7 +3,7 @@
 use operations::Timestamp;
 use rusqlite::Connection;
 
-use super::changes::Told;
+use super::changes::NewLog;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::statement::{Row, query};
@@ -49,11 +49,11 @@ pub(super) fn purge(
     if removed.is_empty() {
         return Ok(0);
     }
-    let mut told = Told::default();
+    let mut log = NewLog::default();
     for row in &removed {
-        told.add(organization, None, &rows::id(row)?);
+        log.add(organization, None, &rows::id(row)?);
     }
-    told.write(connection, now)?;
+    log.write(connection, now)?;
     forget(connection, resources, organization, &removed)?;
     Ok(removed.len() as u64)
 }

@@ -8,7 +8,7 @@ use rusqlite::OptionalExtension as _;
 
 use super::SqliteStore;
 use crate::StoreError;
-use crate::batch::Feed;
+use crate::batch::ChangeLogWrite;
 use crate::traced::{Traced, context};
 
 /// Served by active_by_id, settled_by_id and the primary key of details.
@@ -42,6 +42,6 @@ impl Traced for SqliteStore {
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
-        self.feed(Feed::Unregister(consumer.to_owned())).await.map(drop)
+        self.write_change_log(ChangeLogWrite::Unregister(consumer.to_owned())).await.map(drop)
     }
 }

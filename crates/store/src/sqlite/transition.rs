@@ -11,7 +11,7 @@ use operations::{Event, OperationId, Progress, Refusal, Resource, State, Status,
 use rusqlite::{Connection, params};
 use serde_json::json;
 
-use super::changes::Told;
+use super::changes::NewLog;
 use super::concurrency::{Held, Keys};
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
@@ -148,7 +148,7 @@ pub(super) fn write(
     changed: Vec<Entry>,
 ) -> Result<bool, StoreError> {
     let mut counts = Changes::new(resources);
-    let mut told = Told::default();
+    let mut log = NewLog::default();
     let mut notes = Vec::new();
     let mut keys = Keys::default();
     let mut drop_lease = connection.prepare_cached(DROP_LEASE)?;
@@ -163,7 +163,7 @@ pub(super) fn write(
             resource: resource.as_ref(),
         };
         counts.add(&counted, Some(before), Some(state.status()));
-        told.add(&organization, Some(state.status()), &id);
+        log.add(&organization, Some(state.status()), &id);
         drop_lease.execute((&organization, seq))?;
         if let Some(held) = &held {
             keys.change(connection, &organization, held, &state)?;
@@ -207,7 +207,7 @@ pub(super) fn write(
     let frees = keys.admit(connection)?;
     history::append(connection, notes)?;
     counts.write(connection)?;
-    told.write(connection, now)?;
+    log.write(connection, now)?;
     Ok(frees)
 }
 

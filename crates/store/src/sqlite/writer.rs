@@ -255,7 +255,7 @@ impl Transaction for Whole<'_> {
             Upkeep::ForgetIdempotencyKeys(limit) => create::forget_keys(connection, now, *limit),
             Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
             Upkeep::Delete(organization, step) => deletion::step(connection, now, self.resources, organization, *step),
-            Upkeep::Feed(write) => consumers::write(connection, now, write),
+            Upkeep::ChangeLog(write) => consumers::write(connection, now, write),
             Upkeep::Policies(write) => policies::write(connection, now, write),
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),

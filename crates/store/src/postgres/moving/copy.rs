@@ -139,8 +139,8 @@ impl PostgresStore {
             findings.retain(|finding| !before.contains(finding));
         }
         if !findings.is_empty() {
-            let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            return Err(StoreError::Unusable(format!("the copy is not sound: {}", told.join("; "))));
+            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            return Err(StoreError::Unusable(format!("the copy is not sound: {}", findings.join("; "))));
         }
         Ok(total + inbox)
     }
@@ -282,8 +282,8 @@ impl PostgresStore {
             let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE organization_id = $1 {own}"));
             let found: i64 = sqlx::query_scalar(sql).bind(organization).fetch_one(&self.pool).await.map_err(away)?;
             if found.unsigned_abs() != *expected {
-                let told = format!("the copy differs: the table {table} has {found} rows of {expected}");
-                return Err(StoreError::Unusable(told));
+                let message = format!("the copy differs: the table {table} has {found} rows of {expected}");
+                return Err(StoreError::Unusable(message));
             }
         }
         Ok(())
