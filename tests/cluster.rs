@@ -270,5 +270,5 @@ async fn a_server_with_a_read_store_reads_there_and_shows_what_was_just_written(
     let refused = serve.output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("the read store is no standby of the store"), "{said}");
+    assert!(said.contains("the read store is not a standby of the store"), "{said}");
 }

@@ -45,8 +45,8 @@ async fn doctor_tells_what_is_damaged_and_a_backup_mends_it() {
     let told = run_in(folder.path(), &["doctor", "--data-dir", "."]).expect(1);
     println!("{}", told.stdout);
     told.shows("table active: Tree ")
-        .shows("must hold: the file is sound; where it is not, restore a backup")
-        .shows("cannot be told, since the file is damaged (must hold: no operation is both active and settled)");
+        .shows("must hold: the file is sound; if it is not, restore a backup")
+        .shows("cannot be checked, since the file is damaged (must hold: no operation is both active and settled)");
     run_in(folder.path(), &["restore", "copy", "--data-dir", "again"]).expect(0);
     run_in(folder.path(), &["doctor", "--data-dir", "again"]).expect(0).shows(&format!("{} operations", load.count()));
 }

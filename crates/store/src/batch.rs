@@ -488,7 +488,7 @@ impl WriteBatcher {
         let (batcher, work) = WriteBatcher::new(committer, Measure { meters: meters.clone(), queue }, health, commits);
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("writes".to_owned()).spawn(move || runtime.block_on(work));
-        let refused = |error| StoreError::Unavailable(format!("no thread for writes: {error}"));
+        let refused = |error| StoreError::Unavailable(format!("the system provides no thread for writes: {error}"));
         thread.map(|_| batcher).map_err(refused)
     }
 

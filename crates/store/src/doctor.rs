@@ -12,61 +12,61 @@ pub(crate) const TOTALS: &str = "
 
 /// What [`Report`] says of statistics that do not add up; each engine has its own query.
 pub(crate) const STATISTICS_ADD_UP: &str =
-    "statistics count every creation since they began, but for those that the feed still has";
+    "statistics count every creation since they began, except those not read from the change log yet";
 
 /// Invariants as queries that both engines understand: each answers one text column per violation.
 pub(crate) const ALIKE: &[(&str, &str)] = &[
     (
-        "an organization's numbers have no gap but for removed operations",
+        "the numbers of an organization's operations have no gaps except for removed operations",
         "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || o.removed || ' removed, ' || count(r.seq) || ' operations up to '
              || coalesce(max(r.seq), 0)
          FROM organizations o LEFT JOIN (
              SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
              USING (organization_id)
-         -- What is on its way to another database, or came from there in part, is none of this one's.
+         -- Organizations that must not be used in this database, since they are being moved, are left out.
          WHERE o.deleted <> 3
          GROUP BY o.organization_id, o.next_seq, o.removed
          HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
     ),
     (
-        "what runs has a lease with its fencing token, and nothing else has one",
+        "every running operation has a lease with its fencing token, and no other operation has one",
         "SELECT coalesce(a.organization_id, l.organization_id) || ' #' || coalesce(a.seq, l.seq)
          FROM (SELECT * FROM active WHERE status = 2) a FULL JOIN leases l
              ON l.organization_id = a.organization_id AND l.seq = a.seq AND l.fence = a.fence
          WHERE a.seq IS NULL OR l.seq IS NULL",
     ),
     (
-        "what runs has started, and what ended has an end",
+        "running operations have a start time, and ended operations an end time",
         "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
          UNION ALL
          SELECT organization_id || ' #' || seq FROM settled
          WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
     ),
     (
-        "histories are of operations that are there",
+        "histories belong to operations that exist",
         "SELECT organization_id || ' #' || seq FROM events e
          WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
     ),
     (
-        "what is told apart of operations is of operations that are there",
+        "details of operations belong to operations that exist",
         "SELECT organization_id || ' #' || seq FROM details d
          WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = d.organization_id AND a.seq = d.seq)
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = d.organization_id AND s.seq = d.seq)",
     ),
     (
-        "of the operations with a unique key, only the one that took it last has not ended",
+        "of the operations with the same unique key, all have ended except perhaps the last one that took it",
         "SELECT d.organization_id || ' #' || d.seq || ' has not ended; the key was last taken by #' || coalesce(u.seq, 0)
          FROM details d JOIN active a ON a.organization_id = d.organization_id AND a.seq = d.seq
              LEFT JOIN unique_keys u ON u.organization_id = d.organization_id AND u.unique_key = d.unique_key
          WHERE d.unique_key IS NOT NULL AND u.seq IS DISTINCT FROM d.seq
          UNION ALL
-         SELECT organization_id || ' #' || seq || ' is not there, or has another key' FROM unique_keys u
+         SELECT organization_id || ' #' || seq || ' does not exist, or has another key' FROM unique_keys u
          WHERE NOT EXISTS (SELECT 1 FROM details d WHERE d.organization_id = u.organization_id AND d.seq = u.seq
              AND d.unique_key = u.unique_key)",
     ),
     (
-        "only what runs was asked to stop, and what names its retention says when it is to be removed",
+        "only running operations have been asked to stop, and the time of removal of ended operations follows from their own retention",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
          UNION ALL
@@ -74,7 +74,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE retain_for_ms IS NOT NULL AND purge_at IS DISTINCT FROM finished_at + retain_for_ms",
     ),
     (
-        "an audit log's numbers have no gap, and begin after those that its retention removed",
+        "the numbers of an audit log's entries have no gaps, and begin after those that its retention removed",
         "SELECT o.organization_id || ': ' || (o.audit_seq - 1) || ' numbers, ' || o.audit_removed || ' removed, '
              || coalesce(sum(a.entries), 0) || ' entries from ' || coalesce(min(a.seq), 0) || ' on'
          FROM organizations o LEFT JOIN audit a ON a.organization_id = o.organization_id
@@ -89,7 +89,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE seq <> expected",
     ),
     (
-        "statistics by day are those of all creations that are counted",
+        "statistics by day add up to all creations that are counted",
         "SELECT s.organization_id || ': ' || s.created || ' counted, ' || coalesce(sum(d.created), 0) || ' by day'
          FROM statistics_origins s JOIN organizations o ON o.organization_id = s.organization_id AND o.deleted = 0
          LEFT JOIN statistics d ON d.organization_id = s.organization_id AND d.step = 3 AND d.project_id = ''
@@ -115,7 +115,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              OR w.completed <> coalesce(f.completed, 0) OR w.failed <> coalesce(f.failed, 0)",
     ),
     (
-        "the times that are kept of a bucket hold those of its operations, and are of full buckets",
+        "the recorded times of a bucket enclose the creations of its operations, and exist for full buckets only",
         "SELECT t.organization_id || ' bucket ' || t.bucket || ': ' || count(*) || ' operations were created at other times'
          FROM bucket_times t JOIN (
              SELECT organization_id, seq >> 12 AS bucket, created_at FROM active
@@ -134,16 +134,16 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE ((t.bucket + 1) << t.level) > o.next_seq",
     ),
     (
-        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
+        "a schedule has a next time unless it is paused or never due again, and its times are in order",
         "SELECT organization_id || ' ' || name FROM schedules
          WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
              OR seq < 1 OR revision < 1",
     ),
     (
-        "how much evidence there is, is what its rows add up to, and rows say of themselves what can be",
+        "the totals of evidence are the sums of its rows, and the rows are valid",
         "SELECT coalesce(t.organization_id, e.organization_id) || ': ' || coalesce(t.pieces, 0) || ' pieces with '
              || coalesce(t.bytes, 0) || ' bytes counted, ' || coalesce(e.pieces, 0) || ' with ' || coalesce(e.bytes, 0)
-             || ' there'
+             || ' stored'
          FROM evidence_totals t FULL JOIN (
              SELECT organization_id, count(*) AS pieces, sum(size) AS bytes FROM evidence GROUP BY organization_id) e
              ON e.organization_id = t.organization_id
@@ -155,7 +155,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE state NOT IN (1, 2, 3) OR (state = 3) <> (removing_since IS NOT NULL) OR size < 0",
     ),
     (
-        "attempts stay within their bounds",
+        "no operation has more attempts than it may",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL
          SELECT organization_id || ' #' || seq FROM settled WHERE attempts > max_attempts OR attempts > fence",

@@ -20,7 +20,7 @@ pub enum StoreError {
     IdempotencyConflict,
     /// The cursor was not given by this store, or the changes that followed it are forgotten already. Look at the
     /// operations themselves and go on from the end of the change log.
-    #[error("what followed this cursor of changes is not known any more")]
+    #[error("the changes that followed this cursor are no longer known")]
     PositionUnknown,
     /// The operations that the idempotency key created were removed since, so that the first answer cannot be given
     /// again; and they are not created again, since the caller that removed them wants them gone. Use a new key.
@@ -89,7 +89,7 @@ fn has_no_numbers(error: &dyn sqlx::error::DatabaseError) -> bool {
 
 fn of_embedded(error: &rusqlite::Error) -> &'static str {
     if is_damage(error) {
-        "the file of the store is damaged: `longrun doctor` says what of it, and a backup must be restored"
+        "the file of the store is damaged: `longrun doctor` shows which parts, and a backup must be restored"
     } else {
         "the store failed"
     }
@@ -120,7 +120,7 @@ impl StoreError {
             _ => false,
         };
         if away {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database is away, too busy or full");
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database is unavailable, too busy or full");
             let reason = match &error {
                 sqlx::Error::Database(_) => "the database cannot do this now",
                 _ => "the database cannot be reached",

@@ -330,7 +330,7 @@ impl EvidenceReply {
 }
 
 fn unexpected() -> StoreError {
-    StoreError::Unusable("a write about evidence was answered as another one".to_owned())
+    StoreError::Unusable("a write about evidence was answered as another kind of write".to_owned())
 }
 
 /// Where a row stands between its reservation and its end.

@@ -250,7 +250,7 @@ pub trait Store:
         start: Option<Start>,
     ) -> Result<Operation, StoreError> {
         let mut created = self.create_with(organization, vec![operation], key, start).await?;
-        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
+        created.pop().ok_or_else(|| StoreError::Unusable("a creation created no operation".to_owned()))
     }
 
     /// The operations of these ids, in their order; `None` for one that does not exist or may not be seen.

@@ -51,18 +51,19 @@ impl Limits {
             }
         };
         let rate = self.rate.unwrap_or_default();
-        let message = "must be a number of operations a second, e.g. 50 or 0.5; 0 sets no limit";
+        let message = "must be a number of operations per second, e.g. 50 or 0.5; 0 sets no limit";
         check(rate.is_finite() && rate >= 0.0, "rate", message.to_owned());
-        let message = "needs a rate beside it: it is what may be saved up of it";
+        let message = "needs a rate: the burst is how many operations may be saved up at that rate";
         check(self.burst.unwrap_or(0) == 0 || rate > 0.0, "burst", message.to_owned());
         for (field, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
-            let message =
-                format!("must be above 0 and at most {MAX_INLINE_BYTES} bytes, the most that an operation keeps");
+            let message = format!(
+                "must be above 0 and at most {MAX_INLINE_BYTES} bytes, the most that is stored for an operation"
+            );
             check(size.is_none_or(|size| (1..=MAX_INLINE_BYTES as u64).contains(&size)), field, message);
         }
         let message = format!("must be between 1 and {MOST_WEIGHT}");
         check(self.weight.is_none_or(|weight| (1..=MOST_WEIGHT).contains(&weight)), "weight", message);
-        let message = format!("names {} kinds; at most {MOST_KINDS} are taken", self.max_running.len());
+        let message = format!("names {} kinds; at most {MOST_KINDS} are allowed", self.max_running.len());
         check(self.max_running.len() <= MOST_KINDS, "max_running", message);
         violations.extend(self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()));
         violations

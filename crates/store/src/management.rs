@@ -67,11 +67,11 @@ impl TokenWish {
         let mut violations = Vec::new();
         violations.extend(check_name("name", &self.name).err());
         if self.scopes.is_empty() {
-            violations.push(Violation::new("scopes", "must name one scope at least"));
+            violations.push(Violation::new("scopes", "must name at least one scope"));
         }
         for (field, names) in [("projects", &self.projects), ("organizations", &self.organizations)] {
             if names.len() > MAX_NAMES {
-                violations.push(Violation::new(field, format!("must be {MAX_NAMES} at most")));
+                violations.push(Violation::new(field, format!("must name at most {MAX_NAMES}")));
             }
         }
         for project in &self.projects {
@@ -85,23 +85,26 @@ impl TokenWish {
             violations.extend(check_name(field, organization).err());
         }
         if self.expires_in.is_some_and(|time| time.is_zero()) {
-            violations
-                .push(Violation::new("expires_in", "must be above zero; leave it out for a token without an end"));
+            violations.push(Violation::new(
+                "expires_in",
+                "must be above zero; leave it out for a token that does not expire",
+            ));
         }
         match &self.organization {
             Some(_) if !self.organizations.is_empty() => {
-                let message = "goes with tokens of the instance only: a token of an organization reaches no other";
+                let message =
+                    "is only for tokens of the instance: a token of an organization reaches no other organization";
                 violations.push(Violation::new("organizations", message));
             }
             Some(_) => {}
             None => {
                 if !self.projects.is_empty() {
-                    let message = "goes with tokens of an organization only; name organizations instead";
+                    let message = "is only for tokens of an organization; name organizations instead";
                     violations.push(Violation::new("projects", message));
                 }
                 for scope in self.scopes.iter().filter(|scope| !INSTANCE_SCOPES.contains(scope)) {
                     let message = format!(
-                        "{scope} is of organizations; a token of the instance has admin, operations:work or both"
+                        "{scope} is a scope within organizations; a token of the instance can have admin, operations:work or both"
                     );
                     violations.push(Violation::new("scopes", message));
                 }
@@ -146,12 +149,15 @@ fn beyond(giver: &Token, new: &NewToken) -> Vec<Violation> {
             (Some(_), _) => giver.allows_in(*scope).is_some(),
         };
         if !has {
-            let message = format!("{scope} is more than the token that asks has: {}", names(giver.scopes.iter()));
+            let message = format!(
+                "{scope} is not a scope of the token that makes this request, which has: {}",
+                names(giver.scopes.iter())
+            );
             violations.push(Violation::new("scopes", message));
         }
     }
     if let Projects::Only(own) = &giver.access.projects {
-        let message = format!("must be among those of the token that asks: {}", names(own));
+        let message = format!("must be among those of the token that makes this request: {}", names(own));
         match &new.access.projects {
             Projects::All => violations.push(Violation::new("projects", message)),
             Projects::Only(wanted) if !wanted.is_subset(own) => violations.push(Violation::new("projects", message)),
@@ -161,14 +167,16 @@ fn beyond(giver: &Token, new: &NewToken) -> Vec<Violation> {
     if let (Some(wanted), Some(own)) = (&new.instance, manages)
         && !own.include_all(wanted)
     {
-        let message =
-            format!("must be among those of the token that asks: {}", names(own.names().into_iter().flatten()));
+        let message = format!(
+            "must be among those of the token that makes this request: {}",
+            names(own.names().into_iter().flatten())
+        );
         violations.push(Violation::new("organizations", message));
     }
     if let Some(end) = giver.expires_at
         && new.expires_at.is_none_or(|wanted| wanted > end)
     {
-        let message = format!("must end no later than the token that asks, which is valid until {end}");
+        let message = format!("must end no later than the token that makes this request, which is valid until {end}");
         violations.push(Violation::new("expires_in", message));
     }
     violations
@@ -203,7 +211,7 @@ pub async fn create_token(
                 }
             }
             None if !reach.instance => {
-                let message = "tokens of the instance are made by such tokens, or on the command line";
+                let message = "tokens of the instance can only be created with such a token, or on the command line";
                 return Err(TokenError::Invalid(vec![Violation::new("organization", message)]));
             }
             None => {}
@@ -245,7 +253,7 @@ pub async fn rotate_token(
 ) -> Result<Token, TokenError> {
     let mut violations = Vec::new();
     if rotation.overlap > MAX_OVERLAP {
-        violations.push(Violation::new("overlap", "must be 30 days at most (2592000s)"));
+        violations.push(Violation::new("overlap", "must be at most 30 days (2592000s)"));
     }
     if rotation.expires_in.is_some_and(|time| time.is_zero()) {
         violations.push(Violation::new("expires_in", "must be above zero"));

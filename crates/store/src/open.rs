@@ -62,7 +62,7 @@ pub(crate) async fn accept_current(
     let (version, needed) =
         (applied.last().map_or(0, |applied| applied.version), known.iter().last().map_or(0, |newest| newest.version));
     Err(StoreError::Unusable(format!(
-        "{place} has schema version {version}, and this longrun needs {needed}: run `longrun migrate`, which brings it there (servers do the same when they start)"
+        "{place} has schema version {version}, and this longrun needs {needed}: run `longrun migrate` to bring it up to date (servers do the same when they start)"
     )))
 }
 

@@ -78,7 +78,7 @@ impl Quota {
     pub fn input_violation(&self, input: &str) -> Option<Violation> {
         let (length, most) = (input.len(), self.max_input);
         let message =
-            || format!("is {length} bytes long; at most {most} are taken for an operation of this organization");
+            || format!("is {length} bytes long; at most {most} are allowed for an operation of this organization");
         (length > most).then(|| Violation::new("input", message()))
     }
 }
@@ -150,8 +150,9 @@ impl Quotas {
         if length <= most {
             return settlement;
         }
-        let message =
-            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
+        let message = format!(
+            "the output is {length} bytes long; at most {most} are allowed for an operation of this organization"
+        );
         Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
     }
 
@@ -194,7 +195,7 @@ impl Quotas {
 pub enum Exceeded {
     /// [`Quota::max_pending`].
     #[error(
-        "the organization may have at most {limit} operations that have not ended: wait until some have, or cancel some"
+        "the organization may have at most {limit} operations that have not ended: wait until some have ended, or cancel some"
     )]
     Pending {
         /// Operations.
@@ -202,7 +203,7 @@ pub enum Exceeded {
     },
     /// [`Quota::rate`].
     #[error(
-        "the organization may create {} operations a second, and {} at once after a pause: wait as long as Retry-After says",
+        "the organization may create {} operations per second, and {} at once after a pause: wait as long as Retry-After says",
         rate.per_second, rate.burst
     )]
     Rate {

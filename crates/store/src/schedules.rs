@@ -271,7 +271,7 @@ impl ScheduleReply {
 }
 
 fn unexpected() -> StoreError {
-    StoreError::Unusable("a write about a schedule was answered as another one".to_owned())
+    StoreError::Unusable("a write about a schedule was answered as another kind of write".to_owned())
 }
 
 /// A row of the table, as both engines have it.
@@ -393,7 +393,7 @@ pub(crate) async fn carry_out(
                     admission.give_back(organization, 1, now);
                     Ok(Err(error))
                 }
-                _ => Err(StoreError::Unusable("a creation made nothing".to_owned())),
+                _ => Err(StoreError::Unusable("a creation created no operation".to_owned())),
             }
         }
         ScheduleWrite::Fire { limit, cancelled, .. } => {
@@ -492,7 +492,7 @@ impl Firings<'_> {
     fn plan(&self, row: &ScheduleRow) -> Result<Planned, String> {
         let schedule = row.clone().open(self.keyring, self.organization).map_err(|error| error.to_string())?;
         let timing = schedule.wanted.timing(schedule.anchor).map_err(|violations| joined(&violations))?;
-        let Some(next_due) = row.next_due else { return Err("it has no next time".to_owned()) };
+        let Some(next_due) = row.next_due else { return Err("it has no next due time".to_owned()) };
         let firing = row.terms(&schedule.wanted).fire(&timing, next_due, row.is_running, self.now);
         if let Some(last) = row.last_operation.filter(|last| row.is_running && !self.cancelled.contains(last))
             && !firing.create.is_empty()
@@ -530,7 +530,9 @@ impl Firings<'_> {
                 Some(Err(error)) => return Err(error),
                 // All are of one size: where one finds no capacity, those after it find none.
                 Some(Ok(_)) | None => {
-                    return Err(StoreError::Unusable("a creation was made after one that found no room".to_owned()));
+                    return Err(StoreError::Unusable(
+                        "an operation was created after one for which there was no capacity".to_owned(),
+                    ));
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Turns {
             }
         }
         self.grant();
-        receiver.await.expect("who waits is forgotten only when it has gone")
+        receiver.await.expect("a caller is forgotten only when it has gone")
     }
 
     /// Gives permits to the callers that are next, as long as there are any.
@@ -162,7 +162,7 @@ mod tests {
         let second = second.as_mut().now_or_never().unwrap();
         assert!(third.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
         drop(second);
-        let next = next.as_mut().now_or_never().expect("`a` has had its turn");
+        let next = next.as_mut().now_or_never().expect("`a` has had its permit");
         drop((other, next));
         drop(third.as_mut().now_or_never().unwrap());
         assert_eq!(turns.counted(), (0, 0));

@@ -51,11 +51,11 @@ pub enum InvalidStoreUrl {
     #[error("must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
     Form,
     /// It has a parameter that would be ignored.
-    #[error("has the unknown parameter {0:?}; those that there are: {parameters}", parameters = PARAMETERS.join(", "))]
+    #[error("has the unknown parameter {0:?}; the known parameters are {parameters}", parameters = PARAMETERS.join(", "))]
     UnknownParameter(String),
     /// A parameter has an invalid value.
     #[error(
-        "has a parameter with a value that it cannot have: sslmode is one of disable, allow, prefer, require, verify-ca and verify-full; port is a number"
+        "has a parameter with an invalid value: sslmode is one of disable, allow, prefer, require, verify-ca and verify-full; port is a number"
     )]
     Value,
 }

@@ -547,7 +547,7 @@ async fn doctor_finds_what_is_wrong(fixture: Fixture) {
     for (damage, invariant) in [
         (one_more, "counters equal"),
         (one_more_of_project, "project counters equal"),
-        ("DELETE FROM leases", "what runs has a lease"),
+        ("DELETE FROM leases", "every running operation has a lease"),
         ("UPDATE organizations SET next_seq = 9", "no gap"),
     ] {
         fixture.tamper(damage).await;

@@ -168,7 +168,7 @@ pub(crate) async fn an_output_that_is_too_long_ends_the_operation_as_failed(fixt
     assert_eq!(long.status, Status::Failed);
     assert_eq!(
         long.error_message,
-        "the output is 5 bytes long; at most 4 are kept of an operation of this organization"
+        "the output is 5 bytes long; at most 4 are allowed for an operation of this organization"
     );
     fixture.assert_sound().await;
 }
@@ -259,7 +259,7 @@ async fn an_input_in_the_inbox_that_is_too_long_and_a_kind_of_longruns_own_are_r
     assert_eq!(
         refused,
         [
-            "input: is 5 bytes long; at most 4 are taken for an operation of this organization",
+            "input: is 5 bytes long; at most 4 are allowed for an operation of this organization",
             "kind: is reserved: longrun itself makes the operations of this kind",
         ]
     );

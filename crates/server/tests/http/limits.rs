@@ -26,7 +26,7 @@ async fn more_than_may_be_pending_is_429_with_the_limit_and_what_to_do() {
     assert_eq!(caller.post("/v1/operations", SCAN).await.status, StatusCode::OK);
     let answer = caller.post("/v1/operations", SCAN).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
-    insta::assert_snapshot!(answer.text(), @r#"{"code":8,"message":"the organization may have at most 2 operations that have not ended: wait until some have, or cancel some","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOO_MANY_PENDING","domain":"longrun","metadata":{"limit":"2"}},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}]}"#);
+    insta::assert_snapshot!(answer.text(), @r#"{"code":8,"message":"the organization may have at most 2 operations that have not ended: wait until some have ended, or cancel some","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOO_MANY_PENDING","domain":"longrun","metadata":{"limit":"2"}},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}]}"#);
     let cancelled = caller.post(&format!("/v1/operations/{}:cancel", created.as_str().unwrap()), "").await;
     assert_eq!(cancelled.status, StatusCode::OK, "cancelling makes room");
     assert_eq!(caller.post("/v1/operations", SCAN).await.status, StatusCode::OK);
@@ -44,7 +44,7 @@ async fn faster_than_may_be_is_429_with_the_time_to_wait() {
     let seconds: u64 = answer.header("retry-after").parse().unwrap();
     assert!((900..=1_000).contains(&seconds), "{seconds}");
     assert_eq!(answer.json()["details"][1]["retryDelay"], format!("{seconds}s"));
-    assert!(answer.json()["message"].as_str().unwrap().contains("0.001 operations a second"), "{answer:?}");
+    assert!(answer.json()["message"].as_str().unwrap().contains("0.001 operations per second"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn an_input_that_is_too_long_is_a_violation_told_by_its_place() {
     let fits = r#"{"kind":"scan","input":"123456"}"#;
     assert_eq!(caller.post("/v1/operations", fits).await.status, StatusCode::OK);
     let long = r#"{"kind":"scan","input":"1234567"}"#;
-    let told = "is 9 bytes long; at most 8 are taken for an operation of this organization".to_owned();
+    let told = "is 9 bytes long; at most 8 are allowed for an operation of this organization".to_owned();
     let answer = caller.post("/v1/operations", long).await;
     assert_eq!(answer.violations(), [("input".to_owned(), told.clone())]);
     let answer = caller.post("/v1/operations:batchCreate", format!(r#"{{"operations":[{fits},{long}]}}"#)).await;

@@ -81,7 +81,7 @@ async fn claim_of(cell: &Cell, request: ClaimRequest) -> Result<Vec<Claimed>, St
         // An answer counts, also when the cell is lost at the same time.
         biased;
         answered = &mut answer => {
-            return answered.unwrap_or_else(|_| Err(StoreError::Unavailable("a claim broke off".to_owned())));
+            return answered.unwrap_or_else(|_| Err(StoreError::Unavailable("a claim was interrupted".to_owned())));
         }
         lost = cell.lost() => lost,
     };
@@ -98,14 +98,14 @@ async fn hand_back(store: &PostgresStore, claimed: Vec<Claimed>) {
     let operations = leases.len();
     match store.release(leases).await {
         Ok(_) => {
-            tracing::info!(operations, "a claim was answered when nobody waited for it any more: it is handed back")
+            tracing::info!(operations, "a claim was answered after its caller had gone: its operations are released")
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 operations,
                 error,
-                "a claim was answered late and could not be handed back: its leases run out"
+                "a claim was answered late and its operations could not be released: their leases will run out"
             );
         }
     }

@@ -48,7 +48,7 @@ pub enum MoveError {
     #[error("the organization is being moved by another process: wait until it is done")]
     UnderWay,
     /// A move that broke off was to another cell.
-    #[error("a move of the organization to the cell {0} broke off: go on with that, or give it up first")]
+    #[error("a move of the organization to the cell {0} was interrupted: resume it, or give it up first")]
     ToAnother(String),
     /// There is no move to give up.
     #[error("no move of the organization is under way")]
@@ -57,7 +57,7 @@ pub enum MoveError {
     #[error("the organization is being deleted, or is deleted")]
     Gone,
     /// The target has another organization of this name, which the directory does not know.
-    #[error("the cell {0} has an organization of this name already: `longrun doctor` tells more")]
+    #[error("the cell {0} has an organization of this name already: `longrun doctor` shows details")]
     Taken(String),
     /// An error of the directory or of one of the cells.
     #[error(transparent)]

@@ -173,7 +173,7 @@ impl Cells {
 
 fn unknown(cell: &str) -> StoreError {
     StoreError::Unusable(format!(
-        "the directory names the cell {cell}, which the configuration lacks: it must have every cell that has organizations"
+        "the directory refers to the cell {cell}, which is missing in the configuration: configure every cell that has organizations"
     ))
 }
 

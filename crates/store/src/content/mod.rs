@@ -51,7 +51,7 @@ const SHA256: &str = "sha256";
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// Longer than the store takes; nothing was kept.
-    #[error("the content is larger than {limit} bytes, the most that is taken")]
+    #[error("the content is larger than {limit} bytes, which is the maximum")]
     TooLarge {
         /// In bytes.
         limit: u64,
@@ -74,10 +74,10 @@ pub enum ContentError {
     #[error(transparent)]
     Bucket(#[from] InvalidBucket),
     /// There are no random numbers to seal with.
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     NoRandomNumbers,
     /// The object store answers, and the bucket does not.
-    #[error("the bucket is not there, or may not be listed")]
+    #[error("the bucket does not exist, or this server may not list it")]
     NoBucket(#[source] object_store::Error),
     /// The object store failed.
     #[error("the content store failed")]

@@ -359,7 +359,7 @@ impl Plan {
                 self.logged.push((id, Some(Status::Pending)));
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
-                return Err(StoreError::Unusable("what has ended ended again".to_owned()));
+                return Err(StoreError::Unusable("an operation that has ended ended again".to_owned()));
             }
             None => {
                 self.removed.0.push(place);

@@ -165,12 +165,12 @@ impl PostgresStore {
             let (found, of): (String, String) = sqlx::query_as(sql).fetch_one(&self.pool).await.map_err(away)?;
             if found != name {
                 return Err(StoreError::Unusable(format!(
-                    "it is the cell {found} and not {name}: give each cell the URL that it had, under the name that it had"
+                    "it is the cell {found} and not {name}: configure each cell with the name and the URL that it had before"
                 )));
             }
             if of != directory {
                 return Err(StoreError::Unusable(format!(
-                    "it is the cell {name} of another directory: the URL of the store must be that of its own directory"
+                    "it is the cell {name} of another directory: the URL of the store must be the URL of its own directory"
                 )));
             }
             Ok(())

@@ -94,7 +94,7 @@ fn became(row: &PgRow) -> Result<Option<Status>, StoreError> {
 }
 
 pub(super) fn number(xid: &str) -> Result<u64, StoreError> {
-    xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is none".to_owned()))
+    xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is not valid".to_owned()))
 }
 
 /// Appends the new statuses of operations; `None`: they were removed.

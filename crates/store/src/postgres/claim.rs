@@ -329,7 +329,8 @@ impl Line<'_> {
         let mut taken = Vec::with_capacity(placed.len());
         for (place, row) in &placed {
             let index = usize::try_from(place - 1).ok().and_then(|place| places.get(place)).copied();
-            let index = index.ok_or_else(|| StoreError::Unusable("a claim gave more than was asked".to_owned()))?;
+            let index = index
+                .ok_or_else(|| StoreError::Unusable("a claim gave more operations than were requested".to_owned()))?;
             let expires_at = self.now.after(self.requests[index].lease);
             answers.claimed[index].push(self.claimed(row, expires_at)?);
             let rank = -row.try_get::<i16, _>("priority")?;
@@ -358,7 +359,7 @@ impl Line<'_> {
             "the statement does what the transition function says"
         );
         let State::Running { cancel_requested, .. } = state else {
-            return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
+            return Err(StoreError::Unusable("an operation that was claimed is not running".to_owned()));
         };
         Ok(Claimed {
             lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },

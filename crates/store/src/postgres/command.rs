@@ -125,7 +125,7 @@ pub(super) async fn command(
         // It has moved. The locks are released before the next look, so that the order of locks is kept.
         tx.restart().await?;
     }
-    Err(StoreError::Unavailable("the operation changes faster than it can be changed".to_owned()))
+    Err(StoreError::Unavailable("the operation kept changing while the command was carried out".to_owned()))
 }
 
 /// Which operation.
@@ -292,7 +292,7 @@ impl Locked<'_> {
                 .await?;
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
-                return Err(StoreError::Unusable("what has ended ended again".to_owned()));
+                return Err(StoreError::Unusable("an operation that has ended ended again".to_owned()));
             }
             None => {
                 sqlx::query(REMOVE).bind(organization).bind([place]).execute(&mut *connection).await?;

@@ -262,7 +262,7 @@ impl Connections {
             drop(all);
         };
         if timeout(self.0.limits.close, close).await.is_err() {
-            tracing::warn!("not all connections to the database could be closed in order");
+            tracing::warn!("not all connections to the database could be closed cleanly");
         }
         self.0.permits.close();
         self.0.idle().clear();

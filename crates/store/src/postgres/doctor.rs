@@ -16,7 +16,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (STATISTICS_ADD_UP, statistics::DIFFER),
     (
-        "the index by label says what the operations do",
+        "the index by label has the labels of the operations",
         "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
              SELECT organization_id, seq, key, value FROM labels EXCEPT
              SELECT d.organization_id, d.seq, l.key, l.value
@@ -35,38 +35,38 @@ const CHECKS: &[(&str, &str)] = &[
              OR EXISTS (SELECT FROM settled s WHERE s.organization_id = a.organization_id AND s.id = a.id)",
     ),
     (
-        "what is pending is in line, and nothing else is",
+        "every pending operation is in the queue, and no other operation is",
         "SELECT coalesce(a.organization_id, q.organization_id) || ' #' || coalesce(a.seq, q.seq)
          FROM (SELECT * FROM active WHERE status = 1) a FULL JOIN queue q
              ON q.organization_id = a.organization_id AND q.seq = a.seq AND q.kind = a.kind AND q.priority = a.priority
          LEFT JOIN concurrency_slots c ON c.organization_id = a.organization_id AND c.seq = a.seq
          WHERE a.seq IS NULL OR (q.seq IS NULL) <> (c.state IS NOT DISTINCT FROM 0) AND NOT (
-             -- Of what is being deleted, places of concurrency keys go first.
+             -- While an organization is being deleted, places of concurrency keys are removed first.
              a.concurrency_key IS NOT NULL AND EXISTS (
                  SELECT FROM organizations o WHERE o.organization_id = a.organization_id AND o.deleted > 0))",
     ),
-    ("concurrency keys count their operations and the places that these hold", CONCURRENCY_KEYS),
+    ("the counts of concurrency keys equal their operations and the places that these hold", CONCURRENCY_KEYS),
     (
-        "no more holds places of a concurrency key than may, and nothing waits for a free place",
+        "no more operations hold places of a concurrency key than may, and none waits for a free place",
         "SELECT k.organization_id || ' key ' || k.key || ': ' || k.held || ' of ' || k.most || ' places are held, '
              || count(*) FILTER (WHERE s.state = 0) || ' operations wait'
          FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
          LEFT JOIN concurrency_slots s ON s.organization_id = k.organization_id AND s.key = k.key
          LEFT JOIN active a ON a.organization_id = s.organization_id AND a.seq = s.seq
          GROUP BY k.organization_id, k.key, k.held, k.most
-         -- What got its place when the limit was a greater one keeps it.
+         -- An operation that got its place when the limit was higher keeps it.
          HAVING k.held > greatest(k.most, max(a.concurrency_limit))
              OR k.held < k.most AND count(*) FILTER (WHERE s.state = 0) > 0",
     ),
     (
-        "what is in the inbox can become an operation",
+        "every row of the inbox can become an operation",
         "SELECT organization_id || ' ' || id || ': ' || coalesce(refused, 'there is no such organization') FROM inbox i
          WHERE refused IS NOT NULL
             OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id AND o.deleted < 2)",
     ),
 ];
 
-/// Nothing starts in organizations that are being deleted, and their keys go first.
+/// Nothing starts in organizations that are being deleted, and their keys are removed first.
 const CONCURRENCY_KEYS: &str = "
     SELECT organization_id || ' key ' || key || ': ' || coalesce(k.held, 0) || ' held, ' || coalesce(k.operations, 0)
         || ' operations; rows ' || coalesce(c.held, 0) || ', ' || coalesce(c.operations, 0)

@@ -74,7 +74,7 @@ impl Hints {
     /// Returns when it has ended after the store began to close, or the time is over.
     pub(super) async fn closed(&self, limit: Duration) {
         if timeout(limit, self.0.wait()).await.is_err() {
-            tracing::warn!("the connection that listens for hints could not be closed in order");
+            tracing::warn!("the connection that listens for hints could not be closed cleanly");
         }
     }
 }
@@ -161,7 +161,7 @@ impl Post {
                 }
                 if !heard && pause == RETRY.0 {
                     // Logged once, and again when hints came and then stopped.
-                    tracing::info!("no hints of other servers come: their commits are polled for");
+                    tracing::info!("no hints from other servers arrive: this server polls for their commits");
                 }
                 pause = if heard { RETRY.0 } else { (pause * 2).min(RETRY.1) };
                 tokio::select! {
@@ -203,7 +203,9 @@ impl Post {
                     };
                     let Ok(Ok(Some(notification))) = received else {
                         if has_heard {
-                            tracing::warn!("hints of other servers no longer come: their commits are polled for");
+                            tracing::warn!(
+                                "hints from other servers no longer arrive: this server polls for their commits"
+                            );
                         }
                         break;
                     };
@@ -227,7 +229,7 @@ impl Post {
         match Hint::read(notification.payload()) {
             Some(hint) if hint.sender == self.own => {
                 if commits.coverage() != Coverage::Hinted {
-                    tracing::info!("hints of other servers come: their commits are told");
+                    tracing::info!("hints from other servers arrive: this server is notified of their commits");
                     commits.cover(Coverage::Hinted);
                 }
             }

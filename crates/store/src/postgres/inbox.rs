@@ -116,7 +116,11 @@ pub(super) async fn drain(
             // The rows of one organization in the inbox must not hold up the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
-                tracing::error!(organization, error = cause, "the organization's part of the inbox could not be taken");
+                tracing::error!(
+                    organization,
+                    error = cause,
+                    "the organization's rows in the inbox could not be processed"
+                );
                 failed = Some(error);
             }
         }
@@ -208,7 +212,7 @@ async fn drain_one(
     let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut **connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
         // Somebody deleted rows by hand meanwhile; the operations that were just made of them go with the transaction.
-        return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));
+        return Err(StoreError::Unavailable("rows of the inbox were removed while they were processed".to_owned()));
     }
     refused.write(connection, organization).await?;
     // There was capacity for this many a moment ago.
@@ -290,7 +294,7 @@ impl Refused {
             return Ok(());
         }
         let rows = self.ids.len();
-        tracing::error!(organization, rows, "rows of the inbox cannot become operations; longrun doctor tells which");
+        tracing::error!(organization, rows, "rows of the inbox cannot become operations; `longrun doctor` shows which");
         sqlx::query(REFUSE).bind(organization).bind(self.ids).bind(self.reasons).execute(connection).await?;
         Ok(())
     }

@@ -531,7 +531,7 @@ impl Store for PostgresStore {
             let secret: Option<Vec<u8>> =
                 sqlx::query_scalar(sql).fetch_optional(&self.pool).await.map_err(unavailable)?;
             let key = secret.as_deref().and_then(PositionKey::new);
-            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+            key.ok_or_else(|| StoreError::Unusable("the secret of the change log is missing".to_owned()))
         };
         self.position_key.get_or_try_init(read).await.cloned()
     }

@@ -123,10 +123,13 @@ impl Replica {
         let standby = Connections::new(options, connections, limits, primary.meters());
         match (identity(&primary).await, identity(&standby).await) {
             (Ok(ours), Ok(theirs)) if ours != theirs => {
-                return Err(StoreError::Unusable("the read store is no standby of the store".to_owned()));
+                return Err(StoreError::Unusable("the read store is not a standby of the store".to_owned()));
             }
             (_, Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the standby is away; the primary is read");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the standby is unavailable; reads go to the primary"
+                );
             }
             _ => {}
         }
@@ -199,7 +202,7 @@ impl Replica {
                 false
             }
             Err(_) => {
-                tracing::debug!("the standby is behind; the primary is read");
+                tracing::debug!("the standby is behind; reads go to the primary");
                 self.rests(|rests| rests.behind = Some(Instant::now() + REST));
                 false
             }
@@ -207,7 +210,7 @@ impl Replica {
     }
 
     fn failed<T>(&self, error: &(dyn std::error::Error + 'static)) -> Option<T> {
-        tracing::warn!(error, "the standby failed; the primary is read");
+        tracing::warn!(error, "the standby failed; reads go to the primary");
         self.is_migrated.store(false, Ordering::Relaxed);
         self.rests(|rests| rests.away = Some(Instant::now() + REST));
         None

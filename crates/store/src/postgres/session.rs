@@ -114,7 +114,7 @@ pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreEr
         return Ok(());
     }
     Err(StoreError::Unusable(format!(
-        "its tables are distributed by Citus, which longrun cannot use: make them ordinary ones again (undistribute_table): {}",
+        "its tables are distributed by Citus, which longrun cannot use: make them ordinary tables again (undistribute_table): {}",
         tables.join(", ")
     )))
 }

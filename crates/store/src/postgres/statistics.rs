@@ -103,7 +103,7 @@ const READ: &str = "
 /// change log still has.
 pub(super) const DIFFER: &str = "
     SELECT organization_id || ': ' || numbers || ' numbers, ' || created_before || ' before, ' || created
-        || ' counted, ' || uncounted || ' in the feed'
+        || ' counted, ' || uncounted || ' in the change log'
     FROM (
         SELECT o.organization_id, o.next_seq - 1 AS numbers, s.created_before, s.created, (
             SELECT coalesce(sum(cardinality(c.ids) - CASE WHEN (c.xid, c.n) = (m.xid, m.n) THEN m.seen ELSE 0 END), 0)

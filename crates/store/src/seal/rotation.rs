@@ -194,14 +194,14 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
                     && findings.len() < SHOWN
                 {
                     findings.push(Finding {
-                        invariant: "sealed texts open in their places",
+                        invariant: "every sealed text opens in its place",
                         detail: described(&place, &error),
                     });
                 }
             }
         }
     }
-    let invariant = "the key of every sealed text is known here (encryption.keys)";
+    let invariant = "this process has the key of every sealed text (encryption.keys)";
     let missing = missing.into_iter().map(|(id, texts)| Finding {
         invariant,
         detail: format!("{texts} texts are sealed with the key {id:?}, which is missing"),

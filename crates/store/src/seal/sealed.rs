@@ -239,7 +239,7 @@ impl Store for Sealed {
             Ok(found) => report.findings.extend(found),
             // The damage is reported already.
             Err(error) if error.is_damage() => {
-                let detail = "cannot be told, since the file is damaged".to_owned();
+                let detail = "cannot be checked, since the file is damaged".to_owned();
                 report.findings.push(Finding { invariant: "all texts can be read", detail });
             }
             Err(error) => return Err(error),

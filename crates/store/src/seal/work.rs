@@ -21,7 +21,7 @@ const MESSAGE_BYTES: usize = plain_bytes(MAX_ERROR_BYTES) - 40;
 const UNOPENED_RETRY: Duration = Duration::from_secs(60);
 /// What [`tasks::Health`] reports while operations wait for a key, and for `KEY_MISSING_FOR` after one was last met.
 const KEY_MISSING: &str =
-    "an encryption key is missing, so that operations wait whose input is encrypted with it; the log names it";
+    "an encryption key is missing: operations whose input is encrypted with it are waiting; the log names the key";
 const KEY_MISSING_FOR: Duration = Duration::from_secs(180);
 
 impl Sealed {

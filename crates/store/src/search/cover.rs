@@ -172,7 +172,7 @@ async fn looked_through(
         looked += run.clone().count();
         if looked > LOOKED_THROUGH {
             return Err(StoreError::Unavailable(
-                "it is being noted when operations were created; ask again in a moment".to_owned(),
+                "the server is still recording when operations were created; try again in a moment".to_owned(),
             ));
         }
         let mut found = scan(snapshot, &plan.organization, run.start << FINEST..run.end << FINEST).await?;

@@ -70,6 +70,6 @@ mod tests {
         assert_eq!(key.open_search("acme", "kind = b", SearchOrder::Newest, &text), Err(InvalidCursor));
         assert_eq!(key.open_search("acme", "kind = a", SearchOrder::Oldest, &text), Err(InvalidCursor));
         assert_eq!(key.open_search("other", "kind = a", SearchOrder::Newest, &text), Err(InvalidCursor));
-        assert!(key.open("acme", &text).is_err(), "and is no place in the feed");
+        assert!(key.open("acme", &text).is_err(), "and is not a cursor of the change log");
     }
 }

@@ -60,7 +60,10 @@ impl Clocks {
 
 /// Moves the deadlines of work under way.
 pub(super) fn move_leases(connection: &Connection, by: i64) -> Result<(), StoreError> {
-    tracing::warn!(milliseconds = by, "the clock of the machine was set; leases go by the time that has passed");
+    tracing::warn!(
+        milliseconds = by,
+        "the clock of the machine was set; leases are measured by the time that has passed"
+    );
     for statement in [MOVE_LEASES, MOVE_CANCELS] {
         query(statement).bind(by).execute(connection)?;
     }

@@ -110,7 +110,7 @@ pub(super) fn command(
             log.add(organization, Some(Status::Pending), &id);
         }
         Some(State::Completed { .. } | State::Failed { .. }) => {
-            return Err(StoreError::Unusable("what has ended ended again".to_owned()));
+            return Err(StoreError::Unusable("an operation that has ended ended again".to_owned()));
         }
         None => {
             query(UNSETTLE).bind(row).execute(connection)?;

@@ -46,6 +46,6 @@ fn broke_off(error: &JoinError) -> StoreError {
     if error.is_cancelled() {
         StoreError::Unavailable("the process is stopping".to_owned())
     } else {
-        StoreError::Unusable(format!("work on the database ended badly: {error}"))
+        StoreError::Unusable(format!("work on the database failed unexpectedly: {error}"))
     }
 }

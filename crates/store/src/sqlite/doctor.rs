@@ -12,7 +12,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (
-        "the index by label says what the operations do",
+        "the index by label has the labels of the operations",
         "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
              SELECT organization_id, seq, key, value FROM labels EXCEPT
              SELECT d.organization_id, d.seq, l.key, l.value FROM details d CROSS JOIN json_each(d.labels) l)
@@ -27,21 +27,21 @@ const CHECKS: &[(&str, &str)] = &[
              ON s.organization_id = a.organization_id AND s.id = a.id",
     ),
     (STATISTICS_ADD_UP, statistics::DIFFER),
-    ("concurrency keys count their operations and the places that these hold", CONCURRENCY_KEYS),
+    ("the counts of concurrency keys equal their operations and the places that these hold", CONCURRENCY_KEYS),
     (
-        "no more holds places of a concurrency key than may, and nothing waits for a free place",
+        "no more operations hold places of a concurrency key than may, and none waits for a free place",
         "SELECT k.organization_id || ' key ' || k.key || ': ' || k.held || ' of ' || k.most || ' places are held, '
              || coalesce(sum(a.waits), 0) || ' operations wait'
          FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
          LEFT JOIN active a ON a.organization_id = k.organization_id AND a.concurrency_key = k.key
          GROUP BY k.organization_id, k.key
-         -- What got its place when the limit was a greater one keeps it.
+         -- An operation that got its place when the limit was higher keeps it.
          HAVING k.held > max(k.most, coalesce(max(a.concurrency_limit), 0))
              OR k.held < k.most AND coalesce(sum(a.waits), 0) > 0",
     ),
 ];
 
-/// Nothing starts in organizations that are being deleted, and their keys go as they come.
+/// Nothing starts in organizations that are being deleted, and their keys are removed as they come.
 const CONCURRENCY_KEYS: &str = "
     WITH counted (organization_id, key, held, operations) AS (
         SELECT organization_id, concurrency_key, sum(waits = 0 AND (status = 2 OR due_at IS NULL)), count(*)
@@ -122,14 +122,15 @@ const RESOURCE_COUNTERS: &str = "
 /// begin.
 const DAMAGE: &str = "PRAGMA integrity_check";
 const TREES: &str = "SELECT rootpage, type || ' ' || name FROM sqlite_schema WHERE rootpage > 0";
-const IS_SOUND: &str = "the file is sound; where it is not, restore a backup";
+const IS_SOUND: &str = "the file is sound; if it is not, restore a backup";
 
 pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
     let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
     let damage = damage(connection);
     report.findings = unless_damaged(&mut report, IS_SOUND, damage)?.unwrap_or(report.findings);
     // Damaged parts cannot be counted, which is reported; the rest can.
-    if let Some(totals) = unless_damaged(&mut report, "everything is counted", query(TOTALS).fetch_one(connection))? {
+    if let Some(totals) = unless_damaged(&mut report, "everything can be counted", query(TOTALS).fetch_one(connection))?
+    {
         report.organizations = totals.try_get::<i64>(0)?.unsigned_abs();
         report.operations = totals.try_get::<i64>(1)?.unsigned_abs();
     }
@@ -152,7 +153,9 @@ fn unless_damaged<T>(
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.is_damage() => {
-            report.findings.push(Finding { invariant, detail: "cannot be told, since the file is damaged".to_owned() });
+            report
+                .findings
+                .push(Finding { invariant, detail: "cannot be checked, since the file is damaged".to_owned() });
             Ok(None)
         }
         Err(error) => Err(error),

@@ -485,7 +485,7 @@ impl Store for SqliteStore {
             };
             let secret: Option<Vec<u8>> = self.readers.read(read).await?;
             let key = secret.as_deref().and_then(PositionKey::new);
-            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+            key.ok_or_else(|| StoreError::Unusable("the secret of the change log is missing".to_owned()))
         };
         self.position_key.get_or_try_init(read).await.cloned()
     }

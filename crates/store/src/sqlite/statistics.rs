@@ -100,7 +100,7 @@ const READ: &str = "
 /// still has.
 pub(super) const DIFFER: &str = "
     SELECT organization_id || ': ' || numbers || ' numbers, ' || created_before || ' before, ' || created
-        || ' counted, ' || uncounted || ' in the feed'
+        || ' counted, ' || uncounted || ' in the change log'
     FROM (
         SELECT o.organization_id, o.next_seq - 1 AS numbers, s.created_before, s.created, (
             SELECT coalesce(sum(length(c.ids) / 16 - CASE WHEN c.id = m.id THEN m.seen ELSE 0 END), 0) FROM changes c

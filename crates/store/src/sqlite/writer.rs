@@ -97,7 +97,7 @@ impl Commit for Writer {
         let Ok(written) = catch_unwind(AssertUnwindSafe(|| state.commit(writes))) else {
             // Their callers get the error that the writer has stopped.
             writes.clear();
-            return Err(StoreError::Unusable("work on the database ended badly".to_owned()));
+            return Err(StoreError::Unusable("work on the database failed unexpectedly".to_owned()));
         };
         self.state = Some(state);
         self.shared.disk.pause().await;
