@@ -1,8 +1,8 @@
-//! The audit log: who called what, on what, from where, when, and what was answered.
+//! The audit log: who called what, on which targets, from where, when, and what was answered.
 //!
 //! Each organization has a log of its own, and the instance has one under the empty name. A call that changes the store
 //! is written by the transaction that makes the change: [`Store::on_behalf_of`](crate::Store::on_behalf_of) gives a
-//! store whose writes are recorded in this way. A refused call is written by itself, with
+//! store whose writes are recorded in this way. A refused call is written separately, with
 //! [`Store::record`](crate::Store::record).
 //!
 //! One row per transaction and organization holds the entries of all its calls, so that a batch of five hundred
@@ -17,20 +17,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
-/// Rows that one page looks at, at most: each is a transaction.
+/// The most rows that one page reads: each is a transaction.
 pub(crate) const PAGE_ROWS: i64 = 200;
-/// Bytes of rows that one page looks at, at most (one more piece of rows may exceed it).
+/// The most bytes of rows that one page reads (one more piece of rows may exceed it).
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// As whom somebody calls.
+/// The kind of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
-    /// By a token of an organization.
+    /// With a token of an organization.
     Token,
-    /// By a token of the instance.
+    /// With a token of the instance.
     InstanceToken,
-    /// By an identity that somebody else vouches for: a JWT, a session of the page.
+    /// With an identity from an identity provider: a JWT, a session of the page.
     Identity,
     /// On the command line, with the store itself.
     CommandLine,
@@ -51,7 +51,7 @@ impl ActorKind {
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// As whom.
+    /// The kind of caller.
     pub kind: ActorKind,
     /// The token's id; on the command line the user of the operating system.
     pub id: String,
@@ -63,13 +63,13 @@ pub struct Actor {
 /// A call that is to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditCall {
-    /// Whose log it goes into; empty: that of the instance.
+    /// The organization whose log it goes into; empty: the log of the instance.
     pub organization: String,
     /// Who calls.
     pub actor: Actor,
-    /// What, e.g. `operations.create`.
+    /// The action, e.g. `operations.create`.
     pub action: Cow<'static, str>,
-    /// On what, as far as the call says, e.g. `kinds/scan`. What it makes is added.
+    /// The targets that the call names, e.g. `kinds/scan`. What it creates is added.
     pub targets: Vec<String>,
     /// The address that the call came from; empty on the command line.
     pub address: String,
@@ -84,30 +84,30 @@ pub struct AuditEntry {
     pub number: u64,
     /// When it was written.
     pub at: Timestamp,
-    /// Whose log it is in; empty: that of the instance.
+    /// The organization whose log it is in; empty: the log of the instance.
     pub organization: String,
     /// Who called.
     pub actor: Actor,
-    /// What.
+    /// The action.
     pub action: String,
-    /// On what: `operations/ID`, `tokens/ID`, `organizations/NAME`, `kinds/NAME`, `evidence/DIGEST`.
+    /// The targets: `operations/ID`, `tokens/ID`, `organizations/NAME`, `kinds/NAME`, `evidence/DIGEST`.
     pub targets: Vec<String>,
-    /// Where from; may be empty.
+    /// The address that the call came from; may be empty.
     pub address: String,
     /// The request's id; may be empty.
     pub request_id: String,
-    /// What was answered, a `google.rpc.Code`: 0 when it was done.
+    /// The answer, a `google.rpc.Code`: 0 when the call succeeded.
     pub code: i32,
 }
 
 /// Which entries are wanted; a field that is left out matches any entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// By who called: the id of a token.
+    /// By caller: the id of a token.
     pub actor: Option<String>,
-    /// By what: an action, or all of a kind with a dot at the end (`tokens.`).
+    /// By action: one action, or all that begin with a text that ends with a dot (`tokens.`).
     pub action: Option<String>,
-    /// By what was acted on: a target as the entry has it.
+    /// By target, as the entry has it.
     pub target: Option<String>,
     /// Written at this time or later.
     pub since: Option<Timestamp>,
@@ -118,7 +118,7 @@ pub struct AuditFilter {
 /// Entries, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditPage {
-    /// May be fewer than were asked for, even when there are more: a page looks at a bounded number of rows only.
+    /// May be fewer than requested, even when there are more: a page reads only a bounded number of rows.
     pub entries: Vec<AuditEntry>,
     /// The number below which the next page continues; `None`: there is no next page.
     pub next: Option<u64>,
@@ -144,10 +144,10 @@ fn is_zero(code: &i32) -> bool {
     *code == 0
 }
 
-/// A call with what came of it.
+/// A call with its result.
 pub(crate) struct Record {
     pub(crate) call: Arc<AuditCall>,
-    /// What it made, beside what the call names.
+    /// What it created, in addition to what the call names.
     pub(crate) made: Vec<String>,
     pub(crate) code: i32,
 }

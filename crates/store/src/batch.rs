@@ -50,19 +50,19 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// Operations to be created for one caller.
 pub(crate) struct Create {
     pub(crate) organization: String,
-    /// What the caller may see of what is there already.
+    /// What the caller may see of the existing operations.
     pub(crate) seen_by: Projects,
     pub(crate) operations: Vec<NewOperation>,
-    /// Ids that callers were given before; empty for new ones.
+    /// Ids that were given to callers before; empty: new ids.
     pub(crate) ids: Vec<OperationId>,
     pub(crate) key: Option<IdempotencyKey>,
     /// The first of them, which is then the only one, starts at once if it can.
     pub(crate) start: Option<StartTerms>,
-    /// As what it is recorded. The engines record creations themselves, with the rows.
+    /// The call that it is recorded as. The engines record creations themselves, together with the rows.
     pub(crate) call: Option<Arc<AuditCall>>,
 }
 
-/// What to record of creations that were made.
+/// What to record of successful creations.
 pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError>]) -> Vec<Record> {
     let record = |(create, result): (&&Create, &Result<Created, StoreError>)| {
         let (call, created) = (create.call.clone()?, result.as_ref().ok()?);
@@ -74,7 +74,7 @@ pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError
     creates.iter().zip(results).filter_map(record).collect()
 }
 
-/// What became of a [`Create`].
+/// The result of a [`Create`].
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) operations: Vec<Operation>,
@@ -91,13 +91,13 @@ pub(crate) struct CommandRequest {
     pub(crate) command: OperationCommand,
 }
 
-/// Heartbeats, and until how long from now the leases stand.
+/// Heartbeats, and for how long from now the leases are valid.
 pub(crate) struct HeartbeatRequest {
     pub(crate) beats: Vec<Heartbeat>,
     pub(crate) lease: Duration,
 }
 
-/// What is written about the change log, and not into it.
+/// A write about the change log that does not append to it.
 pub(crate) enum ChangeLogWrite {
     /// Forget changes that are older than the first time, and have been read or are older than the second.
     Forget(Timestamp, Timestamp, u32),
@@ -107,16 +107,16 @@ pub(crate) enum ChangeLogWrite {
     Unregister(String),
     /// A consumer, which process holds its lease, and until when.
     Lease(String, String, Timestamp),
-    /// A consumer, an organization, and up to where.
+    /// A consumer, an organization, and the position up to which it has read.
     CommitOffset(String, String, Position),
 }
 
-/// Writes that are answered by how many rows they concerned.
+/// Writes whose answer is the number of rows that they affected.
 pub(crate) enum Upkeep {
     /// Of one organization, at most this many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
-    /// To be paused, or to go on.
+    /// Pause it (true), or resume it.
     Pause(Pausable, bool),
     /// What concerns the change log; only in the embedded store.
     ChangeLog(ChangeLogWrite),
@@ -130,7 +130,7 @@ pub(crate) enum Upkeep {
     CreateOrganization(String, Limits),
     /// 0: there is no such organization.
     SetLimits(String, Limits),
-    /// What was answered to a call, for the audit log alone.
+    /// The answer to a call, for the audit log alone.
     Record(i32),
     /// Forget rows of the audit log that are older, at most this many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
@@ -143,9 +143,10 @@ pub(crate) enum Upkeep {
     Statistics(StatisticsWrite),
     /// A batch of a bulk operation; only in the embedded store.
     Bulk(Box<BulkBatch>),
-    /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded store.
+    /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded
+    /// store.
     BeginBulk(String, OperationId, u64),
-    /// Show that something can be written.
+    /// Shows that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
     Disconnect,
@@ -155,11 +156,11 @@ pub(crate) enum Upkeep {
 pub(crate) enum TokenChange {
     /// Revoke it, if it is within reach.
     Revoke(TokenReach, String),
-    /// Keep another one in its place, and let it end after this time.
+    /// Store another one that replaces it, and let it expire after this time.
     Replace(String, NewToken, Duration),
 }
 
-/// What became of events, in their order.
+/// The results of events, in their order.
 pub(crate) type Decisions = Vec<Result<Status, Refusal>>;
 
 /// Something to be written, with its reply.
@@ -178,13 +179,13 @@ pub(crate) enum Write {
     Upkeep(Slot<Upkeep, u64>),
 }
 
-/// Who waits for a reply.
+/// The caller that waits for a reply.
 type Recipient<R> = Box<dyn FnOnce(Result<R, StoreError>) + Send>;
 
 /// A request, and its reply: filled in while a batch is carried out, and delivered once the batch is durable.
 pub(crate) struct Slot<Q, R> {
     pub(crate) request: Q,
-    /// As what it is recorded.
+    /// The call that it is recorded as.
     call: Option<Arc<AuditCall>>,
     reply: Option<Result<R, StoreError>>,
     recipient: Option<Recipient<R>>,
@@ -318,7 +319,7 @@ impl Write {
         self.reply().fail(error);
     }
 
-    /// Whether it is the last thing that a store does.
+    /// Whether it is the last write of a store.
     pub(crate) fn is_disconnect(&self) -> bool {
         matches!(self, Write::Upkeep(Slot { request: Upkeep::Disconnect, .. }))
     }
@@ -368,8 +369,8 @@ pub(crate) trait Transaction {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError>;
     /// Creates, in their order; an error that refuses one creation is only the reply to that one.
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError>;
-    /// Claims, for one request after the other; an error that occurs once something was claimed for good is the reply
-    /// to the requests that got nothing.
+    /// Claims, for one request after the other; an error that occurs after something was claimed permanently is the
+    /// reply to the requests that got nothing.
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError>;
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError>;
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
@@ -427,7 +428,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),
         }
     }
-    // Last, so that nothing is waited for while the log is locked.
+    // Last, so that the transaction waits for nothing while the log is locked.
     let records: Vec<Record> = writes.iter().filter_map(|write| write.record()).collect();
     if records.is_empty() { Ok(()) } else { transaction.record(&records).await }
 }
@@ -447,7 +448,7 @@ pub(crate) trait Commit: Send + 'static {
     /// carried out. Writes that were lost in a panic are removed.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
 
-    /// What came of the last batch besides its replies: whether something may be claimed now that could not be before.
+    /// The effect of the last batch besides its replies: whether something may be claimed now that could not be before.
     fn frees(&mut self) -> bool;
 }
 
@@ -455,7 +456,7 @@ pub(crate) trait Commit: Send + 'static {
 #[derive(Clone)]
 pub(crate) struct WriteBatcher {
     queue: mpsc::Sender<Write>,
-    /// As what its writes are recorded.
+    /// The call that its writes are recorded as.
     call: Option<Arc<AuditCall>>,
 }
 
@@ -532,7 +533,7 @@ impl WriteBatcher {
         reply.await.map_err(|_| stopped())?
     }
 
-    /// The same for a creation within what its organization may have. The attempt that began with it, if one did, is
+    /// The same for a creation within the limits of its organization. The attempt that began with it, if one did, is
     /// passed on before the answer, whatever became of the caller.
     pub(crate) async fn create(
         &self,
@@ -619,7 +620,8 @@ async fn carry_out(committer: &mut impl Commit, measure: &Measure, batch: &mut V
     }
     match committed {
         Ok(()) => {}
-        // To try one by one would make every caller wait once per write for a database that is away, locked or full.
+        // Trying one by one would make every caller wait once per write for a database that is unavailable, locked or
+        // full.
         Err(StoreError::Unavailable(why)) => {
             batch.iter_mut().for_each(|write| write.fail(StoreError::Unavailable(why.clone())));
         }

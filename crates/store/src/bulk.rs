@@ -1,5 +1,5 @@
 //! What a bulk operation does to the operations that it is about: in batches, each a transaction that records its
-//! progress along with its changes, so that the counts add up wherever it breaks off.
+//! progress along with its changes, so that the counts add up wherever it is interrupted.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::{OperationCommand, StoreError};
 /// Refusals that are listed one by one.
 pub const SHOWN_REFUSALS: usize = 100;
 
-/// How far a bulk operation is, and what came of it so far.
+/// The progress of a bulk operation, and its results so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkProgress {
-    /// Operations with smaller numbers are still to be looked at; 0 and 1: none are left.
+    /// Operations with smaller numbers are still to be processed; 0 and 1: none are left.
     pub below: i64,
     /// How many matched when it began.
     pub total: u64,
     /// Operations that were cancelled, retried or deleted.
     pub changed: u64,
-    /// How many were refused, by the reason.
+    /// How many were refused, by reason.
     pub refused: BTreeMap<String, u64>,
     /// The first [`SHOWN_REFUSALS`] of those.
     pub refusals: Vec<BulkRefusal>,
@@ -43,7 +43,7 @@ impl BulkProgress {
         self.changed + self.refused.values().sum::<u64>()
     }
 
-    /// Counts what came of a command.
+    /// Counts the result of a command.
     pub(crate) fn count(&mut self, id: OperationId, outcome: &CommandOutcome) {
         let reason = match outcome {
             Some(Ok(_)) => {
@@ -74,22 +74,22 @@ impl BulkProgress {
 pub struct BulkBatch {
     /// The bulk operation.
     pub id: OperationId,
-    /// Whose operations it may touch.
+    /// Which operations it may touch.
     pub access: Access,
     /// What it does to each.
     pub command: OperationCommand,
-    /// To which, newest first.
+    /// The operations, newest first.
     pub ids: Vec<OperationId>,
     /// [`BulkProgress::below`] before.
     pub from: i64,
-    /// And after it.
+    /// [`BulkProgress::below`] after it.
     pub below: i64,
 }
 
 /// Carrying out bulk operations.
 #[async_trait]
 pub trait BulkOperations: Send + Sync {
-    /// How far a bulk operation is. One that has not begun begins with this call: it looks at the operations that
+    /// The progress of a bulk operation. One that has not begun begins with this call: it covers the operations that
     /// existed before it; `total` of them match. `None` when there is no such operation that has not ended.
     async fn begin_bulk(
         &self,
@@ -98,11 +98,11 @@ pub trait BulkOperations: Send + Sync {
         total: u64,
     ) -> Result<Option<BulkProgress>, StoreError>;
 
-    /// How far it is, if it has begun.
+    /// Its progress, if it has begun.
     async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError>;
 
-    /// Does to each operation what its state allows and records that, in one transaction, and answers how far the bulk
-    /// operation is then. Nothing is done when it stands elsewhere than at [`BulkBatch::from`], since another attempt
+    /// Does to each operation what its state allows and records that, in one transaction, and answers the progress of
+    /// the bulk operation. Nothing is done when its progress is not at [`BulkBatch::from`], since another attempt
     /// has continued it. Fails with [`StoreError::Unavailable`] when operations of the batch change too fast: a smaller
     /// one may go through.
     async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError>;

@@ -63,11 +63,11 @@ impl FromStr for Position {
 pub struct Change {
     /// The position right after it.
     pub position: Position,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Which operation.
+    /// The operation.
     pub id: OperationId,
-    /// What it became; `None`: it was removed.
+    /// Its new status; `None`: it was removed.
     pub status: Option<Status>,
     /// It was created: pending for the first time.
     pub is_creation: bool,
@@ -108,7 +108,7 @@ impl Change {
 pub struct Changes {
     /// In commit order; empty when nothing has happened.
     pub changes: Vec<Change>,
-    /// Where to go on.
+    /// The position from which to continue.
     pub next: Position,
     /// The oldest change that is committed and cannot be shown yet, because a transaction that began earlier (perhaps
     /// an application's) is still under way and may commit something that comes before. `None` when everything is

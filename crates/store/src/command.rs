@@ -7,13 +7,13 @@ use operations::{Event, Operation, Refusal, State, Timestamp};
 pub enum OperationCommand {
     /// End it if it is pending; ask its worker to stop if it is running.
     Cancel,
-    /// Have it tried again after it failed.
+    /// Have it retried after it failed.
     Retry,
     /// Remove it after it ended.
     Delete,
 }
 
-/// What came of a [`OperationCommand`]: `None` when there is no such operation or it may not be seen; a refusal when
+/// The result of an [`OperationCommand`]: `None` when there is no such operation or it may not be seen; a refusal when
 /// its state does not allow it; else the operation as it is now, or as it was when it is gone.
 pub type CommandOutcome = Option<Result<Operation, Refusal>>;
 

@@ -12,33 +12,33 @@ use crate::deletion::Deletion;
 use crate::schedules::ScheduleReply;
 use crate::{OperationCommand, StoreError};
 
-/// The time between two looks of a task that is notified of the commits of other processes. A hint is lost with the
-/// connection that brings it, which is noticed within seconds and makes every task look; and with a process that
+/// The time between two polls of a task that is notified of the commits of other processes. A hint is lost with the
+/// connection that brings it, which is noticed within seconds and makes every task poll; and with a process that
 /// commits and dies, or loses the database, before it sends it. This interval is for the latter: as long as the lease
 /// of a server that died holding it lasts, and long enough that a server where all tasks wait asks the database less
 /// than twice per second in all.
 pub const SAFETY_POLL: Duration = Duration::from_secs(10);
 
-/// The commits of which a process is notified when they happen. It learns of the others by looking.
+/// The commits of which a process is notified when they happen. It learns of the others by polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// Of all: no other process writes to the store.
+    /// All commits: no other process writes to the store.
     All,
-    /// Of its own, and by hints, which may be lost, of those of other processes.
+    /// Its own commits, and by hints, which may be lost, those of other processes.
     Hinted,
-    /// Of its own only, and others write too.
+    /// Only its own commits, and others write too.
     Own,
 }
 
 impl Coverage {
-    /// How long a task waits between two looks for commits that it is not notified of, if it would wait for `period`
+    /// How long a task waits between two polls for commits that it is not notified of, if it would wait for `period`
     /// without hints.
     pub fn poll(self, period: Duration) -> Duration {
         if self == Coverage::Hinted { period.max(SAFETY_POLL) } else { period }
     }
 }
 
-/// What a commit brought, as far as somebody waits for it.
+/// What a commit brought that a task may be waiting for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     /// It is in the change log.
@@ -55,8 +55,8 @@ impl News {
     /// What everything else that is in the change log may bring.
     pub(crate) const CHANGED: News = News { changes: true, queue: false, due: false };
 
-    /// What came of a write. One whose answer was lost may have been committed; looking for work costs the others
-    /// something, so they are not asked to on a mere suspicion.
+    /// What a write brought. One whose answer was lost may have been committed; polling costs other tasks something, so
+    /// they are not made to poll on a mere suspicion.
     pub(crate) fn of(write: &Write) -> News {
         match write {
             Write::Create(slot) => news(slot, true, |create, created| {
@@ -111,7 +111,7 @@ impl News {
     }
 }
 
-/// What came of a write, where `of` says what its answer means. `may_be_in_change_log`: the change log may have it.
+/// What a write brought, where `of` says what its answer means. `may_be_in_change_log`: the change log may have it.
 fn news<Q, R>(slot: &Slot<Q, R>, may_be_in_change_log: bool, of: impl Fn(&Q, &R) -> News) -> News {
     match slot.answered() {
         Some(Ok(answer)) => of(&slot.request, answer),
@@ -212,8 +212,8 @@ impl Commits {
         }
     }
 
-    /// Notes which commits this process is notified of from now on; when that is new, every task looks: something may
-    /// have been committed meanwhile, and the time until the next look has changed. A task that sees the new coverage
+    /// Notes which commits this process is notified of from now on; when that is new, every task polls: something may
+    /// have been committed meanwhile, and the time until the next poll has changed. A task that sees the new coverage
     /// finds everything marked.
     pub(crate) fn cover(&self, coverage: Coverage) {
         self.0.coverage.send_if_modified(|current| {
@@ -284,7 +284,7 @@ mod tests {
         commits.cover(Coverage::Own);
         assert_eq!(marked(), [false, false, false]);
         commits.cover(Coverage::Hinted);
-        assert_eq!(marked(), [true, true, true], "the time until the next look is another one");
+        assert_eq!(marked(), [true, true, true], "the time until the next poll is another one");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Deleting an organization with everything that belongs to it, in bounded parts, so that no transaction grows with it
-//! and a deletion that broke off is continued.
+//! and a deletion that was interrupted can be continued.
 //!
 //! From [`begin`](crate::Store::begin_deletion) on its tokens are revoked, nothing of it is started, and nothing is
 //! created in it, by any process. Parts remove rows with their counts, so that the store is sound in between. At the
@@ -15,7 +15,7 @@ use crate::{ContentError, ContentStore, Store, StoreError};
 pub struct Contents {
     /// Its deletion has begun, and has not ended.
     pub is_being_deleted: bool,
-    /// Operations that wait or run, those that applications have put into the inbox included.
+    /// Pending and running operations, those that applications have put into the inbox included.
     pub unfinished: u64,
     /// Operations that have ended.
     pub ended: u64,
@@ -40,17 +40,17 @@ pub(crate) enum Deletion {
 
 /// Rows that one transaction removes: transactions of other organizations wait no longer than for these.
 const PART: u32 = 1_000;
-/// How often a part is tried again when another transaction got in its way, and after what time.
+/// How often a part is retried when another transaction got in its way, and after what time.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Why a deletion broke off. What is removed stays removed; another call continues.
+/// Why a deletion was interrupted. What is removed stays removed; another call continues it.
 #[derive(Debug, thiserror::Error)]
 pub enum DeletionError {
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The evidence.
+    /// The evidence could not be removed.
     #[error(transparent)]
     Content(#[from] ContentError),
 }

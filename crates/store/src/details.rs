@@ -1,5 +1,5 @@
-//! What is kept of operations beside the twelve fields of a list, and what only few of them have: labels, a unique key,
-//! the schedule that made the operation, the trace that it belongs to.
+//! What is kept of operations in addition to the twelve fields of a list, and what only few of them have: labels, a
+//! unique key, the schedule that made the operation, the trace that it belongs to.
 //!
 //! What only few have is in the table `details`, so that the others pay nothing for it; `labels` is the index by label
 //! of what `details` says. `unique_keys` says which operation took a key last. Only that one may not have ended: a key
@@ -18,11 +18,11 @@ use crate::StoreError;
 pub struct OperationDetail {
     /// Its twelve fields; its `output` is empty when `output_left_out`.
     pub operation: Operation,
-    /// The output is longer than was asked for.
+    /// The output is longer than the request allows.
     pub output_left_out: bool,
     /// The input of the work: a JSON text, or empty for none, and when `input_left_out`.
     pub input: String,
-    /// The input is longer than was asked for, or was asked for with others and cannot be opened.
+    /// The input is longer than the request allows, or was requested with others and cannot be opened.
     pub input_left_out: bool,
     /// What callers name it by.
     pub labels: Labels,
@@ -36,20 +36,20 @@ pub struct OperationDetail {
     pub attempts: u32,
     /// Attempts that may be charged.
     pub max_attempts: u32,
-    /// Not to be started before this time: as it was asked for, or as the last attempt that failed left it. Only for
+    /// Not to be started before this time: as requested, or as the last failed attempt left it. Only for
     /// pending ones.
     pub run_after: Option<Timestamp>,
     /// How long one attempt may take, if the operation says so itself.
     pub timeout: Option<Duration>,
     /// How long it is kept after its end, if the operation says so itself.
     pub retain_for: Option<Duration>,
-    /// Who makes the attempt under way, or made the last one of an operation that has ended; else empty.
+    /// The worker of the attempt under way, or of the last one of an operation that has ended; else empty.
     pub worker: String,
     /// Its concurrency key and how many of it may run at a time, as its creation named them.
     pub concurrency: Option<Concurrency>,
     /// The attempt under way was asked to stop.
     pub cancel_requested: bool,
-    /// What the worker of the latest attempt said last of how far it is; empty if nothing.
+    /// The last progress that the worker of the latest attempt reported; empty if there is none.
     pub progress: String,
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn in_order(
 ) -> Vec<Option<OperationDetail>> {
     let mut by_id: std::collections::HashMap<OperationId, OperationDetail> =
         found.into_iter().map(|detail| (detail.operation.id, detail)).collect();
-    // An id that was asked for twice gets two answers.
+    // An id that was requested twice gets two answers.
     let mut details: Vec<Option<OperationDetail>> = Vec::with_capacity(ids.len());
     for (place, id) in ids.iter().enumerate() {
         let earlier = ids[..place].iter().position(|other| other == id);

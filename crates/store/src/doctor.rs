@@ -10,7 +10,7 @@ pub(crate) const TOTALS: &str = "
     SELECT (SELECT count(*) FROM organizations WHERE deleted < 2),
         (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)";
 
-/// What [`Report`] says of statistics that do not add up; each engine has its own query.
+/// The invariant of statistics; each engine has its own query.
 pub(crate) const STATISTICS_ADD_UP: &str =
     "statistics count every creation since they began, except those not read from the change log yet";
 
@@ -165,7 +165,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
 /// The result of a check of the whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Organizations looked at.
+    /// Organizations checked.
     pub organizations: u64,
     /// Operations counted.
     pub operations: u64,

@@ -8,18 +8,18 @@ use crate::Exceeded;
 /// The codes with which SQLite fails for an outside reason that may pass: 5 and 6, others have the database locked; 10,
 /// the disk fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
 const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
-/// The codes that SQLite gives for a damaged file: 11, the content makes no sense; 26, it is not a database.
+/// The codes that SQLite gives for a damaged file: 11, the content is malformed; 26, it is not a database.
 const DAMAGED: [i32; 2] = [11, 26];
 
-/// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write
+/// Why a store did not carry out a request. Nothing was changed, except that after [`StoreError::Unavailable`] a write
 /// may have been carried out whole: its answer was lost. Creations are found again by their idempotency key.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
-    /// The cursor was not given by this store, or the changes that followed it are forgotten already. Look at the
-    /// operations themselves and go on from the end of the change log.
+    /// The cursor was not given by this store, or the changes that followed it were removed already. Read the
+    /// operations themselves and continue from the end of the change log.
     #[error("the changes that followed this cursor are no longer known")]
     PositionUnknown,
     /// The operations that the idempotency key created were removed since, so that the first answer cannot be given
@@ -38,7 +38,7 @@ pub enum StoreError {
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// There is no store, and it was not to be made. The text says where it is missing.
+    /// There is no store, and the caller did not want it created. The text says where it is missing.
     #[error("there is no store {0}")]
     Missing(String),
     /// The database cannot be used by this program. An operator must act.
@@ -106,8 +106,8 @@ impl StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
-            // The answer was not PostgreSQL's protocol, or broke off: a proxy has no server to pass the request on to.
-            // An answer that came whole and cannot be read is another error.
+            // The answer was not PostgreSQL's protocol, or was cut short: a proxy has no server to pass the request on
+            // to. An answer that came whole and cannot be read is another error.
             sqlx::Error::Protocol(_) => true,
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources;
             // 25006: a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03:

@@ -5,7 +5,7 @@
 //! content comes to its place, which is when the limit of the organization is checked; it is *stored* once it can be
 //! found; and it is *being removed* from before the removal of the object until it is gone. A caller that finds it
 //! being removed waits: that way no object is removed that has just been stored. Whichever half a process left undone
-//! is found by its age ([`EvidenceAges`]) and removed by the next process that looks.
+//! is found by its age ([`EvidenceAges`]) and removed by the next process that checks.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::{Digest, StoreError};
 /// A use is noted only if the last noted one is older than this, so that many evaluations of one piece write little.
 pub const EVIDENCE_USE_NOTED: Duration = Duration::from_secs(3_600);
 
-/// How long after a removal began another one may take it up: the process that began it is gone, or has given up.
+/// How long after a removal began another process may resume it: the process that began it is gone, or has given up.
 const REMOVAL_LASTS: Duration = Duration::from_secs(600);
-/// How long after a reservation nobody works on it any more: what follows it takes a minute or two at most.
+/// How long after a reservation it counts as abandoned: what follows it takes a minute or two at most.
 const RESERVATION_LASTS: Duration = Duration::from_secs(3_600);
-/// The time that may pass between a look at a piece and the creation of an operation that refers to it.
+/// The time that may pass between reading a piece and creating an operation that refers to it.
 const CREATION_LASTS: Duration = Duration::from_secs(600);
 
 /// The longest name of a piece of evidence, in bytes.
@@ -66,7 +66,7 @@ pub struct NewEvidence {
     pub name: String,
 }
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reservation {
     /// It is stored already.
@@ -113,12 +113,12 @@ pub struct EvidenceTotals {
     pub bytes: u64,
 }
 
-/// How long evidence that nobody asks to keep is kept.
+/// The retention of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceRetention {
-    /// After its last use, unless an operation that has not ended, or a waiver, refers to it; `None`: for ever.
+    /// After its last use, unless an operation that has not ended, or a waiver, refers to it; `None`: forever.
     pub after_use: Option<Duration>,
-    /// The same for evidence that no operation and no waiver refers to at all; `None`: for ever.
+    /// The same for evidence that no operation and no waiver refers to at all; `None`: forever.
     pub unreferenced: Option<Duration>,
 }
 
@@ -132,7 +132,7 @@ pub struct EvidenceAges {
 }
 
 impl EvidenceAges {
-    /// Those of a retention, at this time.
+    /// The times for a retention, at this time.
     pub fn at(now: Timestamp, retention: EvidenceRetention) -> EvidenceAges {
         // A use may not be noted for a while, and an operation that refers to it may be about to be created.
         let before = |age: Duration| now.before(age.saturating_add(EVIDENCE_USE_NOTED).saturating_add(CREATION_LASTS));
@@ -148,7 +148,7 @@ impl EvidenceAges {
 /// The state of a piece, for the removal of old pieces and for the comparison of rows with objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceStanding {
-    /// Which.
+    /// The digest.
     pub digest: Digest,
     /// Bytes of the content.
     pub size: u64,
@@ -176,11 +176,11 @@ impl EvidenceStanding {
 /// What is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvidenceRemoval {
-    /// This one, because somebody asks for it.
+    /// This one, on request.
     One(Digest),
-    /// Those of these that are old enough.
+    /// Of these, the ones that are old enough.
     Aged(Vec<Digest>, EvidenceAges),
-    /// Those of these that have no row: objects that were left behind.
+    /// Of these, the ones that have no row: objects that were left behind.
     Orphans(Vec<Digest>),
 }
 
@@ -287,7 +287,7 @@ impl EvidenceWrite {
     }
 }
 
-/// What came of it.
+/// The result of the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EvidenceReply {
     Reservation(Reservation),
@@ -333,7 +333,7 @@ fn unexpected() -> StoreError {
     StoreError::Unusable("a write about evidence was answered as another kind of write".to_owned())
 }
 
-/// Where a row stands between its reservation and its end.
+/// The state of a row between its reservation and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EvidenceState {
     Reserved = 1,
@@ -443,7 +443,7 @@ pub(crate) async fn carry_out(
             let mut gone = 0;
             for digest in &removing.digests {
                 let row = table.load(digest).await?.filter(|row| row.state == EvidenceState::Removing);
-                // A removal that another process has taken up is for that process to end.
+                // A removal that another process has resumed is ended by that process.
                 let Some(row) = row.filter(|row| row.removing_since == Some(removing.since)) else { continue };
                 table.remove(digest).await?;
                 table.count(-1, -signed(row.size)).await?;
@@ -515,7 +515,7 @@ async fn begin(
             if row.state == EvidenceState::Stored && table.references(digest).await?.0 {
                 return Ok(EvidenceReply::Kept(EvidenceKept::InUse));
             }
-            // A removal that broke off is continued by the caller that asks again.
+            // A removal that was interrupted is continued by the caller that repeats the request.
             begun.push((*digest, row));
         }
         EvidenceRemoval::Aged(digests, ages) => {

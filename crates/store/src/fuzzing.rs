@@ -3,11 +3,11 @@
 
 use crate::{HistoryPlace, Position, PositionKey};
 
-/// A cursor of the change log, sealed or not, or a place in a history.
+/// A cursor of the change log, sealed or not, or a position in a history.
 pub fn cursor(text: &str) {
     let key = PositionKey::new(&[7; 32]).expect("32 bytes");
     if let Ok(position) = key.open("acme", text) {
-        assert!(key.open("globex", text).is_err(), "of one organization is none of another's");
+        assert!(key.open("globex", text).is_err(), "a cursor of one organization is not valid for another");
         assert_eq!(key.open("acme", &key.seal("acme", position)), Ok(position));
     }
     if let Ok(position) = text.parse::<Position>() {

@@ -10,27 +10,27 @@ use crate::seal::is_sealed;
 
 /// Progress texts that are kept of an operation: the newest.
 pub const MAX_PROGRESS_NOTES: u32 = 100;
-/// Notes of all sorts that are kept of an operation, beside what its row records. When there are more, progress is
-/// removed first, and within a sort the oldest. So a worker that claims and releases the same operation for ever makes
-/// no endless history.
+/// Notes of all sorts that are kept of an operation, in addition to what its row records. When there are more, progress
+/// is removed first, and within a sort the oldest. So a worker that claims and releases the same operation forever
+/// makes no endless history.
 pub const MAX_NOTES: u32 = 500;
 /// The most bytes of a text in a history. It is for people.
 const MAX_NOTE_BYTES: usize = 4 * 1024;
 
-/// What sort of thing happened.
+/// What kind of event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HistoryKind {
     /// The operation was created.
     Created,
     /// An attempt was started.
     AttemptStarted,
-    /// The worker of the attempt said how far it was.
+    /// The worker of the attempt reported its progress.
     Progress,
     /// Somebody asked the attempt to stop.
     CancelRequested,
     /// The attempt failed, and there will be another one.
     AttemptFailed,
-    /// The worker of the attempt was not heard from in time, and there will be another attempt.
+    /// The worker of the attempt sent no heartbeat in time, and there will be another attempt.
     AttemptLost,
     /// The worker released the attempt in good order; it is not charged.
     AttemptReleased,
@@ -45,29 +45,29 @@ pub enum HistoryKind {
 /// Something that happened to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEvent {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub kind: HistoryKind,
     /// Which attempt it belongs to, 1 for the first; 0 for none.
     pub attempt: u32,
-    /// Who made the attempt, or empty.
+    /// The worker of the attempt, or empty.
     pub worker: String,
     /// A progress, or why something failed; else empty.
     pub message: String,
 }
 
-/// Where a page of a history ends. Events that come later, and the removal of old ones, do not move it.
+/// The position where a page of a history ends. Events that come later, and the removal of old ones, do not move it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryPlace {
     at: Timestamp,
     attempt: u32,
     kind: HistoryKind,
-    /// Which of those that are otherwise alike, 0 for the first.
+    /// Which of several events that are otherwise alike, 0 for the first.
     nth: u32,
 }
 
-/// The text is not a place in a history.
+/// The text is not a position in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the next_page_token of an answer")]
 pub struct InvalidHistoryPlace;

@@ -130,8 +130,9 @@ pub use work::{
 };
 pub use workers::{HeldLease, HeldLeases, MAX_HELD_LEASES, Workers};
 
-/// Outputs longer than this, as they are stored, are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
-/// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
+/// Outputs longer than this, as they are stored, are left out of a [`Listing`] and read one by one with
+/// [`Store::output`], so that a page of large outputs is never in memory at once: 100 entries × 16 KiB bound a page to
+/// 1.6 MiB.
 pub const LISTED_OUTPUT_BYTES: usize = 16 * 1024;
 
 /// Where a store takes the time from.
@@ -145,7 +146,7 @@ pub const IDEMPOTENCY_WINDOW: std::time::Duration = std::time::Duration::from_se
 pub struct Listing {
     /// Newest first.
     pub entries: Vec<Listed>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     pub page: PageInfo,
 }
 
@@ -170,8 +171,8 @@ pub struct IdempotencyKey {
 
 /// Durable operations, tokens and evidence records.
 ///
-/// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
-/// dropped at any time: a write that was passed on is then still carried out whole or not at all.
+/// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, other errors are not. Futures may
+/// be dropped at any time: a write that was passed on is then still carried out whole or not at all.
 #[async_trait]
 pub trait Store:
     BulkOperations
@@ -192,14 +193,15 @@ pub trait Store:
     + Sync
     + 'static
 {
-    /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
+    /// Creates operations in one transaction, all or none, in this order; returns them in this order once they are
+    /// durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
     /// the same, else [`StoreError::IdempotencyConflict`]; [`StoreError::IdempotencyGone`] when any of them was removed
     /// since.
     ///
-    /// Fails with [`StoreError::Exceeded`] when the organization would have more, or get more at a time, than its
-    /// [`Quota`] allows.
+    /// Fails with [`StoreError::Exceeded`] when the organization would have more operations, or create them faster,
+    /// than its [`Quota`] allows.
     ///
     /// With a start, which is for one operation alone: it starts at once if it is due and nothing of its organization
     /// and kind is waiting or paused. Then it is created and started in one transaction, answered as running, and the
@@ -303,8 +305,8 @@ pub trait Store:
     /// Ends such attempts as lost: back to pending with the given delay, or failed when attempts are exhausted.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
 
-    /// Does to one operation what its state allows, if it exists and may be seen. Asking a running one to stop again
-    /// changes nothing. Must not depend on any limit on what may be created or claimed.
+    /// Carries out a command on one operation as its state allows, if it exists and may be seen. Asking a running one
+    /// to stop again changes nothing. Must not depend on any limit on what may be created or claimed.
     async fn command(
         &self,
         access: &Access,
@@ -315,15 +317,15 @@ pub trait Store:
     /// Ends up to `limit` attempts that were asked to stop at least `grace` ago; answers how many ended.
     async fn end_overdue_cancels(&self, grace: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
-    /// How long operations that name no `retain_for` are kept after their end: `None`, as at the start, is for ever. It
-    /// is decided when an operation ends; operations that have ended already keep their time.
+    /// How long operations that name no `retain_for` are kept after their end: `None`, the initial value, is forever.
+    /// It is decided when an operation ends; operations that have ended already keep their time.
     fn set_default_retention(&self, retain_for: Option<std::time::Duration>);
 
-    /// Sets what organizations may have, in this process; at the start everything.
+    /// Sets the limits of organizations, in this process; initially there are none.
     fn set_quotas(&self, quotas: Quotas);
 
     /// Removes terminal operations whose time is over: up to `limit` of every organization, each organization's in one
-    /// transaction, the one that was served last comes last. Answers how many; 0 when there are no more.
+    /// transaction; the organization that was served last comes last. Answers how many; 0 when there are no more.
     async fn purge(&self, limit: u32) -> Result<u64, StoreError>;
 
     /// When the first pending operation that becomes due after `after` does, if there is one; those of paused
@@ -371,7 +373,7 @@ pub trait Store:
     /// Forgets up to `limit` rows of the change log that are older than `keep`; answers how many.
     async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
-    /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
+    /// Creates operations from what applications put into the store's inbox in their own transactions: up to `limit`
     /// rows of every organization, in their order, each once. Answers how many rows it dealt with; `None` when this
     /// store has no inbox.
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
@@ -389,7 +391,7 @@ pub trait Store:
     fn commits(&self) -> Commits;
 
     /// Keeps all of this from being started, in all processes, until it is [resumed](Store::resume); running operations
-    /// go on. Answers whether there is such an organization.
+    /// continue. Answers whether there is such an organization.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;
 
     /// Lets it be started again; answers whether it was paused.
@@ -404,7 +406,7 @@ pub trait Store:
     /// Every kind that operations of this store have or had, in order; of one organization or of all.
     async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError>;
 
-    /// What an organization has, from one snapshot; `None` when there is no such organization.
+    /// The contents of an organization, from one snapshot; `None` when there is no such organization.
     async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
 
     /// Begins to delete an organization, or continues: its tokens are revoked, nothing of it is started, nothing is
@@ -425,7 +427,7 @@ pub trait Store:
     /// which the histories of the operations record.
     fn on_behalf_of(&self, call: AuditCall) -> std::sync::Arc<dyn Store>;
 
-    /// Records a call by itself, with its answer, a `google.rpc.Code`: for a call that was refused.
+    /// Records a call separately, with its answer, a `google.rpc.Code`: for a call that was refused.
     async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError>;
 
     /// Up to `limit` entries of an organization's audit log, or, with the empty name, of the instance's, newest first,
@@ -445,17 +447,17 @@ pub trait Store:
     /// is being deleted. The caller has checked its name and [`Limits::violations`].
     async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
 
-    /// Sets what an organization may have; `false` when there is none. It holds in this process from now on, in others
-    /// once they [look](Store::refresh_limits).
+    /// Sets the limits of an organization; `false` when there is none. They hold in this process from now on, in others
+    /// once they [refresh](Store::refresh_limits).
     async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
 
-    /// Looks up which limits calls have set, in any process.
+    /// Reads the limits that calls have set, in any process.
     async fn refresh_limits(&self) -> Result<(), StoreError>;
 
-    /// The limits that calls have set, as this process saw them last.
+    /// The limits that calls have set, as this process read them last.
     fn limits(&self) -> std::sync::Arc<std::collections::BTreeMap<String, Limits>>;
 
-    /// What organizations may have: as this process was configured, and as calls have set it.
+    /// The limits of organizations: as this process was configured, and as calls have set them.
     fn quotas(&self) -> std::sync::Arc<Quotas>;
 
     /// Keeps a token (its hash, never the secret). Creates the organization if it is new; fails with
@@ -473,7 +475,7 @@ pub trait Store:
     /// The token of this id, if it is within reach.
     async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError>;
 
-    /// Revokes a token within reach for good, and answers it; one that was revoked before stays as it is.
+    /// Revokes a token within reach permanently, and returns it; one that was revoked before stays as it is.
     async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError>;
 
     /// Keeps a token in the place of another one, which ends after the overlap at the latest; `None` when that one is
@@ -502,7 +504,7 @@ pub trait Store:
         }
     }
 
-    /// Revokes a token for good; `false` when there is none with this id.
+    /// Revokes a token permanently; `false` when there is none with this id.
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
         Ok(self.revoke(&TokenReach::everything(), id).await?.is_some())
     }
@@ -522,7 +524,7 @@ pub trait Store:
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
 
-    /// Sets how texts are sealed that come into the store by another way than this trait, and those of schedules. All
+    /// Sets how texts are sealed that come into the store in other ways than this trait, and those of schedules. All
     /// other texts are stored and answered as they are: [`Sealed`] seals them.
     fn seal_with(&self, keyring: Keyring);
 
@@ -550,10 +552,10 @@ pub enum Lost {
     Unanswered,
 }
 
-/// An attempt whose worker was not heard from in time.
+/// An attempt whose worker sent no heartbeat in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostLease {
-    /// Which attempt.
+    /// The attempt.
     pub lease: LeaseRef,
     /// The kind of its operation.
     pub kind: String,

@@ -1,4 +1,4 @@
-//! What one organization may have, set by a call and kept in the store. It takes precedence over the servers'
+//! The limits of one organization, set by a call and kept in the store. They take precedence over the servers'
 //! configuration.
 
 use std::collections::BTreeMap;
@@ -32,11 +32,11 @@ pub struct Limits {
     /// The most bytes of an operation's output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
-    /// How many of its operations start for each one of an organization of weight 1.
+    /// How many of its operations start for each one of an organization with weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. Kinds that are
-    /// left out are as in the servers' configuration.
+    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. Kinds that
+    /// are left out are as in the servers' configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub max_running: BTreeMap<String, u32>,
 }

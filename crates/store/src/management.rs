@@ -12,7 +12,7 @@ use operations::{Access, Projects, Timestamp, Violation, check_name, check_text}
 
 use crate::{NewToken, Organizations, Scope, Store, StoreError, Token, TokenReach};
 
-/// How long a token that was replaced stays valid when nobody says.
+/// How long a token that was replaced stays valid by default.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 /// The longest time that it may stay valid.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -41,10 +41,10 @@ pub enum TokenError {
     Store(#[from] StoreError),
 }
 
-/// What a new token is to be.
+/// The properties of a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenWish {
-    /// For people.
+    /// A name for people.
     pub name: String,
     /// The organization; `None` for a token of the instance.
     pub organization: Option<String>,
@@ -54,12 +54,12 @@ pub struct TokenWish {
     pub organizations: BTreeSet<String>,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
-    /// How long it is valid; `None` for ever.
+    /// How long it is valid; `None`: forever.
     pub expires_in: Option<Duration>,
 }
 
 impl TokenWish {
-    /// Whether the request is valid by itself.
+    /// Whether the request is valid, regardless of who makes it.
     ///
     /// # Errors
     /// What is wrong with it, field by field.
@@ -113,7 +113,7 @@ impl TokenWish {
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// The token that is asked for.
+    /// The requested token.
     fn token(&self, hash: [u8; 32], now: Timestamp) -> NewToken {
         let organization = self.organization.clone().unwrap_or_default();
         let access = if self.projects.is_empty() {
@@ -240,7 +240,7 @@ impl Default for Rotation {
 }
 
 /// Replaces a token by another one of the same name, scopes and reach; the old one stays valid for the overlap. Unless
-/// that is asked for, the new one does not outlive the giver.
+/// that is requested, the new one does not outlive the giver.
 ///
 /// # Errors
 /// [`TokenError`].
@@ -288,7 +288,7 @@ pub async fn rotate_token(
     store.replace_token(&old.id, new, rotation.overlap).await?.ok_or(TokenError::NoLongerValid)
 }
 
-/// Revokes a token for good, and answers it; one that is revoked already stays as it is.
+/// Revokes a token permanently, and returns it; one that is revoked already stays as it is.
 ///
 /// # Errors
 /// [`TokenError::NotFound`], [`TokenError::Store`].

@@ -1,4 +1,4 @@
-//! What is measured of a store: counters of this process, and the state of the store at the time of a look.
+//! What is measured of a store: counters of this process, and the state of the store at the time of a measurement.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use operations::Timestamp;
 
 use crate::StoreError;
 
-/// How many of the oldest operations of a kind are looked at to find one that may be claimed now.
+/// How many of the oldest operations of a kind are read to find one that may be claimed now.
 pub(crate) const LOOKED_AT_FOR_OLDEST: u32 = 64;
 
 /// The state of a store, for all organizations together.
@@ -24,27 +24,27 @@ pub struct Standings {
     pub schedules_overdue: Duration,
 }
 
-/// What has not ended of a kind.
+/// The operations of a kind that have not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindStanding {
     /// The kind.
     pub kind: String,
-    /// Operations that wait.
+    /// Pending operations.
     pub pending: u64,
-    /// Operations that run.
+    /// Running operations.
     pub running: u64,
-    /// Since when the oldest exists that may be claimed now: the oldest of each organization are looked at, and when
-    /// all of them are delayed, this is `None`.
+    /// Since when the oldest exists that may be claimed now: the oldest of each organization are read, and when all of
+    /// them are delayed, this is `None`.
     pub oldest: Option<Timestamp>,
 }
 
-/// Being measured.
+/// Measuring a store.
 #[async_trait]
 pub trait Measured: Send + Sync {
     /// What this process counts of its work; code that works with this store counts there too.
     fn meters(&self) -> Meters;
 
-    /// The state of the store now. Costs a few seeks for each organization and kind: for the monitoring of an operator,
+    /// The state of the store now. Costs a few seeks for each organization and kind: for an operator's monitoring,
     /// and not for calls.
     async fn standings(&self) -> Result<Standings, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! What opening a store may do: only open one that exists and has this version, unless it was asked for more.
+//! What opening a store may do: only open one that exists and has this version, unless the caller requests more.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::error::cause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// An error that says so: nothing is made and nothing is migrated, so that a mistyped name is found and a store
-    /// under a server is left as it is.
+    /// that a server uses is left as it is.
     Existing,
     /// It is created, or brought up to this version.
     Create,
@@ -21,7 +21,7 @@ pub enum Open {
 /// The table in which the migrations that were applied are noted.
 pub(crate) const APPLIED: &str = "_sqlx_migrations";
 
-/// The migrations in the folder `migrations` beside the file that says this, by the names of their files.
+/// The migrations in the folder `migrations` next to the file that uses this macro, by the names of their files.
 ///
 /// Not `sqlx::migrate!`: its crate of macros brings both databases' drivers along, to be built a second time for the
 /// compiler.

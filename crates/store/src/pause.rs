@@ -1,8 +1,8 @@
 //! What is not started for the time being: an organization, a kind, or a kind within an organization.
 //!
-//! A pause is a row in the store, and every claim looks at it in its own statement: it holds for all servers from its
-//! commit on, and over their restarts. Only claims are paused: running operations go on, and operations are created,
-//! listed, cancelled and settled as ever.
+//! A pause is a row in the store, and every claim checks it in its own statement: it holds for all servers from its
+//! commit on, and over their restarts. Only claims are paused: running operations continue, and operations are created,
+//! listed, cancelled and settled as usual.
 
 use operations::Timestamp;
 
@@ -44,7 +44,7 @@ impl Pausable {
 /// What is paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paused {
-    /// What.
+    /// What is paused.
     pub what: Pausable,
     /// Since when.
     pub since: Timestamp,
@@ -57,9 +57,9 @@ pub struct Organization {
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Operations that wait.
+    /// Pending operations.
     pub pending: u64,
-    /// Operations that run.
+    /// Running operations.
     pub running: u64,
     /// Its deletion has begun, and has not ended.
     pub is_being_deleted: bool,

@@ -93,7 +93,7 @@ pub(crate) fn tables(filter: &Filter) -> Vec<Table> {
     }
 }
 
-/// What was found, in the order in which it was asked for.
+/// What was found, in the order of the request.
 pub(crate) fn in_order(
     ids: &[OperationId],
     found: impl Iterator<Item = Result<Operation, StoreError>>,

@@ -9,7 +9,7 @@ use operations::Timestamp;
 use crate::StoreError;
 use crate::rows::damaged;
 
-/// Stands instead of a server's name for the state that was followed last. No server has an empty name.
+/// Used instead of a server's name for the state that was followed last. No server has an empty name.
 pub const FOLLOWED: &str = "";
 
 /// The policies of a folder: for each reference that leads to one, the digest of everything that it is made of.

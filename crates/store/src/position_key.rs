@@ -1,4 +1,4 @@
-//! Cursors of the change log, as clients see them: text that reveals nothing and that nobody can make up.
+//! Cursors of the change log, as clients see them: text that reveals nothing and cannot be forged.
 //!
 //! The numbers of a position count the changes of all organizations, so a client that could read them would learn how
 //! much the others do. Servers of a store share a secret that they seal positions with. The text is a synthetic

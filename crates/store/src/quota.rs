@@ -1,9 +1,9 @@
-//! What an organization may have, and its share of the starts.
+//! The limits of an organization, and its share of the starts.
 //!
 //! **Operations that have not ended.** All servers share the number of an organization's next operation, so it says how
 //! much was created since a count: while it stays below a *ceiling* (the number at the count, plus the capacity that
 //! was left) the limit cannot be exceeded, whichever server creates. A creation compares the two in the statement that
-//! takes its numbers; only at the ceiling, or after [`CEILING_LASTS`], is there another count.
+//! takes its numbers; only at the ceiling, or after [`CEILING_LASTS`], are operations counted again.
 //!
 //! **Rate.** A bucket in each process, which may go into debt: a batch larger than the burst waits until the bucket is
 //! full, and those after it until the debt is paid.
@@ -19,17 +19,17 @@ use crate::{Keyring, Settlement};
 
 /// A ceiling is not used for longer: retried operations raise the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
-/// When an organization that has as much as it may should ask again: how long its operations take is not known.
+/// When an organization that has reached its limit should try again: how long its operations take is not known.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// How long the inbox is not looked at after there was no capacity for the rows that wait there: a look is a
+/// How long the inbox is not read after there was no capacity for the rows that wait there: reading it takes a
 /// transaction.
 const INBOX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Schedules of an organization, unless configured otherwise: more than people keep in view.
 pub const DEFAULT_MAX_SCHEDULES: u32 = 1_000;
 
-/// What one organization may have.
+/// The limits of one organization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
     /// Operations that have not ended, pending and running; `None`: any number.
@@ -83,7 +83,7 @@ impl Quota {
     }
 }
 
-/// What every organization may have.
+/// The limits of every organization.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quotas {
     /// Organizations that are not named in `named`.
@@ -97,8 +97,8 @@ pub struct Quotas {
     pub running: RunningLimits,
 }
 
-/// How many operations of a kind may run at a time in one organization, over all servers and workers. A kind that is not
-/// named may have any number.
+/// How many operations of a kind may run at a time in one organization, over all servers and workers. A kind that is
+/// not named may have any number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunningLimits {
     /// By kind, in each organization that has no limit of its own.
@@ -215,7 +215,7 @@ pub enum Exceeded {
 }
 
 impl Exceeded {
-    /// When to ask again.
+    /// When to try again.
     pub fn retry_after(&self) -> Duration {
         match self {
             Exceeded::Pending { .. } => FULL_RETRY,
@@ -230,9 +230,9 @@ pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// As the process was configured, and as calls have set them in the store.
+    /// The quotas as the process was configured, and the limits that calls have set in the store.
     configured: Mutex<(Quotas, Arc<Stored>)>,
-    /// Both in one.
+    /// Both merged.
     quotas: RwLock<Arc<Quotas>>,
     /// How texts that come in by the inbox, and by schedules, are sealed.
     keyring: RwLock<Keyring>,
@@ -242,9 +242,9 @@ struct Inner {
 /// What is known about one organization. Only organizations with a limit are kept.
 #[derive(Debug, Default)]
 struct Used {
-    /// The content of the bucket, and when it was looked at.
+    /// The content of the bucket, and when it was updated.
     bucket: Option<(f64, Timestamp)>,
-    /// The number from which on there must be a new count, and when there was one.
+    /// The number from which on operations must be counted again, and when they were counted.
     ceiling: Option<(i64, Timestamp)>,
     /// When there was no capacity for the rows that wait in the inbox.
     had_all: Option<Timestamp>,
@@ -271,7 +271,7 @@ impl Admission {
         self.used().retain(|organization, _| before.get(organization) == configured.1.get(organization));
     }
 
-    /// What calls have set.
+    /// The limits that calls have set.
     pub(crate) fn stored(&self) -> Arc<Stored> {
         Arc::clone(&self.0.configured.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
@@ -331,12 +331,12 @@ impl Admission {
         Some((left + 1e-6).max(0.0) as u64)
     }
 
-    /// Notes that the rows in the inbox have to go on waiting.
+    /// Notes that the rows in the inbox have to keep waiting.
     pub(crate) fn has_all(&self, organization: &str, now: Timestamp) {
         self.used().entry(organization.to_owned()).or_default().had_all = Some(now);
     }
 
-    /// Whether it is worth looking if more of the inbox can be taken.
+    /// Whether it is worth checking if more of the inbox can be taken.
     pub(crate) fn may_have_more(&self, organization: &str, now: Timestamp) -> bool {
         let had_all = self.used().get(organization).and_then(|used| used.had_all);
         had_all.is_none_or(|at| now >= at.after(INBOX_PAUSE) || now < at)
@@ -368,7 +368,7 @@ impl Admission {
     }
 }
 
-/// The organization's bucket, with what was added since the last look.
+/// The organization's bucket, with what was added since the last update.
 fn bucket<'u>(used: &'u mut HashMap<String, Used>, organization: &str, rate: Rate, now: Timestamp) -> &'u mut f64 {
     let used = used.entry(organization.to_owned()).or_default();
     let (left, at) = used.bucket.get_or_insert((rate.burst, now));

@@ -1,7 +1,7 @@
 //! Settlements and releases that are repeated because their answer was lost: they are answered with what was recorded,
 //! not with a refusal as late.
 //!
-//! Only refused ones are looked at, so that the ordinary path costs nothing.
+//! Only refused ones are checked, so that the ordinary path costs nothing.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::history::{HistoryKind, bounded};
 pub(crate) enum End<'e> {
     /// With an outcome.
     Settled(&'e Outcome),
-    /// By giving it back.
+    /// By releasing it.
     Released,
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Stands for "for ever".
+/// Means "forever".
 const FOR_EVER: i64 = -1;
 /// A thousand years: added to a time, more would no longer give a valid time.
 const MOST: i64 = 1_000 * 366 * 24 * 3600 * 1000;
@@ -25,7 +25,7 @@ impl Retention {
         self.0.store(millis, Ordering::Relaxed);
     }
 
-    /// In milliseconds; `None`: for ever.
+    /// In milliseconds; `None`: forever.
     pub(crate) fn millis(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|millis| *millis != FOR_EVER)
     }

@@ -1,8 +1,8 @@
 //! Which organization is next: the engine's claims serve the organizations that have something waiting in round-robin
 //! order, each by its weight.
 //!
-//! A claim rarely takes as much as a whole round, so the share of an organization that it broke off goes on with the
-//! next claim.
+//! A claim rarely takes as much as a whole round, so the unfinished share of an organization continues with the next
+//! claim.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use crate::ClaimRequest;
 const REMEMBERED: usize = 1_000;
 
 /// The rotations: that of the engine, and one for each remote worker for several organizations and the kinds that it
-/// asks for, so that none is moved on by the claims of others.
+/// asks for, so that none is advanced by the claims of others.
 #[derive(Debug, Default)]
 pub(crate) struct Rotations(HashMap<(String, Vec<String>), Rotation>);
 
 impl Rotations {
-    /// The rotation of the worker that asks.
+    /// The rotation of the worker that claims.
     pub(crate) fn of(&mut self, request: &ClaimRequest) -> &mut Rotation {
         let key = match &request.among {
             Some(_) => (request.worker.clone(), request.kinds.clone()),
@@ -30,10 +30,10 @@ impl Rotations {
     }
 }
 
-/// Where the rotation stands.
+/// The state of a rotation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rotation {
-    /// The organization that was served last; the round goes on after it.
+    /// The organization that was served last; the round continues after it.
     pub(crate) last: String,
     /// What is left of its share.
     pub(crate) left: u32,
@@ -75,7 +75,7 @@ pub(crate) fn shares(parts: &[Part], places: usize) -> Vec<u32> {
 
 impl Rotation {
     /// Takes from each organization's queue what its parts of the round allow, as far as the queue goes. Answers
-    /// everything in the order of the parts, and notes where the rotation stands then.
+    /// everything in the order of the parts, and notes the state of the rotation after that.
     pub(crate) fn take<T>(
         &mut self,
         parts: &[Part],
@@ -97,7 +97,7 @@ impl Rotation {
         taken
     }
 
-    /// Notes that the share that was broken off went on, and gave `taken` of the operations that it was `asked` for.
+    /// Notes that the unfinished share was continued, and gave `taken` of the operations that it was `asked` for.
     pub(crate) fn went_on(&mut self, asked: u32, taken: usize) {
         self.left = if taken == asked as usize { self.left.saturating_sub(asked) } else { 0 };
     }

@@ -4,7 +4,7 @@ use operations::{Progress, State, Status, Timestamp};
 
 use crate::StoreError;
 
-/// The error for a row that cannot be.
+/// The error for a row that is not valid.
 pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Unusable(format!("a row holds no valid {what}; run longrun doctor"))
 }

@@ -1,8 +1,8 @@
 //! Schedules: rules that create operations at given times, whichever servers run.
 //!
 //! **Once.** The row of a schedule says which due time comes next. It is locked, the operations that are due are
-//! created, and the row moves on, in one transaction: so each due time is dealt with once, however many servers look at
-//! it and whenever they die. An idempotency key would not do: it is forgotten after a day, and servers may be off for a
+//! created, and the row moves on, in one transaction: so each due time is handled once, however many servers read it
+//! and whenever they die. An idempotency key would not do: it is forgotten after a day, and servers may be off for a
 //! week.
 //!
 //! **Limits.** A due time for which its organization has no capacity stays the next one, with the reason in
@@ -34,7 +34,7 @@ const MAX_ERROR: usize = 1_024;
 pub struct Schedule {
     /// Never shown: its texts are sealed for this id, and its delays are derived from it.
     pub id: OperationId,
-    /// What its owner wants.
+    /// What its owner requested.
     pub wanted: NewSchedule,
     /// Increases with each change by a caller.
     pub revision: u64,
@@ -84,8 +84,8 @@ pub enum ScheduleRefusal {
         /// Schedules.
         limit: u32,
     },
-    /// Somebody else has changed it since it was read.
-    #[error("the schedule was changed by somebody else meanwhile")]
+    /// Another caller has changed it since it was read.
+    #[error("the schedule was changed by another caller meanwhile")]
     Changed,
     /// It skips overlapping operations, and its last operation has not ended.
     #[error("the last operation of the schedule, {0}, has not ended, and its overlap is \"skip\": wait, or cancel it")]
@@ -107,14 +107,14 @@ pub struct DueSchedules {
     pub next: Option<Timestamp>,
 }
 
-/// What came of firing.
+/// The result of firing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fired {
     /// Operations that were created.
     pub operations: u64,
-    /// Schedules that were looked at; as many as the limit: there may be more.
+    /// Schedules that were checked; as many as the limit: there may be more.
     pub schedules: u64,
-    /// Operations that are to be cancelled before those schedules can go on.
+    /// Operations that are to be cancelled before those schedules can continue.
     pub to_cancel: Vec<OperationId>,
 }
 
@@ -135,7 +135,7 @@ pub trait Schedules: Send + Sync {
     /// The schedule of this name. Fails with [`StoreError::Unavailable`] when its input cannot be opened.
     async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError>;
 
-    /// Replaces the definition of this revision. Its due times go on: where they stay the same, none is dealt with
+    /// Replaces the definition of this revision. Its due times continue: where they stay the same, none is handled
     /// twice; where they change, or the schedule was paused, they begin now.
     async fn update_schedule(
         &self,
@@ -154,12 +154,12 @@ pub trait Schedules: Send + Sync {
     /// What is due now.
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError>;
 
-    /// Does what is due, for up to `limit` schedules of an organization that no other server is working on. Operations
-    /// that were `cancelled` are no longer waited for. Called by [`fire_schedules`].
+    /// Does what is due, for up to `limit` schedules of an organization that no other server is working on. Schedules
+    /// no longer wait for operations that were `cancelled`. Called by [`fire_schedules`].
     async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError>;
 }
 
-/// Does what is due in an organization, for up to `limit` schedules; answers what came of it.
+/// Does what is due in an organization, for up to `limit` schedules; returns the result.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -168,7 +168,7 @@ pub async fn fire_schedules(store: &dyn Store, organization: &str, limit: u32) -
     if fired.to_cancel.is_empty() {
         return Ok(fired);
     }
-    // Before the due time is dealt with: a server that dies in between leaves it to others, which cancel again; that
+    // Before the due time is handled: a server that dies in between leaves it to others, which cancel again; that
     // changes nothing.
     let access = Access::organization(organization);
     for id in &fired.to_cancel {
@@ -224,7 +224,7 @@ impl ScheduleWrite {
     }
 }
 
-/// What came of it.
+/// The result of the write.
 pub(crate) enum ScheduleReply {
     Kept(Box<Schedule>),
     Deleted,
@@ -294,7 +294,7 @@ pub(crate) struct ScheduleRow {
     pub(crate) passed_over: Option<Timestamp>,
     pub(crate) last_error: String,
     pub(crate) last_error_at: Option<Timestamp>,
-    /// Whether its last operation has not ended. Not a column, and false where it was not asked for.
+    /// Whether its last operation has not ended. Not a column, and false where it was not requested.
     pub(crate) is_running: bool,
 }
 
@@ -562,7 +562,7 @@ impl Firings<'_> {
 enum Planned {
     /// Create such operations.
     Fire(operations::schedule::Firing, Box<NewOperation>),
-    /// Create nothing, since its operation may not be created, and go on.
+    /// Create nothing, since its operation may not be created, and continue.
     PassOver(operations::schedule::Firing, String),
     /// Do nothing before this is cancelled.
     CancelFirst(OperationId),

@@ -22,7 +22,7 @@ pub struct Session {
     pub name: String,
     /// When the person signed in.
     pub begun_at: Timestamp,
-    /// When it ends by itself.
+    /// When it ends automatically.
     pub expires_at: Timestamp,
     /// When it was ended before that, if it was.
     pub revoked_at: Option<Timestamp>,
@@ -52,7 +52,8 @@ impl SessionChange {
 /// What a store knows of sessions.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Keeps a session that begins. Fails with [`StoreError::OrganizationGone`] while its organization is being deleted.
+    /// Keeps a session that begins. Fails with [`StoreError::OrganizationGone`] while its organization is being
+    /// deleted.
     async fn begin_session(&self, session: Session) -> Result<(), StoreError>;
 
     /// The session of an organization with this id, ended or not; those that are over may be forgotten.

@@ -2,7 +2,7 @@
 //! waited and ran.
 //!
 //! They are kept by a consumer of the change log, so that writes to operations pay nothing for them. It reads a part of
-//! an organization's change log, looks at the operations that the part names, and writes their counts together with the
+//! an organization's change log, looks up the operations that the part names, and writes their counts together with the
 //! offset up to which it has read, in one transaction, and only if the offset is still where the part began. So a
 //! reader that dies between any two steps counts nothing twice and loses nothing, and only one of two readers counts a
 //! part.
@@ -27,10 +27,10 @@ use crate::{HistoryKind, Measured, StoreError};
 
 /// The consumer under whose name the store keeps the offset up to which changes are counted.
 pub const STATISTICS_CONSUMER: &str = "statistics";
-/// Rows that one request looks at, at most.
+/// The most rows that one request reads.
 pub(crate) const MAX_ROWS: u32 = 100_000;
 
-/// Which statistics are asked for.
+/// The requested statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsRequest {
     /// From the step on in which this time lies.
@@ -41,7 +41,7 @@ pub struct StatisticsRequest {
     pub step: Step,
     /// Only this kind; left out, any but [`NOTICE_KIND`], as in lists.
     pub kind: Option<String>,
-    /// Whether each kind is counted by itself.
+    /// Whether each kind is counted separately.
     pub by_kind: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Counts {
 pub struct StatisticsPoint {
     /// When the step began.
     pub start: Timestamp,
-    /// The kind, if each was asked for by itself; empty: for operations that were removed before they were counted.
+    /// The kind, if each was counted separately; empty: for operations that were removed before they were counted.
     pub kind: Option<String>,
     /// What happened.
     pub counts: Counts,
@@ -174,8 +174,8 @@ pub(crate) trait Tally: Sync {
     /// another one.
     async fn commit(&self, part: CountedPart) -> Result<bool, StoreError>;
 
-    /// Goes on after changes that are forgotten, and begins to count anew from there; `false` when the reader's offset
-    /// is another one.
+    /// Continues after changes that are forgotten, and begins to count anew from there; `false` when the reader's
+    /// offset is another one.
     async fn skip(&self, organization: &str, from: Position) -> Result<bool, StoreError>;
 }
 
@@ -398,7 +398,7 @@ mod tests {
             Change { position: Position { row: 1, part: 0, seen: 1 }, id, status, is_creation: false, at: at(905) };
         let ended = subject(Some((at(900), Some(at(400)))));
         assert_eq!(last_attempt(&ended, &change, &[]), Some((at(400), at(900))));
-        assert_eq!(in_the_past(&change, &[(change.id, ended)].into()), None, "the row tells");
+        assert_eq!(in_the_past(&change, &[(change.id, ended)].into()), None, "the row says so");
         // It was retried since, and has another end: the past is used.
         let failed = |from, to| Past { seq: 7, kind: i64::from(FAILED), at: at(to), started_at: Some(at(from)) };
         let past = [failed(10, 100), failed(400, 900), failed(1_000, 1_100)];

@@ -75,7 +75,7 @@ impl FromStr for Scope {
 pub struct NewToken {
     /// SHA-256 of the secret.
     pub hash: [u8; 32],
-    /// For people.
+    /// A name for people.
     pub name: String,
     /// What it may see.
     pub access: Access,
@@ -83,7 +83,7 @@ pub struct NewToken {
     pub scopes: BTreeSet<Scope>,
     /// When it ceases to be valid; `None` for never.
     pub expires_at: Option<Timestamp>,
-    /// Of a token of the instance, the organizations that it reaches; its `access` is then to nothing.
+    /// Of a token of the instance, the organizations that it reaches; its `access` then covers nothing.
     pub instance: Option<Organizations>,
 }
 
@@ -92,7 +92,7 @@ pub struct NewToken {
 pub struct Token {
     /// Short and public; what `longrun token revoke` takes.
     pub id: String,
-    /// For people.
+    /// A name for people.
     pub name: String,
     /// What it may see.
     pub access: Access,
@@ -106,7 +106,7 @@ pub struct Token {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
-    /// Of a token of the instance, the organizations that it reaches; its `access` is then to nothing.
+    /// Of a token of the instance, the organizations that it reaches; its `access` then covers nothing.
     pub instance: Option<Organizations>,
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn damaged() -> StoreError {
     StoreError::Unusable("a row of the table of tokens is damaged".to_owned())
 }
 
-/// The scopes of these names. One that this version does not know grants nothing.
+/// The scopes with these names. One that this version does not know grants nothing.
 pub(crate) fn scopes(names: &[String]) -> BTreeSet<Scope> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }

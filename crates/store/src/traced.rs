@@ -12,15 +12,15 @@ use crate::StoreError;
 #[async_trait]
 pub trait Traced: Send + Sync {
     /// In which traces, and below which spans, these operations of an organization were created; those that belong to
-    /// no trace, and those that do not exist, are left out. Only for servers that take part in traces: no other asks.
+    /// no trace, and those that do not exist, are left out. Only servers that take part in traces call it.
     async fn trace_contexts(
         &self,
         organization: &str,
         ids: &[OperationId],
     ) -> Result<HashMap<OperationId, TraceContext>, StoreError>;
 
-    /// Forgets a consumer of the change log for which nobody reads any more, so that nothing is kept for it. One that
-    /// is registered again begins anew.
+    /// Forgets a consumer of the change log for which no process reads any more, so that nothing is kept for it. One
+    /// that is registered again begins anew.
     async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError>;
 }
 

@@ -3,7 +3,7 @@
 //! idempotency keys.
 //!
 //! In bounded batches, one organization each, so that neither memory nor a transaction grows with the store. A move
-//! that breaks off leaves a target that is not empty and is refused the next time.
+//! that is interrupted leaves a target that is not empty and is refused the next time.
 
 use serde_json::{Map, Value};
 
@@ -49,7 +49,7 @@ pub enum TransferError {
         /// How many it has.
         operations: u64,
     },
-    /// Everything was written, and yet the numbers differ: somebody else wrote to one of the stores, or there is a
+    /// Everything was written, and yet the numbers differ: another process wrote to one of the stores, or there is a
     /// defect.
     #[error("the target differs from the source (source and target): {}", .0.join("; "))]
     Differs(Vec<String>),

@@ -44,7 +44,7 @@ impl PartialEq for PostgresUrl {
 
 impl Eq for PostgresUrl {}
 
-/// The text names no store. Shows only the name of a parameter of it: the text may hold a password.
+/// The text is not the URL of a store. Shows only the name of one of its parameters: the text may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStoreUrl {
     /// It is not the URL of a store.
@@ -60,7 +60,7 @@ pub enum InvalidStoreUrl {
     Value,
 }
 
-/// The parameters that the URL of a PostgreSQL database may have after its `?`: those of libpq that are supported.
+/// The parameters that the URL of a PostgreSQL database may have after its `?`: the supported ones of libpq.
 pub const PARAMETERS: [&str; 11] = [
     "sslmode",
     "sslrootcert",

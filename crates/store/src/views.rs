@@ -8,11 +8,11 @@ use operations::{Access, OperationId, Timestamp};
 
 use crate::StoreError;
 
-/// Views that an organization shares, at most.
+/// The most views that an organization shares.
 pub const MAX_SHARED_VIEWS: u32 = 100;
-/// Private views of a token, at most.
+/// The most private views of a token.
 pub const MAX_PRIVATE_VIEWS: u32 = 50;
-/// Private views of all tokens of an organization together, at most.
+/// The most private views of all tokens of an organization together.
 pub const MAX_ALL_PRIVATE_VIEWS: u32 = 2_000;
 
 /// A saved view.
@@ -54,7 +54,7 @@ impl ViewReach {
     }
 }
 
-/// What became of a view that was to be kept.
+/// The result of storing a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ViewOutcome {
     /// It is kept.
@@ -76,7 +76,7 @@ pub trait Views: Send + Sync {
     /// Keeps a new view, whose times are now.
     async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError>;
 
-    /// Gives a view within reach another name, filter and columns. Whose it is does not change.
+    /// Gives a view within reach another name, filter and columns. Its owner does not change.
     async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError>;
 
     /// Removes a view within reach; `false` when there is none with this id.

@@ -8,14 +8,15 @@ use operations::{OperationId, Timestamp};
 
 use crate::StoreError;
 
-/// Waivers of an organization at most, those that have ended included: an evaluation looks at all of them.
+/// The most waivers of an organization, those that have ended included: an evaluation reads all of them.
 pub const MAX_WAIVERS: u32 = 1_000;
 /// The most of them that may name a VEX document: an evaluation has all of these documents in memory.
 pub const MAX_VEX_WAIVERS: u32 = 50;
 /// The prefix of the digest of a VEX document where a waiver's finding names one.
 pub const VEX_PREFIX: &str = "vex:";
 
-/// The digest of the VEX document that the finding of a waiver names, as it stands there; `None` when it names none.
+/// The digest of the VEX document that the finding of a waiver names, as it is written there; `None` when it names
+/// none.
 pub fn vex_named(finding: &str) -> Option<&str> {
     finding.strip_prefix(VEX_PREFIX)
 }
@@ -27,17 +28,17 @@ pub struct Waiver {
     pub id: String,
     /// The name of the policy whose violations it covers.
     pub policy: String,
-    /// Which of them: a message, an identifier in a finding, or `vex:` and the digest of a VEX document that is stored as
-    /// evidence, which is kept as long as the waiver has an effect; empty: all.
+    /// Which of them: a message, an identifier in a finding, or `vex:` and the digest of a VEX document that is stored
+    /// as evidence, which is kept as long as the waiver has an effect; empty: all.
     pub finding: String,
     /// For which evidence: its digest or the id of its project, and outside of projects its name or the name of its
     /// project; empty: any.
     pub subject: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Who decided: the name of the token.
     pub created_by: String,
-    /// When.
+    /// When it was decided.
     pub created_at: Timestamp,
     /// When it ceases to have an effect; `None`: never.
     pub expires_at: Option<Timestamp>,
@@ -55,7 +56,7 @@ impl Waiver {
     }
 }
 
-/// What became of a waiver that was to be kept.
+/// The result of storing a waiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaiverOutcome {
     /// It is kept.
@@ -75,12 +76,12 @@ pub enum WaiverEvent {
     Added,
     /// It was removed.
     Removed,
-    /// It ended by itself.
+    /// It expired.
     Expired,
 }
 
 impl WaiverEvent {
-    /// For people and programs.
+    /// Its name, for people and programs.
     pub fn name(self) -> &'static str {
         match self {
             WaiverEvent::Added => "added",
@@ -93,7 +94,7 @@ impl WaiverEvent {
 /// Something that happened to a waiver, and that was not handled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaiverChange {
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: String,
     /// What happened.
     pub event: WaiverEvent,
@@ -137,7 +138,7 @@ impl WaiverWrite {
     }
 }
 
-/// Why a waiver with this finding cannot be kept beside those with the others.
+/// Why a waiver with this finding cannot be kept together with those with the others.
 pub(crate) fn refusal(finding: &str, others: &[String]) -> Option<WaiverOutcome> {
     let by_vex = || others.iter().filter(|other| vex_named(other).is_some()).count();
     if others.len() >= MAX_WAIVERS as usize {

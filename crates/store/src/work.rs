@@ -1,4 +1,4 @@
-//! What workers and a store say to each other.
+//! The messages between workers and a store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, P
 
 use crate::Organizations;
 
-/// A worker asks for work.
+/// A request of a worker for work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Kinds that the worker can run.
@@ -17,16 +17,16 @@ pub struct ClaimRequest {
     pub access: Option<Access>,
     /// Without `access`, only operations of these organizations; `None` for the engine, which works for all.
     pub among: Option<Organizations>,
-    /// At most this many operations.
+    /// The most operations to claim.
     pub limit: u32,
-    /// Who asks; shown in histories.
+    /// The worker that asks; shown in histories.
     pub worker: String,
-    /// How long the claim stands without a heartbeat.
+    /// How long the claim is valid without a heartbeat.
     pub lease: Duration,
 }
 
 impl ClaimRequest {
-    /// The organization that is asked for, if it is a single one.
+    /// The requested organization, if it is a single one.
     pub(crate) fn organization(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.organization.as_str())
     }
@@ -104,20 +104,20 @@ pub struct Claimed {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub attempt: u32,
-    /// How long this attempt may take, if the operation says.
+    /// How long this attempt may take, if the operation says so.
     pub timeout: Option<Duration>,
     /// When the lease runs out without a heartbeat.
     pub lease_expires_at: Timestamp,
-    /// Somebody wants it stopped already.
+    /// A caller has already requested that it stops.
     pub cancel_requested: bool,
 }
 
-/// A worker says that it is still running the attempt.
+/// A message of a worker that it is still running the attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Which attempt.
+    /// The attempt.
     pub lease: LeaseRef,
-    /// How far it is, for people: a part of the history. The last of a call counts, and the first
+    /// The progress, for people: a part of the history. The last of a call counts, and the first
     /// [`MAX_PROGRESS_NOTES`](crate::MAX_PROGRESS_NOTES) of an operation are kept.
     pub progress: Option<String>,
 }
@@ -129,7 +129,7 @@ pub enum LeaseStatus {
     Held {
         /// When it runs out without a further heartbeat.
         expires_at: Timestamp,
-        /// Somebody wants the operation stopped: end the attempt.
+        /// A caller has requested that the operation stops: end the attempt.
         cancel_requested: bool,
     },
     /// Lost: another attempt was started or the operation ended. Stop working on it.
@@ -139,11 +139,11 @@ pub enum LeaseStatus {
 /// How long attempts of remote workers may take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptTimeouts {
-    /// By kind, where an operation does not say.
+    /// By kind, where an operation does not say so itself.
     pub kinds: BTreeMap<String, Duration>,
-    /// Where neither the operation nor its kind does.
+    /// Where neither the operation nor its kind says so.
     pub otherwise: Duration,
-    /// How much longer, so that workers that keep the time themselves are not interfered with.
+    /// The additional time, so that the server does not interfere with workers that keep the time themselves.
     pub grace: Duration,
 }
 
@@ -166,7 +166,7 @@ fn millis(duration: Duration) -> i64 {
 /// An attempt of a remote worker that has taken longer than it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overrun {
-    /// Which attempt.
+    /// The attempt.
     pub lease: LeaseRef,
     /// The kind of its operation.
     pub kind: String,
@@ -176,10 +176,10 @@ pub struct Overrun {
     pub timeout: Duration,
 }
 
-/// A worker ends an attempt.
+/// A request of a worker to end an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// Which attempt.
+    /// The attempt.
     pub lease: LeaseRef,
     /// How it ended.
     pub outcome: Outcome,
@@ -195,23 +195,23 @@ impl Settlement {
     }
 }
 
-/// An operation starts in the transaction that creates it: for which worker, and where the attempt is passed to.
+/// An operation starts in the transaction that creates it: for which worker, and where the attempt is passed.
 pub struct Start {
     pub(crate) terms: StartTerms,
     pub(crate) started: Box<dyn FnOnce(Claimed) + Send>,
 }
 
-/// Who runs an attempt that starts with its operation's creation.
+/// The worker that runs an attempt that starts with its operation's creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StartTerms {
-    /// Who runs it; shown in histories.
+    /// The worker that runs it; shown in histories.
     pub(crate) worker: String,
-    /// How long it stands without a heartbeat.
+    /// How long its lease is valid without a heartbeat.
     pub(crate) lease: Duration,
 }
 
 impl Start {
-    /// `started` gets the attempt once it is durable, whatever became of the creation's caller; it must not wait. It
+    /// `started` gets the attempt once it is durable, even if the caller of the creation has gone; it must not wait. It
     /// is dropped without being called when the operation does not start at once.
     pub fn new(worker: impl Into<String>, lease: Duration, started: impl FnOnce(Claimed) + Send + 'static) -> Start {
         Start { terms: StartTerms { worker: worker.into(), lease }, started: Box::new(started) }

@@ -1,25 +1,25 @@
-//! Who runs what now: the leases that are held, which are all that the store knows about workers.
+//! Which worker runs which operations now: the leases that are held, which are all that the store knows about workers.
 
 use async_trait::async_trait;
 use operations::{Access, OperationId, Timestamp};
 
 use crate::StoreError;
 
-/// Leases that a request looks at, at most: the oldest operations first.
+/// The most leases that a request reads: the oldest operations first.
 pub const MAX_HELD_LEASES: u32 = 5_000;
 
 /// A lease that is held: an attempt under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLease {
-    /// Who holds it: the id of a worker's token, or the name of a server.
+    /// Its holder: the id of a worker's token, or the name of a server.
     pub worker: String,
-    /// Which operation.
+    /// The operation.
     pub operation: OperationId,
     /// Its kind.
     pub kind: String,
     /// Its project, or empty.
     pub project_id: String,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// When the attempt began.
     pub started_at: Timestamp,
@@ -32,11 +32,11 @@ pub struct HeldLease {
 pub struct HeldLeases {
     /// In the order of their operations, oldest first.
     pub held: Vec<HeldLease>,
-    /// Whether these are all; else there are more than [`MAX_HELD_LEASES`] to look at.
+    /// Whether these are all; else there are more than [`MAX_HELD_LEASES`] to read.
     pub is_complete: bool,
 }
 
-/// Reading who runs what.
+/// Reading which worker runs which operations.
 #[async_trait]
 pub trait Workers: Send + Sync {
     /// The leases of operations that may be seen.

@@ -18,19 +18,19 @@ pub(super) struct Cell {
     pub(super) index: usize,
     pub(super) url: CellUrl,
     known: RwLock<Option<Known>>,
-    /// The state of the looks at it. Held for as long as a look takes.
+    /// The state of the checks of it. Held for as long as a check takes.
     look: Mutex<Option<Look>>,
-    /// Held by the caller that makes a look that is overdue.
+    /// Held by the caller that makes an overdue check.
     overdue: Mutex<()>,
     is_here: watch::Sender<bool>,
 }
 
-/// The result of the last look that was answered.
+/// The result of the last check that was answered.
 #[derive(Clone)]
 struct Known {
     store: PostgresStore,
     elsewhere: Arc<BTreeSet<String>>,
-    /// When that look began.
+    /// When that check began.
     at: Instant,
     /// It is in the database of the directory.
     is_directory: bool,
@@ -39,7 +39,7 @@ struct Known {
 struct Look {
     store: PostgresStore,
     elsewhere: Elsewhere,
-    /// The settings that the cell has already.
+    /// The settings that were passed to the cell already.
     passed: Requested,
     is_directory: bool,
 }
@@ -79,7 +79,7 @@ impl Cell {
         Ok(store)
     }
 
-    /// The result of the last look, if it is not too old.
+    /// The result of the last check, if it is not too old.
     fn trusted(&self, trust: Duration) -> Option<Known> {
         self.known().filter(|known| known.at.elapsed() < trust)
     }
@@ -89,7 +89,7 @@ impl Cell {
         self.known().is_some_and(|known| known.elsewhere.contains(organization))
     }
 
-    /// Returns when it does not answer any more.
+    /// Returns when it no longer answers.
     pub(super) async fn lost(&self) -> StoreError {
         let mut is_here = self.is_here.subscribe();
         // The sender is this cell's own.
@@ -108,8 +108,8 @@ pub(super) fn moving() -> StoreError {
 }
 
 impl Shared {
-    /// The cell's store, for calls of this organization; see [`Cell::store_for`]. A look that is overdue, as in a
-    /// process that was stopped for a while, is made first.
+    /// The cell's store, for calls of this organization; see [`Cell::store_for`]. A check that is overdue, as in
+    /// a process that was stopped for a while, is made first.
     pub(super) async fn store_for(&self, cell: &Cell, organization: &str) -> Result<PostgresStore, StoreError> {
         let trust = self.patience.trust;
         if cell.store().is_ok() && cell.trusted(trust).is_none() {
@@ -121,7 +121,7 @@ impl Shared {
         cell.store_for(organization, trust)
     }
 
-    /// Looks at a cell: connects to it, passes on the settings that it lacks, and reads which organizations must not be
+    /// Checks a cell: connects to it, passes on the settings that it lacks, and reads which organizations must not be
     /// used in it.
     pub(super) async fn look_at(&self, cell: &Cell) -> Result<(), StoreError> {
         let looked = self.look(cell).boxed().await;
@@ -214,19 +214,19 @@ impl Shared {
         });
     }
 
-    /// Notes of which commits this process is notified, over all cells that answer.
+    /// Notes the commits of which this process is notified, over all cells that answer.
     pub(super) fn cover(&self) {
         let stores = self.cells.iter().filter_map(|cell| cell.store().ok());
         let is_hinted = stores.map(|store| store.commits().coverage()).all(|coverage| coverage != Coverage::Own);
         self.commits.cover(if is_hinted { Coverage::Hinted } else { Coverage::Own });
     }
 
-    /// Starts the tasks that look at the directory and at each cell, until the store closes or is dropped.
+    /// Starts the tasks that check the directory and each cell, until the store closes or is dropped.
     pub(super) fn start(self: &Arc<Shared>) {
         for index in 0..self.cells.len() {
             self.every_look("cell", move |shared| {
                 async move {
-                    // A cell that is away is no trouble of this process: the others go on.
+                    // A cell that is unavailable is not an error of this process: the others continue.
                     if shared.look_at(&shared.cells[index]).await.is_ok() {
                         let _ = shared.gather_audit(&shared.cells[index]).await;
                     }

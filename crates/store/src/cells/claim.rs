@@ -5,9 +5,9 @@
 //! changes with each claim. So an organization waits for the others of its own cell, and for at most a share of each
 //! other cell.
 //!
-//! A cell that is lost meanwhile is not waited for, though its database may still be working on the claim, or only the
-//! look at the cell may have failed. What it has claimed when it does answer is released: its worker knows nothing of
-//! it.
+//! A claim does not wait for a cell that is lost meanwhile, though its database may still be working on the claim, or
+//! only the check of the cell may have failed. What it has claimed when it does answer is released: its worker knows
+//! nothing of it.
 
 use std::sync::PoisonError;
 
@@ -54,7 +54,7 @@ impl Cells {
                     Err(failed) => error = error.or(Some(failed)),
                 }
             }
-            // Cells whose share was nothing come first now.
+            // Cells that had no share come first now.
             let unasked = asked.iter().skip(shares.iter().filter(|share| **share > 0).count());
             asked = unasked.copied().chain(still).collect();
         }
@@ -65,7 +65,7 @@ impl Cells {
     }
 }
 
-/// Claims in one cell. An answer that comes once nobody waits for it any more is released.
+/// Claims in one cell. An answer that comes when its caller has gone is released.
 async fn claim_of(cell: &Cell, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
     let store = cell.store()?;
     let (caller, mut answer) = oneshot::channel();

@@ -2,7 +2,7 @@
 //!
 //! Each database has names in the order of its own collation, so that the names after a given one are not the same in
 //! all of them, and the lists of several cells cannot be merged by name. So a round goes through each cell in the order
-//! that the cell itself has, and the name that a page ends with says in which cell the next page goes on. If that
+//! that the cell itself has, and the name that a page ends with says in which cell the next page continues. If that
 //! organization is moved in between, a round may pass over others or meet them twice; the next round begins anew.
 
 use super::Cells;
@@ -30,7 +30,7 @@ impl Cells {
                     self.ask_one(cell, |store| async move { store.uncommitted(consumer, from, left).await }).await;
                 let found = match asked {
                     Ok(found) => found,
-                    // It is looked at in another round.
+                    // Another round reads it.
                     Err(failed) => {
                         error = error.or(Some(failed));
                         break;
@@ -40,7 +40,7 @@ impl Cells {
                 let is_last = found.len() < left as usize;
                 for (organization, position) in found {
                     if self.is_in(cell, &organization).await
-                        // An organization that is being moved is looked at when it has arrived. A position is valid in
+                        // An organization that is being moved is read when it has arrived. A position is valid in
                         // this cell alone.
                         && let Ok(at) = self.at(&organization).await
                         && at.is_in(cell)
@@ -54,7 +54,7 @@ impl Cells {
                 }
             }
         }
-        // A round that goes on in a later cell was answered before.
+        // A round that continues in a later cell was answered before.
         error.filter(|_| first == 0 && !has_answered).map_or(Ok(uncommitted), Err)
     }
 }

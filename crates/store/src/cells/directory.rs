@@ -20,7 +20,7 @@ pub(crate) struct Placed {
 pub(super) struct Directory {
     pub(super) store: PostgresStore,
     copy: RwLock<HashMap<String, Placed>>,
-    /// Where the next look begins: see [`PostgresStore::placed_since`].
+    /// Where the next read begins: see [`PostgresStore::placed_since`].
     horizon: tokio::sync::Mutex<String>,
 }
 
@@ -46,7 +46,7 @@ impl Directory {
         self.copy.read().unwrap_or_else(PoisonError::into_inner).get(organization).cloned()
     }
 
-    /// What the copy says; the directory is asked for organizations that the copy does not know.
+    /// What the copy says; organizations that the copy does not know are read from the directory.
     pub(super) async fn find(&self, organization: &str) -> Result<Option<Placed>, StoreError> {
         match self.known(organization) {
             Some(placed) => Ok(Some(placed)),
@@ -73,7 +73,7 @@ impl Directory {
         }
     }
 
-    /// An answer that was under way for long does not replace a newer one.
+    /// An answer that took long does not replace a newer one.
     fn keep(&self, placed: Placed) {
         let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
         let is_older = copy.get(&placed.organization).is_some_and(|known| known.moves > placed.moves);

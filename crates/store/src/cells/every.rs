@@ -34,7 +34,7 @@ impl Cells {
         error.map_or(Ok(answers), Err)
     }
 
-    /// What cells said about the organizations that are in them; what they said about others is left out.
+    /// What cells answered about the organizations that are in them; what they answered about others is left out.
     pub(super) async fn in_their_cells<T>(
         &self,
         found: Vec<(&Arc<Cell>, Vec<T>)>,
@@ -74,7 +74,7 @@ impl Cells {
         (answers, first)
     }
 
-    /// What a cell answered. A cell that is lost meanwhile is not waited for.
+    /// What a cell answered. It does not wait for a cell that is lost meanwhile.
     pub(super) async fn ask_one<T, F>(
         &self,
         cell: &Cell,

@@ -7,12 +7,12 @@
 //! cursors are sealed with, the leases on consumers of the change log. It may be the database of a cell at the same
 //! time.
 //!
-//! [`Cells`] stands before them as one [`Store`](crate::Store): a call that names an organization goes to its cell
+//! [`Cells`] presents them as one [`Store`](crate::Store): a call that names an organization goes to its cell
 //! (`routing.rs`), and a call that concerns all goes to every cell that answers (`every.rs`). One such store is
 //! simpler than a server and an engine that hold a store for each cell: nothing above it changes.
 //!
 //! **Trust.** Each process has a copy of the directory (`directory.rs`), and reads what has changed every
-//! [`Patience::look`]. The copy may be arbitrarily old, since each cell says by itself which organizations must not be
+//! [`Patience::look`]. The copy may be arbitrarily old, since each cell itself says which organizations must not be
 //! used in it. That list is read as often (`cell.rs`), and a cell whose list is older than [`Patience::trust`] is not
 //! used. So when an organization leaves a cell, every process knows it after that time, or does not use the cell; the
 //! move waits for it before it says where the organization is now. Writes do not depend on it: the source refuses them
@@ -82,9 +82,9 @@ pub struct CellsConfig {
 /// How long a process trusts what it has read. The same in all processes of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// The time between two looks at the directory and at each cell.
+    /// The time between two checks of the directory and of each cell.
     pub look: Duration,
-    /// How long a look may take; after that the cell counts as away.
+    /// How long a check may take; after that the cell counts as unavailable.
     pub answer: Duration,
     /// How long the answer of a cell is trusted. At least `look` and `answer` together.
     pub trust: Duration,
@@ -100,7 +100,7 @@ impl Default for Patience {
 #[derive(Clone)]
 pub struct Cells {
     shared: Arc<Shared>,
-    /// The call as which its writes are recorded.
+    /// The call that its writes are recorded as.
     call: Option<AuditCall>,
 }
 
@@ -114,13 +114,13 @@ struct Shared {
     commits: Commits,
     /// The limits of all cells together.
     admission: Admission,
-    /// The cell with which the next claim begins.
+    /// The index of the cell with which the next claim begins.
     next_cell: Mutex<usize>,
     patience: Patience,
     closing: CancellationToken,
 }
 
-/// What a cell is configured with when it is connected to, whenever that is.
+/// What a cell is configured with when it is connected, whenever that is.
 struct Settings {
     config: CellsConfig,
     meters: Meters,
@@ -129,6 +129,7 @@ struct Settings {
     requested: Mutex<Requested>,
 }
 
+/// The settings that calls have requested for every cell.
 #[derive(Clone, Default)]
 struct Requested {
     quotas: Option<Quotas>,
@@ -146,7 +147,7 @@ impl Settings {
 }
 
 impl Cells {
-    /// Connects to the directory and to every cell that answers; the others are connected to when they do.
+    /// Connects to the directory and to every cell that answers; the others are connected when they answer.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the directory, or every cell, cannot be reached; [`StoreError::Unusable`] when

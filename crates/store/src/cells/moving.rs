@@ -1,6 +1,6 @@
 //! Moving an organization to another cell, while servers run.
 //!
-//! 1. The directory notes the move; it refuses anybody else who would move the same organization.
+//! 1. The directory notes the move; it refuses every other process that would move the same organization.
 //! 2. The target notes that the organization is not to be used there, and the source that it has left: from here on its
 //!    calls are answered with 503. Its writes that are still under way in the source are refused (`postgres/moving/`).
 //! 3. Everything is copied from one snapshot, counted, and examined as `longrun doctor` does.
@@ -8,7 +8,7 @@
 //!    directory says that it is in the target. This is the moment of the move.
 //! 5. It is opened there, its leases as long as they had left, and removed from the source.
 //!
-//! When a step breaks off, repeating the same move completes what is not done; before the fourth step, the move can be
+//! When a step is interrupted, repeating the same move completes the rest; before the fourth step, the move can be
 //! given up.
 
 use std::time::{Duration, Instant};
@@ -18,19 +18,19 @@ use super::cell::Cell;
 use crate::postgres::{AWAY, Left};
 use crate::{PostgresStore, StoreError};
 
-/// The clocks of machines run alike to within this.
+/// The clocks of machines run at the same speed to within this.
 const CLOCKS: Duration = Duration::from_millis(500);
 
 /// The result of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Rows that were copied; `None`: they were copied by an earlier call, which broke off later.
+    /// Rows that were copied; `None`: they were copied by an earlier call, which was interrupted later.
     pub rows: Option<u64>,
     /// For how long the organization's calls were refused.
     pub stood_still: Duration,
 }
 
-/// Why an organization was not moved. The steps that were done stay, and the same call goes on from there.
+/// Why an organization was not moved. The steps that were done stay done, and the same call continues from there.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     /// The directory does not know it.
@@ -47,7 +47,7 @@ pub enum MoveError {
     /// Another process is moving it.
     #[error("the organization is being moved by another process: wait until it is done")]
     UnderWay,
-    /// A move that broke off was to another cell.
+    /// A move that was interrupted was to another cell.
     #[error("a move of the organization to the cell {0} was interrupted: resume it, or give it up first")]
     ToAnother(String),
     /// There is no move to give up.
@@ -65,7 +65,7 @@ pub enum MoveError {
 }
 
 impl Cells {
-    /// Moves an organization to another cell, or goes on with a move that broke off. `progress` is called from time to
+    /// Moves an organization to another cell, or resumes a move that was interrupted. `progress` is called from time to
     /// time with how many rows were copied.
     ///
     /// # Errors
@@ -94,8 +94,8 @@ impl Cells {
         Ok(Moved { rows, stood_still })
     }
 
-    /// Gives up a move that broke off, before the directory said that the organization is in the target: it goes on
-    /// where it was.
+    /// Gives up a move that was interrupted, before the directory said that the organization is in the target: it
+    /// remains where it was.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -134,7 +134,7 @@ impl Cells {
         directory.note_moving(organization, &source.url.name, Some(&target.url.name)).await?;
         to.arrive(organization).await?;
         from.leave(organization).await?;
-        // A process that looked before does not trust what it saw for longer than this.
+        // A process that checked before does not trust the result for longer than this.
         let trusted_until = Instant::now() + self.shared.patience.trust + CLOCKS;
         from.fence(organization).await?;
         let rows = to.copy_from(&from, organization, progress).await?;
@@ -146,7 +146,7 @@ impl Cells {
     }
 
     /// The last step: opens the organization in its cell, and removes it from all others that have something of it.
-    /// Answers for how long it stood still.
+    /// Answers for how long the organization could not be used.
     async fn settle_in(&self, organization: &str, target: &Cell) -> Result<Duration, MoveError> {
         self.shared.directory.look_up(organization).await?;
         let mut others: Vec<PostgresStore> = Vec::new();
@@ -182,7 +182,7 @@ impl Cells {
 }
 
 impl Cells {
-    /// The stores of cells by their names, for tests that look behind the directory.
+    /// The stores of cells by their names, for tests that bypass the directory.
     #[doc(hidden)]
     pub fn store_of(&self, cell: &str) -> Option<PostgresStore> {
         self.cell(cell).and_then(|cell| cell.last_store())

@@ -1,4 +1,4 @@
-//! [`Cells`] as the traits that every store has beside [`Store`](crate::Store).
+//! [`Cells`] as the traits that every store has in addition to [`Store`](crate::Store).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -174,7 +174,7 @@ cells! {
         async fn begin_statistics(&self) -> Result<(), StoreError> {
             self.shared.directory.store.begin_statistics().await?;
             self.every(|store| async move { store.begin_statistics().await }).await?;
-            // Cells that are away learn of it once they answer.
+            // Cells that are unavailable learn of it once they answer.
             self.shared.settings.requested().has_statistics = true;
             Ok(())
         }

@@ -178,8 +178,8 @@ fn unknown(cell: &str) -> StoreError {
 }
 
 /// Implements a trait for [`Cells`]: `at` sends a call to the cell of an organization, `new` does so and assigns a new
-/// organization to a cell, `sum` adds up what the cells that answer have done. What follows in braces is taken as it
-/// is.
+/// organization to a cell, `sum` adds up the results of the cells that answer. What follows in braces is copied as
+/// it is.
 macro_rules! cells {
     (impl $trait:ident {
         $($how:ident $(($organization:expr))? => fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty;)*

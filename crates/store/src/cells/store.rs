@@ -58,7 +58,7 @@ cells! {
             limit: u32,
         ) -> Result<AuditPage, StoreError> {
             if organization.is_empty() {
-                // The entries of a cell that is away follow when it answers again.
+                // The entries of a cell that is unavailable follow when it answers again.
                 for cell in &self.shared.cells {
                     let _ = self.shared.gather_audit(cell).await;
                 }
@@ -92,7 +92,7 @@ cells! {
             if !statuses.is_empty() && statuses.iter().all(Result::is_err) {
                 return statuses.into_iter().collect();
             }
-            // The leases in a cell that is away are neither extended nor lost: the next heartbeat will say.
+            // The leases in a cell that is unavailable are neither extended nor lost: the next heartbeat will say.
             let unknown = LeaseStatus::Held { expires_at: self.now(), cancel_requested: false };
             Ok(statuses.into_iter().map(|status| status.unwrap_or(unknown)).collect())
         }
@@ -126,7 +126,7 @@ cells! {
             let lost = self.by_organization(lost, |(lease, _)| lease, |store, part| async move {
                 let count = part.len();
                 let done = store.lose(part).await?;
-                // The answers do not say which of them: their number is right.
+                // The answers do not say which of them, but their number is right.
                 Ok((0..count as u64).map(|index| u64::from(index < done)).collect())
             });
             let lost = lost.await;
@@ -174,7 +174,7 @@ cells! {
         async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
             self.shared.directory.store.register_consumer(consumer).await?;
             self.every(|store| async move { store.register_consumer(consumer).await }).await?;
-            // Cells that are away learn of it once they answer.
+            // Cells that are unavailable learn of it once they answer.
             self.shared.settings.requested().consumers.insert(consumer.to_owned());
             Ok(())
         }
@@ -397,7 +397,7 @@ impl Cells {
         self.shared.cells.iter().filter_map(|cell| cell.last_store())
     }
 
-    /// Merges the limits that every cell has, as of the last look.
+    /// Merges the limits that every cell has, as of the last check.
     fn merge_limits(&self) {
         let mut limits = BTreeMap::new();
         for store in self.connected() {

@@ -91,7 +91,7 @@ async fn content_of_one_part_and_of_several_comes_back() {
     }
     let names = server.names().await;
     assert!(names.iter().all(|name| name.starts_with("longrun/a/organizations/")), "{names:?}");
-    assert_eq!(names.len(), 4, "nothing is left of what was on its way");
+    assert_eq!(names.len(), 4, "nothing is left of the upload under way");
     let walked: Vec<_> = store.walk().try_collect().await.unwrap();
     assert_eq!(walked.len(), 4);
     assert!(walked.iter().all(|object| object.organization == "acme/../x"));
@@ -178,14 +178,14 @@ async fn what_is_over_goes_from_the_bucket_too() {
     let store = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let store: Arc<dyn crate::Store> = Arc::new(store);
     store.create("acme", vec![operations::NewOperation::of_kind("scan")], None).await.unwrap();
-    // An upload that broke off before its record, and content that no row knows.
+    // An upload that was interrupted before its record, and content that no row knows.
     let (digest, size) = content.put("acme", pieces(b"hello")).await.unwrap();
     assert_eq!(store.reserve_evidence("acme", digest, size).await.unwrap(), Reservation::Reserved);
     content.put("acme", pieces(b"unknown")).await.unwrap();
-    assert_eq!(content.tidy(&*store, EvidenceRetention::default()).await.unwrap(), 0, "an upload may be at it");
+    assert_eq!(content.tidy(&*store, EvidenceRetention::default()).await.unwrap(), 0, "an upload may be under way");
     assert_eq!(content.remove_orphans(&*store, Duration::from_secs(3_600)).await.unwrap(), 0);
     assert_eq!(content.remove_orphans(&*store, Duration::ZERO).await.unwrap(), 1);
     assert_eq!(server.names().await.len(), 1);
     let missing = content.missing(&*store, 10).await.unwrap();
-    assert_eq!(missing, [""; 0], "what is on its way is not missing");
+    assert_eq!(missing, [""; 0], "content of an upload under way is not missing");
 }

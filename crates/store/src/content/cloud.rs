@@ -69,12 +69,12 @@ impl ContentStore {
 
     /// The content store in a bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials,
     /// and other servers that speak the same way, come from the environment, by the names that the clouds' own tools
-    /// know: `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet: see [`ContentStore::check`]. `limit`
+    /// know: `AWS_…`, `GOOGLE_…`, `AZURE_…`. The bucket is not accessed yet: see [`ContentStore::check`]. `limit`
     /// is the most bytes per piece.
     ///
     /// # Errors
     /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment has
-    /// values that cannot be.
+    /// values that are not valid.
     pub fn bucket(url: &str, limit: u64) -> Result<ContentStore, ContentError> {
         let (cloud, bucket, prefix) = parse(url)?;
         // The first call sets it; every part of the program sets the same one.

@@ -50,7 +50,7 @@ const SHA256: &str = "sha256";
 /// Why content was not stored or not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    /// Longer than the store takes; nothing was kept.
+    /// It is larger than the store allows; nothing was kept.
     #[error("the content is larger than {limit} bytes, which is the maximum")]
     TooLarge {
         /// In bytes.
@@ -59,7 +59,7 @@ pub enum ContentError {
     /// The sender's stream broke; nothing was kept.
     #[error("the content could not be received: {0}")]
     Receive(String),
-    /// The stored content is not what its address says: a damaged disk or somebody else's change.
+    /// The stored content is not what its address says: a damaged disk, or a change from outside.
     #[error("the stored content does not have the digest {0}")]
     Damaged(Digest),
     /// It is sealed, and this process does not have the key.
@@ -94,7 +94,8 @@ impl ContentError {
         away || matches!(self, ContentError::KeyMissing { .. } | ContentError::NoBucket(_))
     }
 
-    /// Whether it is no outage but a mistake in the settings: there is no such bucket, or it does not let this server in.
+    /// Whether it is not an outage but a mistake in the settings: there is no such bucket, or it does not let this
+    /// server in.
     pub fn is_refusal(&self) -> bool {
         use object_store::Error::{PermissionDenied, Unauthenticated};
         matches!(
@@ -122,10 +123,10 @@ pub struct ContentStore {
     keyring: Keyring,
 }
 
-/// Content that was taken in and is at no address yet.
+/// Content that was received and is not at its address yet.
 #[derive(Debug)]
 pub struct Staged {
-    /// What it is.
+    /// Its digest.
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
@@ -134,7 +135,7 @@ pub struct Staged {
     is_sealed: bool,
 }
 
-/// Where it is meanwhile.
+/// Where it is until then.
 #[derive(Debug)]
 enum Staging {
     At(Path),
@@ -144,9 +145,9 @@ enum Staging {
 /// An object that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredContent {
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: String,
-    /// By which it is found.
+    /// The digest by which it is found.
     pub digest: Digest,
     /// How long ago it was written.
     pub age: Duration,
@@ -189,7 +190,7 @@ impl ContentStore {
         self.place(self.stage(organization, content).await?).await
     }
 
-    /// Takes in a stream of bytes, to a place where nobody finds it; its digest and size are known then. It is to be
+    /// Receives a stream of bytes into a place where nobody finds it; its digest and size are known then. It is to be
     /// [placed](ContentStore::place) or [discarded](ContentStore::discard).
     ///
     /// # Errors
@@ -212,7 +213,7 @@ impl ContentStore {
         let is_sealed = sealer.is_some();
         let staging =
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
-        // Nothing is asked of a bucket until a part is full: shorter content is sent once, to its address.
+        // A bucket is not accessed until a part is full: shorter content is sent once, to its address.
         let mut upload = match &self.incoming {
             Some(_) => Some(self.objects.put_multipart(&staging).await?),
             None => None,
@@ -290,7 +291,7 @@ impl ContentStore {
     /// Forgets staged content.
     pub async fn discard(&self, staged: Staged) {
         if let Staging::At(staging) = &staged.staging {
-            // Best effort, as above: it is swept sooner or later.
+            // Best effort, as above: a sweep removes it sooner or later.
             let _ = self.objects.delete(staging).await;
         }
     }
@@ -337,7 +338,7 @@ impl ContentStore {
         }
     }
 
-    /// A missing object looks like one in a missing bucket; a list tells them apart. To be asked before something is
+    /// A missing object looks like one in a missing bucket; a list distinguishes them. To be called before something is
     /// reported as missing.
     async fn bucket_answers(&self) -> Result<(), ContentError> {
         if self.incoming.is_some() {
@@ -410,7 +411,7 @@ impl ContentStore {
         }
     }
 
-    /// Removes what was left by uploads that broke off with their process: files that nobody has written to for this
+    /// Removes what was left by uploads that ended with their process: files that nobody has written to for this
     /// long. Answers how many.
     ///
     /// # Errors
@@ -422,8 +423,8 @@ impl ContentStore {
         Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
     }
 
-    /// The same where uploads under way are not files: removes content that was taken in and not placed. The parts of
-    /// an upload that was not taken in completely have to be forgotten by the object store itself.
+    /// The same where uploads under way are not files: removes content that was received and not placed. The parts of
+    /// an upload that was not received completely have to be forgotten by the object store itself.
     async fn sweep_objects(&self, untouched_for: Duration) -> Result<u64, ContentError> {
         let now = chrono::Utc::now();
         let mut found = self.objects.list(Some(&Path::from(INCOMING)));
@@ -476,7 +477,7 @@ impl ContentStore {
     /// What is stored, and whether it is sealed.
     async fn find(&self, organization: &str, digest: &Digest) -> Result<Option<(GetResult, bool)>, ContentError> {
         let now = self.keyring.active().is_some();
-        // Between the first two looks it may be moved from its old place to the place where content is stored now.
+        // Between the first two reads it may be moved from its old place to the place where content is stored now.
         for is_sealed in [now, !now, now] {
             match self.objects.get(&address(organization, digest, is_sealed)).await {
                 Ok(result) => return Ok(Some((result, is_sealed))),

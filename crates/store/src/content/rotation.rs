@@ -69,7 +69,7 @@ impl ContentStore {
     async fn renew(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
         // Gone meanwhile, with its organization.
         let Some(content) = self.open(organization, digest).await? else { return Ok(()) };
-        // Its error is kept, since an incoming stream has it only as a text.
+        // The error is kept, since an incoming stream only carries it as a text.
         let mut broke_off = None;
         let content = content.map(|piece| {
             piece.map_err(|error| {

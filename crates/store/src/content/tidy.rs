@@ -9,15 +9,15 @@ use futures_util::{TryStreamExt, pin_mut};
 use super::{ContentStore, Digest};
 use crate::{DeletionError, EvidenceAges, EvidenceRemoval, EvidenceRetention, Removing, Store, StoreError};
 
-/// Rows that are looked at together, and pieces that are removed together.
+/// Rows that are checked together, and pieces that are removed together.
 const PART: u32 = 100;
-/// How long after its beginning a removal may still remove objects: much less than the time after which another one may
-/// take it up, and then store the same content anew.
+/// How long after its beginning a removal may still remove objects: much less than the time after which another process
+/// may resume it, and then store the same content anew.
 const REMOVES_FOR: Duration = Duration::from_secs(120);
 
 impl ContentStore {
-    /// Removes the evidence of every organization whose time is over, and what its storing or its removal left half
-    /// done; answers how many pieces. Others may do the same at the same time, and upload the same content.
+    /// Removes the evidence of every organization whose time is over, and what interrupted uploads and removals left
+    /// behind; answers how many pieces. Others may do the same at the same time, and upload the same content.
     ///
     /// # Errors
     /// [`DeletionError`]; what was removed stays so.
@@ -51,7 +51,7 @@ impl ContentStore {
         }
     }
 
-    /// Removes objects that are at least this old and that no row knows: those that an upload left beside a removal of
+    /// Removes objects that are at least this old and that no row knows: those that an upload left during a removal of
     /// the same content, or that were stored after the backup that the store was made from. Nobody else may keep
     /// evidence in the same place.
     ///
@@ -96,7 +96,7 @@ impl ContentStore {
         };
         let mut gone = Vec::with_capacity(removing.digests.len());
         for digest in removing.digests {
-            // What takes longer is left to the process that looks next.
+            // What takes longer is left to the process that checks next.
             if begun.elapsed() >= REMOVES_FOR {
                 break;
             }
@@ -128,7 +128,7 @@ impl ContentStore {
                     if self.is_there(&organization.name, &standing.digest, standing.size).await? {
                         continue;
                     }
-                    // It may have been removed since the look.
+                    // It may have been removed since it was read.
                     if store.evidence(&organization.name, &standing.digest).await?.is_some() {
                         missing.push(format!("{} {}", organization.name, standing.digest));
                     }

@@ -13,8 +13,8 @@ use crate::batch::TokenChange;
 use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
 use crate::{NewToken, StoreError, Token, TokenReach};
 
-/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
-/// so that where commits wait for a standby, this one does too.
+/// A write that changes nothing: a message in the log that no one reads. Its transaction is committed as durably as
+/// others, so that where commits wait for a standby, this one does too.
 const WRITE_NOTHING: &str = "
     SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
         ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";

@@ -1,8 +1,8 @@
 //! Bulk operations: see [`crate::BulkOperations`].
 //!
 //! A batch consists of commands for many operations in one transaction, carried out as a command for one is
-//! (`command.rs`): it looks up where they stand, in one snapshot, before it takes a number; locks their places in the
-//! queue and then the operations; and is tried again when one of them has moved meanwhile.
+//! (`command.rs`): it looks up where they are, in one snapshot, before it takes a number; locks their places in the
+//! queue and then the operations; and is retried when one of them has moved meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! What the databases of cells say about organizations: see [`crate::cells`].
 //!
 //! **The directory** says in which cell an organization is. It is read whole once, and from then on only the changes
-//! since the last look are read, by the numbers of transactions: changes that were under way at that look are looked at
+//! since the last read are read, by the numbers of transactions: changes that were under way at that time are read
 //! again.
 //!
 //! **A cell** says which organizations must not be used in it (`organizations_elsewhere`), whatever a copy of the
@@ -74,7 +74,7 @@ impl PostgresStore {
         meters: meters::Meters,
     ) -> Result<PostgresStore, StoreError> {
         // On a thread of its own: the compiler cannot prove that this future may change threads, which it would have to
-        // where a cell is connected to beside everything else.
+        // where a cell is connected concurrently with everything else.
         let runtime = tokio::runtime::Handle::current();
         let connect = move || {
             let (url, read_url) = (url.expose(), read_url.as_ref().map(PostgresUrl::expose));

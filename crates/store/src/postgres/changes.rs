@@ -18,7 +18,7 @@ use super::{error, rows};
 use crate::StoreError;
 use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
 
-/// Rows of the change log that one read looks at, including the one before, which may have been seen whole; each has at
+/// Rows of the change log that one read examines, including the one before, which may have been read whole; each has at
 /// least one operation.
 const ROWS: u32 = 256;
 
@@ -136,8 +136,8 @@ pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result
     Ok(())
 }
 
-/// The error for a row that another transaction changed between this one's first look and its lock. That transaction
-/// may have a greater number, and yet its change came first: this one is tried again, with a new number.
+/// The error for a row that another transaction changed between this one's first read and its lock. That transaction
+/// may have a greater number, and yet its change came first: this one is retried, with a new number.
 pub(super) fn overtaken() -> StoreError {
     StoreError::Database(sqlx::Error::Database(Box::new(error::Overtaken)))
 }

@@ -34,7 +34,7 @@ impl DatabaseClock {
         let (health, closing) = (health.clone(), closing.clone());
         tokio::spawn(async move {
             run_periodic(&health, Schedule::every("database_clock", EVERY), &closing, || async {
-                // While the database is away nothing is written, and the last reading stays in use.
+                // While the database is unavailable nothing is written, and the last reading stays in use.
                 let read = read(&pool).await.map_err(StoreError::from)?;
                 let Some(clock) = weak.upgrade() else { return Ok(Next::Never) };
                 *clock.read.lock().unwrap_or_else(PoisonError::into_inner) = read;

@@ -1,8 +1,8 @@
 //! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
-//! A command is a transaction by itself. It looks up where the operation stands, locks it there, and looks again: an
+//! A command is a transaction of its own. It looks up where the operation is, locks it there, and reads it again: an
 //! operation that has moved or changed meanwhile is looked up anew, so that what the transaction sees was committed by
-//! older ones (see [`super::changes`]). A place in the queue is locked before the operation that stands there, as
+//! older ones (see [`super::changes`]). A place in the queue is locked before the operation that has it, as
 //! claims do it; claims pass over a place that is locked, so that an operation that is cancelled while pending is not
 //! started.
 
@@ -25,7 +25,7 @@ use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
 /// How often an operation is looked up that moves from state to state meanwhile.
 const LOOKS: u32 = 10;
 
-/// Where it stands, in one snapshot: an operation that exists is found, however it moves. Served by active_by_id and
+/// Where it is, in one snapshot: an operation that exists is found, however it moves. Served by active_by_id and
 /// settled_by_id.
 pub(super) const LOOK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
@@ -122,13 +122,13 @@ pub(super) async fn command(
                 return target.carry_out(*command).await.map(Some);
             }
         }
-        // It has moved. The locks are released before the next look, so that the order of locks is kept.
+        // It has moved. The locks are released before the next attempt, so that the order of locks is kept.
         tx.restart().await?;
     }
     Err(StoreError::Unavailable("the operation kept changing while the command was carried out".to_owned()))
 }
 
-/// Which operation.
+/// The operation.
 struct Target<'t> {
     access: &'t Access,
     ids: [uuid::Uuid; 1],
@@ -216,7 +216,7 @@ impl Locked<'_> {
             && !is_active
             && let Some(key) = row.try_get::<Option<String>, _>("unique_key")?
         {
-            // As creations do: the lock on the concurrency key, that on the organization's row, and then the look.
+            // As creations do: the lock on the concurrency key, that on the organization's row, and then the read.
             if let Some(key) = row.try_get::<Option<&str>, _>("concurrency_key")? {
                 concurrency::lock_keys(connection, organization, [key].into_iter()).await?;
             }

@@ -51,7 +51,7 @@ const COMPLETE: &str = "
             finished_at + coalesce(retain_for_ms, $8), '', output, input, worker
         FROM held
     )
-    -- A row that moves between the look and the deletion, since a caller asked it to stop or a heartbeat came in between,
+    -- A row that moves between the read and the deletion, since a caller asked it to stop or a heartbeat came,
     -- is not found at its place.
     SELECT id FROM held WHERE CASE
         WHEN (SELECT count(*) FROM moved) < (SELECT count(*) FROM held) THEN overtaken()

@@ -223,7 +223,7 @@ async fn admit(
     Ok(sqlx::query_as(ADMIT).bind(organization).bind(keys).fetch_all(connection).await?)
 }
 
-/// Whether an operation waits for a place of its key, which this locks and keeps locked: then nobody can claim it.
+/// Whether an operation waits for a place of its key, which this locks and keeps locked: then it cannot be claimed.
 pub(super) async fn waits(
     connection: &mut PgConnection,
     organization: &str,
@@ -255,8 +255,8 @@ pub(super) async fn all_wait(
     Ok(waiting == seqs.len())
 }
 
-/// Makes operations that became due after `from` wait for a place of their key, or gives them one. A transaction by
-/// itself, on a connection that is in none. Answers whether something can be claimed now that could not be before.
+/// Makes operations that became due after `from` wait for a place of their key, or gives them one. It is a transaction
+/// of its own, on a connection that is in none. Answers whether something can be claimed now that could not be before.
 pub(super) async fn promote(
     connection: &mut PgConnection,
     heads: &Heads,
@@ -269,7 +269,7 @@ pub(super) async fn promote(
     if keys.is_empty() {
         return Ok(false);
     }
-    // A connection on which this breaks off is not used again.
+    // A connection on which this is interrupted is not used again.
     connection.execute("BEGIN").await?;
     lock_keys(connection, organization, keys.iter().map(String::as_str)).await?;
     sqlx::query(LET_WAIT).bind(organization).bind(now).bind(from).bind(&keys).execute(&mut *connection).await?;

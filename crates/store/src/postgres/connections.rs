@@ -1,7 +1,7 @@
 //! The connections of a process to one database: a pool in which nothing waits without a limit.
 //!
 //! A database whose machine has lost its power, or whose network drops packets, says nothing at all, for as long as the
-//! operating system waits: a quarter of an hour, or for ever. So every use of a connection is bounded by [`Limits`],
+//! operating system waits: a quarter of an hour, or forever. So every use of a connection is bounded by [`Limits`],
 //! and a connection whose limit has passed is not used again. The driver's own pool cannot do that: it asks each
 //! connection that is released whether it is alive, and waits for the answer, which occupies its place in the pool
 //! meanwhile.
@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use crate::Turn;
 
-/// A connection that was used less than this long ago is not asked whether it is alive: no database restarts that fast,
-/// and connections that are busy are not asked at all.
+/// A connection that was used less than this long ago is not checked for being alive: no database restarts that fast,
+/// and connections that are busy are not checked at all.
 pub(super) const ALIVE: Duration = Duration::from_millis(100);
 /// A connection that nobody has needed for this long is closed.
 const IDLE: Duration = Duration::from_secs(600);
@@ -51,7 +51,7 @@ pub struct Limits {
     pub statement: Duration,
     /// For a connection: until one is free, and until a new one is made.
     pub connect: Duration,
-    /// For the sign of life of a connection that has been idle for a moment.
+    /// For the answer of a connection that has been idle for a moment.
     pub alive: Duration,
     /// For a read, or a transaction that writes. A little more than [`Limits::statement`], so that it only takes effect
     /// for databases that no longer answer.
@@ -210,7 +210,7 @@ impl Connections {
                 // Nobody else has checked meanwhile.
                 if looked.is_none_or(|at| at.elapsed() >= self.0.limits.suspect) {
                     if let Ok(connection) = self.connect().await {
-                        // If the database does not hear of it, it finds out by itself.
+                        // If this does not reach the database, it finds out by itself.
                         let _ = timeout(self.0.limits.alive, connection.close()).await;
                     }
                     *looked = Some(Instant::now());
@@ -256,7 +256,7 @@ impl Connections {
             let all = self.0.permits.acquire_many(self.0.size).await;
             let idle = std::mem::take(&mut *self.0.idle());
             for Idle { connection, .. } in idle {
-                // If the database does not hear of it, it finds out by itself.
+                // If this does not reach the database, it finds out by itself.
                 let _ = connection.close().await;
             }
             drop(all);
@@ -302,13 +302,13 @@ pub(super) struct Held {
     made: Instant,
     since: Instant,
     permit: Option<OwnedSemaphorePermit>,
-    /// The turn of the search that uses it.
+    /// The permit of the search that uses it.
     search_permit: Option<Arc<Turn>>,
     _used: Present,
 }
 
 impl Held {
-    /// Keeps a turn for as long as the connection is in use: a caller that leaves must not let another one in.
+    /// Keeps a permit for as long as the connection is in use: a caller that leaves must not let another one in.
     pub(super) fn keep(&mut self, permit: Arc<Turn>) {
         self.search_permit = Some(permit);
     }

@@ -34,9 +34,9 @@ const END: &str = "
     WITH marks AS (DELETE FROM change_marks WHERE reader = $1)
     DELETE FROM change_readers WHERE reader = $1";
 
-/// A lease that would last for more than twice the time that is asked for, from $3 until $4, comes from a clock that
-/// was set back since: nobody has it. The limit is not that time itself: of two servers that ask at once, the other's
-/// clock, or the moment at which it looked at it, may be a little ahead.
+/// A lease that would last for more than twice the requested time, from $3 until $4, comes from a clock that
+/// was set back since: it counts as free. The limit is not that time itself: of two servers that ask at once, the
+/// other's clock, or the moment at which it read it, may be a little ahead.
 const LEASE: &str = "
     UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1
         AND (holder = $2 OR held_until <= $3 OR held_until > 2 * $4::bigint - $3::bigint)";

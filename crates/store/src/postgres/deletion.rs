@@ -1,7 +1,7 @@
 //! Deleting an organization: see [`crate::deletion`].
 //!
 //! Everything belongs to one organization, and every statement names it. Places in the queue are locked before the
-//! operations that stand there, as claims do it; the organization's row, which creations wait for, comes last in a
+//! operations that have them, as claims do it; the organization's row, which creations wait for, comes last in a
 //! part.
 
 use std::sync::Arc;

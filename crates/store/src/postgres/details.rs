@@ -161,7 +161,7 @@ pub(super) async fn of_numbers(
     Ok(seqs.iter().map(|seq| found.remove(seq)).collect())
 }
 
-/// Rows with everything about the operations that are asked for by a column of this type.
+/// Rows with everything about the operations that are requested by a column of this type.
 async fn look_up<A>(
     connection: impl PgExecutor<'_>,
     access: &Access,

@@ -29,7 +29,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "no operation is both active and settled",
-        // Two looks for each of the few that are active: as one condition, it would compare all with all.
+        // Two lookups for each of the few that are active: as one condition, it would compare all with all.
         "SELECT a.organization_id || ' #' || a.seq FROM active a
          WHERE EXISTS (SELECT FROM settled s WHERE s.organization_id = a.organization_id AND s.seq = a.seq)
              OR EXISTS (SELECT FROM settled s WHERE s.organization_id = a.organization_id AND s.id = a.id)",

@@ -34,7 +34,7 @@ impl sqlx::error::DatabaseError for Overtaken {
     }
 }
 
-/// Every error on the way to the database means that it is away.
+/// Every error on the way to the database means that it is unavailable.
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be reached");
     StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)))

@@ -14,10 +14,10 @@ use crate::StoreError;
 
 /// The time between two folds of the deltas that this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
-/// The least time between two looks for deltas that servers that died left unfolded.
+/// The least time between two searches for deltas that servers that died left unfolded.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Such a look is made after this many times the duration of the last one: while a snapshot is held open, it walks past
-/// all deltas that were folded since.
+/// Such a search is made after this many times the duration of the last one: while a snapshot is held open, it walks
+/// past all deltas that were folded since.
 const SWEEP_SHARE: u32 = 100;
 
 /// Notes which organizations have deltas, for the task that folds them, and which were written to, for reads from a
@@ -52,7 +52,7 @@ impl Folds {
                 }
                 let organizations = lock(&dirty).clone();
                 for organization in organizations {
-                    // Taken out before: organizations that are written to meanwhile are noted anew.
+                    // Taken out first: organizations that are written to meanwhile are noted anew.
                     lock(&dirty).remove(&organization);
                     if let Err(error) = counters::fold(&pool, &organization).await {
                         lock(&dirty).insert(organization);

@@ -1,4 +1,4 @@
-//! Where to look first: places that a process remembers, so that it does not walk past dead rows.
+//! Where to begin: places that a process remembers, so that it does not walk past dead rows.
 //!
 //! Rows that are deleted or overwritten stay in tables and indexes for as long as any snapshot may see them, and a
 //! forgotten session can hold one for hours. A claim that begins at the beginning of the queue then walks past
@@ -11,9 +11,9 @@
 //! that connects finds out ([`Heads::are_of`]).
 //!
 //! **The rest**, operations that have a priority, were delayed, were released or are retried, may come in anywhere,
-//! here or in another process. The places remembered of them are hints, so their queue is looked at from its beginning
+//! here or in another process. The places remembered of them are hints, so their queue is scanned from its beginning
 //! again and again: by every claim while that is cheap ([`CHEAP`]), and otherwise so often that it costs a thirtieth of
-//! the time ([`SHARE`]), or, before a claim answers with less than it was asked for, a tenth ([`SHARE_WHEN_SHORT`]).
+//! the time ([`SHARE`]), or, before a claim returns less than was requested, a tenth ([`SHARE_WHEN_SHORT`]).
 //! That is the bound on how long they may be out of order, and on how long one of them may stay unseen. The same goes
 //! for operations that are due later, whose dead rows lie before a time.
 
@@ -27,24 +27,24 @@ use sqlx::postgres::PgConnection;
 use super::connections::Connections;
 use crate::StoreError;
 
-/// Looks from the beginning that take no longer than this are not avoided.
+/// Scans from the beginning that take no longer than this are not avoided.
 const CHEAP: Duration = Duration::from_micros(400);
-/// This many operations are taken before a look finds out where the queue begins: those that were taken are walked
+/// This many operations are taken before a scan finds out where the queue begins: those that were taken are walked
 /// past.
 const TAKEN: i64 = 1_000;
-/// The least time between two looks from the beginning that are not cheap.
+/// The least time between two scans from the beginning that are not cheap.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A look from the beginning is made after this many times the duration of the last one.
+/// A scan from the beginning is made after this many times the duration of the last one.
 const SHARE: u32 = 30;
-/// The same for a claim that would answer with less than it was asked for.
+/// The same for a claim that would return less than was requested.
 const SHARE_WHEN_SHORT: u32 = 10;
 /// No operation is put into the queue that was due longer ago than this: no transaction takes as long.
 const LATE: Duration = Duration::from_secs(60);
 /// A row that was not where it lay, since another process has written it, is looked up by its key this many times.
 const MOVED: u32 = 200;
-/// This many places are remembered; then all are forgotten, which costs a look each.
+/// This many places are remembered; then all are forgotten, which costs a scan each.
 const PLACES: usize = 10_000;
-/// The number of organizations whose places a look for organizations uses.
+/// The number of organizations whose places a search for organizations uses.
 const KNOWN: usize = 200;
 
 /// The first operation in order of each of the kinds $2 in the queue of an organization, from the numbers $3 on. Served
@@ -66,7 +66,7 @@ pub(super) type Place = (i16, i64);
 /// Before all places.
 const BEGINNING: Place = (i16::MIN, 0);
 
-/// Where looks into the queue of an organization begin, as columns by kind.
+/// Where scans of the queue of an organization begin, as columns by kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Begin {
     pub(super) kinds: Vec<String>,
@@ -106,12 +106,12 @@ struct Rest {
     place: Place,
     /// Whether claims begin there.
     is_used: bool,
-    /// The number taken since the last look from the beginning.
+    /// The number taken since the last scan from the beginning.
     taken: i64,
     look: Look,
 }
 
-/// A look from the beginning.
+/// A scan from the beginning.
 #[derive(Debug)]
 struct Look {
     at: Instant,
@@ -134,7 +134,7 @@ impl Head {
         Head { floor: 0, newest: 0, rest }
     }
 
-    /// Whether many operations in order are gone since the last look for where they begin.
+    /// Whether many operations in order are gone since the last search for where they begin.
     fn is_far(&self) -> bool {
         self.newest - self.floor >= TAKEN
     }
@@ -154,7 +154,7 @@ impl Rest {
 #[derive(Debug)]
 struct Queue {
     kinds: HashMap<String, Head>,
-    /// The time up to which due operations are gone, and the last look at all of them.
+    /// The time up to which due operations are gone, and the last scan of all of them.
     due: i64,
     due_look: Look,
 }
@@ -194,9 +194,9 @@ struct Places {
     queues: BTreeMap<String, Queue>,
     /// The number of kinds in all queues.
     heads: usize,
-    /// Where the row of an organization lies, and how many more times not to look for it there.
+    /// Where the row of an organization lies, and how many more times to look it up by its key instead.
     rows: HashMap<String, (String, u32)>,
-    /// Organizations and kinds that were at their limit of running operations when a claim last looked.
+    /// Organizations and kinds that were at their limit of running operations when a claim last checked.
     full: BTreeSet<(String, String)>,
 }
 
@@ -214,7 +214,7 @@ impl Heads {
         }
     }
 
-    /// Makes the looks that are due, for statements that look at all organizations.
+    /// Makes the scans that are due, for statements that read all organizations.
     pub(super) async fn look(&self, pool: &Connections, kinds: &[String]) -> Result<(), StoreError> {
         let is_due = |queue: &Queue| {
             kinds.iter().filter_map(|kind| queue.kinds.get(kind)).any(|head| head.is_far() || head.rest.is_look_due())
@@ -251,7 +251,7 @@ impl Heads {
         Ok(begin)
     }
 
-    /// Where a claim begins, as far as is known without a look.
+    /// Where a claim begins, as far as is known without a scan.
     pub(super) fn peek<'k>(&self, organization: &str, kinds: impl Iterator<Item = &'k String>) -> Begin {
         match self.places().queues.get(organization) {
             Some(queue) => queue.begin(kinds),
@@ -259,7 +259,7 @@ impl Heads {
         }
     }
 
-    /// Where the queues begin that have something to walk past, as far as is known without a look.
+    /// Where the queues begin that have something to walk past, as far as is known without a scan.
     pub(super) fn known(&self, kinds: &[String]) -> Known {
         let places = self.places();
         let mut known = Known::default();
@@ -276,7 +276,7 @@ impl Heads {
         known
     }
 
-    /// Looks at the rest from its beginning on behalf of a claim that found less than it was asked for; answers whether
+    /// Scans the rest from its beginning on behalf of a claim that found less than was requested; answers whether
     /// it did.
     pub(super) async fn look_again(
         &self,
@@ -330,7 +330,7 @@ impl Heads {
         Ok(())
     }
 
-    /// Looks from the beginning at operations that are not in order, of the kinds for which that `is_due`; answers
+    /// Scans from the beginning the operations that are not in order, of the kinds for which that `is_due`; answers
     /// whether there were any such kinds.
     async fn look_at_rest(
         &self,
@@ -427,7 +427,7 @@ impl Heads {
         }
     }
 
-    /// Organizations and kinds that were at their limit of running operations when a claim last looked: to be looked at
+    /// Organizations and kinds that were at their limit of running operations when a claim last checked: to be checked
     /// again.
     pub(super) fn full(&self) -> Vec<(String, String)> {
         self.places().full.iter().cloned().collect()

@@ -4,16 +4,16 @@
 //! **Sending.** A connection of its own sends a notification after the commits, never within their transactions: a
 //! transaction that notifies takes a lock of the whole cluster for its commit. All commits since the last one are sent
 //! together, at most a hundred times per second; where nothing was committed nothing is sent. A notification says which
-//! process sends it, and what there is to look for ([`News`]).
+//! process sends it, and what has happened ([`News`]).
 //!
-//! **Receiving.** A second connection listens, as soon as somebody in this process wants to be notified. It is trusted
+//! **Receiving.** A second connection listens, as soon as a task of this process wants to be notified. It is trusted
 //! only while it brings the notifications that this process sends itself now and then: behind a pooler that gives each
-//! transaction another session, a notification reaches nobody, and a network may fall silent. Therefore the two are
+//! transaction another session, a notification reaches no process, and a network may fall silent. Therefore the two are
 //! different connections: through such a pooler one alone would hear itself, and nothing else. While it is not trusted,
-//! everybody polls as often as if there were no hints ([`Coverage::Own`]), and a new connection is tried from time to
+//! every task polls as often as if there were no hints ([`Coverage::Own`]), and a new connection is tried from time to
 //! time.
 //!
-//! Hints may be lost; nothing depends on them except how soon somebody is answered.
+//! Hints may be lost; nothing depends on them except how soon a caller is answered.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ const PROBE: Duration = Duration::from_secs(5);
 /// pooler holds notifications back, every attempt is in vain.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Without waiting for the disk: a notification that is lost with the database concerns nobody who is connected to it.
+/// Without waiting for the disk: a notification that is lost with the database concerns no connected process.
 const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
 
 /// The task that sends and receives hints, until the store closes or is dropped.
@@ -47,7 +47,7 @@ const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_n
 pub(super) struct Hints(TaskTracker);
 
 impl Hints {
-    /// Starts it. It connects when there is something to send or somebody to be notified.
+    /// Starts it. It connects when there is something to send or a task to be notified.
     pub(super) fn start(pool: &Connections, commits: &Commits, health: &Health, closing: &CancellationToken) -> Hints {
         let tasks = TaskTracker::new();
         let task = health.register("change_hints", None);
@@ -117,13 +117,13 @@ impl Post {
             self.notify(&mut connection, unreported).await;
         }
         if let Some(connection) = connection {
-            // If the database does not hear of it, it finds out by itself.
+            // If this does not reach the database, it finds out by itself.
             let _ = timeout(self.pool.limits().close, connection.close()).await;
         }
     }
 
     /// Sends one notification; on a new connection where the old one is gone. A notification that cannot be sent is
-    /// dropped: the database is away, and its listeners look when it is back.
+    /// dropped: the database is unavailable, and its listeners poll when it is back.
     async fn notify(&self, connection: &mut Option<PgConnection>, news: News) {
         let payload = Hint { sender: &self.own, news }.to_string();
         let limit = self.pool.limits().alive;
@@ -148,7 +148,7 @@ impl Post {
         }
     }
 
-    /// Listens while somebody wants to be notified.
+    /// Listens while a task wants to be notified.
     async fn receive(&self, watched: &mut Marks) {
         let mut pause = RETRY.0;
         loop {
@@ -177,7 +177,7 @@ impl Post {
         }
     }
 
-    /// Listens until the connection is lost, silent or not needed any more; answers whether it brought anything.
+    /// Listens until the connection is lost, silent or no longer needed; answers whether it brought anything.
     async fn listen(&self) -> bool {
         let limits = self.pool.limits();
         // A pool of one connection; the driver's listener does not take a connection of ours.
@@ -223,7 +223,7 @@ impl Post {
         has_heard
     }
 
-    /// Takes note of a notification; answers whether anybody still wants to be notified.
+    /// Takes note of a notification; answers whether any task still wants to be notified.
     fn hear(&self, notification: &PgNotification) -> bool {
         let Some(commits) = self.commits.upgrade() else { return false };
         match Hint::read(notification.payload()) {

@@ -16,7 +16,7 @@ const APPEND: &str = "
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::text[])";
 
 /// Deletes the notes beyond those that may be kept ($3) for the operations with these numbers ($2); progress goes
-/// first, and within a sort the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
+/// first, and within a sort the oldest. Where $4 is true it handles progress alone. Served by events_by_operation.
 const TRIM: &str = "
     DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
         SELECT place FROM (

@@ -1,4 +1,4 @@
-//! The inbox: rows that applications created in transactions of their own become operations.
+//! The inbox: rows that applications created in their own transactions become operations.
 //!
 //! One transaction takes rows of one organization out of the inbox and puts the operations in: exactly once, however
 //! many servers do it at a time, since the lock on the organization's row (the one under which numbers are taken) lets
@@ -83,7 +83,7 @@ const REFUSE: &str = "
     UPDATE inbox i SET refused = r.reason FROM unnest($2::uuid[], $3::text[]) AS r (id, reason)
     WHERE i.organization_id = $1 AND i.id = r.id";
 
-/// Makes operations of up to `limit` rows of every organization; answers how many rows were dealt with.
+/// Creates operations from up to `limit` rows of every organization; answers how many rows were handled.
 pub(super) async fn drain(
     pool: &Connections,
     now: Timestamp,
@@ -111,7 +111,7 @@ pub(super) async fn drain(
                 rows += part;
                 folds.note(&organization);
             }
-            // The other organizations would fare no better.
+            // The other organizations would fail as well.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
             // The rows of one organization in the inbox must not hold up the others.
             Err(error) => {
@@ -140,7 +140,7 @@ async fn drain_one(
     heads: &Heads,
 ) -> Result<u64, StoreError> {
     sqlx::query(PLAN).execute(&mut **connection).await?;
-    // Before the look: no other server is working on rows that are seen after this.
+    // Before the rows are read: no other server is working on rows that are seen after this.
     create::lock_numbers(connection, now, organization).await?;
     let quota = admission.of(organization);
     let mut capacity = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
@@ -211,7 +211,8 @@ async fn drain_one(
     }
     let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut **connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
-        // Somebody deleted rows by hand meanwhile; the operations that were just made of them go with the transaction.
+        // Somebody deleted rows by hand meanwhile; the operations that were just created from them go with the
+        // transaction.
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were processed".to_owned()));
     }
     refused.write(connection, organization).await?;

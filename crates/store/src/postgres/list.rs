@@ -184,8 +184,8 @@ impl<'q> Page<'q> {
         self.projects.map_or_else(String::new, |projects| format!(" AND {table}project_id = ANY (${projects})"))
     }
 
-    /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket
-    /// of the level above; OFFSET 0 keeps it so.
+    /// Matching operations per bucket of a level, one lookup by the key of the counters for each project and each
+    /// bucket of the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
         let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
         let (mut from, mut of_deltas) = (Vec::new(), String::new());

@@ -123,7 +123,7 @@ pub struct PostgresStore {
     meters: Meters,
     commits: Commits,
     hints: Hints,
-    /// Read when it is first asked for.
+    /// Read when it is first needed.
     position_key: Arc<OnceCell<PositionKey>>,
     /// Cancelled when the store closes.
     closing: CancellationToken,
@@ -140,7 +140,7 @@ pub struct PostgresStore {
     /// Searches, which may take long. They leave connections to other reads; one organization has half of them at most.
     searches: Turns,
     replica: Option<Arc<Replica>>,
-    /// The call as which its writes are recorded.
+    /// The call that its writes are recorded as.
     call: Option<Arc<AuditCall>>,
 }
 
@@ -174,7 +174,7 @@ impl PostgresStore {
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
-    /// replayed what this process wrote (see [`replica`]). The standby may be away at any time.
+    /// replayed what this process wrote (see [`replica`]). The standby may be unavailable at any time.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`]; [`StoreError::Unusable`] too when `read_url` is another database.
@@ -513,7 +513,7 @@ impl Store for PostgresStore {
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
         let read = changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)?;
         if !read.changes.is_empty() {
-            // A caller that then looks at what has changed must see the change.
+            // A caller that then reads what has changed must see the change.
             self.folds.seen(organization);
         }
         Ok(read)

@@ -2,9 +2,10 @@
 //!
 //! **Promises.** A caller that was answered by this process reads what it wrote: an organization that this process
 //! wrote to is read from the standby only once the standby has replayed the primary's log as far as it was after that
-//! write. A standby that is away, behind or in conflict with a vacuum costs a little time and nothing else: the primary
-//! answers instead. Operations that a standby lacks are looked up at the primary too, so that an operation which
-//! another process created is never "not found". Lists may lack what other processes wrote within the standby's delay.
+//! write. A standby that is unavailable, behind or in conflict with a vacuum costs a little time and nothing else: the
+//! primary answers instead. Operations that a standby lacks are looked up at the primary too, so that an operation
+//! which another process created is never "not found". Lists may lack what other processes wrote within the standby's
+//! delay.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use crate::StoreError;
 
 /// How long a read waits for the standby to catch up before it goes to the primary.
 const CATCH_UP: Duration = Duration::from_millis(200);
-/// The time between two looks at how far the standby is.
+/// The time between two checks of how far the standby is.
 const POLL: Duration = Duration::from_millis(5);
 /// How long a read waits for a connection to the standby.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,14 +1,14 @@
 //! Resources that have many operations: they have counters, as organizations and projects do.
 //!
 //! The others are counted along their range of an index, which is short. That a resource has many is noticed by a read
-//! of its operations, so that resources that nobody asks for cost nothing. Then it is *marked*: a row in
-//! `counted_resources`, which every statement that changes the status of an operation looks at, and if it finds one
+//! of its operations, so that resources that are never read cost nothing. Then it is *marked*: a row in
+//! `counted_resources`, which every statement that changes the status of an operation reads, and if it finds one
 //! appends to `resource_deltas`. Once all statements see the mark, the operations are *counted*, and the deltas that
 //! this count has seen are dropped, all in one statement and so from one snapshot: the deltas that stay are of changes
 //! that it has not seen. From then on the deltas are folded with all others (see [`super::counters`]).
 //!
 //! A statement that took its snapshot before the mark was committed appends nothing, and may get its transaction's
-//! number at any time later, so that numbers say nothing about it. It is waited for as `CREATE INDEX CONCURRENTLY`
+//! number at any time later, so that numbers say nothing about it. The task waits for it as `CREATE INDEX CONCURRENTLY`
 //! does, until no session of the database has a snapshot as old; and, since the snapshots of other users' sessions may
 //! be hidden, for as long as a statement of ours may take. Servers from before this scheme append nothing either: while
 //! there is one nothing is counted, and none can be started any more.
@@ -58,7 +58,7 @@ struct Inner {
 
 /// The part of a data-modifying statement that appends deltas of resources: `rows` are those that change, with their
 /// `resource_type`, `resource_id`, `seq`, `project_id` and `kind`; `counts` is how many are pending, running, completed
-/// and failed from then on. An organization that counts no resource pays for one look. Served by the primary key of
+/// and failed from then on. An organization that counts no resource pays for one lookup. Served by the primary key of
 /// counted_resources.
 pub(super) fn deltas(rows: &str, counts: &str) -> String {
     format!(

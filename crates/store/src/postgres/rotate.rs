@@ -30,7 +30,7 @@ impl PostgresStore {
         self.rotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with the organization's share that the last claim broke off.
+    /// Continues the organization's share that the last claim left unfinished.
     async fn go_on(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let Rotation { last, left } = self.rotations().of(request).clone();
         let asked = left.min(request.limit);

@@ -21,7 +21,7 @@ use crate::schedules::{
 };
 use crate::{Store, StoreError};
 
-/// The organizations whose schedules are due: among the first $2, so that a look stays short when many are due. Served
+/// The organizations whose schedules are due: among the first $2, so that a query stays short when many are due. Served
 /// by schedules_due.
 const DUE: &str = "
     SELECT DISTINCT organization_id FROM (

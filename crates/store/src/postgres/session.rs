@@ -73,7 +73,8 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
         ("search_path", "longrun"),
         ("statement_timeout", statement.as_str()),
         ("idle_in_transaction_session_timeout", &statement),
-        // A server of ours that has vanished without a word is noticed by the database, which releases its locks.
+        // The database notices a server of ours that has vanished without closing its connection, and releases its
+        // locks.
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "3"),

@@ -1,4 +1,4 @@
-//! The texts of all operations, for callers that look at them one after the other: see [`crate::seal`].
+//! The texts of all operations, for callers that read them one after the other: see [`crate::seal`].
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) ->
             "SELECT t.organization_id, t.seq, t.id, {columns} FROM {name} t
              WHERE (t.organization_id, t.seq) > ($1, $2) ORDER BY t.organization_id, t.seq LIMIT $3"
         ),
-        // An operation has several, some hundred at most: they are looked at together. Served by events_by_operation,
+        // An operation has several, some hundred at most: they are read together. Served by events_by_operation,
         // once per operation.
         TextTable::Events => format!(
             "WITH RECURSIVE operation AS (

@@ -1,6 +1,6 @@
 //! Events that happen to running operations of one organization: settle, release, lost lease.
 //!
-//! Where a statement writes rows by their place (`ctid`), here and in the files beside this one, it names the
+//! Where a statement writes rows by their place (`ctid`), here and in the files next to this one, it names the
 //! organization too, in a form that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may
 //! read everything that the organization has by it.
 //!

@@ -9,8 +9,8 @@ use super::rows;
 use crate::{ClaimRequest, RunningLimits, StoreError};
 
 /// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: a
-/// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are looked
-/// at whatever the scan finds, so that it does not walk past their dead rows: $7 to $12 say where they begin (see
+/// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are
+/// read whatever the scan finds, so that it does not walk past their dead rows: $7 to $12 say where they begin (see
 /// [`super::heads`]). Only those of $13, if that is given; not for the kinds $15 of the organizations $14, which are at
 /// their limits. Served by queue_in_order, queue_ready, queue_due and the primary key of pauses.
 const WAITING: &str = "
@@ -137,7 +137,7 @@ async fn still_full(
     Ok(found.into_iter().unzip())
 }
 
-/// In an organization that is paused, operations that become due stay as they are: nothing looks at them. A loose scan
+/// In an organization that is paused, operations that become due stay as they are: nothing reads them. A loose scan
 /// over operations that are due later, one seek for each organization and one for its first after $1; dead rows of the
 /// organizations $2 are not walked past. Served by queue_due.
 const NEXT_DUE: &str = "

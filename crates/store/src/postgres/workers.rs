@@ -9,7 +9,7 @@ use super::{PostgresStore, list, rows};
 use crate::workers::{HeldLease, HeldLeases, MAX_HELD_LEASES, Workers};
 use crate::{StoreError, rows::damaged};
 
-/// Served by the primary keys of leases and active. Looks at one lease more than it answers.
+/// Served by the primary keys of leases and active. Reads one lease more than it returns.
 const HELD: &str = "
     SELECT l.worker, l.expires_at, a.*
     FROM (SELECT seq, worker, expires_at FROM leases WHERE organization_id = $1 ORDER BY seq LIMIT $3::bigint + 1) AS l

@@ -51,11 +51,11 @@ enum Carried {
 pub(super) struct Writer {
     pool: Connections,
     /// Taken out of the pool, which would check whether it is alive before and after every use; with the server that it
-    /// leads to.
+    /// is connected to.
     connection: Option<(PgConnection, Arc<str>)>,
     /// When it was used last.
     used: Instant,
-    /// There was no connection, or it fell silent: further writes would fare no better.
+    /// There was no connection, or it stopped answering: further writes would fail as well.
     is_away: bool,
     clock: Clock,
     retention: Retention,
@@ -279,7 +279,7 @@ impl Commit for Writer {
                         has_written |= brought != News::default() || !matches!(write, Write::Claim(_));
                         news |= brought;
                     }
-                    // The change log says which writes change counts. A look that found nothing to claim changes
+                    // The change log says which writes change counts. A claim that found nothing changes
                     // nothing at all.
                     if news.changes {
                         self.folds.note(&organization);
@@ -287,9 +287,9 @@ impl Commit for Writer {
                         self.folds.seen(&organization);
                     }
                 }
-                // The database is away: to try them one by one would make everybody wait once per write. And a commit
-                // that was not answered may have happened: callers repeat what they can, by idempotency key and fencing
-                // token.
+                // The database is unavailable: trying them one by one would make every caller wait once per write. And
+                // a commit that was not answered may have happened: callers repeat what they can, by idempotency key
+                // and fencing token.
                 Err(StoreError::Unavailable(why)) => {
                     fail(&mut part, &why);
                     away = self.is_away.then_some(why);
@@ -306,9 +306,9 @@ impl Commit for Writer {
                 }
             }
         }
-        // The store closes: the writes beside it are written, and nothing comes after it.
+        // The store closes: the other writes of the batch are written, and nothing comes after it.
         if closes && let Some((connection, _)) = self.connection.take() {
-            // If the database does not hear of it, it finds out by itself.
+            // If this does not reach the database, it finds out by itself.
             let _ = connection.close().await;
         }
         Ok(())
@@ -361,7 +361,7 @@ impl Transaction for Whole<'_> {
             self.frees |= self.admission.frees(&results);
             return Ok(results);
         }
-        // By one statement; the events that it refused are looked at again: it cannot see changes made while it waited.
+        // By one statement; the events that it refused are checked again: it cannot see changes made while it waited.
         let mut results = complete::complete(&mut self.tx, self.organization, self.retain_for_ms, events).await?;
         let refused: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
         if !refused.is_empty() {

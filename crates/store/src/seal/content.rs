@@ -17,7 +17,7 @@ const MAGIC: &[u8; 8] = b"lrnseal1";
 const SALT_BYTES: usize = 32;
 /// The magic, the key's id (filled up with zeros) and the salt.
 const HEADER_BYTES: usize = MAGIC.len() + MAX_ID_BYTES + SALT_BYTES;
-/// The same, as sizes of files are.
+/// The same, in the type of file sizes.
 pub(crate) const SEALED_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 /// Bytes of content in a chunk; the last one may have fewer.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -134,7 +134,7 @@ impl ContentSealer {
         }
     }
 
-    /// To be called when that was all of it.
+    /// To be called at the end of the content.
     pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
         self.begin(out);
         self.chunks.seal(self.waiting, true, out);

@@ -25,7 +25,7 @@ const SALT: &[u8] = b"longrun encryption at rest v1";
 /// Why something is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// Its id cannot stand in what is sealed.
+    /// Its id cannot be a part of what is sealed.
     #[error("the id of a key has 1 to {MAX_ID_BYTES} letters, digits, dots, dashes and underscores")]
     Id,
     /// It is neither 32 bytes nor their base64.

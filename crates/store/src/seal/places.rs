@@ -1,4 +1,4 @@
-//! Where the texts of a store are, for tasks that look at all of them: a change of keys, a count, `longrun doctor`.
+//! Where the texts of a store are, for tasks that read all of them: a change of keys, a count, `longrun doctor`.
 //!
 //! A store is walked table by table, each in the order of a key, so that a walk can stop anywhere and a page costs the
 //! same wherever it is. Texts that move to another table meanwhile may be seen twice or not at all.
@@ -116,7 +116,7 @@ impl TextHead {
 pub struct TextPage {
     /// Texts that are not empty.
     pub heads: Vec<TextHead>,
-    /// Where to go on; `None` when that was all.
+    /// Where to continue; `None` when there is nothing left.
     pub next: Option<TextCursor>,
 }
 

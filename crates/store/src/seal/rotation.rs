@@ -8,7 +8,7 @@ use super::text::{Owner, Seal, Unopened};
 use super::{Replacement, TextCursor, TextHead, TextPlace};
 use crate::{Finding, Store, StoreError};
 
-/// Rows that are looked at at a time.
+/// Rows that are read at a time.
 const LOOK_ROWS: u32 = 1_000;
 /// Texts that are read, or written in one transaction, at a time; other writers of the same rows wait for this many.
 const BATCH_TEXTS: usize = 100;
@@ -90,7 +90,7 @@ pub async fn survey(store: &dyn Store) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
-/// What came of sealing everything anew.
+/// The result of sealing everything anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rotated {
     /// Texts, or pieces of evidence, that were written anew.
@@ -99,7 +99,7 @@ pub struct Rotated {
     pub unopened: u64,
     /// Where the first of these are, and why they do not open.
     pub first_unopened: Vec<String>,
-    /// Whether everything else is sealed as it should be. If not, others went on writing in another way: servers that
+    /// Whether everything else is sealed as it should be. If not, others kept writing in another way: servers that
     /// have other keys than this process.
     pub is_complete: bool,
 }
@@ -115,8 +115,8 @@ impl Rotated {
 }
 
 /// Seals anew everything that is not under the active key of the keyring; without an active key, opens everything. This
-/// is done in small transactions, while servers run; finished work stays done when it breaks off. `progress` is called
-/// from time to time with how many texts were written anew.
+/// is done in small transactions, while servers run; finished work stays done when it is interrupted. `progress` is
+/// called from time to time with how many texts were written anew.
 ///
 /// # Errors
 /// When the store cannot be read or written.

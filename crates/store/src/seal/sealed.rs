@@ -4,10 +4,10 @@
 //! that only look sealed.
 //!
 //! **A text that cannot be opened** (its key is missing, or it was changed) must not keep others from being read. So
-//! lists and reads of many operations answer its operation without it, and say why in `error_message`; [`readable`]
-//! recognizes such an operation, and a request for it alone is refused. A worker does not get an operation whose input
-//! cannot be opened: where its key is missing, the attempt is released uncharged for a while, for a server that has the
-//! key; where the text was changed, the attempt fails.
+//! lists and reads of many operations answer its operation without it, and give the reason in `error_message`;
+//! [`readable`] recognizes such an operation, and a request for it alone is refused. A worker does not get an operation
+//! whose input cannot be opened: where its key is missing, the attempt is released uncharged for a while, for a server
+//! that has the key; where the text was changed, the attempt fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -78,7 +78,7 @@ impl Sealed {
         operation
     }
 
-    /// Opens everything about an operation. A text that cannot be opened is an error when the operation was asked for
+    /// Opens everything about an operation. A text that cannot be opened is an error when the operation was requested
     /// `alone`, else it is left out.
     pub(super) fn open_detail(
         &self,

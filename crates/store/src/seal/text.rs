@@ -98,7 +98,7 @@ impl From<Unopened> for StoreError {
 /// How a stored text is sealed, by its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seal {
-    /// It stands as it is.
+    /// It is not sealed.
     Plain,
     /// With the key of this id.
     Key(String),

@@ -3,7 +3,7 @@
 //! Numbers are given in the order of creations, but clocks are set back, and those of several servers differ slightly.
 //! So the earliest and the latest creation of each full bucket is kept (`bucket_times`), noted once by a maintenance
 //! task: times of creation never change, and a removal only makes a span wider than it had to be. Buckets within the
-//! range are counted by counters, those outside of it are left out, and at the edges operations are looked at one by
+//! range are counted by counters, those outside of it are left out, and at the edges operations are checked one by
 //! one.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use super::sql::{Cells, Column, Sql};
 use super::times::{Span, TimesCache};
 use crate::StoreError;
 
-/// Buckets without times that a call looks through. There are more only for a moment after many were filled.
+/// Buckets without times that a call scans. There are more only for a moment after many were filled.
 const LOOKED_THROUGH: usize = 512;
 
 /// The number that the next operation of an organization gets; 1 when there is no such organization.
@@ -142,8 +142,8 @@ async fn kept(
     Ok(spans)
 }
 
-/// The times of buckets of the finest level for which none are kept, by looking at operations that have not been looked
-/// at before.
+/// The times of buckets of the finest level for which none are kept, by reading operations that have not been read
+/// before.
 async fn looked_through(
     snapshot: &mut impl Snapshot,
     cache: &TimesCache,

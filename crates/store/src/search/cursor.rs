@@ -1,10 +1,10 @@
-//! Places in the results of a search, as clients see them: sealed like cursors of the change log, and bound to the
+//! Cursors in the results of a search, as clients see them: sealed like cursors of the change log, and bound to the
 //! filter and the order for which they were given.
 
 use super::{SearchCursor, SearchOrder};
 use crate::{Position, PositionKey};
 
-/// The text is not a place in the results of this search.
+/// The text is not a cursor of this search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a page token of this filter and order")]
 pub struct InvalidCursor;
@@ -28,13 +28,13 @@ impl SearchCursor {
 }
 
 impl PositionKey {
-    /// A place in the results of a filter, as the caller wrote it, in an order.
+    /// A cursor in the results of a filter, as the caller wrote it, in an order.
     pub fn seal_search(&self, organization: &str, filter: &str, order: SearchOrder, cursor: SearchCursor) -> String {
         let position = Position { row: cursor.seq.unsigned_abs(), part: cursor.passed, seen: cursor.now };
         self.seal_anew(&bound(organization, filter, order), position)
     }
 
-    /// The place that a text means.
+    /// The cursor that a text stands for.
     ///
     /// # Errors
     /// [`InvalidCursor`] when it was not given for this organization, filter and order.

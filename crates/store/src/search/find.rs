@@ -18,9 +18,9 @@ use super::{
 use crate::StoreError;
 use crate::rows::damaged;
 
-/// Entries of an index that are skipped instead of looking at finer counters.
+/// Entries of an index that are skipped instead of reading finer counters.
 const FEW: u64 = 2_048;
-/// Operations of an index that one statement looks at.
+/// Operations of an index that one statement reads.
 const PART: usize = 2_000;
 
 /// Operations by status, kind and project.
@@ -130,7 +130,7 @@ struct Found {
     /// Numbers, in order.
     found: Vec<i64>,
     total: u64,
-    /// The last number that was looked at, when there are more that were not.
+    /// The last number that was checked, when there are more that were not.
     looked_until: Option<i64>,
 }
 
@@ -144,7 +144,7 @@ struct Finder<'s, S> {
     /// The buckets that may have something, newest first, counted.
     pieces: Vec<Piece>,
     is_newest_first: bool,
-    /// Whether totals are asked for.
+    /// Whether totals are requested.
     is_counted: bool,
 }
 
@@ -321,8 +321,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(ids)
     }
 
-    /// Ranges of numbers, in order, that have as many operations as a call looks at, and the last number if there are
-    /// more. The operations that are looked at have the status, the kind and the project that are asked for.
+    /// Ranges of numbers, in order, that have as many operations as a call checks, and the last number if there are
+    /// more. The operations that are checked have the requested status, kind and project.
     async fn window(&mut self, numbers: &Range<i64>) -> Result<(Vec<Range<i64>>, Option<i64>), StoreError> {
         let mut queue: VecDeque<Piece> = self.pieces.iter().copied().collect();
         if !self.is_newest_first {
@@ -353,7 +353,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok((ranges, None))
     }
 
-    /// Searches that look at operations row by row.
+    /// Searches that check operations row by row.
     async fn by_row(&mut self, numbers: Range<i64>, skip: u64, take: u64, passed: u64) -> Result<Found, StoreError> {
         let (ranges, looked_until) = self.window(&numbers).await?;
         let (mut found, mut total, mut skip) = (Vec::new(), passed, skip);
@@ -395,7 +395,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
     }
 
     /// The operations that an index of resources or of labels leads to, and how many they are, if they are no more than
-    /// a call looks at: they are looked at along the index, and not fetched first.
+    /// a call checks: they are checked along the index, and not fetched first.
     async fn few<'d>(
         &mut self,
         drivers: &'d [Driver],

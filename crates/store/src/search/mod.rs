@@ -2,13 +2,13 @@
 //!
 //! What a filter costs depends on what serves it:
 //!
-//! - **Counters** serve status, kind, project and the time of creation. Numbers are given in the order of creations, so a
-//!   range of times is a few ranges of numbers: buckets that lie inside of it are counted by their counters, those at its
-//!   edges operation by operation ([`cover`]). Counts are exact, and every page costs about the same.
-//! - **An index** serves a resource, an id, a unique key and labels: its operations are looked at, at most
+//! - **Counters** serve status, kind, project and the time of creation. Numbers are given in the order of creations, so
+//!   a range of times is a few ranges of numbers: buckets that lie inside of it are counted by their counters, those at
+//!   its edges operation by operation ([`cover`]). Counts are exact, and every page costs about the same.
+//! - **An index** serves a resource, an id, a unique key and labels: its operations are checked, at most
 //!   [`LOOKED_AT`] of them. A page of one resource, with at most one status and at most one kind, is a page of the
 //!   list, which has counters for resources with many operations.
-//! - **Everything else** is looked at operation by operation, at most [`LOOKED_AT`] per call, from the end of the list
+//! - **Everything else** is checked operation by operation, at most [`LOOKED_AT`] per call, from the end of the list
 //!   where the call begins. [`Search::check_cost`] refuses searches that nothing bounds.
 //!
 //! Each call reads one snapshot. The engines say how a statement is carried out in it ([`Snapshot`]); this module says
@@ -37,7 +37,7 @@ pub(crate) use times::TimesCache;
 
 pub use cursor::InvalidCursor;
 
-/// Operations that a call looks at one by one, at most.
+/// The most operations that a call checks one by one.
 pub const LOOKED_AT: u32 = 100_000;
 
 /// The order in which operations are found: by their number, which is the order of creations.
@@ -59,10 +59,10 @@ pub enum SearchStart {
     After(SearchCursor),
 }
 
-/// A place in the results of a search. Clients see it sealed: [`crate::PositionKey::seal_search`].
+/// A cursor in the results of a search. Clients see it sealed: [`crate::PositionKey::seal_search`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
-    /// The number of the last operation that was looked at.
+    /// The number of the last operation that was checked.
     pub(crate) seq: i64,
     /// How many were found before.
     pub(crate) passed: u32,
@@ -74,7 +74,7 @@ pub struct SearchCursor {
 /// A page of what matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchRequest {
-    /// What is asked for.
+    /// The filter.
     pub search: Search,
     /// In which order.
     pub order: SearchOrder,
@@ -87,13 +87,13 @@ pub struct SearchRequest {
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPage<T = OperationDetail> {
-    /// In the order that was asked for.
+    /// In the requested order.
     pub found: Vec<T>,
     /// How many operations match; at least this many where that is not exact.
     pub total: u64,
     /// Whether there are no more of them.
     pub total_is_exact: bool,
-    /// Where the next page begins; `None` when everything was looked at. A page may be empty and have a next one.
+    /// Where the next page begins; `None` when everything was checked. A page may be empty and have a next one.
     pub next: Option<SearchCursor>,
 }
 
@@ -108,7 +108,7 @@ pub struct GroupBy {
     pub project_id: bool,
 }
 
-/// How many operations of a group there are. Fields that were not asked for are `None`.
+/// How many operations of a group there are. Fields that were not requested are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountGroup {
     /// Their status.
@@ -122,7 +122,8 @@ pub struct CountGroup {
 }
 
 impl SearchPage<i64> {
-    /// The same with everything that is known of the operations of these numbers, in their order, from the same snapshot.
+    /// The same with everything that is known of the operations of these numbers, in their order, from the same
+    /// snapshot.
     pub(crate) fn with(self, details: Vec<Option<OperationDetail>>) -> SearchPage {
         let SearchPage { total, total_is_exact, next, .. } = self;
         SearchPage { found: details.into_iter().flatten().collect(), total, total_is_exact, next }
@@ -145,7 +146,7 @@ pub struct Counted {
 pub struct Matching {
     /// Their numbers and ids.
     pub found: Vec<(i64, OperationId)>,
-    /// The number below which to go on; `None` when everything was looked at.
+    /// The number below which to continue; `None` when everything was checked.
     pub next_below: Option<i64>,
 }
 
@@ -157,7 +158,7 @@ pub trait SearchOperations: Send + Sync {
         false
     }
 
-    /// Refuses a search that would have to look at everything, or at encrypted texts.
+    /// Refuses a search that would have to check everything, or encrypted texts.
     ///
     /// # Errors
     /// A violation of the field `filter` that says what to do instead.
@@ -172,8 +173,9 @@ pub trait SearchOperations: Send + Sync {
         }
     }
 
-    /// A page of the operations that may be seen and match, with how many there are, from one snapshot. Inputs and outputs
-    /// that are longer than [`LISTED_OUTPUT_BYTES`](crate::LISTED_OUTPUT_BYTES), as they are stored, are left out.
+    /// A page of the operations that may be seen and match, with how many there are, from one snapshot. Inputs and
+    /// outputs that are longer than [`LISTED_OUTPUT_BYTES`](crate::LISTED_OUTPUT_BYTES), as they are stored, are left
+    /// out.
     ///
     /// The caller has checked [`SearchOperations::check_search`].
     async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError>;

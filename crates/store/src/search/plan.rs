@@ -10,14 +10,14 @@ use crate::plan::Table;
 
 /// The most kinds or projects that are read along an index range each; more are picked out of a range of all.
 const RANGES: usize = 8;
-/// Resources that one statement looks for.
+/// The most resources that one statement searches for.
 const RESOURCES: usize = 32;
 
 /// A search as a caller may make it.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) organization: String,
-    /// What is asked for besides status, kind and project.
+    /// The conditions besides those on status, kind and project.
     pub(super) search: Search,
     pub(super) statuses: Vec<Status>,
     /// Kinds that are meant, including what the filter leaves unsaid.
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     /// How rows are read in the order of numbers.
     pub(super) by: Vec<By>,
     /// Whether the index ranges hold what the filter means and nothing else, apart from times and fields that are
-    /// looked at by row.
+    /// checked by row.
     pub(super) is_exact: bool,
 }
 
@@ -61,12 +61,12 @@ impl Plan {
         (!is_nothing).then_some(plan)
     }
 
-    /// Whether rows must be looked at for something that neither counters nor times of buckets show.
+    /// Whether rows must be checked for something that neither counters nor times of buckets show.
     pub(super) fn is_by_row(&self) -> bool {
         self.search.looked_at_by_row().is_some()
     }
 
-    /// Whether operations with one label are asked for, without any other condition.
+    /// Whether operations with one label are requested, without any other condition.
     pub(super) fn is_of_one_label(&self) -> bool {
         let rest = Search { labels: BTreeMap::new(), ..self.search.clone() };
         self.search.labels.len() == 1 && rest == Search::default() && self.projects.is_any()
@@ -98,7 +98,7 @@ impl Plan {
         };
     }
 
-    /// The tables in which there may be something; some fields that are looked at by row are in only one of them.
+    /// The tables in which there may be something; some fields that are checked by row are in only one of them.
     pub(super) fn tables(&self, is_checked: bool) -> Vec<Table> {
         let has = |status| self.statuses.contains(&status);
         let search = &self.search;

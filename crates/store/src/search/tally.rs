@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::sql::{Cells, Column, Sql};
 use crate::StoreError;
 
-/// Projects that one statement asks for.
+/// Projects that one statement reads.
 const PROJECTS: usize = 1_000;
 
 /// Operations by status, in the order of their numbers.

@@ -23,8 +23,8 @@ impl Span {
     }
 }
 
-/// What was seen of buckets for which the store has no times: mostly of the newest one, of which the next call looks
-/// only at what has come since. Times of creation never change.
+/// What was seen of buckets for which the store has no times: mostly of the newest one, of which the next call reads
+/// only what has come since. Times of creation never change.
 #[derive(Clone, Default)]
 pub(crate) struct TimesCache(Arc<Mutex<HashMap<Key, (i64, Span)>>>);
 
@@ -32,7 +32,7 @@ pub(crate) struct TimesCache(Arc<Mutex<HashMap<Key, (i64, Span)>>>);
 type Key = (String, i64);
 
 impl TimesCache {
-    /// The number before which a bucket was looked at, and what was seen.
+    /// The number before which a bucket was read, and what was seen.
     pub(super) fn seen(&self, organization: &str, bucket: i64) -> Option<(i64, Span)> {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cache.get(&(organization.to_owned(), bucket)).copied()

@@ -12,7 +12,7 @@ use super::statement::{Row, query};
 use crate::StoreError;
 use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
 
-/// Rows of the change log that one read looks at, including the one before, which may have been seen completely; each
+/// Rows of the change log that one read examines, including the one before, which may have been read completely; each
 /// has at least one operation.
 const ROWS: u32 = 256;
 
@@ -27,8 +27,8 @@ const READ: &str = "
         SELECT id, at, status, is_creation, ids FROM changes INDEXED BY changes_by_organization
         WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
 
-/// What operations became, gathered in memory and written once per statement: by organization, and by the number of the
-/// status (0: removed), the ids; those that were created come before the others.
+/// New entries of the change log, gathered in memory and written once per statement: by organization, and by the number
+/// of the status (0: removed), the ids of operations; those that were created come before the others.
 #[derive(Default)]
 pub(super) struct NewLog(BTreeMap<String, OrganizationLog>);
 
@@ -57,7 +57,7 @@ impl NewLog {
         self.0.get_mut(organization).expect("it was inserted if it was not there")
     }
 
-    /// Appends it to the change log.
+    /// Appends the entries to the change log.
     pub(super) fn write(self, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(APPEND)?;
         let pending = i64::from(Status::Pending.number());

@@ -83,8 +83,8 @@ const START: &str = "
 pub(super) const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// The key of requests that may get the same operations: organization, projects, kinds; and the worker, if it asks for
-/// several organizations.
+/// The key of requests that may get the same operations: organization, projects, kinds; and the worker, if it claims
+/// for several organizations.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String], Option<(&'r str, &'r Organizations)>);
 
 /// Claims for several workers; answers them in their order, and whether more may be due, which the next claim makes

@@ -1,9 +1,9 @@
 //! The clock of the machine, which people and programs set, and the time that passes.
 //!
-//! Displayed dates and queries by date go by the clock. How long a lease stands, how long an attempt of a remote worker
-//! may take and how long an attempt that has to stop may take to do so is time that passes: no attempt is lost because
-//! the clock was set forward, and none is held for ever because it was set back. One process owns an embedded store. So
-//! the deadlines of work under way are kept by the clock, too, and moved with it when it is set.
+//! Displayed dates and queries by date go by the clock. How long a lease is valid, how long an attempt of a remote
+//! worker may take and how long an attempt that has to stop may take to do so is time that passes: no attempt is lost
+//! because the clock was set forward, and none is held forever because it was set back. One process owns an embedded
+//! store. So the deadlines of work under way are kept by the clock, too, and moved with it when it is set.
 
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Clocks {
         (self.clock)()
     }
 
-    /// By how many milliseconds the clock was set since the leases were moved last; 0 if it was not.
+    /// By how many milliseconds the clock was changed since the leases were moved last; 0 if it was not.
     pub(super) fn set_by(&self) -> i64 {
         let by = self.now().as_millis() - (self.passing)().as_millis() - self.offset();
         if by.abs() < NOTICED_MILLIS { 0 } else { by }

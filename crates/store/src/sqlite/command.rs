@@ -1,6 +1,6 @@
 //! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
-//! There is one writer: rows that are looked at stay as they are until they are written.
+//! There is one writer: rows that are read stay as they are until they are written.
 
 use rusqlite::Connection;
 use std::time::Duration;
@@ -32,7 +32,7 @@ const RETRY: &str = "
 
 const UNSETTLE: &str = "DELETE FROM settled WHERE rowid = ?1";
 
-/// Does to one operation what its state allows.
+/// Carries out a command on one operation as its state allows.
 pub(super) fn command(
     connection: &Connection,
     now: Timestamp,

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::disk::Disk;
 use crate::{StoreError, Turns};
 
-/// How long a statement waits for another process that writes (`longrun token create` beside a server).
+/// How long a statement waits for another process that writes (`longrun token create` next to a server).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads at a time: they scale with cores, and each connection has a page cache of its own.
 const READERS: usize = 4;
@@ -130,7 +130,7 @@ impl Readers {
     }
 }
 
-/// What is known of a search on both sides: where it is carried out, and where it is waited for.
+/// What is known of a search on both sides: where it is carried out, and where a caller waits for it.
 #[derive(Clone, Default)]
 struct Wanted(Arc<Mutex<Search>>);
 
@@ -157,7 +157,7 @@ impl Wanted {
         {
             let mut state = self.lock();
             if matches!(*state, Search::IsOver) {
-                return Err(StoreError::Unavailable("nobody waits for the search".to_owned()));
+                return Err(StoreError::Unavailable("the caller of the search has gone".to_owned()));
             }
             *state = Search::IsUnderWay(connection.get_interrupt_handle());
         }

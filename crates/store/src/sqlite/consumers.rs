@@ -35,7 +35,7 @@ const BEGIN: &str = "
 const END: &str = "DELETE FROM change_readers WHERE reader = ?1";
 const FORGET_MARKS: &str = "DELETE FROM change_marks WHERE reader = ?1";
 
-/// A lease that would last for more than twice the time that is asked for, from ?3 until ?4, was taken before the clock
+/// A lease that would last for more than twice the requested time, from ?3 until ?4, was taken before the clock
 /// was set back: it counts as free.
 const LEASE: &str = "
     UPDATE change_readers SET holder = ?2, held_until = ?4

@@ -68,7 +68,7 @@ pub(super) fn create(
     creates: &[&Create],
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let mut results: Vec<Result<Created, StoreError>> = Vec::with_capacity(creates.len());
-    // Keys first used in this very batch: where their creation stands in `results`.
+    // Keys first used in this very batch: where their creation is in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
     let mut numbers = take_numbers(connection, now, creates)?;
     let taken = numbers.clone();
@@ -78,7 +78,7 @@ pub(super) fn create(
     let mut insert = connection.prepare_cached(INSERT)?;
     // Kinds of which this batch has put operations into the queue.
     let mut queued: BTreeSet<(&str, &str)> = BTreeSet::new();
-    // Resources that are looked at afterwards.
+    // Resources that are checked afterwards.
     let mut looks = Vec::new();
     let mut counts = Changes::new(resources);
     let mut log = NewLog::default();

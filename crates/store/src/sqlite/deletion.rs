@@ -82,7 +82,7 @@ const END: &[&str] = &[
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
 
-/// A reader that goes on from a cursor has missed something.
+/// A reader that continues from a cursor has missed something.
 const FLOOR: &str = "
     INSERT INTO change_floors (organization_id, id, entries)
     SELECT ?1, coalesce(max(seq), 0) + 1, 0 FROM sqlite_sequence WHERE name = 'changes'

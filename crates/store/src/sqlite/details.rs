@@ -119,7 +119,7 @@ type LookUp = [(&'static str, &'static str); 2];
 const BY_ID: LookUp = [("active_by_id", "a.id = ?2"), ("settled_by_id", "s.id = ?2")];
 const BY_NUMBER: LookUp = [("active_by_seq", "a.seq = ?2"), ("settled_by_status", "s.status IN (3, 4) AND s.seq = ?2")];
 
-/// Looks up operations; reports for each one that exists the place at which it was asked for.
+/// Looks up operations; reports for each one that exists its place in the request.
 fn look_up(
     connection: &Connection,
     access: &Access,

@@ -1,4 +1,4 @@
-//! Who waits for the disk.
+//! Which thread waits for the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use tokio::task::JoinError;
 
 use crate::StoreError;
 
-/// Who waits for the disk while the store reads and writes.
+/// Which thread waits for the disk while the store reads and writes.
 #[derive(Clone)]
 pub(super) enum Disk {
     /// Threads: reads are made on the runtime's threads for blocking work, writes on a thread of their own.
     Threads,
-    /// The task that asks, on whatever thread it is. A simulation has one thread, and the effects of other threads
+    /// The calling task, on whatever thread it is. A simulation has one thread, and the effects of other threads
     /// could not be reproduced.
     Inline(Latency),
 }

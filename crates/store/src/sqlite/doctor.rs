@@ -128,7 +128,7 @@ pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
     let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
     let damage = damage(connection);
     report.findings = unless_damaged(&mut report, IS_SOUND, damage)?.unwrap_or(report.findings);
-    // Damaged parts cannot be counted, which is reported; the rest can.
+    // Damaged parts cannot be counted, which is reported; the rest can be.
     if let Some(totals) = unless_damaged(&mut report, "everything can be counted", query(TOTALS).fetch_one(connection))?
     {
         report.organizations = totals.try_get::<i64>(0)?.unsigned_abs();

@@ -17,7 +17,7 @@ use crate::{Census, LeaseRef, Store, StoreError};
 const READ_AHEAD: usize = 256;
 
 impl SqliteStore {
-    /// Writes a copy of the database to a file that does not exist yet. A server may go on writing meanwhile: the copy
+    /// Writes a copy of the database to a file that does not exist yet. A server may keep writing meanwhile: the copy
     /// is one snapshot, and is on disk when this returns.
     ///
     /// By `VACUUM INTO`, which is as consistent as SQLite's backup interface and leaves no free pages in the copy.
@@ -131,7 +131,7 @@ fn census(connection: &Connection) -> Result<Census, StoreError> {
     }
     for (table, count) in [
         ("tokens", &mut census.tokens),
-        // What is just coming or going is nowhere else yet, or any more.
+        // Evidence that is being stored or removed is nowhere else yet, or no longer.
         ("evidence WHERE state = 2", &mut census.evidence),
         ("idempotency_keys", &mut census.idempotency_keys),
     ] {

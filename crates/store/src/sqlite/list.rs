@@ -22,7 +22,7 @@ use super::{read, resources};
 use crate::plan::{self, Table, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
-/// Matching operations that are skipped one by one instead of looking at finer counters: reading an index entry takes
+/// Matching operations that are skipped one by one instead of reading finer counters: reading an index entry takes
 /// less than a microsecond.
 const FEW: i64 = 2_048;
 
@@ -165,7 +165,7 @@ impl List<'_> {
 
     /// The projects to which the caller is limited, where each has an index range of its own.
     fn index_ranges(&self) -> Option<&BTreeSet<String>> {
-        // A resource mostly belongs to one project: in its range they are looked at row by row.
+        // A resource mostly belongs to one project: in its range they are checked row by row.
         self.projects.filter(|_| self.filter.resource.is_none())
     }
 
@@ -301,7 +301,7 @@ impl List<'_> {
         let resource = self.filter.resource.as_ref();
         let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
         let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
-        // A resource mostly belongs to one project: in its range they are looked at row by row.
+        // A resource mostly belongs to one project: in its range they are checked row by row.
         let projects = match (resource, self.projects) {
             (Some(_), Some(projects)) => Some(json!(projects).to_string()),
             _ => None,

@@ -5,8 +5,8 @@
 //! Reads are carried out on threads that may wait too ([`connections`]), concurrently with the writer, each in one read
 //! transaction, so that page and count are of one snapshot.
 //!
-//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that the parameter is bound,
-//! since its plan may depend on it.
+//! No parameter is used alone as a LIMIT: SQLite would prepare the statement anew each time that the parameter is
+//! bound, since its plan may depend on it.
 //!
 //! Counters are updated in place: SQLite has one writer and no row versions, so nothing grows under a long-held
 //! snapshot except the write-ahead log, which is truncated once the snapshot ends.
@@ -133,7 +133,7 @@ pub struct SqliteStore {
     health: Health,
     meters: Meters,
     commits: Commits,
-    /// Read when it is first asked for.
+    /// Read when it is first needed.
     position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
     admission: Admission,
@@ -267,7 +267,7 @@ impl SqliteStore {
     }
 
     /// The leases that were found, unless leases were moved while they were read: then nothing is certain, and the next
-    /// look finds them.
+    /// call finds them.
     fn if_unmoved<T>(&self, offset: i64, found: Vec<T>) -> Vec<T> {
         if self.clocks.offset() == offset { found } else { Vec::new() }
     }
@@ -372,7 +372,7 @@ impl Store for SqliteStore {
                 Err(_) => return Ok(all),
             }
             // Due operations are made claimable a bounded number at a time, and the next ones may be those that are
-            // asked for.
+            // requested.
             if all.len() >= request.limit as usize || self.left_due.load(Ordering::Relaxed) == left_due {
                 return Ok(all);
             }

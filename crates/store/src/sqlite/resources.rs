@@ -1,7 +1,7 @@
 //! Resources that have many operations: they have counters, as organizations and projects do.
 //!
 //! The others are counted along their range of an index, which is short. Which resource has many is noticed when one of
-//! its operations is created, by a look at one of [`LOOKS`] creations; from then on every transaction that changes the
+//! its operations is created, by a check at one of [`LOOKS`] creations; from then on every transaction that changes the
 //! status of one of its operations changes its counters. The writer keeps the counted resources in memory, so that the
 //! others cost it nothing. It forgets those of an organization that is deleted, and all of them when another process
 //! has written: that process may have deleted some.
@@ -16,7 +16,7 @@ use crate::StoreError;
 
 /// From this number on, operations are many: counting fewer along the index takes about a twentieth of a millisecond.
 const MANY: i64 = 1_024;
-/// One creation out of this many looks whether its resource has many, so that looking costs a creation next to nothing.
+/// One creation out of this many checks whether its resource has many, so that a creation pays next to nothing for it.
 const LOOKS: u64 = 64;
 
 /// Those known to the writer, by organization, type and id.
@@ -25,7 +25,7 @@ pub(super) struct Resources {
     counted: HashMap<String, HashMap<String, HashMap<String, i64>>>,
     /// The last one known.
     last: i64,
-    /// What SQLite said of commits by connections other than the writer's, when it looked last.
+    /// What SQLite said of commits by connections other than the writer's, when it checked last.
     others: i64,
 }
 
@@ -72,7 +72,7 @@ impl Resources {
         self.counted.get(organization)?.get(&resource.resource_type)?.get(&resource.resource_id).copied()
     }
 
-    /// Learns which resources are counted since the last look, also by another process, and which no longer are.
+    /// Learns which resources are counted since the last check, also by another process, and which no longer are.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let others: i64 = connection.prepare_cached(OTHERS)?.query_row([], |row| row.get(0))?;
         if self.others != others {
@@ -119,7 +119,7 @@ impl Resources {
     }
 }
 
-/// Whether the creation of an operation with this number looks: one of [`LOOKS`], evenly over every regular choice of
+/// Whether the creation of an operation with this number checks: one of [`LOOKS`], evenly over every regular choice of
 /// numbers (the finaliser of SplitMix64).
 pub(super) fn is_looked_at(seq: i64) -> bool {
     let mut scattered = seq.cast_unsigned();
@@ -148,7 +148,7 @@ mod tests {
         for step in 1..=128 {
             let numbers = (0..MANY).map(|n| n * step + 5);
             let looks = numbers.filter(|seq| is_looked_at(*seq)).count();
-            assert!((4..64).contains(&looks), "of every {step}. number {looks} are looked at");
+            assert!((4..64).contains(&looks), "of every {step}. number {looks} are checked");
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum StatisticsWrite {
     Begin,
     /// The counts of a part of a change log; 0: the reader's offset is another one.
     Commit(CountedPart),
-    /// Go on after the forgotten changes of a change log; 0: the reader's offset is another one.
+    /// Continue after the forgotten changes of a change log; 0: the reader's offset is another one.
     Skip(String, Position),
     /// Forget what is over, at most this many rows.
     Forget(u32),
@@ -96,8 +96,8 @@ const READ: &str = "
         AND start >= ?4 AND start < ?5 AND (?6 IS NULL OR kind = ?6) AND kind IS NOT ?7
     ORDER BY start, kind";
 
-/// Organizations whose numbers are not those before the statistics began, those counted, and those that the change log
-/// still has.
+/// Organizations whose numbers are not the sum of those before the statistics began, those counted, and those that the
+/// change log still has.
 pub(super) const DIFFER: &str = "
     SELECT organization_id || ': ' || numbers || ' numbers, ' || created_before || ' before, ' || created
         || ' counted, ' || uncounted || ' in the change log'

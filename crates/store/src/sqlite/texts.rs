@@ -1,4 +1,4 @@
-//! The texts of all operations, for tasks that look at them one after the other: see [`crate::seal`].
+//! The texts of all operations, for tasks that read them one after the other: see [`crate::seal`].
 
 use operations::OperationId;
 use rusqlite::Connection;

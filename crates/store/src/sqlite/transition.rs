@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) kind: String,
     pub(super) project_id: String,
     pub(super) resource: Option<Resource>,
-    /// Who holds its lease, or empty.
+    /// The worker that holds its lease, or empty.
     pub(super) worker: String,
     pub(super) before: Status,
     /// For an operation with a concurrency key.
@@ -67,7 +67,7 @@ impl Entry {
     }
 }
 
-/// Operations by organization and id, in the order in which they were asked for.
+/// Operations by organization and id, in the order in which they were requested.
 #[derive(Default)]
 struct Entries<'l> {
     all: Vec<Entry>,

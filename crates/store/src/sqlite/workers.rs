@@ -1,4 +1,4 @@
-//! Who runs what: see [`crate::workers`].
+//! Which worker runs which operations: see [`crate::workers`].
 
 use async_trait::async_trait;
 use operations::{Access, OperationId, Timestamp};
@@ -8,7 +8,7 @@ use super::{SqliteStore, single};
 use crate::workers::{HeldLease, HeldLeases, MAX_HELD_LEASES, Workers};
 use crate::{StoreError, rows::damaged};
 
-/// Served by the primary keys of leases and active. Looks at one more lease than it answers.
+/// Served by the primary keys of leases and active. Reads one more lease than it returns.
 const HELD: &str = "
     SELECT l.worker, a.id, a.kind, a.project_id, a.attempts, a.started_at, l.expires_at,
         ?2 IS NULL OR a.project_id IN (SELECT value FROM json_each(?2))

@@ -123,7 +123,7 @@ impl State {
             }
         };
         // A connection whose transaction failed is not used again: when the disk is full or fails, SQLite ends the
-        // transaction by itself.
+        // transaction itself.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.transact(transaction, writes)?;
         self.is_closed = writes.iter().any(Write::is_disconnect);
@@ -139,7 +139,7 @@ impl State {
         if set_by != 0 {
             clock::move_leases(&transaction, set_by)?;
         }
-        // The process that claims owns the store, and is not a command beside it.
+        // The process that claims owns the store, and is not a command next to it.
         let lease = writes.iter().filter_map(|write| match write {
             Write::Claim(slot) => Some(slot.request.lease),
             Write::Create(slot) => slot.request.start.as_ref().map(|start| start.lease),

@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables that are copied as they are, each with the order of its rows. Operations come before the tables that
-/// refer to them, so that a copy that broke off can be removed like an organization.
+/// refer to them, so that a copy that was interrupted can be removed like an organization.
 const COPIED: &[(&str, &str)] = &[
     ("active", "seq"),
     ("settled", "seq"),
@@ -238,7 +238,8 @@ impl PostgresStore {
                     row["xid"].as_str().and_then(|xid| xid.parse().ok()).unwrap_or(u64::MAX),
                     row["n"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(i32::MAX),
                 );
-                // The consumers that stand at this row, or stand before it and have seen everything that came before.
+                // The consumers whose position is at this row, or before it, and that have seen everything that came
+                // before.
                 marks.retain(|(reader, (xid, n, seen))| {
                     if (*xid, *n) > old {
                         return true;

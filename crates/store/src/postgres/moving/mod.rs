@@ -18,9 +18,9 @@ use super::tx::Tx;
 use super::{PostgresStore, session};
 use crate::{StoreError, go_on_deleting};
 
-/// How long a change of the fence waits for a table: every transaction that writes to it waits behind.
+/// How long a change of the fence waits for a table: meanwhile every transaction that writes to it waits behind.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
-/// How many times it is tried.
+/// How many times the change is tried.
 const LOCK_TRIES: u32 = 30;
 /// The first number of the advisory locks on organizations that are being moved; an arbitrary number that nobody else
 /// uses.
@@ -57,14 +57,14 @@ const FENCED: &[&str] = &[
 /// What the source reported to a move.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
-    /// Somebody had paused the organization before.
+    /// A caller had paused the organization before.
     pub(crate) was_paused: bool,
-    /// For how long it has stood still.
+    /// For how long it could not be used.
     pub(crate) stood_still: Duration,
 }
 
 impl PostgresStore {
-    /// Directory: the right to move an organization, until it is dropped; `None`: somebody else has it.
+    /// Directory: the right to move an organization, until it is dropped; `None`: another process has it.
     pub(crate) async fn move_lock(&self, organization: &str) -> Result<Option<PgConnection>, StoreError> {
         let mut connection = session::unhurried(&self.pool).await?;
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2))";
@@ -149,14 +149,14 @@ impl PostgresStore {
         connection.close().await.map_err(away)
     }
 
-    /// Source: gives the move up. The organization goes on here, its leases as long as they had left.
+    /// Source: gives the move up. The organization remains here, its leases as long as they had left.
     pub(crate) async fn stay(&self, organization: &str) -> Result<(), StoreError> {
         let left = self.left(organization).await?;
         self.unfence(organization).await?;
         self.open(organization, left).await
     }
 
-    /// Lets the organization go on here, with its leases extended by the time that it stood still.
+    /// Makes the organization usable here again, with its leases extended by the time that it could not be used.
     pub(crate) async fn open(&self, organization: &str, left: Left) -> Result<(), StoreError> {
         self.change(async |tx| {
             let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
@@ -195,7 +195,7 @@ impl PostgresStore {
     }
 
     /// Target: notes that the organization is not to be used here, and removes what is left of an earlier stay or of a
-    /// copy that broke off.
+    /// copy that was interrupted.
     pub(crate) async fn arrive(&self, organization: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ($1, $2, false)
             ON CONFLICT DO NOTHING";
