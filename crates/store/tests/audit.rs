@@ -29,7 +29,7 @@ async fn entries(store: &dyn Store, organization: &str) -> Vec<AuditEntry> {
 }
 
 /// Number, action and targets, oldest first.
-async fn told(store: &dyn Store, organization: &str) -> Vec<(u64, String, Vec<String>)> {
+async fn reported(store: &dyn Store, organization: &str) -> Vec<(u64, String, Vec<String>)> {
     let entries = entries(store, organization).await;
     entries.into_iter().rev().map(|entry| (entry.number, entry.action, entry.targets)).collect()
 }
@@ -56,7 +56,7 @@ async fn a_creation_is_written_with_what_it_made(fixture: Fixture) {
     store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
     let key = IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] };
     let keyed = caller.create("acme", vec![NewOperation::of_kind("scan")], Some(key)).await.unwrap();
-    let found = told(store, "acme").await;
+    let found = reported(store, "acme").await;
     assert_eq!(found.len(), 2);
     assert_eq!(found[1], (2, "operations.create".to_owned(), vec![format!("operations/{}", keyed[0].id)]));
     assert_eq!(entries(store, "other").await, []);
@@ -124,7 +124,10 @@ async fn commands_and_administration_are_written_when_they_are_done(fixture: Fix
         (6, "organizations.set_limits", vec![]),
         (7, "tokens.create", vec![]),
     ];
-    assert_eq!(told(store, "acme").await, wanted.map(|(number, action, targets)| (number, action.to_owned(), targets)));
+    assert_eq!(
+        reported(store, "acme").await,
+        wanted.map(|(number, action, targets)| (number, action.to_owned(), targets))
+    );
     assert_eq!(entries(store, "acme").await[0].code, 7, "what was refused has its code");
     fixture.assert_sound().await;
 }
@@ -145,18 +148,18 @@ async fn the_instance_has_a_log_of_its_own(fixture: Fixture) {
     store.record(call("", "organizations.list"), 7).await.unwrap();
     store.on_behalf_of(call("", "organizations.create")).create_organization("acme", Limits::default()).await.unwrap();
     store.record(call("acme", "tokens.create"), 3).await.unwrap();
-    assert_eq!(told(store, "").await.len(), 2);
-    assert_eq!(told(store, "acme").await.len(), 1);
+    assert_eq!(reported(store, "").await.len(), 2);
+    assert_eq!(reported(store, "acme").await.len(), 1);
     // It outlives the organization, whose own log goes with it.
     store.on_behalf_of(call("", "organizations.delete")).begin_deletion("acme", true).await.unwrap();
     while store.delete_part("acme", 100).await.unwrap() > 0 {}
     store.end_deletion("acme").await.unwrap();
-    assert_eq!(told(store, "acme").await, []);
-    assert_eq!(told(store, "").await.last().unwrap().1, "organizations.delete");
+    assert_eq!(reported(store, "acme").await, []);
+    assert_eq!(reported(store, "").await.last().unwrap().1, "organizations.delete");
     fixture.assert_sound().await;
     store.create_organization("acme", Limits::default()).await.unwrap();
     store.record(call("acme", "tokens.create"), 3).await.unwrap();
-    assert_eq!(told(store, "acme").await[0].0, 2, "numbers are not given again");
+    assert_eq!(reported(store, "acme").await[0].0, 2, "numbers are not given again");
     fixture.assert_sound().await;
 }
 
@@ -208,9 +211,9 @@ async fn old_entries_are_forgotten_from_the_oldest_on(fixture: Fixture) {
     assert_eq!(store.forget_audit(2 * HOUR, 1).await.unwrap(), 2, "one row of each log");
     fixture.assert_sound().await;
     assert_eq!(store.forget_audit(Duration::from_secs(3600 + 1800), 100).await.unwrap(), 1);
-    let numbers: Vec<u64> = told(store, "acme").await.into_iter().map(|(number, ..)| number).collect();
+    let numbers: Vec<u64> = reported(store, "acme").await.into_iter().map(|(number, ..)| number).collect();
     assert_eq!(numbers, [3]);
-    assert_eq!(told(store, "").await, []);
+    assert_eq!(reported(store, "").await, []);
     fixture.assert_sound().await;
 }
 
@@ -223,7 +226,7 @@ async fn the_doctor_finds_entries_that_somebody_has_taken_away(fixture: Fixture)
     fixture.assert_sound().await;
     let findings = async || store.doctor().await.unwrap().findings.len();
     fixture.tamper("DELETE FROM audit WHERE seq = 2").await;
-    assert_eq!(findings().await, 2, "one is missing, and it is told where");
+    assert_eq!(findings().await, 2, "one is missing, and the finding says where");
     fixture.tamper("UPDATE organizations SET audit_removed = 1").await;
     assert!(findings().await > 0, "to count it as forgotten does not hide it");
     fixture.tamper("UPDATE organizations SET audit_removed = 2").await;

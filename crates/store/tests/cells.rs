@@ -19,7 +19,7 @@ use crate::support::*;
 const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 1_000 };
 
-/// What is known of a cell is trusted for so short a time that a move takes little time.
+/// The state of a cell is trusted for so short a time that a move takes little time.
 fn impatient(config: CellsConfig) -> CellsConfig {
     let patience =
         Patience { look: Duration::from_millis(20), answer: Duration::from_secs(5), trust: Duration::from_millis(500) };
@@ -203,7 +203,7 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
         if let Some(moved) = given_up {
             moved.unwrap();
         }
-        // The lock of the move that broke off goes with its connection, a moment later.
+        // The lock of the move that was interrupted goes with its connection, a moment later.
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Every other time the move is given up, where it still can be.
@@ -234,7 +234,7 @@ async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
         }
         times += 1 + times / 4;
     }
-    // What was running goes on, with the lease that it has.
+    // What was running continues, with the lease that it has.
     let settlement = Settlement { lease: held.lease.clone(), outcome: completed("late"), retry_after: Duration::ZERO };
     assert_eq!(must(|| store.settle(vec![settlement.clone()])).await, [Ok(Status::Completed)]);
     let same = NewOperation { unique_key: Some("only".to_owned()), ..NewOperation::of_kind("unique") };
@@ -281,7 +281,7 @@ async fn round(store: &Cells, limit: u32) -> Vec<String> {
     loop {
         let after = names.last().cloned().unwrap_or_default();
         let page = store.uncommitted("reader", &after, limit).await.unwrap();
-        assert!(page.len() <= limit as usize, "no more than was asked for");
+        assert!(page.len() <= limit as usize, "no more than was requested");
         let is_last = page.len() < limit as usize;
         names.extend(page.into_iter().map(|(name, _)| name));
         if is_last {
@@ -341,7 +341,7 @@ async fn a_round_of_a_consumer_does_not_end_with_organizations_that_have_left() 
     let deadline = Instant::now() + PATIENCE;
     for name in ["a", "c"] {
         while store.list(&Access::organization(name), &Filter::default(), EVERY).await.is_ok() {
-            assert!(Instant::now() < deadline, "the store does not look at the cell");
+            assert!(Instant::now() < deadline, "the store does not read the cell");
             tokio::task::yield_now().await;
         }
     }
@@ -383,7 +383,7 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
     let config = cells_config(&directory, &urls);
     let mover = Cells::open(impatient(config.clone())).await.unwrap();
     mover.create_organization("acme", Limits::default()).await.unwrap();
-    // It does not look again, and trusts forever what it has seen.
+    // It does not check again, and trusts forever what it has seen.
     let hour = Duration::from_secs(3_600);
     let patience = Patience { look: hour, answer: hour, trust: hour };
     let sleeper = Cells::open(CellsConfig { patience, ..config }).await.unwrap();
@@ -438,7 +438,7 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
     let (globex, every) = (Access::organization("globex"), Filter::default());
     let lost = store.list(&globex, &Filter::default(), EVERY).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
-    // A server that starts now starts without it, and the other goes on.
+    // A server that starts now starts without it, and the other continues.
     let second = Cells::open(config).await.unwrap();
     for store in [&store, &second] {
         store.ping().await.unwrap();
@@ -450,7 +450,10 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
     assert_eq!(claimed[0].lease.organization, "acme");
     let beats = held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None });
     let statuses = store.heartbeat(beats.collect(), Duration::from_secs(30)).await.unwrap();
-    assert!(statuses.iter().all(|status| matches!(status, store::LeaseStatus::Held { .. })), "nobody is told to stop");
+    assert!(
+        statuses.iter().all(|status| matches!(status, store::LeaseStatus::Held { .. })),
+        "no attempt is asked to stop"
+    );
     store.create_organization("initech", Limits::default()).await.unwrap();
     assert_eq!(store.cell_of("initech").as_deref(), Some("a"), "new ones come where something answers");
     assert_eq!(store.health().troubles(), [], "it is ready");
@@ -486,7 +489,7 @@ async fn what_a_cell_claims_that_is_not_waited_for_any_more_is_handed_back() {
         sqlx::query_scalar::<_, String>(sql).bind(status).fetch_all(&second).await.unwrap()
     };
     let (pending, running, deadline) = (1, 2, Instant::now() + PATIENCE);
-    // In the second cell, one organization is claimed and the next one cannot be; then the cell cannot be looked at.
+    // In the second cell, one organization is claimed and the next one cannot be; then the cell cannot be read.
     let mut busy = second.begin().await.unwrap();
     let sql = "SELECT FROM active WHERE organization_id = 'initech' FOR UPDATE";
     assert_eq!(sqlx::query(sql).execute(&mut *busy).await.unwrap().rows_affected(), 1);
@@ -507,7 +510,7 @@ async fn what_a_cell_claims_that_is_not_waited_for_any_more_is_handed_back() {
     assert_eq!(store.away(), ["b"]);
     busy.rollback().await.unwrap();
     while claimed_once(pending).await != ["globex", "initech"] {
-        assert!(Instant::now() < deadline, "they are left to nobody");
+        assert!(Instant::now() < deadline, "they are left to no worker");
         tokio::task::yield_now().await;
     }
     unseen.rollback().await.unwrap();

@@ -123,7 +123,11 @@ async fn what_is_old_is_forgotten_and_readers_are_told(fixture: Fixture) {
         let answer = store.changes("acme", late, 10).await;
         assert!(matches!(answer, Err(StoreError::PositionUnknown)), "{answer:?}");
     }
-    assert_eq!(rest(store, "acme", old_end, 10).await.0.len(), 1, "who had seen all that is forgotten goes on");
+    assert_eq!(
+        rest(store, "acme", old_end, 10).await.0.len(),
+        1,
+        "a reader that had seen all that is forgotten continues"
+    );
     let foreign: Position = "18446744073709551615-1-1".parse().unwrap();
     let answer = store.changes("acme", foreign, 10).await;
     assert!(matches!(answer, Err(StoreError::PositionUnknown)), "{answer:?}");
@@ -185,11 +189,11 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     let uncommitted = store.uncommitted("r", "", 10).await.unwrap();
     let names =
         |uncommitted: &[(String, Position)]| uncommitted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&uncommitted), ["acme", "other"], "to begin again is nothing");
+    assert_eq!(names(&uncommitted), ["acme", "other"], "beginning again changes nothing");
     assert_eq!(names(&store.uncommitted("r", "", 1).await.unwrap()), ["acme"]);
     assert_eq!(names(&store.uncommitted("r", "acme", 10).await.unwrap()), ["other"]);
     fixture.advance(hour);
-    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1, "what nobody was to read");
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1, "what no consumer was to read");
     // In parts of one row.
     let part = store.changes("acme", uncommitted[0].1, 2).await.unwrap();
     assert_eq!(part.changes.len(), 2);
@@ -200,43 +204,43 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     assert_eq!(last.len(), 1);
     store.commit_offset("r", "acme", end).await.unwrap();
     store.commit_offset("r", "acme", part.next).await.unwrap();
-    assert_eq!(names(&store.uncommitted("r", "", 10).await.unwrap()), ["other"], "an earlier place does not count");
+    assert_eq!(names(&store.uncommitted("r", "", 10).await.unwrap()), ["other"], "an earlier position does not count");
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1);
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     assert_eq!(rest(store, "acme", end, 10).await.0.len(), 1);
     assert_eq!(store.uncommitted("r", "", 1).await.unwrap(), [("acme".to_owned(), end)]);
     fixture.advance(store::KEPT_FOR_CONSUMERS + hour);
-    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 2, "not for ever");
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 2, "not forever");
     let answer = store.changes("other", uncommitted[1].1, 10).await;
     assert!(matches!(answer, Err(StoreError::PositionUnknown)), "{answer:?}");
 }
 
 async fn readers_take_turns(fixture: Fixture) {
     let store = &*fixture.store;
-    let turn = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
-    assert!(!turn("a").await, "nobody reads yet");
+    let lease = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
+    assert!(!lease("a").await, "nobody reads yet");
     store.register_consumer("r").await.unwrap();
-    assert!(turn("a").await && !turn("b").await && turn("a").await);
+    assert!(lease("a").await && !lease("b").await && lease("a").await);
     fixture.advance(Duration::from_secs(9));
-    assert!(!turn("b").await);
+    assert!(!lease("b").await);
     fixture.advance(Duration::from_secs(1));
-    assert!(turn("b").await && !turn("a").await);
+    assert!(lease("b").await && !lease("a").await);
 }
 
 async fn a_turn_does_not_last_because_the_clock_was_set_back(fixture: Fixture) {
     let store = &*fixture.store;
-    let turn = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
+    let lease = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
     store.register_consumer("r").await.unwrap();
-    assert!(turn("a").await);
+    assert!(lease("a").await);
     fixture.set_back(Duration::from_secs(9));
-    assert!(!turn("b").await, "the clocks of two servers may differ a little");
+    assert!(!lease("b").await, "the clocks of two servers may differ a little");
     fixture.set_back(Duration::from_secs(3_600));
-    assert!(turn("b").await && !turn("a").await);
+    assert!(lease("b").await && !lease("a").await);
     fixture.advance(Duration::from_secs(10));
-    assert!(turn("a").await && !turn("b").await);
+    assert!(lease("a").await && !lease("b").await);
 }
 
-/// Whoever waits for operations of this process is notified at once, and not by looking again and again.
+/// A task that waits for operations of this process is notified at once, and does not poll.
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
     let mut commits = store.commits().feed();
@@ -260,13 +264,13 @@ async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
         return;
     }
     let mut is_in_change_log = || {
-        let told = commits.has_changed().unwrap();
+        let found = commits.has_changed().unwrap();
         commits.mark_unchanged();
-        told
+        found
     };
     store.touch_tokens(vec!["tok_none".to_owned()]).await.unwrap();
-    assert!(fixture.claim(&["scan"], 1).await.is_empty() && !is_in_change_log(), "a look that found nothing");
-    assert!(!is_in_change_log(), "the feed tells nothing of that");
+    assert!(fixture.claim(&["scan"], 1).await.is_empty() && !is_in_change_log(), "a claim that found nothing");
+    assert!(!is_in_change_log(), "that is not in the change log");
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     assert!(is_in_change_log(), "a creation");
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
@@ -328,7 +332,7 @@ async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
                 _ => completed("done"),
             };
             let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
-            // A settlement of a released attempt is refused; an attempt that somebody wants stopped is not released.
+            // A settlement of a released attempt is refused; an attempt that a caller wants stopped is not released.
             let _ = store.settle(vec![settlement]).await.unwrap()[0];
         }
     }
@@ -385,7 +389,7 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
             }
         }));
     }
-    // Somebody cancels the operations there are and has them tried again, whatever state they are in.
+    // A caller cancels the existing operations and has them retried, whatever state they are in.
     let acme = Access::organization("acme");
     for round in 0..OPERATIONS {
         let seen =
@@ -410,7 +414,7 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
         seen.push(reader.await.unwrap());
     }
     assert_lives(&seen[0], OPERATIONS);
-    assert_eq!(seen[0], seen[1], "one order for everybody");
+    assert_eq!(seen[0], seen[1], "one order for every reader");
     let report = stores[0].doctor().await.unwrap();
     assert_eq!(report.findings, []);
 }

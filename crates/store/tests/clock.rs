@@ -76,9 +76,9 @@ async fn an_attempt_is_lost_by_the_time_that_passes_only() {
         assert_eq!(setting.lost().await, 0, "set by {by}");
         // A heartbeat after the clock was set; its answer is by the clock.
         let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
-        let told = setting.store.heartbeat(vec![beat], LEASE).await.unwrap();
+        let found = setting.store.heartbeat(vec![beat], LEASE).await.unwrap();
         let expires_at = setting.store.now().after(LEASE);
-        assert_eq!(told, [LeaseStatus::Held { expires_at, cancel_requested: false }]);
+        assert_eq!(found, [LeaseStatus::Held { expires_at, cancel_requested: false }]);
         setting.pass(LEASE - Duration::from_millis(1));
         assert_eq!(setting.lost().await, 0, "set by {by}, and it was heard of");
         setting.pass(Duration::from_millis(1));

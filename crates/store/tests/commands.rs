@@ -82,7 +82,7 @@ async fn what_does_not_stop_in_time_is_ended(fixture: Fixture) {
     let other = running(&fixture, NewOperation::of_kind("scan")).await;
     done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     fixture.advance(GRACE - SECOND);
-    // Asking again does not give more time.
+    // A repeated request does not give more time.
     done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0);
     fixture.advance(SECOND);
@@ -164,7 +164,7 @@ async fn what_was_cancelled_can_be_tried_again(fixture: Fixture) {
     done(&fixture, id, OperationCommand::Retry).await;
     let again = fixture.claim(&["scan"], 1).await.remove(0);
     assert!(!again.cancel_requested && again.lease.fence == claimed.lease.fence + 1);
-    assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0, "it was not asked this time");
+    assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0, "it was not asked to stop this time");
     fixture.assert_sound().await;
 }
 
@@ -369,7 +369,7 @@ async fn a_cancel_takes_no_outcome_from_a_worker(fixture: Fixture) {
 }
 
 /// Only for PostgreSQL: a settlement that waits for a cancellation does not see what the cancellation wrote until it
-/// looks again.
+/// reads again.
 #[tokio::test]
 async fn a_settlement_that_waited_for_a_cancellation_counts() {
     let fixture = fixture(Engine::Postgres).await;
@@ -414,7 +414,7 @@ async fn of_a_retry_and_a_delete_one_is_first(fixture: Fixture) {
     let pending = Filter { status: Some(Status::Pending), ..Filter::default() };
     let all = fixture.store.list(&Access::organization("acme"), &Filter::default(), EVERY).await.unwrap();
     let pending = fixture.store.list(&Access::organization("acme"), &pending, EVERY).await.unwrap();
-    assert_eq!(all.page.total_count, pending.page.total_count, "each is back in line or gone");
+    assert_eq!(all.page.total_count, pending.page.total_count, "each is back in the queue or gone");
 }
 
 pub(crate) async fn everything_at_once_leaves_a_sound_store(fixture: Fixture) {

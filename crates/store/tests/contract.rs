@@ -120,7 +120,7 @@ pub(crate) async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixt
     let third = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.store.lose(vec![(third.lease.clone(), Duration::ZERO)]).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
-    // Nor was an operation that somebody cancelled before it was started again.
+    // Nor was an operation that a caller cancelled before it was started again.
     fixture.store.command(&Access::organization("acme"), third.lease.id, OperationCommand::Cancel).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
     fixture.assert_sound().await;
@@ -178,7 +178,7 @@ async fn a_release_charges_no_attempt(fixture: Fixture) {
     assert_eq!(fixture.store.release(vec![elsewhere]).await.unwrap(), [Err(Refusal::StaleLease)]);
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!((second.attempt, second.lease.fence), (1, 2));
-    assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)], "somebody has it");
+    assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)], "a worker has it");
     assert_eq!(fixture.store.lose(vec![(second.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
     assert_eq!(fixture.store.release(vec![second.lease]).await.unwrap(), [Err(Refusal::StaleLease)], "it was lost");
     fixture.assert_sound().await;
@@ -353,7 +353,7 @@ async fn claims_rotate_over_organizations(fixture: Fixture) {
     for _ in 0..4 {
         served.extend(organizations(fixture.claim(&["scan"], 1).await));
     }
-    assert_eq!(served, ["a", "b", "c", "a"], "one at a time, in turn");
+    assert_eq!(served, ["a", "b", "c", "a"], "one at a time, in rotation");
     fixture.assert_sound().await;
 }
 

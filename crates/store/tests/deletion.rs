@@ -70,7 +70,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert_eq!(kinds, ["broken", "done", "later", "running", "waiting"]);
     assert_eq!(fixture.store.kinds(None).await.unwrap(), kinds);
 
-    // While there is something left to do the deletion is refused, and everything goes on.
+    // While there is something left to do the deletion is refused, and everything continues.
     let contents = fixture.store.contents("acme").await.unwrap().unwrap();
     let expected = Contents { unfinished: 15, ended: 10, tokens: 1, evidence: 2, evidence_bytes: 6, ..contents };
     assert_eq!(contents, Contents { is_being_deleted: false, ..expected });
@@ -92,7 +92,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert!(claimed.iter().all(|claimed| claimed.lease.organization == "globex") && claimed.len() == 5);
     assert!(fixture.store.organizations().await.unwrap()[0].is_being_deleted);
 
-    // The process that deletes it dies, and another one goes on.
+    // The process that deletes it dies, and another one continues.
     for _ in 0..3 {
         assert!((1..=4).contains(&fixture.store.delete_part("acme", 4).await.unwrap()));
         fixture.assert_sound().await;
@@ -129,7 +129,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     assert_eq!(contents, expected);
     assert_eq!(total(fixture.store.as_ref(), "globex").await, 25);
 
-    // The name may be used again, by somebody who knows nothing of the earlier one.
+    // The name may be used again, by a caller that knows nothing of the earlier one.
     fixture.store.create_token(token("acme", 4)).await.unwrap();
     let created = fixture.store.create("acme", vec![in_project("done", "p")], Some(key("1"))).await.unwrap();
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 1);
@@ -154,8 +154,8 @@ async fn who_creates_meanwhile_is_told_and_leaves_nothing(fixture: Fixture) {
         tokio::task::yield_now().await;
     }
     fixture.store.begin_deletion("acme", true).await.unwrap();
-    let (made, told) = creating.await.unwrap();
-    assert!(made > 30 && matches!(told, StoreError::OrganizationGone), "{made} {told:?}");
+    let (made, error) = creating.await.unwrap();
+    assert!(made > 30 && matches!(error, StoreError::OrganizationGone), "{made} {error:?}");
     while fixture.store.delete_part("acme", 1_000).await.unwrap() > 0 {}
     fixture.store.end_deletion("acme").await.unwrap();
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 0);
@@ -191,7 +191,7 @@ async fn resources_of_an_organization_that_is_made_anew_are_counted_anew(fixture
     }
 }
 
-/// As `longrun organizations delete` does beside a server.
+/// As `longrun organizations delete` does next to a server.
 #[tokio::test]
 async fn so_are_those_of_one_that_another_process_has_deleted() {
     let fixture = fixture(Engine::Sqlite).await;

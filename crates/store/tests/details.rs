@@ -152,7 +152,7 @@ async fn long_texts_are_left_out_of_many_and_read_one_by_one(fixture: Fixture) {
 async fn while_an_operation_with_a_unique_key_has_not_ended_it_is_answered(fixture: Fixture) {
     let first = fixture.create("acme", NewOperation { input: "1".to_owned(), ..keyed("k") }).await;
     let again = NewOperation { input: "2".to_owned(), ..keyed("k") };
-    assert_eq!(fixture.create("acme", again.clone()).await, first, "whatever else is asked for");
+    assert_eq!(fixture.create("acme", again.clone()).await, first, "whatever else is requested");
     assert_ne!(fixture.create("acme", keyed("other")).await.id, first.id);
     assert_ne!(fixture.create("globex", keyed("k")).await.id, first.id, "keys are the organization's own");
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
@@ -255,7 +255,7 @@ async fn doctor_finds_what_does_not_fit(fixture: Fixture) {
             "acme #1 has not ended; the key was last taken by #7",
             "acme #1 lacks team=search",
             "acme #1 team=ads",
-            "acme #7 is not there, or has another key",
+            "acme #7 does not exist, or has another key",
             "acme #9",
         ]
     );
@@ -279,8 +279,8 @@ async fn one_at_a_time_however_many_ask_at_once(fixture: Fixture) {
             });
         }
         let answered: BTreeSet<(String, OperationId)> = asking.join_all().await.into_iter().collect();
-        assert_eq!(answered.len(), 4, "one a key: {answered:?}");
-        // They end while others ask for the next ones.
+        assert_eq!(answered.len(), 4, "one per key: {answered:?}");
+        // They end while others create the next ones.
         for (_, id) in answered {
             fixture.store.command(&access, id, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
         }
@@ -298,7 +298,7 @@ async fn retries_and_creations_do_not_both_get_the_key(fixture: Fixture) {
         let (retried, created) = tokio::join!(retry, servers[1].create("acme", vec![keyed("k")], None));
         let (retried, created) = (retried.unwrap().unwrap(), created.unwrap().remove(0).id);
         match retried {
-            Ok(_) => assert_eq!(created, failed, "it was tried again before the other was asked for"),
+            Ok(_) => assert_eq!(created, failed, "it was retried before the other was created"),
             Err(refusal) => assert_eq!((refusal, created == failed), (Refusal::UniqueKeyInUse, false)),
         }
         fixture.assert_sound().await;

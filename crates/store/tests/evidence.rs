@@ -73,7 +73,7 @@ async fn what_is_reserved_is_found_once_it_is_put(fixture: Fixture) {
     assert_eq!(fixture.store.reserve_evidence("acme", piece.digest, 5).await.unwrap(), Reservation::Reserved);
     assert_eq!(fixture.store.reserve_evidence("acme", piece.digest, 5).await.unwrap(), Reservation::Reserved);
     assert!(!is_there(&fixture, piece.digest).await);
-    assert_eq!(totals(&fixture).await, (1, 5), "what is on its way is counted, and once");
+    assert_eq!(totals(&fixture).await, (1, 5), "content that is being uploaded is counted, and once");
     fixture.store.put_evidence("acme", piece.clone()).await.unwrap();
     let record = fixture.store.evidence("acme", &piece.digest).await.unwrap().unwrap();
     assert_eq!((record.size, record.kind.as_str(), record.name.as_str()), (5, "STRING", "greeting"));
@@ -102,7 +102,7 @@ async fn a_reservation_that_is_given_back_counts_no_more(fixture: Fixture) {
     store.end_reservation("acme", piece.digest).await.unwrap();
     assert_eq!(totals(&fixture).await, (0, 0));
     store.put_evidence("acme", piece.clone()).await.unwrap();
-    assert_eq!(totals(&fixture).await, (1, 5), "another one was at it");
+    assert_eq!(totals(&fixture).await, (1, 5), "another caller was uploading it");
     store.end_reservation("acme", piece.digest).await.unwrap();
     assert!(is_there(&fixture, piece.digest).await, "what is stored stays");
     assert_eq!(totals(&fixture).await, (1, 5));
@@ -130,11 +130,11 @@ async fn an_organization_has_no_more_bytes_than_it_may_whoever_stores(fixture: F
             other => assert_eq!(other, Reservation::Full { limit: 50, used: 50 }),
         }
     }
-    assert_eq!(reserved, 5, "as many as there is room for");
+    assert_eq!(reserved, 5, "as many as there is capacity for");
     assert_eq!(totals(&fixture).await, (5, 50));
     let held = fixture.store.evidence_standings("acme", None, 1).await.unwrap()[0].digest;
     let again = fixture.store.reserve_evidence("acme", held, 10).await.unwrap();
-    assert_eq!(again, Reservation::Reserved, "what has its room already needs no more");
+    assert_eq!(again, Reservation::Reserved, "what has its reservation needs no more capacity");
     fixture.assert_sound().await;
 }
 
@@ -237,7 +237,7 @@ async fn a_removal_that_was_taken_up_by_another_is_not_ended_by_the_first(fixtur
     fixture.create("acme", in_project("scan", "p")).await;
     let digest = put(&fixture, new("hello", "", "")).await;
     let first = fixture.store.begin_removal("acme", EvidenceRemoval::One(digest)).await.unwrap().unwrap();
-    assert_eq!(aged(&fixture, kept_for(None, None)).await, [], "it is left to who began it");
+    assert_eq!(aged(&fixture, kept_for(None, None)).await, [], "it is left to the process that began it");
     fixture.advance(Duration::from_secs(601));
     assert_eq!(aged(&fixture, kept_for(None, None)).await, [digest]);
     let ages = EvidenceAges::at(fixture.store.now(), kept_for(None, None));
@@ -274,7 +274,7 @@ async fn what_broke_off_is_found_by_its_age(fixture: Fixture) {
     fixture.advance(Duration::from_secs(3_601));
     assert_eq!(aged(&fixture, kept_for(None, None)).await, [digest]);
     fixture.store.reserve_evidence("acme", digest, 5).await.unwrap();
-    assert_eq!(aged(&fixture, kept_for(None, None)).await, [], "somebody is at it again");
+    assert_eq!(aged(&fixture, kept_for(None, None)).await, [], "another caller uploads it again");
 }
 
 async fn objects_without_a_row_are_claimed_before_they_go(fixture: Fixture) {

@@ -160,7 +160,7 @@ async fn connections_that_fell_silent_are_replaced() {
     let setting = setting().await;
     for _ in 0..3 {
         setting.recovers().await;
-        // While they are in use, too: whatever state each is in, nobody gets it again.
+        // While they are in use, too: whatever state each is in, it is not used again.
         let calls = async {
             for _ in 0..5 {
                 setting.calls().await;

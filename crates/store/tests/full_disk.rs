@@ -53,7 +53,7 @@ async fn fills(folder: &Path) {
     let mut created = vec![create(&store, 10).await.unwrap()];
     for round in 0..3 {
         let sizes = ["longrun.db", "longrun.db-wal"].map(|name| folder.join(name).metadata().unwrap().len());
-        // Not at the end of a page, so that in the end less is written than was asked for.
+        // Not at the end of a page, so that in the end less is written than was requested.
         limit_files(Some(sizes[0].max(sizes[1]) + 50_000 + 100 * round));
         let refused = loop {
             match create(&store, 20_000).await {
@@ -62,7 +62,7 @@ async fn fills(folder: &Path) {
             }
         };
         assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
-        // The little that is left goes too; then the server says that it is not ready, and goes on saying so.
+        // The little that is left goes too; then the server says that it is not ready, and keeps saying so.
         while store.ping().await.is_ok() {}
         let crowd = futures_util::future::join_all((0..20).map(|_| create(&store, 20_000))).await;
         for refused in &crowd {
@@ -92,7 +92,7 @@ async fn total(store: &SqliteStore) -> u64 {
     store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count
 }
 
-/// A caller that asks again is answered within this time.
+/// A caller that retries is answered within this time.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The disk of PostgreSQL fills up under load: it refuses what needs space, and in the end, when there is none for its
@@ -106,7 +106,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
     let load = Load::start(&store);
     let (globex, every) = (Access::organization("globex"), Filter::default());
     let page = PageRequest { page: 0, page_size: 1 };
-    // A refused creation is asked for again, with its key.
+    // A refused creation is retried, with its key.
     let create = async |number: usize| {
         let key = IdempotencyKey { key: number.to_string(), fingerprint: [7; 32] };
         let new = NewOperation { input: "x".repeat(100_000), ..NewOperation::of_kind("export") };

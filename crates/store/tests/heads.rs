@@ -1,5 +1,5 @@
-//! What a process remembers of a queue in PostgreSQL (`postgres/heads.rs`), while somebody holds a snapshot open:
-//! claims, starts and looks begin there, and yet find all that there is.
+//! What a process remembers of a queue in PostgreSQL (`postgres/heads.rs`), while another session holds a snapshot
+//! open: claims, starts and scans begin there, and yet find all that there is.
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -56,16 +56,16 @@ async fn what_lies_before_the_place_where_a_queue_begins_is_not_walked_past() {
     // As no server would write it: in order, and before the row that was first.
     fixture.tamper("UPDATE queue SET in_order = true").await;
     assert_eq!(ids(&*fixture.store, of_acme(10)).await, [""; 0], "a claim begins after what was claimed");
-    assert_eq!(fixture.claim(&["scan"], 10).await, [], "and so does the look for organizations");
+    assert_eq!(fixture.claim(&["scan"], 10).await, [], "and so does the search for organizations");
     let (started, starts) = mpsc::channel();
     let start = Start::new("w", Duration::from_secs(30), move |claimed| started.send(claimed).unwrap());
     fixture.store.create_one("acme", scan(), None, Some(start)).await.unwrap();
-    assert!(starts.try_recv().is_ok(), "and the look of a creation that would start");
+    assert!(starts.try_recv().is_ok(), "and the scan of a creation that would start");
     let other = fixture.second_server().await;
     assert_eq!(
         ids(&*other, of_acme(10)).await,
         [id(&claimed[0].operation)],
-        "who has claimed nothing knows of no place"
+        "a process that has claimed nothing knows of no place"
     );
     fixture.assert_sound().await;
 }
@@ -134,6 +134,6 @@ async fn nothing_starts_at_once_while_something_waits_in_a_worn_queue() {
     fixture.store.release(vec![claimed[0].lease.clone()]).await.unwrap().remove(0).unwrap();
     let (started, starts) = mpsc::channel();
     fixture.store.create_one("acme", scan(), None, Some(start(started))).await.unwrap();
-    assert!(starts.try_recv().is_err(), "one waits that was given back");
+    assert!(starts.try_recv().is_err(), "one waits that was released");
     fixture.assert_sound().await;
 }

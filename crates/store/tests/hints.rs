@@ -48,22 +48,22 @@ async fn what_one_server_commits_the_others_are_told() {
     let url = support::empty_database().await;
     let (ours, theirs) = (connect(&url).await, connect(&url).await);
     let commits = theirs.commits();
-    assert_eq!(commits.coverage(), Coverage::Own, "nobody has heard anything yet");
-    let (mut feed, mut queue, mut delays) = (commits.feed(), commits.queue_of_others(), commits.delays());
+    assert_eq!(commits.coverage(), Coverage::Own, "no process was notified yet");
+    let (mut changes, mut queue, mut delays) = (commits.feed(), commits.queue_of_others(), commits.delays());
     covered(&theirs, Coverage::Hinted).await;
     let forget = |marks: [&mut watch::Receiver<()>; 3]| marks.map(watch::Receiver::mark_unchanged);
-    forget([&mut feed, &mut queue, &mut delays]);
+    forget([&mut changes, &mut queue, &mut delays]);
 
     ours.create("acme", vec![scan()], None).await.unwrap();
-    marked(&mut feed).await;
+    marked(&mut changes).await;
     marked(&mut queue).await;
     assert!(!delays.has_changed().unwrap(), "it waits for no time");
     let claimed = claim(&ours).await;
-    marked(&mut feed).await;
+    marked(&mut changes).await;
     let again = Outcome::Failed { message: "no luck".to_owned(), retryable: false };
     let settlement = Settlement { lease: claimed.lease, outcome: again, retry_after: Duration::ZERO };
     ours.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
-    marked(&mut feed).await;
+    marked(&mut changes).await;
     assert!(!queue.has_changed().unwrap(), "a start and an end bring nothing to be claimed");
     let (access, id) = (Access::organization("acme"), claimed.operation.id);
     ours.command(&access, id, OperationCommand::Retry).await.unwrap().unwrap().unwrap();
@@ -78,7 +78,7 @@ async fn what_one_server_commits_the_others_are_told() {
     marked(&mut queue).await;
 }
 
-/// A server that gets no notifications looks often, and one that does, seldom.
+/// A server that gets no notifications polls often, and one that does, seldom.
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
     let cluster = Cluster::start(Durability::None).unwrap();
@@ -86,17 +86,17 @@ async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
     let url = cluster.database().await.unwrap();
     let limits = Limits { alive: Duration::from_millis(500), ..Limits::default() };
     let behind = PostgresStore::connect_with_limits(&proxy.url(&url), 4, limits).await.unwrap();
-    let mut feed = behind.commits().feed();
+    let mut changes = behind.commits().feed();
     covered(&behind, Coverage::Hinted).await;
-    feed.mark_unchanged();
+    changes.mark_unchanged();
     proxy.freeze_open();
     covered(&behind, Coverage::Own).await;
-    marked(&mut feed).await;
+    marked(&mut changes).await;
     covered(&behind, Coverage::Hinted).await;
-    feed.mark_unchanged();
+    changes.mark_unchanged();
     let other = connect(&url).await;
     other.create("acme", vec![scan()], None).await.unwrap();
-    marked(&mut feed).await;
+    marked(&mut changes).await;
 }
 
 /// A pooler that gives each transaction any session that is free takes `LISTEN`, and no notification comes back.
@@ -107,13 +107,13 @@ async fn where_notifications_are_kept_back_it_is_known() {
     proxy.pass_notifications(false);
     let store = connect(&proxy.url(&cluster.database().await.unwrap())).await;
     let commits = store.commits();
-    let mut feed = commits.feed();
+    let mut changes = commits.feed();
     timeout(PATIENCE, proxy.kept_back()).await.expect("it was listened");
     for _ in 0..3 {
         store.create("acme", vec![scan()], None).await.unwrap();
-        marked(&mut feed).await;
+        marked(&mut changes).await;
     }
-    assert_eq!(commits.coverage(), Coverage::Own, "what comes of others is polled for");
+    assert_eq!(commits.coverage(), Coverage::Own, "the store polls for the commits of others");
     store.close().await;
 }
 

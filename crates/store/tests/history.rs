@@ -6,7 +6,7 @@ use operations::{Access, NewOperation, OperationId};
 use store::{Heartbeat, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, OperationCommand, Store};
 
 /// Kinds, attempts, workers and messages.
-async fn told(store: &dyn Store, id: OperationId) -> Vec<(HistoryKind, u32, String, String)> {
+async fn found(store: &dyn Store, id: OperationId) -> Vec<(HistoryKind, u32, String, String)> {
     let events = store.history(&Access::organization("acme"), id).await.unwrap().unwrap();
     assert!(events.windows(2).all(|pair| pair[0].at <= pair[1].at));
     events.into_iter().map(|event| (event.kind, event.attempt, event.worker, event.message)).collect()
@@ -24,7 +24,7 @@ pub(crate) async fn every_attempt_is_told(fixture: Fixture) {
     let second = || fixture.advance(Duration::from_secs(1));
     let store = &*fixture.store;
     let id = fixture.create("acme", NewOperation { max_attempts: 3, ..NewOperation::of_kind("scan") }).await.id;
-    assert_eq!(told(store, id).await, [plain(Created, 0, "")]);
+    assert_eq!(found(store, id).await, [plain(Created, 0, "")]);
     second();
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     second();
@@ -56,14 +56,14 @@ pub(crate) async fn every_attempt_is_told(fixture: Fixture) {
         plain(AttemptLost, 2, ""),
         plain(AttemptStarted, 3, ""),
     ];
-    assert_eq!(told(store, id).await, expected);
+    assert_eq!(found(store, id).await, expected);
     second();
     fixture.settle(&claimed, failed("broken", true)).await.unwrap();
     expected.push(plain(Failed, 3, "broken (gave up after 3 attempts)"));
-    assert_eq!(told(store, id).await, expected);
+    assert_eq!(found(store, id).await, expected);
     let other = fixture.finished("acme", NewOperation::of_kind("build"), completed("x")).await.id;
     assert_eq!(
-        told(store, other).await,
+        found(store, other).await,
         [plain(Created, 0, ""), plain(AttemptStarted, 1, ""), plain(Completed, 1, "")]
     );
     fixture.assert_sound().await;
@@ -93,14 +93,14 @@ pub(crate) async fn steering_is_told(fixture: Fixture) {
         bare(CancelRequested, 1, ""),
         plain(Failed, 1, "cancelled"),
     ];
-    assert_eq!(told(store, id).await, expected, "to ask again is nothing new");
+    assert_eq!(found(store, id).await, expected, "a repeated request is not a new event");
     command(id, OperationCommand::Retry).await;
     expected.push(bare(Retried, 1, ""));
-    assert_eq!(told(store, id).await, expected, "the end before the retry is kept");
+    assert_eq!(found(store, id).await, expected, "the end before the retry is kept");
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.settle(&claimed, completed("")).await.unwrap();
     expected.extend([plain(AttemptStarted, 2, ""), plain(Completed, 2, "")]);
-    assert_eq!(told(store, id).await, expected);
+    assert_eq!(found(store, id).await, expected);
     fixture.assert_sound().await;
     command(id, OperationCommand::Delete).await;
     assert_eq!(store.history(&acme, id).await.unwrap(), None);
@@ -129,8 +129,8 @@ pub(crate) async fn progress_is_bounded(fixture: Fixture) {
         fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
     }
     let progress = async || -> Vec<String> {
-        let told = told(&*fixture.store, id).await;
-        told.into_iter().filter(|event| event.0 == HistoryKind::Progress).map(|event| event.3).collect()
+        let found = found(&*fixture.store, id).await;
+        found.into_iter().filter(|event| event.0 == HistoryKind::Progress).map(|event| event.3).collect()
     };
     let newest: Vec<String> = (20..MAX_PROGRESS_NOTES + 20).map(|step| format!("step {step}")).collect();
     assert_eq!(progress().await, newest);
@@ -144,9 +144,9 @@ pub(crate) async fn progress_is_bounded(fixture: Fixture) {
         fixture.store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
     }
     assert_eq!(progress().await, [""; 0], "progress goes first");
-    let told = told(&*fixture.store, id).await;
-    assert_eq!(told.iter().filter(|event| event.0 == HistoryKind::AttemptReleased).count(), MAX_NOTES as usize);
-    assert_eq!(told[0].0, HistoryKind::Created);
+    let found = found(&*fixture.store, id).await;
+    assert_eq!(found.iter().filter(|event| event.0 == HistoryKind::AttemptReleased).count(), MAX_NOTES as usize);
+    assert_eq!(found[0].0, HistoryKind::Created);
     fixture.assert_sound().await;
 }
 

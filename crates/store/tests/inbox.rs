@@ -224,38 +224,38 @@ async fn four_servers_make_each_row_an_operation_exactly_once_and_in_order() {
                 let mut ids = Vec::new();
                 for number in 0..TRANSACTIONS {
                     let mut transaction = app.begin().await.unwrap();
-                    let mut told = Vec::new();
+                    let mut reported = Vec::new();
                     for row in 0..ROWS {
                         let organization = if row == ROWS - 1 { "globex" } else { "acme" };
                         let name = format!("{application_number}/{number:03}/{row}");
                         let arguments = format!("'{organization}', 'scan', null, 'n', '{name}'");
-                        told.push(call(&mut transaction, &arguments).await.unwrap());
+                        reported.push(call(&mut transaction, &arguments).await.unwrap());
                     }
                     if number % 3 == 0 {
                         transaction.rollback().await.unwrap();
                     } else {
                         transaction.commit().await.unwrap();
-                        ids.append(&mut told);
+                        ids.append(&mut reported);
                     }
                 }
                 ids
             })
         })
         .collect();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for application in applications {
-        told.extend(application.await.unwrap());
+        reported.extend(application.await.unwrap());
     }
     done.store(true, Ordering::SeqCst);
     let mut taken = 0;
     for server in servers {
         taken += server.await.unwrap();
     }
-    assert_eq!(taken, told.len() as u64, "each row was taken once");
+    assert_eq!(taken, reported.len() as u64, "each row was taken once");
     let mut found: Vec<Operation> = operations(&store, "globex").await;
     found.extend(operations(&store, "acme").await.into_iter().filter(|operation| operation.kind == "scan"));
     let ids: BTreeSet<OperationId> = found.iter().map(|operation| operation.id).collect();
-    assert_eq!((ids.len(), &ids), (found.len(), &told), "what was committed, each once");
+    assert_eq!((ids.len(), &ids), (found.len(), &reported), "what was committed, each once");
     // Of the transactions of one application, each began after the one before it was committed.
     for organization in ["acme", "globex"] {
         let of_organization = operations(&store, organization).await;
@@ -297,7 +297,7 @@ async fn a_role_that_may_call_the_function_may_do_nothing_else() {
     assert!(store.get(&Access::organization("acme"), id).await.unwrap().is_some());
 
     let mut nobody = limited(&url, &CALL[..1]).await;
-    assert_eq!(said(call(&mut nobody, "'acme', 'scan'").await).0, "42501", "nothing is granted to everybody");
+    assert_eq!(said(call(&mut nobody, "'acme', 'scan'").await).0, "42501", "nothing is granted to every role");
 }
 
 #[tokio::test]
@@ -378,8 +378,8 @@ async fn what_is_wrong_is_refused_in_the_callers_transaction_and_told() {
         ("'acme', 'scan', max_attempts => 0", "23514", "max_attempts must be between 1 and 100"),
         ("'acme', 'scan', idempotency_key => ''", "23514", "idempotency_key must be"),
     ] {
-        let (told, message) = said(call(&mut app, arguments).await);
-        assert_eq!(told, code, "{arguments}: {message}");
+        let (reported, message) = said(call(&mut app, arguments).await);
+        assert_eq!(reported, code, "{arguments}: {message}");
         assert!(message.contains(words), "{arguments}: {message}");
     }
     assert_eq!(drain(&store).await, 0);
@@ -443,7 +443,7 @@ async fn a_key_that_two_transactions_use_at_once_creates_once() {
     let used = "'acme', 'scan', idempotency_key => 'k'";
     for ending in ["COMMIT", "ROLLBACK"] {
         first.execute("BEGIN").await.unwrap();
-        let told = call(&mut first, used).await.unwrap();
+        let reported = call(&mut first, used).await.unwrap();
         let waiting = tokio::spawn(async move {
             let id = call(&mut second, used).await.unwrap();
             (second, id)
@@ -453,7 +453,7 @@ async fn a_key_that_two_transactions_use_at_once_creates_once() {
         first.execute(ending).await.unwrap();
         let (connection, id) = waiting.await.unwrap();
         second = connection;
-        assert_eq!(id == told, ending == "COMMIT");
+        assert_eq!(id == reported, ending == "COMMIT");
         assert_eq!(drain(&store).await, 1);
         sqlx::query("DELETE FROM longrun.idempotency_keys").execute(&mut first).await.unwrap();
     }
@@ -474,10 +474,11 @@ async fn what_cannot_become_an_operation_stays_is_told_and_holds_nothing_up() {
     call(&mut owner, "'acme', 'scan', null, 'n', '2'").await.unwrap();
     assert_eq!(drain(&store).await, 2);
     assert_eq!(resource_ids(&operations(&store, "acme").await), ["1", "2"]);
-    let told: Vec<String> = store.doctor().await.unwrap().findings.into_iter().map(|finding| finding.detail).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told.iter().any(|detail| detail.contains("another operation has its id")), "{told:?}");
-    assert!(told.iter().any(|detail| detail.ends_with("there is no such organization")), "{told:?}");
+    let reported: Vec<String> =
+        store.doctor().await.unwrap().findings.into_iter().map(|finding| finding.detail).collect();
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert!(reported.iter().any(|detail| detail.contains("another operation has its id")), "{reported:?}");
+    assert!(reported.iter().any(|detail| detail.ends_with("there is no such organization")), "{reported:?}");
 
     make_organization(&store, "nobody").await;
     assert_eq!(drain(&store).await, 1, "it waited for its organization");
@@ -496,7 +497,7 @@ async fn an_organization_that_fails_holds_up_no_other() {
     call(&mut owner, "'globex', 'scan', null, 'n', '2'").await.unwrap();
     assert_eq!(store.drain_inbox(LIMIT).await.unwrap(), Some(1));
     assert_eq!(resource_ids(&operations(&store, "globex").await), ["2"]);
-    assert!(store.drain_inbox(LIMIT).await.is_err(), "and is told");
+    assert!(store.drain_inbox(LIMIT).await.is_err(), "and gets an error");
     owner.execute("ALTER TABLE longrun.active DROP CONSTRAINT broken").await.unwrap();
     assert_eq!(drain(&store).await, 1, "nothing was lost");
     assert_sound(&store).await;

@@ -1,4 +1,4 @@
-//! Callers and workers on PostgreSQL that ask again until they are answered, for tests in which it fails them.
+//! Callers and workers on PostgreSQL that repeat their calls until they are answered, for tests in which it fails.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const WORKERS: usize = 4;
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until there is an answer.
+/// Calls until there is an answer.
 pub async fn must<T, C: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> C) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -98,8 +98,8 @@ impl Load {
         }
         self.is_over.store(true, Ordering::SeqCst);
         let mut ended: HashMap<OperationId, u64> = HashMap::new();
-        while let Some(told) = self.workers.join_next().await {
-            for (id, fence) in told.unwrap() {
+        while let Some(reported) = self.workers.join_next().await {
+            for (id, fence) in reported.unwrap() {
                 assert!(ended.insert(id, fence).is_none_or(|earlier| earlier == fence), "{id} has two outcomes");
             }
         }

@@ -10,7 +10,7 @@ use store::{ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey};
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Returns when this number of calls wait for a lock of somebody else.
+/// Returns when this number of calls wait for a lock of another session.
 async fn are_held_up(foreign: &PgPool, calls: i64) {
     let waiting = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()";

@@ -1,4 +1,4 @@
-//! Opening a store makes and migrates nothing unless it is asked to.
+//! Opening a store makes and migrates nothing unless the caller requests it.
 #![allow(clippy::unwrap_used)]
 
 use store::{Open, PostgresStore, SqliteStore, StoreError, StoreUrl};

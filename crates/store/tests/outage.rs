@@ -27,7 +27,7 @@ async fn create(store: &PostgresStore, n: usize) -> Result<OperationId, StoreErr
     Ok(created[0].id)
 }
 
-/// As a client asks: again, when a connection turns out to have gone with the database.
+/// As a client calls: again, when a connection turns out to have gone with the database.
 async fn total(store: &PostgresStore) -> u64 {
     let page = PageRequest { page: 0, page_size: 1 };
     let deadline = Instant::now() + PATIENCE;
@@ -107,7 +107,7 @@ async fn callers_are_told_while_it_is_away_and_served_when_it_is_back() {
 
     cluster.stop().unwrap();
     let start = Instant::now();
-    let (mut creators, mut told) = (tokio::task::JoinSet::new(), 0);
+    let (mut creators, mut answered) = (tokio::task::JoinSet::new(), 0);
     for n in 1..=100 {
         let store = store.clone();
         creators.spawn(async move { create(&store, n).await });
@@ -117,14 +117,14 @@ async fn callers_are_told_while_it_is_away_and_served_when_it_is_back() {
     assert!(is_unavailable(&got) && is_unavailable(&settled) && is_unavailable(&pinged), "{got:?} {settled:?}");
     while let Some(created) = creators.join_next().await {
         assert!(is_unavailable(&created.unwrap()));
-        told += 1;
+        answered += 1;
     }
-    assert_eq!(told, 100);
+    assert_eq!(answered, 100);
     assert!(start.elapsed() < Duration::from_secs(30), "a hundred calls do not wait one after the other");
 
     cluster.start_again().unwrap();
     assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "the attempt that ended meanwhile");
-    assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "and who asks again is told so");
+    assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "and a repeated call gets that answer");
     assert_eq!(create(&store, 0).await.unwrap(), id, "the key is remembered");
     create(&store, 1).await.unwrap();
     assert_eq!(total(&store).await, 2);

@@ -223,7 +223,7 @@ async fn pages_of_a_resource_with_many_operations_equal_the_naive_model(fixture:
     }
     compare_every_page(&fixture, &model(&fixture, &created).await, 700).await;
 
-    // Counted operations are cancelled, tried again, removed by callers, and removed when their retention is over.
+    // Counted operations are cancelled, retried, removed by callers, and removed when their retention is over.
     let access = Access::organization("acme");
     let mut removed = Vec::new();
     for (n, operation) in model(&fixture, &created).await.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What organizations may have: how many operations that have not ended, how fast, how large.
+//! The limits of organizations: how many operations that have not ended, how fast, how large.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -141,8 +141,8 @@ async fn creations_come_no_faster_than_the_rate(fixture: Fixture) {
     let rate = Rate { per_second: 4.0, burst: 3.0 };
     fixture.store.set_quotas(everybody(Quota { rate: Some(rate), ..Quota::default() }));
     fixture.store.create("acme", some(3), None).await.unwrap();
-    let told = exceeded(&fixture, "acme", some(1)).await;
-    assert_eq!(told, Exceeded::Rate { rate, wait: Duration::from_millis(250) });
+    let found = exceeded(&fixture, "acme", some(1)).await;
+    assert_eq!(found, Exceeded::Rate { rate, wait: Duration::from_millis(250) });
     fixture.store.create("other", some(1), None).await.unwrap();
     fixture.advance(Duration::from_millis(250));
     fixture.store.create("acme", some(1), None).await.unwrap();

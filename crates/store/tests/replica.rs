@@ -76,7 +76,7 @@ fn acme() -> Access {
     Access::organization("acme")
 }
 
-/// Asks until the condition holds.
+/// Reads until the condition holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -146,7 +146,7 @@ async fn a_standby_that_is_behind_is_passed_over_by_who_wrote_and_by_nobody_else
         pair.listed().await;
     }
     assert!(start.elapsed() < Duration::from_secs(5), "not every read waits for it: {:?}", start.elapsed());
-    assert_eq!(listed(&other).await, [first.id], "who wrote nothing reads the standby as it is");
+    assert_eq!(listed(&other).await, [first.id], "a process that wrote nothing reads the standby as it is");
     let found = other.get(&acme(), second.id).await.unwrap();
     assert_eq!(found.map(|operation| operation.id), Some(second.id), "yet no operation is said not to be there");
 

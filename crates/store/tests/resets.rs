@@ -10,7 +10,7 @@ use super::load::{Load, must};
 const RESETS: usize = 40;
 /// Creations between two of them.
 const BETWEEN: usize = 20;
-/// A caller that asks again is answered within this time.
+/// A caller that retries is answered within this time.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

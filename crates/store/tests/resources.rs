@@ -54,7 +54,7 @@ async fn counting_begins_while_two_servers_write() {
         .into_iter()
         .collect();
     fixture.count_resource("acme", &thing()).await;
-    // By the counters, and by its own look on the server that has not noticed it yet, while they go on changing.
+    // By the counters, and by its own count on the server that has not noticed it yet, while they go on changing.
     let seen = total(&*fixture.store).await;
     assert!(total(&*other).await >= seen);
     fixture.assert_sound().await;
@@ -83,7 +83,7 @@ async fn a_statement_that_began_before_is_waited_for() {
         WHERE datname = current_database() AND query LIKE '%pg_stat_activity AS s%' AND pid <> pg_backend_pid()
             AND application_name = 'longrun server'";
     let backdate = "UPDATE counted_resources SET marked_at = '2000-01-01'";
-    // The mark is there and old, and was looked at twice since.
+    // The mark is there and old, and was read twice since.
     let (mut seen, mut looked) = (None, 0);
     while looked < 3 {
         let is_marked = sqlx::query(backdate).execute(&foreign).await.unwrap().rows_affected() > 0;

@@ -1,4 +1,4 @@
-//! Schedules: each due time is dealt with once, whichever servers run; what is made up, what overlaps, who sees what.
+//! Schedules: each due time is handled once, whichever servers run; what is made up, what overlaps, who sees what.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ async fn a_due_time_creates_once_and_the_schedule_goes_on(fixture: Fixture) {
     fixture.advance(MINUTE);
     assert_eq!(fixture.store.due_schedules().await.unwrap().organizations, ["acme"]);
     assert_eq!(fire(&fixture).await.operations, 1);
-    assert_eq!(fire(&fixture).await, Fired::default(), "it was dealt with");
+    assert_eq!(fire(&fixture).await, Fired::default(), "it was handled");
     let operation = made(&*fixture.store, "scan").await.remove(0);
     let after = read(&fixture, "scan").await;
     assert_eq!((after.last_time, after.last_operation), (Some(begun.after(MINUTE)), Some(operation.id)));
@@ -248,9 +248,9 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
     let kept = read(&fixture, "scan").await;
     assert_eq!((kept.last_operation, kept.last_time, kept.next_due), (Some(first.id), None, None));
     let log = fixture.store.audit("acme", &AuditFilter::default(), None, 10).await.unwrap().entries;
-    let told: Vec<(&str, &[String])> = log.iter().map(|entry| (&*entry.action, &*entry.targets)).collect();
+    let reported: Vec<(&str, &[String])> = log.iter().map(|entry| (&*entry.action, &*entry.targets)).collect();
     let targets = ["schedules/scan".to_owned(), format!("operations/{}", first.id)];
-    assert_eq!(told, [("schedules.trigger", &targets[..])], "what was refused has changed nothing");
+    assert_eq!(reported, [("schedules.trigger", &targets[..])], "what was refused has changed nothing");
     // The operation that is to be cancelled is cancelled.
     let wanted = NewSchedule { overlap: Overlap::CancelPrevious, ..kept.wanted };
     fixture.store.update_schedule(&acme(), wanted, 1).await.unwrap().unwrap();
@@ -347,8 +347,8 @@ async fn inputs_are_sealed_anew_with_the_rest() {
     }
 }
 
-/// Several servers on one database fire at once; their work is broken off in the middle, and their connections are cut.
-/// After each step of the clock each schedule has created one more operation.
+/// Several servers on one database fire at once; their work is interrupted in the middle, and their connections are
+/// cut. After each step of the clock each schedule has created one more operation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn servers_that_die_at_random_neither_double_nor_lose() {
     const SCHEDULES: usize = 40;
@@ -380,7 +380,7 @@ async fn servers_that_die_at_random_neither_double_nor_lose() {
             for _ in 0..3 {
                 servers.push(serve().await);
             }
-            // A look that is itself cut off says nothing.
+            // A read that is itself cut off says nothing.
             while fixture.store.due_schedules().await.map_or(true, |due| !due.organizations.is_empty()) {
                 let which = random.random_range(0..servers.len());
                 if random.random_bool(0.5) {

@@ -76,7 +76,7 @@ with_keys!(
 
 /// A text that nobody may find: it is part of every text that a caller or a worker writes.
 const SECRET: &str = "topsecret";
-/// A text that anybody may find, so that a search that finds nothing is known to have looked.
+/// A text that anybody may find, so that a search that finds nothing is known to have searched.
 const OPEN: &str = "openkind";
 
 fn acme() -> Access {
@@ -141,7 +141,7 @@ async fn nothing_of_a_text_is_in_the_files_of_sqlite_or_in_the_evidence_folder()
     content.put("acme", sent).await.unwrap();
     assert_eq!(files_with(folder.path(), SECRET), Vec::<String>::new());
     let files = files_with(folder.path(), OPEN);
-    assert!(files.iter().any(|file| file.ends_with("-wal")), "the log was looked at: {files:?}");
+    assert!(files.iter().any(|file| file.ends_with("-wal")), "the log was searched: {files:?}");
     sealed.close().await;
     assert_eq!(files_with(folder.path(), SECRET), Vec::<String>::new());
     assert_eq!(files_with(folder.path(), OPEN).len(), 1);
@@ -185,7 +185,7 @@ async fn nothing_of_a_text_is_in_a_dump_of_postgresql_or_in_its_files() {
     cluster.stop().unwrap();
     assert_eq!(files_with(Path::new(&data), SECRET), Vec::<String>::new());
     let files = files_with(Path::new(&data), OPEN);
-    assert!(files.iter().any(|file| file.contains("pg_wal")), "the log was looked at: {files:?}");
+    assert!(files.iter().any(|file| file.contains("pg_wal")), "the log was searched: {files:?}");
 }
 
 /// A row in the inbox stays as the application wrote it; the operation that is made of it is sealed.
@@ -249,7 +249,7 @@ async fn keys_change_while_others_write(fixture: Fixture) {
     let before = everything(&first).await;
     assert_eq!(before.len(), 160);
 
-    // The servers have the new key now, and go on.
+    // The servers have the new key now, and continue.
     let second = Sealed::new(fixture.second_server().await, keyring(&["a", "b"], Some("b")));
     let is_over = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..3)
@@ -422,7 +422,7 @@ async fn a_worker_gets_no_operation_whose_input_cannot_be_opened(fixture: Fixtur
     let history = has.history(&acme(), shut.id).await.unwrap().unwrap();
     assert!(history.iter().any(|event| event.kind == HistoryKind::AttemptReleased), "{history:?}");
     let troubles: Vec<String> = lacks.health().troubles().iter().map(ToString::to_string).collect();
-    assert!(troubles.iter().any(|told| told.starts_with("an encryption key is missing")), "{troubles:?}");
+    assert!(troubles.iter().any(|reported| reported.starts_with("an encryption key is missing")), "{troubles:?}");
     assert_eq!(lacks.claim(claim_request(&[OPEN], 10)).await.unwrap().len(), 0, "it waits for a while");
     // However often nobody can open it, nothing is charged.
     for _ in 0..20 {

@@ -19,7 +19,7 @@ const RESOURCES: [&str; 4] = ["", "x", "y", "z"];
 const LABELS: [(&str, &str); 4] = [("team", "a"), ("team", "b"), ("retry_of", "x y"), ("e/f", "")];
 const TEXTS: [&str; 3] = ["quick brown fox", "lazy \"dog\"", "100% _ \\ é"];
 
-/// Filters that an index serves, and that have ways of their own when nothing else, or little else, is asked for.
+/// Filters that an index serves, and that have ways of their own when nothing else, or little else, is requested.
 const ALONE: [&str; 5] = [
     "labels.team = a",
     "labels.team = (a OR b)",
@@ -99,7 +99,7 @@ impl Made {
             };
             self.fixture.settle(&claimed, outcome).await.unwrap();
         }
-        // Some are removed, some are tried again.
+        // Some are removed, some are retried.
         for _ in 0..2 {
             let id = *self.created.choose(&mut self.random).unwrap();
             let command = if self.random.random() { OperationCommand::Retry } else { OperationCommand::Delete };
@@ -267,7 +267,7 @@ impl Made {
                     (&by_number.found, by_number.total),
                     "{search} {access:?}"
                 );
-                assert!(by_number.found.iter().all(|found| expected.contains(&found)), "all that is known is told");
+                assert!(by_number.found.iter().all(|found| expected.contains(&found)), "all that is known is returned");
                 walked.extend(ids_of(&by_token));
                 match by_token.next {
                     Some(next) => start = Some(SearchStart::After(next)),

@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What the workers know together, to compare the store with.
 #[derive(Default)]
 struct Known {
-    /// Creations that were asked for, and those that were answered.
+    /// Creations that were requested, and those that were answered.
     asked: AtomicUsize,
     created: Mutex<Vec<(&'static str, OperationId)>>,
     /// Every claim that was answered, by operation and fencing token.
     claims: Mutex<HashSet<(OperationId, u64)>>,
     /// Operations whose settlement was answered with a terminal status.
     settled: Mutex<HashSet<OperationId>>,
-    /// Totals that were looked at meanwhile.
+    /// Totals that were read meanwhile.
     looks: AtomicU64,
 }
 
@@ -148,7 +148,7 @@ impl Worker {
         self.store.lose(lost).await.unwrap();
     }
 
-    /// The total lies between what was answered before the question and what was asked for before the answer.
+    /// The total lies between what was answered before the question and what was requested before the answer.
     async fn look(&mut self) {
         let organization = ORGANIZATIONS[self.random.random_range(0..ORGANIZATIONS.len())];
         let ours = |known: &Known| known.created.lock().unwrap().iter().filter(|(o, _)| *o == organization).count();
@@ -221,7 +221,7 @@ async fn four_servers_and_eight_workers_agree_on_everything() {
     }
 
     assert_eq!(servers[1].doctor().await.unwrap().findings, []);
-    assert!(known.looks.load(Ordering::Relaxed) > 0, "totals were looked at meanwhile");
+    assert!(known.looks.load(Ordering::Relaxed) > 0, "totals were read meanwhile");
     for organization in ORGANIZATIONS {
         let mut listed = Vec::new();
         for page in 0.. {
@@ -234,7 +234,7 @@ async fn four_servers_and_eight_workers_agree_on_everything() {
         }
         assert!(listed.iter().all(|operation| operation.status.is_terminal()));
         let ids: HashSet<OperationId> = listed.iter().map(|operation| operation.id).collect();
-        assert_eq!(ids.len(), listed.len(), "no operation stands on two pages");
+        assert_eq!(ids.len(), listed.len(), "no operation is on two pages");
         let created = known.created.lock().unwrap();
         let created: HashSet<OperationId> =
             created.iter().filter(|(o, _)| *o == organization).map(|(_, id)| *id).collect();

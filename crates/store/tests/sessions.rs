@@ -1,4 +1,4 @@
-//! Sessions of people: they are listed by organization, and ended for good by those who may.
+//! Sessions of people: they are listed by organization, and ended permanently by those who may.
 use std::time::Duration;
 
 use store::{Scope, Session, StoreError, TokenWish, create_token, go_on_deleting};

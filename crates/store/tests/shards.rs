@@ -1,5 +1,5 @@
 //! Rows of different organizations may have the same place: in partitions here, in shards elsewhere. A change to one
-//! organization's row changes nobody else's.
+//! organization's row changes no other's.
 use std::time::Duration;
 
 use operations::{Access, NewOperation, OperationId, Outcome, Status};
@@ -53,7 +53,7 @@ async fn settle(fixture: &Fixture, lease: LeaseRef, outcome: Outcome) -> Status 
     fixture.store.settle(vec![settlement]).await.unwrap().remove(0).unwrap()
 }
 
-/// Asserts that the operations of the first organization and of the others stand where they should.
+/// Asserts that the operations of the first organization and of the others are where they should be.
 async fn assert_statuses(fixture: &Fixture, ids: &[OperationId], first: Option<Status>, others: Status) {
     for (index, (organization, id)) in ORGANIZATIONS.iter().zip(ids).enumerate() {
         let found = fixture.store.get(&Access::organization(*organization), *id).await.unwrap();
@@ -75,7 +75,7 @@ async fn steering_stays_within_the_organization() {
         let lease = claim(&fixture, organization).await;
         settle(&fixture, lease, failed("no", false)).await;
     }
-    // Failed: tried again, and removed.
+    // Failed: retried, and removed.
     fixture.store.command(&acme, ids[0], OperationCommand::Retry).await.unwrap();
     assert_statuses(&fixture, &ids, Some(Status::Pending), Status::Failed).await;
     let lease = claim(&fixture, "acme").await;

@@ -39,19 +39,19 @@ pub(crate) async fn it_is_created_running_in_one_transaction(fixture: Fixture) {
     assert_eq!(claimed.lease_expires_at, fixture.store.now().after(LEASE));
     assert_eq!(fixture.store.get(&acme, operation.id).await.unwrap().unwrap(), operation);
     // Transactions of other tests on the same server hold it up for a moment.
-    let feed = loop {
-        let feed = fixture.store.changes("acme", before, 10).await.unwrap().changes;
-        if !feed.is_empty() {
-            break feed;
+    let changes = loop {
+        let changes = fixture.store.changes("acme", before, 10).await.unwrap().changes;
+        if !changes.is_empty() {
+            break changes;
         }
         tokio::task::yield_now().await;
     };
-    let feed: Vec<_> = feed.iter().map(|change| (change.id, change.status)).collect();
-    assert_eq!(feed, [(operation.id, Some(Status::Pending)), (operation.id, Some(Status::Running))]);
+    let changes: Vec<_> = changes.iter().map(|change| (change.id, change.status)).collect();
+    assert_eq!(changes, [(operation.id, Some(Status::Pending)), (operation.id, Some(Status::Running))]);
     let history = fixture.store.history(&acme, operation.id).await.unwrap().unwrap();
     let kinds: Vec<_> = history.iter().map(|event| (event.kind, event.worker.as_str())).collect();
     assert_eq!(kinds, [(HistoryKind::Created, ""), (HistoryKind::AttemptStarted, "w")]);
-    assert_eq!(fixture.claim(&["scan"], 10).await, [], "it is nobody else's");
+    assert_eq!(fixture.claim(&["scan"], 10).await, [], "it belongs to no other worker");
     fixture.assert_sound().await;
     assert_eq!(fixture.settle(&claimed, completed("done")).await, Ok(Status::Completed));
     fixture.assert_sound().await;
@@ -83,7 +83,7 @@ async fn what_waits_goes_first(fixture: Fixture) {
     assert!(create(&*fixture.store, other_kind).await.1.is_some(), "another kind is another queue");
     let next: Vec<_> = fixture.claim(&["scan"], 10).await.into_iter().map(|claimed| claimed.lease.id).collect();
     assert!(next.contains(&older.id) && next.contains(&operation.id) && next.len() == 3);
-    // A retry that is due, though no claim has looked since.
+    // A retry that is due, though no claim has checked since.
     let failed = create(&*fixture.store, scan()).await.1.unwrap();
     let outcome = Outcome::Failed { message: "no luck".to_owned(), retryable: true };
     let settlement = store::Settlement { lease: failed.lease, outcome, retry_after: Duration::from_secs(5) };
@@ -140,7 +140,7 @@ async fn limits_hold(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// Whoever is to run it receives the attempt, even when nobody waits for the creation any more.
+/// The worker that is to run it receives the attempt, even when the caller of the creation has gone.
 async fn the_attempt_arrives_whatever_becomes_of_the_caller(fixture: Fixture) {
     fixture.store.create_organization("acme", store::Limits::default()).await.unwrap();
     let (first, started) = start();

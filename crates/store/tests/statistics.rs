@@ -24,8 +24,8 @@ against_both_engines!(
     the_doctor_finds_counts_that_do_not_add_up,
 );
 
-/// Whether everything is counted. What is committed in PostgreSQL cannot be read while older transactions are under way,
-/// those of other databases included.
+/// Whether everything is counted. What is committed in PostgreSQL cannot be read while older transactions are under
+/// way, those of other databases included.
 async fn is_complete(store: &dyn Store) -> bool {
     for organization in ["acme", "other"] {
         let answer = store.statistics(&Access::organization(organization), &all_of(Step::Day), 1).await.unwrap();
@@ -81,12 +81,12 @@ struct Truth {
     running: Vec<u64>,
 }
 
-type Told = BTreeMap<(Timestamp, String), Truth>;
+type Truths = BTreeMap<(Timestamp, String), Truth>;
 
-fn check(told: &StatisticsAnswer, truth: &Told, context: &str) {
-    let points: Vec<_> = told.points.iter().map(|point| (point.start, point.kind.clone().unwrap())).collect();
+fn check(reported: &StatisticsAnswer, truth: &Truths, context: &str) {
+    let points: Vec<_> = reported.points.iter().map(|point| (point.start, point.kind.clone().unwrap())).collect();
     assert_eq!(points, truth.keys().cloned().collect::<Vec<_>>(), "{context}");
-    for (point, (place, expected)) in told.points.iter().zip(truth) {
+    for (point, (place, expected)) in reported.points.iter().zip(truth) {
         let counts = &point.counts;
         let numbers = [counts.created, counts.started, counts.completed, counts.failed];
         assert_eq!(numbers, expected.numbers, "{context}: {place:?}");
@@ -97,12 +97,12 @@ fn check(told: &StatisticsAnswer, truth: &Told, context: &str) {
             for percent in [50, 90, 99] {
                 let rank = (exact.len() * percent).div_ceil(100).max(1);
                 let exact = exact.get(rank - 1).copied();
-                let told = durations.quantile_ms(percent as u64);
-                let is_near = match (exact, told) {
-                    (Some(exact), Some(told)) => told.abs_diff(exact) * 100 <= exact,
-                    (exact, told) => exact == told,
+                let reported = durations.quantile_ms(percent as u64);
+                let is_near = match (exact, reported) {
+                    (Some(exact), Some(reported)) => reported.abs_diff(exact) * 100 <= exact,
+                    (exact, reported) => exact == reported,
                 };
-                assert!(is_near, "{context}: {place:?}: {told:?} is said for {exact:?}");
+                assert!(is_near, "{context}: {place:?}: {reported:?} is said for {exact:?}");
             }
         }
     }
@@ -113,7 +113,7 @@ async fn a_random_history_is_counted_as_it_was(fixture: Fixture) {
     let mut random = StdRng::seed_from_u64(12);
     let (kinds, projects) = (["scan", "build"], ["", "p", "q"]);
     // By project (empty: all) and step.
-    let mut truth: BTreeMap<(&str, Step), Told> = BTreeMap::new();
+    let mut truth: BTreeMap<(&str, Step), Truths> = BTreeMap::new();
     // For those that exist: the kind, the project, when they were created, whether they have started.
     let mut known: BTreeMap<OperationId, (&str, &str, Timestamp, bool)> = BTreeMap::new();
     let mut pending: Vec<OperationId> = Vec::new();
@@ -125,8 +125,8 @@ async fn a_random_history_is_counted_as_it_was(fixture: Fixture) {
         let mut note = |kind: &str, project: &'static str, change: &dyn Fn(&mut Truth)| {
             for step in Step::ALL {
                 for project in ["", project].into_iter().take(if project.is_empty() { 1 } else { 2 }) {
-                    let told = truth.entry((project, step)).or_default();
-                    change(told.entry((step.start(now), kind.to_owned())).or_default());
+                    let expected = truth.entry((project, step)).or_default();
+                    change(expected.entry((step.start(now), kind.to_owned())).or_default());
                 }
             }
         };
@@ -156,8 +156,8 @@ async fn a_random_history_is_counted_as_it_was(fixture: Fixture) {
                 let mut note = |change: &dyn Fn(&mut Truth)| {
                     for step in Step::ALL {
                         for project in ["", project].into_iter().take(if project.is_empty() { 1 } else { 2 }) {
-                            let told = truth.entry((project, step)).or_default();
-                            change(told.entry((step.start(now), kind.to_owned())).or_default());
+                            let expected = truth.entry((project, step)).or_default();
+                            change(expected.entry((step.start(now), kind.to_owned())).or_default());
                         }
                     }
                 };
@@ -213,14 +213,14 @@ async fn a_random_history_is_counted_as_it_was(fixture: Fixture) {
     for ((project, step), truth) in &truth {
         let access =
             if project.is_empty() { access.clone() } else { Access::projects("acme", [(*project).to_owned()]) };
-        let told = read(&fixture, &access, &all_of(*step)).await;
-        check(&told, truth, &format!("{project} {step}"));
-        assert_eq!(told.complete_until, Some(fixture.store.now()));
+        let reported = read(&fixture, &access, &all_of(*step)).await;
+        check(&reported, truth, &format!("{project} {step}"));
+        assert_eq!(reported.complete_until, Some(fixture.store.now()));
     }
-    // Together they are what each kind is by itself.
+    // Together they are the sum of the kinds.
     let (mut together, mut request) = (Truth::default(), all_of(Step::Day));
-    for told in truth[&("", Step::Day)].values() {
-        together.numbers = std::array::from_fn(|index| together.numbers[index] + told.numbers[index]);
+    for counted in truth[&("", Step::Day)].values() {
+        together.numbers = std::array::from_fn(|index| together.numbers[index] + counted.numbers[index]);
     }
     request.by_kind = false;
     let answer = read(&fixture, &access, &request).await;
@@ -286,7 +286,7 @@ async fn what_was_removed_before_it_was_counted_has_no_kind_and_no_times(fixture
     fixture.create("acme", in_project("scan", "p")).await;
     count_all(&fixture, 100).await;
     let answer = read(&fixture, &access, &all_of(Step::Minute)).await;
-    let told: Vec<_> = answer
+    let reported: Vec<_> = answer
         .points
         .iter()
         .map(|point| {
@@ -300,7 +300,7 @@ async fn what_was_removed_before_it_was_counted_has_no_kind_and_no_times(fixture
             )
         })
         .collect();
-    assert_eq!(told, [("", 1, 1, 0, 0), ("scan", 1, 0, 0, 0)]);
+    assert_eq!(reported, [("", 1, 1, 0, 0), ("scan", 1, 0, 0, 0)]);
     assert_eq!(sums(&fixture, &Access::projects("acme", ["p"]), Step::Day).await, [1, 0, 0, 0]);
     fixture.assert_sound().await;
 }
@@ -434,7 +434,7 @@ async fn a_deleted_organization_leaves_nothing(fixture: Fixture) {
     count_all(&fixture, 100).await;
     fixture.create("acme", in_project("scan", "p")).await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
-    // The reader goes on, and counts nothing of the organization that is being deleted.
+    // The reader continues, and counts nothing of the organization that is being deleted.
     count_all(&fixture, 100).await;
     fixture.assert_sound().await;
     while fixture.store.delete_part("acme", 1).await.unwrap() > 0 {

@@ -96,8 +96,8 @@ async fn what_is_wrong_with_a_wish_is_told_field_by_field(fixture: Fixture) {
         expires_in: Some(Duration::ZERO),
         ..wish("acme", &[])
     };
-    let told = fields(maker.make(None, bad).await);
-    assert_eq!(told, ["name", "scopes", "projects", "expires_in", "organizations"]);
+    let found = fields(maker.make(None, bad).await);
+    assert_eq!(found, ["name", "scopes", "projects", "expires_in", "organizations"]);
     let instance = TokenWish { projects: set(&["a"]), ..wish("", &[Scope::OperationsRead]) };
     assert_eq!(fields(maker.make(None, instance).await), ["projects", "scopes"]);
     assert_eq!(fixture.store.tokens(None).await.unwrap(), []);

@@ -183,6 +183,6 @@ async fn a_damaged_page_is_never_answered_and_doctor_says_what_is_affected() {
             let _ = std::fs::remove_file(folder.path().join(name));
         }
     }
-    println!("{found} of 20 damaged pages were told by name");
+    println!("{found} of 20 damaged pages were reported by name");
     assert!(found >= 15, "all but some that nothing uses, or that hold a part of a text: {found}");
 }

@@ -37,7 +37,7 @@ async fn a_context_is_kept_with_the_operation_alone_and_seen_in_its_organization
     assert!(known(&fixture, "acme", &[]).await.is_empty());
     let detail = fixture.store.detail(&Access::organization("acme"), with.id).await.unwrap().unwrap();
     assert!(detail.labels.is_empty() && detail.unique_key.is_none(), "nothing else came along");
-    assert_eq!(detail.to_new().trace, None, "another one for the same work belongs to whoever asks for it");
+    assert_eq!(detail.to_new().trace, None, "another one for the same work belongs to the caller that requests it");
 }
 
 async fn a_context_stays_when_the_operation_has_ended_and_goes_with_it(fixture: Fixture) {

@@ -107,7 +107,7 @@ async fn nothing_of_a_paused_organization_starts_until_it_is_resumed(fixture: Fi
     assert_eq!(started(&fixture, &[10]).await, ["b"]);
     assert_eq!(fixture.store.claim(of("a", "scan")).await.unwrap(), [], "no worker gets one");
     fixture.create("a", NewOperation::of_kind("scan")).await;
-    assert_eq!(fixture.settle(&running, completed("")).await, Ok(Status::Completed), "what runs goes on");
+    assert_eq!(fixture.settle(&running, completed("")).await, Ok(Status::Completed), "what runs continues");
 
     let again = fixture.reopen().await;
     let since = fixture.store.now();
@@ -262,7 +262,7 @@ async fn what_one_worker_finds_does_not_move_another_ones_turn(fixture: Fixture)
         engine.extend(started(&fixture, &[1]).await);
     }
     assert_eq!(count(&one), BTreeMap::from([("b", 6)]));
-    assert_eq!(count(&engine), BTreeMap::from([("a", 2), ("b", 2), ("c", 2)]), "nobody is passed over");
+    assert_eq!(count(&engine), BTreeMap::from([("a", 2), ("b", 2), ("c", 2)]), "no organization is passed over");
     fixture.assert_sound().await;
 }
 
@@ -280,7 +280,7 @@ async fn what_becomes_due_at_one_time_is_made_claimable_in_parts(fixture: Fixtur
     };
     assert_eq!(claim("scan", 1).await, created[..1]);
     assert_eq!(store.next_due(before).await.unwrap(), Some(due), "one transaction does not do it all");
-    // Behind all the others, and found by a worker that asks for it: at once where one process has the store.
+    // Behind all the others, and found by a worker that requests it: at once where one process has the store.
     let mut tries = if store.commits().coverage() == Coverage::All { 1 } else { 4 };
     let mut exports = Vec::new();
     while exports.is_empty() && tries > 0 {

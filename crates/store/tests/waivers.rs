@@ -1,4 +1,4 @@
-//! Waivers, and their changes until somebody has dealt with them.
+//! Waivers, and their changes until they have been handled.
 
 use std::time::Duration;
 
@@ -34,16 +34,16 @@ async fn keep(fixture: &Fixture, waiver: Waiver) -> Waiver {
     }
 }
 
-/// The changes that are to be dealt with; they are noted as dealt with.
+/// The changes that are to be handled; they are noted as handled.
 async fn seen_to(fixture: &Fixture) -> Vec<(String, WaiverEvent)> {
     let changes: Vec<WaiverChange> = fixture.store.waiver_changes(10).await.unwrap();
-    assert_eq!(fixture.store.waiver_changes(10).await.unwrap(), changes, "it is told until it is noted");
-    let told = changes.iter().map(|change| (change.waiver.finding.clone(), change.event)).collect();
+    assert_eq!(fixture.store.waiver_changes(10).await.unwrap(), changes, "it is reported until it is noted");
+    let found = changes.iter().map(|change| (change.waiver.finding.clone(), change.event)).collect();
     for change in changes {
         fixture.store.note_waiver_change(change).await.unwrap();
     }
     assert_eq!(fixture.store.waiver_changes(10).await.unwrap(), []);
-    told
+    found
 }
 
 async fn waivers_are_kept_listed_and_removed_in_their_organization(fixture: Fixture) {

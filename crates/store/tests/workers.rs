@@ -1,4 +1,4 @@
-//! Who runs what, as the leases say.
+//! Which worker runs which operations, as the leases say.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ async fn leases_tell_who_runs_what_since_when_and_until_when(fixture: Fixture) {
     claim(&fixture, "acme", "one", 30).await;
     fixture.advance(Duration::from_secs(5));
     claim(&fixture, "acme", "two", 60).await;
-    let told = fixture.store.held_leases(&acme).await.unwrap();
-    assert!(told.is_complete);
+    let found = fixture.store.held_leases(&acme).await.unwrap();
+    assert!(found.is_complete);
     let seconds = |at: operations::Timestamp| (at.as_millis() - begin.as_millis()) / 1_000;
-    let held: Vec<_> = told
+    let held: Vec<_> = found
         .held
         .iter()
         .map(|held| {
@@ -68,8 +68,8 @@ async fn callers_see_the_leases_of_operations_that_they_may_see(fixture: Fixture
         (Access::organization("nobody"), &[]),
     ];
     for (access, workers) in cases {
-        let told = fixture.store.held_leases(&access).await.unwrap();
-        let names: Vec<&str> = told.held.iter().map(|held| &*held.worker).collect();
+        let found = fixture.store.held_leases(&access).await.unwrap();
+        let names: Vec<&str> = found.held.iter().map(|held| &*held.worker).collect();
         assert_eq!(names, workers, "{access:?}");
     }
 }

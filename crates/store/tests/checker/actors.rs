@@ -1,4 +1,4 @@
-//! The callers: creators, cancellers, workers, a keeper, a reader of the change log, and whoever kills servers.
+//! The callers: creators, cancellers, workers, a keeper, a reader of the change log, and one that kills servers.
 
 mod creating;
 mod keeping;
@@ -137,7 +137,7 @@ impl Actor {
                     0..4 => self.end(&claimed, Outcome::Completed { output: said(&claimed) }).await,
                     4 => self.end(&claimed, Outcome::Failed { message: said(&claimed), retryable: false }).await,
                     5 | 6 => {
-                        // Somebody may want it stopped just now.
+                        // A caller may want it stopped just now.
                         if self.random.random_bool(0.3) {
                             self.steer_one(claimed.operation.id, OperationCommand::Cancel).await;
                         }
@@ -145,7 +145,7 @@ impl Actor {
                     }
                     7 => self.give_back(&claimed).await,
                     8 => stalled.push(claimed),
-                    // It dies: nobody hears of it again.
+                    // It dies, and is not heard of again.
                     _ => {}
                 }
                 if let Some(late) = stalled.first().cloned()
@@ -169,8 +169,8 @@ impl Actor {
     async fn end(&mut self, claimed: &Claimed, outcome: Outcome) {
         let fence = claimed.lease.fence;
         let settlement = Settlement { lease: claimed.lease.clone(), outcome, retry_after: Duration::from_secs(1) };
-        // A worker that was not answered asks again. A settlement that was accepted is then answered as it was, so that
-        // the time counts from the first call on; a refusal says nothing about the first.
+        // A worker that was not answered repeats its call. A settlement that was accepted is then answered as it was,
+        // so that the time counts from the first call on; a refusal says nothing about the first.
         let (from, mut asked) = (self.record.begin(), false);
         let answer = loop {
             let (server, again) = (self.server(), settlement.clone());
@@ -209,7 +209,7 @@ impl Actor {
         }
     }
 
-    /// Cancels, retries and deletes the operations there are.
+    /// Cancels, retries and deletes existing operations.
     async fn command(mut self) {
         for _ in 0..STEPS * 3 {
             let there = self.record.created();

@@ -3,7 +3,7 @@
 //! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed
 //! in the middle of what they do. Workers finish, fail, release, die, or come back late with what is no longer theirs.
 //! They use idempotency keys twice at once, compete for unique keys and concurrency keys; a schedule creates, retention
-//! removes, and one actor reads the change log all along. Everything that was asked and answered is recorded; when
+//! removes, and one actor reads the change log all along. All requests and answers are recorded; when
 //! nothing is left to do, the judges of [`history`] check the record against the store's change log and its final
 //! state; one of them is a checker that others wrote, which looks for an order of the calls about each operation in
 //! which its answers make sense.

@@ -1,4 +1,4 @@
-//! Servers that can be killed: each has a runtime of its own, and its work stops where it stands when the runtime is
+//! Servers that can be killed: each has a runtime of its own, and its work stops where it is when the runtime is
 //! dropped.
 
 use std::future::Future;
@@ -103,7 +103,7 @@ impl Place {
         self.start(number).await;
     }
 
-    /// Calls a server, as a client would; `None` when it died during the call or is away.
+    /// Calls a server, as a client would; `None` when it died during the call or is down.
     pub async fn call<T, F, C>(&self, number: usize, call: C) -> Option<T>
     where
         T: Send + 'static,

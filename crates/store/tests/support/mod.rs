@@ -29,7 +29,7 @@ pub enum Engine {
     Cells,
 }
 
-/// A store whose clock stands until it is moved. Its data goes with it.
+/// A store whose clock stands still until it is moved. Its data goes with it.
 pub struct Fixture {
     pub store: Arc<dyn Store>,
     place: Place,
@@ -104,7 +104,7 @@ async fn open(place: &Place, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
     }
 }
 
-/// Cells called a, b, c …, looked at often.
+/// Cells called a, b, c …, checked often.
 pub fn cells_config(directory: &str, cells: &[String]) -> CellsConfig {
     let cell = |(index, url): (usize, &String)| CellUrl {
         name: char::from(b'a' + u8::try_from(index).unwrap()).to_string(),

@@ -10,7 +10,7 @@ use store::{Claimed, IdempotencyKey, Start, StoreError};
 use super::{Actor, KEYS, KINDS, LEASE, STEPS, UNIQUE_KEYS, of_key};
 use crate::history::{Asked, RETAIN_FOR, Seen};
 
-/// A creation that may be asked for several times.
+/// A creation that may be requested several times.
 #[derive(Clone)]
 struct Creation {
     new: Vec<NewOperation>,
@@ -19,7 +19,8 @@ struct Creation {
 }
 
 impl Actor {
-    /// Creates one to three at a time, one sometimes so that it starts at once; with a key, asks until it is answered.
+    /// Creates one to three at a time, one sometimes so that it starts at once; with a key, repeats the call until it
+    /// is answered.
     pub(super) async fn create(mut self) {
         for step in 0..STEPS {
             let mut new: Vec<NewOperation> =
@@ -34,7 +35,7 @@ impl Actor {
             let starts = new.len() == 1 && self.random.random_bool(0.7);
             let creation = Creation { new, key, starts };
             for call in 0.. {
-                // An impatient client asks a second time while the first call is under way.
+                // An impatient client calls a second time while the first call is under way.
                 let (first, second) = (self.server(), self.server());
                 let is_answered = if creation.key.is_some() && self.random.random_bool(0.4) {
                     let calls =

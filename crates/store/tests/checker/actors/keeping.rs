@@ -1,4 +1,4 @@
-//! Actors that keep servers going, count, follow the change log, kill servers, and look at what there is in the end.
+//! Actors that keep servers going, count, follow the change log, kill servers, and read what there is in the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ impl Actor {
             self.place.advance(Duration::from_secs(self.random.random_range(0..15)));
             let servers = [self.server(), self.server()];
             self.rescue(servers[0]).await;
-            // Both look at the same due times.
+            // Both read the same due times.
             tokio::join!(self.fire(servers[0]), self.fire(servers[1]));
             self.place.call(servers[1], |store| async move { store.purge(BATCH).await }).await;
             self.count_running().await;

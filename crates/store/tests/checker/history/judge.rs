@@ -14,11 +14,11 @@ struct Life<'r> {
     calls: Vec<&'r Call>,
     feed: Vec<Option<Status>>,
     last: Option<&'r Operation>,
-    /// What its creation asked for, if a caller's did.
+    /// What its creation requested, if a caller made it.
     asked: Option<&'r Asked>,
     /// How many attempts the store says it was charged.
     attempts: Option<u32>,
-    /// How many of its attempts may have been released without a worker's asking.
+    /// How many of its attempts may have been released without a request of a worker.
     unheard: usize,
     /// Retention removed it, and was allowed to.
     was_over: bool,
@@ -58,7 +58,10 @@ pub fn judge(record: &Record) -> Result<(), String> {
             linear::judge(&life.calls, &life.feed, life.asked),
         ];
         if let Some(wrong) = wrong.into_iter().find_map(Result::err) {
-            return Err(format!("{id} {wrong}: told {:?}, is {:?}, by {:#?}", life.feed, life.last, life.calls));
+            return Err(format!(
+                "{id} {wrong}: the change log has {:?}, it is {:?}, after {:#?}",
+                life.feed, life.last, life.calls
+            ));
         }
     }
     drop(asked);
@@ -99,10 +102,10 @@ impl<'r> Life<'r> {
             (Some(Completed), after) => after.is_none(),
             (None, _) => false,
         };
-        ensure(self.feed.windows(2).all(allowed), "went a way that there is not")
+        ensure(self.feed.windows(2).all(allowed), "made a transition that does not exist")
     }
 
-    /// Nothing is lost and nothing is stuck: it has ended and is there, or somebody removed it.
+    /// Nothing is lost and nothing is stuck: it has ended and exists, or a caller removed it.
     fn end(&self) -> Result<(), String> {
         match (self.feed.last().copied().flatten(), self.last) {
             (None, Some(_)) => Err("was removed and is there".to_owned()),
@@ -148,14 +151,14 @@ impl<'r> Life<'r> {
             let failed = Answer::Accepted(Status::Failed);
             matches!(seen, Seen::Settled { answer, .. } | Seen::Cancelled(answer) if *answer == failed)
         });
-        ensure(told(Status::Failed) >= failed, "failed more often than was told")?;
+        ensure(told(Status::Failed) >= failed, "failed more often than the change log has it")?;
         let claimed = self.number(|seen| matches!(seen, Seen::Claimed(_)));
-        ensure(told(Status::Running) >= claimed, "was claimed more often than was told")?;
+        ensure(told(Status::Running) >= claimed, "was claimed more often than the change log has it")?;
         let back = |pair: &&[Option<Status>]| *pair == [Some(Status::Failed), Some(Status::Pending)];
         let retried = self.feed.windows(2).filter(back).count();
         let least = self.number(|seen| *seen == Seen::Retried(Answer::Accepted(())));
         let most = least + self.number(|seen| *seen == Seen::Retried(Answer::Unknown));
-        ensure((least..=most).contains(&retried), "was retried more or less often than was asked")
+        ensure((least..=most).contains(&retried), "was retried more or less often than was requested")
     }
 
     /// Each attempt is charged except those that were released, and no more are made than may be.
@@ -177,7 +180,7 @@ impl<'r> Life<'r> {
         ensure(attempts as usize <= most, "was attempted more often than it may be")
     }
 
-    /// A cancelled operation is not started again, unless somebody retries it.
+    /// A cancelled operation is not started again, unless a caller retries it.
     fn cancellation(&self) -> Result<(), String> {
         for call in &self.calls {
             if !matches!(call.seen, Seen::Cancelled(Answer::Accepted(_))) {
@@ -283,7 +286,7 @@ mod tests {
         wrong(|record, _| record.operations.clear(), "is lost");
         wrong(|record, _| record.totals[0] = 2, "counts say");
         wrong(|record, _| record.operations.push(record.operations[0].clone()), "listed twice");
-        wrong(|record, id| record.feed.push(told(id, Some(Status::Completed))), "a way that there is not");
+        wrong(|record, id| record.feed.push(told(id, Some(Status::Completed))), "a transition that does not exist");
         wrong(|record, _| record.feed = record.feed.split_off(1), "does not begin");
         wrong(|record, _| record.feed.truncate(2), "is not what it became last");
         wrong(

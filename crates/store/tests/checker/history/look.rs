@@ -1,4 +1,4 @@
-//! What a store says in the end.
+//! The final state of a store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use store::{Listing, Position, SearchOrder, SearchRequest, SearchStart, Store, S
 
 use super::{Record, TICK, Told};
 
-/// The change log of an organization from a position on, the operations there are, and their totals.
+/// The change log of an organization from a position on, the existing operations, and their totals.
 pub async fn look(store: Arc<dyn Store>, organization: Arc<str>, start: Position) -> Result<Record, StoreError> {
     let (store, access) = (&*store, Access::organization(&*organization));
     let (mut feed, mut after) = (Vec::new(), start);

@@ -1,5 +1,5 @@
-//! What was asked and answered, and the judges of it. The simulation (`crates/simulation`) records and judges in the
-//! same way.
+//! The record of requests and answers, and the judges of it. The simulation (`crates/simulation`) records and judges in
+//! the same way.
 
 mod judge;
 mod linear;

@@ -30,7 +30,7 @@ pub fn judge(record: &Record) -> Result<(), String> {
     schedule(record)?;
     let followed = record.followed.lock().unwrap();
     let is_same = followed.is_empty() || *followed == record.feed;
-    ensure(is_same, "who followed the feed was not told the same as who read it afterwards")
+    ensure(is_same, "a reader that followed the change log did not get the same as one that read it afterwards")
 }
 
 /// Of the calls with one idempotency key one creates, and all get the same answer.
@@ -55,7 +55,7 @@ fn keys(record: &Record) -> Result<(), String> {
     }
 }
 
-/// An operation whose retention is over is not there: the store was looked at when all times were over.
+/// An operation whose retention is over is not there: the store was read when all times were over.
 fn retention(record: &Record) -> Result<(), String> {
     let asked = record.asked.lock().unwrap();
     let is_over = |id: &OperationId| asked.get(id).is_some_and(|asked| asked.new.retain_for == Some(RETAIN_FOR));
@@ -75,7 +75,7 @@ fn details(record: &Record) -> Result<(), String> {
         let is_as_asked = (&detail.labels, &detail.unique_key, &detail.concurrency, detail.priority)
             == (&new.labels, &new.unique_key, &new.concurrency, new.priority);
         if !is_as_asked {
-            return Err(format!("{id} is not what was asked for: {detail:?}"));
+            return Err(format!("{id} is not what was requested: {detail:?}"));
         }
         if let Some(n) = detail.labels.get("n") {
             labelled.entry(n.clone()).or_default().insert(id);

@@ -1,4 +1,4 @@
-//! What was asked of the store and what it answered, in the order of one clock.
+//! The requests to the store and its answers, in the order of one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -39,7 +39,7 @@ pub enum Seen {
     /// The holder of this token said how the attempt ended, and was answered what the operation is now; the text is the
     /// output or the message.
     Settled { fence: u64, text: String, answer: Answer<Status> },
-    /// A failed operation was to be tried again.
+    /// A failed operation was to be retried.
     Retried(Answer<()>),
     /// An operation was to be cancelled.
     Cancelled(Answer<Status>),
@@ -71,7 +71,7 @@ pub struct Told {
     pub at: Timestamp,
 }
 
-/// What a creation asked for.
+/// What a creation requested.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub new: NewOperation,
@@ -84,11 +84,11 @@ pub struct Asked {
 pub struct Record {
     pub clock: AtomicU64,
     pub calls: Mutex<Vec<Call>>,
-    /// What was asked for, by the id that it has if it was created; noted before the call.
+    /// What was requested, by the id that it has if it was created; noted before the call.
     pub asked: Mutex<BTreeMap<OperationId, Asked>>,
     /// How calls with an idempotency key were answered.
     pub keyed: Mutex<Vec<(String, Vec<OperationId>)>>,
-    /// The change log as somebody read it all along, bit by bit.
+    /// The change log as one actor read it all along, bit by bit.
     pub followed: Mutex<Vec<Told>>,
     /// The change log, from before the first operation.
     pub feed: Vec<Told>,
