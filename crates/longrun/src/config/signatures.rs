@@ -206,7 +206,7 @@ mod tests {
             (&[("release", one.as_str()), ("release", &one)][..], "two keys with the id"),
             (&[("", one.as_str())], "is no id"),
             (&[("release", two.as_str())], "there are 2 keys in it"),
-            (&[("release", none.as_str())], "there is no key in it"),
+            (&[("release", none.as_str())], "it contains no key"),
             (&[("release", "/nonexistent")], "cannot be read"),
         ] {
             let error = of(keys).expect_err(why);
