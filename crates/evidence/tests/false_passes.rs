@@ -110,14 +110,14 @@ fn a_rule_of_a_wrong_name_or_a_result_that_forgot_it_is_refused() {
     ] {
         refused(
             body,
-            &format!("could never object: its result uses neither violations nor findings, and nothing uses {name}"),
+            &format!("could never report a violation: its result uses neither violations nor findings, and nothing uses {name}"),
         );
     }
     let misspelt = "result := {\"violations\": [], \"finding\": findings}\nfindings contains {\"message\": \"m\"}";
-    refused(misspelt, "\"finding\" is a list with something in it, but means nothing here");
+    refused(misspelt, "\"finding\" is a list that is not empty, but has no meaning in a result");
     refused(
         "result := {\"skipped\": false, \"violation\": violations}\nviolations contains \"no\"",
-        "\"violation\" is a list with something in it, but means nothing here",
+        "\"violation\" is a list that is not empty, but has no meaning in a result",
     );
     let beside = "violations contains \"a\" if input.never\nviolation contains \"no\"";
     assert_eq!(evaluate(beside).unwrap().warnings, ["the rule violation is never used"]);
@@ -142,7 +142,7 @@ fn violations_of_a_wrong_type_are_refused() {
         "result := null",
         "result := false",
     ] {
-        refused(body, "'result' is no verdict");
+        refused(body, "'result' is not a verdict");
     }
     refused("violations[msg] { msg := \"no\" }", "`if` keyword is required");
     refused("violations[\"no\"]", "must have a body or assignment");
@@ -281,7 +281,7 @@ fn checking_a_script_takes_little_time_whatever_it_is() {
     for (body, says) in [
         (format!("violations contains \"no\" if r0\n{chain}\nr15000 := 1"), Some("a chain of more than 200 rules")),
         (format!("violations contains \"no\" if {{\n{backwards}\nx800 = 1\nx0 == 0 }}"), None),
-        (format!("violations contains \"no\" if {nested} == 0"), Some("too much in brackets within brackets")),
+        (format!("violations contains \"no\" if {nested} == 0"), Some("too much content in nested brackets")),
         (
             format!("violations contains \"no\" if {{\n{} }}", "input.a\n".repeat(3_000)),
             Some("more than 2500 statements"),

@@ -82,10 +82,10 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
         (
             "http://127.0.0.1/",
             r#", "tls_use_system_certs": true"#,
-            "tls_use_system_certs cannot be asked for here",
+            "tls_use_system_certs is not supported here",
             false,
         ),
-        ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect cannot be asked for here", false),
+        ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect is not supported here", false),
         ("http://127.0.0.1/", r#", "headers": {"a b": "c"}"#, "\"a b\" is not a valid header name", false),
     ] {
         // Neither a rule that needs the answer nor one that its absence would satisfy passes because of it.

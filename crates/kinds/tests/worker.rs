@@ -220,7 +220,7 @@ async fn hostile_policies_end_by_the_limits_of_the_process() {
     let aliases = format!("{head}x: &x {}\ny: [{}]\n", "a".repeat(500_000), vec!["*x"; 100_000].join(","));
     let nested = (0..30).fold("1".to_owned(), |inner, _| format!("({inner}{})", "+1".repeat(250)));
     for (request, says) in [
-        (text(aliases), "anchors are not taken"),
+        (text(aliases), "anchors are not allowed"),
         (text("[".repeat(200_000)), "nested deeper than 64 levels"),
         (request(&format!("violations contains \"no\" if {nested} > 1")), "too long an expression"),
     ] {
@@ -241,7 +241,7 @@ async fn an_output_is_bounded_in_the_process() {
     let (message, retryable) = evaluate(config(), body).await.unwrap_err();
     assert_eq!(
         message,
-        "the output would be longer than 1048576 bytes, the most that is kept: let the policies report less"
+        "the output would be longer than the limit of 1048576 bytes: make the policies report less"
     );
     assert!(!retryable);
 }
