@@ -62,7 +62,7 @@ fn a_view_shows_its_count_and_its_operations() {
     assert!(!bare.contains(&scan), "{bare}");
     let json = dev.run(&["views", "show", "scans", "-o", "json"]).expect(0).json();
     assert_eq!((&json["view"]["name"], &json["view"]["count"]), (&"scans".into(), &1.into()));
-    dev.run(&["views", "delete", "scans"]).expect(0).says("is deleted");
+    dev.run(&["views", "delete", "scans"]).expect(0).says("was deleted");
     dev.run(&["views", "show", "scans"]).expect(4).says("there is no view");
     dev.run(&["operations", "get", &scan]).expect(0);
 }
@@ -107,5 +107,5 @@ fn statistics_count_what_happened() {
         assert!(std::time::Instant::now() < deadline, "{stats}");
     }
     dev.run(&["stats", "--since", "10m", "--by-kind"]).expect(0).shows("task").shows("1 created");
-    dev.run(&["stats", "--since", "yesterday"]).expect(2).says("--since is no time");
+    dev.run(&["stats", "--since", "yesterday"]).expect(2).says("--since is not a time");
 }

@@ -67,6 +67,7 @@ impl Engine {
         let (maintenance, stop) = (TaskTracker::new(), CancellationToken::new());
         maintenance.spawn(maintenance::heartbeats::keep(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::rescue::watch(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::rescue::release_unanswered(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::cancels::end(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::overruns::end(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::retention::purge(Arc::clone(&context), stop.clone()));

@@ -1,9 +1,10 @@
-//! Recovers attempts that other workers lost: those whose lease has run out.
+//! Recovers attempts that other workers lost, those whose lease has run out, and releases operations that this process
+//! claimed without being answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Lost, StoreError};
+use store::{LeaseRef, Lost, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use crate::context::Context;
 
 /// The number of attempts that one write recovers.
 const BATCH: u32 = 500;
+/// The time between two checks for claims that were not answered. A check costs nothing while there are none.
+const UNANSWERED_EVERY: Duration = Duration::from_millis(500);
 
 /// The result of one check for lost leases.
 enum Check {
@@ -52,6 +55,24 @@ pub(crate) async fn watch(context: Arc<Context>, stop: CancellationToken) {
                 Next::AfterPeriod
             }
         })
+    })
+    .await;
+}
+
+/// Releases the operations that unanswered claims have taken, until it is stopped.
+pub(crate) async fn release_unanswered(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("unanswered_claims", UNANSWERED_EVERY), &stop, || async {
+        let lost = context.store.lost_leases(Lost::Unanswered, BATCH).await?;
+        if lost.is_empty() {
+            return Ok::<_, StoreError>(Next::AfterPeriod);
+        }
+        let leases: Vec<LeaseRef> = lost.into_iter().map(|lost| lost.lease).collect();
+        let released = context.store.release(leases).await?.iter().filter(|result| result.is_ok()).count();
+        if released > 0 {
+            tracing::warn!(operations = released, "claims that were not answered were released");
+            context.waker.wake();
+        }
+        Ok(Next::AfterPeriod)
     })
     .await;
 }
