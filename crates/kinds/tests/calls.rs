@@ -79,12 +79,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
             true,
         ),
         ("http://me:secret@127.0.0.1/", "", "must not contain a user or a password", false),
-        (
-            "http://127.0.0.1/",
-            r#", "tls_use_system_certs": true"#,
-            "tls_use_system_certs is not supported here",
-            false,
-        ),
+        ("http://127.0.0.1/", r#", "tls_use_system_certs": true"#, "tls_use_system_certs is not supported here", false),
         ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect is not supported here", false),
         ("http://127.0.0.1/", r#", "headers": {"a b": "c"}"#, "\"a b\" is not a valid header name", false),
     ] {

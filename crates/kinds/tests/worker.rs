@@ -239,10 +239,7 @@ async fn hostile_policies_end_by_the_limits_of_the_process() {
 async fn an_output_is_bounded_in_the_process() {
     let body = "violations contains sprintf(\"%d %s\", [n, concat(\"\", [\"x\" | some i in numbers.range(1, 1000)])]) if some n in numbers.range(1, 3000)";
     let (message, retryable) = evaluate(config(), body).await.unwrap_err();
-    assert_eq!(
-        message,
-        "the output would be longer than the limit of 1048576 bytes: make the policies report less"
-    );
+    assert_eq!(message, "the output would be longer than the limit of 1048576 bytes: make the policies report less");
     assert!(!retryable);
 }
 

@@ -88,11 +88,11 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: c_uint) -> isize {
     if !IS_SIMULATED.load(Ordering::SeqCst) {
-        // SAFETY: the system is asked what this function was asked.
+        // SAFETY: the arguments of this function are passed on to the system.
         return unsafe { libc::syscall(libc::SYS_getrandom, bytes, length, flags) as isize };
     }
     for position in 0..length {
-        // SAFETY: the caller says that there is a position for that many bytes.
+        // SAFETY: the caller guarantees that there is memory for that many bytes.
         unsafe { bytes.cast::<u8>().add(position).write(random() as u8) };
     }
     length as isize

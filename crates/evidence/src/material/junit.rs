@@ -185,15 +185,15 @@ fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
 
 /// The failures and errors that a suite's attributes report and that no test in it shows.
 fn unshown(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
-    let told = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-    let (failures, errors) = (told("failures"), told("errors"));
+    let count_of = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    let (failures, errors) = (count_of("failures"), count_of("errors"));
     // What one tool calls a failure is an error to another: only those that are shown as neither are missing.
     let mut missing = failures.saturating_add(errors).saturating_sub(shown.failed.saturating_add(shown.error));
     let mut tests = Vec::new();
-    for (attribute, status, told, shown) in
+    for (attribute, status, reported, shown) in
         [("failures", "failed", failures, shown.failed), ("errors", "error", errors, shown.error)]
     {
-        let count = told.saturating_sub(shown).min(missing);
+        let count = reported.saturating_sub(shown).min(missing);
         missing -= count;
         if count == 0 {
             continue;
