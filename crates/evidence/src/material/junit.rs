@@ -166,7 +166,7 @@ fn contents(element: &Element) -> Result<Contents, MaterialError> {
         }
     }
     if is_suite {
-        for test in unshown(element, found.totals()) {
+        for test in failures_without_test(element, found.totals()) {
             found.test(test);
         }
     }
@@ -184,7 +184,7 @@ fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
 }
 
 /// The failures and errors that a suite's attributes report and that no test in it shows.
-fn unshown(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
+fn failures_without_test(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
     let count_of = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
     let (failures, errors) = (count_of("failures"), count_of("errors"));
     // What one tool calls a failure is an error to another: only those that are shown as neither are missing.
