@@ -57,10 +57,10 @@ fn a_result_is_verified_without_a_server_and_its_verdict_is_the_exit_code() {
     envelope["payload"] = STANDARD.encode(forged).into();
     fs::write(folder.path().join("result.json"), envelope.to_string()).unwrap();
     let shown = verify(&[]).expect(1).stdout;
-    assert!(shown.contains("no signature is that of the key"), "{shown}");
+    assert!(shown.contains("no signature was made with the key"), "{shown}");
 
     fs::write(folder.path().join("result.json"), "{}").unwrap();
-    verify(&[]).expect(2).says("no DSSE envelope");
+    verify(&[]).expect(2).says("not a DSSE envelope");
     run_in(folder.path(), &["verify", "none.json", "--key", "keys.pem"]).expect(2).says("cannot read none.json");
     run_in(folder.path(), &["verify", "result.json", "--key", "result.json"]).expect(2).says("--key takes public keys");
 }
@@ -222,7 +222,7 @@ fn a_server_tells_policies_whose_signature_it_trusts() {
     };
     evaluate("release.sigstore.json").expect(0);
     evaluate("workflow.sigstore.json").expect(0);
-    evaluate("changed.sigstore.json").expect(1).shows("no signature is that of the trusted key over this content");
+    evaluate("changed.sigstore.json").expect(1).shows("no signature over this content was made with the trusted key");
     evaluate("unsigned.sigstore.json").expect(1).shows("there is no signature");
     let mut check = command();
     check.args(["config", "check"]).env("LONGRUN_SIGNATURES_TRUSTED_KEYS", "release=/nonexistent");

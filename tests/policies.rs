@@ -58,7 +58,7 @@ fn a_folder_is_searched_and_what_no_case_evaluates_is_told_by_rule_and_line() {
 fn a_case_that_comes_out_otherwise_is_exit_code_1_and_a_failure_of_the_report() {
     let folder = folder(&format!("{SOUND}  - {{name: \"none <at> all\", evidence: without.json, expect: failed}}\n"));
     let shown = run_in(folder.path(), &["policy", "test"]).expect(1).stdout;
-    assert!(shown.contains("none <at> all") && shown.contains("expected failed, came out passed"), "{shown}");
+    assert!(shown.contains("none <at> all") && shown.contains("expected failed, got passed"), "{shown}");
     assert!(shown.contains("3 cases, 1 of them failed"), "{shown}");
     let report =
         run_in(folder.path(), &["policy", "test", "--format", "junit", "--min-coverage", "90"]).expect(1).stdout;
@@ -67,13 +67,13 @@ fn a_case_that_comes_out_otherwise_is_exit_code_1_and_a_failure_of_the_report() 
         r#"<property name="coverage" value="80"/>"#,
         r#"<testcase classname="no-left-pad" name="with"/>"#,
         r#"name="none &lt;at&gt; all""#,
-        r#"<failure type="case" message="expected failed, came out passed">"#,
+        r#"<failure type="case" message="expected failed, got passed">"#,
     ] {
         assert!(report.contains(part), "{part}\n{report}");
     }
     let json = run_in(folder.path(), &["policy", "test", "--format", "json"]).expect(1).json();
     assert_eq!((json[0]["ok"].as_bool(), json[0]["coverage"]["percent"].as_u64()), (Some(false), Some(80)));
-    assert_eq!(json[0]["cases"][2]["problems"][0], "expected failed, came out passed");
+    assert_eq!(json[0]["cases"][2]["problems"][0], "expected failed, got passed");
     assert_eq!(json[0]["coverage"]["scripts"][0]["gaps"][0]["rule"], "violations");
 }
 

@@ -1,4 +1,4 @@
-//! As much of DER as public keys and certificates need: one element after the other, definite lengths.
+//! The subset of DER that public keys and certificates need: one element after the other, with definite lengths.
 
 use std::time::UNIX_EPOCH;
 
@@ -23,7 +23,7 @@ pub const SET: u8 = 0x31;
 
 /// The identifier of RSA keys.
 pub const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// The identifier of keys on elliptic curves; that of the curve follows it.
+/// The identifier of keys on elliptic curves; the identifier of the curve follows it.
 pub const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// The identifier of the curve P-256.
 pub const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -32,19 +32,19 @@ pub const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
 /// The identifier of Ed25519 keys.
 pub const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// What is left to read.
+/// The bytes that are left to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next element: its tag and its content; nothing at the end, or where it is not DER.
+    /// The next element: its tag and its content; `None` at the end, or if the bytes are not DER.
     pub fn read(&mut self) -> Option<(u8, &'a [u8])> {
         let [tag, first, rest @ ..] = self.0 else { return None };
         let (length, rest) = match first {
             0..=0x7f => (usize::from(*first), rest),
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                // A long form that a shorter one could stand for is not DER.
+                // A long form for a length that has a shorter form is not valid DER.
                 if *first > 0x82 && bytes[0] == 0 {
                     return None;
                 }
@@ -57,20 +57,20 @@ impl<'a> Reader<'a> {
         Some((*tag, content))
     }
 
-    /// The next element as it stands there, with its tag and its length, when it has this tag.
+    /// The next element as it is written, with its tag and its length, if it has this tag.
     pub fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
         let before = self.0;
         self.expect(tag)?;
         before.get(..before.len() - self.0.len())
     }
 
-    /// The content of the next element, when it has this tag; if it has another one or there is none, nothing is read.
+    /// The content of the next element, if it has this tag; if it has another one or there is none, nothing is read.
     pub fn optional(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.expect(tag) } else { None }
     }
 
-    /// The next element as a time, in seconds since 1970: that of certificates (RFC 5280, 4.1.2.5) or of time stamps
-    /// (RFC 3161, 2.4.2), whose fraction of a second is left out.
+    /// The next element as a time, in seconds since 1970: in the form of certificates (RFC 5280, 4.1.2.5) or of time
+    /// stamps (RFC 3161, 2.4.2), whose fraction of a second is ignored.
     pub fn time(&mut self) -> Option<u64> {
         let (tag, content) = self.read()?;
         let text = std::str::from_utf8(content).ok().filter(|text| text.is_ascii())?.strip_suffix('Z')?;
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         seconds(&text)
     }
 
-    /// The content of the next element, when it has this tag.
+    /// The content of the next element, if it has this tag.
     pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.read().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }

@@ -1,4 +1,4 @@
-//! The envelope: a payload with signatures over it and its type (DSSE v1).
+//! The envelope: a payload, and signatures over the payload and its type (DSSE v1).
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -11,20 +11,20 @@ use crate::keys::PublicKey;
 /// A payload with its signatures; as JSON, payload and signatures are base64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// What the payload is.
+    /// The type of the payload.
     #[serde(rename = "payloadType")]
     pub payload_type: String,
-    /// What is signed.
+    /// The signed content.
     #[serde(serialize_with = "write", deserialize_with = "read")]
     pub payload: Vec<u8>,
-    /// At least one, in an envelope that says anything.
+    /// The signatures; a useful envelope has at least one.
     pub signatures: Vec<EnvelopeSignature>,
 }
 
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeSignature {
-    /// Which key it claims to be of; a hint, which may be missing or wrong.
+    /// The key that the signature claims to be made with; a hint, which may be missing or wrong.
     #[serde(default)]
     pub keyid: String,
     /// The signature.
@@ -32,7 +32,7 @@ pub struct EnvelopeSignature {
     pub sig: Vec<u8>,
 }
 
-/// What a signature is over: the pre-authentication encoding of the payload and its type.
+/// The bytes that are signed: the pre-authentication encoding of the payload and its type.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
@@ -40,7 +40,7 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Envelope {
-    /// The key that one of the signatures is of, if there is one among them.
+    /// The key among these that made one of the signatures, if there is one.
     pub fn verified_by<'k>(&self, keys: impl IntoIterator<Item = &'k PublicKey>) -> Option<&'k PublicKey> {
         let message = pae(&self.payload_type, &self.payload);
         let verifies = |key: &&PublicKey| self.signatures.iter().any(|one| key.verifies(&message, &one.sig));

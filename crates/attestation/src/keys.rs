@@ -1,6 +1,6 @@
-//! Public keys, which verify; [`signer`](crate::signer) has those that sign.
+//! Public keys, which verify signatures; [`signer`](crate::signer) has the private keys.
 //!
-//! A key's id is the SHA-256 of its `SubjectPublicKeyInfo`, in hexadecimal digits, as cosign has it.
+//! The id of a key is the SHA-256 of its `SubjectPublicKeyInfo` in hexadecimal digits, as in cosign.
 
 use std::fmt;
 
@@ -13,39 +13,41 @@ use serde_json::Value;
 use crate::der::{self, EC, ED25519, P256, P384, RSA, Reader};
 use crate::sha256;
 
-/// What stands before the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo`.
+/// The bytes that precede the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo`.
 pub(crate) const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The text is not what keys are written in.
+    /// The text is neither of the accepted formats.
     #[error("it is neither PEM with public keys nor a JSON Web Key Set")]
     NotKeys,
     /// The PEM is damaged.
     #[error("the PEM cannot be read: {0}")]
     Pem(String),
-    /// The PEM holds something other than a key.
-    #[error("there is a {0:?} in it; what is taken here is {1}")]
+    /// The PEM contains something other than a key.
+    #[error("it contains a {0:?} block; accepted are {1}")]
     OtherBlock(String, &'static str),
-    /// A private key of another sort.
-    #[error("a private key in it is no Ed25519 key in PKCS#8: `openssl genpkey -algorithm ed25519` makes one")]
+    /// A private key of another type.
+    #[error("a private key in it is not an Ed25519 key in PKCS#8: `openssl genpkey -algorithm ed25519` creates one")]
     NotEd25519,
-    /// A public key of a sort that is not known.
-    #[error("a public key in it is none of Ed25519, ECDSA over P-256 or P-384, and RSA of 2048 bits and more")]
+    /// A public key of an unsupported type.
+    #[error(
+        "a public key in it is not of a supported type: Ed25519, ECDSA over P-256 or P-384, or RSA of at least 2048 bits"
+    )]
     UnknownPublicKey,
-    /// None is there.
-    #[error("there is no key in it")]
+    /// There is no key.
+    #[error("it contains no key")]
     None,
-    /// Nothing could sign.
-    #[error("the first key in it is a public one: the first one signs, so it must be a private key")]
+    /// There is no key to sign with.
+    #[error("the first key in it is a public key, but the first key signs, so it must be a private key")]
     FirstIsPublic,
-    /// The system gives no random numbers.
-    #[error("the system gave no random numbers")]
+    /// The system returned no random numbers.
+    #[error("the system returned no random numbers")]
     NoRandom,
 }
 
-/// What a public key is for.
+/// The algorithm of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
     Ed25519,
@@ -54,13 +56,13 @@ enum Algorithm {
     Rsa,
 }
 
-/// A key that verifies.
+/// A key that verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     algorithm: Algorithm,
     /// The whole `SubjectPublicKeyInfo`.
     spki: Vec<u8>,
-    /// The key itself, as the algorithm has it.
+    /// The key itself, in the form that its algorithm requires.
     key: Vec<u8>,
     id: String,
 }
@@ -81,7 +83,7 @@ impl PublicKey {
         Ok(PublicKey { algorithm, spki: spki.to_vec(), key: key.to_vec(), id: sha256(spki) })
     }
 
-    /// Every key of a text: PEM with `PUBLIC KEY` blocks, or a JSON Web Key Set or a single JSON Web Key. At least one.
+    /// All keys of a text: PEM with `PUBLIC KEY` blocks, or a JSON Web Key Set or a single JSON Web Key. At least one.
     ///
     /// # Errors
     /// [`KeyError`] for the first that cannot be used.
@@ -124,7 +126,7 @@ impl PublicKey {
         &self.id
     }
 
-    /// What it is called: `Ed25519`, `ECDSA P-256`, `ECDSA P-384` or `RSA`.
+    /// The name of the algorithm: `Ed25519`, `ECDSA P-256`, `ECDSA P-384` or `RSA`.
     pub fn algorithm(&self) -> &'static str {
         match self.algorithm {
             Algorithm::Ed25519 => "Ed25519",
@@ -134,8 +136,8 @@ impl PublicKey {
         }
     }
 
-    /// Whether the signature is this key's, of this message. The hash is the one that goes with the key; of RSA also the
-    /// longer ones, and of P-384 also SHA-256, which cosign uses with every key.
+    /// Whether this key made the signature of this message. The hash is the one that belongs to the key; for RSA also
+    /// the longer ones, and for P-384 also SHA-256, which cosign uses with every key.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithms: &[&'static dyn VerificationAlgorithm] = match self.algorithm {
             Algorithm::Ed25519 => &[&signature::ED25519],
@@ -154,7 +156,7 @@ impl PublicKey {
         algorithms.iter().any(verifies)
     }
 
-    /// The 32 bytes of an Ed25519 key; nothing for another one.
+    /// The 32 bytes of an Ed25519 key; `None` for another key.
     pub(crate) fn ed25519(&self) -> Option<&[u8]> {
         (self.algorithm == Algorithm::Ed25519).then_some(&self.key[..])
     }
@@ -169,10 +171,10 @@ pub(crate) fn line_feeds() -> pem::EncodeConfig {
     pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF)
 }
 
-/// The algorithm and the key in a `SubjectPublicKeyInfo`.
+/// The algorithm and the key of a `SubjectPublicKeyInfo`.
 fn read_spki(spki: &[u8]) -> Option<(Algorithm, &[u8])> {
     let mut outer = Reader(spki);
-    // More than 64 KiB is no key.
+    // A structure of more than 64 KiB is not a key.
     let mut whole = Reader(outer.expect(der::SEQUENCE).filter(|whole| whole.len() <= 0xffff)?);
     let mut about = Reader(whole.expect(der::SEQUENCE)?);
     let (unused, key) = whole.expect(der::BIT_STRING)?.split_first()?;
@@ -187,7 +189,7 @@ fn read_spki(spki: &[u8]) -> Option<(Algorithm, &[u8])> {
             _ => return None,
         },
         RSA => {
-            // The modulus comes first, with a byte that says that it is positive.
+            // The modulus comes first, with a byte that marks it as positive.
             let modulus = Reader(Reader(key).expect(der::SEQUENCE)?).expect(der::INTEGER)?;
             if modulus.len() < 256 {
                 return None;

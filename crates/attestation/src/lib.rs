@@ -1,12 +1,12 @@
-//! Signed statements: what longrun signs of its evaluations, and what it verifies of the statements of others.
+//! Signed statements: those that longrun signs about its evaluations, and the verification of those of others.
 //!
-//! [`keys`] verify, [`signer`] signs, [`dsse`] is the envelope, [`summary`] what is said of an evaluation
-//! (an in-toto statement of the verification-summary type), [`signature`] what is said of an envelope or a Sigstore
-//! bundle that came as evidence, [`sigstore`] how a bundle that was signed with a certificate is verified. All of it works
+//! [`keys`] verify, [`signer`] signs, [`dsse`] is the envelope, [`summary`] is the statement about an evaluation (an
+//! in-toto statement of the verification-summary type), [`signature`] reports about an envelope or a Sigstore bundle
+//! that was submitted as evidence, [`sigstore`] verifies bundles that were signed with a certificate. All of it works
 //! on bytes in memory: no network, no file, no clock.
 //!
 //! What it promises: a statement is rebuilt byte for byte from the output of its evaluation, so that only its signature
-//! is kept; a statement that does not verify is never said to, and the reason is given.
+//! is stored; a statement that cannot be verified is never reported as verified, and the reason is given.
 
 pub mod der;
 pub mod dsse;
@@ -27,11 +27,11 @@ pub use sigstore::{Bundle, Identities, RootError, TrustedIdentities, TrustedIden
 pub use summary::{Evaluated, SummaryError};
 pub use verify::{Unverified, Verified, verify};
 
-/// What the payload of an envelope is: an in-toto statement.
+/// The payload type of an envelope with an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// The type of what longrun says of an evaluation.
+/// The type of the predicate that longrun signs about an evaluation.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 
 /// Bytes as lower-case hexadecimal digits.

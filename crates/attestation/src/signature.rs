@@ -1,4 +1,4 @@
-//! Whether an envelope that came as evidence is signed by somebody who is trusted.
+//! Whether an envelope that was submitted as evidence is signed by a trusted key or identity.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use crate::dsse::Envelope;
 use crate::keys::{KeyError, PublicKey};
 use crate::sigstore::{Bundle, Identities};
 
-/// A key whose signatures are trusted, as the configuration has it.
+/// A key whose signatures are trusted, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedKey {
-    /// What it is called, in the configuration and for policies.
+    /// Its name, in the configuration and for policies.
     pub name: String,
     /// PEM with one public key.
     pub pem: String,
@@ -19,34 +19,34 @@ impl TrustedKey {
     /// The key.
     ///
     /// # Errors
-    /// [`KeyError`] when it cannot be used, or is not one.
+    /// [`KeyError`] when the text cannot be used, or is not exactly one key.
     pub fn read(&self) -> Result<PublicKey, KeyError> {
         let keys = PublicKey::read_all(self.pem.as_bytes())?;
-        // Which of several would its name be?
+        // With several keys, the name would be ambiguous.
         keys.into_iter().next().ok_or(KeyError::None)
     }
 }
 
-/// What is found of an envelope's signatures.
+/// The result of checking the signatures of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignatureReport {
-    /// Whether one of them is that of a trusted key or a trusted identity.
+    /// Whether a trusted key or a trusted identity made one of them.
     pub verified: bool,
-    /// Whose it is.
+    /// The signer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<VerifiedBy>,
-    /// Why none is, for programs: `unsigned`, `no_trusted_keys`, `certificate`, `untrusted`, or the reason of a
-    /// [`Refusal`](crate::sigstore::Refusal).
+    /// Why none of them counts, for programs: `unsigned`, `no_trusted_keys`, `certificate`, `untrusted`, or the reason
+    /// of a [`Refusal`](crate::sigstore::Refusal).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// The same for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
-    /// How many signatures there are.
+    /// The number of signatures.
     pub signatures: usize,
 }
 
-/// Who signed.
+/// The signer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifiedBy {
     /// The name of the trusted key or identity.
@@ -55,16 +55,16 @@ pub struct VerifiedBy {
     pub key_id: String,
     /// `Ed25519`, `ECDSA P-256`, `ECDSA P-384` or `RSA`.
     pub algorithm: &'static str,
-    /// Whose the certificate is, where there is one: a URI, an e-mail address or another name.
+    /// The identity in the certificate, where there is one: a URI, an e-mail address or another name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// Who vouched for the identity.
+    /// The issuer that authenticated the identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
 }
 
-/// Looks whether one of the signatures is that of a trusted key or, in a bundle with a certificate, of a trusted identity.
-/// The key of a certificate counts like any other where it is trusted itself.
+/// Checks whether one of the signatures was made by a trusted key or, in a bundle with a certificate, by a trusted
+/// identity. The key of a certificate counts like any other if that key itself is trusted.
 pub fn inspect(
     envelope: &Envelope,
     bundle: &Bundle,
@@ -100,14 +100,14 @@ pub fn inspect(
             Err(refusal) => (refusal.reason(), refusal.to_string()),
         }
     } else if trusted.is_empty() {
-        ("no_trusted_keys", "no keys are trusted here: the server's configuration names none".to_owned())
+        ("no_trusted_keys", "no keys are trusted: the server's configuration names none".to_owned())
     } else if has_certificate {
-        let why = "it is signed with the key of a certificate, which is not verified here, and none of the trusted keys is that key";
+        let why = "it is signed with the key of a certificate; certificates are not verified, since no identities are trusted, and the key is not a trusted key";
         ("certificate", why.to_owned())
     } else {
         let count = trusted.len();
         let keys = if count == 1 { "the trusted key".to_owned() } else { format!("any of the {count} trusted keys") };
-        ("untrusted", format!("no signature is that of {keys} over this content"))
+        ("untrusted", format!("no signature over this content was made with {keys}"))
     };
     SignatureReport { verified: false, by: None, reason: Some(reason), why_not: Some(why_not), signatures }
 }

@@ -1,4 +1,4 @@
-//! The Ed25519 keys that a server signs with.
+//! The Ed25519 keys with which a server signs.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::dsse::{Envelope, EnvelopeSignature, pae};
 use crate::keys::{ED25519_PREFIX, KeyError, PublicKey, line_feeds};
 
-/// The keys of a server: the first one signs, all are published.
+/// The keys of a server: the first one signs, and all are published.
 pub struct Signer {
     pair: Ed25519KeyPair,
     published: Vec<PublicKey>,
@@ -27,18 +27,18 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// The keys in a PEM file: Ed25519 keys in PKCS#8, of which the first one signs, and public keys that are only
-    /// published. `verifier` is the URI of the party that says what is signed.
+    /// The keys in a PEM file: Ed25519 keys in PKCS#8, the first of which signs, and public keys that are only
+    /// published. `verifier` is the URI of the party that makes the signed statements.
     ///
     /// # Errors
-    /// [`KeyError`] for what is wrong with the first that cannot be used.
+    /// [`KeyError`] for the first key that cannot be used.
     pub fn from_pem(text: &[u8], verifier: impl Into<String>) -> Result<Signer, KeyError> {
         let blocks = pem::parse_many(text).map_err(|error| KeyError::Pem(error.to_string()))?;
         let (mut signing, mut published) = (None, Vec::new());
         for block in &blocks {
             match block.tag() {
                 "PRIVATE KEY" => {
-                    // Keys that openssl makes have no public part in them.
+                    // Keys that openssl creates do not include the public key.
                     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(block.contents())
                         .map_err(|_| KeyError::NotEd25519)?;
                     published.push(public_of(&pair));
@@ -53,7 +53,7 @@ impl Signer {
         Ok(Signer { pair, published, verifier: verifier.into() })
     }
 
-    /// A new key as PEM: a secret.
+    /// A new key as PEM, which is a secret.
     ///
     /// # Errors
     /// [`KeyError::NoRandom`].
@@ -62,12 +62,12 @@ impl Signer {
         Ok(pem::encode_config(&Pem::new("PRIVATE KEY", pkcs8.as_ref()), line_feeds()))
     }
 
-    /// The URI of the party that says what is signed.
+    /// The URI of the party that makes the signed statements.
     pub fn verifier(&self) -> &str {
         &self.verifier
     }
 
-    /// Every public key, that of the signing key first.
+    /// All public keys, that of the signing key first.
     pub fn published(&self) -> &[PublicKey] {
         &self.published
     }

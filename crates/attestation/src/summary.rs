@@ -1,12 +1,12 @@
-//! What is said of an evaluation: an in-toto statement whose predicate is a SLSA verification summary.
+//! The statement about an evaluation: an in-toto statement whose predicate is a SLSA verification summary.
 //!
-//! The statement is a function of the evaluation's output and of what the server knows of its operation. So only the
-//! parts that cannot be made of these are kept: when, by whom, and the signature, some 300 bytes at the end of the
-//! output ([`attest`]). [`envelope`] makes the rest again. If the output was changed since, or stands at another
-//! operation, the result is another statement, and the signature does not hold.
+//! The statement is a function of the evaluation's output and of what the server knows about its operation. So only the
+//! parts that cannot be derived from these are stored: the time, the verifier and the signature, some 300 bytes at the
+//! end of the output ([`attest`]). [`envelope`] rebuilds the rest. If the output was changed since, or is moved to
+//! another operation, the result is another statement, and the signature is not valid.
 //!
-//! [`FORM`] numbers the function. One that makes other bytes of the same output is a new form beside the old one, which
-//! stays for as long as there are outputs that were signed by it.
+//! [`FORM`] numbers the versions of this function. A version that produces other bytes from the same output is a new
+//! form next to the old one, which is kept for as long as there are outputs that were signed with it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,19 +20,18 @@ use crate::dsse::{Envelope, EnvelopeSignature, decode};
 use crate::signer::Signer;
 use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
 
-/// The form of statements that are made now. The first one says nothing of the scripts of policies in other files, nor
-/// of groups.
+/// The form of new statements. The first form contains neither the scripts of policies in other files nor groups.
 const FORM: u32 = 2;
-/// The longest that is added to an output, in bytes; a verifier's URI has 512 at most.
+/// The maximum number of bytes that are added to an output; the URI of a verifier has at most 512.
 pub const MAX_ADDED_BYTES: usize = 1024;
-/// The longest URI of a verifier, in bytes.
+/// The maximum length of a verifier's URI, in bytes.
 pub const MAX_VERIFIER_BYTES: usize = 512;
-/// What stands before what is added to an output.
+/// The text that precedes what is added to an output.
 const MARK: &str = ",\"attestation\":";
 /// Kinds of evidence that are attestations themselves.
 const ATTESTATIONS: [&str; 2] = ["ATTESTATION", "SLSA_PROVENANCE"];
 
-/// The operation that an evaluation was.
+/// The operation that ran an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluated<'a> {
     /// Its organization.
@@ -46,15 +45,15 @@ pub struct Evaluated<'a> {
 /// Why there is no statement.
 #[derive(Debug, thiserror::Error)]
 pub enum SummaryError {
-    /// What is to be signed is no output of an evaluation.
-    #[error("the output is not one of an evaluation: {0}")]
+    /// The data to sign is not the output of an evaluation.
+    #[error("the output is not that of an evaluation: {0}")]
     Output(#[from] serde_json::Error),
     /// It was signed by a later version.
     #[error("the statement has the form {0}, which this version does not know")]
     Form(u32),
 }
 
-/// What is kept of a signature.
+/// The stored part of a signature.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
     form: u32,
@@ -62,13 +61,13 @@ struct Kept<'a> {
     verifier: Cow<'a, str>,
     /// The version of longrun that evaluated.
     version: Cow<'a, str>,
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     time: Cow<'a, str>,
     keyid: Cow<'a, str>,
     sig: Cow<'a, str>,
 }
 
-/// Signs what came of an evaluation: its output, with the signature in it as the last member, `attestation`.
+/// Signs the result of an evaluation: returns its output, with the signature as the last member, `attestation`.
 ///
 /// # Errors
 /// [`SummaryError::Output`].
@@ -102,40 +101,40 @@ fn attest_in(
         keyid: signer.key_id().into(),
         sig: base64::engine::general_purpose::STANDARD.encode(&envelope.signatures[0].sig).into(),
     };
-    // It was read as an object with members just now, so it ends with a brace.
+    // It was just parsed as an object with members, so it ends with a brace.
     let opened = output.trim_end().strip_suffix('}').unwrap_or(output);
     Ok(format!("{opened}{MARK}{}}}", serde_json::to_string(&kept)?))
 }
 
-/// The envelope of an output that was signed; nothing when it was not.
+/// The envelope of a signed output; `None` if it was not signed.
 ///
 /// # Errors
-/// [`SummaryError`] when it was, and the statement cannot be made again.
+/// [`SummaryError`] if it was signed, and the statement cannot be rebuilt.
 pub fn envelope(of: Evaluated<'_>, output: &str) -> Result<Option<Envelope>, SummaryError> {
     let Some((opened, kept)) = apart(output) else { return Ok(None) };
     if !(1..=FORM).contains(&kept.form) {
         return Err(SummaryError::Form(kept.form));
     }
     let payload = statement(kept.form, of, &format!("{opened}}}"), &kept.verifier, &kept.version, &kept.time)?;
-    // A text that is not base64 is no signature either, and does not verify.
+    // A text that is not base64 is not a signature either, and cannot be verified.
     let sig = decode(&kept.sig).unwrap_or_default();
     let signatures = vec![EnvelopeSignature { keyid: kept.keyid.into_owned(), sig }];
     Ok(Some(Envelope { payload_type: PAYLOAD_TYPE.to_owned(), payload, signatures }))
 }
 
-/// Whether an output was signed; whether the signature holds is another question.
+/// Whether an output was signed; this does not check whether the signature is valid.
 pub fn is_signed(output: &str) -> bool {
     apart(output).is_some()
 }
 
-/// The output as it was before it was signed, but for its last brace, and what was added.
+/// The output before it was signed, without its last brace, and what was added.
 fn apart(output: &str) -> Option<(&str, Kept<'_>)> {
     let at = output.rfind(MARK)?;
     let kept = serde_json::from_str(output[at + MARK.len()..].strip_suffix('}')?).ok()?;
     Some((&output[..at], kept))
 }
 
-/// As much of an output as the statement says.
+/// The parts of an output that the statement contains.
 #[derive(Deserialize)]
 struct Output<'a> {
     #[serde(borrow)]
@@ -173,7 +172,7 @@ struct Policy<'a> {
     reference: Cow<'a, str>,
     #[serde(borrow)]
     digest: Cow<'a, str>,
-    /// With the scripts that the document names in other files; left out when it names none.
+    /// The digest including the scripts that the document names in other files; omitted if it names none.
     #[serde(borrow, default)]
     content_digest: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -186,7 +185,7 @@ struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// The digest of all that the policy is; in the first form, of its document.
+    /// The digest of the whole policy; in the first form, only of its document.
     fn digest_in(&self, is_first_form: bool) -> &str {
         self.content_digest.as_deref().filter(|_| !is_first_form).unwrap_or(&self.digest)
     }
@@ -204,7 +203,7 @@ struct Group<'a> {
 
 #[derive(Deserialize)]
 struct Violation {
-    /// The waiver that covers it: then it no longer counts.
+    /// The waiver that covers the violation: then it no longer counts.
     #[serde(default)]
     waived: Option<IgnoredAny>,
 }
@@ -250,7 +249,7 @@ struct Predicate<'a> {
     verification_result: &'static str,
     verified_levels: [&'static str; 1],
     slsa_version: &'static str,
-    /// A reader that knows only the specification ignores it.
+    /// A reader that knows only the specification ignores this member.
     #[serde(rename = "longrun_evaluation")]
     evaluation: Evaluation<'a>,
 }
@@ -291,20 +290,20 @@ struct PolicyFacts<'a> {
     name: &'a str,
     reference: &'a str,
     digest: Digests<'a>,
-    /// Of the document with the scripts that it names in other files; that of the document when it names none. Not in
-    /// the first form.
+    /// The digest of the document with the scripts that it names in other files; that of the document if it names none.
+    /// Not in the first form.
     #[serde(skip_serializing_if = "Option::is_none")]
     content_digest: Option<Digests<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
-    /// With other arguments it may be another policy.
+    /// With other arguments the policy may behave differently.
     #[serde(rename = "with", skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a RawValue>,
     status: &'a str,
     violations: usize,
 }
 
-/// A group whose policies were asked for. Not in the first form.
+/// A group whose policies were requested. Not in the first form.
 #[derive(Serialize)]
 struct GroupFacts<'a> {
     name: &'a str,
@@ -352,9 +351,9 @@ fn statement(
             resource_uri: uri.clone(),
             policy: policy(&found.policies, is_first_form),
             input_attestations: ATTESTATIONS.contains(&&*evidence.kind).then(input).into_iter().collect(),
-            // Evidence that nothing has looked at has not passed.
+            // Evidence that no policy has evaluated has not passed.
             verification_result: if is_passed { "PASSED" } else { "FAILED" },
-            // No track of SLSA was asked about.
+            // The evaluation makes no statement about any SLSA track.
             verified_levels: [if is_passed { "SLSA_BUILD_LEVEL_UNEVALUATED" } else { "FAILED" }],
             slsa_version: "1.0",
             evaluation: Evaluation {
@@ -375,8 +374,8 @@ fn statement(
     Ok(serde_json::to_vec(&statement)?)
 }
 
-/// What stands for all policies together: the only one, or the list of them, whose digest is over a line for each with
-/// its digest and its reference.
+/// The resource that represents all policies together: the only policy, or a list of them, whose digest is that of one
+/// line per policy with its digest and its reference.
 fn policy<'a>(policies: &'a [Policy<'_>], is_first_form: bool) -> Resource<'a> {
     let uri = |reference: &str| {
         if reference.contains("://") { reference.to_owned() } else { format!("longrun:policy/{reference}") }
@@ -420,7 +419,7 @@ mod tests {
         Signer::from_pem(KEY.as_bytes(), "https://longrun.example.com").unwrap()
     }
 
-    /// What was added to [`OUTPUT`] when there was only the first form.
+    /// What was added to [`OUTPUT`] when only the first form existed.
     const IN_FIRST_FORM: &str = concat!(
         r#","attestation":{"form":1,"verifier":"https://longrun.example.com","version":"1.2.3","#,
         r#""time":"2027-01-15T08:00:00Z","keyid":"a1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f","#,
@@ -436,7 +435,7 @@ mod tests {
         signed_in(FORM, OUTPUT)
     }
 
-    /// The same output, of a policy with a script in another file, which a group brought.
+    /// The same output, of a policy that has a script in another file and that a group added.
     fn output_with_scripts(content_digest: &str) -> String {
         let digests = format!(r#""digest":"sha256:bb","content_digest":"{content_digest}","#);
         let groups = r#","groups":[{"name":"gate","reference":"gate","digest":"sha256:dd"}],"left_out":[{"#;
@@ -451,7 +450,7 @@ mod tests {
         String::from_utf8(envelope(OF, signed).unwrap().unwrap().payload).unwrap().replace(",\"", ",\n\"")
     }
 
-    /// Old signatures are over these bytes: whoever changes them makes another form.
+    /// Old signatures cover these bytes: a change to them requires a new form.
     #[test]
     fn the_first_form_of_a_statement_stays_as_it_is() {
         let shown = shown(&signed_in(1, OUTPUT));
@@ -490,7 +489,7 @@ mod tests {
         };
         assert_eq!(of(&output_with_scripts("sha256:cc")), ["bb", "cc", "cc"]);
         assert_eq!(of(&output_with_scripts("sha256:ce")), ["bb", "ce", "ce"], "another script");
-        assert_eq!(of(OUTPUT), ["bb", "bb", "bb"], "all of it stands in the document");
+        assert_eq!(of(OUTPUT), ["bb", "bb", "bb"], "the document contains all of the policy");
         let statement = statement_of(&signed_in(FORM, &output_with_scripts("sha256:cc")));
         let groups = serde_json::json!([{"name": "gate", "reference": "gate", "digest": {"sha256": "dd"}}]);
         assert_eq!(statement["predicate"]["longrun_evaluation"]["groups"], groups);

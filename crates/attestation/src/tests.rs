@@ -1,4 +1,4 @@
-//! Keys, as the standards and openssl have them.
+//! Keys in the forms of the standards and of openssl.
 #![allow(clippy::unwrap_used)]
 
 use base64::Engine as _;
@@ -75,7 +75,7 @@ fn a_secret_is_not_shown() {
     assert!(!format!("{signer:?}").contains("pair"));
 }
 
-/// Keys of other sorts, and their signatures over the message, made by openssl.
+/// Keys of other types, and their signatures over the message, made with openssl.
 const RSA_2048: &str = "-----BEGIN PUBLIC KEY-----\n\
     MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAqmxPVtJZpVbaMdUdRVqN\n\
     bgy/HtozIqe6AEagwWVBGuA4p15ba/qB3SwFbI1VODOPm2kfNuGlzs4YFsGuSkO6\n\

@@ -1,4 +1,4 @@
-//! Checks the signed result of an evaluation, with nothing but keys: what `longrun verify` does.
+//! Verifies the signed result of an evaluation with nothing but keys: this is what `longrun verify` does.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::dsse::Envelope;
 use crate::keys::PublicKey;
 use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
 
-/// What a signed result says, once it is known who says so.
+/// The content of a signed result, once the signature has been verified.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verified {
     /// The id of the key that signed.
@@ -16,63 +16,63 @@ pub struct Verified {
     pub name: String,
     /// The evidence's digest, `sha256:…`.
     pub digest: String,
-    /// The URI of who says so.
+    /// The URI of the verifier that made the statement.
     pub verifier: String,
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     pub time: String,
     /// `PASSED` or `FAILED`.
     pub result: String,
-    /// `passed`, `failed` or `skipped`, as longrun has it; empty in a summary of others.
+    /// `passed`, `failed` or `skipped`, as in longrun; empty in a summary by other software.
     pub status: String,
-    /// Names and verdicts of the policies; empty in a summary of others.
+    /// Names and verdicts of the policies; empty in a summary by other software.
     pub policies: Vec<PolicyVerdict>,
     /// The whole statement.
     pub statement: Value,
 }
 
-/// What came of one policy.
+/// The verdict of one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyVerdict {
     /// Its name.
     pub name: String,
     /// `passed`, `failed` or `skipped`.
     pub status: String,
-    /// How much it objects to.
+    /// The number of its violations.
     #[serde(default)]
     pub violations: u64,
 }
 
-/// Why a signed result is not to be relied on.
+/// Why a signed result cannot be relied on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unverified {
-    /// It is no envelope at all.
-    #[error("it is no DSSE envelope: {0}")]
+    /// It is not an envelope.
+    #[error("it is not a DSSE envelope: {0}")]
     NoEnvelope(String),
-    /// Nobody who is known has signed it.
-    #[error("no signature is that of {keys}; it names the key {named}")]
+    /// None of the given keys has signed it.
+    #[error("no signature was made with {keys}; the envelope names {named}")]
     WrongSignature {
         /// The keys that were tried.
         keys: String,
-        /// The key that it says that it is signed with.
+        /// The key that the envelope names.
         named: String,
     },
-    /// The signature holds, over something else.
+    /// The signature is valid, but covers something else.
     #[error("{what} is {found:?} and not {expected:?}")]
     OtherType {
-        /// What of it.
+        /// The part that differs.
         what: &'static str,
-        /// What it should be.
+        /// The expected value.
         expected: &'static str,
-        /// What it is.
+        /// The value that was found.
         found: String,
     },
-    /// The signature holds, over what cannot be read.
+    /// The signature is valid, but its content cannot be read.
     #[error("the statement in it cannot be read: {0}")]
     Unreadable(String),
     /// It is about other evidence.
     #[error("it is about {subject}, and the evidence has the digest sha256:{digest}")]
     OtherEvidence {
-        /// What it is about.
+        /// The subject of the statement.
         subject: String,
         /// The SHA-256 of the evidence.
         digest: String,
@@ -117,20 +117,23 @@ struct Evaluation {
     policies: Vec<PolicyVerdict>,
 }
 
-/// Checks the signature, the types and, where the evidence is there, that it is what the statement is about.
+/// Verifies the signature, the types and, if the evidence is given, that the statement is about it.
 ///
 /// # Errors
 /// [`Unverified`].
 pub fn verify(envelope: &[u8], keys: &[PublicKey], evidence: Option<&[u8]>) -> Result<Verified, Unverified> {
     let envelope: Envelope =
         serde_json::from_slice(envelope).map_err(|error| Unverified::NoEnvelope(error.to_string()))?;
-    // Before anything that is in it is looked at.
+    // Before anything in the payload is read.
     let key = envelope.verified_by(keys).ok_or_else(|| Unverified::WrongSignature {
         keys: match keys {
             [one] => format!("the key {}", one.id()),
             keys => format!("any of the {} keys", keys.len()),
         },
-        named: envelope.signatures.first().map_or_else(|| "of nobody".to_owned(), |one| format!("{:?}", one.keyid)),
+        named: envelope
+            .signatures
+            .first()
+            .map_or_else(|| "no key".to_owned(), |one| format!("the key {:?}", one.keyid)),
     })?;
     let same = |what, expected: &'static str, found: &str| {
         if found == expected { Ok(()) } else { Err(Unverified::OtherType { what, expected, found: found.to_owned() }) }
@@ -155,7 +158,7 @@ pub fn verify(envelope: &[u8], keys: &[PublicKey], evidence: Option<&[u8]>) -> R
         );
         return Err(match digest {
             Some(digest) => Unverified::OtherEvidence { subject, digest },
-            None => Unverified::Unreadable("it is about nothing".to_owned()),
+            None => Unverified::Unreadable("it has no subject".to_owned()),
         });
     };
     Ok(Verified {
@@ -184,7 +187,7 @@ mod tests {
         Signer::from_pem(Signer::generate_pem().unwrap().as_bytes(), "urn:test").unwrap()
     }
 
-    /// The least that a verification summary has, as another verifier would write it.
+    /// The minimal verification summary, as another verifier would write it.
     fn summary() -> Value {
         json!({
             "_type": STATEMENT_TYPE,
@@ -224,7 +227,7 @@ mod tests {
             ("application/json", summary(), "the type of the payload is \"application/json\""),
             (PAYLOAD_TYPE, with("_type", json!("https://in-toto.io/Statement/v0.1")), "the type of the statement"),
             (PAYLOAD_TYPE, with("predicateType", json!("https://slsa.dev/provenance/v1")), "the type of the predicate"),
-            (PAYLOAD_TYPE, with("subject", json!([])), "it is about nothing"),
+            (PAYLOAD_TYPE, with("subject", json!([])), "it has no subject"),
             (PAYLOAD_TYPE, with("predicate", json!({})), "cannot be read"),
             (PAYLOAD_TYPE, json!("nothing"), "cannot be read"),
         ] {

@@ -155,7 +155,7 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
         && !has_begun
         && timeout(ROUND_LIMIT, maintenance::rescue::own_past(context)).await.is_err()
     {
-        tracing::error!("could not look for lost leases in time");
+        tracing::error!("could not check for lost leases in time");
     }
     while !context.stop_claiming.is_cancelled() {
         // Registered before the queue is read: a creation from here on is not missed.

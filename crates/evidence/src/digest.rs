@@ -1,4 +1,4 @@
-//! The digest by which content, policies and scripts are known.
+//! The digest that identifies content, policies and scripts.
 
 use sha2::{Digest, Sha256};
 

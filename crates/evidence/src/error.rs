@@ -7,19 +7,19 @@ use crate::policy::PolicyError;
 use crate::rego::RegoError;
 use crate::request::RequestError;
 
-/// Why there is no output. Failing the policies is not among them.
+/// Why there is no output. A failed policy is not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluateError {
-    /// The input of the operation is no request.
+    /// The input of the operation is not a request.
     #[error("the input is not an evaluation request: {0}")]
     Unreadable(String),
     /// The request cannot be carried out.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The evidence cannot be read as what it claims to be.
+    /// The evidence is not valid for its kind.
     #[error("evidence: {0}")]
     Evidence(#[from] MaterialError),
-    /// The evidence is larger than what the memory limit lets through.
+    /// The evidence is larger than the memory limit allows.
     #[error("evidence: {size} bytes would need more than the memory limit of {limit} bytes")]
     TooLarge {
         /// In bytes.
@@ -27,16 +27,16 @@ pub enum EvaluateError {
         /// In bytes.
         limit: u64,
     },
-    /// The policies report more than an operation keeps.
-    #[error("the output would be longer than {limit} bytes, the most that is kept: let the policies report less")]
+    /// The policies report more than an operation can store.
+    #[error("the output would be longer than the limit of {limit} bytes: make the policies report less")]
     OutputTooLarge {
         /// In bytes.
         limit: usize,
     },
-    /// A policy is not available or not in order.
+    /// A policy is not available or not valid.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// A policy broke, or was ended.
+    /// A policy failed, or was stopped.
     #[error("policy {policy}: {source}")]
     Evaluation {
         /// Its name.
@@ -44,15 +44,15 @@ pub enum EvaluateError {
         /// What happened.
         source: RegoError,
     },
-    /// A key whose signatures are to be trusted cannot be used.
+    /// A trusted key cannot be used.
     #[error("the trusted key {name}: {source}")]
     TrustedKey {
         /// Its name.
         name: String,
-        /// Why not.
+        /// The reason.
         source: KeyError,
     },
-    /// What the signatures of trusted identities rest on cannot be used.
+    /// The trusted root cannot be used.
     #[error("the trusted root: {0}")]
     TrustedRoot(#[from] RootError),
     /// The caller no longer wants the answer.
@@ -61,7 +61,7 @@ pub enum EvaluateError {
 }
 
 impl EvaluateError {
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         let exhausted = matches!(self, EvaluateError::Evaluation { source: RegoError::Exhausted, .. });
         exhausted || matches!(self, EvaluateError::Cancelled)

@@ -1,4 +1,4 @@
-//! Evaluates evidence: reads it once, plans, runs the policies side by side, merges their verdicts.
+//! Evaluates evidence: reads it once, plans, runs the policies concurrently, merges their verdicts.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,26 +18,26 @@ use crate::policy::{PolicyAttachment, PolicyError, Resolver};
 use crate::rego::{Coverage, HttpCalls, Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
-/// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
+/// How many bytes of memory a byte of evidence may need once it is parsed: about 7 were measured for SBOMs.
 const EXPANSION: u64 = 8;
 
-/// How evaluations are done.
+/// The settings of evaluations.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EvaluatorConfig {
-    /// Where references lead; without it only embedded policies can be used.
+    /// The folder that references point to; without it only embedded policies can be used.
     pub policy_dir: Option<PathBuf>,
-    /// Where policies that were fetched from the network are kept, each under the digits of its digest; without it,
-    /// references over the network are refused.
+    /// The folder in which policies from the network are stored, each under the hexadecimal digits of its digest;
+    /// without it, network references are refused.
     pub policy_cache: Option<PathBuf>,
     /// What is evaluated when a request names neither policies nor groups.
     pub default_policies: Vec<PolicyAttachment>,
-    /// The longest that all policies of one evaluation together may take.
+    /// The longest time that all policies of one evaluation may take together.
     pub time_limit: Duration,
-    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read.
-    /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
-    /// that evaluates nothing else.
+    /// How much memory one evaluation may use, in bytes. Evidence that would need more is refused before it is read. On
+    /// threads of this process the limit applies to the evidence only; in a process of its own that evaluates nothing
+    /// else, it applies to the whole.
     pub memory_limit: u64,
-    /// Keys whose signatures on attestations are trusted; policies see the result.
+    /// Keys whose signatures on attestations are trusted; policies see the result of the verification.
     pub trusted_keys: Vec<TrustedKey>,
     /// Identities in certificates of Sigstore whose signatures are trusted, too.
     pub trusted_identities: Option<TrustedIdentities>,
@@ -46,7 +46,7 @@ pub struct EvaluatorConfig {
 }
 
 impl EvaluatorConfig {
-    /// Refuses evidence whose size says that it would need more than the memory limit.
+    /// Refuses evidence that is so large that it would need more than the memory limit.
     ///
     /// # Errors
     /// [`EvaluateError::TooLarge`].
@@ -73,7 +73,7 @@ impl Default for EvaluatorConfig {
     }
 }
 
-/// Evaluates evidence. Blocks: call it off the async threads.
+/// Evaluates evidence. This blocks: call it off the async threads.
 #[derive(Clone, Debug)]
 pub struct Evaluator {
     config: EvaluatorConfig,
@@ -83,10 +83,10 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator. Default policies that have yet to be fetched are looked at when they are needed.
+    /// An evaluator. Default policies that have yet to be fetched are checked when they are needed.
     ///
     /// # Errors
-    /// [`PolicyError`] when the policy folder is not there or a default policy is not in order.
+    /// [`PolicyError`] when the policy folder does not exist or a default policy is not valid.
     pub fn new(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
         let evaluator = Evaluator::unchecked(config)?;
         let mut plan = Plan::default();
@@ -100,7 +100,7 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    /// An evaluator whose default policies are looked at only when they are needed.
+    /// An evaluator whose default policies are checked only when they are needed.
     pub fn unchecked(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
         let mut resolver = Resolver::new(config.policy_dir.as_deref())?;
         if let Some(cache) = &config.policy_cache {
@@ -119,8 +119,8 @@ impl Evaluator {
         Ok(Evaluator { config, resolver, trusted_keys, trusted_identities })
     }
 
-    /// The references over the network that could not be resolved since the last call because the cache lacks what they
-    /// name. A check or an evaluation that failed meanwhile is to be repeated once that is there.
+    /// The network references that could not be resolved since the last call because they are not in the cache. A check
+    /// or an evaluation that failed meanwhile must be repeated once they have been fetched.
     pub fn take_missing(&self) -> BTreeSet<String> {
         self.resolver.take_missing()
     }
@@ -131,15 +131,16 @@ impl Evaluator {
         self
     }
 
-    /// Checks a request as far as that goes without the evidence: every policy is there, in order, and has its inputs.
+    /// Checks a request as far as that is possible without the evidence: every policy exists, is valid, and has its
+    /// inputs.
     ///
     /// # Errors
-    /// [`RequestError`] with the path of the first field that is not in order.
+    /// [`RequestError`] with the path of the first field that is not valid.
     pub fn check(&self, request: &EvaluateRequest) -> Result<(), RequestError> {
         request.validate()?;
         let mut plan = Plan::default();
         if !request.names_policies() && self.config.policy_cache.is_some() {
-            // They are not the caller's: only what has yet to be fetched matters here, and is noted down.
+            // These are not from the caller: they are resolved only to record which ones have yet to be fetched.
             for attachment in &self.config.default_policies {
                 let _ = plan.add(&self.resolver, None, attachment, None);
             }
@@ -160,10 +161,10 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Evaluates. The digest of the request is taken as that of the bytes.
+    /// Evaluates. The digest in the request is assumed to be that of the bytes.
     ///
     /// # Errors
-    /// [`EvaluateError`] when there is no verdict: unreadable evidence, a broken policy, no time, cancellation.
+    /// [`EvaluateError`] when there is no verdict: unreadable evidence, a broken policy, the time limit, cancellation.
     pub fn evaluate(
         &self,
         request: &EvaluateRequest,
@@ -173,8 +174,8 @@ impl Evaluator {
         self.evaluate_calling(request, bytes, None, cancelled)
     }
 
-    /// The same, with calls that the policies may make. The result, even an error, counts only if no call is left to be
-    /// made ([`HttpCalls::take_asked`]); otherwise the evaluation is to be repeated with the answers.
+    /// The same, with calls that the policies may make. The result, even an error, counts only if no call remains to be
+    /// made ([`HttpCalls::take_asked`]); otherwise the evaluation must be repeated with the answers.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -220,7 +221,7 @@ impl Evaluator {
     fn plan(&self, request: &EvaluateRequest, subject: Subject<'_>) -> Result<Plan, EvaluateError> {
         let mut plan = Plan::default();
         let named = request.policies.as_deref().unwrap_or_default();
-        // Nothing must be a way around the organization's default policies.
+        // The caller must not be able to bypass the organization's default policies.
         let attachments = if request.names_policies() { named } else { self.config.default_policies.as_slice() };
         for attachment in attachments {
             plan.add(&self.resolver, Some(subject), attachment, None)?;
@@ -232,7 +233,7 @@ impl Evaluator {
     }
 }
 
-/// Runs every policy, as many at a time as there are processors; the first error ends the rest.
+/// Runs every policy, as many at a time as there are processors; the first error stops the rest.
 fn run_all(
     planned: &[Planned],
     material: &Material,
@@ -267,7 +268,7 @@ fn run_all(
     outcomes.into_iter().filter_map(|(_, outcome)| outcome.transpose()).collect()
 }
 
-/// Runs the scripts of a policy and merges what they say; nothing when all of them ask to be ignored.
+/// Runs the scripts of a policy and merges their results; `None` when all of them request to be ignored.
 fn run_one(
     policy: &Planned,
     material: &Material,
@@ -283,7 +284,7 @@ fn run_one(
         let outcome = script.run_calling(material.input(), policy.arguments.rego(), Limits { time }, calls, cancelled);
         let verdict = outcome.map_err(|error| match error {
             RegoError::Cancelled => EvaluateError::Cancelled,
-            // The time that was left is of no use to the reader.
+            // The time that was left would not help the reader.
             RegoError::TimeLimit(_) => {
                 EvaluateError::Evaluation { policy: policy.name.clone(), source: RegoError::TimeLimit(limit) }
             }
@@ -334,7 +335,8 @@ fn run_one(
     }))
 }
 
-/// A violation as it is reported, once it is known to fit what the policy declares of its findings.
+/// A violation in the form in which it is reported, after checking it against the finding type that the policy
+/// declares.
 fn violation_output(policy: &Planned, violation: Violation) -> Result<ViolationOutput, EvaluateError> {
     let Violation { message, finding } = violation;
     if let (Some(declared), Some(serde_json::Value::Object(finding))) = (policy.finding_type, &finding) {

@@ -1,12 +1,12 @@
-//! Evidence evaluation: given a piece of software supply-chain evidence and policies, a verdict.
+//! Evidence evaluation: computes a verdict from a piece of software supply-chain evidence and policies.
 //!
 //! [`material`] reads and validates evidence, [`policy`] finds and reads policies, [`rego`] runs their scripts,
-//! [`Evaluator`] puts these together, [`check`](mod@check) runs the examples of a policy. All of that is synchronous and
-//! knows neither HTTP nor storage nor operations; `kinds::evaluation` does it for a server, in processes of their own.
+//! [`Evaluator`] combines these, [`check`](mod@check) runs the cases of a policy. All of that is synchronous and knows
+//! neither HTTP nor storage nor operations; `kinds::evaluation` runs it for a server, in processes of their own.
 //!
-//! What it promises: evidence that cannot be evaluated gives an error or a skip with its reason, never a pass; evidence
-//! and policies of strangers neither crash the process nor outlast their time; policies reach no network and no file
-//! (the calls that they ask for by `http.send` are made, or not, by the caller).
+//! What it promises: evidence that cannot be evaluated results in an error or a skip with its reason, never in a pass;
+//! untrusted evidence and policies neither crash the process nor exceed their time limit; policies reach no network and
+//! no file (the caller decides whether to make the calls that they request with `http.send`).
 
 pub mod check;
 mod digest;

@@ -1,4 +1,4 @@
-//! What an evaluation found: the operation's output.
+//! The result of an evaluation: the operation's output.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::waivers::{Difference, Waived};
 /// The output of an `evidence_evaluation`, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
-    /// What was evaluated.
+    /// The evidence that was evaluated.
     pub evidence: EvidenceOutput,
     /// The verdict over all policies: failed if one failed, else passed if one passed, else skipped.
     pub status: Status,
     /// Each policy that ran, in the order of the request.
     pub policies: Vec<PolicyOutput>,
-    /// Each group of the request.
+    /// Each group in the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupOutput>,
     /// Each policy that does not apply to this material.
     pub left_out: Vec<LeftOut>,
-    /// How many of each.
+    /// The counts of each.
     pub totals: Totals,
     /// Every waiver that covers one of the violations, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -32,7 +32,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Adds what a further policy says, which counts for the verdict as the others do.
+    /// Adds the result of another policy, which counts for the verdict as the others do.
     pub fn add(&mut self, policy: PolicyOutput) {
         self.policies.push(policy);
         self.totals = Totals::count(&self.policies, &self.left_out);
@@ -40,12 +40,12 @@ impl Output {
     }
 }
 
-/// What was evaluated.
+/// The evidence that was evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceOutput {
     /// `sha256:<64 hex>`.
     pub digest: String,
-    /// As named or as detected.
+    /// As named in the request, or as detected.
     pub kind: MaterialKind,
     /// Empty for none.
     pub name: String,
@@ -57,15 +57,15 @@ pub struct EvidenceOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Nothing objects.
+    /// There are no violations.
     Passed,
-    /// Something objects.
+    /// There are violations.
     Failed,
     /// Nothing was evaluated.
     Skipped,
 }
 
-/// What one policy says.
+/// The result of one policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyOutput {
     /// The policy's name.
@@ -80,36 +80,36 @@ pub struct PolicyOutput {
     /// The material type of the script that ran; absent when it is for every type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The group that brought it.
+    /// The group that included it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The verdict.
     pub status: Status,
-    /// What it objects to.
+    /// The violations.
     pub violations: Vec<ViolationOutput>,
-    /// What it found and chose not to object to.
+    /// The findings that it did not count as violations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suppressed: Vec<ViolationOutput>,
-    /// Whether every script of it skipped.
+    /// Whether all its scripts skipped.
     pub skipped: bool,
-    /// Why its scripts skipped; empty when one did not.
+    /// The skip reasons of its scripts; empty if one did not skip.
     pub skip_reasons: Vec<String>,
-    /// Whether it asked to be ignored. Such policies do not appear, so always false.
+    /// Whether it requested to be ignored. Such policies are not included, so always false.
     pub ignored: bool,
-    /// The arguments in force, defaults included.
+    /// The effective arguments, defaults included.
     #[serde(rename = "with")]
     pub arguments: BTreeMap<String, String>,
-    /// Arguments that it does not take.
+    /// Arguments that it does not accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// What a model was sent and what that cost; only of the check `prompt`.
+    /// What was sent to a model and what that cost; only for the check `prompt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ai: Option<AiOutput>,
 }
 
-/// What a model was sent, and what that cost.
+/// What was sent to a model, and what that cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AiOutput {
     /// The model's name, as the provider knows it.
@@ -124,7 +124,7 @@ pub struct AiOutput {
     pub completion_tokens: u64,
 }
 
-/// A group whose policies were looked at.
+/// A group whose policies were evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupOutput {
     /// The group's name.
@@ -135,14 +135,14 @@ pub struct GroupOutput {
     pub digest: String,
 }
 
-/// One thing that a policy objects to.
+/// A violation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ViolationOutput {
     /// The policy's name.
     pub subject: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// The object that the policy made, whole.
+    /// The object that the policy created for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<serde_json::Value>,
     /// The waiver that covers it: then it no longer counts.
@@ -161,22 +161,22 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// How many of each.
+/// The counts of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Policies that ran.
     pub policies: usize,
-    /// Without objection.
+    /// Policies without violations.
     pub passed: usize,
-    /// With an objection.
+    /// Policies with violations.
     pub failed: usize,
-    /// Without a verdict.
+    /// Policies without a verdict.
     pub skipped: usize,
     /// Policies that do not apply.
     pub left_out: usize,
-    /// Objections of policies that did not skip, but for those that are waived.
+    /// The violations of policies that did not skip, without those that are waived.
     pub violations: usize,
-    /// Objections that are waived.
+    /// The violations that are waived.
     #[serde(default, skip_serializing_if = "is_none")]
     pub waived: usize,
 }
@@ -211,7 +211,7 @@ impl Totals {
     }
 }
 
-/// A count of zero is left out.
+/// A count of zero is omitted.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_none(count: &usize) -> bool {
     *count == 0

@@ -1,4 +1,5 @@
-//! From a request to the scripts that will run: loads, matches and binds, in the order of the request.
+//! From a request to the scripts that will run: loads policies, selects those that apply and binds their arguments, in
+//! the order of the request.
 
 use crate::error::EvaluateError;
 use crate::material::MaterialKind;
@@ -17,10 +18,10 @@ pub struct Planned {
     /// See [`content_digest`].
     pub content_digest: Option<String>,
     pub group: Option<String>,
-    /// The material type of its scripts; none: every type.
+    /// The material type of its scripts; `None`: every type.
     pub kind: Option<String>,
     pub scripts: Vec<Script>,
-    /// What the policy declares of its findings.
+    /// The finding type that the policy declares.
     pub finding_type: Option<FindingType>,
     pub arguments: Arguments,
 }
@@ -33,7 +34,7 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
 }
 
-/// The material as far as planning needs it; none: plan everything, to check a request.
+/// What planning needs to know about the material; `None`: plan everything, to check a request.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     pub kind: MaterialKind,
@@ -83,7 +84,7 @@ impl Plan {
                 digests.push(file_digest(source, &document, resolver));
                 continue;
             }
-            // It is read once, so that the digest is that of what runs.
+            // The text is read once, so that the digest is that of the script that runs.
             let text = policy.script_text(&document, index, resolver)?;
             let script = policy.script(&text, resolver)?;
             digests.push(text.file_digest);
@@ -215,7 +216,7 @@ mod tests {
         let changed = same();
         assert!(without != with && with != changed);
         write("embedded.yaml", &policy("{embedded: \"package p\"}"));
-        assert_eq!(planned(&resolver, "embedded"), None, "the digest of the document tells all of it");
+        assert_eq!(planned(&resolver, "embedded"), None, "the digest of the document covers all of it");
     }
 
     #[test]

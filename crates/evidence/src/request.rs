@@ -1,4 +1,4 @@
-//! What an evaluation is asked to do: the operation's input.
+//! The request for an evaluation: the operation's input.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::material::MaterialKind;
 use crate::policy::{PolicyAttachment, Resolver, Scalar};
 
-/// The most policies, and the most groups, of one request: each is read and compiled, some of them twice.
+/// The maximum number of policies, and of groups, in one request: each is read and compiled, some of them twice.
 const MAX_POLICIES: usize = 100;
 const MAX_GROUPS: usize = 20;
-/// The longest name of a material, a project or a version, in bytes.
+/// The maximum length of the name of a material, a project or a version, in bytes.
 const MAX_NAME: usize = 256;
-/// The longest prompt, in bytes.
+/// The maximum length of a prompt, in bytes.
 const MAX_PROMPT: usize = 16 * 1024;
 
 /// The input of an `evidence_evaluation`, as JSON. The content itself is found by its digest.
@@ -21,13 +21,13 @@ const MAX_PROMPT: usize = 16 * 1024;
 pub struct EvaluateRequest {
     /// `sha256:<64 hex>` of the evidence.
     pub digest: String,
-    /// The material type; absent: detected from the content.
+    /// The material type; absent: it is detected from the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The material's name, for policies that select by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What to evaluate; with neither these nor groups the default set is used.
+    /// The policies to evaluate; if there are neither policies nor groups, the default policies are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Vec<PolicyAttachment>>,
     /// Groups of policies.
@@ -48,12 +48,12 @@ pub struct EvaluateRequest {
     /// `input.chainloop_metadata.project_version_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_version_name: Option<String>,
-    /// What an AI provider is asked about the evidence, besides what policies say; not seen by policies.
+    /// A natural-language check for an AI provider, in addition to the policies; not seen by policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
 }
 
-/// A use of a group.
+/// An attachment of a policy group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupAttachment {
@@ -63,7 +63,7 @@ pub struct GroupAttachment {
     /// Arguments by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Scalar>,
-    /// Names of policies of the group to leave out.
+    /// The names of policies of the group to skip.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<String>,
 }
@@ -85,11 +85,11 @@ impl RequestError {
 }
 
 impl EvaluateRequest {
-    /// Checks the form: what can be checked without reading a policy and without the evidence. Cheap, whatever it
-    /// holds.
+    /// Checks the form: everything that can be checked without reading a policy and without the evidence. Cheap,
+    /// whatever the request contains.
     ///
     /// # Errors
-    /// [`RequestError`] with the path of the first field that is not in order.
+    /// [`RequestError`] with the path of the first field that is not valid.
     pub fn validate(&self) -> Result<(), RequestError> {
         self.material_kind()?;
         if !is_digest(&self.digest) {
@@ -111,7 +111,7 @@ impl EvaluateRequest {
             if count <= most {
                 Ok(())
             } else {
-                Err(RequestError::new(field, format!("{count} are too many; at most {most}")))
+                Err(RequestError::new(field, format!("{count} are too many; at most {most} are allowed")))
             }
         };
         most("policies", self.policies.as_ref().map_or(0, Vec::len), MAX_POLICIES)?;
@@ -136,7 +136,7 @@ impl EvaluateRequest {
         Ok(())
     }
 
-    /// Whether it says what to evaluate; otherwise it is the default policies. An empty list counts as none.
+    /// Whether it names what to evaluate; otherwise the default policies are used. An empty list counts as none.
     pub fn names_policies(&self) -> bool {
         let empty = |count: Option<usize>| count.unwrap_or(0) == 0;
         !empty(self.policies.as_ref().map(Vec::len)) || !empty(self.policy_groups.as_ref().map(Vec::len))

@@ -142,7 +142,7 @@ fn a_policy_that_only_skips_is_warned_of_and_so_are_rules_that_nothing_uses() {
         let fields = json!({"policies": [{"embedded": script("SBOM_CYCLONEDX_JSON", "p", body)}]});
         evaluate(&evaluator(folder.path()), fields, SBOM.as_bytes()).unwrap().policies.remove(0).warnings
     };
-    let warning = "none of violations, findings and result is defined: the policy can never object";
+    let warning = "none of violations, findings and result is defined: the policy can never report a violation";
     assert_eq!(warnings("valid_input := true"), [warning]);
     let body = "violations contains \"no\" if input.never\nlimit := 3";
     assert_eq!(warnings(body), ["the rule limit is never used"]);
@@ -354,7 +354,7 @@ fn without_policies_the_default_set_is_used() {
     assert_eq!(evaluate(&evaluator, json!({}), SBOM.as_bytes()).unwrap().policies.len(), 1);
     for empty in [json!({"policies": []}), json!({"policies": [], "policy_groups": []})] {
         let output = evaluate(&evaluator, empty, SBOM.as_bytes()).unwrap();
-        assert_eq!(output.policies.len(), 1, "an empty list is no way around the default set");
+        assert_eq!(output.policies.len(), 1, "an empty list does not bypass the default policies");
     }
 }
 
@@ -398,7 +398,7 @@ fn a_request_is_checked_with_the_path_of_the_field() {
     assert!(message(json!({"policies": [{}]})).starts_with("policies[0]: expected exactly one"));
     assert!(message(json!({"policies": [{"ref": "a"}, {"ref": "https://x/y"}]})).starts_with("policies[1].ref: "));
     assert!(message(json!({"policies": [{"embedded": 1}]})).starts_with("policies[0].embedded: expected the policy"));
-    // Policies are for the evaluator to read.
+    // The evaluator reads the policies.
     request(json!({"policies": [{"embedded": "x: ["}]}), b"").validate().unwrap();
     assert!(message(json!({"policy_groups": [{"ref": "../x"}]})).starts_with("policy_groups[0].ref: "));
     let digest: EvaluateRequest = serde_json::from_value(json!({"digest": "sha256:12"})).unwrap();
@@ -433,7 +433,7 @@ fn a_policy_check_reports_what_came_out() {
     assert_eq!(oks, [true, false, false]);
     assert_eq!(
         report.cases[1].problems,
-        ["expected passed, came out failed", "expected 0 violations, came out 1", "no message contains \"nothing\""]
+        ["expected passed, got failed", "expected 0 violations, found 1", "no message contains \"nothing\""]
     );
     assert!(report.cases[2].problems[0].contains("the evidence absent.json: "), "{:?}", report.cases[2]);
 }

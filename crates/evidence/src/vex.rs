@@ -1,11 +1,12 @@
-//! What a VEX document says of vulnerabilities, for waivers that name one.
+//! The statements of a VEX document about vulnerabilities, for waivers that name one.
 //!
-//! Three formats say the same in words of their own: OpenVEX (`status`), CSAF 2 (`product_status`) and CycloneDX
-//! (`analysis.state`). A vulnerability is *answered* when all that a document says of it is that it does not affect, or
-//! is fixed. For which product that is said is not considered: one document may name a product in ways that evidence
-//! does not know. So a vulnerability that is open in one product is open, and a waiver says which evidence the document
-//! is of. A document may not know that two names are of one vulnerability, and a finding may have both: then what the
-//! document calls open by the one name is not covered by the other.
+//! Three formats make the same statements in different terms: OpenVEX (`status`), CSAF 2 (`product_status`) and
+//! CycloneDX (`analysis.state`). A vulnerability is *answered* when all statements of a document about it say that it
+//! does not affect the product, or is fixed. The product of a statement is not considered: a document may name a
+//! product in ways that the evidence does not know. So a vulnerability that is open in one product is open, and a
+//! waiver determines to which evidence the document applies. A document may not know that two names belong to one
+//! vulnerability, and a finding may have both: then the violation is not covered if the document calls the
+//! vulnerability open under either name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,55 +15,55 @@ use serde_json::Value;
 
 use crate::material::MaterialKind;
 
-/// Identifiers of vulnerabilities that a document answers, at most.
+/// The maximum number of identifiers of vulnerabilities that a document answers.
 const MAX_ANSWERS: usize = 10_000;
-/// Identifiers that a document calls open, at most: they are kept in memory too.
+/// The maximum number of identifiers that a document calls open: they are kept in memory, too.
 const MAX_OPEN: usize = 50_000;
-/// Characters that are kept of what is said of one.
+/// The maximum number of characters of a statement that are kept.
 const KEPT_CHARACTERS: usize = 256;
 
-/// What a VEX document says, by the identifiers of vulnerabilities.
+/// The statements of a VEX document, by the identifiers of vulnerabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vex {
-    /// By identifiers in upper case; none of them is open.
+    /// The answers, by identifiers in upper case; none of them is open.
     answers: BTreeMap<String, Arc<str>>,
-    /// Identifiers, in upper case, of what affects a product or may do so.
+    /// The identifiers, in upper case, of vulnerabilities that affect a product or may do so.
     open: BTreeSet<String>,
 }
 
 /// Why evidence is not read as a VEX document.
 #[derive(Debug, thiserror::Error)]
 pub enum VexError {
-    /// It is no JSON.
-    #[error("the document is no JSON: {0}")]
+    /// It is not JSON.
+    #[error("the document is not JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// It is something else.
-    #[error("{0} is no VEX document: give one of the type OPENVEX, CSAF_VEX or SBOM_CYCLONEDX_JSON")]
+    #[error("{0} is not a VEX document: give one of the type OPENVEX, CSAF_VEX or SBOM_CYCLONEDX_JSON")]
     Kind(MaterialKind),
     /// It answers no vulnerability.
-    #[error("the document says of no vulnerability that it does not affect the product or is fixed")]
+    #[error("the document contains no statement that a vulnerability does not affect the product or is fixed")]
     Nothing,
-    /// It answers more than is kept in memory.
+    /// It answers more than can be kept in memory.
     #[error("the document answers more than {MAX_ANSWERS} identifiers of vulnerabilities")]
     TooMany,
-    /// It calls more open than is kept in memory.
-    #[error("the document calls more than {MAX_OPEN} identifiers of vulnerabilities open")]
+    /// It calls more open than can be kept in memory.
+    #[error("the document lists more than {MAX_OPEN} identifiers of open vulnerabilities")]
     TooManyOpen,
 }
 
-/// What a part of a document says of one vulnerability.
+/// The statement of a part of a document about one vulnerability.
 struct Statement {
-    /// Every identifier it has.
+    /// All its identifiers.
     ids: BTreeSet<String>,
-    /// What is said, with the reason; `None` while it is open.
+    /// The status, with the reason; `None` while the vulnerability is open.
     answer: Option<Arc<str>>,
 }
 
 impl Vex {
-    /// Reads a document of a kind. It is read as what it was detected to be when it was stored, and not validated.
+    /// Reads a document of a kind. It is read as the kind that was detected when it was stored, and is not validated.
     ///
     /// # Errors
-    /// [`VexError`] when it is no VEX document, or has no answer.
+    /// [`VexError`] when it is not a VEX document, or has no answer.
     pub fn read(kind: MaterialKind, document: &[u8]) -> Result<Vex, VexError> {
         let (member, statements): (_, fn(&Value) -> Vec<Statement>) = match kind {
             MaterialKind::Openvex => ("statements", openvex),
@@ -80,8 +81,8 @@ impl Vex {
         }
     }
 
-    /// What is said of a vulnerability that has these names: the status and the reason, by the first name that is
-    /// answered. `None` when nothing is said by any name, or when it is open by one of them.
+    /// The answer for a vulnerability with these names: the status and the reason, by the first name that is answered.
+    /// `None` if no name is answered, or if the vulnerability is open by one of them.
     pub fn answer<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<&str> {
         let names: Vec<String> = names.into_iter().map(str::to_uppercase).collect();
         if names.iter().any(|name| self.open.contains(name)) {
@@ -91,7 +92,7 @@ impl Vex {
     }
 }
 
-/// The answers of identifiers that are open nowhere, by this or by another name, and the identifiers that are.
+/// The answers for identifiers that are not open, under this or another name, and the identifiers that are open.
 fn answered(statements: Vec<Statement>) -> Vex {
     let (mut answered, open): (Vec<_>, Vec<_>) =
         statements.into_iter().partition(|statement| statement.answer.is_some());
@@ -121,8 +122,8 @@ fn ids<'v>(of: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
     of.into_iter().filter_map(Value::as_str).filter(|id| !id.is_empty()).map(str::to_uppercase).collect()
 }
 
-/// The status with the reason that is given first.
-fn told(status: &str, reasons: &[&Value]) -> Arc<str> {
+/// The status with the first given reason.
+fn answer_text(status: &str, reasons: &[&Value]) -> Arc<str> {
     match reasons.iter().filter_map(|reason| reason.as_str()).find(|reason| !reason.trim().is_empty()) {
         Some(reason) => format!("{status}: {}", reason.chars().take(KEPT_CHARACTERS).collect::<String>()).into(),
         None => status.into(),
@@ -135,11 +136,11 @@ fn openvex(statement: &Value) -> Vec<Statement> {
     let names = [vulnerability, &vulnerability["name"]];
     let status = statement["status"].as_str().unwrap_or_default();
     let reasons = [&statement["justification"], &statement["impact_statement"], &statement["status_notes"]];
-    let answer = matches!(status, "not_affected" | "fixed").then(|| told(status, &reasons));
+    let answer = matches!(status, "not_affected" | "fixed").then(|| answer_text(status, &reasons));
     vec![Statement { ids: ids(names.into_iter().chain(list(&vulnerability["aliases"]))), answer }]
 }
 
-/// What CSAF says of a vulnerability: a statement for each status that products have.
+/// The statements of CSAF about a vulnerability: one for each status that products have.
 fn csaf(vulnerability: &Value) -> Vec<Statement> {
     let known = list(&vulnerability["ids"]).map(|id| &id["text"]);
     let ids = ids([&vulnerability["cve"]].into_iter().chain(known));
@@ -151,17 +152,17 @@ fn csaf(vulnerability: &Value) -> Vec<Statement> {
     let statuses = products.into_iter().flatten().filter(|(_, products)| has_any(products));
     let statement = |(status, _): (&String, &Value)| {
         let answer = match status.as_str() {
-            "known_not_affected" => Some(told("not_affected", &[flag, impact])),
+            "known_not_affected" => Some(answer_text("not_affected", &[flag, impact])),
             "fixed" | "first_fixed" => Some("fixed".into()),
             _ => None,
         };
         Statement { ids: ids.clone(), answer }
     };
-    // "recommended" says which version to use, and nothing of the one at hand.
+    // "recommended" names the version to use, and says nothing about the present one.
     statuses.filter(|(status, _)| *status != "recommended").map(statement).collect()
 }
 
-/// What CycloneDX says of a vulnerability; without an analysis it is open.
+/// The statements of CycloneDX about a vulnerability; without an analysis it is open.
 fn cyclonedx(vulnerability: &Value) -> Vec<Statement> {
     let references = list(&vulnerability["references"]).map(|reference| &reference["id"]);
     let analysis = &vulnerability["analysis"];
@@ -171,7 +172,7 @@ fn cyclonedx(vulnerability: &Value) -> Vec<Statement> {
         "resolved" | "resolved_with_pedigree" => Some("fixed"),
         _ => None,
     };
-    let answer = status.map(|status| told(status, &[&analysis["justification"], &analysis["detail"]]));
+    let answer = status.map(|status| answer_text(status, &[&analysis["justification"], &analysis["detail"]]));
     vec![Statement { ids: ids([&vulnerability["id"]].into_iter().chain(references)), answer }]
 }
 
@@ -240,7 +241,7 @@ pub(crate) mod tests {
         assert!(vex.open.iter().eq(["CVE-2026-1", "CVE-2026-2", "GHSA-1", "OSV-1"]), "{:?}", vex.open);
     }
 
-    /// The document does not say that both names are of one vulnerability; the finding does.
+    /// The document does not say that both names belong to one vulnerability; the finding does.
     #[test]
     fn a_vulnerability_is_answered_by_none_of_its_names_when_it_is_open_by_one() {
         for status in ["affected", "under_investigation", "unknown"] {
@@ -248,7 +249,7 @@ pub(crate) mod tests {
             let vex = read(&openvex(&json!(statements)));
             let not_affected = Some("not_affected: vulnerable_code_not_present");
             assert_eq!(vex.answer(["GHSA-1"]), not_affected);
-            assert_eq!(vex.answer(["GHSA-1", "CVE-9"]), not_affected, "nothing is said by the other name");
+            assert_eq!(vex.answer(["GHSA-1", "CVE-9"]), not_affected, "there is no statement under the other name");
             for names in [["GHSA-1", "CVE-1"], ["cve-1", "ghsa-1"], ["GHSA-1", "osv-1"]] {
                 assert_eq!(vex.answer(names), None, "{names:?}: {status}");
             }
@@ -295,22 +296,22 @@ pub(crate) mod tests {
             ],
         }));
         assert_eq!(vex.answer(["snyk-cve-2026-1"]), Some("not_affected: code_not_reachable"));
-        assert_eq!(vex.answers.len(), 4, "two vulnerabilities by two identifiers each");
+        assert_eq!(vex.answers.len(), 4, "two vulnerabilities with two identifiers each");
         assert!(vex.answer(["CVE-2026-3"]).is_some());
     }
 
     #[test]
     fn what_is_no_vex_document_is_refused() {
         let error = |kind, document: &[u8]| Vex::read(kind, document).unwrap_err().to_string();
-        assert!(error(MaterialKind::Sarif, b"{}").starts_with("SARIF is no VEX document"));
-        assert!(error(MaterialKind::Openvex, b"{").starts_with("the document is no JSON"));
+        assert!(error(MaterialKind::Sarif, b"{}").starts_with("SARIF is not a VEX document"));
+        assert!(error(MaterialKind::Openvex, b"{").starts_with("the document is not JSON"));
         let open = openvex(&json!([statement("CVE-2026-1", &[], "affected")])).to_string();
-        assert!(error(MaterialKind::Openvex, open.as_bytes()).contains("of no vulnerability"));
+        assert!(error(MaterialKind::Openvex, open.as_bytes()).contains("contains no statement"));
         for kind in [MaterialKind::Openvex, MaterialKind::CsafVex, MaterialKind::SbomCyclonedxJson] {
             for document in
                 ["null", "[1]", r#"{"statements": 1, "vulnerabilities": {}}"#, r#"{"statements": [1, null]}"#]
             {
-                assert!(error(kind, document.as_bytes()).contains("of no vulnerability"), "{document}");
+                assert!(error(kind, document.as_bytes()).contains("contains no statement"), "{document}");
             }
         }
         let many: Vec<Value> = (0..=MAX_ANSWERS).map(|n| statement(&format!("CVE-{n}"), &[], "fixed")).collect();

@@ -1,5 +1,5 @@
-//! What an organization lives with, and what an evaluation found that the one before had not: both are about the objections
-//! of an output that is whole.
+//! Waivers of violations, and the difference between the violations of an evaluation and those of the previous one:
+//! both work on the violations of a complete output.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::output::{Output, Status, Totals, ViolationOutput};
 use crate::vex::Vex;
 
-/// Members of a finding that name it: the identifiers of rules, vulnerabilities and checks.
+/// Members of a finding that identify it: the identifiers of rules, vulnerabilities and checks.
 const IDENTIFIERS: [&str; 10] = [
     "id",
     "rule",
@@ -23,99 +23,99 @@ const IDENTIFIERS: [&str; 10] = [
     "external_id",
     "cve",
 ];
-/// The most objections of each sort that a difference lists.
+/// The maximum number of violations of each type that a difference lists.
 const LISTED: usize = 100;
 
-/// An objection that is lived with, as an evaluation needs to know it.
+/// A waiver, as an evaluation needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiver {
     /// Its id.
     pub id: String,
-    /// The name of the policy whose objections it covers.
+    /// The name of the policy whose violations it covers.
     pub policy: String,
     /// Which of them.
     pub covered: Covered,
-    /// Of which evidence: its digest, or the id of its project; where it belongs to none, its name or the name of its
-    /// project. Empty: any.
+    /// The evidence to which it applies: its digest, or the id of its project; if it belongs to no project, its name or
+    /// the name of its project. Empty: any.
     pub subject: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who said so.
+    /// Who added it.
     pub by: String,
-    /// From when on it has no effect any more, RFC 3339; empty: never.
+    /// The time from which it has no effect any more, RFC 3339; empty: never.
     pub expires: String,
 }
 
-/// Which objections of a policy a waiver covers.
+/// Which violations of a policy a waiver covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Covered {
     /// All.
     All,
     /// Those with this message, or with this identifier in their finding.
     Finding(String),
-    /// Those that name a vulnerability which a VEX document answers, and calls open by no name in the finding.
+    /// Those of a vulnerability that a VEX document answers, and calls open under no name in the finding.
     Vex {
         /// The digest of the document.
         document: String,
-        /// What it says.
+        /// Its statements.
         vex: Arc<Vex>,
     },
 }
 
-/// A waiver at an objection that it covers, or among those of an output.
+/// The waiver of a violation, or an entry in the waivers of an output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waived {
     /// The waiver's id.
     pub id: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who said so.
+    /// Who added it.
     pub by: String,
-    /// Until when, RFC 3339; left out when it does not end.
+    /// The time of its end, RFC 3339; omitted if it does not end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expires: String,
-    /// Where the waiver names a VEX document.
+    /// Present if the waiver names a VEX document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vex: Option<WaivedByVex>,
 }
 
-/// The VEX document by which an objection is waived.
+/// The VEX document by which a violation is waived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaivedByVex {
     /// Its digest.
     pub document: String,
-    /// At an objection: the status that the document gives the vulnerability, and why; else left out.
+    /// For a violation: the status that the document gives the vulnerability, and the reason; otherwise omitted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub statement: String,
 }
 
-/// What objections came and went since another evaluation of the same evidence by the same policies.
+/// The violations that are new and gone since another evaluation of the same evidence by the same policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The operation of the other one.
+    /// The other operation.
     pub since: String,
-    /// Those that were not there.
+    /// The violations that were not there.
     pub new: Vec<Objection>,
-    /// Those that are not there any more.
+    /// The violations that are gone.
     pub gone: Vec<Objection>,
-    /// Those that were there too.
+    /// The violations that were there, too.
     pub still: Vec<Objection>,
-    /// How many of each there are; at most a hundred of each are listed.
+    /// The counts of each; at most a hundred of each are listed.
     pub counts: DifferenceCounts,
 }
 
-/// How many of each.
+/// The counts of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DifferenceCounts {
-    /// Those that were not there.
+    /// The violations that were not there.
     pub new: usize,
-    /// Those that are not there any more.
+    /// The violations that are gone.
     pub gone: usize,
-    /// Those that were there too.
+    /// The violations that were there, too.
     pub still: usize,
 }
 
-/// An objection by what it says.
+/// A violation, identified by its policy and message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Objection {
     /// The policy's name.
@@ -124,18 +124,18 @@ pub struct Objection {
     pub message: String,
 }
 
-/// Which of some things are new, gone, and still there.
+/// Which of some items are new, gone, and still there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Compared<'a, T> {
-    /// In the first alone.
+    /// Only in the first.
     pub new: Vec<&'a T>,
-    /// In the second alone.
+    /// Only in the second.
     pub gone: Vec<&'a T>,
     /// In both.
     pub still: Vec<&'a T>,
 }
 
-/// Compares what there is now with what there was before.
+/// Compares the present items with the previous ones.
 pub fn compare<'a, T: Ord>(now: &'a BTreeSet<T>, before: &'a BTreeSet<T>) -> Compared<'a, T> {
     Compared {
         new: now.difference(before).collect(),
@@ -144,7 +144,7 @@ pub fn compare<'a, T: Ord>(now: &'a BTreeSet<T>, before: &'a BTreeSet<T>) -> Com
     }
 }
 
-/// The objections of an output, as JSON, that are not waived, as far as they can be read.
+/// The violations in an output, as JSON, that are not waived, as far as they can be parsed.
 pub fn objections(output: &Value) -> BTreeSet<Objection> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let policies = output["policies"].as_array().into_iter().flatten();
@@ -157,7 +157,7 @@ pub fn objections(output: &Value) -> BTreeSet<Objection> {
 }
 
 impl Waiver {
-    /// Marks an objection that it covers.
+    /// Returns the mark for a violation that it covers.
     fn waived(&self, policy: &str, violation: &ViolationOutput) -> Option<Waived> {
         if self.policy != policy {
             return None;
@@ -184,7 +184,7 @@ impl Waiver {
 }
 
 impl Waived {
-    /// The same among the waivers of an output, where it stands once.
+    /// The same as an entry in the waivers of an output, where it occurs once.
     fn without_statement(mut self) -> Waived {
         if let Some(vex) = &mut self.vex {
             vex.statement.clear();
@@ -194,9 +194,9 @@ impl Waived {
 }
 
 impl Output {
-    /// Marks the objections that waivers cover: they stay, and no longer count. `project_id` is that of the operation,
-    /// in which its caller was allowed to create it; `project_name` is what the request says. A policy that objects to
-    /// nothing else has passed. The caller has left out the waivers that have ended.
+    /// Marks the violations that waivers cover: they stay, but no longer count. `project_id` is that of the operation,
+    /// in which its caller was allowed to create it; `project_name` is the name in the request. A policy without other
+    /// violations has passed. The caller has removed the waivers that have ended.
     pub fn waive(&mut self, project_id: &str, project_name: &str, waivers: &[Waiver]) {
         let subjects = self.subjects(project_id, project_name);
         let is_about = |waiver: &&Waiver| waiver.subject.is_empty() || subjects.contains(&waiver.subject.as_str());
@@ -219,15 +219,16 @@ impl Output {
         self.status = self.totals.status();
     }
 
-    /// What a waiver that concerns the evaluation may have as its subject. Callers choose all names. A caller that may
-    /// evaluate only in some projects has to give the id of one, and that is checked: where there is an id, names count
-    /// for nothing, so that nobody reaches the waivers of another project by them.
+    /// The possible subjects of a waiver that applies to the evaluation. Callers choose all names. A caller that may
+    /// evaluate only in some projects has to give the id of one, and that is checked: if there is an id, names are
+    /// ignored, so that nobody can use them to reach the waivers of another project.
     fn subjects<'a>(&'a self, project_id: &'a str, project_name: &'a str) -> Vec<&'a str> {
         let (digest, name) = (self.evidence.digest.as_str(), self.evidence.name.as_str());
         if project_id.is_empty() { vec![digest, name, project_name] } else { vec![digest, project_id] }
     }
 
-    /// Says what is new and gone since another evaluation of the same evidence by the same policies, whose output this is.
+    /// Adds what is new and gone since another evaluation of the same evidence by the same policies, whose output this
+    /// is.
     pub fn compare(&mut self, since: String, before: &Value) {
         let of = |policy: &crate::output::PolicyOutput| {
             let counted = policy.violations.iter().filter(|violation| violation.waived.is_none());
@@ -281,7 +282,7 @@ mod tests {
         Waiver { id, policy, covered, subject, reason: text("known"), by: text("ci"), expires: String::new() }
     }
 
-    /// Which waiver covers each violation, and the statuses, where the evaluation belongs to no project.
+    /// The waiver that covers each violation, and the statuses, if the evaluation belongs to no project.
     fn waived(waivers: &[Waiver]) -> (Vec<String>, Vec<Status>) {
         waived_in("", "shop", waivers)
     }
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!((output.totals.violations, output.totals.waived), (0, 3));
     }
 
-    /// The evidence is called `app`, as whoever evaluates it likes.
+    /// The evidence is named `app`; any caller that evaluates it can choose this name.
     #[test]
     fn an_evaluation_in_a_project_is_found_by_the_id_of_the_project_and_by_no_name() {
         let is_waived = |project_id, project_name, subject| {
@@ -331,7 +332,7 @@ mod tests {
             assert!(!is_waived("proj-b", "shop", subject), "{subject}");
         }
         assert!(!is_waived("proj-b", "proj-a", "proj-a"), "the id decides");
-        assert!(is_waived("", "shop", "app") && is_waived("", "shop", "shop"), "where there is none, names count");
+        assert!(is_waived("", "shop", "app") && is_waived("", "shop", "shop"), "without an id, names count");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Reads YAML, once it is known to be harmless.
+//! Reads YAML, after checking that it is harmless.
 //!
-//! A reader of YAML copies what an alias names as often as it is named, so that a small document can become as large as
-//! one likes, and takes quadratic time for lists that nest. [`check`] therefore goes over the text first, without
-//! recursion and in linear time, and refuses anchors, aliases, tags and deep nesting. It finds where nodes begin as the
-//! reader does: what stands in quotes, in block scalars, in comments or within a plain text is nobody's business.
+//! A YAML reader copies the target of an alias each time that it is used, so that a small document can become
+//! arbitrarily large, and takes quadratic time for nested lists. Therefore [`check`] first scans the text, without
+//! recursion and in linear time, and refuses anchors, aliases, tags and deep nesting. It detects the beginnings of
+//! nodes as the reader does: text in quotes, in block scalars, in comments or within a plain scalar is ignored.
 
 use serde::de::DeserializeOwned;
 
-/// How deep lists and mappings may nest, in either style.
+/// The maximum nesting depth of lists and mappings, in either style.
 const MAX_NESTING: usize = 64;
 
 /// Why a text cannot be read.
@@ -18,14 +18,14 @@ pub struct YamlError {
     pub line: usize,
     /// Counted from 1; 0 when it is not known.
     pub column: usize,
-    /// Names the line and the column where they are known.
+    /// The message; it names the line and the column if they are known.
     pub message: String,
 }
 
 /// Reads a document.
 ///
 /// # Errors
-/// [`YamlError`] when the text is not YAML, not what is wanted, or [refused](check).
+/// [`YamlError`] when the text is not YAML, does not have the required type, or is [refused](check).
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     check(text)?;
     yaml_serde::from_str(text).map_err(|error| {
@@ -41,7 +41,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 /// Refuses anchors, aliases, tags and nesting of more than 64 levels.
 ///
 /// # Errors
-/// [`YamlError`] with the place. A text that is not YAML may pass: it is for the reader to refuse.
+/// [`YamlError`] with the position. A text that is not YAML may pass: the reader refuses it.
 pub fn check(text: &str) -> Result<(), YamlError> {
     let mut scanner =
         Scanner { rest: text.trim_start_matches('\u{feff}'), line: 0, column: 0, open: 0, indents: vec![], key: None };
@@ -54,11 +54,11 @@ struct Scanner<'a> {
     /// Counted from 0, as is the column, in characters.
     line: usize,
     column: usize,
-    /// How many brackets are open.
+    /// The number of open brackets.
     open: usize,
     /// The columns of the open lists and mappings in block style, the outermost first.
     indents: Vec<usize>,
-    /// Where the node began that a `:` would make a key.
+    /// The beginning of the node that a following `:` would make a key.
     key: Option<(usize, usize)>,
 }
 
@@ -67,7 +67,7 @@ impl Scanner<'_> {
         self.rest.chars().next()
     }
 
-    /// Whether the character this many places ahead is a blank, a line's end or the end.
+    /// Whether the character at this distance is a blank, a line break or the end.
     fn is_gap(&self, further: usize) -> bool {
         self.rest.chars().nth(further).is_none_or(|c| is_blank(c) || is_break(c))
     }
@@ -103,7 +103,7 @@ impl Scanner<'_> {
         YamlError { line, column, message: format!("{message} at line {line} column {column}") }
     }
 
-    /// A list or a mapping in block style begins, or goes on, at this column.
+    /// A list or a mapping in block style begins, or continues, at this column.
     fn roll(&mut self, column: usize) -> Result<(), YamlError> {
         if self.open == 0 && self.indents.last().is_none_or(|indent| *indent < column) {
             self.indents.push(column);
@@ -119,7 +119,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Takes what comes next; false at the end.
+    /// Consumes the next token; returns false at the end.
     fn token(&mut self) -> Result<bool, YamlError> {
         self.skip_while(|c| is_blank(c) || is_break(c));
         let Some(first) = self.peek() else { return Ok(false) };
@@ -169,15 +169,15 @@ impl Scanner<'_> {
             '?' if self.open > 0 => self.skip(),
             '&' => {
                 return Err(self.refuse(
-                    "anchors are not taken: write the node out where it is needed, or put the text in quotes",
+                    "anchors are not allowed: write the node out where it is needed, or put the text in quotes",
                 ));
             }
             '*' => {
                 return Err(self.refuse(
-                    "aliases are not taken: write the node out where it is needed, or put the text in quotes",
+                    "aliases are not allowed: write the node out where it is needed, or put the text in quotes",
                 ));
             }
-            '!' => return Err(self.refuse("tags are not taken: leave it out, or put the text in quotes")),
+            '!' => return Err(self.refuse("tags are not allowed: leave it out, or put the text in quotes")),
             '|' | '>' if self.open == 0 => self.block_scalar(),
             '\'' | '"' => self.quoted(first),
             _ => self.plain(),
@@ -259,8 +259,8 @@ impl Scanner<'_> {
         }
     }
 
-    /// Skips the indentation of a block scalar's next line and the empty lines before it; finds out how far it is
-    /// indented when that is not known.
+    /// Skips the indentation of a block scalar's next line and the empty lines before it; determines the indentation if
+    /// it is not known yet.
     fn indentation(&mut self, indent: &mut Option<usize>, least: usize) {
         let mut widest = 0;
         loop {
@@ -316,7 +316,7 @@ mod tests {
         ] {
             assert!(refusal(text).ends_with(place), "{text:?}: {}", refusal(text));
         }
-        assert!(refusal("a: !!binary eA==").starts_with("tags are not taken"));
+        assert!(refusal("a: !!binary eA==").starts_with("tags are not allowed"));
     }
 
     #[test]

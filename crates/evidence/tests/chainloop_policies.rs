@@ -1,4 +1,4 @@
-//! Policies in the form that Chainloop's own have, boilerplate included, run unchanged.
+//! Policies in the form of Chainloop's own policies, boilerplate included, run unchanged.
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
@@ -6,7 +6,7 @@ use evidence::policy::{PolicyAttachment, Scalar};
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, PolicyOutput, Status, digest};
 use serde_json::{Value, json};
 
-/// The head that policies of this form begin with.
+/// The head with which policies of this form begin.
 const COMMON: &str = r#"package main
 
 import rego.v1

@@ -1,5 +1,5 @@
-//! The examples of the repository do what they say: each policy under `examples/policies/` is run on each of its cases,
-//! and longrun's own evidence passes the release gate.
+//! The examples of the repository work as described: each policy under `examples/policies/` is run on each of its
+//! cases, and longrun's own evidence passes the release gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,14 +11,14 @@ use evidence::check::{Outcome, Report, check, find};
 use evidence::policy::{Input, Policy, Scalar};
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, GroupAttachment, MaterialKind, Output, Status, digest};
 
-/// How much of the lines of each policy its cases must evaluate, in percent.
+/// The share of each policy's lines that its cases must evaluate, in percent.
 const LEAST_COVERAGE: usize = 90;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
-/// What came of each example policy, by the name of its folder.
+/// The results of the example policies, by the names of their folders.
 fn reports() -> BTreeMap<String, Report> {
     let folders = fs::read_dir(examples().join("policies")).unwrap().map(|entry| entry.unwrap().path());
     folders
@@ -31,7 +31,8 @@ fn reports() -> BTreeMap<String, Report> {
         .collect()
 }
 
-/// Evaluates a file of `examples/evidence/` with the release gate, the SBOM's age left out: the file only gets older.
+/// Evaluates a file of `examples/evidence/` with the release gate, without the check of the SBOM's age: the file only
+/// gets older.
 fn gate(file: &str, with: &[(&str, &str)]) -> Output {
     let policy_dir = Some(examples().join("policies"));
     let evaluator = Evaluator::new(EvaluatorConfig { policy_dir, ..EvaluatorConfig::default() }).unwrap();
@@ -89,7 +90,7 @@ fn every_failing_case_counts_its_violations() {
     }
 }
 
-/// What a search finds, groups left out.
+/// The policy files that are found, without groups.
 fn policy_files() -> Vec<PathBuf> {
     let found = find(&examples().join("policies")).unwrap();
     found.into_iter().filter(|file| file.ends_with("policy.yaml")).collect()
@@ -122,7 +123,7 @@ fn the_cases_evaluate_nearly_every_line_of_every_policy() {
     assert!(thin.is_empty(), "{}", thin.join("\n"));
 }
 
-/// What the categories are called, in the order of the page.
+/// The titles of the categories, in the order of the page.
 const CATEGORIES: &[(&str, &str)] = &[
     ("sbom", "Bills of materials"),
     ("licensing", "Licences"),
@@ -233,7 +234,7 @@ fn evidence_tells_nothing_of_the_machine_that_made_it() {
     for entry in fs::read_dir(examples().join("evidence")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        // How the path of a home, a registry or a checkout begins.
+        // How the path of a home folder, a registry or a checkout begins.
         for sign in ["file:///", "/home/", "/root/", "/Users/", ".cargo/registry"] {
             assert!(!text.contains(sign), "{}: {sign}", path.display());
         }

@@ -1,5 +1,5 @@
-//! What OPA refuses, or what would object there, must not pass in silence here: each way to do so that was found, tried
-//! from the request on.
+//! What OPA refuses, or what violates the policy in OPA, must not pass silently here: each way to do so that was found
+//! is tested, beginning with the request.
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,11 @@ fn evaluate_with(policy: Value, input: &str) -> Result<PolicyOutput, EvaluateErr
     evaluator.evaluate(&request, input.as_bytes(), &AtomicBool::new(false)).map(|mut output| output.policies.remove(0))
 }
 
-/// Asserts that there is an error, and that it says this.
+/// Asserts that there is an error, and that its message contains this text.
 #[track_caller]
 fn refused(body: &str, says: &str) {
     match evaluate(body) {
-        Ok(output) => panic!("{body}\ncame out {:?} {:?}", output.status, output.warnings),
+        Ok(output) => panic!("{body}\ngot {:?} {:?}", output.status, output.warnings),
         Err(error) => assert!(error.to_string().contains(says), "{body}\n{error}"),
     }
 }
@@ -110,14 +110,16 @@ fn a_rule_of_a_wrong_name_or_a_result_that_forgot_it_is_refused() {
     ] {
         refused(
             body,
-            &format!("could never object: its result uses neither violations nor findings, and nothing uses {name}"),
+            &format!(
+                "could never report a violation: its result uses neither violations nor findings, and nothing uses {name}"
+            ),
         );
     }
     let misspelt = "result := {\"violations\": [], \"finding\": findings}\nfindings contains {\"message\": \"m\"}";
-    refused(misspelt, "\"finding\" is a list with something in it, but means nothing here");
+    refused(misspelt, "\"finding\" is a list that is not empty, but has no meaning in a result");
     refused(
         "result := {\"skipped\": false, \"violation\": violations}\nviolations contains \"no\"",
-        "\"violation\" is a list with something in it, but means nothing here",
+        "\"violation\" is a list that is not empty, but has no meaning in a result",
     );
     let beside = "violations contains \"a\" if input.never\nviolation contains \"no\"";
     assert_eq!(evaluate(beside).unwrap().warnings, ["the rule violation is never used"]);
@@ -142,7 +144,7 @@ fn violations_of_a_wrong_type_are_refused() {
         "result := null",
         "result := false",
     ] {
-        refused(body, "'result' is no verdict");
+        refused(body, "'result' is not a verdict");
     }
     refused("violations[msg] { msg := \"no\" }", "`if` keyword is required");
     refused("violations[\"no\"]", "must have a body or assignment");
@@ -213,7 +215,7 @@ fn replacements_by_with_reach_what_they_should_or_are_refused() {
     refused("violations contains \"no\" if q with p as true\np := false\nq if p", "undefined rule");
 }
 
-/// The engine finds nothing by `[path, value] := walk(input)`.
+/// The engine finds nothing with `[path, value] := walk(input)`.
 #[test]
 fn walk_gives_each_pair_however_it_is_called() {
     for body in [
@@ -230,7 +232,7 @@ fn walk_gives_each_pair_however_it_is_called() {
     }
 }
 
-/// The engine takes the second round of an inner declaration for a second declaration.
+/// The engine takes the second evaluation of an inner declaration for a second declaration.
 #[test]
 fn declarations_may_stand_behind_what_iterates() {
     for body in [
@@ -244,7 +246,7 @@ fn declarations_may_stand_behind_what_iterates() {
     }
 }
 
-/// The engine takes some of them for the variable around them, and refuses others.
+/// The engine takes some of them for the outer variable, and refuses others.
 #[test]
 fn what_is_declared_within_hides_what_is_around_it() {
     for body in [
@@ -260,11 +262,11 @@ fn what_is_declared_within_hides_what_is_around_it() {
     ] {
         objects(body);
     }
-    // What is declared nowhere is the same within and around.
+    // A variable that is declared nowhere is the same inside and outside.
     objects("violations contains \"no\" if { x := 1; count([x | input.xs[x]]) == 1 }");
 }
 
-/// OPA refuses it too; what it says is what an author needs.
+/// OPA refuses it, too; the message tells authors what to do.
 #[test]
 fn a_comprehension_whose_head_has_an_operator_needs_parentheses() {
     refused("violations contains \"no\" if count([x * 2 | some x in input.xs]) == 3", "needs parentheses");
@@ -276,12 +278,12 @@ fn checking_a_script_takes_little_time_whatever_it_is() {
     let many = |count: usize, line: fn(usize) -> String| (0..count).map(line).collect::<Vec<String>>().join("\n");
     let chain = many(15_000, |n| format!("r{n} := r{}", n + 1));
     let backwards = many(800, |n| format!("x{n} = x{} + 1", n + 1));
-    // Each comprehension waits for what is bound behind it, and so do those inside of it.
+    // Each comprehension waits for a variable that is bound after it, and so do those inside of it.
     let nested = (0..30).fold("1".to_owned(), |inner, n| format!("count([a{n} | a{n} = {inner} + b{n}; b{n} = 1])"));
     for (body, says) in [
         (format!("violations contains \"no\" if r0\n{chain}\nr15000 := 1"), Some("a chain of more than 200 rules")),
         (format!("violations contains \"no\" if {{\n{backwards}\nx800 = 1\nx0 == 0 }}"), None),
-        (format!("violations contains \"no\" if {nested} == 0"), Some("too much in brackets within brackets")),
+        (format!("violations contains \"no\" if {nested} == 0"), Some("too much content in nested brackets")),
         (
             format!("violations contains \"no\" if {{\n{} }}", "input.a\n".repeat(3_000)),
             Some("more than 2500 statements"),

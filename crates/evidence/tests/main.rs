@@ -1,4 +1,4 @@
-//! Policies as their authors write them, against evidence as it comes: one program, so that it is built and linked once.
+//! Policies as their authors write them, evaluated on real evidence: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod chainloop_policies;

@@ -1,5 +1,5 @@
-//! Files of real tools get the verdict that they should get: read as what they are and recognised as it, or refused with
-//! a reason. `LONGRUN_EVIDENCE` names another folder with an `expected.tsv` to try.
+//! Files of real tools are handled correctly: they are read and detected as their kind, or refused with a reason.
+//! `LONGRUN_EVIDENCE` names another folder with an `expected.tsv` to test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -49,7 +49,7 @@ fn try_all(folder: &Path) -> (Vec<String>, String) {
             wrong.push(format!("{file} as {kind}: {:?}", outcome.as_ref().err()));
         }
         if is_evidence && found != Some(kind) {
-            wrong.push(format!("{file} is recognised as {found:?}, not {kind}"));
+            wrong.push(format!("{file} is detected as {found:?}, not {kind}"));
         }
         let said = outcome.map_or_else(|error| format!("refused: {error}"), |_| "accepted".to_owned());
         let _ = writeln!(table, "{file} | {kind} | {said}");
@@ -69,8 +69,8 @@ fn every_file_gets_the_verdict_that_it_should() {
 fn every_kind_that_is_told_by_its_content_has_a_file_or_a_sample() {
     let of_files: Vec<MaterialKind> =
         expected(&data()).into_iter().filter(|one| one.is_evidence).map(|one| one.kind).collect();
-    let told = MaterialKind::ALL.iter().filter(|kind| kind.about().told_by != "—");
-    let without: Vec<&str> = told.filter(|kind| !of_files.contains(kind)).map(|kind| kind.as_str()).collect();
+    let detected = MaterialKind::ALL.iter().filter(|kind| kind.about().told_by != "—");
+    let without: Vec<&str> = detected.filter(|kind| !of_files.contains(kind)).map(|kind| kind.as_str()).collect();
     // These have a sample in the unit tests.
     let samples = [
         "CSAF_VEX",
@@ -104,7 +104,7 @@ fn text_and_archives_take_the_form_that_is_documented() {
     assert_eq!(dranzer["objects"][0]["metadata"]["com_object_filename"], "example.ocx");
 
     let radamsa = input("chainloop-dev-radamsa-meta.txt", None);
-    assert_eq!(radamsa["elements"].as_array().unwrap().len(), 2, "the line with the seed is no mutation");
+    assert_eq!(radamsa["elements"].as_array().unwrap().len(), 2, "the line with the seed is not a mutation");
     assert_eq!(radamsa["elements"][0]["length"], 16892);
     assert_eq!(radamsa["elements"][1]["head"], "/tmp/t/sample.eds");
 
@@ -193,56 +193,57 @@ fn empty_evidence_is_evidence_of_what_may_be_empty() {
         assert!(Material::parse(Some(kind), &Metadata::default(), b"").is_ok(), "{kind}");
     }
     for kind in MaterialKind::ALL {
-        // A kind without a form of its own cannot lack anything.
+        // A kind without a format of its own has no required members.
         let may_be = ["STRING", "ARTIFACT", "EVIDENCE", "TRUFFLEHOG_JSON", "RADAMSA_REPORT"].contains(&kind.as_str());
         assert_eq!(Material::parse(Some(*kind), &Metadata::default(), b"").is_ok(), may_be, "{kind}");
     }
 }
 
-/// The table of the documentation, made of what the code says.
+/// The page of the documentation, generated from the code.
 fn table() -> String {
     let mut table = String::from(
         "# Material types\n\n\
-        What a piece of evidence claims to be, its `kind` in requests and in policies. It is read and validated as that, and a\n\
-        mismatch is an error that says where. Without a kind in the request it is recognised by its content; a dash says that\n\
-        it must be named. What policies see stands beside `chainloop_metadata` ([writing policies](policies.md#what-a-script-sees)).\n\n\
-        | type | what is read | `input` | recognised by |\n|---|---|---|---|\n",
+        The material type is what a piece of evidence claims to be: its `kind` in requests and in policies. The evidence is read and\n\
+        validated as this type, and the error for a mismatch names the position. If a request names no kind, the kind is detected from\n\
+        the content; a dash means that it must be named. Policies see the `input` below and `chainloop_metadata`\n\
+        ([writing policies](policies.md#what-a-script-sees)).\n\n\
+        | type | what is read | `input` | detected by |\n|---|---|---|---|\n",
     );
     for kind in MaterialKind::ALL {
         let about = kind.about();
         let _ = writeln!(table, "| `{kind}` | {} | {} | {} |", about.reads, about.input, about.told_by);
     }
     table.push_str(
-        "\nXML, JSON lines and text become JSON; a list at the top becomes `{\"elements\": […]}`; content that has no JSON form is\n\
-        `{}`. Integers keep all their digits.\n\n\
-        `EVIDENCE` and `ARTIFACT` that begin like JSON (`{`, `[`) and cannot be read as one document of it are refused with the\n\
-        reason: a policy would see `{}` and object to nothing. What only begins with such a bracket, as a section of an INI file,\n\
-        a line of a log or a template does, is not JSON.\n\n\
-        A zip has one `report_json.json` of ZAP; one with several is refused. Of JUnit reports, tests outside of suites are in a\n\
-        suite without a name. What failed without a test case is a test with the name of its suite: a `<failure>` or an `<error>` of\n\
-        the suite, and what only the counts in its attributes `failures` and `errors` tell of. Of Cobertura, `lines-covered`,\n\
-        `lines-valid`, `branches-covered` and `branches-valid` are there when the report has them.\n\n\
-        A SARIF log holds the results, invocations and policies of its runs, their driver and their extensions itself: one that keeps them as external\n\
-        properties, in other files or apart from the run, is refused, since policies look into the runs.\n\n\
+        "\nXML, JSON lines and text are converted to JSON; a top-level list becomes `{\"elements\": […]}`; content that has no JSON form\n\
+        becomes `{}`. Integers keep all their digits.\n\n\
+        `EVIDENCE` and `ARTIFACT` that begin like JSON (`{`, `[`) but cannot be parsed as one JSON document are refused with the reason:\n\
+        a policy would see `{}` and report no violations. Text that only begins with such a bracket, such as a section of an INI file, a\n\
+        line of a log or a template, does not count as JSON.\n\n\
+        A zip must contain exactly one `report_json.json` of ZAP. In JUnit reports, tests outside of suites are put into a suite without\n\
+        a name. A failure without a test case becomes a test with the name of its suite: a `<failure>` or an `<error>` of the suite, and\n\
+        failures that only the attributes `failures` and `errors` of the suite report. For Cobertura, `lines-covered`, `lines-valid`,\n\
+        `branches-covered` and `branches-valid` are present if the report contains them.\n\n\
+        A SARIF log must itself contain the results, invocations and policies of its runs, their driver and their extensions: a log that\n\
+        stores them as external properties, in other files or outside of the run, is refused, since policies read only the runs.\n\n\
         ## Limits\n\n\
-        JSON and XML nest at most 128 deep, YAML 64 deep and without anchors, aliases and tags; a number has at most 1,000\n\
-        characters. An archive has at most 50,000 entries, which are at most 100 MiB together and at most 200 times as large\n\
-        as the archive (1 MiB is let through whatever the archive is). Encrypted entries and links are not read. An OpenAPI or\n\
-        AsyncAPI document in YAML has at most 8 MiB. An empty piece is evidence of `STRING`, `ARTIFACT`, `EVIDENCE`,\n\
-        `TRUFFLEHOG_JSON` and `RADAMSA_REPORT` only.\n\n\
+        JSON and XML may be nested at most 128 levels deep, YAML 64 levels deep and without anchors, aliases and tags; a number may have at\n\
+        most 1,000 characters. An archive may have at most 50,000 entries, which together may have at most 100 MiB and at most 200 times\n\
+        the size of the archive (1 MiB is always allowed). Encrypted entries and links are not read. An OpenAPI or AsyncAPI document in\n\
+        YAML may have at most 8 MiB. Empty evidence is accepted only for `STRING`, `ARTIFACT`, `EVIDENCE`, `TRUFFLEHOG_JSON` and\n\
+        `RADAMSA_REPORT`.\n\n\
         ## How far the standards are checked\n\n\
-        CycloneDX documents are checked against the JSON Schema of their version (of 1.2 and 1.3 the one that is not strict), CSAF\n\
-        documents of 2.0 against theirs with the schemas of CVSS, as their authors publish them, after the members that policies rely\n\
-        on. A document that breaks its schema is refused with the place and the reason:\n\n\
+        First, the members that policies rely on are checked. Then CycloneDX documents are checked against the JSON Schema of their\n\
+        version (for 1.2 and 1.3 the one that is not strict), and CSAF 2.0 documents against theirs with the schemas of CVSS, as their\n\
+        authors publish them. A document that violates its schema is refused with the position and the reason:\n\n\
         ```text\n\
         not SBOM_CYCLONEDX_JSON: at $.components[0].hashes[0].alg: it has to be one of \"MD5\", \"SHA-1\", … (JSON Schema of version 1.5)\n\
         ```\n\n\
-        Four things are taken although a schema would refuse them: a member that is `null`, as if it were not there; an identifier of a\n\
-        licence that SPDX took up after the schema was published; in CycloneDX 1.7, an `asserter` of a patent that is written as\n\
-        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; and there, one with nothing but a `name`.\n\n\
-        Of the other formats (SPDX, SARIF, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
-        wherever they occur, not each rule of a schema: an SPDX document with an unknown member is taken, one with a package without a\n\
-        name is not.\n",
+        Four things are accepted although a schema would refuse them: a member that is `null`, which counts as absent; an identifier of\n\
+        a licence that SPDX added after the schema was published; in CycloneDX 1.7, an `asserter` of a patent that is written as\n\
+        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; and an `asserter` there with only a `name`.\n\n\
+        For the other formats (SPDX, SARIF, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
+        wherever they occur, but not every rule of a schema: an SPDX document with an unknown member is accepted, one with a package\n\
+        without a name is not.\n",
     );
     table
 }

@@ -1,5 +1,5 @@
-//! The readers of policies and evidence, on input that was made to break them, and on examples that were changed at
-//! random: on a small stack, so that recursion without a bound is found on any compiler. `make fuzz` goes on from here.
+//! The readers of policies and evidence, on input that was made to break them, and on randomly changed examples: on a
+//! small stack, so that unbounded recursion is found on any compiler. `make fuzz` continues from here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use evidence::policy::{Policy, PolicyGroup};
 use evidence::rego::Script;
 use evidence::{Material, MaterialKind, detect};
 
-/// A small part of the stack that an evaluation process has. Much of it goes to frames of a build without optimisation.
+/// A small part of the stack of an evaluation process. Much of it is used by the frames of an unoptimized build.
 const STACK: usize = 2 * 1024 * 1024;
-/// Against hanging.
+/// The time limit, in case something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Reads a text as everything that it could be. Whether it is refused does not matter here.
+/// Reads a text as everything that it could be. It does not matter here whether it is refused.
 fn read_as_everything(text: &str) {
     let _ = Policy::parse("nasty.yaml", text);
     let _ = PolicyGroup::parse("nasty.yaml", text);
@@ -28,8 +28,8 @@ fn read_as_everything(text: &str) {
     }
 }
 
-/// Reads texts on a small stack. A stack that overflows ends the whole test program: the name of the text is the last
-/// thing that was printed.
+/// Reads texts on a small stack. A stack overflow ends the whole test program: the last line that was printed is the
+/// name of the text.
 fn survive(texts: impl IntoIterator<Item = (String, String)>) {
     for (name, text) in texts {
         println!("{name}");
@@ -159,7 +159,7 @@ fn what_is_wide_or_huge() {
     ]);
 }
 
-/// Numbers that are always the same.
+/// Pseudo-random numbers that are always the same.
 struct Chance(u64);
 
 impl Chance {
@@ -168,7 +168,7 @@ impl Chance {
         usize::try_from(self.0 >> 33).unwrap() % bound.max(1)
     }
 
-    /// A place between two characters.
+    /// A position between two characters.
     fn place(&mut self, text: &str) -> usize {
         text.floor_char_boundary(self.below(text.len() + 1))
     }

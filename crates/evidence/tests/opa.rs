@@ -1,5 +1,6 @@
-//! Expressions are answered as OPA answers them: a generated corpus with the answers that OPA 1.20 gave (`scripts/opa-answers.py`
-//! asks it again). What OPA leaves undefined or refuses is an error here or undefined, and never a value.
+//! Expressions have the same results as in OPA: a generated corpus with the results of OPA 1.20
+//! (`scripts/opa-answers.py` generates them again). What OPA leaves undefined or refuses is an error or undefined here,
+//! and never a value.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,12 +12,12 @@ use evidence::rego::{Limits, RegoError, Script, Support, Verdict, support};
 use regorus::Value as Rego;
 use serde_json::Value;
 
-/// What an expression comes to: its value and type, or nothing.
+/// The result of an expression: its value and type, or nothing.
 fn answer(expression: &str) -> Result<Option<(Value, String)>, RegoError> {
     answer_of_rules(&format!("value := {expression}\n"))
 }
 
-/// What the rule `value` comes to.
+/// The result of the rule `value`.
 fn answer_of_rules(rules: &str) -> Result<Option<(Value, String)>, RegoError> {
     let finding = "{\"message\": \"m\", \"value\": value, \"type\": type_name(value)}";
     let script = format!("package main\nimport rego.v1\n{rules}\nviolations contains {finding}\n");
@@ -28,7 +29,7 @@ fn answer_of_rules(rules: &str) -> Result<Option<(Value, String)>, RegoError> {
     Ok(finding.map(|finding| (finding["value"].clone(), finding["type"].as_str().unwrap_or_default().to_owned())))
 }
 
-/// Whether two values are the same, numbers by what they are worth.
+/// Whether two values are equal; numbers are compared by value.
 fn same(own: &Value, other: &Value) -> bool {
     match (own, other) {
         (Value::Number(own), Value::Number(other)) => {
@@ -45,31 +46,31 @@ fn same(own: &Value, other: &Value) -> bool {
     }
 }
 
-/// Where the answers differ and are meant to, or are known to: by what an expression is, and why.
+/// The known and intended differences: a pattern for the expressions, and the reason.
 const KNOWN: &[(&str, &str)] = &[
-    (r"^\(?-?[0-9.e]+ [-+*/] |^sum\(", "decimals are doubles here; OPA reckons with longer ones"),
+    (r"^\(?-?[0-9.e]+ [-+*/] |^sum\(", "decimals are doubles here; OPA uses a higher precision"),
     (r"^sprintf\(.*\b[0-9.]+e-?[0-9]+\]|^json.marshal\(1\.0\)", "numbers lose how they were written"),
     (r#"^sprintf\("%[# ]?[bxX]", \[-?[0-9]+\.[0-9]+"#, "doubles are not written in binary or hexadecimal"),
     (r#"^sprintf\("%#[oq]", \[-?[0-9]+\.[0-9]+"#, "a double that does not fit its verb is written without zeros"),
     (r"^sprintf\(.*36893488147419103233", "integers beyond 64 bits are written in decimal only"),
     (
         r#"^glob.match\("(\?|a\?c|\*\?\*|\{a\.\*,b\}\.c)""#,
-        "slips of OPA's library: `?` matches nothing, or half a letter",
+        "bugs of OPA's library: `?` matches nothing, or half a letter",
     ),
     (
         r"^net.cidr_merge\(.*(::/0|192\.168\.1\.5)",
-        "slips of OPA: IPv4 within `::/0`, and the class of an address as its length",
+        "bugs of OPA: IPv4 within `::/0`, and the class of an address as its length",
     ),
-    (r#"^regex.globs_match\(.*("\.\.\*"|\[\]|"","")"#, "slips of OPA's library: `..*` and what is empty"),
+    (r#"^regex.globs_match\(.*("\.\.\*"|\[\]|"","")"#, "bugs of OPA's library: `..*` and empty patterns"),
     (r#"^semver.compare\("1\.2\.3-0?1", "1\.2\.3-0?1"\)"#, "OPA does not end"),
     (
         r#"^io.jwt.decode_verify\("eyJhbGciOiJIUzI1NiIsImNyaXQi"#,
-        "OPA lets through what the token says must be understood",
+        "OPA accepts extensions that the token marks as critical",
     ),
-    (r#"^io.jwt.decode_verify\(.*"iss": "1"\}"#, "OPA breaks on an issuer that is no string"),
+    (r#"^io.jwt.decode_verify\(.*"iss": "1"\}"#, "OPA fails on an issuer that is not a string"),
     (r"^(graphql|strings.render_template)", "not there"),
     (r"^(opa.runtime|trace|net.lookup_ip_addr|rego.metadata)", "refused by name"),
-    (r"^print\(", "drops what it is given"),
+    (r"^print\(", "ignores its arguments"),
     (r"^time\.(format|parse_ns)\(.*RFC1123", "the names of time zones"),
     (r"^walk\(", "is rewritten"),
 ];
@@ -99,12 +100,12 @@ fn expressions_come_to_what_they_come_to_in_opa() {
             let _ = writeln!(different, "{expression}\n    here {own:?}\n    OPA  {opa}");
         }
     }
-    println!("{count} expressions, {meant} with a difference that is known");
+    println!("{count} expressions, {meant} with a known difference");
     assert!(different.is_empty(), "{different}");
     assert!(meant * 8 < count, "{meant} of {count} are too many to be exceptions");
 }
 
-/// Heads whose values are undefined for some of what a body finds, and what follows them.
+/// Heads whose values are undefined for some solutions of a body, and rules that depend on them.
 #[test]
 fn rules_come_to_what_they_come_to_in_opa() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/rules.jsonl");
@@ -129,20 +130,21 @@ fn rules_come_to_what_they_come_to_in_opa() {
     assert!(different.is_empty(), "{different}");
 }
 
-/// The table of the documentation: every builtin of OPA and what there is of it here.
+/// The page of the documentation: every builtin of OPA and whether policies can use it.
 fn table() -> String {
     let mut table = String::from(
         "# OPA's builtins\n\n\
-        Every builtin of OPA 1.20, and what there is of it in policies here. *Ours* are those that the engine lacks or answers\n\
-        otherwise than OPA. What is missing or refused is told by name when a policy is checked: it is never undefined in\n\
-        silence. Differences that remain are in [writing policies](policies.md#differences-from-opa).\n\n",
+        Every builtin of OPA 1.20, and whether policies can use it in longrun. *Own* means that longrun implements it, since the\n\
+        engine lacks it or returns other results than OPA. When a policy is checked, calls of missing or refused builtins are reported\n\
+        by name: they are never silently undefined. The remaining differences are listed in\n\
+        [writing policies](policies.md#differences-from-opa).\n\n",
     );
     let names = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/builtins.txt")).unwrap();
     let _ = writeln!(table, "| builtin | |\n|---|---|");
     for name in names.lines() {
         let support = match support(name) {
             Support::Engine => "yes",
-            Support::Own => "ours",
+            Support::Own => "own",
             Support::Forbidden => "refused",
             Support::Missing => "missing",
         };

@@ -1,4 +1,4 @@
-//! What a policy learns of the signatures of an attestation: real bundles, and envelopes that were tampered with.
+//! What a policy learns about the signatures of an attestation: real bundles, and envelopes that were tampered with.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,8 @@ const KEY_OF_GITHUB: &str = "-----BEGIN PUBLIC KEY-----\n\
     oG5U2vG1cOpZgnJqYnrVmXCpSN/K1X9Q6AYBtmn5QtGhQWdJ+ijnW4Gbng==\n\
     -----END PUBLIC KEY-----\n";
 
-/// A real bundle of the public instance of Sigstore, signed by a workflow of GitHub, and the trusted root of that instance.
+/// A real bundle of the public instance of Sigstore, signed by a GitHub workflow, and the trusted root of that
+/// instance.
 const WORKFLOW: &[u8] = include_bytes!("../../attestation/tests/sigstore/data/workflow.sigstore.json");
 const ROOT: &str = include_str!("../../attestation/tests/sigstore/data/public.trusted_root.json");
 
@@ -33,12 +34,12 @@ fn signer() -> Signer {
     Signer::from_pem(Signer::generate_pem().unwrap().as_bytes(), "urn:test").unwrap()
 }
 
-/// What a policy finds in `input.chainloop_metadata.signature` where keys are trusted.
+/// The value of `input.chainloop_metadata.signature` that a policy sees if these keys are trusted.
 fn seen(evidence: &[u8], trusted_keys: &[TrustedKey]) -> Value {
     seen_by(EvaluatorConfig { trusted_keys: trusted_keys.to_vec(), ..EvaluatorConfig::default() }, evidence)
 }
 
-/// The same where identities are trusted, too.
+/// The same if identities are trusted, too.
 fn seen_by(config: EvaluatorConfig, evidence: &[u8]) -> Value {
     let script = "package main\nimport rego.v1\nviolations contains {\"message\": \"seen\", \"signature\": \
         object.get(input.chainloop_metadata, \"signature\", \"none\")}\n";
@@ -81,7 +82,7 @@ fn what_is_signed_with_the_key_of_a_certificate_is_not_verified_by_the_certifica
     }
 }
 
-/// A configuration that trusts the workflows that release one of GitHub's repositories, and these keys.
+/// A configuration that trusts the release workflows of one GitHub repository, and these keys.
 fn trusting(root: &str, repository: &str, trusted_keys: &[TrustedKey]) -> EvaluatorConfig {
     let identity = TrustedIdentity {
         name: "workflow".to_owned(),
@@ -112,7 +113,7 @@ fn a_policy_is_told_by_which_identity_a_bundle_is_signed() {
     let signature = seen_by(trusting("example/app"), WORKFLOW);
     assert_eq!((&signature["verified"], &signature["reason"]), (&json!(false), &json!("untrusted_identity")));
     assert!(signature["why_not"].as_str().unwrap().contains("trailofbits"), "{signature}");
-    // What the policy sees of the statement is what the certificate's key signed.
+    // The policy sees the statement that the certificate's key signed.
     let mut changed: Value = serde_json::from_slice(WORKFLOW).unwrap();
     let envelope = signer().sign(PAYLOAD_TYPE, STATEMENT.as_bytes().to_vec());
     changed["dsseEnvelope"]["payload"] = serde_json::from_str::<Value>(&envelope.json()).unwrap()["payload"].clone();
@@ -127,7 +128,7 @@ fn keys_count_as_before_where_identities_are_trusted() {
     let trusting = trusting(ROOT, "example/app", &keys);
     let envelope = envelope(&signer).to_string();
     assert_eq!(seen_by(trusting.clone(), envelope.as_bytes())["by"]["key"], "release");
-    // The key of a certificate that is trusted itself needs no log and no identity.
+    // If the key of a certificate is itself trusted, neither a log nor an identity is needed.
     let signature = seen_by(trusting.clone(), GITHUB);
     assert_eq!((&signature["by"]["key"], signature["by"].get("identity")), (&json!("github"), None));
     assert_eq!(seen_by(trusting.clone(), CHAINLOOP)["reason"], "no_log_entry");
@@ -171,7 +172,7 @@ fn one_signature_of_several_is_enough_and_key_ids_are_only_hints() {
     signature["keyid"] = json!("nonsense");
     both["signatures"].as_array_mut().unwrap().push(signature);
     assert_eq!(seen(both.to_string().as_bytes(), &keys)["verified"], true);
-    // A stranger that claims our key's id.
+    // A different signer that claims our key's id.
     let mut stranger = envelope(&others);
     stranger["signatures"][0]["keyid"] = json!(ours.key_id());
     assert_eq!(seen(stranger.to_string().as_bytes(), &keys)["reason"], "untrusted");

@@ -1,7 +1,7 @@
-//! The code that reads what callers send, as functions of bytes that promise not to panic, hang or fill the memory.
+//! The code that reads what callers send, as functions of bytes that must not panic, hang or fill the memory.
 //!
-//! `fuzz/` gives them to libFuzzer (`make fuzz`); `tests/corpus.rs` feeds them the corpus and mutations of it on every
-//! run of the tests. A function here may refuse its input, and asserts what holds for whatever it takes.
+//! `fuzz/` passes them to libFuzzer (`make fuzz`); `tests/corpus.rs` runs them on the corpus and on mutations of it in
+//! every run of the tests. A function may refuse its input, and asserts invariants of everything that it accepts.
 
 use std::sync::LazyLock;
 
@@ -12,10 +12,10 @@ use evidence::rego::Script;
 use evidence::{Material, MaterialKind, Vex};
 use operations::{Search, Timestamp};
 
-/// A function that is fuzzed, and its name, which is that of its folder in the corpus.
+/// A function that is fuzzed, and its name, which is also the name of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 12] = [
     ("query", query),
     ("body", body),
@@ -31,7 +31,7 @@ pub const TARGETS: [Target; 12] = [
     ("bundle", bundle),
 ];
 
-/// The part of a URL after `?`, as each call that has one reads it.
+/// The query string of a URL (the part after `?`), as each call that has one reads it.
 pub fn query(bytes: &[u8]) {
     text(bytes, server::fuzzing::query);
 }
@@ -46,7 +46,7 @@ pub fn message(bytes: &[u8]) {
     server::fuzzing::message(bytes);
 }
 
-/// The path of a URL, as far as it is read by hand.
+/// The path of a URL, as far as longrun's own code reads it.
 pub fn path(bytes: &[u8]) {
     text(bytes, server::fuzzing::path);
 }
@@ -56,7 +56,7 @@ pub fn token(bytes: &[u8]) {
     server::fuzzing::token(bytes);
 }
 
-/// The token that a worker shows for its claim.
+/// The token that a worker sends for its claim.
 pub fn lease_token(bytes: &[u8]) {
     text(bytes, server::fuzzing::lease_token);
 }
@@ -66,7 +66,7 @@ pub fn cursor(bytes: &[u8]) {
     text(bytes, store::fuzzing::cursor);
 }
 
-/// The filters of searches: what is taken has a canonical form that means the same.
+/// The filters of searches: a filter that is accepted has a canonical form with the same meaning.
 pub fn filter(bytes: &[u8]) {
     text(bytes, |text| {
         let now = Timestamp::from_millis(1_800_000_000_000);
@@ -80,7 +80,7 @@ pub fn filter(bytes: &[u8]) {
 /// Policy and group documents.
 pub fn policy(bytes: &[u8]) {
     text(bytes, |text| {
-        // Either may be refused; neither may crash, hang or fill the memory.
+        // Both may be refused, but must not crash, hang or fill the memory.
         let _ = Policy::parse("fuzz.yaml", text);
         let _ = PolicyGroup::parse("fuzz.yaml", text);
     });
@@ -93,7 +93,7 @@ pub fn rego(bytes: &[u8]) {
     });
 }
 
-/// Evidence: detecting its kind, and reading it as each known kind.
+/// Evidence: detects its kind, and reads it as each known kind.
 pub fn material(bytes: &[u8]) {
     let _ = evidence::detect(bytes);
     for kind in MaterialKind::ALL {
@@ -102,11 +102,11 @@ pub fn material(bytes: &[u8]) {
     }
 }
 
-/// Attestations and Sigstore bundles whose signatures are checked, certificates and entries of logs included.
+/// Attestations and Sigstore bundles whose signatures are verified, including certificates and entries of logs.
 pub fn bundle(bytes: &[u8]) {
     static IDENTITIES: LazyLock<Option<Identities>> = LazyLock::new(|| {
         let root = include_str!("../../attestation/tests/sigstore/data/public.trusted_root.json").to_owned();
-        // Any identity of the corpus's issuer, so that the code after the check of the identity is reached too.
+        // Any identity of the corpus's issuer, so that the code after the check of the identity is reached, too.
         let issuer = "https://token.actions.githubusercontent.com".to_owned();
         let any = TrustedIdentity { name: "any".to_owned(), issuer, identity: "*".to_owned() };
         TrustedIdentities { root, identities: vec![any] }.read().ok()
@@ -117,7 +117,7 @@ pub fn bundle(bytes: &[u8]) {
     }
 }
 
-/// Bytes that are not text are refused before they come here.
+/// Input that is not text is refused before it reaches this code.
 fn text(bytes: &[u8], read: impl FnOnce(&str)) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         read(text);

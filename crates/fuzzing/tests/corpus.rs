@@ -1,6 +1,7 @@
-//! Feeds each target the corpus, and mutations of it: always the same ones, so that a failure here can be repeated.
+//! Runs each target on its corpus, and on mutations of it: always the same ones, so that a failure here can be
+//! reproduced.
 //!
-//! `LONGRUN_MUTATIONS` multiplies their number; `make fuzz` looks for failures that these do not find.
+//! `LONGRUN_MUTATIONS` multiplies the number of mutations; `make fuzz` searches for failures that these do not find.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-/// Texts that have a meaning somewhere: put in where chance would seldom put them.
+/// Texts that have a meaning somewhere: they are inserted because random mutations would seldom produce them.
 const WORDS: [&[u8]; 32] = [
     b"\"",
     b"{",
@@ -47,7 +48,8 @@ const WORDS: [&[u8]; 32] = [
     b"lrn_",
     b"v1.",
 ];
-/// Mutations of a target. Those that compile or parse whole documents take a thousand times as long as the others.
+/// The number of mutations of a target. Targets that compile or parse whole documents take a thousand times as long as
+/// the others.
 fn mutations(name: &str) -> usize {
     match name {
         "rego" => 60,
@@ -56,14 +58,14 @@ fn mutations(name: &str) -> usize {
     }
 }
 
-/// Inputs are not grown beyond this: large ones are for `make fuzz`.
+/// Inputs do not grow beyond this: `make fuzz` tries larger ones.
 const MOST_BYTES: usize = 64 * 1024;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The files below a folder, in an order that does not change.
+/// The files below a folder, in a fixed order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -77,7 +79,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The corpus of a target: its own folder, and those of the examples that it is for.
+/// The corpus of a target: its own folder, and the folders of examples that fit it.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let mut found = files(&root().join("fuzz/corpus").join(name));
     let examples = |folder: &str, is_one: fn(&Path) -> bool| {
@@ -94,7 +96,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     found.iter().map(|path| fs::read(path).unwrap()).filter(|content| content.len() <= MOST_BYTES).collect()
 }
 
-/// A small change, or several.
+/// Applies one small change, or several.
 fn mutated(seed: &[u8], corpus: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..random.random_range(1..=4) {
@@ -122,7 +124,7 @@ fn mutated(seed: &[u8], corpus: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Prints the input of a target that panicked, which the panic does not.
+/// Prints the input of a target that panicked, since the panic does not show it.
 struct Current<'i>(&'static str, &'i [u8]);
 
 impl Drop for Current<'_> {

@@ -1,6 +1,6 @@
-//! What runs an operation: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to external
-//! servers ([`http`]); notices of completion ([`notices`]); and bulk operations ([`bulk`]). Calls and notices go out
-//! through [`webhook`].
+//! The handlers that run operations: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to
+//! external servers ([`http`]); notices of completion ([`notices`]); and bulk operations ([`bulk`]). Calls and notices
+//! are sent through [`webhook`].
 
 pub mod bulk;
 pub mod command;
@@ -12,5 +12,5 @@ pub mod reevaluation;
 mod text;
 pub mod webhook;
 
-/// The kinds whose operations longrun itself makes: nobody else may create them or work on them.
+/// The kinds whose operations longrun itself creates: nobody else may create or claim them.
 pub const RESERVED: [&str; 3] = [notices::KIND, bulk::KIND, reevaluation::KIND];

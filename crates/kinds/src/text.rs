@@ -1,4 +1,4 @@
-//! Makes texts of strangers fit for an error message.
+//! Makes texts from external sources suitable for an error message.
 
 /// A text on one line: words separated by single spaces, without control characters.
 pub(crate) fn one_line(bytes: &[u8]) -> String {

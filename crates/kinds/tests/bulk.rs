@@ -90,7 +90,7 @@ impl Place {
         self.store.create_one("acme", bulk::operation(action, &search, access), None, None).await.unwrap()
     }
 
-    /// The attempts of the bulk operations that wait.
+    /// The attempts of the waiting bulk operations.
     async fn attempts(&self) -> Vec<(Claimed, Attempt)> {
         let claimed = self.claim(bulk::KIND, 10).await;
         let attempt = |claimed: Claimed| {
@@ -112,7 +112,7 @@ impl Place {
         BulkHandler::new(Arc::clone(&self.store))
     }
 
-    /// Runs the one waiting bulk operation to its end; returns its output.
+    /// Runs the only waiting bulk operation to its end; returns its output.
     async fn run(&self) -> Value {
         let (claimed, attempt) = self.attempts().await.remove(0);
         let output = self.handler().run(attempt).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_retried_operation_that_fails_again_is_not_met_again(place: Place) {
     let (claimed, attempt) = place.attempts().await.remove(0);
     let handler = place.handler();
     let running = tokio::spawn(async move { handler.run(attempt).await });
-    // A worker that fails everything as fast as it comes in.
+    // A worker that fails every operation as soon as it is claimed.
     let broken = Outcome::Failed { message: "broken again".to_owned(), retryable: false };
     while !running.is_finished() || place.total(Status::Pending).await > 0 {
         place.settle(place.claim("scan", 20).await, &broken).await;
@@ -196,7 +196,7 @@ async fn what_waits_is_cancelled_and_what_runs_is_asked_to_stop(place: Place) {
     place.store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();
     assert_eq!(place.total(Status::Failed).await, 50);
     place.assert_sound().await;
-    // Of the operations with a key, one may start when all are tried again.
+    // Of the operations with a key, only one may start when all are retried.
     place.begin(BulkAction::Retry, "status = FAILED", &acme()).await;
     assert_eq!(place.run().await["retried"], json!(50));
     assert_eq!(place.claim("scan", 100).await.len(), 31);
@@ -246,7 +246,7 @@ async fn it_goes_on_where_it_was_when_its_server_is_killed(mut place: Place) {
         place.reopen().await;
         let done = place.done(bulk.id).await;
         assert!(done > before, "{done} done");
-        assert_eq!(place.total(Status::Pending).await, done, "what is counted is what was done");
+        assert_eq!(place.total(Status::Pending).await, done, "the count is what was done");
         before = done;
     }
     let output = place.run().await;

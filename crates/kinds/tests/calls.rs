@@ -1,4 +1,5 @@
-//! `http.send` in policies: called by the server, over real sockets, and only where that is configured.
+//! `http.send` in policies: the server makes the calls, over real sockets, and only where the configuration allows
+//! them.
 
 use evidence::{EvaluatorConfig, Output};
 use kinds::evaluation::{CallSettings, Calls, CheckError, Evaluations, JobError};
@@ -77,17 +78,12 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
             "127.0.0.1 did not answer within 50 ms",
             true,
         ),
-        ("http://me:secret@127.0.0.1/", "", "must name no user and no password", false),
-        (
-            "http://127.0.0.1/",
-            r#", "tls_use_system_certs": true"#,
-            "tls_use_system_certs cannot be asked for here",
-            false,
-        ),
-        ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect cannot be asked for here", false),
-        ("http://127.0.0.1/", r#", "headers": {"a b": "c"}"#, "\"a b\" is no name of a header", false),
+        ("http://me:secret@127.0.0.1/", "", "must not contain a user or a password", false),
+        ("http://127.0.0.1/", r#", "tls_use_system_certs": true"#, "tls_use_system_certs is not supported here", false),
+        ("http://127.0.0.1/", r#", "enable_redirect": true"#, "enable_redirect is not supported here", false),
+        ("http://127.0.0.1/", r#", "headers": {"a b": "c"}"#, "\"a b\" is not a valid header name", false),
     ] {
-        // Neither a rule that needs the answer nor one that is satisfied by its absence passes because of it.
+        // Neither a rule that needs the answer nor one that its absence would satisfy passes because of it.
         for body in [
             format!("violations contains \"x\" if {}.status_code == 500", call(url, more)),
             format!("violations contains \"x\" if not {}", call(url, more)),
@@ -97,7 +93,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
             assert_eq!(retryable, is_retryable, "{message}");
         }
     }
-    // A policy that asks to get the error gets it.
+    // A policy that requests the error gets it.
     let body = format!(
         "answer := {}\nviolations contains sprintf(\"%v %v\", [answer.status_code, answer.error.message])",
         call("https://example.com/", r#", "raise_error": false"#)

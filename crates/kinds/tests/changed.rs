@@ -19,7 +19,7 @@ fn write(folder: &Path, file: &str, text: &str) {
     std::fs::write(folder.join(file), text).unwrap();
 }
 
-/// Writes the policy `p`, which objects to these things.
+/// Writes the policy `p`, which reports these violations.
 fn write_policy(folder: &Path, objections: &[&str]) {
     write(folder, "p.yaml", &super::document(&script(objections)).to_string());
 }
@@ -36,13 +36,13 @@ fn follower(world: &World, folder: &Path, server: Option<&str>) -> PolicyFollowe
     PolicyFollower::new(Arc::clone(&world.store), PathBuf::from(folder), server.map(str::to_owned))
 }
 
-/// Looks until the present files count as written; returns whether there was something to do.
+/// Checks until the present files count as completely written; returns whether there was something to do.
 async fn follow(follower: &PolicyFollower) -> bool {
     let first = follower.follow().await.unwrap();
     follower.follow().await.unwrap() || first
 }
 
-/// The output of the one operation that was begun.
+/// The output of the only operation that was created.
 async fn reevaluated(world: &World) -> Value {
     serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap()
 }
@@ -57,9 +57,9 @@ pub async fn a_policy_that_changes_is_followed_once_with_what_is_new() {
     world.evaluate().await;
 
     write_policy(folder.path(), &["two", "three"]);
-    assert!(!follower.follow().await.unwrap(), "it may be half written");
+    assert!(!follower.follow().await.unwrap(), "it may be incomplete");
     assert!(follower.follow().await.unwrap());
-    assert!(!follow(&follower).await, "a change is followed once");
+    assert!(!follow(&follower).await, "a change is handled once");
     let output = reevaluated(&world).await;
     assert_eq!(output["cause"], "changed in the policy folder: p");
     assert_eq!((&output["evidence"], &output["evaluations"]), (&json!(1), &json!(1)), "{output}");
@@ -68,14 +68,14 @@ pub async fn a_policy_that_changes_is_followed_once_with_what_is_new() {
     let difference = again.difference.unwrap();
     assert_eq!((&*difference.new[0].message, &*difference.gone[0].message), ("three", "one"));
 
-    // Evaluations that have run by the present policies are not repeated.
+    // Evaluations that ran by the present policies are not repeated.
     write_policy(folder.path(), &[]);
     world.create_by(json!({"policies": [{"ref": "file://./p.yaml"}]})).await;
     world.evaluate().await;
     assert!(follow(&follower).await);
     assert_eq!(reevaluated(&world).await["evaluations"], 0);
 
-    // A policy that goes and comes back with another content has changed.
+    // A policy that is removed and comes back with another content has changed.
     std::fs::remove_file(folder.path().join("p.yaml")).unwrap();
     assert!(!follow(&follower).await);
     write_policy(folder.path(), &["back"]);
@@ -127,14 +127,14 @@ pub async fn a_script_and_a_group_are_followed_and_what_is_pinned_is_not() {
 
     write_policy(folder.path(), &[]);
     assert!(follow(&follower).await);
-    assert_eq!(reevaluated(&world).await["evaluations"], 2, "not what can be evaluated by what was pinned alone");
+    assert_eq!(reevaluated(&world).await["evaluations"], 2, "not evaluations that pin their policy");
 }
 
 pub async fn a_change_while_no_server_runs_is_followed_and_a_first_look_is_not() {
     let (world, folder) = world().await;
     world.create_by(json!({"policies": [{"ref": "p"}]})).await;
     world.evaluate().await;
-    write_policy(folder.path(), &["before anybody looked"]);
+    write_policy(folder.path(), &["before the first check"]);
     assert!(!follow(&follower(&world, folder.path(), None)).await, "nothing is known of what was there before");
     write_policy(folder.path(), &["while it was down"]);
     assert!(follow(&follower(&world, folder.path(), None)).await);
@@ -156,7 +156,7 @@ pub async fn servers_that_see_different_policies_wait_and_follow_once() {
 
     write_policy(new.path(), &["three"]);
     for server in [&b, &a, &b, &a] {
-        assert!(!follow(server).await, "the other one sees something else");
+        assert!(!follow(server).await, "the other server sees something else");
     }
     assert_eq!(world.claim(reevaluation::KIND).await.len(), 0);
 
@@ -169,14 +169,14 @@ pub async fn servers_that_see_different_policies_wait_and_follow_once() {
     assert_eq!(reevaluated(&world).await["evaluations"], 1);
     assert_eq!(counts(&world.evaluate().await), (1, 2, 0));
 
-    // A server that stops in good order is no longer waited for.
+    // Others no longer wait for a server that stopped in good order.
     write_policy(new.path(), &["four"]);
     assert!(!follow(&b).await);
     world.store.forget_policies("a").await.unwrap();
     assert!(follow(&b).await);
     assert_eq!(reevaluated(&world).await["cause"], "changed in the policy folder: p");
 
-    // Both may begin it at the same time: both creations have the same key.
+    // Both may create it at the same time: both creations have the same key.
     let later = follower(&world, new.path(), Some("c"));
     write_policy(new.path(), &["five"]);
     for server in [&b, &later] {

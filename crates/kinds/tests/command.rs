@@ -1,4 +1,4 @@
-//! Commands as processes: this program is both the service and, with the argument `run`, the runner.
+//! Commands as processes: this program is both the server and, with the argument `run`, the runner.
 #![allow(clippy::unwrap_used)]
 
 use std::ffi::OsString;
@@ -102,7 +102,7 @@ async fn pids(file: &Path, count: usize) -> Vec<i32> {
     }
 }
 
-/// Waits until a process is gone, or dead and not yet collected by the system.
+/// Waits until a process has ended, even if the system has not reaped it yet.
 async fn is_dead(pid: i32) {
     let start = Instant::now();
     while let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -138,13 +138,13 @@ async fn a_line_on_standard_error_tells_how_far_it_is() {
     let script = "echo 'one of two' >&2; echo 'two of two' >&2; echo >&2; printf 'under way' >&2; sleep 1000";
     let running = tokio::spawn(async move { handler(sh(script)).run(attempt).await });
     let start = Instant::now();
-    let mut told = None;
-    while told.as_deref() != Some("two of two") {
-        told = progress.take().or(told);
-        assert!(start.elapsed() < DEADLINE, "{told:?}");
+    let mut reported = None;
+    while reported.as_deref() != Some("two of two") {
+        reported = progress.take().or(reported);
+        assert!(start.elapsed() < DEADLINE, "{reported:?}");
         tokio::task::yield_now().await;
     }
-    assert_eq!(progress.take(), None, "each is told once, and blank lines and parts of lines are not");
+    assert_eq!(progress.take(), None, "each line is reported once, and blank lines and parts of lines are not");
     cancelled.cancel();
     assert!(running.await.unwrap().is_err());
 }
@@ -251,7 +251,7 @@ async fn what_a_limit_ended_is_told() {
 async fn a_limit_on_memory_below_that_of_the_runner_works() {
     let limits = ResourceLimits { memory: Some(32 * 1024 * 1024), ..ResourceLimits::default() };
     assert_eq!(run(CommandSettings { limits, ..sh("echo small") }, "").await, Ok("small\n".to_owned()));
-    // Without a line end in its input, tail keeps it all.
+    // Without a line break in its input, tail keeps all of it.
     let failure = run(CommandSettings { limits, ..sh("head -c 100000000 /dev/zero | tail -n 1") }, "").await;
     assert!(failure.unwrap_err().message.contains("memory"));
 }

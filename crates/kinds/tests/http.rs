@@ -1,4 +1,4 @@
-//! Calls over real sockets: what is sent, what each answer means, and where no call goes.
+//! Calls over real sockets: what is sent, what each answer means, and which calls are not made.
 use std::time::Duration;
 
 use crate::support::{DEADLINE, Receiver, SECRET, answer};
@@ -72,7 +72,7 @@ async fn a_success_is_the_output_within_its_limit() {
     let failure = answered(answer("200 OK", "", &"x".repeat(LIMIT + 1))).await.unwrap_err();
     assert!(!failure.retryable && failure.message.contains("longer than the 100 bytes"), "{failure:?}");
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_000_000));
-    assert!(!answered(endless).await.unwrap_err().retryable, "it is not read to its end");
+    assert!(!answered(endless).await.unwrap_err().retryable, "the body is not read to its end");
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_server_that_is_not_there_is_tried_again() {
     let handler = handler(&receiver);
     drop(receiver);
     let failure = loop {
-        // The listener closes when its task has ended, which is soon.
+        // The listener closes when its task has ended, which happens soon.
         match tokio::time::timeout(Duration::from_millis(200), handler.run(attempt("null"))).await {
             Ok(result) => break result.unwrap_err(),
             Err(_) => continue,

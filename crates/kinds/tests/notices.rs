@@ -100,7 +100,7 @@ async fn a_notice_is_an_operation_that_is_repeated_until_it_is_delivered() {
         ids.push(request.json()["id"].clone());
     }
     ids.dedup();
-    assert_eq!(ids, [json!(format!("{}-3000", ended.id))], "a receiver can tell that it has been told already");
+    assert_eq!(ids, [json!(format!("{}-3000", ended.id))], "a receiver can detect a repeated notice");
     let start = Instant::now();
     loop {
         let notice = store.get(&Access::organization("acme"), id).await.unwrap().unwrap();
@@ -138,7 +138,7 @@ async fn every_end_that_somebody_subscribed_to_is_told_of_and_no_notice_is() {
     subjects.sort();
     assert_eq!(subjects, [completed.to_string(), failed.to_string()], "and not {ended_before}, which ended before");
     assert_eq!(failures.next().await.json()["data"]["error_message"], "no luck");
-    // It is retried and fails again: another end.
+    // It is retried and fails again, which is another end.
     store
         .command(&Access::organization("acme"), failed, store::OperationCommand::Retry)
         .await
@@ -148,7 +148,7 @@ async fn every_end_that_somebody_subscribed_to_is_told_of_and_no_notice_is() {
     settle(&*store, "scan", false).await;
     let mut ids = Vec::new();
     for request in [all.next().await, failures.next().await] {
-        assert_eq!(request.json()["subject"], failed.to_string(), "and of no notice");
+        assert_eq!(request.json()["subject"], failed.to_string(), "and not a notice");
         ids.push(request.json()["id"].clone());
     }
     assert_eq!(ids[0], ids[1]);

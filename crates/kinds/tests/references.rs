@@ -1,4 +1,4 @@
-//! Policies from the network, over real sockets: what is kept, and what is refused.
+//! Policies from the network, over real sockets: what is stored, and what is refused.
 
 use evidence::digest;
 use kinds::evaluation::{NotFetched, ReferenceSettings, References};
@@ -61,7 +61,7 @@ async fn only_allowed_hosts_at_public_addresses_are_asked_and_only_encrypted() {
         (false, "https://127.0.0.1/p.yaml", "private address"),
         (false, "https://localhost/p.yaml", "localhost is a private address"),
         (false, "http://localhost/p.yaml", "begins with https://"),
-        (true, "https://user:word@localhost/p.yaml", "must name no user"),
+        (true, "https://user:word@localhost/p.yaml", "must not contain a user"),
         (true, "ftp://localhost/p.yaml", "must begin with https://"),
     ] {
         let error = references(cache.path(), private).fetch(&format!("{address}@{pin}")).await.unwrap_err();

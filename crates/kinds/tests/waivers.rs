@@ -1,4 +1,4 @@
-//! Waivers in evaluations, and what happens when they come and go.
+//! Waivers in evaluations, and what happens when waivers are added and removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl World {
         World::of(super::config()).await
     }
 
-    /// A world whose evaluations are run with this configuration.
+    /// A world whose evaluations run with this configuration.
     pub async fn of(config: EvaluatorConfig) -> World {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
@@ -46,7 +46,7 @@ impl World {
         World { store, evaluation, reevaluation, digest: digest.to_string(), content, _folder: folder }
     }
 
-    /// Creates an evaluation by a policy that objects to these things.
+    /// Creates an evaluation by a policy that reports these violations.
     pub async fn create(&self, objections: &[&str]) -> Operation {
         let script = format!("package main\nimport rego.v1\nviolations := {}\n", json!(objections));
         self.create_by(json!({"policies": [{"embedded": super::document(&script)}]})).await
@@ -80,7 +80,7 @@ impl World {
         self.store.claim(request).await.unwrap()
     }
 
-    /// Runs the one waiting operation of a kind, and returns its output.
+    /// Runs the only waiting operation of a kind, and returns its output.
     pub async fn run(&self, kind: &str) -> String {
         let claimed = self.claim(kind).await;
         assert_eq!(claimed.len(), 1, "one operation of the kind {kind} waits");
@@ -149,7 +149,7 @@ impl World {
     /// Does everything that follows from waivers; returns the output of the last evaluation.
     async fn follow(&self) -> Output {
         assert!(follow_waivers(&*self.store).await.unwrap());
-        assert!(!follow_waivers(&*self.store).await.unwrap(), "each change is seen to once");
+        assert!(!follow_waivers(&*self.store).await.unwrap(), "each change is handled once");
         let output: Value = serde_json::from_str(&self.run(reevaluation::KIND).await).unwrap();
         assert_eq!((&output["evidence"], &output["evaluations"]), (&json!(1), &json!(1)), "{output}");
         self.evaluate().await
@@ -171,8 +171,8 @@ pub async fn a_waiver_is_followed_when_it_comes_and_when_it_goes() {
     let one = world.waive("one", None).await;
     let second = world.follow().await;
     assert_eq!((second.status, second.totals.violations, second.totals.waived), (Status::Failed, 1, 1));
-    assert_eq!(counts(&second), (0, 1, 1), "what is waived objects no more");
-    assert_eq!(second.policies[0].violations.len(), 2, "and stays to be seen");
+    assert_eq!(counts(&second), (0, 1, 1), "waived violations no longer count");
+    assert_eq!(second.policies[0].violations.len(), 2, "and are still shown");
 
     world.waive("two", None).await;
     let third = world.follow().await;
@@ -191,15 +191,15 @@ pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
     world.create(&["one"]).await;
     world.evaluate().await;
     world.waive("", Some(Duration::from_millis(1))).await;
-    // It has expired by the store's clock before anybody looks.
+    // It has expired by the store's clock before the next check.
     while world.store.waivers("acme").await.unwrap()[0].is_live(world.store.now()) {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.follow().await.status, Status::Failed);
-    assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be looked up");
+    assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be read");
 }
 
-/// A caller that may evaluate in one project only chooses the names in a request, and not the project.
+/// A caller that may evaluate only in one project chooses the names in a request, but not the project.
 pub async fn no_name_in_a_request_reaches_a_waiver_from_within_a_project() {
     let world = World::new().await;
     let script = "package main\nimport rego.v1\nviolations := [\"one\"]\n";
@@ -211,12 +211,12 @@ pub async fn no_name_in_a_request_reaches_a_waiver_from_within_a_project() {
     world.create_in("proj-b", request.clone()).await;
     assert_eq!(world.evaluate().await.status, Status::Failed);
     world.create_by(request.clone()).await;
-    assert_eq!(world.evaluate().await.status, Status::Passed, "who is limited to no project is asked for no project");
+    assert_eq!(world.evaluate().await.status, Status::Passed, "callers without a limit to projects need not name one");
 
     world.waive_of("proj-b", "", None).await;
     assert_eq!(world.follow().await.status, Status::Passed);
     world.create_in("proj-c", request).await;
-    assert_eq!(world.evaluate().await.status, Status::Failed, "that is a waiver of another project");
+    assert_eq!(world.evaluate().await.status, Status::Failed, "this waiver belongs to another project");
 }
 
 pub async fn a_vex_document_that_takes_the_place_of_another_is_followed() {
@@ -242,12 +242,16 @@ violations contains {"message": sprintf("%s in libxml", [id]), "external_id": id
 
     let newer = world.vex(&[("cve-2026-2", "fixed")]).await;
     world.waive(&format!("vex:{newer}"), None).await;
-    assert_eq!(world.follow().await.status, Status::Passed, "both cover what they answer");
+    assert_eq!(world.follow().await.status, Status::Passed, "both documents cover the violations that they answer");
     assert!(world.store.delete_waiver("acme", &waiver.id).await.unwrap());
     let last = world.follow().await;
-    assert_eq!((last.status, counts(&last)), (Status::Failed, (1, 0, 0)), "the older one covers nothing any more");
+    assert_eq!(
+        (last.status, counts(&last)),
+        (Status::Failed, (1, 0, 0)),
+        "the older document no longer covers anything"
+    );
 
-    // A document that is not there, or is no VEX document, covers nothing.
+    // A document that does not exist, or is not a VEX document, covers nothing.
     world.waive("vex:sha256:0000000000000000000000000000000000000000000000000000000000000000", None).await;
     assert_eq!(world.follow().await.totals.violations, 1);
     let evidence = format!("vex:{}", world.digest);
@@ -291,6 +295,6 @@ pub async fn a_reevaluation_repeats_each_evaluation_once() {
     let nothing = Selection { policy: "q".to_owned(), ..Selection::default() };
     world.store.create_one("acme", reevaluation::operation(&nothing), None, None).await.unwrap();
     let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
-    assert_eq!(output["evaluations"], 0, "no evaluation was by this policy");
+    assert_eq!(output["evaluations"], 0, "no evaluation ran by this policy");
     assert!(world.store.evidence("acme", &world.digest.parse().unwrap()).await.unwrap().is_some());
 }

@@ -28,7 +28,7 @@ fn main() {
         serve(std::io::stdin(), std::io::stdout()).unwrap();
         return;
     }
-    // The processes end with the thread that started them, so the tests run on one that stays.
+    // The processes end with the thread that started them, so the tests run on one that stays alive.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     macro_rules! run {
         ($($test:path)*) => {$(
@@ -109,7 +109,7 @@ fn json(request: &EvaluateRequest) -> String {
     serde_json::to_string_pretty(request).unwrap()
 }
 
-/// Content as a server has it; the folder goes as soon as it is open.
+/// Content as a server has it; the folder is deleted as soon as the file is open.
 async fn content(bytes: impl Into<Bytes>) -> Content {
     let folder = tempfile::tempdir().unwrap();
     let store = ContentStore::local(folder.path(), u64::MAX).unwrap();
@@ -151,7 +151,7 @@ async fn an_error_comes_through_with_its_message() {
     assert!(!retryable);
 }
 
-/// Makes texts until it is ended.
+/// Creates texts until it is ended.
 const FILLS_MEMORY: &str = "xs := [s | some a in numbers.range(1, 100000); some b in numbers.range(1, 1000); s := sprintf(\"%d %d\", [a, b])]\nviolations contains \"many\" if count(xs) > 1";
 
 async fn a_policy_that_fills_the_memory_is_ended() {
@@ -186,7 +186,7 @@ async fn what_nobody_wants_any_more_is_killed_and_holds_its_place_until_then() {
     let check = evaluations.check("acme", &request, Held(Some(sender)));
     let waited = tokio::time::timeout(Duration::from_millis(500), check).await;
     assert!(waited.is_err(), "checked already: {waited:?}");
-    assert!(gone.try_recv().is_err(), "given back before the process is gone");
+    assert!(gone.try_recv().is_err(), "dropped before the process has ended");
     gone.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(8));
 }
@@ -203,7 +203,7 @@ async fn a_request_is_checked_in_the_process() {
     assert!(message.ends_with("there is no function nope"), "{message}");
 }
 
-/// This number of assignments of eight variables each, crosswise: the engine takes many seconds to put them in order.
+/// This number of assignments of eight variables each, in crossed order: the engine takes many seconds to sort them.
 fn crossed(count: usize) -> EvaluateRequest {
     let list = |at: usize, first: usize| {
         let names: Vec<String> = (0..8).map(|name| format!("x{}_{at}", (first + name) % 8)).collect();
@@ -220,7 +220,7 @@ async fn hostile_policies_end_by_the_limits_of_the_process() {
     let aliases = format!("{head}x: &x {}\ny: [{}]\n", "a".repeat(500_000), vec!["*x"; 100_000].join(","));
     let nested = (0..30).fold("1".to_owned(), |inner, _| format!("({inner}{})", "+1".repeat(250)));
     for (request, says) in [
-        (text(aliases), "anchors are not taken"),
+        (text(aliases), "anchors are not allowed"),
         (text("[".repeat(200_000)), "nested deeper than 64 levels"),
         (request(&format!("violations contains \"no\" if {nested} > 1")), "too long an expression"),
     ] {
@@ -239,10 +239,7 @@ async fn hostile_policies_end_by_the_limits_of_the_process() {
 async fn an_output_is_bounded_in_the_process() {
     let body = "violations contains sprintf(\"%d %s\", [n, concat(\"\", [\"x\" | some i in numbers.range(1, 1000)])]) if some n in numbers.range(1, 3000)";
     let (message, retryable) = evaluate(config(), body).await.unwrap_err();
-    assert_eq!(
-        message,
-        "the output would be longer than 1048576 bytes, the most that is kept: let the policies report less"
-    );
+    assert_eq!(message, "the output would be longer than the limit of 1048576 bytes: make the policies report less");
     assert!(!retryable);
 }
 
@@ -275,7 +272,7 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// The processes that this one has started and that are alive.
+/// The processes that this one has started and that are running.
 fn children() -> Vec<u32> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
@@ -401,7 +398,7 @@ async fn policies_from_the_network_are_fetched_once_with_all_that_they_refer_to(
         (output.policies[0].digest.as_str(), output.policies[0].reference.as_str()),
         (pin.as_str(), reference.split('@').next().unwrap(),)
     );
-    // Another server on the same folder needs no network.
+    // Another server with the same folder needs no network.
     let address = receiver.address;
     drop(receiver);
     let default = serde_json::from_value(serde_json::json!({"ref": reference})).unwrap();
@@ -431,7 +428,7 @@ async fn what_cannot_be_fetched_is_refused_with_the_reason() {
     assert!(message.ends_with("leads to policies.example.com, which is not among allowed_hosts"), "{message}");
     let message = refusal(&evaluations, "https://127.0.0.1/p.yaml").await;
     assert!(message.contains("needs a pin"), "{message}");
-    // A server that fetches nothing says so.
+    // A server that fetches nothing reports that.
     let message = refusal(&self::evaluations(config()), &elsewhere).await;
     assert!(message.contains("no host is allowed"), "{message}");
     assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! Callers: HTTP over the simulated network, by people who are impatient and networks that lose answers.
+//! Callers: HTTP over the simulated network, with impatient users and lost answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +34,12 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Answered {
     pub status: StatusCode,
-    /// The operation was there before, with its unique key.
+    /// An operation with the same unique key already existed.
     pub existing: bool,
     pub body: Value,
 }
 
-/// A call, to be made as often as its caller likes.
+/// A call, which may be made several times.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
@@ -47,7 +47,7 @@ pub struct Call {
     /// The idempotency key.
     pub key: Option<String>,
     pub body: Option<Value>,
-    /// How long the caller waits beyond the time that the answer takes.
+    /// How long the caller waits, in addition to the time that the answer takes.
     pub wait: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Client {
         Client { world: Arc::clone(world), name, random, connection: None, calls: 0 }
     }
 
-    /// Calls; `None` when nothing is known about the outcome.
+    /// Makes the call; `None` when nothing is known about its outcome.
     pub async fn call(&mut self, call: &Call) -> Option<Answered> {
         self.calls += 1;
         let number = self.calls;
@@ -78,21 +78,21 @@ impl Client {
         let Call { method, path, key, body, .. } = call;
         let key_text = key.as_deref().unwrap_or_default();
         let body_text = body.as_ref().map(Value::to_string).unwrap_or_default();
-        self.world.tell(format_args!("{} → {number} {method} {path} {key_text} {body_text}", self.name));
+        self.world.log(format_args!("{} → {number} {method} {path} {key_text} {body_text}", self.name));
         let answered = match timeout(patience, self.ask(call)).await {
             Ok(Ok(answered)) => Some(answered),
             Ok(Err(why)) => {
-                self.world.tell(format_args!("{} ← {number} nothing: {why}", self.name));
+                self.world.log(format_args!("{} ← {number} nothing: {why}", self.name));
                 None
             }
             Err(_) => {
-                self.world.tell(format_args!("{} ← {number} nothing in time", self.name));
+                self.world.log(format_args!("{} ← {number} no answer in time", self.name));
                 None
             }
         };
         match &answered {
             Some(Answered { status, existing, body }) => {
-                self.world.tell(format_args!("{} ← {number} {status} {existing} {body}", self.name));
+                self.world.log(format_args!("{} ← {number} {status} {existing} {body}", self.name));
             }
             None => self.connection = None,
         }
@@ -136,7 +136,7 @@ impl Client {
     }
 }
 
-/// Whether such an answer leaves open whether the call was carried out.
+/// Whether this answer leaves open whether the call was carried out.
 fn is_unsure(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, and when: settled by the seed before anything happens.
+//! What goes wrong, and when: determined by the seed before anything happens.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::host::SERVER;
 use crate::system;
 use crate::world::World;
 
-/// The callers of the server, each on a machine of its own.
+/// The callers of the server, each on a host of its own.
 pub const CALLER: &str = "caller";
 pub const WORKERS: [&str; 2] = ["worker-0", "worker-1"];
 
-/// How long people ask for new things, and things go wrong.
+/// How long new operations are created, and things go wrong.
 pub const ACTIVE: Duration = Duration::from_secs(16);
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Debug)]
 enum Fault {
-    /// A process ends where it stands.
+    /// A process ends at whatever point it has reached.
     Crash(&'static str),
     /// The server is asked to stop in good order (SIGTERM).
     Stop,
-    /// It is started again.
+    /// The host is started again.
     Start(&'static str),
     /// Messages from one host to the other are lost, in both directions or in one.
     Partition {
@@ -38,14 +38,14 @@ enum Fault {
         to: &'static str,
         one_way: bool,
     },
-    /// Messages that they send each other are on their way for as long as this lasts.
+    /// Messages between this host and the server are held up for as long as this lasts.
     Hold(&'static str),
     Release(&'static str),
     /// Somebody sets the clock, by this many milliseconds.
     SetClock(i64),
 }
 
-/// All of them, by the time after the beginning.
+/// All faults, by the time after the beginning.
 pub struct Plan(Vec<(Duration, Fault)>);
 
 impl Plan {
@@ -88,10 +88,10 @@ impl Plan {
         Plan(all)
     }
 
-    /// Carries out every fault that is due by now.
+    /// Applies every fault that is due by now.
     pub fn carry_out(&mut self, sim: &mut Sim<'_>, world: &World) {
         while let Some((_, fault)) = self.0.pop_if(|(at, _)| *at <= sim.elapsed()) {
-            world.tell(format_args!("{fault:?}"));
+            world.log(format_args!("{fault:?}"));
             fault.carry_out(sim, world);
         }
     }
@@ -106,7 +106,8 @@ impl Fault {
         match self {
             Fault::Crash(host) => sim.crash(host),
             Fault::Stop => world.stop_server(),
-            // Another crash may have come in between, and another start. One that takes too long to stop is killed.
+            // Another crash may have come in between, and another start. A server that takes too long to stop is
+            // killed.
             Fault::Start(host) if sim.is_host_running(host) && !(host == SERVER && world.is_stopping()) => {}
             Fault::Start(host) => sim.bounce(host),
             Fault::Partition { from, to, one_way: true } => sim.partition_oneway(from, to),

@@ -1,4 +1,4 @@
-//! The server: the real store, engine and API, on a simulated listener.
+//! The server: the real store, engine and API, with a simulated listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::history::{Answer, Seen};
 use crate::wire::Door;
 use crate::world::{LIMITED_KIND, LOCAL_KIND, REMOTE_KINDS, World};
 
-/// Where the server is, and on which port.
+/// The host and the port of the server.
 pub const SERVER: &str = "server";
 pub const PORT: u16 = 8080;
-/// How long a claim stands; short, so that a simulation is short.
+/// How long a lease lasts; short, so that a simulation is short.
 const LEASE: Duration = Duration::from_secs(4);
-/// How long what is asked to stop may go on.
+/// How long a cancelled attempt may go on.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long what runs has when the server stops.
+/// How long running attempts may go on when the server stops.
 const DRAIN: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(300), cap: Duration::from_secs(2) };
 
-/// The life of a server until it is killed or stopped: what `longrun serve` sets up and takes down.
+/// The life of a server until it is killed or stopped: it starts and stops the same parts as `longrun serve`.
 pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let (life, stop) = world.begin_life();
     let store = SqliteStore::open_inline(&world.folder.join("longrun.db"), world.latency())?;
@@ -59,20 +59,20 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     services.settings.drain_timeout = DRAIN;
     let (shutdown, settings) = (services.shutdown.clone(), services.settings.clone());
     let listener = Door(TcpListener::bind(("0.0.0.0", PORT)).await?);
-    world.tell(format_args!("server: its life {life} has begun"));
+    world.log(format_args!("server: life {life} has begun"));
     let router = server::http::router(services);
     let listening = tokio::spawn(server::http::serve(listener, router, None, shutdown.clone(), settings));
     stop.cancelled().await;
-    world.tell(format_args!("server: it stops in good order"));
+    world.log(format_args!("server: stopping in good order"));
     shutdown.cancel();
     let (_, ended) = tokio::join!(engine.drain(), listening);
     ended?;
     store.close().await;
-    world.tell(format_args!("server: it has stopped"));
+    world.log(format_args!("server: stopped"));
     Ok(())
 }
 
-/// What the server runs itself: work that takes a while and ends well, badly or not at all.
+/// The handler of the server's own kind: its work takes a while and ends well, badly or not at all.
 struct Local {
     world: Arc<World>,
 }
@@ -82,24 +82,24 @@ impl Handler for Local {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
         let (world, id) = (&self.world, attempt.operation.id);
         world.recognize(id, &attempt.operation.project_version_id);
-        world.tell(format_args!("server: runs {id}, attempt {}", attempt.number));
+        world.log(format_args!("server: runs {id}, attempt {}", attempt.number));
         let from = world.record.begin();
         if !world.is_finishing() {
             let mut random = world.random_of(&format!("{id} {}", attempt.number));
             let takes = Duration::from_millis(random.random_range(0..3_000));
             tokio::select! {
                 () = tokio::time::sleep(takes) => {}
-                () = attempt.cancelled.cancelled() => return Err(Failure::permanent("it was asked to stop")),
+                () = attempt.cancelled.cancelled() => return Err(Failure::permanent("the attempt was cancelled")),
             }
             match random.random_range(0..10) {
                 0 | 1 => return Err(Failure::transient("it did not work out")),
                 2 => return Err(Failure::permanent("it cannot work out")),
-                // Longer than it may.
+                // Longer than an attempt may take.
                 3 => tokio::time::sleep(Duration::from_secs(60)).await,
                 _ => {}
             }
         }
-        // The engine settles it: this handler learns neither the outcome nor the fencing token.
+        // The engine settles the attempt: this handler learns neither the outcome nor the fencing token.
         let text = format!("{id} by the server, attempt {}", attempt.number);
         let answer: Answer<Status> = Answer::Unknown;
         world.note(from, id, Seen::Settled { fence: 0, text: text.clone(), answer });

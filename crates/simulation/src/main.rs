@@ -1,14 +1,15 @@
-//! The whole of longrun in one process, by a seed: the store, the engine, the API, workers and callers, on a simulated
-//! network (`turmoil`) and by a simulated clock.
+//! The whole of longrun in one process, determined by a seed: the store, the engine, the API, workers and callers, on a
+//! simulated network (`turmoil`) and with a simulated clock.
 //!
-//! Callers create, command and list, workers claim and settle, all over HTTP; meanwhile answers are lost and come late,
-//! calls are made twice, the network is partitioned, processes end between any two steps and are started again, and the
-//! clock is set. The calls and answers are judged by the code that judges the histories of the store's checker
-//! (`crates/store/tests/checker/history`).
+//! Callers create operations, send commands and list, workers claim and settle, all over HTTP; meanwhile answers are
+//! lost or late, calls are made twice, the network is partitioned, processes end between any two steps and are started
+//! again, and the clock is set. The calls and answers are judged by the code that judges the histories of the store's
+//! checker (`crates/store/tests/checker/history`).
 //!
-//! A seed settles everything, so that it can be run again: `SIMULATION_SEED=17` runs one and prints all that happened.
-//! `SIMULATION_SEEDS=1000` runs that many, `SIMULATION_FIRST` is the first of them. `simulation hash 17` prints the
-//! number of all that happened. Each seed has a process of its own (see [`system::fork`]).
+//! A seed determines everything, so that a run can be repeated: `SIMULATION_SEED=17` runs one seed and prints
+//! everything that happened. `SIMULATION_SEEDS=1000` runs that many, `SIMULATION_FIRST` is the first of them.
+//! `simulation hash 17` prints the hash of everything that happened. Each seed has a process of its own (see
+//! [`system::fork`]).
 
 #[path = "../../store/tests/checker/history/mod.rs"]
 #[allow(missing_docs, clippy::unwrap_used)]
@@ -29,11 +30,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Seeds of an ordinary run.
+/// The number of seeds of an ordinary run.
 const SEEDS: u64 = 500;
-/// A seed takes a fraction of a second. One that takes this many does not end.
+/// A seed takes a fraction of a second. One that takes this many seconds hangs.
 const LIMIT: u32 = 120;
-/// What a seed leaves in its folder.
+/// The files that a seed leaves in its folder.
 const OUTCOME: &str = "outcome";
 const TRACE: &str = "trace";
 
@@ -52,7 +53,7 @@ fn number(name: &str) -> Result<Option<u64>, Box<dyn Error>> {
     std::env::var(name).ok().map(|text| text.parse()).transpose().map_err(|error| format!("{name}: {error}").into())
 }
 
-/// Does what is asked for; answers whether nothing was found.
+/// Does what the environment and the arguments request; returns whether no seed failed.
 fn work() -> Result<bool, Box<dyn Error>> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let (seed, seeds) = (number("SIMULATION_SEED")?, number("SIMULATION_SEEDS")?.unwrap_or(SEEDS));
@@ -65,13 +66,13 @@ fn work() -> Result<bool, Box<dyn Error>> {
     }
 }
 
-/// A folder for stores; in memory, where there is such a place: no seed asks what a disk keeps when the power fails.
+/// A folder for stores; in memory, if the system has such a folder: no seed tests what a disk keeps in a power failure.
 fn folder() -> Result<tempfile::TempDir, std::io::Error> {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
-/// Makes the store that every seed begins with.
+/// Creates the store with which every seed begins.
 fn template(path: &Path) -> Result<(), Box<dyn Error>> {
     system::fork(LIMIT, || {
         if let Err(error) = run::template(path) {
@@ -79,7 +80,7 @@ fn template(path: &Path) -> Result<(), Box<dyn Error>> {
         }
     });
     system::wait();
-    if path.exists() { Ok(()) } else { Err("there is no empty store to begin with".into()) }
+    if path.exists() { Ok(()) } else { Err("the empty store for the seeds was not created".into()) }
 }
 
 /// Starts a seed in a process of its own.
@@ -91,19 +92,19 @@ fn start(seed: u64, template: &Path, folder: &Path) -> Result<i32, std::io::Erro
         let ended = std::thread::scope(|scope| scope.spawn(|| run::run(seed, folder)).join());
         let Ok(run::Outcome { verdict, trace, hash }) = ended else { return };
         let said = verdict.map_or_else(|wrong| wrong, |()| String::new());
-        // The reader notices what is missing.
+        // The process that reads these files notices what is missing.
         let _ = std::fs::write(folder.join(TRACE), trace);
         let _ = std::fs::write(folder.join(OUTCOME), format!("{hash:016x} {said}"));
     }))
 }
 
-/// What a seed left: the number of all that happened, and what is wrong.
+/// The outcome of a seed: the hash of everything that happened, and what is wrong.
 fn outcome(folder: &Path) -> (String, Option<String>) {
     let text = std::fs::read_to_string(folder.join(OUTCOME)).unwrap_or_default();
     match text.split_once(' ') {
         Some((hash, "")) => (hash.to_owned(), None),
         Some((hash, wrong)) => (hash.to_owned(), Some(wrong.to_owned())),
-        None => (String::new(), Some(format!("it did not end within {LIMIT} s, or broke off"))),
+        None => (String::new(), Some(format!("it did not end within {LIMIT} s, or it crashed"))),
     }
 }
 
@@ -146,7 +147,7 @@ fn many(seeds: std::ops::Range<u64>) -> Result<bool, Box<dyn Error>> {
         if let (_, Some(wrong)) = outcome(&own) {
             failed += 1;
             tell_failure(seed, &wrong);
-            // A bug fails many seeds, and one of them is enough.
+            // A bug makes many seeds fail, and a few failures are enough.
             if failed >= 5 {
                 waiting.end = waiting.start;
             }
@@ -155,11 +156,11 @@ fn many(seeds: std::ops::Range<u64>) -> Result<bool, Box<dyn Error>> {
     }
     let took = begun.elapsed().as_secs_f64();
     let number = waiting.start - seeds.start;
-    println!("{number} seeds in {took:.0} s ({:.1} a second), {failed} failed", number as f64 / took);
+    println!("{number} seeds in {took:.0} s ({:.1} per second), {failed} failed", number as f64 / took);
     Ok(failed == 0)
 }
 
 fn tell_failure(seed: u64, wrong: &str) {
     println!("seed {seed}: {wrong}");
-    println!("all that happened: SIMULATION_SEED={seed} cargo run --package simulation");
+    println!("to see everything that happened: SIMULATION_SEED={seed} cargo run --package simulation");
 }

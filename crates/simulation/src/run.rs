@@ -16,27 +16,28 @@ use crate::host::{self, SERVER};
 use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
 use crate::{actors, system};
 
-/// How far time advances in a step. Within one, tasks of one process that wait for each other go on by themselves.
+/// How far time advances in one step. Within a step, tasks of one process that wait for each other proceed on their
+/// own.
 const STEP: Duration = Duration::from_millis(5);
 /// How long the remaining work may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at whether that was all.
+/// The time between two checks whether everything is done.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// How long retention has for expired operations: it looks when a server starts.
+/// The time that retention has for expired operations: it runs when a server starts.
 const LAST_LIFE: Duration = Duration::from_secs(2);
 
-/// The first panic of the process, of whichever task.
+/// The first panic of the process, in whichever task.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// The outcome of a seed.
 pub struct Outcome {
     pub verdict: Result<(), String>,
-    /// Everything that happened, and its number.
+    /// Everything that happened, and the hash of it.
     pub trace: String,
     pub hash: u64,
 }
 
-/// A file with an empty store, which every seed begins with a copy of.
+/// A file with an empty store; every seed begins with a copy of it.
 ///
 /// # Errors
 /// Those of the store.
@@ -50,7 +51,7 @@ pub fn template(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Runs a seed. The folder has a copy of the template, and nothing else.
+/// Runs a seed. The folder contains a copy of the template, and nothing else.
 pub fn run(seed: u64, folder: &Path) -> Outcome {
     std::panic::set_hook(Box::new(|panic| {
         lock(&PANIC).get_or_insert_with(|| panic.to_string().replace('\n', " "));
@@ -60,7 +61,7 @@ pub fn run(seed: u64, folder: &Path) -> Outcome {
     let world = World::new(seed, folder.to_owned());
     let verdict = simulate(seed, &world);
     if let Err(wrong) = &verdict {
-        world.tell(format_args!("{wrong}"));
+        world.log(format_args!("{wrong}"));
     }
     let (trace, hash) = world.trace();
     Outcome { verdict, trace, hash }
@@ -113,9 +114,9 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     world.finish();
     // Operations that are due later than planned would delay the end.
     system::correct_clock();
-    world.tell(format_args!("nothing new comes, and nothing goes wrong any more"));
+    world.log(format_args!("no new operations are created, and nothing goes wrong any more"));
     go_on_until_at_rest(&mut sim, world, Duration::ZERO)?;
-    // Expired operations are removed when a server starts.
+    // Expired operations are deleted when a server starts.
     sim.crash(SERVER);
     system::set_clock(i64::try_from((RETAIN_FOR * 2).as_millis()).unwrap_or(i64::MAX));
     sim.bounce(SERVER);
@@ -125,8 +126,8 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     judge(world, record)
 }
 
-/// Goes on for at least this long, and until nothing is left to do. Schedules create all along: such a moment passes,
-/// and it may not come when something is stuck, which is found afterwards.
+/// Goes on for at least this long, and until nothing is left to do. Schedules create operations all the time, so such a
+/// moment passes; if something is stuck it may never come, which is detected afterwards.
 fn go_on_until_at_rest(sim: &mut Sim<'_>, world: &Arc<World>, least: Duration) -> Result<(), String> {
     let (begun, mut looked) = (sim.elapsed(), sim.elapsed());
     loop {
@@ -140,7 +141,7 @@ fn go_on_until_at_rest(sim: &mut Sim<'_>, world: &Arc<World>, least: Duration) -
     }
 }
 
-/// One step; answers whether all callers have ended.
+/// Runs one step; returns whether all callers have ended.
 fn steps(sim: &mut Sim<'_>, world: &World) -> Result<bool, String> {
     let is_over = sim.step().map_err(|error| lock(&PANIC).take().unwrap_or_else(|| error.to_string()));
     system::pass(sim.elapsed());
@@ -151,13 +152,13 @@ fn steps(sim: &mut Sim<'_>, world: &World) -> Result<bool, String> {
     if sim.elapsed() > ACTIVE + PATIENCE * 2 {
         return Err(format!(
             "operations are stuck, {}",
-            if world.is_finishing() { "though nothing goes wrong" } else { "or their callers" }
+            if world.is_finishing() { "although nothing goes wrong" } else { "or their callers" }
         ));
     }
     Ok(is_over)
 }
 
-/// Does something with the store while there is no server.
+/// Works with the store while no server is running.
 fn outside<T, F>(world: &Arc<World>, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, String>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -172,7 +173,7 @@ where
     done.map_err(|error| error.to_string())
 }
 
-/// Makes the token that all callers use, and notes where the change log begins.
+/// Creates the token that all callers use, and records where the change log begins.
 async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError> {
     let scopes = [Scope::OperationsRead, Scope::OperationsWrite, Scope::OperationsWork];
     let token = NewToken {
@@ -188,7 +189,8 @@ async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Whether nothing is pending or running, or due by the schedule, or still to be sent to the watcher.
+/// Whether nothing is pending or running, nothing is due by the schedule, and nothing is left to be sent to the
+/// watcher.
 async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreError> {
     let access = Access::organization(ORGANIZATION);
     let page = PageRequest { page: 0, page_size: 1 };
@@ -207,7 +209,7 @@ async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreE
     Ok(actors::judge_watched(&lock(&world.watched), &feed).is_ok())
 }
 
-/// What the store says in the end; `longrun doctor` finds nothing.
+/// Reads the final state of the store; `longrun doctor` must find nothing.
 async fn examine(store: Arc<dyn Store>, start: Position) -> Result<Record, StoreError> {
     let report = store.doctor().await?;
     if !report.findings.is_empty() {
@@ -216,27 +218,27 @@ async fn examine(store: Arc<dyn Store>, start: Position) -> Result<Record, Store
     history::look(store, ORGANIZATION.into(), start).await
 }
 
-/// Compares the answers that all callers got with what the store says.
+/// Compares the answers that all callers got with the final state of the store.
 fn judge(world: &World, seen: Record) -> Result<(), String> {
     for operation in &seen.operations {
         world.recognize(operation.id, &operation.project_version_id);
     }
-    for told in &seen.feed {
-        world.tell(format_args!("{} {} became {:?}", told.at.as_millis(), told.id, told.status));
+    for change in &seen.feed {
+        world.log(format_args!("{} {} became {:?}", change.at.as_millis(), change.id, change.status));
     }
     let record = &world.record;
-    // A few may have come and gone unseen, since all answers about them were lost. Those that were to be kept only
-    // briefly may be gone.
+    // A few operations may have been created and deleted unseen, since all answers about them were lost. Those with a
+    // short retention may have been deleted.
     let mut unseen = world.unseen_and_retained_shortly().into_iter();
     {
         let mut asked = lock(&record.asked);
         let is_gone = |id: &OperationId| seen.operations.iter().all(|operation| operation.id != *id);
-        for told in &seen.feed {
-            if is_gone(&told.id)
-                && !asked.contains_key(&told.id)
+        for change in &seen.feed {
+            if is_gone(&change.id)
+                && !asked.contains_key(&change.id)
                 && let Some(new) = unseen.next()
             {
-                asked.insert(told.id, Asked { new, call: None });
+                asked.insert(change.id, Asked { new, call: None });
             }
         }
     }
@@ -248,21 +250,21 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
     history::judge(&Record { calls, asked, keyed, unheard, ..seen })
 }
 
-/// The server may have ended its own attempts by any of the fencing tokens that it had: handlers do not learn them.
+/// The server may have ended its own attempts with any of the fencing tokens that it had: handlers do not learn them.
 fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
     let Seen::Settled { fence: 0, text, answer } = &call.seen else { return vec![call.clone()] };
-    let is_claim = |told: &&Told| told.id == call.id && told.status == Some(Status::Running);
+    let is_claim = |change: &&Told| change.id == call.id && change.status == Some(Status::Running);
     let claims = seen.feed.iter().filter(is_claim).count() as u64;
     let settled = |fence| Seen::Settled { fence, text: text.clone(), answer: answer.clone() };
     (1..=claims).map(|fence| Call { seen: settled(fence), ..call.clone() }).collect()
 }
 
-/// Claims whose answers reached nobody: the server releases what it could not deliver. It releases its own attempts
-/// when it stops.
+/// The number of claims whose answers reached nobody: the server releases what it could not deliver. It releases its
+/// own attempts when it stops.
 fn unheard(world: &World, seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
     let mut unheard = BTreeMap::new();
     for Operation { id, kind, .. } in &seen.operations {
-        let is_claim = |told: &&Told| told.id == *id && told.status == Some(Status::Running);
+        let is_claim = |change: &&Told| change.id == *id && change.status == Some(Status::Running);
         let made = seen.feed.iter().filter(is_claim).count();
         let heard = calls.iter().filter(|call| call.id == *id && matches!(call.seen, Seen::Claimed(_))).count();
         unheard.insert(*id, if kind == LOCAL_KIND { world.stops() } else { made.saturating_sub(heard) });

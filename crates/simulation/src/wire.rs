@@ -1,4 +1,4 @@
-//! The simulated network, as the server and its callers see it.
+//! The simulated network, as the server and its callers use it.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use server::http::{Listening, Peer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// What the server listens on.
+/// The listener of the server.
 pub struct Door(pub TcpListener);
 
 /// A connection.

@@ -1,4 +1,5 @@
-//! What everybody in a simulation shares: the seed's random numbers, the record, and the trace of all that happened.
+//! What all participants of a simulation share: the seed's random numbers, the record, and the trace of everything that
+//! happened.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 use crate::actors::Watched;
 use crate::history::{Asked, Record, Seen};
 
-/// The one organization.
+/// The only organization.
 pub const ORGANIZATION: &str = "acme";
-/// The kinds that workers claim, and the one that the server runs itself.
+/// The kinds that workers claim, and the kind that the server runs itself.
 pub const REMOTE_KINDS: [&str; 2] = ["scan", "build"];
 pub const LOCAL_KIND: &str = "local";
 /// A kind of which only this many operations may run at a time.
 pub const LIMITED_KIND: (&str, u32) = ("build", 3);
 
-/// What everybody shares.
+/// The shared state.
 pub struct World {
     seed: u64,
-    /// Where the store and the evidence are.
+    /// The folder of the store and the evidence.
     pub folder: PathBuf,
     /// The token that all callers use.
     pub token: Secret,
@@ -38,19 +39,20 @@ pub struct World {
     random: Mutex<StdRng>,
     trace: Mutex<Trace>,
     begun: Instant,
-    /// What was asked for, by the marks that creations bear, and the operations that were seen to bear them.
+    /// The requested operations, by the marks that creations carry, and the ids of the operations that were seen with
+    /// these marks.
     marks: Mutex<BTreeMap<String, (NewOperation, Vec<OperationId>)>>,
-    /// Nothing new is asked for: the existing operations come to their end.
+    /// Whether no new operations are created any more, so that the existing ones come to their end.
     is_finishing: AtomicBool,
     /// How often a server has started.
     lives: AtomicU32,
-    /// What the watcher was sent.
+    /// What the watcher received.
     pub watched: Mutex<Watched>,
-    /// Where the change log begins.
+    /// The beginning of the change log.
     start: Mutex<Option<Position>>,
-    /// Asks the server that is there to stop in good order.
+    /// Asks the running server to stop in good order.
     stop: Mutex<CancellationToken>,
-    /// How often a server was asked to.
+    /// How often a server was asked to stop.
     stops: AtomicU32,
 }
 
@@ -81,13 +83,13 @@ impl World {
         })
     }
 
-    /// Random numbers of the seed for one actor, whatever the others do.
+    /// Random numbers of the seed for one actor, independent of the other actors.
     pub fn random_of(&self, who: &str) -> StdRng {
         let name = who.bytes().fold(self.seed, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
         StdRng::seed_from_u64(name)
     }
 
-    /// How long an access to the disk takes: mostly little.
+    /// How long an access to the disk takes: usually little.
     pub fn latency(self: &Arc<Self>) -> store::Latency {
         let world = Arc::clone(self);
         Arc::new(move || {
@@ -97,36 +99,36 @@ impl World {
         })
     }
 
-    /// Notes what happened, at which time.
-    pub fn tell(&self, what: std::fmt::Arguments<'_>) {
+    /// Records in the trace what happened, with its time.
+    pub fn log(&self, what: std::fmt::Arguments<'_>) {
         let mut trace = lock(&self.trace);
         let begin = trace.lines.len();
         let passed = self.begun.elapsed().as_millis();
         writeln!(trace.lines, "{:>4}.{:03} {what}", passed / 1_000, passed % 1_000).expect("there is memory");
-        // FNV-1a: the same on every machine.
+        // FNV-1a, which is the same on every machine.
         let hash = trace.lines.as_bytes()[begin..].iter().fold(trace.hash ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
         trace.hash = hash;
     }
 
-    /// The trace as text, and a number that no other trace has.
+    /// The trace as text, and its hash.
     pub fn trace(&self) -> (String, u64) {
         let trace = lock(&self.trace);
         (trace.lines.clone(), trace.hash)
     }
 
-    /// The change log begins here.
+    /// Records that the change log begins here.
     pub fn begin_at(&self, start: Position) {
         *lock(&self.start) = Some(start);
     }
 
-    /// Where the change log begins.
+    /// The beginning of the change log.
     pub fn start(&self) -> Position {
-        lock(&self.start).expect("it is noted before anything happens")
+        lock(&self.start).expect("it is recorded before anything happens")
     }
 
-    /// A server begins; it stops in good order when the token is cancelled.
+    /// Records that a server has started; it stops in good order when the token is cancelled.
     pub fn begin_life(&self) -> (u32, CancellationToken) {
         let stop = CancellationToken::new();
         lock(&self.stop).clone_from(&stop);
@@ -149,7 +151,7 @@ impl World {
         self.stops.load(Ordering::SeqCst) as usize
     }
 
-    /// The keys that texts are sealed with: every second seed has one.
+    /// The keys with which texts are sealed: every second seed has one.
     pub fn keyring(&self) -> Keyring {
         if self.seed.is_multiple_of(2) {
             return Keyring::default();
@@ -167,35 +169,36 @@ impl World {
         self.is_finishing.load(Ordering::SeqCst)
     }
 
-    /// Notes the outcome of a call that began at `from`.
+    /// Records the outcome of a call that began at `from`.
     pub fn note(&self, from: u64, id: OperationId, seen: Seen) {
-        self.tell(format_args!("{id} {seen:?}"));
+        self.log(format_args!("{id} {seen:?}"));
         self.record.note(from, id, seen);
     }
 
-    /// A call about an operation begins. When its caller is killed meanwhile, nothing is known about its outcome.
+    /// Begins a call about an operation. If its caller is killed meanwhile, nothing is known about its outcome.
     pub fn begin(self: &Arc<Self>, id: OperationId, unknown: Seen) -> Begun {
         Begun { world: Arc::clone(self), from: self.record.begin(), id, unknown: Some(unknown) }
     }
 
-    /// Somebody asks for this operation. Each has a mark of its own, which callers see as the version of its project.
+    /// Records that this operation is requested. Each has a mark of its own, which callers see as the version of its
+    /// project.
     pub fn ask(&self, new: &NewOperation) {
         lock(&self.marks).entry(new.project_version_id.clone()).or_insert_with(|| (new.clone(), Vec::new()));
     }
 
-    /// An operation was seen to bear a mark, so it is known what was asked for.
+    /// Records that an operation was seen with a mark, so it is known which request created it.
     pub fn recognize(&self, id: OperationId, mark: &str) {
         let mut marks = lock(&self.marks);
         let Some((new, ids)) = marks.get_mut(mark) else { return };
         if !ids.contains(&id) {
             ids.push(id);
-            // The judge finds it wrong that calls with one key created twice: there is one key for each mark.
+            // The judge reports two creations by calls with one key as an error: there is one key for each mark.
             let call = Some((mark.to_owned(), u32::try_from(ids.len()).unwrap_or(u32::MAX)));
             lock(&self.record.asked).insert(id, Asked { new: new.clone(), call });
         }
     }
 
-    /// Operations that were asked for, whose mark was never seen, and that are to be kept only briefly.
+    /// Requested operations whose mark was never seen, and whose retention is short.
     pub fn unseen_and_retained_shortly(&self) -> Vec<NewOperation> {
         let marks = lock(&self.marks);
         let unseen = marks.values().filter(|(new, ids)| ids.is_empty() && new.retain_for.is_some());
@@ -208,12 +211,12 @@ pub struct Begun {
     world: Arc<World>,
     from: u64,
     id: OperationId,
-    /// What is noted if its outcome is not.
+    /// What is recorded if the outcome is not.
     unknown: Option<Seen>,
 }
 
 impl Begun {
-    /// Notes its outcome.
+    /// Records the outcome.
     pub fn end(mut self, seen: Seen) {
         self.unknown = None;
         self.world.note(self.from, self.id, seen);
@@ -229,5 +232,5 @@ impl Drop for Begun {
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics under it")
+    mutex.lock().expect("nobody panics while holding it")
 }

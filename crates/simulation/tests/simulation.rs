@@ -1,6 +1,6 @@
-//! Runs seeds (`src/main.rs` says what happens in them).
+//! Runs seeds (`src/main.rs` describes what happens in them).
 //!
-//! `SIMULATION_SEED=17` runs one and prints all that happened; `SIMULATION_SEEDS` says how many there are.
+//! `SIMULATION_SEED=17` runs one seed and prints everything that happened; `SIMULATION_SEEDS` sets the number of seeds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ fn simulation(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_simulation")).args(arguments).output().unwrap()
 }
 
-/// The number of all that happens in a seed.
+/// The hash of everything that happens in a seed.
 fn hash(seed: &str) -> String {
     let output = simulation(&["hash", seed]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -21,7 +21,7 @@ fn hash(seed: &str) -> String {
 fn a_seed_reproduces_a_run_exactly() {
     for seed in ["1", "2", "38", "591"] {
         let first = hash(seed);
-        assert_eq!(first, hash(seed), "seed {seed} is not the same a second time");
+        assert_eq!(first, hash(seed), "seed {seed} differs when it is run a second time");
     }
 }
 

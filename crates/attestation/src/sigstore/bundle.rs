@@ -1,5 +1,5 @@
-//! What a Sigstore bundle has beside its envelope, as JSON: the message `VerificationMaterial` of Sigstore's protobuf
-//! specifications, as far as it is about certificates.
+//! The parts of a Sigstore bundle other than its envelope, as JSON: the message `VerificationMaterial` of Sigstore's
+//! protobuf specifications, as far as it concerns certificates.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -9,39 +9,39 @@ use crate::dsse;
 
 /// The largest certificate, in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
-/// The most entries of logs, and the most time stamps.
+/// The maximum number of log entries, and of time stamps.
 const MAX_PROOFS: usize = 8;
-/// The most hashes of a proof: a tree of 2^64 leaves has no more levels.
+/// The maximum number of hashes in a proof: a tree of 2^64 leaves has no more levels.
 const MAX_HASHES: usize = 64;
-/// The longest name of a log, in bytes: they are hashes.
+/// The maximum length of a log's name, in bytes: they are hashes.
 const MAX_LOG_ID_BYTES: usize = 64;
-/// The largest body of an entry, checkpoint or time stamp, in bytes.
+/// The maximum size of the body of an entry, of a checkpoint or of a time stamp, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// A bundle without its envelope.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    /// What it says that it is.
+    /// The type that the bundle claims to have.
     pub media_type: String,
     /// The member `verificationMaterial`.
     pub material: Value,
 }
 
-/// The parts of a bundle that say who signed.
+/// The parts of a bundle that show who signed.
 #[derive(Debug)]
 pub struct Parts {
-    /// The signer's certificate, DER.
+    /// The signer's certificate, in DER.
     pub certificate: Vec<u8>,
     /// Entries in logs of signatures.
     pub entries: Vec<Entry>,
-    /// Time stamps of RFC 3161, DER.
+    /// RFC 3161 time stamps, in DER.
     pub timestamps: Vec<Vec<u8>>,
-    /// Whether an inclusion proof is required with each entry; before version 0.2 a promise was enough.
+    /// Whether each entry needs an inclusion proof; before version 0.2 a promise was enough.
     pub proof_is_due: bool,
 }
 
 impl Bundle {
-    /// Whether the signer shows a certificate.
+    /// Whether the bundle contains a certificate.
     pub fn has_certificate(&self) -> bool {
         ["certificate", "x509CertificateChain"].iter().any(|name| self.material[*name].is_object())
     }
@@ -54,7 +54,7 @@ impl Bundle {
             | "application/vnd.dev.sigstore.bundle+json;version=0.3"
             | "application/vnd.dev.sigstore.bundle.v0.3+json" => true,
             other => {
-                let why = format!("its media type {:?} is none of versions 0.1 to 0.3", short(other));
+                let why = format!("its media type {:?} is not one of versions 0.1 to 0.3", short(other));
                 return Err(Refusal::Bundle(why));
             }
         };
@@ -73,7 +73,7 @@ impl Bundle {
             || entries.iter().any(Entry::is_too_large)
             || timestamps.iter().any(|stamp| stamp.len() > MAX_BYTES);
         if too_large {
-            return Err(Refusal::Bundle("it is larger, or has more entries, than is looked at".to_owned()));
+            return Err(Refusal::Bundle("it is too large, or has too many entries".to_owned()));
         }
         Ok(Parts { certificate, entries, timestamps, proof_is_due })
     }
@@ -110,27 +110,27 @@ struct Timestamp {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Raw {
-    /// DER.
+    /// In DER.
     pub raw_bytes: Base64,
 }
 
-/// An entry in a log of signatures. Numbers that are zero may be left out, as protobuf's JSON has it.
+/// An entry in a log of signatures. Numbers that are zero may be omitted, as in protobuf's JSON.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// Where it is in the whole log.
+    /// The position of the entry in the whole log.
     #[serde(default)]
     pub log_index: Number,
-    /// Which log it is in.
+    /// The log of the entry.
     pub log_id: LogId,
-    /// When the log took it, in seconds since 1970; only what the promise covers is to be believed.
+    /// When the log accepted the entry, in seconds since 1970; it can be trusted only if the promise covers it.
     #[serde(default)]
     pub integrated_time: Number,
-    /// The log's promise that it will have it (signed entry timestamp).
+    /// The log's promise to include the entry (signed entry timestamp).
     pub inclusion_promise: Option<Promise>,
-    /// That the log has it.
+    /// The proof that the log includes the entry.
     pub inclusion_proof: Option<Proof>,
-    /// What the log has.
+    /// The content of the entry.
     pub canonicalized_body: Base64,
 }
 
@@ -145,11 +145,11 @@ impl Entry {
     }
 }
 
-/// Which log.
+/// The identification of a log.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogId {
-    /// What it calls itself.
+    /// The key id by which the log identifies itself.
     pub key_id: Base64,
 }
 
@@ -165,18 +165,18 @@ pub struct Promise {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
-    /// Where the entry is in the tree.
+    /// The position of the entry in the tree.
     #[serde(default)]
     pub log_index: Number,
     /// The hash of the tree.
     pub root_hash: Base64,
-    /// How many leaves the tree has.
+    /// The number of leaves of the tree.
     #[serde(default)]
     pub tree_size: Number,
-    /// From the leaf to the root.
+    /// The hashes from the leaf to the root.
     #[serde(default)]
     pub hashes: Vec<Base64>,
-    /// What the log signed of the tree.
+    /// The signed statement of the log about the tree.
     pub checkpoint: Option<Checkpoint>,
 }
 

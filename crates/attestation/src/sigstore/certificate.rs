@@ -1,37 +1,38 @@
-//! What stands in a certificate (RFC 5280) and in the extensions that Fulcio puts there. Who issued it, and whether its
-//! signature holds, is for [`Authority::issued`](super::root::Authority::issued) to say.
+//! The contents of a certificate (RFC 5280) and of the extensions that Fulcio adds. Who issued it, and whether its
+//! signature is valid, is checked by [`Authority::issued`](super::root::Authority::issued).
 
 use crate::der::{self, Reader, element};
 use crate::keys::PublicKey;
 
-/// The tag of the version, which all certificates have today.
+/// The tag of the version, which all present-day certificates have.
 const VERSION: u8 = 0xa0;
 /// The tag of the extensions.
 const EXTENSIONS: u8 = 0xa3;
 
-/// The extension of the signer's other names (RFC 5280, 4.2.1.6), in which Fulcio has the identity.
+/// The extension with the signer's alternative names (RFC 5280, 4.2.1.6), in which Fulcio puts the identity.
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
-/// The extension with proofs that the certificate is published (RFC 6962, 3.3).
+/// The extension with the proofs that the certificate was published (RFC 6962, 3.3).
 const SCTS: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x02];
-/// Fulcio's extension that names who vouched for the identity, 1.3.6.1.4.1.57264.1.8, and the older one, whose content is
-/// the bare text, 1.3.6.1.4.1.57264.1.1.
+/// Fulcio's extension that names the issuer of the identity, 1.3.6.1.4.1.57264.1.8, and the older one, whose content is
+/// the plain text, 1.3.6.1.4.1.57264.1.1.
 const ISSUER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x08];
 const OLD_ISSUER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x01];
-/// Fulcio's other name for identities that are neither addresses nor URIs, 1.3.6.1.4.1.57264.1.7.
+/// The type of Fulcio's other name (`otherName`), for identities that are neither e-mail addresses nor URIs,
+/// 1.3.6.1.4.1.57264.1.7.
 const OTHER_NAME: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x07];
 
-/// The tags of names: another one, an e-mail address, a URI.
+/// The tags of names: another name, an e-mail address, a URI.
 const NAME_OTHER: u8 = 0xa0;
 const NAME_EMAIL: u8 = 0x81;
 const NAME_URI: u8 = 0x86;
 
-/// A certificate that was read; nothing of it is verified.
+/// A certificate that was parsed; nothing in it is verified.
 pub struct Certificate<'a> {
-    /// From when to when it is valid, in seconds since 1970.
+    /// The period in which it is valid, in seconds since 1970.
     validity: (u64, u64),
     /// The signer's key.
     spki: &'a [u8],
-    /// What of the signed part stands before the extensions.
+    /// The signed part up to the extensions.
     before_extensions: &'a [u8],
     extensions: Vec<Extension<'a>>,
 }
@@ -44,7 +45,7 @@ struct Extension<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// A certificate from its DER; nothing when it is not one of version 3, or has an extension twice.
+    /// A certificate from its DER; `None` if it is not of version 3, or has an extension twice.
     pub fn read(der: &'a [u8]) -> Option<Certificate<'a>> {
         let mut outer = Reader(der);
         let mut certificate = Reader(outer.expect(der::SEQUENCE)?);
@@ -89,17 +90,17 @@ impl<'a> Certificate<'a> {
         (self.validity.0..=self.validity.1).contains(&time)
     }
 
-    /// From when to when it is valid, in seconds since 1970.
+    /// The period in which it is valid, in seconds since 1970.
     pub fn validity(&self) -> (u64, u64) {
         self.validity
     }
 
-    /// The key, when it is of a sort that is known.
+    /// The key, if its type is supported.
     pub fn key(&self) -> Option<PublicKey> {
         PublicKey::from_spki(self.spki).ok()
     }
 
-    /// Whose it is: a URI, an e-mail address or Fulcio's other name, when it has exactly one name.
+    /// The identity: a URI, an e-mail address or Fulcio's other name, if the certificate has exactly one name.
     pub fn identity(&self) -> Option<&'a str> {
         let mut names = Reader(self.extension(ALTERNATIVE_NAMES)?);
         let mut list = Reader(names.expect(der::SEQUENCE)?);
@@ -119,7 +120,7 @@ impl<'a> Certificate<'a> {
         printable(text)
     }
 
-    /// Who vouched for the identity when the certificate was issued.
+    /// The issuer that authenticated the identity when the certificate was issued.
     pub fn issuer(&self) -> Option<&'a str> {
         match self.extension(ISSUER) {
             Some(value) => printable(Reader(value).expect(der::UTF8_STRING)?),
@@ -127,13 +128,13 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// The proofs that it is published, as TLS writes lists of them.
+    /// The proofs that it was published, in the form of a TLS list.
     pub fn scts(&self) -> Option<&'a [u8]> {
         let mut reader = Reader(self.extension(SCTS)?);
         reader.expect(der::OCTET_STRING).filter(|_| reader.0.is_empty())
     }
 
-    /// What was shown to the log of certificates before these proofs were there: the signed part without them.
+    /// The data that was submitted to the certificate log before these proofs existed: the signed part without them.
     pub fn before_scts(&self) -> Vec<u8> {
         let others = self.extensions.iter().filter(|extension| extension.id != SCTS);
         let others: Vec<u8> = others.flat_map(|extension| extension.whole).copied().collect();

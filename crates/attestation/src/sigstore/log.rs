@@ -1,4 +1,5 @@
-//! An entry in a public log of signatures (Rekor): that the log has it or promised to, and that it is about this signature.
+//! An entry in a public log of signatures (Rekor): checks that the log includes it or promised to, and that it is about
+//! this signature.
 
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -9,24 +10,24 @@ use super::{Refusal, short};
 use crate::dsse::{decode, encode};
 use crate::{hex, sha256};
 
-/// The most signatures of a checkpoint that are looked at: beside the log's own, those of witnesses.
+/// The maximum number of signatures of a checkpoint that are checked: that of the log, and those of witnesses.
 const MAX_CHECKPOINT_SIGNATURES: usize = 16;
 
-/// What was signed, and by whom, as an entry is to have it.
+/// What an entry must record: what was signed, and by whom.
 pub struct Signed<'a> {
-    /// What the envelope is around.
+    /// The payload of the envelope.
     pub payload: &'a [u8],
-    /// What the payload is.
+    /// The type of the payload.
     pub payload_type: &'a str,
-    /// What the signature is over.
+    /// The bytes that are signed.
     pub message: &'a [u8],
-    /// The one signature.
+    /// The only signature.
     pub signature: &'a [u8],
-    /// The signer's certificate, DER.
+    /// The signer's certificate, in DER.
     pub certificate: &'a [u8],
 }
 
-/// Verifies an entry; answers the log that it is in, and when the log took it, if the log has signed that.
+/// Verifies an entry; returns its log, and when the log accepted it, if the log has signed that.
 pub fn verify<'l>(
     entry: &Entry,
     proof_is_due: bool,
@@ -43,13 +44,14 @@ pub fn verify<'l>(
     };
     match &entry.inclusion_proof {
         Some(proof) => included(entry, proof, log)?,
-        None if proof_is_due || time.is_none() => return Err(Refusal::Proof("it has none")),
+        None if proof_is_due || time.is_none() => return Err(Refusal::Proof("there is no proof")),
         None => {}
     }
     Ok((log, time))
 }
 
-/// Whether the log promised to have the entry (the signed entry timestamp of Rekor 1: a signature over canonical JSON).
+/// Whether the log promised to include the entry (the signed entry timestamp of Rekor 1: a signature over canonical
+/// JSON).
 fn promised(entry: &Entry, promise: &[u8], log: &Log) -> bool {
     let said = format!(
         r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
@@ -61,12 +63,12 @@ fn promised(entry: &Entry, promise: &[u8], log: &Log) -> bool {
     log.key.verifies(said.as_bytes(), promise)
 }
 
-/// Checks that the log has the entry, in a tree that the log has signed.
+/// Checks that the log includes the entry, in a tree that the log has signed.
 fn included(entry: &Entry, proof: &Proof, log: &Log) -> Result<(), Refusal> {
     let leaf = digest(&SHA256, &[&[0], &entry.canonicalized_body.0[..]].concat());
     let root = root_of(proof, leaf.as_ref()).ok_or(Refusal::Proof("it does not fit the size of the tree"))?;
     if root != proof.root_hash.0 {
-        return Err(Refusal::Proof("it leads to another root hash"));
+        return Err(Refusal::Proof("it yields another root hash"));
     }
     let note = proof.checkpoint.as_ref().ok_or(Refusal::Checkpoint("there is none"))?;
     let tree = checkpoint(&note.envelope, log)?;
@@ -76,7 +78,7 @@ fn included(entry: &Entry, proof: &Proof, log: &Log) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The root hash that a proof leads to from a leaf's hash, by RFC 9162, section 2.1.3.2; nothing when the proof is too
+/// The root hash that a proof yields for the hash of a leaf, by RFC 9162, section 2.1.3.2; `None` if the proof is too
 /// short or too long.
 fn root_of(proof: &Proof, leaf: &[u8]) -> Option<Vec<u8>> {
     let (mut index, mut last) = (proof.log_index.0, proof.tree_size.0.checked_sub(1)?);
@@ -102,28 +104,28 @@ fn root_of(proof: &Proof, leaf: &[u8]) -> Option<Vec<u8>> {
     (last == 0).then_some(hash)
 }
 
-/// The size and the root hash of the tree that a checkpoint is about, once one of its signatures is the log's (a signed
-/// note, <https://c2sp.org/signed-note>, whose text is a checkpoint, <https://c2sp.org/tlog-checkpoint>).
+/// The size and the root hash of the tree in a checkpoint, if the log made one of its signatures (a signed note,
+/// <https://c2sp.org/signed-note>, whose text is a checkpoint, <https://c2sp.org/tlog-checkpoint>).
 fn checkpoint(envelope: &str, log: &Log) -> Result<(u64, Vec<u8>), Refusal> {
-    let (text, signatures) = envelope.split_once("\n\n").ok_or(Refusal::Checkpoint("it is no signed note"))?;
+    let (text, signatures) = envelope.split_once("\n\n").ok_or(Refusal::Checkpoint("it is not a signed note"))?;
     let text = format!("{text}\n");
     let is_the_logs = |line: &str| {
-        // The name and the first four bytes say which key it is of; they are hints.
+        // The name and the first four bytes identify the key; they are only hints.
         let signature = line.strip_prefix("— ").and_then(|line| line.split_once(' ')).and_then(|(_, it)| decode(it));
         signature.is_some_and(|it| it.get(4..).is_some_and(|it| log.key.verifies(text.as_bytes(), it)))
     };
     if !signatures.lines().take(MAX_CHECKPOINT_SIGNATURES).any(is_the_logs) {
-        return Err(Refusal::Checkpoint("no signature of it is that of the log"));
+        return Err(Refusal::Checkpoint("none of its signatures was made by the log"));
     }
     let mut lines = text.lines().skip(1);
     let size = lines.next().and_then(|line| line.parse().ok());
     let tree = size.zip(lines.next().and_then(decode));
-    tree.ok_or(Refusal::Checkpoint("it names no tree"))
+    tree.ok_or(Refusal::Checkpoint("it does not describe a tree"))
 }
 
-/// Checks that the body of an entry is about what was signed.
+/// Checks that the body of an entry records what was signed.
 fn is_about(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| Refusal::OtherEntry("it is no JSON".to_owned()))?;
+    let body: Value = serde_json::from_slice(body).map_err(|_| Refusal::OtherEntry("it is not JSON".to_owned()))?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, version) = (text(&body["kind"]), text(&body["apiVersion"]));
     let spec = &body["spec"];
@@ -141,11 +143,11 @@ fn is_about(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
             let (content, envelope) = (&spec["content"], &spec["content"]["envelope"]);
             let one = only(&envelope["signatures"]);
             let same = in_hex(&content["payloadHash"]) && envelope["payloadType"] == signed.payload_type;
-            // The signature was base64 already when the log wrote it as base64.
+            // The signature was already base64 when the log encoded it as base64.
             let inner = binary(&one["sig"]).and_then(|text| decode(std::str::from_utf8(&text).ok()?));
             (same, inner, in_pem(&one["publicKey"]))
         }
-        // Rekor 2 records what is signed in an envelope as if it were any file.
+        // Rekor 2 records the signed content of an envelope as if it were any file.
         ("hashedrekord", "0.0.2") => {
             let spec = &spec["hashedRekordV002"];
             let one = &spec["signature"];
@@ -158,7 +160,7 @@ fn is_about(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
         }
         _ => {
             let why = format!(
-                "its kind {:?} in version {:?} is none of dsse 0.0.1 and 0.0.2, intoto 0.0.2 and hashedrekord 0.0.2",
+                "its kind {:?} in version {:?} is not supported: supported are dsse 0.0.1 and 0.0.2, intoto 0.0.2 and hashedrekord 0.0.2",
                 short(&kind),
                 short(&version)
             );
@@ -177,7 +179,7 @@ fn is_about(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
     Err(Refusal::OtherEntry(format!("it is about another {what}")))
 }
 
-/// The only one of a list; null when there are none or several.
+/// The only element of a list; null if there are none or several.
 fn only(list: &Value) -> &Value {
     match list.as_array().map(Vec::as_slice) {
         Some([one]) => one,

@@ -1,10 +1,11 @@
-//! Whether a Sigstore bundle was signed by somebody with an identity that is trusted: offline, from a trusted root.
+//! Whether a trusted identity signed a Sigstore bundle: verified offline, with a trusted root.
 //!
-//! What a signer shows is a certificate that lives for minutes, of a key that nobody keeps. So it is checked, in this
-//! order, that the [signature](crate::dsse) is that of the certificate's key, that public [logs](log) have it, when it
+//! The signer's certificate is valid for minutes, and its key is not kept. So the following is checked, in this order:
+//! that the [signature](crate::dsse) was made with the certificate's key, that public [logs](log) include it, when it
 //! was made (by the log or by a [time stamp](timestamp)), that an authority of the trusted [root](root) issued the
-//! [certificate](certificate) and that it was valid then, that the certificate is [published](sct), and whose it is.
-//! All of that must hold; logs and time stamps that a bundle has beyond what is needed must be in order too.
+//! [certificate](certificate) and that it was valid then, that the certificate was [published](sct), and whose identity
+//! it contains. All of these checks must succeed; log entries and time stamps that a bundle has in addition must be
+//! valid, too.
 
 mod bundle;
 mod certificate;
@@ -23,28 +24,29 @@ pub use root::{RootError, TrustedRoot};
 
 use certificate::Certificate;
 
-/// An identity whose signatures are trusted, as the configuration has it.
+/// An identity whose signatures are trusted, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIdentity {
-    /// What it is called, in the configuration and for policies.
+    /// Its name, in the configuration and for policies.
     pub name: String,
-    /// Who vouches for it: exactly the issuer in the certificate.
+    /// The issuer that authenticates it: exactly the issuer in the certificate.
     pub issuer: String,
-    /// The URI, e-mail address or other name in the certificate; a star stands for any text without a slash.
+    /// The URI, e-mail address or other name in the certificate; a star matches any text without a slash.
     pub identity: String,
 }
 
-/// Identities that are trusted, with what their signatures rest on, as they are passed from process to process.
+/// Trusted identities and the root with which they are verified, in the form in which they are passed between
+/// processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIdentities {
     /// The JSON of a trusted root.
     pub root: String,
-    /// Whose signatures count; the first that fits is named.
+    /// The trusted identities; the first one that matches is reported.
     pub identities: Vec<TrustedIdentity>,
 }
 
 impl TrustedIdentities {
-    /// The identities, ready to verify with.
+    /// The identities, parsed for verification.
     ///
     /// # Errors
     /// [`RootError`] when the trusted root cannot be used.
@@ -53,106 +55,103 @@ impl TrustedIdentities {
     }
 }
 
-/// Identities that are trusted, and the root that was read for them.
+/// Trusted identities, and the parsed root.
 #[derive(Clone, Debug)]
 pub struct Identities {
     root: TrustedRoot,
     trusted: Vec<TrustedIdentity>,
 }
 
-/// Who signed, by a certificate in which everything was in order.
+/// The signer, according to a certificate for which all checks succeeded.
 #[derive(Clone, Debug)]
 pub struct Signatory {
     /// The name of the trusted identity.
     pub name: String,
     /// The identity in the certificate.
     pub identity: String,
-    /// Who vouched for it.
+    /// The issuer that authenticated it.
     pub issuer: String,
     /// The key in the certificate.
     pub key: PublicKey,
 }
 
-/// Why a bundle does not count. Texts are whole sentences but for the capital and the full stop.
+/// Why the signature of a bundle does not count. The texts are whole sentences except for the capital letter and the
+/// full stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The bundle is not of the form.
+    /// The bundle does not have the required form.
     #[error("the bundle cannot be verified: {0}")]
     Bundle(String),
-    /// The certificate is not of the form.
+    /// The certificate does not have the required form.
     #[error("the certificate cannot be verified: {0}")]
     Certificate(&'static str),
-    /// The signature is not that of the certificate's key.
-    #[error("the signature is not that of the certificate's key over this content")]
+    /// The certificate's key did not make the signature.
+    #[error("the signature over this content was not made with the certificate's key")]
     Signature,
-    /// No log has it.
+    /// There is no log entry.
     #[error("the bundle has no entry of a transparency log")]
     NoEntry,
-    /// A log that is not in the trusted root, or was not to be trusted then.
-    #[error(
-        "the transparency log {0} is none of those in the trusted root, or was not to be trusted at the time of signing"
-    )]
+    /// The log is not in the trusted root, or was not trusted at that time.
+    #[error("the transparency log {0} is not in the trusted root, or was not trusted at the time of signing")]
     UnknownLog(String),
     /// The entry is about something else.
     #[error("the entry of the transparency log is not about this signature: {0}")]
     OtherEntry(String),
-    /// The log did not promise it.
+    /// The log did not sign the promise.
     #[error("the promise of the transparency log (its signed entry timestamp) is not signed by the log")]
     Promise,
-    /// The log does not have it.
-    #[error("the transparency log's proof of inclusion does not hold: {0}")]
+    /// The inclusion proof is not valid.
+    #[error("the transparency log's inclusion proof is not valid: {0}")]
     Proof(&'static str),
-    /// The tree of the log is not signed.
-    #[error("the transparency log's checkpoint does not hold: {0}")]
+    /// The log did not sign the tree.
+    #[error("the transparency log's checkpoint is not valid: {0}")]
     Checkpoint(&'static str),
-    /// A time stamp does not hold.
-    #[error("a time stamp does not hold: {0}")]
+    /// A time stamp is not valid.
+    #[error("a time stamp is not valid: {0}")]
     Timestamp(&'static str),
-    /// Nobody says when it was signed.
+    /// There is no trusted evidence of the time of signing.
     #[error(
-        "nobody says when it was signed: there is neither a signed entry timestamp of a log nor a time stamp of an authority in the trusted root"
+        "the time of signing is not known: there is neither a signed entry timestamp of a log nor a time stamp of an authority in the trusted root"
     )]
     NoTime,
     /// The certificate was not valid.
-    #[error(
-        "the certificate was not valid when it was signed: that was at {time}, and it is valid from {from} to {to}"
-    )]
+    #[error("the certificate was not valid at the time of signing, {time}: it is valid from {from} to {to}")]
     NotValid {
-        /// When it was signed, RFC 3339.
+        /// The time of signing, RFC 3339.
         time: String,
-        /// From when.
+        /// The beginning of its validity.
         from: String,
-        /// To when.
+        /// The end of its validity.
         to: String,
     },
-    /// Nobody who is trusted issued the certificate.
+    /// No trusted authority issued the certificate.
     #[error(
-        "the certificate was not issued for signing by an authority that the trusted root has for the time of signing"
+        "the certificate was not issued for code signing by an authority that the trusted root lists for the time of signing"
     )]
     Untrusted,
-    /// The certificate is not published.
-    #[error("the certificate is not shown to be public: {0}")]
+    /// It is not proven that the certificate was published.
+    #[error("it is not proven that the certificate was published: {0}")]
     Unpublished(&'static str),
-    /// Nobody is trusted for whom this issuer vouches.
-    #[error("the certificate is that of {identity} by the issuer {issuer}, and no identity of this issuer is trusted")]
+    /// No identity of this issuer is trusted.
+    #[error("the certificate belongs to {identity} of the issuer {issuer}, and no identity of this issuer is trusted")]
     UntrustedIssuer {
-        /// Whose it is.
+        /// The identity in the certificate.
         identity: String,
-        /// Who vouched for it.
+        /// The issuer that authenticated it.
         issuer: String,
     },
     /// The identity is not trusted.
-    #[error("the certificate is that of {identity} by the issuer {issuer}, which is none of the trusted identities")]
+    #[error("the certificate belongs to {identity} of the issuer {issuer}, which is not a trusted identity")]
     UntrustedIdentity {
-        /// Whose it is.
+        /// The identity in the certificate.
         identity: String,
-        /// Who vouched for it.
+        /// The issuer that authenticated it.
         issuer: String,
     },
 }
 
 impl Refusal {
-    /// The same for programs.
+    /// The reason as programs receive it.
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::Bundle(_) => "unreadable_bundle",
@@ -176,21 +175,25 @@ impl Refusal {
 }
 
 impl Identities {
-    /// Who signed an envelope that came in a bundle with a certificate.
+    /// The signer of an envelope that was submitted in a bundle with a certificate.
     ///
     /// # Errors
-    /// [`Refusal`] for the first thing that is not in order.
+    /// [`Refusal`] for the first check that fails.
     pub fn verify(&self, envelope: &Envelope, bundle: &Bundle) -> Result<Signatory, Refusal> {
         let parts = bundle.parts()?;
         let [signature] = &envelope.signatures[..] else {
-            let why =
-                format!("it has {} signatures: with a certificate there is exactly one", envelope.signatures.len());
+            let why = format!(
+                "it has {} signatures, and with a certificate there must be exactly one",
+                envelope.signatures.len()
+            );
             return Err(Refusal::Bundle(why));
         };
         let certificate =
-            Certificate::read(&parts.certificate).ok_or(Refusal::Certificate("it is no certificate of X.509"))?;
+            Certificate::read(&parts.certificate).ok_or(Refusal::Certificate("it is not an X.509 certificate"))?;
         let key = certificate.key();
-        let key = key.ok_or(Refusal::Certificate("its key is none of Ed25519, ECDSA over P-256 or P-384, and RSA"))?;
+        let key = key.ok_or(Refusal::Certificate(
+            "its key is not of a supported type: Ed25519, ECDSA over P-256 or P-384, or RSA",
+        ))?;
         let message = pae(&envelope.payload_type, &envelope.payload);
         if !key.verifies(&message, &signature.sig) {
             return Err(Refusal::Signature);
@@ -234,13 +237,13 @@ impl Identities {
         self.signatory(&certificate, key)
     }
 
-    /// Which of the trusted identities a certificate is of.
+    /// The trusted identity that a certificate contains.
     fn signatory(&self, certificate: &Certificate<'_>, key: PublicKey) -> Result<Signatory, Refusal> {
         let identity = certificate.identity();
-        let why = "it has not exactly one name that is a URI, an e-mail address or Fulcio's other name";
+        let why = "it does not have exactly one name that is a URI, an e-mail address or Fulcio's other name";
         let identity = identity.ok_or(Refusal::Certificate(why))?.to_owned();
         let issuer = certificate.issuer();
-        let issuer = issuer.ok_or(Refusal::Certificate("it does not name who vouched for the identity"))?.to_owned();
+        let issuer = issuer.ok_or(Refusal::Certificate("it does not name the issuer of the identity"))?.to_owned();
         let mut of_issuer = self.trusted.iter().filter(|trusted| trusted.issuer == issuer).peekable();
         if of_issuer.peek().is_none() {
             return Err(Refusal::UntrustedIssuer { identity, issuer });
@@ -252,7 +255,7 @@ impl Identities {
     }
 }
 
-/// Whether a text is what a pattern says, in which a star stands for any text without a slash.
+/// Whether a text matches a pattern, in which a star matches any text without a slash.
 fn fits(pattern: &str, text: &str) -> bool {
     let (mut patterns, mut parts) = (pattern.split('/'), text.split('/'));
     loop {
@@ -264,7 +267,7 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// The same of what stands between two slashes. Between stars the first place that fits is as good as any.
+/// The same for the text between two slashes. Between stars the first match is as good as any other.
 fn part_fits(pattern: &str, part: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == part };
     let Some(mut left) = part.strip_prefix(first) else { return false };
@@ -276,14 +279,14 @@ fn part_fits(pattern: &str, part: &str) -> bool {
     left.ends_with(last)
 }
 
-/// As much of a foreign text as a message may have.
+/// The beginning of an external text, short enough for a message.
 fn short(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
 /// A time in seconds since 1970 as RFC 3339.
 fn shown(time: u64) -> String {
-    // The years after 9999 have no form; certificates have none of them.
+    // Years after 9999 have no RFC 3339 form; no certificates contain them.
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.min(253_402_300_799));
     humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -1,6 +1,6 @@
-//! Whom Sigstore's signatures rest on: the `trusted_root.json` that a TUF repository serves.
+//! The trusted root of Sigstore signatures: the `trusted_root.json` that a TUF repository serves.
 //!
-//! Its form is the message `TrustedRoot` of Sigstore's protobuf specifications.
+//! Its format is the message `TrustedRoot` of Sigstore's protobuf specifications.
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Deserialize;
@@ -12,62 +12,62 @@ use super::certificate::Certificate;
 use crate::der;
 use crate::keys::PublicKey;
 
-/// The most logs, and the most authorities, of each sort; the public instance of Sigstore has two.
+/// The maximum number of logs, and of authorities, of each type; the public instance of Sigstore has two.
 const MAX_PARTS: usize = 32;
-/// The most certificates of an authority.
+/// The maximum number of certificates of an authority.
 const MAX_CHAIN: usize = 8;
 
-/// What a certificate that signs code has among its extended usages: 1.3.6.1.5.5.7.3.3.
+/// The extended key usage of a certificate that signs code: 1.3.6.1.5.5.7.3.3.
 pub const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
-/// What a certificate that signs time stamps has: 1.3.6.1.5.5.7.3.8.
+/// The extended key usage of a certificate that signs time stamps: 1.3.6.1.5.5.7.3.8.
 pub const TIME_STAMPING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x08];
 
 /// Why a trusted root cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
-    /// It is not of the form.
-    #[error("it is no trusted_root.json of Sigstore: {0}")]
+    /// It does not have the required form.
+    #[error("it is not a trusted_root.json of Sigstore: {0}")]
     Form(String),
-    /// It says that it is something else.
+    /// Its media type is another one.
     #[error(
         "its media type is {0:?}: expected application/vnd.dev.sigstore.trustedroot+json;version=0.1 or a later one"
     )]
     MediaType(String),
-    /// It has more than is looked at.
-    #[error("there are {count} {what} in it; at most {most} are taken")]
+    /// It exceeds a limit.
+    #[error("it contains {count} {what}; at most {most} are allowed")]
     TooMany {
-        /// Of what.
+        /// The type of the parts.
         what: &'static str,
         /// How many there are.
         count: usize,
-        /// How many are taken.
+        /// How many are allowed.
         most: usize,
     },
-    /// A certificate in it is damaged.
+    /// A certificate in it cannot be parsed.
     #[error("a certificate of {0} cannot be read")]
     Certificate(&'static str),
     /// A time in it is invalid.
-    #[error("{0:?} is no time of RFC 3339")]
+    #[error("{0:?} is not an RFC 3339 time")]
     Time(String),
     /// Nothing could be verified with it.
-    #[error("there are no {0} in it that can be used")]
+    #[error("it contains no usable {0}")]
     Missing(&'static str),
 }
 
-/// Whom signatures rest on.
+/// The authorities and logs that signatures depend on.
 #[derive(Clone, Debug)]
 pub struct TrustedRoot {
-    /// Who issues certificates to signers.
+    /// The authorities that issue certificates to signers.
     pub authorities: Vec<Authority>,
-    /// Where certificates are published (Certificate Transparency).
+    /// The logs in which certificates are published (Certificate Transparency).
     pub certificate_logs: Vec<Log>,
-    /// Where signatures are published (Rekor).
+    /// The logs in which signatures are published (Rekor).
     pub logs: Vec<Log>,
-    /// Who says when something was signed.
+    /// The authorities that certify when something was signed.
     pub timestamp_authorities: Vec<Authority>,
 }
 
-/// A period; without an end it lasts.
+/// A period; without an end it does not end.
 #[derive(Clone, Copy, Debug)]
 pub struct Period {
     start: u64,
@@ -84,29 +84,29 @@ impl Period {
 /// A public log.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// What entries call it.
+    /// The id by which entries name it.
     pub id: Vec<u8>,
-    /// What it signs with.
+    /// The key with which it signs.
     pub key: PublicKey,
-    /// When it was to be trusted.
+    /// When it is trusted.
     pub valid: Period,
 }
 
-/// An authority: the certificate that it signs with comes first, its root last.
+/// An authority: the certificate with which it signs comes first, its root last.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    /// DER.
+    /// In DER.
     pub certificates: Vec<Vec<u8>>,
-    /// When it was to be trusted.
+    /// When it is trusted.
     pub valid: Period,
 }
 
 impl Authority {
-    /// Whether the authority's root stands behind a certificate at a time, by way of nobody but the authority's own
-    /// certificates, for a usage; answers the `SubjectPublicKeyInfo` of the certificate's issuer.
+    /// Whether a certificate chains to the authority's root at a time, through nothing but the authority's own
+    /// certificates, for a usage; returns the `SubjectPublicKeyInfo` of the certificate's issuer.
     pub fn issued(&self, certificate: &[u8], time: u64, usage: &'static [u8]) -> Option<Vec<u8>> {
         let (root, others) = self.certificates.split_last()?;
-        // The path is checked up to the root, whose own validity is for us to look at.
+        // The path is verified up to the root; the validity of the root itself is checked here.
         if !self.valid.contains(time) || !Certificate::read(root)?.is_valid_at(time) {
             return None;
         }
@@ -125,10 +125,11 @@ impl Authority {
 }
 
 impl TrustedRoot {
-    /// A trusted root from its JSON. Logs with keys of a sort that is not known are left out: nothing is verified by them.
+    /// A trusted root from its JSON. Logs whose keys are of an unsupported type are ignored: nothing is verified with
+    /// them.
     ///
     /// # Errors
-    /// [`RootError`] for the first thing that is not in order, or when nothing could be verified with it.
+    /// [`RootError`] for the first thing that is not valid, or when nothing could be verified with it.
     pub fn read(text: &[u8]) -> Result<TrustedRoot, RootError> {
         let written: Written = serde_json::from_slice(text).map_err(|error| RootError::Form(error.to_string()))?;
         let rest = written.media_type.strip_prefix("application/vnd.dev.sigstore.trustedroot");

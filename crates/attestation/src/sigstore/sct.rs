@@ -1,4 +1,4 @@
-//! The proofs in a certificate that it is published: signed certificate timestamps of RFC 6962, section 3.2.
+//! The proofs in a certificate that it was published: signed certificate timestamps of RFC 6962, section 3.2.
 
 use ring::digest::{SHA256, digest};
 
@@ -7,10 +7,10 @@ use super::certificate::Certificate;
 use super::root::Log;
 use crate::hex;
 
-/// The most of them that are looked at; Fulcio puts one there.
+/// The maximum number of them that are checked; Fulcio adds one.
 const MAX_SCTS: usize = 16;
 
-/// Looks whether one of them is that of a log of certificates. `issuer` is the `SubjectPublicKeyInfo` of the
+/// Checks whether a trusted certificate log signed one of them. `issuer` is the `SubjectPublicKeyInfo` of the
 /// certificate's issuer.
 pub fn verify(certificate: &Certificate<'_>, issuer: &[u8], logs: &[Log]) -> Result<(), Refusal> {
     let list = certificate.scts().ok_or(Refusal::Unpublished("it has no signed certificate timestamp"))?;
@@ -34,7 +34,7 @@ pub fn verify(certificate: &Certificate<'_>, issuer: &[u8], logs: &[Log]) -> Res
             return Ok(());
         }
     }
-    Err(Refusal::Unpublished("no signed certificate timestamp in it is that of a trusted log of certificates"))
+    Err(Refusal::Unpublished("none of its signed certificate timestamps was made by a trusted certificate log"))
 }
 
 struct Sct<'a> {
@@ -55,20 +55,20 @@ impl<'a> Sct<'a> {
         let log = reader.take(32)?;
         let milliseconds = reader.number(8)?;
         let extensions = reader.vector(2)?;
-        // The algorithm is that of the log's key.
+        // The algorithm is determined by the log's key.
         let _algorithm = reader.take(2)?;
         let signature = reader.vector(2)?;
         reader.0.is_empty().then_some(Sct { log, milliseconds, extensions, signature })
     }
 
-    /// What the log signed: of a certificate that was shown to it before it was issued.
+    /// The data that the log signed: it was submitted before the certificate was issued.
     fn signed(&self, issuer: &[u8], shown: &[u8]) -> Vec<u8> {
         let length = |bytes: &[u8], size: usize| (bytes.len() as u64).to_be_bytes()[8 - size..].to_vec();
         [
-            // Version 1, a timestamp of a certificate.
+            // Version 1, the timestamp of a certificate.
             &[0, 0][..],
             &self.milliseconds.to_be_bytes(),
-            // A certificate before it is issued.
+            // A certificate before it is issued (a precertificate).
             &[0, 1],
             digest(&SHA256, issuer).as_ref(),
             &length(shown, 3),
@@ -94,7 +94,7 @@ impl<'a> Tls<'a> {
         Some(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Bytes, with their count before them.
+    /// Bytes that are preceded by their length.
     fn vector(&mut self, size: usize) -> Option<&'a [u8]> {
         let count = usize::try_from(self.number(size)?).ok()?;
         self.take(count)

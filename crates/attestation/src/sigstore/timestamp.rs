@@ -1,4 +1,4 @@
-//! Time stamps of RFC 3161: when a signature was there, by an authority whose certificate is in the trusted root.
+//! RFC 3161 time stamps: when a signature existed, according to an authority whose certificate is in the trusted root.
 
 use ring::digest::{self, Algorithm};
 
@@ -7,28 +7,28 @@ use super::certificate::Certificate;
 use super::root::{Authority, TIME_STAMPING};
 use crate::der::{self, Reader};
 
-/// The identifiers of signed data, of what a time stamp says, and of the attributes that hold its type and its digest.
+/// The identifiers of signed data, of the content of a time stamp, and of the attributes with its type and its digest.
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 const TIMESTAMP: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x04];
 const CONTENT_TYPE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x03];
 const MESSAGE_DIGEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x04];
-/// What the identifiers of SHA-256, SHA-384 and SHA-512 begin with; a byte follows.
+/// The prefix of the identifiers of SHA-256, SHA-384 and SHA-512; one more byte follows.
 const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
 
-/// The tags of what is optional, by its number: content or certificates or attributes, and revocations.
+/// The tags of optional parts, by their numbers: content or certificates or attributes, and revocations.
 const FIRST: u8 = 0xa0;
 const SECOND: u8 = 0xa1;
 
-/// The time that a stamp says when it is over this signature and by one of the authorities, in seconds since 1970.
+/// The time in a stamp, in seconds since 1970, if it is a stamp of this signature by one of the authorities.
 pub fn verify(stamp: &[u8], signature: &[u8], authorities: &[Authority]) -> Result<u64, Refusal> {
     let stamp = Stamp::read(stamp).ok_or(Refusal::Timestamp("it cannot be read"))?;
     if digest::digest(stamp.imprint.0, signature).as_ref() != stamp.imprint.1 {
-        return Err(Refusal::Timestamp("it is over something else"));
+        return Err(Refusal::Timestamp("it is a time stamp of something else"));
     }
     if digest::digest(stamp.digest.0, stamp.content).as_ref() != stamp.digest.1 {
-        return Err(Refusal::Timestamp("what it says is not what was signed"));
+        return Err(Refusal::Timestamp("its content is not what was signed"));
     }
-    // The attributes are signed as the set that they are (RFC 5652, 5.4).
+    // The attributes are signed as a SET (RFC 5652, 5.4).
     let mut message = stamp.attributes.to_vec();
     message[0] = der::SET;
     let is_of = |authority: &&Authority| {
@@ -37,22 +37,22 @@ pub fn verify(stamp: &[u8], signature: &[u8], authorities: &[Authority]) -> Resu
         key.is_some_and(|key| key.verifies(&message, stamp.signature))
     };
     let authority = authorities.iter().find(is_of);
-    let authority = authority.ok_or(Refusal::Timestamp("its signature is that of no trusted authority"))?;
+    let authority = authority.ok_or(Refusal::Timestamp("its signature was not made by a trusted authority"))?;
     let signer = &authority.certificates[0];
     if authority.issued(signer, stamp.time, TIME_STAMPING).is_none() {
-        return Err(Refusal::Timestamp("its authority was not to be trusted at that time"));
+        return Err(Refusal::Timestamp("its authority was not trusted at that time"));
     }
     Ok(stamp.time)
 }
 
-/// A time stamp that was read; nothing of it is verified.
+/// A time stamp that was parsed; nothing in it is verified.
 struct Stamp<'a> {
-    /// What it says, whole.
+    /// The whole content.
     content: &'a [u8],
-    /// The digest of what it is over.
+    /// The digest of the stamped data.
     imprint: (&'static Algorithm, &'a [u8]),
     time: u64,
-    /// The signed attributes, whole.
+    /// The signed attributes as a whole.
     attributes: &'a [u8],
     /// The digest of the content, from the attributes.
     digest: (&'static Algorithm, &'a [u8]),
@@ -60,12 +60,12 @@ struct Stamp<'a> {
 }
 
 impl<'a> Stamp<'a> {
-    /// Reads an authority's answer (RFC 3161, 2.4.2) that has a stamp with one signer.
+    /// Parses an authority's answer (RFC 3161, 2.4.2) that contains a stamp with one signer.
     fn read(answer: &'a [u8]) -> Option<Stamp<'a>> {
         let mut outer = Reader(answer);
         let mut answer = Reader(outer.expect(der::SEQUENCE)?);
         let status = Reader(answer.expect(der::SEQUENCE)?).expect(der::INTEGER)?;
-        // Granted, as it is or with changes.
+        // Granted, unchanged or with modifications.
         if !outer.0.is_empty() || !matches!(status, [0 | 1]) {
             return None;
         }
@@ -85,7 +85,7 @@ impl<'a> Stamp<'a> {
             return None;
         }
         signer.expect(der::INTEGER)?;
-        // Who signed is known by the signature itself.
+        // The signature itself shows who signed.
         let _name = signer.read()?;
         let algorithm = algorithm(signer.expect(der::SEQUENCE)?)?;
         let attributes = signer.whole(FIRST)?;
@@ -99,7 +99,7 @@ impl<'a> Stamp<'a> {
     }
 }
 
-/// What the stamp is over, and its time.
+/// The digest of the stamped data, and the time.
 fn read_content(content: &[u8]) -> Option<((&'static Algorithm, &[u8]), u64)> {
     let mut outer = Reader(content);
     let mut said = Reader(outer.expect(der::SEQUENCE)?);
@@ -121,7 +121,7 @@ fn algorithm(identifier: &[u8]) -> Option<&'static Algorithm> {
     }
 }
 
-/// The only value of an attribute, of which there is one.
+/// The only value of an attribute that occurs once.
 fn attribute<'a>(attributes: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
     let mut list = Reader(Reader(attributes).expect(FIRST)?);
     let mut found = None;

@@ -1,5 +1,5 @@
-//! Bundles that were signed with a certificate: real ones, the same after somebody changed them, and some of a certificate
-//! authority of the test's own.
+//! Bundles that were signed with a certificate: real ones, the same after modifications, and some by a certificate
+//! authority of the tests.
 #![allow(clippy::unwrap_used)]
 
 mod pki;
@@ -25,7 +25,7 @@ fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// What is found of a bundle when this identity, called `x`, is trusted.
+/// The report about a bundle when this identity, named `x`, is trusted.
 fn inspected(bundle: &Value, root: &str, issuer: &str, identity: &str) -> SignatureReport {
     let identity = TrustedIdentity { name: "x".to_owned(), issuer: issuer.to_owned(), identity: identity.to_owned() };
     let identities = TrustedIdentities { root: root.to_owned(), identities: vec![identity] }.read().unwrap();
@@ -33,7 +33,7 @@ fn inspected(bundle: &Value, root: &str, issuer: &str, identity: &str) -> Signat
     inspect(&envelope, &around(bundle), &[], Some(&identities))
 }
 
-/// Why the bundle of the workflow does not count once it was changed.
+/// The reason why the bundle of the workflow does not count after a change.
 fn changed(change: impl FnOnce(&mut Value)) -> &'static str {
     let mut bundle = read(WORKFLOW);
     change(&mut bundle);
@@ -43,7 +43,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> &'static str {
     report.reason.unwrap()
 }
 
-/// Changes one of the bytes that a text of base64 stands for.
+/// Changes one of the bytes that a base64 text encodes.
 fn flip(value: &mut Value, at: usize) {
     let mut bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
     bytes[at] ^= 1;
@@ -190,7 +190,7 @@ fn whatever_is_missing_is_refused_as_missing() {
         changed(|bundle| bundle["verificationMaterial"]["certificate"]["rawBytes"] = json!("MAA=")),
         "unreadable_certificate"
     );
-    // Both a promise and a proof are there, and version 0.1 needs only one of them.
+    // The entry has both a promise and a proof, and version 0.1 requires only one of them.
     let mut bundle = read(WORKFLOW);
     bundle["mediaType"] = json!("application/vnd.dev.sigstore.bundle+json;version=0.1");
     of_entry(&mut bundle, "inclusionProof");
@@ -241,12 +241,12 @@ fn time_stamps_hold_for_the_signature_that_they_are_over() {
     let length = STANDARD.decode(stamp(&mut read(REKOR2)["verificationMaterial"]).as_str().unwrap()).unwrap().len();
     for at in (0..length).step_by(3) {
         let reason = changed(&|material| flip(stamp(material), at));
-        // The authority's own certificate in the stamp, the name of the signer and version numbers count for nothing.
+        // The authority's own certificate in the stamp, the name of the signer and version numbers are ignored.
         assert!(matches!(reason, Some("wrong_timestamp") | None), "{at}: {reason:?}");
     }
     assert_eq!(changed(&|material| flip(stamp(material), length - 1)), Some("wrong_timestamp"));
     assert_eq!(changed(&|material| material["timestampVerificationData"] = json!({})), Some("no_signing_time"));
-    // A time that nobody signed does not count.
+    // A time that nobody signed is ignored.
     assert_eq!(
         changed(&|material| {
             material["timestampVerificationData"] = json!(null);
@@ -259,7 +259,7 @@ fn time_stamps_hold_for_the_signature_that_they_are_over() {
     other["verificationMaterial"]["timestampVerificationData"] =
         read(REKOR2)["verificationMaterial"]["timestampVerificationData"].clone();
     assert_eq!(inspected(&other, PUBLIC, GITHUB, RELEASE).reason, Some("wrong_timestamp"));
-    // An authority that was trusted only later.
+    // An authority that is trusted only from a later time on.
     let mut root = read(STAGING);
     root["timestampAuthorities"][0]["validFor"]["start"] = json!("2030-01-01T00:00:00Z");
     let reason = inspected(&read(REKOR2), &root.to_string(), issuer, "jku@goto.fi").reason;
@@ -279,7 +279,7 @@ fn each_part_of_the_trusted_root_counts() {
     assert_eq!(part("tlogs"), Some("unknown_log"));
     assert_eq!(part("certificateAuthorities"), Some("untrusted_certificate"));
     assert_eq!(part("ctlogs"), Some("unpublished_certificate"));
-    assert_eq!(part("timestampAuthorities"), None, "the log says when");
+    assert_eq!(part("timestampAuthorities"), None, "the log certifies the time");
     // The same keys, trusted until before the time of signing.
     let until = json!({"start": "2021-01-01T00:00:00Z", "end": "2024-06-10T19:47:24.999Z"});
     let ended = |pointer: &'static str| reason(&|root| *root.pointer_mut(pointer).unwrap() = until.clone());
@@ -325,7 +325,7 @@ fn a_certificate_has_to_be_one_for_signing_with_one_name_and_an_issuer() {
     assert_eq!(with(&|wanted| wanted.names = vec![other(7)]), None);
     assert_eq!(with(&|wanted| wanted.names = vec![other(6)]), Some("unreadable_certificate"));
     assert_eq!(with(&|wanted| wanted.names = vec![der(0x86, b"https://example.com")]), Some("untrusted_identity"));
-    // Issuers: the older extension counts where the newer one is not there.
+    // Issuers: the older extension counts if the newer one is missing.
     let (newer, older) = (der(0x0c, b"https://issuer.example.com"), b"https://issuer.example.com".to_vec());
     let elsewhere = b"https://elsewhere.example.com".to_vec();
     assert_eq!(with(&|wanted| wanted.fulcio = vec![(1, older.clone())]), None);
@@ -373,7 +373,7 @@ fn what_is_no_trusted_root_is_refused_with_what_is_wrong() {
     assert_eq!(time, RootError::Time("yesterday".to_owned()));
 }
 
-/// Changes anywhere, none of which may panic or make anything else out of what was signed.
+/// Changes anywhere, none of which may panic or make something else appear to be signed.
 #[test]
 fn bundles_that_were_cut_or_changed_anywhere_do_no_harm() {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -410,10 +410,10 @@ fn bundles_that_were_cut_or_changed_anywhere_do_no_harm() {
             assert_eq!(report.verified, report.reason.is_none());
             refused += usize::from(!report.verified);
         }
-        // Some changes are to what nobody looks at, such as the certificates in a time stamp.
+        // Some changes affect parts that are not read, such as the certificates in a time stamp.
         assert!(refused > 200, "{refused}");
     }
-    // Shapes of JSON that are no bundle's.
+    // JSON values that do not have the form of a bundle.
     for shape in
         [json!(null), json!([]), json!("text"), json!({"certificate": {}}), json!({"certificate": {"rawBytes": 1}})]
     {
@@ -423,7 +423,7 @@ fn bundles_that_were_cut_or_changed_anywhere_do_no_harm() {
     }
 }
 
-/// Where texts stand that are not empty.
+/// The positions of texts that are not empty.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::String(text) if !text.is_empty() => found.push(at.to_owned()),

@@ -1,5 +1,5 @@
-//! A certificate authority, a log of certificates and a log of signatures of a test's own, for bundles that no real one
-//! would make.
+//! A certificate authority, a certificate log and a log of signatures for tests, for bundles that no real ones would
+//! create.
 
 use attestation::dsse::pae;
 use attestation::{PAYLOAD_TYPE, sigstore::Bundle};
@@ -18,7 +18,7 @@ const OCTETS: u8 = 0x04;
 const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 pub const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 pub const SERVER: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
-/// What Fulcio's own identifiers begin with; a byte follows.
+/// The prefix of Fulcio's own identifiers; one more byte follows.
 pub const FULCIO: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01];
 const SCTS: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x02];
 
@@ -65,7 +65,7 @@ impl Key {
     }
 }
 
-/// What a signer's certificate has.
+/// The properties of a signer's certificate.
 pub struct Wanted {
     /// The names, each as an element.
     pub names: Vec<Vec<u8>>,
@@ -73,7 +73,7 @@ pub struct Wanted {
     pub fulcio: Vec<(u8, Vec<u8>)>,
     pub usage: Option<&'static [u8]>,
     pub published: bool,
-    /// When the log says that it took it, in seconds since 1970.
+    /// The time at which the log claims to have accepted the entry, in seconds since 1970.
     pub logged: u64,
 }
 
@@ -100,7 +100,7 @@ impl World {
         World { authority: Key::new(), certificates: Key::new(), signatures: Key::new() }
     }
 
-    /// The trusted root, with an authority's certificate of these two years.
+    /// The trusted root, with an authority whose certificate is valid between these two years.
     pub fn root(&self, years: [&str; 2]) -> Value {
         let [from, to] = years.map(|year| format!("{year}0101000000Z"));
         let ca = sequence(&[&der(0x01, &[0xff])]);
@@ -141,7 +141,7 @@ impl World {
         issue(&self.authority, &signer.spki(), "signer", MINUTES, &extensions.concat())
     }
 
-    /// An envelope of version 0.1, and the bundle around it.
+    /// An envelope, and the bundle of version 0.1 around it.
     pub fn bundle(&self, wanted: &Wanted) -> Value {
         let (signer, payload) = (Key::new(), br#"{"_type":"https://in-toto.io/Statement/v1"}"#);
         let certificate = self.certificate(&signer, wanted);
@@ -176,7 +176,7 @@ impl World {
     }
 }
 
-/// When a signer's certificate is valid.
+/// The validity of a signer's certificate.
 const MINUTES: [&str; 2] = ["240610120000Z", "240610121000Z"];
 
 fn extension(id: &[u8], content: &[u8]) -> Vec<u8> {
@@ -208,7 +208,7 @@ fn issue(authority: &Key, spki: &[u8], subject: &str, validity: [&str; 2], exten
     sequence(&[&signed, &sequence(&[&der(OBJECT, ECDSA_SHA256)]), &signature])
 }
 
-/// The parts of a bundle that are not its envelope.
+/// The parts of a bundle other than its envelope.
 pub fn around(bundle: &Value) -> Bundle {
     let media_type = bundle["mediaType"].as_str().unwrap_or_default().to_owned();
     Bundle { media_type, material: bundle["verificationMaterial"].clone() }

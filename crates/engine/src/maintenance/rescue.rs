@@ -33,7 +33,7 @@ pub(crate) async fn own_past(context: &Context) {
             Ok(Check::Done) => return,
             Err(error) => {
                 // They are recovered once their leases have run out.
-                return tracing::error!(error = &error as &dyn std::error::Error, "could not look for lost leases");
+                return tracing::error!(error = &error as &dyn std::error::Error, "could not check for lost leases");
             }
         }
     }

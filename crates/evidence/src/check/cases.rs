@@ -1,4 +1,4 @@
-//! The cases of a policy: what stands in `cases.yaml`.
+//! The cases of a policy: the contents of `cases.yaml`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,41 +13,41 @@ use crate::yaml;
 /// What a case expects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Expectation {
-    /// How the evaluation comes out.
+    /// The outcome of the evaluation.
     pub expect: Outcome,
-    /// How many violations.
+    /// The number of violations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub violations: Option<usize>,
-    /// Texts, each of which is contained in a violation, a reason for skipping or the error.
+    /// Texts, each of which must occur in a violation, a skip reason or the error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
 }
 
-/// How an evaluation comes out.
+/// The outcome of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Nothing objects.
+    /// There are no violations.
     Passed,
-    /// Something objects.
+    /// There are violations.
     Failed,
-    /// The policy does not judge this.
+    /// The policy does not apply to this evidence.
     Skipped,
-    /// There is no verdict: an input is missing, or the evidence is not what it claims to be.
+    /// There is no verdict: an input is missing, or the evidence is not valid for its kind.
     Error,
 }
 
-/// What stands in a file of cases.
+/// The contents of a file of cases.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cases {
-    /// Whose signatures are trusted: files with public keys, by name.
+    /// The trusted keys: files with public keys, by name.
     #[serde(default)]
     pub trusted_keys: BTreeMap<String, String>,
-    /// The file of the trusted root that the signatures of identities rest on.
+    /// The file of the trusted root with which the signatures of identities are verified.
     #[serde(default)]
     pub trusted_root: Option<String>,
-    /// Whose signatures are trusted, too, by name.
+    /// The trusted identities, by name.
     #[serde(default)]
     pub identities: BTreeMap<String, Identity>,
     pub cases: Vec<Case>,
@@ -61,7 +61,8 @@ pub(super) struct Identity {
     pub identity: String,
 }
 
-// Spelt out rather than flattened: serde reports unknown keys only then, and a misspelt expectation expects nothing.
+// Spelled out rather than flattened: only then does serde report unknown keys, and a misspelled expectation would
+// expect nothing.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
@@ -79,7 +80,7 @@ pub(super) struct Case {
     pub project_version_name: Option<String>,
     #[serde(default, deserialize_with = "Scalar::written")]
     pub with: BTreeMap<String, Scalar>,
-    /// Policies of a group that are left out.
+    /// Policies of a group that are skipped.
     #[serde(default)]
     pub skip: Vec<String>,
     /// The answers to calls of `http.send`.
@@ -105,7 +106,7 @@ pub(super) struct Answered {
     status_code: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// A text as it is; anything else as JSON.
+    /// A text is used unchanged; anything else as JSON.
     #[serde(default)]
     body: serde_json::Value,
 }
@@ -119,7 +120,7 @@ fn ok() -> u16 {
 }
 
 impl Case {
-    /// The answer to a call; an error where the case has none.
+    /// The answer to a call; an error if the case has none.
     pub fn answer(&self, request: &HttpRequest) -> HttpAnswer {
         let is_meant = |of: &&Answered| of.url == request.url && of.method.eq_ignore_ascii_case(&request.method);
         let HttpRequest { method, url, .. } = request;
@@ -158,7 +159,7 @@ impl Case {
     }
 }
 
-/// The file with the cases of a policy file: `NAME.cases.yaml` beside `NAME.yaml`, else `cases.yaml`.
+/// The file with the cases of a policy file: `NAME.cases.yaml` next to `NAME.yaml`, otherwise `cases.yaml`.
 pub(super) fn file_of(policy: &Path) -> PathBuf {
     let stem = policy.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let own = policy.with_file_name(format!("{stem}{OWN_CASES}"));
@@ -167,10 +168,10 @@ pub(super) fn file_of(policy: &Path) -> PathBuf {
 
 /// The cases of the only policy of a folder.
 pub(super) const CASES: &str = "cases.yaml";
-/// How the name of a file with the cases of one of several policies ends.
+/// The suffix of a file with the cases of one of several policies.
 pub(super) const OWN_CASES: &str = ".cases.yaml";
 
-/// Reads cases; a file that is not there has none.
+/// Reads cases; a file that does not exist has none.
 pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
     let shown = file.file_name().map_or_else(|| CASES.to_owned(), |name| name.to_string_lossy().into_owned());
     let text = match fs::read_to_string(file) {
@@ -183,7 +184,7 @@ pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
     let read: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax(&shown, error))?;
     if read.trusted_root.is_none() != read.identities.is_empty() {
         let field = if read.trusted_root.is_none() { "trusted_root" } else { "identities" };
-        let message = "trusted_root and identities come together".to_owned();
+        let message = "trusted_root and identities must be given together".to_owned();
         return Err(PolicyError::Field { file: shown, field: field.to_owned(), message });
     }
     let cases = &read.cases;
@@ -194,13 +195,13 @@ pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
             message: message.to_owned(),
         };
         if case.name.trim().is_empty() {
-            return Err(wrong("name", "expected what the case shows"));
+            return Err(wrong("name", "expected a description of what the case shows"));
         }
         if cases[..index].iter().any(|other| other.name == case.name) {
-            return Err(wrong("name", &format!("{:?} stands there twice", case.name)));
+            return Err(wrong("name", &format!("{:?} occurs twice", case.name)));
         }
         if case.violations.is_some_and(|count| count > 0) && case.expect == Outcome::Passed {
-            return Err(wrong("violations", "a policy that passes has none"));
+            return Err(wrong("violations", "a policy that passes has no violations"));
         }
     }
     Ok(read)

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::cases::OWN_CASES;
 
-/// How deep folders are searched, so that a cycle of links ends.
+/// The maximum depth of folders that are searched, so that a cycle of links ends.
 const MAX_DEPTH: usize = 32;
 
 /// The policy files in a folder and the folders below it, in alphabetical order: each `policy.yaml` (`.yml`, `.json`),
-/// and each `NAME.yaml` with a `NAME.cases.yaml` beside it. Hidden folders are left out. A file stands for itself.
+/// and each `NAME.yaml` with a `NAME.cases.yaml` next to it. Hidden folders are skipped. For a file, the result is the
+/// file itself.
 ///
 /// # Errors
 /// When a file or folder cannot be read, with its name.

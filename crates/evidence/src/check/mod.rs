@@ -1,6 +1,6 @@
-//! Checks a policy file with its cases: what `longrun policy check` and `longrun policy test` do.
+//! Checks a policy file and runs its cases: this is what `longrun policy check` and `longrun policy test` do.
 //!
-//! Beside the policy file a `cases.yaml` lists cases (`NAME.cases.yaml` for one of several policies in a folder):
+//! A `cases.yaml` next to the policy file lists its cases (`NAME.cases.yaml` for one of several policies in a folder):
 //!
 //! ```yaml
 //! trusted_keys: {release: evidence/release.pub} # optional: whose signatures are trusted, by file
@@ -47,35 +47,35 @@ use cases::{Case, Cases, Identity};
 pub use cases::{Expectation, Outcome};
 pub use find::find;
 
-/// What came of checking a policy file.
+/// The result of checking a policy file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The name of the policy or the group.
     pub policy: String,
-    /// Whether every case came out as expected.
+    /// Whether every case had the expected outcome.
     pub ok: bool,
-    /// What is allowed but unlikely to be meant.
+    /// Things that are allowed but probably not intended.
     pub notes: Vec<String>,
     /// Each case, in the order of the file.
     pub cases: Vec<CaseReport>,
-    /// What the cases evaluated of each script; nothing for a group, since its policies have cases of their own.
+    /// What the cases evaluated of each script; empty for a group, since its policies have cases of their own.
     pub coverage: Vec<ScriptCoverage>,
 }
 
 impl Report {
-    /// How many lines of all scripts hold something to evaluate, and how many of them a case evaluated.
+    /// How many lines of all scripts contain something to evaluate, and how many of them a case evaluated.
     pub fn lines(&self) -> (usize, usize) {
         let sum = |of: fn(&ScriptCoverage) -> usize| self.coverage.iter().map(of).sum();
         (sum(|script| script.lines), sum(|script| script.evaluated))
     }
 }
 
-/// What came of one case.
+/// The result of one case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CaseReport {
     /// The case's name.
     pub name: String,
-    /// Whether it came out as expected.
+    /// Whether it had the expected outcome.
     pub ok: bool,
     /// What the file expects.
     pub expected: Expectation,
@@ -89,19 +89,19 @@ pub struct CaseReport {
     /// Why there is no verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How it differs from what is expected; empty when it does not.
+    /// How the outcome differs from what is expected; empty if it does not.
     pub problems: Vec<String>,
 }
 
 /// Checks the file of a policy or a group and runs its cases. The file's folder serves as the policy folder.
 ///
 /// # Errors
-/// [`EvaluateError`] when the policy or its cases are not in order; a case that fails is in the report.
+/// [`EvaluateError`] when the policy or its cases are not valid; a case that fails is in the report.
 pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     check_some(file, |_, _| true)
 }
 
-/// As [`check`], but only with the cases that are chosen by the policy's name and their own.
+/// As [`check`], but only with the cases that are selected by the policy's name and their own.
 ///
 /// # Errors
 /// As [`check`].
@@ -154,7 +154,7 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let coverage = Coverage::default();
     let evaluator = Evaluator::new(config)?.covered(coverage.clone());
     if cases.is_empty() {
-        notes.push("cases.yaml: no examples beside the policy".to_owned());
+        notes.push("cases.yaml: the policy has no cases".to_owned());
     }
     let name = policy.metadata.name.as_str();
     let cases = cases.into_iter().filter(|case| chosen(name, &case.name));
@@ -169,7 +169,7 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     Ok(Report { policy: name.to_owned(), ok, notes, cases, coverage })
 }
 
-/// The text of a file that says who is trusted.
+/// The text of a file with trusted keys or a trusted root.
 fn trusted_file(folder: &Path, field: &str, file: &str) -> Result<String, PolicyError> {
     fs::read_to_string(folder.join(file)).map_err(|error| {
         let reference = format!("cases.yaml: {field}");
@@ -177,7 +177,7 @@ fn trusted_file(folder: &Path, field: &str, file: &str) -> Result<String, Policy
     })
 }
 
-/// The evidence of a case that passes a policy as it is, without inputs, if there is one.
+/// The evidence of a case that passes a policy unchanged, without inputs, if there is one.
 pub fn passing_example(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|_| file.is_file())?;
     let Cases { trusted_keys, trusted_root, cases, .. } = cases::read(&cases::file_of(file)).ok()?;
@@ -188,7 +188,7 @@ pub fn passing_example(file: &Path) -> Option<PathBuf> {
     Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
 }
 
-/// What the cases are about, by its reference.
+/// The reference to what the cases test.
 #[derive(Clone, Copy)]
 enum Use<'a> {
     Policy(&'a str),
@@ -288,11 +288,11 @@ fn compare(case: &Case, outcome: Result<Output, String>) -> CaseReport {
     let problems = &mut report.problems;
     if came_out != expected.expect {
         let error = report.error.iter().map(|error| format!(": {error}")).collect::<String>();
-        problems.push(format!("expected {:?}, came out {came_out:?}", expected.expect).to_lowercase() + &error);
+        problems.push(format!("expected {:?}, got {came_out:?}", expected.expect).to_lowercase() + &error);
     }
     let count = report.violations.len();
     if let Some(wanted) = expected.violations.filter(|wanted| *wanted != count && report.error.is_none()) {
-        problems.push(format!("expected {wanted} violations, came out {count}"));
+        problems.push(format!("expected {wanted} violations, found {count}"));
     }
     for text in &expected.messages {
         let mut said = report.violations.iter().chain(&report.skip_reasons).chain(&report.error);

@@ -1,4 +1,4 @@
-//! Cases, what they come to, and what they evaluate.
+//! Cases, their results, and what they evaluate.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -18,7 +18,7 @@ spec:
     - {name: most, description: m, required: true}
 ";
 
-/// Lines are counted by the tests.
+/// The tests refer to lines of this script by number.
 const SCRIPT: &str = "package main
 
 import rego.v1
@@ -79,10 +79,10 @@ fn a_case_is_compared_with_status_count_and_messages() {
     assert!(!report.ok);
     assert_eq!(
         problems[0],
-        ["expected failed, came out passed", "expected 2 violations, came out 0", "no message contains \"x\""]
+        ["expected failed, got passed", "expected 2 violations, found 0", "no message contains \"x\""]
     );
     assert!(problems[1][0].starts_with("cannot read the evidence none.json: "), "{problems:?}");
-    assert_eq!(problems[2], ["expected passed, came out error: policy sizes: the input most is required"]);
+    assert_eq!(problems[2], ["expected passed, got error: policy sizes: the input most is required"]);
     assert!(problems[3].is_empty(), "{problems:?}");
 }
 
@@ -93,11 +93,14 @@ fn cases_that_are_not_in_order_are_refused_with_their_place() {
         (case("name: b, evidence: e, expect: passed, violation: 1"), "unknown field `violation`"),
         (case("name: b, evidence: e, expect: well"), "unknown variant `well`, expected one of `passed`, `failed`"),
         (case("name: b, expect: passed"), "missing field `evidence`"),
-        (case("name: a, evidence: e, expect: passed"), "cases.yaml: cases[1].name: \"a\" stands there twice"),
-        (case("name: ' ', evidence: e, expect: passed"), "cases[1].name: expected what the case shows"),
+        (case("name: a, evidence: e, expect: passed"), "cases.yaml: cases[1].name: \"a\" occurs twice"),
+        (
+            case("name: ' ', evidence: e, expect: passed"),
+            "cases[1].name: expected a description of what the case shows",
+        ),
         (
             case("name: b, evidence: e, expect: passed, violations: 1"),
-            "cases[1].violations: a policy that passes has none",
+            "cases[1].violations: a policy that passes has no violations",
         ),
         ("cases: [".to_owned(), "cases.yaml: "),
     ] {
@@ -111,7 +114,7 @@ fn what_no_case_evaluates_is_named_by_rule_and_line() {
     let report = report(TWO);
     let [script] = report.coverage.as_slice() else { panic!("{report:#?}") };
     assert_eq!(script.script, "sizes.rego");
-    // The head and the end of the rule whose body never holds, and the function that only it calls.
+    // The head and the end of the rule whose body never holds, and the function that only this rule calls.
     let gap = |rule: &str, lines: &[u32]| Gap { rule: rule.to_owned(), lines: lines.to_vec() };
     assert_eq!(script.gaps, [gap("violations", &[14, 16]), gap("name_of", &[19])]);
     assert_eq!((script.lines, script.evaluated), (8, 5));
@@ -122,7 +125,7 @@ fn what_no_case_evaluates_is_named_by_rule_and_line() {
 fn without_cases_nothing_is_evaluated_and_the_same_lines_count() {
     let report = report("cases: []\n");
     assert_eq!(report.lines(), (8, 0));
-    assert_eq!(report.notes, ["cases.yaml: no examples beside the policy"]);
+    assert_eq!(report.notes, ["cases.yaml: the policy has no cases"]);
 }
 
 #[test]
@@ -160,7 +163,7 @@ violations contains vulnerability.id if some vulnerability in answer.body.vulns
     let folder = policy(cases, &[("e.json", "{\"size\": 1}"), ("sizes.rego", script)]);
     let report = check(&folder.path().join("policy.yaml")).unwrap();
     assert!(report.ok, "{:?}", report.cases);
-    // Where no case has answers, the call is refused by name.
+    // Where no case has answers, the call is refused, and the error names the function.
     fs::write(folder.path().join("cases.yaml"), "cases: []").unwrap();
     let error = check(&folder.path().join("policy.yaml")).unwrap_err().to_string();
     assert!(error.contains("http.send is forbidden in policies"), "{error}");

@@ -1,8 +1,8 @@
-//! Reads zip, tar and gzip within bounds: on how many entries there are, on how large they are together, and on how much
-//! more that is than the archive itself.
+//! Reads zip, tar and gzip within limits: on the number of entries, on their total size, and on the ratio of that size
+//! to the size of the archive.
 //!
-//! A zip is read by its directory, entry by entry; entries that nobody asked for are not unpacked. In a tar only
-//! regular files count. Neither follows links, and names are only compared, never used as paths.
+//! A zip is read by its directory, entry by entry; entries that are not requested are not unpacked. In a tar only
+//! regular files are read. Links are not followed, and names are only compared, never used as paths.
 
 use std::io::Read as _;
 
@@ -10,27 +10,27 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
 use super::error::MaterialError;
 
-/// The most entries of an archive.
+/// The maximum number of entries of an archive.
 const MAX_ENTRIES: usize = 50_000;
-/// The most bytes that its entries may be together.
+/// The maximum total size of its entries, in bytes.
 const MAX_TOTAL: u64 = 100 * 1024 * 1024;
-/// How many times larger than the archive its entries may be together; small ones are let through whatever they are.
+/// How many times larger than the archive its entries may be in total; a small total size is always allowed.
 const MAX_RATIO: u64 = 200;
 const SMALL: u64 = 1024 * 1024;
 
-/// What the bytes of an archive begin with.
+/// The format of an archive, recognized by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A zip.
     Zip,
-    /// A gzip; what is in it is not known.
+    /// A gzip; its content is not known yet.
     Gzip,
     /// A tar.
     Tar,
 }
 
 impl Format {
-    /// What the bytes look like; none when they are no archive.
+    /// The format that the bytes appear to have; `None` if they are not an archive.
     pub fn of(bytes: &[u8]) -> Option<Format> {
         match bytes {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => Some(Format::Zip),
@@ -46,7 +46,7 @@ impl Format {
 pub struct Entry {
     /// Its path in the archive.
     pub name: String,
-    /// Its content; empty when it was not wanted.
+    /// Its content; empty if it was not requested.
     pub content: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ fn refuse<T>(what: impl Into<String>) -> Checked<T> {
     Err(MaterialError::Archive(what.into()))
 }
 
-/// How much may still be unpacked.
+/// How much more may be unpacked.
 struct Budget {
     left: u64,
     most: u64,
@@ -74,7 +74,7 @@ impl Budget {
         Budget { left: most, most }
     }
 
-    /// Reads to the end, or refuses.
+    /// Reads to the end, or refuses what exceeds the budget.
     fn read(&mut self, from: impl std::io::Read) -> Checked<Vec<u8>> {
         let mut bytes = Vec::new();
         let read = from.take(self.left + 1).read_to_end(&mut bytes);
@@ -84,12 +84,13 @@ impl Budget {
                 self.left = left;
                 Ok(bytes)
             }
-            None => refuse(format!("it holds more than {} bytes", self.most)),
+            None => refuse(format!("it contains more than {} bytes", self.most)),
         }
     }
 }
 
-/// The files of a zip, a tar or a tar.gz, in its order; the content of those whose path is wanted.
+/// The files of a zip, a tar or a tar.gz, in their order in the archive, with the content of those whose path is
+/// `wanted`.
 pub fn entries(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Checked<Vec<Entry>> {
     let mut budget = Budget::of(bytes);
     match Format::of(bytes) {
@@ -98,9 +99,9 @@ pub fn entries(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Checked<Vec<Entry
             let inner = budget.read(MultiGzDecoder::new(bytes))?;
             match Format::of(&inner) {
                 Some(Format::Tar) => tar(&inner, &wanted),
-                // An empty tar is blocks of zeros.
+                // An empty tar consists of blocks of zeros.
                 _ if inner.len() >= BLOCK && inner.iter().all(|byte| *byte == 0) => Ok(Vec::new()),
-                _ => refuse("what is gzipped is no tar"),
+                _ => refuse("the gzip does not contain a tar"),
             }
         }
         Some(Format::Tar) => tar(bytes, &wanted),
@@ -131,7 +132,7 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
     const FILE: &[u8] = b"PK\x01\x02";
     const COMMENT: usize = 65_535;
     let broken = || MaterialError::Archive("the directory of the zip is broken".to_owned());
-    // The directory's end stands at the end, before a comment.
+    // The end record of the directory is at the end of the file, before a comment.
     let from = bytes.len().saturating_sub(COMMENT + 22);
     let end = bytes[from..].windows(4).rposition(|window| window == END).map(|at| from + at).ok_or_else(broken)?;
     let count = number(bytes, end + 10, 2).ok_or_else(broken)?;
@@ -161,14 +162,14 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
             if flags & 1 != 0 {
                 return refuse(format!("{path} is encrypted"));
             }
-            // Names and extra fields of the file's own header may be other than those of the directory.
+            // The name and extra fields of the file's own header may differ from those of the directory.
             let skip = |offset: usize| number(bytes, header + offset, 2).ok_or_else(broken);
             let start = header + 30 + skip(26)? + skip(28)?;
             let data = start.checked_add(packed).and_then(|end| bytes.get(start..end)).ok_or_else(broken)?;
             content = match method {
                 0 => budget.read(data)?,
                 8 => budget.read(DeflateDecoder::new(data))?,
-                other => return refuse(format!("{path} is packed by the method {other}; 0 and 8 are read")),
+                other => return refuse(format!("{path} is compressed with method {other}; supported are 0 and 8")),
             };
         }
         entries.push(Entry { name: path, content });
@@ -190,13 +191,14 @@ fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
         if headers > 2 * MAX_ENTRIES {
             return refuse(format!("it has more than {MAX_ENTRIES} entries"));
         }
-        let size = octal(&header[124..136]).ok_or_else(|| MaterialError::Archive("a size in the tar".to_owned()))?;
+        let size = octal(&header[124..136])
+            .ok_or_else(|| MaterialError::Archive("a size in the tar is not valid".to_owned()))?;
         let start = at + BLOCK;
         let content = start.checked_add(size).and_then(|end| bytes.get(start..end));
         let content = content.ok_or_else(|| MaterialError::Archive("the tar ends too early".to_owned()))?;
         at = start + size.div_ceil(BLOCK) * BLOCK;
         match header[156] {
-            // The path of the next entry, as GNU and as POSIX write long ones.
+            // The path of the next entry, in the forms in which GNU and POSIX write long paths.
             b'L' => long_name = Some(text(content)),
             b'x' => long_name = pax_path(content).or(long_name),
             b'g' => {}

@@ -1,9 +1,9 @@
 //! In-toto statements in a DSSE envelope or a Sigstore bundle.
 //!
-//! Of an `ATTESTATION` the policy sees the statement alone. Of a `SLSA_PROVENANCE` it sees the bundle with the members
-//! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both
-//! who signed and what was signed. Whether one of the signatures is that of a trusted key or identity stands in
-//! `chainloop_metadata.signature`; it is looked at on the very bytes that the statement is read from.
+//! For an `ATTESTATION` the policy sees only the statement. For a `SLSA_PROVENANCE` it sees the bundle with the members
+//! of the statement (`_type`, `subject`, `predicateType`, `predicate`) in addition to its own, so that a policy can
+//! check both who signed and what was signed. `chainloop_metadata.signature` says whether a trusted key or identity
+//! made one of the signatures; they are verified over the very bytes from which the statement is parsed.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use super::json;
 use super::kind::MaterialKind;
 use super::node::Node;
 
-/// Checks the envelope and the statement inside; answers what the policy sees, and what is known of the signatures.
+/// Checks the envelope and the statement inside; returns what the policy sees, and the result of verifying the
+/// signatures.
 pub fn open(
     kind: MaterialKind,
     value: Value,
@@ -38,12 +39,12 @@ pub fn open(
     Ok((Value::from(fields), report))
 }
 
-/// What is known of the signatures over a payload that was read from this envelope or bundle.
+/// The result of verifying the signatures over a payload that was read from this envelope or bundle.
 fn signatures(value: &Value, payload: Vec<u8>, metadata: &Metadata<'_>) -> SignatureReport {
     let envelope = if value["dsseEnvelope"].as_object().is_ok() { &value["dsseEnvelope"] } else { value };
     let text = |value: &Value| value.as_string().map(|text| text.to_string()).unwrap_or_default();
     let given = envelope["signatures"].as_array().map(|list| list.as_slice()).unwrap_or_default();
-    // A text that is not base64 is nobody's signature.
+    // A text that is not base64 is not a valid signature.
     let signature = |one: &Value| EnvelopeSignature {
         keyid: text(&one["keyid"]),
         sig: dsse::decode(&text(&one["sig"])).unwrap_or_default(),
@@ -53,7 +54,7 @@ fn signatures(value: &Value, payload: Vec<u8>, metadata: &Metadata<'_>) -> Signa
         payload,
         signatures: given.iter().map(signature).collect(),
     };
-    // A value that has no form in JSON counts as no material.
+    // A value that cannot be written as JSON counts as no verification material.
     let material = serde_json::to_value(&value["verificationMaterial"]).unwrap_or_default();
     let bundle = Bundle { media_type: text(&value["mediaType"]), material };
     inspect(&envelope, &bundle, metadata.trusted_keys, metadata.trusted_identities)
@@ -78,7 +79,7 @@ fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialE
     }
     let envelope = bundled.unwrap_or(root);
     envelope.required("payloadType")?.one_of(&["application/vnd.in-toto+json"])?;
-    // It is for a policy to demand that there is one.
+    // A policy may require that there is one.
     envelope.required("signatures")?.each(|signature| signature.required("sig")?.string().map(drop))?;
     let payload = envelope.required("payload")?;
     let text = payload.text()?;

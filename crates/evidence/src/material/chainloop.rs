@@ -1,4 +1,5 @@
-//! What Chainloop collects itself. Its schemas are versioned; what all versions demand is checked.
+//! Evidence that Chainloop itself collects. Its schemas are versioned; the requirements that all versions share are
+//! checked.
 
 use regorus::Value;
 
@@ -8,12 +9,12 @@ use super::node::Node;
 
 type Checked = Result<(), MaterialError>;
 
-/// The member by which such a document says what it is.
+/// The member that identifies the type of such a document.
 pub const ID: &str = "chainloop.material.evidence.id";
-/// What the identifier of a runner context begins with.
+/// The prefix of the identifier of a runner context.
 pub const RUNNER_CONTEXT: &str = "chainloop.dev/runner-context/";
 
-/// What the plugin for runners reports about repositories.
+/// What the runner plugin reports about repositories.
 pub fn runner_context(value: &Value) -> Checked {
     let root = Node::root(MaterialKind::ChainloopRunnerContext, value);
     let id = root.required("meta")?;
@@ -30,7 +31,7 @@ pub fn runner_context(value: &Value) -> Checked {
     })
 }
 
-/// A document that says by its identifier what it is.
+/// Checks a document that states its type in an identifier.
 pub fn evidence(kind: MaterialKind, value: &Value) -> Checked {
     let root = Node::root(kind, value);
     root.required(ID)?.one_of(&[kind.as_str()])?;
@@ -42,7 +43,7 @@ pub fn evidence(kind: MaterialKind, value: &Value) -> Checked {
             data.required("type")?.one_of(&["pull_request", "merge_request"])?;
             data.required("number")?.text()?;
             data.strings(&["title", "description", "source_branch", "target_branch", "url"])?;
-            // A name, and from version 1.2 of the schema on an object.
+            // A name, or, from version 1.2 of the schema on, an object.
             data.optional("author", |author| match author.object() {
                 Ok(()) => author.required("login")?.text().map(drop),
                 Err(_) => author.string().map(drop),

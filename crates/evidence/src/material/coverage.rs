@@ -12,9 +12,9 @@
 //!     "lines": [{"number": 1, "hits": 0, "branch": true, "condition-coverage": "50% (1/2)"}]}]}]}
 //! ```
 //!
-//! What the report leaves out is 0 or empty, but for the counts of lines and branches of the whole: one that is not
-//! reported is absent, since 0 would say that there was nothing to cover. A rate of `NaN`, for nothing that could be
-//! covered, is null. Unknown attributes are kept as text.
+//! What the report omits is 0 or empty, except for the total counts of lines and branches: a count that is not reported
+//! is absent, since 0 would mean that there was nothing to cover. A rate of `NaN`, when nothing could be covered,
+//! becomes null. Unknown attributes are kept as text.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ fn mismatch(kind: MaterialKind, at: &Element, expected: &str, found: &str) -> Ma
     MaterialError::Mismatch { kind, at, expected: expected.to_owned(), found: found.to_owned() }
 }
 
-/// Checks a report of JaCoCo.
+/// Checks a JaCoCo report.
 pub fn jacoco(root: &Element) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::JacocoXml;
     if root.name != "report" {
@@ -75,7 +75,7 @@ enum Read {
     Number,
     /// An integer of at least 0.
     Count,
-    /// As a count, but not there when it is absent.
+    /// As a count, but absent if the attribute is absent.
     Total,
     /// `true` or `false`, in any case.
     Flag,
@@ -93,7 +93,7 @@ const TOTALS: [(&str, Read); 6] = [
 ];
 const LINE: [(&str, Read); 3] = [("number", Read::Count), ("hits", Read::Count), ("branch", Read::Flag)];
 
-/// Checks a report in the Cobertura form.
+/// Checks a report in Cobertura format.
 pub fn cobertura(root: &Element) -> Checked<Value> {
     if root.name != "coverage" {
         return Err(wrong(root, "<coverage>", &format!("<{}>", root.name)));
@@ -151,8 +151,8 @@ fn list(
     Ok(())
 }
 
-/// The attributes of an element: known ones by their type, 0 or empty when they are absent (totals are left out then),
-/// the others as text.
+/// The attributes of an element: known ones by their type, 0 or empty if they are absent (totals are then omitted), the
+/// others as text.
 fn attributes(element: &Element, known: &[(&str, Read)]) -> Checked<Fields> {
     let text = |(name, text): &(String, String)| (Value::from(name.as_str()), Value::from(text.as_str()));
     let mut fields: Fields = element.attributes.iter().map(text).collect();
@@ -183,7 +183,7 @@ impl Read {
         }
     }
 
-    /// The value of an attribute, none when it is not of this sort; what is absent is 0, false or empty.
+    /// The value of an attribute, `None` if it is not of this type; an absent attribute is 0, false or empty.
     fn value(self, text: Option<&str>) -> Option<Value> {
         let number = |text: &str| text.parse::<f64>().ok();
         Some(match (self, text) {

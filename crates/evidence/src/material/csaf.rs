@@ -1,5 +1,5 @@
-//! CSAF (OASIS), 2.0 and 2.1: what the standard demands of every document, and of the category that it claims to be
-//! of; then the schema of 2.0.
+//! CSAF (OASIS), 2.0 and 2.1: the requirements of the standard for every document, and for the category that it claims;
+//! then the schema of 2.0.
 
 use regorus::Value;
 
@@ -13,7 +13,7 @@ type Checked = Result<(), MaterialError>;
 const NOTES: &[&str] = &["description", "details", "faq", "general", "legal_disclaimer", "other", "summary"];
 const PUBLISHERS: &[&str] = &["coordinator", "discoverer", "multiplier", "other", "translator", "user", "vendor"];
 
-/// The category that a kind is.
+/// The category that a kind requires.
 pub fn category(kind: MaterialKind) -> &'static str {
     match kind {
         MaterialKind::CsafVex => "csaf_vex",
@@ -70,7 +70,7 @@ fn vulnerability(node: &Node<'_>) -> Checked {
     })
 }
 
-/// What the profiles of the standard's section 4 demand.
+/// The requirements of the profiles in section 4 of the standard.
 fn of_category(kind: MaterialKind, root: &Node<'_>, document: &Node<'_>) -> Checked {
     match kind {
         MaterialKind::CsafVex => {

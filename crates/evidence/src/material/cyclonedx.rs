@@ -1,4 +1,5 @@
-//! CycloneDX in JSON, 1.2 to 1.7: the members that policies rely on, everywhere they occur, and then the standard's schema.
+//! CycloneDX in JSON, 1.2 to 1.7: the members that policies rely on, wherever they occur, and then the standard's
+//! schema.
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
@@ -47,7 +48,7 @@ pub fn validate(value: &Value) -> Checked {
     schema::cyclonedx(value)
 }
 
-/// The component that the document is about: name, type, version.
+/// The component that the document describes: name, type, version.
 pub fn main_component(value: &Value) -> Option<(String, String, String)> {
     let component = &value["metadata"]["component"];
     let text = |name: &str| component[name].as_string().map(|text| text.to_string());
@@ -70,7 +71,7 @@ fn metadata(node: &Node<'_>) -> Checked {
     node.optional("component", component)?;
     node.each_in("authors", |node| node.object())?;
     node.each_in("licenses", license)?;
-    // A list of tools up to 1.4; since 1.5 also an object with components and services.
+    // Up to 1.4 a list of tools; since 1.5 alternatively an object with components and services.
     node.optional("tools", |tools| {
         if tools.object().is_ok() {
             return tools.each_in("components", component);
@@ -98,7 +99,7 @@ fn component(node: &Node<'_>) -> Checked {
     node.each_in("licenses", license)?;
     node.each_in("externalReferences", external_reference)?;
     node.each_in("properties", |node| node.object())?;
-    // Bounded by the depth that the reader lets through.
+    // The JSON reader limits the depth.
     node.each_in("components", component)
 }
 

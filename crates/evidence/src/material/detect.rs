@@ -1,8 +1,8 @@
-//! Tells a material's kind from its content.
+//! Detects a material's kind from its content.
 //!
-//! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. Only the envelope of a
-//! Sigstore bundle is read, up to a size, to tell a provenance from other attestations. A kind that is detected is only
-//! a claim; whether the content fulfils it is for the validation to say.
+//! JSON is scanned in one pass, without building values, with a constant amount of memory. Only the envelope of a
+//! Sigstore bundle is parsed, up to a size, to distinguish a provenance from other attestations. A detected kind is
+//! only a claim; the validation checks whether the content fulfils it.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use super::archive::Format;
 use super::kind::MaterialKind;
 use super::{chainloop, csaf, fuzzing, graphql, json, packed, sysinternals, xml};
 
-/// The largest envelope that is read for its predicate; in a larger one anything is an attestation.
+/// The maximum size of an envelope whose predicate is read; a larger one counts as an attestation.
 const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
 
-/// The kind that the content looks like, if it looks like one.
+/// The kind that the content appears to have, if any.
 pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
     if let Some(format) = Format::of(bytes) {
         return packed::detect(bytes, format);
@@ -52,11 +52,11 @@ pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
     }
 }
 
-/// How much of a text is looked at, in bytes.
+/// How much of a text is examined, in bytes.
 const HEAD: usize = 256 * 1024;
 
 trait FloorBoundary {
-    /// Where the head of a text ends, between two characters.
+    /// Where the head of a text ends, at a character boundary.
     fn floor_boundary(&self) -> usize;
 }
 
@@ -70,7 +70,7 @@ impl FloorBoundary for [u8] {
     }
 }
 
-/// The kind that a text looks like.
+/// The kind that a text appears to have.
 fn text(text: &str) -> Option<MaterialKind> {
     let text = text.trim_start();
     let begins = |key: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
@@ -92,7 +92,7 @@ fn text(text: &str) -> Option<MaterialKind> {
     if begins("asyncapi") {
         return Some(MaterialKind::AsyncapiSpec);
     }
-    // A longer schema would be cut within a definition.
+    // A longer schema would be cut in the middle of a definition.
     (text.len() < HEAD && graphql::read(text.as_bytes()).is_ok()).then_some(MaterialKind::GraphqlSpec)
 }
 
@@ -108,11 +108,11 @@ struct Members<'a> {
     document: &'a str,
     meta: &'a str,
     evidence: &'a str,
-    /// Which of [`NAMES`] are there.
+    /// Which of [`NAMES`] are present.
     present: u64,
 }
 
-/// Members whose presence says something.
+/// Members whose presence identifies a kind.
 const NAMES: [&str; 25] = [
     "author",
     "runs",
@@ -189,7 +189,7 @@ impl Members<'_> {
         by_members.iter().find(|(members, _)| self.has(members)).map(|(_, kind)| *kind)
     }
 
-    /// The kind of a list whose first item this is.
+    /// The kind of a list with this first item.
     fn kind_of_list(&self) -> Option<MaterialKind> {
         let by_members: [(&[&str], MaterialKind); 5] = [
             (&["RuleID", "Fingerprint"], MaterialKind::GitleaksJson),
@@ -233,7 +233,7 @@ impl Members<'_> {
     }
 }
 
-/// Reads the members that matter and skips the rest without recursion.
+/// Reads the relevant members and skips the rest without recursion.
 struct Skim;
 
 impl<'de> Visitor<'de> for Skim {
@@ -262,7 +262,7 @@ impl<'de> Visitor<'de> for Skim {
                     continue;
                 }
             };
-            // Borrowed: however long it is, it is not copied.
+            // Borrowed: it is not copied, however long it is.
             *text = map.next_value::<&RawValue>()?.get();
         }
         Ok(members)

@@ -1,14 +1,14 @@
-//! Why evidence cannot be read as what it claims to be.
+//! Why evidence is not valid for its kind.
 
 use super::kind::MaterialKind;
 
-/// Why evidence cannot be read as what it claims to be. Reading the same bytes again gives the same answer.
+/// Why evidence is not valid for its kind. Reading the same bytes again gives the same result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaterialError {
-    /// No kind was given and the content fits none.
-    #[error("the material type cannot be told from the content; name it in `kind`: {names}", names = MaterialKind::names())]
+    /// No kind was given and none was detected.
+    #[error("the material type cannot be determined from the content; name it in `kind`: {names}", names = MaterialKind::names())]
     NotRecognised,
-    /// The bytes are not JSON, or more than the limits allow.
+    /// The bytes are not JSON, or exceed a limit.
     #[error("not JSON: line {line}, column {column}: {reason}")]
     Json {
         /// Counted from 1.
@@ -18,7 +18,7 @@ pub enum MaterialError {
         /// What is wrong there.
         reason: String,
     },
-    /// The bytes are not XML, or more than the limits allow.
+    /// The bytes are not XML, or exceed a limit.
     #[error("not XML: line {line}: {reason}")]
     Xml {
         /// Counted from 1.
@@ -26,13 +26,13 @@ pub enum MaterialError {
         /// What is wrong there.
         reason: String,
     },
-    /// The bytes are not an archive, or it holds more than the limits allow.
-    #[error("not an archive to be read: {0}")]
+    /// The bytes are not an archive, or its contents exceed a limit.
+    #[error("not a readable archive: {0}")]
     Archive(String),
-    /// The bytes are not YAML, or more than the limits allow.
+    /// The bytes are not YAML, or exceed a limit.
     #[error("not YAML: {0}")]
     Yaml(String),
-    /// Well-formed, but not what the standard's own JSON Schema allows.
+    /// Well-formed, but not valid by the standard's own JSON Schema.
     #[error("not {kind}: at {at}: {reason} (JSON Schema of version {version})")]
     Schema {
         /// The kind that it claims to be.
@@ -41,7 +41,7 @@ pub enum MaterialError {
         version: &'static str,
         /// A JSON path.
         at: String,
-        /// What the schema has against it.
+        /// How the value violates the schema.
         reason: String,
     },
     /// Well-formed, but not a document of the kind.
@@ -51,9 +51,9 @@ pub enum MaterialError {
         kind: MaterialKind,
         /// A JSON path, or a line and an element of XML.
         at: String,
-        /// What the format demands there.
+        /// What the format requires there.
         expected: String,
-        /// What stands there.
+        /// What was found there.
         found: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What fuzzers write: dranzer's report, radamsa's log of metadata, and inputs that crash.
+//! The output of fuzzers: dranzer's report, radamsa's metadata log, and crashing inputs.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use super::archive::{self, Format};
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 
-/// The most mutations of a report.
+/// The maximum number of mutations in a report.
 const MAX_RECORDS: usize = 1_000_000;
 
 type Fields = BTreeMap<Value, Value>;
@@ -57,16 +57,16 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     }
 });
 
-/// Whether a text has what every report of dranzer has.
+/// Whether a text contains what every dranzer report contains.
 pub fn is_dranzer(text: &str) -> bool {
     ["Testing COM Object -", "Number of COM Objects", "Test Engine Version: $Rev:"]
         .iter()
         .any(|mark| text.contains(mark))
 }
 
-/// A report of dranzer, which is written for people: the parts that are understood are read, and the text is kept.
+/// Reads a dranzer report, which is written for people: the parts that are understood are parsed, and the text is kept.
 pub fn dranzer(bytes: &[u8]) -> Result<Value, MaterialError> {
-    // In the code page of the machine: what is not UTF-8 is dropped.
+    // The text is in the code page of the machine: bytes that are not UTF-8 are dropped.
     let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
     let mut report = Dranzer::default();
     for line in text.lines() {
@@ -86,7 +86,7 @@ struct Dranzer {
     counters: BTreeMap<String, u64>,
     /// Whether an object is under test.
     in_object: bool,
-    /// Whether the last finding waits for its error.
+    /// Whether the error of the last finding is still expected.
     is_pending: bool,
     method: String,
 }
@@ -137,7 +137,7 @@ impl Dranzer {
         }
     }
 
-    /// A finding of the object under test.
+    /// A new finding of the object under test.
     fn finding(&self) -> Fields {
         let mut finding = Fields::new();
         if let Some((clsid, description, _)) = self.objects.last().filter(|_| self.in_object) {
@@ -202,12 +202,12 @@ impl Dranzer {
     }
 }
 
-/// A label as a name: `COM Object Filename` is `com_object_filename`.
+/// Converts a label to a name: `COM Object Filename` becomes `com_object_filename`.
 fn key(label: &str) -> String {
     label.to_lowercase().replace('.', "").split_whitespace().collect::<Vec<_>>().join("_")
 }
 
-/// Whether a text begins as radamsa's log of metadata.
+/// Whether a text begins like a radamsa metadata log.
 pub fn is_radamsa(text: &str) -> bool {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let is_record =
@@ -219,7 +219,7 @@ pub fn is_radamsa(text: &str) -> bool {
     }
 }
 
-/// radamsa's log of metadata, or an archive of such logs, whose records come by the names of the files.
+/// A radamsa metadata log, or an archive of such logs, whose records are ordered by the names of the files.
 pub fn radamsa(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut records = Vec::new();
     match Format::of(bytes) {
@@ -253,13 +253,13 @@ fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), Materia
             continue;
         }
         let at = format!("{file}line {}", index + 1);
-        // Each line says what made it, except the one that begins a run.
+        // Each line names its generator, except the one that begins a run.
         let is_one = |record: &Fields| ["generator", "seed"].iter().any(|key| record.contains_key(&Value::from(*key)));
         let record = record(line).filter(is_one).ok_or_else(|| {
             let found: String = line.chars().take(60).collect();
             mismatch(KIND, &at, "pairs such as generator: file, nth: 1", &format!("{found:?}"))
         })?;
-        // A line with the seed is no mutation.
+        // A line with the seed is not a mutation.
         if record.contains_key(&Value::from("seed")) {
             continue;
         }
@@ -271,7 +271,7 @@ fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), Materia
     Ok(())
 }
 
-/// `key: value, key: "value"`; none when a part is no pair.
+/// `key: value, key: "value"`; `None` if a part is not a pair.
 fn record(line: &str) -> Option<Fields> {
     let mut record = Fields::new();
     for pair in pairs(line) {
@@ -337,12 +337,12 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// How many inputs crash: the files of an archive, else this one.
+/// The number of crashing inputs: the files of an archive, otherwise this one.
 pub fn crashes(bytes: &[u8]) -> Result<usize, MaterialError> {
     if bytes.is_empty() {
         return Err(mismatch(MaterialKind::RadamsaCrashes, "the content", "an input that crashes", "nothing"));
     }
-    // An input that happens to begin like an archive, but is not one, is one input.
+    // An input that happens to begin like an archive, but is not one, counts as one input.
     Ok(match Format::of(bytes) {
         Some(Format::Zip) => archive::zip_names(bytes).map_or(1, |names| names.len()),
         Some(_) => archive::entries(bytes, |_| false).map_or(1, |entries| entries.len()),

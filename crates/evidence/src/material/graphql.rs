@@ -1,5 +1,5 @@
 //! GraphQL's schema language (<https://spec.graphql.org/October2021/#sec-Type-System>): whether a text is a schema, and
-//! what it defines. Operations and fragments are no schema.
+//! what it defines. Operations and fragments are not schemas.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use regorus::Value;
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 
-/// How deep lists and objects of values, and lists of types, may nest.
+/// The maximum nesting depth of lists and objects of values, and of list types.
 const MAX_DEPTH: usize = 64;
 
-/// What a schema defines.
+/// The definitions of a schema.
 pub struct Schema {
     /// Kind and name of each type, in the order of the text; extensions are not counted.
     pub definitions: Vec<(String, String)>,
@@ -79,7 +79,7 @@ struct Parser<'a> {
     depth: usize,
 }
 
-/// What was expected, when it is not there.
+/// On failure, what was expected.
 type Parsed<T = ()> = Result<T, String>;
 
 impl<'a> Parser<'a> {
@@ -150,7 +150,7 @@ impl<'a> Parser<'a> {
         self.token == Token::Punctuator(punctuator)
     }
 
-    /// Takes a punctuator or a keyword, if it comes next.
+    /// Consumes a punctuator or a keyword, if it comes next.
     fn eat(&mut self, text: &str) -> Parsed<bool> {
         let found = matches!(self.token, Token::Name(next) | Token::Punctuator(next) if next == text);
         if found {

@@ -3,7 +3,7 @@
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 
-/// A reference, taken apart.
+/// A reference, split into its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Registry and repository, in full.
@@ -14,13 +14,13 @@ pub struct Image {
     pub digest: Option<String>,
 }
 
-/// The registry that is meant when none is named, and the part of it for names without a part.
+/// The registry that is used if none is named, and its namespace for names without one.
 const DEFAULT_REGISTRY: &str = "index.docker.io";
 const DEFAULT_PART: &str = "library";
-/// The longest reference, in bytes.
+/// The maximum length of a reference, in bytes.
 const MAX: usize = 1024;
 
-/// Reads a reference, alone in its text.
+/// Reads a text that consists of one reference.
 pub fn read(bytes: &[u8]) -> Result<Image, MaterialError> {
     let refuse = |expected: &str, found: &str| MaterialError::Mismatch {
         kind: MaterialKind::ContainerImage,
@@ -35,7 +35,8 @@ pub fn read(bytes: &[u8]) -> Result<Image, MaterialError> {
     parse(text).ok_or_else(|| refuse("registry/repository:tag@sha256:<64 hex>", &format!("{text:?}")))
 }
 
-/// The full name of the repository of a reference, `docker.io/library/alpine` of `alpine`; none when it is no reference.
+/// The full name of the repository of a reference, `docker.io/library/alpine` for `alpine`; `None` if it is not a
+/// reference.
 pub fn repository(text: &str) -> Option<String> {
     parse(text).map(|image| image.name)
 }
@@ -49,7 +50,7 @@ fn parse(text: &str) -> Option<Image> {
     if !digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(hex)) {
         return None;
     }
-    // A colon before the last slash belongs to the port of the registry.
+    // A colon before the last slash belongs to the registry's port.
     let (path, tag) = match rest.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
         _ => (rest, None),

@@ -1,8 +1,8 @@
 //! Reads JSON into a Rego value, once, keeping integers of any size exact.
 //!
-//! A general JSON reader rounds integers beyond 64 bits to floating point, so two different identifiers compare equal.
-//! This one keeps every integer exact; decimals become IEEE doubles, as everywhere in Rego's engine (so the text `1.0`
-//! reads as the number 1). It never overflows the stack, and the time that it takes is linear in the input.
+//! A general JSON reader rounds integers beyond 64 bits to floating point, so that two different identifiers compare
+//! equal. This one keeps every integer exact; decimals become IEEE doubles, as everywhere in the Rego engine (so the
+//! text `1.0` is read as the number 1). It never overflows the stack, and its running time is linear in the input.
 
 use std::collections::{BTreeMap, HashSet};
 use std::iter::Peekable;
@@ -12,9 +12,9 @@ use regorus::Value;
 
 use super::error::MaterialError;
 
-/// How deep arrays and objects may nest. Everything after this recurses over the value.
+/// The maximum nesting depth of arrays and objects. Everything that processes the value later is recursive.
 const MAX_DEPTH: usize = 128;
-/// The longest number: turning digits into a big integer takes quadratic time.
+/// The maximum length of a number: converting digits to a big integer takes quadratic time.
 const MAX_NUMBER: usize = 1000;
 
 /// Reads one JSON document; anything but white space after it is an error.
@@ -22,12 +22,12 @@ pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
     document(bytes, false)
 }
 
-/// As [`read`], but control characters in strings are let through as they stand: some tools write their findings so.
+/// As [`read`], but control characters in strings are accepted as they are: some tools write them in their findings.
 pub fn read_report(bytes: &[u8]) -> Result<Value, MaterialError> {
     document(bytes, true)
 }
 
-/// Reads JSON lines into a list; empty lines count for nothing.
+/// Reads JSON lines into a list; empty lines are ignored.
 pub fn lines(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut items = Vec::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -42,7 +42,7 @@ pub fn lines(bytes: &[u8]) -> Result<Value, MaterialError> {
     Ok(Value::from(items))
 }
 
-/// Whether bytes begin as JSON does, so that they were meant to be JSON even if they cannot be read.
+/// Whether bytes begin as JSON does, so that they were intended to be JSON even if they cannot be parsed.
 ///
 /// Templates (`{{`), RTF (`{\`), the sections of INI and TOML (`[name]`) and the lines of many logs (`[12:00] …`) begin
 /// with the same brackets.
@@ -52,7 +52,7 @@ pub fn is_meant(bytes: &[u8]) -> bool {
         [0xef, 0xbb, 0xbf, rest @ ..] => (rest, false),
         _ => (bytes, false),
     };
-    // In UTF-16, the half of a character that is empty for the characters that JSON begins with.
+    // In UTF-16, the byte that is zero for the characters with which JSON begins.
     let is_gap = |byte: u8| byte.is_ascii_whitespace() || (is_wide && byte == 0);
     let mut rest = text.iter().copied().filter(|byte| !is_gap(*byte)).peekable();
     match rest.next() {
@@ -62,7 +62,7 @@ pub fn is_meant(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether the text after a bracket, blanks left out, begins as a list does.
+/// Whether the text after a bracket, blanks skipped, begins like a list.
 fn is_meant_list(mut rest: Peekable<impl Iterator<Item = u8>>) -> bool {
     const WORDS: [&[u8]; 5] = [b"true", b"false", b"null", b"NaN", b"Infinity"];
     const LONGEST: usize = 16;
@@ -111,9 +111,9 @@ struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    /// Keys met so far: thousands of like objects share one copy of each key.
+    /// The keys so far: thousands of similar objects share one copy of each key.
     keys: HashSet<Arc<str>>,
-    /// Whether strings may hold control characters.
+    /// Whether strings may contain control characters.
     is_lenient: bool,
 }
 
@@ -225,7 +225,7 @@ impl Reader<'_> {
                 Some(b'"') => break,
                 // After a backslash it would become part of an escape below.
                 Some(b'\\') if matches!(self.bytes.get(self.at + 1), Some(0..=0x1f)) => {
-                    return Err("a control character behind a backslash".to_owned());
+                    return Err("a control character after a backslash".to_owned());
                 }
                 Some(b'\\') => self.at += 2,
                 Some(0..=0x1f) if !self.is_lenient => return Err("a control character in a string".to_owned()),
@@ -239,7 +239,7 @@ impl Reader<'_> {
         }
         let quoted = &self.text[quote..self.at];
         let escaped = quoted.contains(char::is_control).then(|| escape_controls(quoted));
-        // The escapes are the library's business.
+        // The library decodes the escapes.
         serde_json::from_str(escaped.as_deref().unwrap_or(quoted)).map_err(|_| {
             self.at = quote;
             "a string with an invalid escape".to_owned()
@@ -291,7 +291,8 @@ impl Reader<'_> {
             return Ok(Value::from(small));
         }
         match text.parse::<f64>() {
-            // An integer keeps all its digits. One that is larger than any double could not be written as JSON again.
+            // An integer keeps all its digits. One that exceeds the range of doubles could not be written as JSON
+            // again.
             Ok(number) if number.is_finite() && integer => {
                 Value::from_numeric_string(text).map_err(|_| WRONG.to_owned())
             }
@@ -301,7 +302,7 @@ impl Reader<'_> {
     }
 }
 
-/// A string in quotes whose control characters are written as escapes.
+/// The quoted string with its control characters written as escapes.
 fn escape_controls(quoted: &str) -> String {
     let mut escaped = String::with_capacity(quoted.len());
     for character in quoted.chars() {
@@ -357,7 +358,7 @@ mod tests {
         assert!(read(text.as_bytes()).unwrap_err().to_string().contains("a control character in a string"));
         let value = serde_json::to_value(read_report(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(value, serde_json::json!({"a": "one\ttwo\nthree", "b": "é\u{1}"}));
-        // After a backslash, no control character can be meant.
+        // A control character after a backslash cannot be intended.
         for text in ["\"\\\n\"", "\"\\\u{7f}\"", "\"\t\\\u{85}\""] {
             for wrong in [read(text.as_bytes()), read_report(text.as_bytes())] {
                 assert!(wrong.is_err(), "{text:?}");
@@ -388,7 +389,7 @@ mod tests {
         assert!(read(b"1e999999999").unwrap_err().to_string().contains("out of range"));
         let whole = |digits: usize| read("5".repeat(digits).as_bytes());
         assert!(whole(310).unwrap_err().to_string().contains("out of range"));
-        assert!(!whole(308).unwrap().to_string().is_empty(), "what is taken can be shown");
+        assert!(!whole(308).unwrap().to_string().is_empty(), "an accepted number can be written");
     }
 
     #[test]

@@ -16,11 +16,11 @@
 //! ```
 //!
 //! `status` is `passed`, `skipped`, `failed` or `error`; `duration` is in nanoseconds; `error` is null unless the test
-//! failed; `stdout` and `stderr` are there when the report has them. Totals are counted from the tests, those of nested
-//! suites included. This is the form that Chainloop gives to its policies.
+//! failed; `stdout` and `stderr` are present if the report has them. Totals are counted from the tests, those of nested
+//! suites included. This is the form in which Chainloop passes reports to its policies.
 //!
-//! Nothing that broke is lost: tests that stand in no suite are put into one without a name, unknown elements are
-//! looked through, and a breakage without a test case becomes a test with the name of its suite: an `<error>` or
+//! No failure is lost: tests outside of all suites are put into a suite without a name, the contents of unknown
+//! elements are read, and a failure without a test case becomes a test with the name of its suite: an `<error>` or
 //! `<failure>` of the suite itself, and failures and errors that only the suite's own attributes report (one test,
 //! which counts as many). Those attributes may make the totals larger, never smaller.
 
@@ -36,7 +36,7 @@ pub fn elements(suites: Vec<Json>) -> Value {
     Value::from(json!({ "elements": suites }))
 }
 
-/// Checks a report and answers its suites.
+/// Checks a report and returns its suites.
 pub fn suites(root: &Element) -> Result<Vec<Json>, MaterialError> {
     match root.name.as_str() {
         "testsuite" => Ok(vec![suite(root)?.0]),
@@ -95,13 +95,13 @@ impl Totals {
     }
 }
 
-/// The content of an element: suites, and tests that are in none of them.
+/// The contents of an element: suites, and tests outside of all suites.
 #[derive(Default)]
 struct Contents {
     tests: Vec<Json>,
     suites: Vec<Json>,
-    /// How many of the suites stand before the first of the tests.
-    place: usize,
+    /// The number of suites before the first of these tests.
+    position: usize,
     of_tests: Totals,
     of_suites: Totals,
 }
@@ -109,7 +109,7 @@ struct Contents {
 impl Contents {
     fn test(&mut self, (test, counted): (Json, Totals)) {
         if self.tests.is_empty() {
-            self.place = self.suites.len();
+            self.position = self.suites.len();
         }
         self.tests.push(test);
         self.of_tests.add(counted);
@@ -122,7 +122,7 @@ impl Contents {
 
     fn append(&mut self, other: Contents) {
         if self.tests.is_empty() {
-            self.place = self.suites.len() + other.place;
+            self.position = self.suites.len() + other.position;
         }
         self.tests.extend(other.tests);
         self.suites.extend(other.suites);
@@ -136,20 +136,20 @@ impl Contents {
         totals
     }
 
-    /// The suites; the tests that are in none of them are in one without a name, where the first of them stands.
+    /// The suites; tests outside of all suites are put into one without a name, at the position of the first of them.
     fn into_suites(mut self) -> Vec<Json> {
         if !self.tests.is_empty() {
             let unnamed = json!({
                 "name": "", "package": "", "properties": {}, "tests": self.tests, "suites": [],
                 "totals": self.of_tests.json(),
             });
-            self.suites.insert(self.place, unnamed);
+            self.suites.insert(self.position, unnamed);
         }
         self.suites
     }
 }
 
-/// The content of an element, also within elements that are not known.
+/// The contents of an element, including those of unknown elements.
 fn contents(element: &Element) -> Result<Contents, MaterialError> {
     let is_suite = matches!(element.name.as_str(), "testsuites" | "testsuite");
     if is_suite {
@@ -166,14 +166,14 @@ fn contents(element: &Element) -> Result<Contents, MaterialError> {
         }
     }
     if is_suite {
-        for test in untold(element, found.totals()) {
+        for test in failures_without_test(element, found.totals()) {
             found.test(test);
         }
     }
     Ok(found)
 }
 
-/// A failure or an error of a suite itself, such as of what sets it up.
+/// A failure or an error of a suite itself, such as one in its setup.
 fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
     let one = Totals { tests: 1, ..Totals::default() };
     let (status, counted) = match problem.name.as_str() {
@@ -183,31 +183,31 @@ fn outside(suite: &Element, problem: &Element) -> (Json, Totals) {
     (caseless(suite, status, &details(problem), attributes(problem)), counted)
 }
 
-/// The failures and errors that a suite's attributes report and that nothing in it shows.
-fn untold(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
-    let told = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-    let (failures, errors) = (told("failures"), told("errors"));
+/// The failures and errors that a suite's attributes report and that no test in it shows.
+fn failures_without_test(suite: &Element, shown: Totals) -> Vec<(Json, Totals)> {
+    let count_of = |name: &str| suite.attribute(name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    let (failures, errors) = (count_of("failures"), count_of("errors"));
     // What one tool calls a failure is an error to another: only those that are shown as neither are missing.
     let mut missing = failures.saturating_add(errors).saturating_sub(shown.failed.saturating_add(shown.error));
     let mut tests = Vec::new();
-    for (attribute, status, told, shown) in
+    for (attribute, status, reported, shown) in
         [("failures", "failed", failures, shown.failed), ("errors", "error", errors, shown.error)]
     {
-        let count = told.saturating_sub(shown).min(missing);
+        let count = reported.saturating_sub(shown).min(missing);
         missing -= count;
         if count == 0 {
             continue;
         }
         let (failed, error) = if status == "failed" { (count, 0) } else { (0, count) };
         let counted = Totals { tests: count, failed, error, ..Totals::default() };
-        let message = format!("the attribute {attribute} tells of {count} more than the test cases show");
+        let message = format!("the attribute {attribute} reports {count} more than the test cases show");
         let details = json!({ "message": message, "type": "", "body": "" });
         tests.push((caseless(suite, status, &details, Map::new()), counted));
     }
     tests
 }
 
-/// A test for what broke without a test case.
+/// A test that represents a failure without a test case.
 fn caseless(suite: &Element, status: &str, error: &Json, properties: Map<String, Json>) -> Json {
     json!({
         "name": suite.attribute("name").unwrap_or(&suite.name),
@@ -220,7 +220,7 @@ fn caseless(suite: &Element, status: &str, error: &Json, properties: Map<String,
     })
 }
 
-/// What a failure or an error says.
+/// The details of a failure or an error.
 fn details(problem: &Element) -> Json {
     json!({
         "message": problem.attribute("message").unwrap_or_default(),
@@ -283,7 +283,7 @@ fn test(element: &Element) -> Result<(Json, Totals), MaterialError> {
     Ok((json, totals))
 }
 
-/// Nanoseconds from seconds, which some tools write as `1,234.5`.
+/// Nanoseconds from seconds, which some tools write like `1,234.5`.
 fn duration(element: &Element) -> Result<i64, MaterialError> {
     let Some(text) = element.attribute("time").filter(|text| !text.trim().is_empty()) else {
         return Ok(0);

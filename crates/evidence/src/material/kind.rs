@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! kinds {
     ($($variant:ident = $name:literal, $reads:literal, $input:literal, $told:literal;)*) => {
-        /// What a piece of evidence claims to be.
+        /// The type that a piece of evidence claims to have.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum MaterialKind {
             $(#[doc = $reads] $variant,)*
@@ -24,7 +24,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What the kind is, in Markdown.
+            /// A description of the kind, in Markdown.
             pub const fn about(self) -> About {
                 match self {
                     $(MaterialKind::$variant => About { reads: $reads, input: $input, told_by: $told },)*
@@ -34,14 +34,14 @@ macro_rules! kinds {
     };
 }
 
-/// What a kind is, for people.
+/// A description of a kind, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
-    /// What is read.
+    /// What is accepted.
     pub reads: &'static str,
     /// What policies see as `input`.
     pub input: &'static str,
-    /// By what it is recognised when no kind is named; a dash when it is not.
+    /// How the kind is detected when none is named; a dash if it is not detected.
     pub told_by: &'static str,
 }
 
@@ -117,7 +117,7 @@ kinds! {
         "the JSON report", "a zip with a `report_json.json`";
     SysinternalsSigcheck = "SYSINTERNALS_SIGCHECK",
         "The output of sigcheck as CSV or TSV, in UTF-8 or UTF-16.",
-        "`elements`, an object a row", "the columns `Path` and `Verified`";
+        "`elements`, one object per row", "the columns `Path` and `Verified`";
     SysinternalsAccesschk = "SYSINTERNALS_ACCESSCHK",
         "The text output of AccessChk.",
         "`tool`, `descriptors`, `objects` that refer to them by number, and the text as `raw` up to 10 MiB", "the banner of AccessChk";
@@ -126,13 +126,13 @@ kinds! {
         "`tool`, `objects`, `findings`, `summary`, and the text as `raw`", "`Testing COM Object -`, `Number of COM Objects`";
     RadamsaReport = "RADAMSA_REPORT",
         "radamsa's log of metadata (`-M`), or a zip, tar or tar.gz of such logs, or one that is gzipped.",
-        "`elements`, an object a mutation", "lines of `muta-num:` and `generator:`";
+        "`elements`, one object per mutation", "lines of `muta-num:` and `generator:`";
     RadamsaCrashes = "RADAMSA_CRASHES",
-        "An input that crashes, or an archive of such inputs.",
-        "`{}`; how many there are is the annotation `chainloop.material.radamsa.crashes.count`", "—";
+        "An input that causes a crash, or an archive of such inputs.",
+        "`{}`; their number is the annotation `chainloop.material.radamsa.crashes.count`", "—";
     SlsaProvenance = "SLSA_PROVENANCE",
         "SLSA provenance in a Sigstore bundle.",
-        "the bundle, with the statement's `_type`, `subject`, `predicateType` and `predicate` beside", "a bundle whose predicate is `https://slsa.dev/provenance/…`";
+        "the bundle, with the statement's `_type`, `subject`, `predicateType` and `predicate` added", "a bundle whose predicate is `https://slsa.dev/provenance/…`";
     Attestation = "ATTESTATION",
         "An in-toto statement in a DSSE envelope or a Sigstore bundle.",
         "the statement", "`payloadType`, or a Sigstore bundle";
@@ -144,15 +144,15 @@ kinds! {
         "the document", "`asyncapi`";
     GraphqlSpec = "GRAPHQL_SPEC",
         "A schema in GraphQL's language.",
-        "`definitions` and `directives`, each with its name", "a text that is such a schema";
+        "`definitions` and `directives`, each with its name", "text that is a schema";
     HelmChart = "HELM_CHART",
         "A packed Helm chart (tar.gz).",
-        "`chart` and `values`, what is in `Chart.yaml` and `values.yaml`", "a tar.gz with a `Chart.yaml`";
+        "`chart` and `values`, the contents of `Chart.yaml` and `values.yaml`", "a tar.gz with a `Chart.yaml`";
     ContainerImage = "CONTAINER_IMAGE",
         "A reference to a container image, with a tag, a digest or both.",
-        "`{}`; name and digest are the metadata's, the tag is an annotation", "—";
+        "`{}`; the name and the digest are in the metadata, the tag is an annotation", "—";
     ChainloopRunnerContext = "CHAINLOOP_RUNNER_CONTEXT",
-        "What Chainloop's plugin collects of repositories.",
+        "The data that Chainloop's plugin collects about repositories.",
         "the document", "`meta.id`";
     ChainloopPrInfo = "CHAINLOOP_PR_INFO",
         "A pull or merge request, as Chainloop collects it.",
@@ -168,10 +168,10 @@ kinds! {
         "`value`, the text; base64 in `chainloop_metadata.content`", "—";
     Evidence = "EVIDENCE",
         "Any file that serves as evidence.",
-        "the document if it is JSON, else `{}`", "—";
+        "the document if it is JSON, otherwise `{}`", "—";
     Artifact = "ARTIFACT",
         "Any file that is a product of a build; may be empty.",
-        "the document if it is JSON, else `{}`", "—";
+        "the document if it is JSON, otherwise `{}`", "—";
 }
 
 impl MaterialKind {
@@ -193,7 +193,7 @@ impl fmt::Display for MaterialKind {
 #[error("{0:?} is not a material type; {hint}", hint = hint(.0))]
 pub struct UnknownKind(pub std::string::String);
 
-/// Which one was probably meant, or all that there are.
+/// The name that was probably intended, or all names.
 fn hint(name: &str) -> std::string::String {
     match nearest(name) {
         Some(kind) => format!("did you mean {kind}?"),
@@ -201,8 +201,8 @@ fn hint(name: &str) -> std::string::String {
     }
 }
 
-/// The kind of the name that is nearest to this one, unless even that is quite another. Neither case nor what joins the
-/// words counts; and a name that is a part of one alone means that one: `SBOM_SPDX`.
+/// The kind with the name that is nearest to this one, unless even that one is quite different. Case and separators are
+/// ignored; and a name that is a part of exactly one other name stands for it: `SBOM_SPDX`.
 fn nearest(name: &str) -> Option<MaterialKind> {
     const SHORTEST_PART: usize = 4;
     const LONGEST: usize = 64;
@@ -227,7 +227,7 @@ fn letters(name: &str) -> std::string::String {
     name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect()
 }
 
-/// How many letters have to be added, left out or replaced to make one name of the other.
+/// The number of letters that have to be added, removed or replaced to turn one name into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

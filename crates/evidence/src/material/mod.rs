@@ -1,7 +1,8 @@
-//! Evidence, read once: recognised, validated as what it claims to be, and turned into the value that policies see.
+//! Evidence, read once: detected, validated for its kind, and converted to the value that policies see.
 //!
-//! Promises: arbitrary bytes never panic, never overflow the stack and never take more than linear time; a document
-//! that is not of its kind is refused with the place where it fails; the value is shared between policies, not copied.
+//! Promises: arbitrary bytes never cause a panic, never overflow the stack and never take more than linear time; a
+//! document that is not valid for its kind is refused with the position of the error; the value is shared between
+//! policies, not copied.
 
 mod archive;
 mod attestation;
@@ -40,7 +41,7 @@ pub use detect::detect;
 pub use error::MaterialError;
 pub use kind::{About, MaterialKind, UnknownKind};
 
-/// What a policy may know of a material beyond its content.
+/// What policies may know about a material in addition to its content.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata<'a> {
     /// The material's name; empty for none.
@@ -82,7 +83,7 @@ impl Material {
         Ok(Material { kind, size: bytes.len(), input })
     }
 
-    /// What the evidence is.
+    /// The kind of the evidence.
     pub fn kind(&self) -> MaterialKind {
         self.kind
     }
@@ -98,14 +99,14 @@ impl Material {
     }
 }
 
-/// What is read of evidence.
+/// The result of reading evidence.
 struct Content {
     value: Value,
-    /// What Chainloop reports beside the content.
+    /// What Chainloop reports in addition to the content.
     annotations: BTreeMap<&'static str, String>,
-    /// The name and the digest of what the evidence stands for, where it is a reference.
+    /// The name and the digest of what the evidence refers to, if it is a reference.
     refers_to: Option<image::Image>,
-    /// What is known of its signatures, where it is an attestation.
+    /// The result of verifying its signatures, if it is an attestation.
     signature: Option<SignatureReport>,
 }
 
@@ -169,7 +170,7 @@ type Component = (String, String, String);
 
 fn main_component(component: Option<Component>, mut annotate: impl FnMut(&'static str, String)) {
     let Some((name, kind, version)) = component else { return };
-    // The name of an image is that of its repository, in full.
+    // The name of an image is the full name of its repository.
     let name = if kind == "container" { image::repository(&name).unwrap_or(name) } else { name };
     annotate("chainloop.material.sbom.main_component.name", name);
     annotate("chainloop.material.sbom.main_component.type", kind);
@@ -226,8 +227,8 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::ChainloopPrInfo
         | MaterialKind::ChainloopAiAgentConfig
         | MaterialKind::ChainloopAiCodingSession => checked(&|value| chainloop::evidence(kind, value)),
-        // Any file: JSON when it is JSON, else without content that a policy could read. A policy would see nothing of
-        // JSON that cannot be read, and object to nothing.
+        // Any file: JSON if it is JSON, otherwise without content that a policy could read. If JSON that cannot be
+        // parsed were accepted, a policy would see nothing of it, and report no violations.
         MaterialKind::Evidence | MaterialKind::Artifact => match json::read_report(bytes) {
             Err(error) if json::is_meant(bytes) => Err(error),
             read => Ok(read.unwrap_or_else(|_| Value::new_object())),
@@ -244,7 +245,7 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
     }
 }
 
-/// Puts the metadata into the document; a list becomes `elements`, a value that is neither becomes `{}`.
+/// Adds the metadata to the document; a list becomes `elements`, a value that is neither becomes `{}`.
 fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>, bytes: &[u8]) -> Value {
     let mut fields: BTreeMap<Value, Value> = match &content.value {
         Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -255,7 +256,7 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
     for (key, value) in &metadata.annotations {
         annotations.insert(Value::from(key.as_str()), Value::from(value.as_str()));
     }
-    // The built-in annotations win over those of the caller.
+    // The built-in annotations take precedence over those of the caller.
     for (key, text) in &content.annotations {
         annotations.insert(Value::from(*key), Value::from(text.as_str()));
     }
@@ -270,7 +271,7 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
         (Value::from("kind"), Value::from(kind.as_str())),
         (Value::from("annotations"), Value::from(annotations)),
     ]);
-    // For a reference, the digest is that of what it names.
+    // For a reference, the digest is that of the object that it names.
     let digest = match &content.refers_to {
         Some(image) => {
             about.insert(Value::from("name"), Value::from(image.name.as_str()));
@@ -300,7 +301,7 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
     Value::from(fields)
 }
 
-/// What is known of the signatures, as policies see it.
+/// The result of verifying the signatures, as policies see it.
 fn signature(report: &SignatureReport) -> Value {
     let json = serde_json::to_string(report).expect("texts and numbers have a form in JSON");
     Value::from_json_str(&json).expect("what was written just now is JSON")

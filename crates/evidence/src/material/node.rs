@@ -1,4 +1,4 @@
-//! A value together with the path to it, so that a failed check can say where.
+//! A value together with its path, so that a failed check can report where it failed.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl<'a> Node<'a> {
         Node { kind, value, up: None }
     }
 
-    /// The error for this place.
+    /// The error for this position.
     pub fn expected(&self, expected: impl Into<String>) -> MaterialError {
         MaterialError::Mismatch {
             kind: self.kind,
@@ -49,7 +49,7 @@ impl<'a> Node<'a> {
         Some(Node { kind: self.kind, value, up: Some((self, Step::Field(name))) })
     }
 
-    /// A member that the format demands.
+    /// A member that the format requires.
     pub fn required<'b>(&'b self, name: &'b str) -> Checked<Node<'b>> {
         self.object()?;
         self.field(name).ok_or_else(|| MaterialError::Mismatch {
@@ -81,7 +81,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Checks that it is one of some strings.
+    /// Checks that it is one of these strings.
     pub fn one_of(&self, allowed: &[&str]) -> Checked<&'a str> {
         match self.value {
             Value::String(text) if allowed.contains(&&**text) => Ok(text),
@@ -140,7 +140,7 @@ impl<'a> Node<'a> {
         self.field(name).map_or(Ok(()), |node| check(&node))
     }
 
-    /// Checks that those of some members that are there are strings.
+    /// Checks that those of these members that are present are strings.
     pub fn strings(&self, names: &[&str]) -> Checked {
         names.iter().try_for_each(|name| self.optional(name, |node| node.string().map(drop)))
     }
@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Whether a member is there, even if it is null.
+    /// Whether a member is present, even if it is null.
     pub fn has(&self, name: &str) -> bool {
         self.value.as_object().is_ok_and(|fields| fields.contains_key(&Value::from(name)))
     }
@@ -196,7 +196,7 @@ pub(super) fn write_field(path: &mut impl fmt::Write, name: &str) -> fmt::Result
     if is_plain { write!(path, ".{name}") } else { write!(path, "[{name:?}]") }
 }
 
-/// A short word on a value: messages must not quote a whole SBOM.
+/// A short description of a value: messages must not quote a whole SBOM.
 fn describe(value: &Value) -> String {
     const MOST: usize = 60;
     match value {

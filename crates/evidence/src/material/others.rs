@@ -21,7 +21,7 @@ pub fn openvex(value: &Value) -> Checked {
     let root = Node::root(MaterialKind::Openvex, value);
     root.object()?;
     let context = root.required("@context")?;
-    // Merged documents of early tools leave it empty, and begin to count at 0.
+    // Merged documents of early tools leave it empty, and start their versions at 0.
     if !context.string()?.is_empty() && !context.string()?.starts_with("https://openvex.dev/ns") {
         return Err(context.expected("https://openvex.dev/ns…"));
     }
@@ -57,7 +57,7 @@ pub fn scorecard(value: &Value) -> Checked {
     root.required("date")?.text()?;
     root.required("repo")?.required("name")?.text()?;
     root.required("scorecard")?.required("version")?.text()?;
-    // -1: the check could not be made.
+    // -1: the check could not be carried out.
     root.required("score")?.number(-1.0, 10.0)?;
     root.required("checks")?.each(|check| {
         check.required("name")?.text()?;

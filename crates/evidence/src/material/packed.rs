@@ -12,14 +12,14 @@ use super::{json, junit, specs, xml};
 
 /// The report that ZAP puts into its zip.
 const ZAP_REPORT: &str = "report_json.json";
-/// The largest archive that is unpacked to tell what it is, in bytes.
+/// The maximum size of an archive that is unpacked to detect its kind, in bytes.
 const MAX_DETECTED: usize = 32 * 1024 * 1024;
 
 fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
     MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
 }
 
-/// The kind that an archive looks like.
+/// The kind that an archive appears to have.
 pub fn detect(bytes: &[u8], format: Format) -> Option<MaterialKind> {
     if format == Format::Zip {
         let names = archive::zip_names(bytes).ok()?;
@@ -42,7 +42,7 @@ pub fn detect(bytes: &[u8], format: Format) -> Option<MaterialKind> {
     matches!(root.as_str(), "testsuites" | "testsuite").then_some(MaterialKind::JunitXml)
 }
 
-/// Files that a Mac leaves beside a file do not count.
+/// Files that macOS adds next to each file are ignored.
 fn is_hidden(path: &str) -> bool {
     path.starts_with("__MACOSX/") || file_name(path).starts_with("._")
 }
@@ -56,13 +56,13 @@ fn is_report(path: &str) -> bool {
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("xml")) && !is_hidden(path)
 }
 
-/// Whether a path is that of a chart's own file, and not that of a chart within the chart.
+/// Whether a path is that of the chart's own file, and not of a chart inside the chart.
 fn is_part_of_chart(path: &str, file: &str) -> bool {
     let path = path.strip_prefix("./").unwrap_or(path);
     !is_hidden(path) && path.split_once('/').is_some_and(|(_, rest)| rest == file)
 }
 
-/// The JSON report in ZAP's zip. With a second one, a verdict on the first would say nothing of it.
+/// The JSON report in ZAP's zip. If there were a second one, a verdict on the first would not cover it.
 pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::ZapDastZip;
     let entries = archive::entries(bytes, is_zap_report)?;
@@ -101,7 +101,7 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
         } else {
             specs::yaml(&entry.content).map_err(|error| mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
         };
-        // Values that are commented out altogether count as none.
+        // Values that are completely commented out count as none.
         parts.insert(Value::from(name), if value == Value::Null { Value::new_object() } else { value });
     }
     let value = Value::from(parts);
@@ -114,7 +114,7 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
     Ok(value)
 }
 
-/// The suites of a report, or of all reports of an archive by the order of the archive.
+/// The suites of a report, or of all reports of an archive in the order of the archive.
 pub fn junit(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::JunitXml;
     if Format::of(bytes).is_none() {

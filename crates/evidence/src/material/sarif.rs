@@ -1,4 +1,4 @@
-//! SARIF 2.1.0 (OASIS): the members that the standard demands, and the enumerations that policies rely on.
+//! SARIF 2.1.0 (OASIS): the members that the standard requires, and the enumerations that policies rely on.
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
@@ -30,12 +30,12 @@ pub fn validate(value: &Value) -> Checked {
     })
 }
 
-/// Checks that nothing which verdicts depend on stands apart from its run (SARIF 3.15.2 and 3.15.3): policies look into
-/// runs only, so that findings elsewhere would pass.
+/// Checks that nothing that verdicts depend on is stored outside of its run (SARIF 3.15.2 and 3.15.3): policies read
+/// only runs, so that findings elsewhere would pass.
 fn complete(node: &Node<'_>) -> Checked {
     node.object()?;
     for part in ["results", "driver", "extensions", "invocations", "policies"] {
-        // The driver is one; of the others there is a list, which may be empty.
+        // There is one driver; for the other parts there is a list, which may be empty.
         let is_list = |apart: &Node<'_>| part != "driver" && apart.each(|_| Ok(())).is_ok();
         if let Some(apart) = node.field(part).filter(|apart| !is_list(apart) || !apart.is_empty()) {
             let expected = format!("a run that holds its {part} itself (write the log without external properties)");

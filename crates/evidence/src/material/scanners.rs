@@ -1,4 +1,4 @@
-//! Reports of scanners in JSON: of source, dependencies, images and secrets.
+//! JSON reports of scanners of source code, dependencies, images and secrets.
 
 use regorus::Value;
 
@@ -41,7 +41,7 @@ pub fn gitlab(value: &Value) -> Checked {
     })
 }
 
-/// Alerts of GitHub: a list whose items have what tells them from the other lists.
+/// Alerts of GitHub: a list whose items have the members that distinguish it from the other lists.
 pub fn github(kind: MaterialKind, value: &Value) -> Checked {
     let root = Node::root(kind, value);
     root.each(|alert| {

@@ -14,7 +14,7 @@ pub fn validate(value: &Value) -> Checked {
     if root.field("@context").is_some() || root.field("@graph").is_some() { graph(&root) } else { document(&root) }
 }
 
-/// The package that the document is about: name, purpose, version.
+/// The package that the document describes: name, purpose, version.
 pub fn main_component(value: &Value) -> Option<(String, String, String)> {
     let text = |value: &Value| value.as_string().map(|text| text.to_string()).ok();
     let related = value["relationships"].as_array().ok().and_then(|relationships| {
@@ -100,7 +100,7 @@ fn checksum(node: &Node<'_>) -> Checked {
 }
 
 fn graph(root: &Node<'_>) -> Checked {
-    // The context is a URL, or a list that has the URL first.
+    // The context is a URL, or a list that begins with the URL.
     let context = root.required("@context")?;
     let is_spdx = |text: &str| text.starts_with("https://spdx.org/rdf/3.0") && text.contains("context");
     let mut found = context.string().is_ok_and(is_spdx);

@@ -10,10 +10,10 @@ use crate::yaml;
 
 type Checked = Result<(), MaterialError>;
 
-/// The largest document in YAML, in bytes: its reader takes some dozens of times as much.
+/// The maximum size of a YAML document, in bytes: its reader needs some dozens of times as much memory.
 const MAX_YAML: usize = 8 * 1024 * 1024;
 
-/// Reads JSON, or YAML when it does not begin as JSON.
+/// Reads JSON, or YAML if the bytes do not begin as JSON.
 pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {

@@ -1,4 +1,4 @@
-//! What the Sysinternals tools sigcheck and AccessChk write.
+//! The output of the Sysinternals tools sigcheck and AccessChk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -9,14 +9,14 @@ use regorus::Value;
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 
-/// The largest output of AccessChk whose text policies see beside what is read of it, in bytes.
+/// The maximum size of AccessChk output whose text policies see in addition to what is parsed from it, in bytes.
 const RAW: usize = 10 * 1024 * 1024;
 
 fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
     MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
 }
 
-/// Text in UTF-8, or in UTF-16 when it says so by its first bytes.
+/// The text, in UTF-8, or in UTF-16 if it has a byte order mark.
 pub fn decode(bytes: &[u8]) -> Option<String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
@@ -30,7 +30,7 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The names of the columns, when a text begins with a line of them that sigcheck would write.
+/// The names of the columns, if a text begins with a header line that sigcheck would write.
 pub fn is_sigcheck(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
     let header = records(line, delimiter(line)).into_iter().next().unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut records = records(text, delimiter(text.lines().next().unwrap_or_default())).into_iter();
     let header = records.next().unwrap_or_default();
     let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
-    // Of two columns with the same name, policies would see only one.
+    // If two columns had the same name, policies would see only one of them.
     let mut seen = BTreeSet::new();
     if let Some(name) = header.iter().find(|name| !name.is_empty() && !seen.insert(**name)) {
         return Err(mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
@@ -76,7 +76,7 @@ fn delimiter(line: &str) -> char {
     if tabs > commas { '\t' } else { ',' }
 }
 
-/// The records of a CSV, without its empty lines. A quote that is not where it should be stands for itself.
+/// The records of a CSV, without its empty lines. A quote in an unexpected position is taken literally.
 fn records(text: &str, delimiter: char) -> Vec<Vec<String>> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut characters = text.chars().peekable();
@@ -134,7 +134,7 @@ fn fields<const N: usize>(fields: [(&str, Value); N]) -> BTreeMap<Value, Value> 
     fields.into_iter().map(|(name, value)| (Value::from(name), value)).collect()
 }
 
-/// An entry of a list of access, with what was said below it.
+/// An entry of an access list, with the details below it.
 #[derive(Default)]
 struct Ace {
     index: u64,
@@ -168,7 +168,7 @@ enum Section {
     Sacl,
 }
 
-/// An object and what is said of who may do what with it.
+/// An object and who may do what with it.
 #[derive(Default)]
 struct Object {
     name: String,
@@ -176,10 +176,10 @@ struct Object {
     owner: String,
     dacl: Vec<Ace>,
     sacl: Vec<Ace>,
-    /// Access, who has it, the rights that it is made of.
+    /// The access, who has it, and the rights that it consists of.
     entries: Vec<(String, String, Vec<String>)>,
     lines: Vec<String>,
-    /// Where the reading is: the section, whether an entry of it is open, how far the last entry was indented.
+    /// The state of the reader: the section, whether an entry of it is open, and the indentation of the last entry.
     section: Section,
     in_ace: bool,
     indent: Option<usize>,
@@ -222,7 +222,7 @@ impl Object {
         if self.section == Section::Sacl { &mut self.sacl } else { &mut self.dacl }
     }
 
-    /// A word in brackets is a flag, any other is a right.
+    /// A word in brackets is a flag, any other word is a right.
     fn detail(&mut self, trimmed: &str, indent: usize) {
         let flag = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if self.in_ace {
@@ -249,7 +249,7 @@ impl Object {
             && self.owner.is_empty())
     }
 
-    /// What many objects may have in common.
+    /// The part that many objects may share.
     fn descriptor(&self) -> Value {
         let entries = self.entries.iter().map(|(access, principal, rights)| {
             Value::from(fields([
@@ -275,7 +275,7 @@ impl Object {
     }
 }
 
-/// The output of AccessChk. It has no form for machines: what is not understood is kept as its lines.
+/// The output of AccessChk. It has no machine-readable form: lines that are not understood are kept as they are.
 pub fn accesschk(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::SysinternalsAccesschk;
     let text = decode(bytes).ok_or_else(|| mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
@@ -310,7 +310,7 @@ pub fn accesschk(bytes: &[u8]) -> Result<Value, MaterialError> {
     if let Some(version) = version {
         tool.insert(Value::from("version"), Value::from(version));
     }
-    // Thousands of objects have the same descriptor.
+    // Thousands of objects may have the same descriptor.
     let mut numbers: BTreeMap<Value, usize> = BTreeMap::new();
     let mut descriptors = Vec::new();
     let mut listed = Vec::new();

@@ -1,4 +1,4 @@
-//! What is recognised as what, what is refused and where, and that no bytes do harm.
+//! Which kind is detected, what is refused and where, and that arbitrary bytes do no harm.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -180,9 +180,9 @@ fn no_sample_passes_for_another_kind() {
             let anything =
                 [MaterialKind::String, MaterialKind::Evidence, MaterialKind::Artifact, MaterialKind::RadamsaCrashes]
                     .contains(other);
-            // Provenance is an attestation too.
+            // Provenance is an attestation, too.
             let provenance = kind == MaterialKind::SlsaProvenance && *other == MaterialKind::Attestation;
-            // JSON lines begin as a document of JSON, but are not one.
+            // JSON lines begin like a JSON document, but are not one.
             let broken = kind == MaterialKind::TrufflehogJson
                 && [MaterialKind::Evidence, MaterialKind::Artifact].contains(other);
             let accepted = parse(Some(*other), &text).is_ok();
@@ -200,7 +200,7 @@ fn what_is_not_recognised_lists_the_kinds() {
     assert!(error.contains("name it in `kind`: SBOM_CYCLONEDX_JSON, "), "{error}");
 }
 
-/// Changes one place of a document, given as a JSON pointer; none removes it.
+/// Changes one position of a document, given as a JSON pointer; `None` removes it.
 fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
     match value {
         Some(value) => {
@@ -445,7 +445,7 @@ fn tests_outside_of_suites_and_within_unknown_elements_are_not_lost() {
         json!({"tests": 3, "passed": 1, "skipped": 1, "failed": 1, "error": 0, "duration": 0})
     );
     assert_eq!(found[1]["tests"][0]["message"], "1 == 2");
-    // As `node --test` writes what stands in no `describe`.
+    // The form in which `node --test` writes tests outside of `describe`.
     let only = suites(r#"<testsuites><testcase name="a"><failure/></testcase></testsuites>"#);
     assert_eq!(only[0]["totals"]["failed"], 1);
     let within = suites(
@@ -461,7 +461,7 @@ fn what_broke_without_a_test_case_is_a_test_that_failed() {
         r#"<testsuites failures="3" errors="1"><testsuite name="a" tests="4" failures="3" errors="1">
             <error message="beforeAll broke" type="T">at</error><testcase name="t"/></testsuite></testsuites>"#,
     );
-    assert_eq!(found.as_array().unwrap().len(), 1, "what the root tells of is what the suite tells of");
+    assert_eq!(found.as_array().unwrap().len(), 1, "the root reports the same failures as the suite");
     assert_eq!(
         found[0]["totals"],
         json!({"tests": 5, "passed": 1, "skipped": 0, "failed": 3, "error": 1, "duration": 0})
@@ -471,7 +471,7 @@ fn what_broke_without_a_test_case_is_a_test_that_failed() {
     assert_eq!(of(0, "error"), json!({"message": "beforeAll broke", "type": "T", "body": "at"}));
     assert_eq!((of(1, "name"), of(1, "status")), (json!("t"), json!("passed")));
     assert_eq!((of(2, "name"), of(2, "status")), (json!("a"), json!("failed")));
-    assert_eq!(of(2, "message"), "the attribute failures tells of 3 more than the test cases show");
+    assert_eq!(of(2, "message"), "the attribute failures reports 3 more than the test cases show");
 
     let broken = suites(r#"<testsuites><testsuite name="a"/><failure message="no tests"/></testsuites>"#);
     assert_eq!((&broken[1]["name"], &broken[1]["tests"][0]["message"]), (&json!(""), &json!("no tests")));
@@ -534,7 +534,7 @@ fn a_total_that_a_coverage_report_does_not_tell_is_not_there() {
     assert!(error.contains("expected a count in the attribute lines-valid of <coverage>"), "{error}");
 }
 
-/// A policy that saw nothing of it would object to nothing.
+/// A policy that saw nothing of it would report no violations.
 #[test]
 fn json_that_cannot_be_read_is_no_empty_evidence() {
     let deep = format!("{{\"secrets\":[\"a\"],\"d\":{}{}}}", "[".repeat(130), "]".repeat(130));
@@ -595,7 +595,7 @@ fn metadata_stand_beside_the_content() {
     assert_eq!(parse(Some(MaterialKind::String), "text").unwrap()["value"], "text");
 }
 
-/// Detection happens in the service itself, so what it builds in memory is bounded.
+/// Detection runs in the service itself, so the memory that it uses must be bounded.
 #[test]
 fn of_a_bundle_only_an_envelope_of_some_size_is_read() {
     let (provenance, other) = (MaterialKind::SlsaProvenance, MaterialKind::Attestation);
@@ -609,7 +609,7 @@ fn of_a_bundle_only_an_envelope_of_some_size_is_read() {
     assert_eq!(detect(br#"{"mediaType": ["sigstore.bundle"], "dsseEnvelope": {}}"#), Some(other));
 }
 
-/// A gzip of something.
+/// A gzip of this content.
 fn gzip(content: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -617,7 +617,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-/// A tar of files, as the standard has it.
+/// A tar of these files, in the standard format.
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (name, content) in files {
@@ -649,14 +649,14 @@ fn archives_are_read_within_bounds() {
     // Larger than the size of the archive allows.
     let bomb = gzip(&tar(&[("a.xml", &vec![b' '; 64 * 1024 * 1024])]));
     assert!(bomb.len() < 200_000, "{}", bomb.len());
-    assert!(refused(MaterialKind::JunitXml, &bomb).contains("it holds more than"), "{}", bomb.len());
+    assert!(refused(MaterialKind::JunitXml, &bomb).contains("it contains more than"), "{}", bomb.len());
     assert_eq!(detect(&bomb), None);
     let many = tar(&vec![("a", b"".as_slice()); 60_000]);
     assert!(refused(MaterialKind::RadamsaReport, &many).contains("more than 50000 entries"));
-    assert!(refused(MaterialKind::HelmChart, &gzip(b"no tar")).contains("what is gzipped is no tar"));
+    assert!(refused(MaterialKind::HelmChart, &gzip(b"no tar")).contains("the gzip does not contain a tar"));
     assert!(refused(MaterialKind::HelmChart, &gzip(&tar(&[("c/Chart.yaml", b"name: c")]))).contains("values.yaml"));
     assert!(refused(MaterialKind::ZapDastZip, b"PK\x05\x06").contains("the directory of the zip is broken"));
-    // Links and directories are no files, and a path leads nowhere.
+    // Links and directories are not files, and paths are not followed.
     let chart = b"apiVersion: v2\nname: c\nversion: 1.0.0\n";
     let outside = tar(&[("../../etc/passwd", b"x"), ("c/Chart.yaml", chart), ("c/values.yaml", b"# none\n")]);
     parse(MaterialKind::HelmChart, &gzip(&outside)).unwrap();
@@ -736,7 +736,7 @@ fn bombs_are_refused() {
     assert!(parse(Some(MaterialKind::GraphqlSpec), &schema).unwrap_err().to_string().contains("at most 64 levels"));
     let anchors = "openapi: 3.0.0\ninfo: &a {title: t, version: '1'}\npaths: {}\n";
     let error = parse(Some(MaterialKind::OpenapiSpec), anchors).unwrap_err().to_string();
-    assert!(error.starts_with("not YAML: anchors are not taken"), "{error}");
+    assert!(error.starts_with("not YAML: anchors are not allowed"), "{error}");
 }
 
 proptest! {

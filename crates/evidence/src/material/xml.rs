@@ -1,11 +1,11 @@
-//! Reads XML into a small tree, safely: no DTD subset, no entities but the five of XML, bounded depth.
+//! Reads XML into a small tree, safely: no DTD subset, no entities but the five predefined ones, bounded depth.
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::error::MaterialError;
 
-/// How deep elements may nest; dropping the tree recurses.
+/// The maximum nesting depth of elements; dropping the tree recurses.
 const MAX_DEPTH: usize = 128;
 
 /// An element with its text and children.
@@ -19,7 +19,7 @@ pub struct Element {
     pub children: Vec<Element>,
     /// The text of the element itself, references resolved.
     pub text: String,
-    /// Where its start tag ends, counted from 1.
+    /// The line in which its start tag ends, counted from 1.
     pub line: usize,
 }
 
@@ -29,12 +29,12 @@ impl Element {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The children of a name.
+    /// The children with a name.
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> + 'a {
         self.children.iter().filter(move |child| child.name == name)
     }
 
-    /// The first child of a name.
+    /// The first child with a name.
     pub fn child<'a>(&'a self, name: &'a str) -> Option<&'a Element> {
         self.children(name).next()
     }
@@ -42,7 +42,7 @@ impl Element {
 
 /// The name of the root element, if the bytes begin like XML.
 pub fn root_name(bytes: &[u8]) -> Option<String> {
-    // A prolog longer than this is no report; the cut may fall into a character.
+    // A prolog longer than this is not a report; the cut may split a character.
     const PROLOG: usize = 64 * 1024;
     let head = &bytes[..bytes.len().min(PROLOG)];
     let head = match std::str::from_utf8(head) {
@@ -69,7 +69,7 @@ pub fn read(bytes: &[u8]) -> Result<Element, MaterialError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { open: Vec::new(), root: None };
     let mut reader = Reader::from_str(text);
-    // Lines are counted as the reader moves on, so that the whole stays linear.
+    // Lines are counted as the reader advances, so that the whole stays linear.
     let (mut seen, mut line) = (0, 1);
     loop {
         let event = reader.read_event();
@@ -126,7 +126,9 @@ impl Builder {
                     (None, "gt") => ">".to_owned(),
                     (None, "quot") => "\"".to_owned(),
                     (None, "apos") => "'".to_owned(),
-                    (None, other) => return Err(format!("the entity {other:?}; only the five of XML are read")),
+                    (None, other) => {
+                        return Err(format!("the entity {other:?}; only the five predefined entities are supported"));
+                    }
                 };
                 self.text(&text);
             }

@@ -1,4 +1,4 @@
-//! Policy and PolicyGroup documents, as they stand in files and requests: YAML or JSON.
+//! Policy and PolicyGroup documents, as they are written in files and requests: YAML or JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::findings::FindingType;
 use crate::material::MaterialKind;
 use crate::yaml;
 
-/// The largest document.
+/// The maximum size of a document.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// The most scripts of a policy, and the most policies of a group.
+/// The maximum number of scripts of a policy, and of policies of a group.
 const MAX_PARTS: usize = 100;
 
 const API_VERSIONS: [&str; 2] = ["chainloop.dev/v1", "workflowcontract.chainloop.dev/v1"];
@@ -23,9 +23,9 @@ const API_VERSIONS: [&str; 2] = ["chainloop.dev/v1", "workflowcontract.chainloop
 pub struct Policy {
     /// Name, description and annotations.
     pub metadata: Metadata,
-    /// One script for each material type, in the order of the document.
+    /// One script per material type, in the order of the document.
     pub scripts: Vec<ScriptSource>,
-    /// The arguments that it takes.
+    /// The arguments that it accepts.
     pub inputs: Vec<Input>,
 }
 
@@ -34,45 +34,45 @@ pub struct Policy {
 pub struct PolicyGroup {
     /// Name, description and annotations.
     pub metadata: Metadata,
-    /// Which policies, for which materials.
+    /// The policies, and the materials to which they apply.
     pub materials: Vec<GroupMaterial>,
-    /// The arguments that it takes and passes on.
+    /// The arguments that it accepts and passes on.
     pub inputs: Vec<Input>,
 }
 
-/// What a document says of itself.
+/// The metadata of a document.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Metadata {
     /// A DNS-1123 label.
     pub name: String,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
-    /// Free.
+    /// Arbitrary annotations.
     #[serde(default, deserialize_with = "Scalar::written")]
     pub annotations: BTreeMap<String, Scalar>,
-    /// What its findings are.
+    /// The type of its findings.
     #[serde(default, alias = "findingType")]
     pub finding_type: Option<FindingType>,
 }
 
-/// A script and the material type that it is for.
+/// A script and the material type to which it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptSource {
-    /// The name of the material type; none: every type.
+    /// The name of the material type; `None`: every type.
     pub kind: Option<String>,
-    /// Where the script stands.
+    /// The location of the script.
     pub body: Body,
 }
 
-/// Where a script stands.
+/// The location of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// In the document.
     Embedded(String),
     /// In a file, relative to the document.
     Path(String),
-    /// Behind a reference.
+    /// At a reference.
     Ref(String),
 }
 
@@ -81,13 +81,13 @@ pub enum Body {
 pub struct Input {
     /// The key in `with` and in `input.args`.
     pub name: String,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
     /// Whether it must be given.
     #[serde(default)]
     pub required: bool,
-    /// Its value when it is not given.
+    /// Its value if it is not given.
     #[serde(default, deserialize_with = "Scalar::written_or_none")]
     pub default: Option<Scalar>,
 }
@@ -95,29 +95,29 @@ pub struct Input {
 /// Part of a group: policies for the materials of a type or name.
 #[derive(Clone, Debug, Default)]
 pub struct GroupMaterial {
-    /// The material type; none: every type.
+    /// The material type; `None`: every type.
     pub kind: Option<String>,
-    /// The material's name; none: every name. May hold `{{ inputs.x }}`.
+    /// The material's name; `None`: every name. May contain `{{ inputs.x }}`.
     pub name: Option<String>,
-    /// What the name is compared with.
+    /// How the name is compared.
     pub match_mode: MatchMode,
     /// The policies.
     pub policies: Vec<PolicyAttachment>,
 }
 
-/// How the name of a group's material selects.
+/// How the name in a group selects materials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum MatchMode {
     /// The material has this name.
     #[default]
     #[serde(rename = "EXACT", alias = "MATCH_MODE_UNSPECIFIED", alias = "MATCH_MODE_EXACT", alias = "")]
     Exact,
-    /// The material's name begins with it.
+    /// The material's name begins with this name.
     #[serde(rename = "PREFIX", alias = "MATCH_MODE_PREFIX")]
     Prefix,
 }
 
-/// A use of a policy: which one, with which arguments.
+/// An attachment of a policy: a reference to it, and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyAttachment {
@@ -130,15 +130,15 @@ pub struct PolicyAttachment {
     /// Arguments by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Scalar>,
-    /// Which materials it is for; absent: all of its kinds.
+    /// The materials to which it applies; absent: all of its kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<MaterialSelector>,
-    /// Whether it is left out for now.
+    /// Whether it is disabled for now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
 }
 
-/// Which materials a policy is for, besides those of its kinds.
+/// The materials to which a policy applies, in addition to the restriction to its kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaterialSelector {
@@ -147,10 +147,10 @@ pub struct MaterialSelector {
     pub name: String,
 }
 
-/// A string; numbers and truth values, as people write them, become their text.
+/// A string; numbers and booleans are converted to their text.
 ///
-/// A reader of JSON says what a number is, not how it was written: `1.10` would become `1.1`, another version. So one
-/// with a fraction or an exponent is refused; YAML's reader gives the text to a caller that asks for it
+/// A JSON reader returns the value of a number, not how it was written: `1.10` would become `1.1`, another version. So
+/// a number with a fraction or an exponent is refused; the YAML reader returns the text to a caller that requests it
 /// (`Scalar::written`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
@@ -166,9 +166,9 @@ impl Scalar {
     fn of(value: &serde_json::Value) -> Result<Scalar, String> {
         match value {
             serde_json::Value::String(text) => Ok(Scalar(text.clone())),
-            serde_json::Value::Number(number) if number.is_f64() => {
-                Err(format!("the text of a number such as {number} is not kept as it was written: put it in quotes"))
-            }
+            serde_json::Value::Number(number) if number.is_f64() => Err(format!(
+                "a number such as {number} may not keep the form in which it was written: put it in quotes"
+            )),
             serde_json::Value::Number(number) => Ok(Scalar(number.to_string())),
             serde_json::Value::Bool(flag) => Ok(Scalar(flag.to_string())),
             serde_json::Value::Null => Ok(Scalar::default()),
@@ -176,25 +176,25 @@ impl Scalar {
         }
     }
 
-    /// Those of a mapping in YAML, with their text as it is written.
+    /// The scalars of a mapping in YAML, with their text as it is written.
     pub(crate) fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Scalar>, D::Error> {
         let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
         Ok(written.into_iter().map(|(name, Written(scalar))| (name, scalar)).collect())
     }
 
-    /// One in YAML, with its text as it is written.
+    /// A scalar in YAML, with its text as it is written.
     fn written_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scalar>, D::Error> {
         Ok(Option::<Written>::deserialize(deserializer)?.map(|Written(scalar)| scalar))
     }
 }
 
-/// A scalar of YAML. A caller that asks the reader for text gets that of a number, too.
+/// A YAML scalar. A caller that requests text from the reader gets the text of a number, too.
 struct Written(Scalar);
 
 impl<'de> Deserialize<'de> for Written {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-        // Truth values have one text, however they are written: it is what policies compare with.
+        // A boolean has one text, however it is written: policies compare with this text.
         let text = match text.as_str() {
             "True" | "TRUE" => "true".to_owned(),
             "False" | "FALSE" => "false".to_owned(),
@@ -204,12 +204,12 @@ impl<'de> Deserialize<'de> for Written {
     }
 }
 
-/// The document of a policy that stands in something else. The numbers of an object have been read already.
+/// The embedded document of a policy. If it is an object, its numbers have already been converted.
 fn embedded_document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
     let document = Option::<serde_json::Value>::deserialize(deserializer)?;
     let inputs = document.as_ref().and_then(|document| document.pointer("/spec/inputs")?.as_array());
     for default in inputs.into_iter().flatten().filter_map(|input| input.get("default")) {
-        // A value of another type than a scalar's is for the reader of the document to refuse.
+        // A value that is not a scalar is refused by the reader of the document.
         if default.is_number() {
             Scalar::of(default).map_err(D::Error::custom)?;
         }
@@ -236,7 +236,7 @@ struct PolicySpec {
     policies: Vec<RawScript>,
     #[serde(default)]
     inputs: Vec<Input>,
-    // The form before several kinds: one script, directly in the spec.
+    // The older form, before several kinds were supported: one script, directly in the spec.
     #[serde(default, rename = "type")]
     kind: Option<String>,
     #[serde(default)]
@@ -255,7 +255,8 @@ struct RawScript {
     path: Option<String>,
     #[serde(default, rename = "ref")]
     reference: Option<String>,
-    /// When Chainloop evaluates an attestation that is being made. Here it is evaluated as a whole, so all hold.
+    /// When Chainloop evaluates an attestation that is being created. Here an attestation is evaluated as a whole, so
+    /// all phases apply.
     #[serde(default, alias = "attestationPhases")]
     attestation_phases: Vec<AttestationPhase>,
 }
@@ -298,7 +299,7 @@ struct RawGroupMaterial {
     policies: Vec<GroupUse>,
 }
 
-/// As [`PolicyAttachment`], but lenient: contracts carry members that mean nothing here.
+/// As [`PolicyAttachment`], but lenient: contracts have members that have no meaning here.
 #[derive(Deserialize)]
 struct GroupUse {
     #[serde(default, rename = "ref")]
@@ -329,7 +330,7 @@ impl Policy {
         let mut scripts = Vec::new();
         let single = spec.embedded.is_some() || spec.path.is_some();
         if single != spec.policies.is_empty() {
-            let message = "expected scripts either in policies or, one only, in embedded or path";
+            let message = "expected the scripts in policies, or exactly one script in embedded or path";
             return Err(PolicyError::field(file, "spec.policies", message));
         }
         if single {
@@ -341,7 +342,7 @@ impl Policy {
             let field = format!("spec.policies[{index}]");
             let body = one_body(file, &field, raw.embedded, raw.path, raw.reference)?;
             if !raw.attestation_phases.is_empty() && raw.kind.as_deref() != Some("ATTESTATION") {
-                let message = "phases are those of an attestation: expected kind ATTESTATION";
+                let message = "attestation phases apply to attestations only: expected kind ATTESTATION";
                 return Err(PolicyError::field(file, &format!("{field}.attestation_phases"), message));
             }
             let kind = known_kind(file, &format!("{field}.kind"), raw.kind)?;
@@ -367,7 +368,7 @@ impl PolicyGroup {
             let field = format!("spec.policies.materials[{index}].type");
             let kind = known_kind(file, &field, kind)?;
             if name.as_ref().is_some_and(|name| !name.is_empty()) && kind.is_none() {
-                return Err(PolicyError::field(file, &field, "a material that is selected by name needs its type"));
+                return Err(PolicyError::field(file, &field, "a material that is selected by name needs a type"));
             }
             let policies = policies.into_iter().map(PolicyAttachment::from).collect();
             materials.push(GroupMaterial { kind, name, match_mode, policies });
@@ -442,11 +443,7 @@ fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), Poli
             return Err(PolicyError::field(file, &format!("{field}.name"), "expected a name"));
         }
         if inputs[..index].iter().any(|other| other.name == input.name) {
-            return Err(PolicyError::field(
-                file,
-                &format!("{field}.name"),
-                &format!("{} stands there twice", input.name),
-            ));
+            return Err(PolicyError::field(file, &format!("{field}.name"), &format!("{} occurs twice", input.name)));
         }
         if input.required && input.default.is_some() {
             let message = format!("{} is required, so a default has no meaning", input.name);
@@ -456,10 +453,10 @@ fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), Poli
     Ok(())
 }
 
-/// The material type that is named, if one is. No evidence is ever of a type that does not exist, so that whatever
-/// names such a type would be left out for ever.
+/// The material type, if one is named. No evidence ever has a type that does not exist, so that a policy for such a
+/// type would never be evaluated.
 fn known_kind(file: &str, field: &str, kind: Option<String>) -> Result<Option<String>, PolicyError> {
-    // Contracts may write out that they name none.
+    // Contracts may write explicitly that they name none.
     let Some(kind) = kind.filter(|kind| kind != "MATERIAL_TYPE_UNSPECIFIED") else { return Ok(None) };
     match kind.parse::<MaterialKind>() {
         Ok(_) => Ok(Some(kind)),

@@ -3,10 +3,10 @@
 use crate::rego::RegoError;
 use crate::yaml::YamlError;
 
-/// Why a policy, a group or one of their parts is not available or not in order.
+/// Why a policy, a group or one of their parts is not available or not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// The document does not read as what it should be.
+    /// The document cannot be parsed.
     #[error("{file}: {message}")]
     Syntax {
         /// The document: a path or a reference.
@@ -15,10 +15,10 @@ pub enum PolicyError {
         line: usize,
         /// Counted from 1; 0 when it is not known.
         column: usize,
-        /// Names the field, the line and the column where they are known.
+        /// The message; it names the field, the line and the column if they are known.
         message: String,
     },
-    /// The document reads, but a field is not in order.
+    /// The document can be parsed, but a field is not valid.
     #[error("{file}: {field}: {message}")]
     Field {
         /// The document: a path or a reference.
@@ -28,7 +28,7 @@ pub enum PolicyError {
         /// What is wrong with it.
         message: String,
     },
-    /// A reference leads nowhere, or where it must not.
+    /// A reference leads to nothing, or to something that is not allowed.
     #[error("{reference}: {message}")]
     Reference {
         /// As it was written.
@@ -36,17 +36,17 @@ pub enum PolicyError {
         /// Why it does not resolve.
         message: String,
     },
-    /// A script is not in order.
+    /// A script is not valid.
     #[error("policy {policy}: {place}: {source}")]
     Script {
         /// The policy's name.
         policy: String,
-        /// The file of the script, or the field that holds it.
+        /// The file of the script, or the field that contains it.
         place: String,
         /// What is wrong with it.
         source: RegoError,
     },
-    /// An argument that the policy demands is not given.
+    /// A required argument of the policy is missing.
     #[error("policy {policy}: the input {input} is required")]
     MissingInput {
         /// The policy's or group's name.

@@ -1,9 +1,9 @@
-//! The types of findings that a policy may declare, and what each demands of a violation that is an object.
+//! The types of findings that a policy may declare, and what each requires of a violation that is an object.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What the findings of a policy are (`metadata.finding_type`).
+/// The type of a policy's findings (`metadata.finding_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FindingType {
     /// A known vulnerability of a component.
@@ -17,9 +17,9 @@ pub enum FindingType {
     LicenseViolation,
 }
 
-/// What a member of a finding must be.
+/// The requirement for a member of a finding.
 enum Member {
-    /// A string that is not empty, and must be there.
+    /// A string that is not empty, and that is required.
     Needed,
     /// A string.
     Text,
@@ -77,7 +77,7 @@ impl FindingType {
         }
     }
 
-    /// Checks a finding. Members that are not known are let through: newer policies may have more.
+    /// Checks a finding. Unknown members are accepted: newer policies may have more.
     ///
     /// # Errors
     /// A sentence that names the member and what is expected of it.

@@ -1,4 +1,4 @@
-//! What a policy folder holds, by digests, so that a change is noticed.
+//! The contents of a policy folder, by digests, so that changes are noticed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,16 +9,16 @@ use super::error::PolicyError;
 use super::resolver::{Loaded, Resolver, is_address};
 use crate::digest;
 
-/// Entries of a folder, those of the folders in it included, that are looked at.
+/// The maximum number of entries of a folder, including those of its subfolders, that are read.
 const MAX_ENTRIES: usize = 10_000;
 /// The extensions of documents.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// Looks at a policy folder again and again; a document is parsed when its content is new.
+/// Reads a policy folder repeatedly; a document is parsed when its content is new.
 #[derive(Debug)]
 pub struct PolicyFolder {
     root: PathBuf,
-    /// The scripts of each document by its digest; none: it is neither a policy nor a group.
+    /// The scripts of each document by its digest; `None`: it is neither a policy nor a group.
     parsed: BTreeMap<String, Option<Vec<ScriptSource>>>,
 }
 
@@ -29,9 +29,9 @@ impl PolicyFolder {
     }
 
     /// The digest of every policy and every group in the folder, by each reference that leads to it: `file://` with its
-    /// path in the folder, and its name where it has one. That of a policy is its [`content_digest`]. Documents that
-    /// are not in order are left out, as are names that begin with a dot and the content of folders that are symbolic
-    /// links. Blocks.
+    /// path in the folder, and its name if it has one. The digest of a policy is its [`content_digest`]. Documents that
+    /// are not valid are skipped, as are names that begin with a dot and the contents of folders that are symbolic
+    /// links. This blocks.
     ///
     /// # Errors
     /// [`PolicyError::Reference`] when the folder cannot be read or has more than 10,000 entries.
@@ -41,7 +41,8 @@ impl PolicyFolder {
         let mut found = BTreeMap::new();
         for path in documents(&self.root)? {
             for reference in references(&path) {
-                // A file that is larger than a policy may be, is not UTF-8 or leads out of the folder is no document.
+                // A file that is larger than a policy may be, is not UTF-8 or leads out of the folder is not a
+                // document.
                 let Ok(document) = resolver.load(&reference) else { continue };
                 let known = self.parsed.remove(&document.digest);
                 let entry = parsed.entry(document.digest.clone());
@@ -58,26 +59,26 @@ impl PolicyFolder {
     }
 }
 
-/// The digest of a policy with the scripts that it names in files of the policy folder, which have these digests; none
-/// when it names none, so that the digest of the document covers all of its content. Scripts that come over the network
-/// are pinned in the document.
+/// The digest of a policy with the scripts that it names in files of the policy folder, which have these digests;
+/// `None` if it names none, so that the digest of the document covers all of its content. Scripts from the network are
+/// pinned in the document.
 pub(crate) fn content_digest(document: &Loaded, scripts: impl Iterator<Item = Option<String>>) -> Option<String> {
     let parts: Vec<String> = std::iter::once(document.digest.clone()).chain(scripts.flatten()).collect();
     (parts.len() > 1).then(|| digest(parts.join("\n").as_bytes()))
 }
 
-/// The digest of a script that a document names in a file of the policy folder; none: it stands in the document, or is
-/// pinned there.
+/// The digest of a script that a document names in a file of the policy folder; `None`: the document contains the
+/// script, or pins it.
 pub(crate) fn file_digest(script: &ScriptSource, document: &Loaded, resolver: &Resolver) -> Option<String> {
     let loaded = match &script.body {
         Body::Embedded(_) => return None,
         Body::Path(name) | Body::Ref(name) if is_address(name) => return None,
-        // A script beside a document that came over the network is there, too.
+        // A script next to a document from the network is also on the network.
         Body::Path(name) | Body::Ref(name) if document.is_remote && !name.contains("://") => return None,
         Body::Path(path) => resolver.load_beside(document, path),
         Body::Ref(reference) => resolver.load_script(document, reference),
     };
-    // A missing script counts as a content of its own: it may appear later.
+    // A missing script counts as a different content: it may appear later.
     Some(loaded.map_or(String::new(), |script| script.digest))
 }
 
@@ -90,7 +91,7 @@ fn scripts(document: &Loaded) -> Option<Vec<ScriptSource>> {
     }
 }
 
-/// The files in a folder and in those in it that may be documents, by their paths in it, in order.
+/// The files in a folder and its subfolders that may be documents, by their paths in it, in order.
 fn documents(root: &Path) -> Result<Vec<String>, PolicyError> {
     let refuse = |message: String| PolicyError::Reference { reference: root.display().to_string(), message };
     let (mut folders, mut found, mut entries) = (vec![String::new()], Vec::new(), 0);
@@ -106,7 +107,7 @@ fn documents(root: &Path) -> Result<Vec<String>, PolicyError> {
                 continue;
             }
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-            // An entry that was removed meanwhile does not count.
+            // An entry that was deleted meanwhile is ignored.
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 folders.push(path);
@@ -119,7 +120,7 @@ fn documents(root: &Path) -> Result<Vec<String>, PolicyError> {
     Ok(found)
 }
 
-/// The references that lead to a file, if they do not lead to another one that comes first.
+/// The references that lead to a file, unless they lead to another one that takes precedence.
 fn references(path: &str) -> impl Iterator<Item = String> {
     let name = match path.split_once('/') {
         None => path.rsplit_once('.').map(|(name, _)| name),
@@ -130,7 +131,7 @@ fn references(path: &str) -> impl Iterator<Item = String> {
     [Some(format!("file://{path}")), name.map(str::to_owned)].into_iter().flatten()
 }
 
-/// A reference without its pin, in the form in which [`PolicyFolder::look`] answers it.
+/// A reference without its pin, in the form that [`PolicyFolder::look`] returns.
 pub fn plain_reference(reference: &str) -> String {
     let bare = reference.split_once("@sha256:").map_or(reference, |(bare, _)| bare);
     let Some(path) = bare.strip_prefix("file://") else { return bare.to_owned() };
@@ -174,7 +175,7 @@ mod tests {
         write("broken.yaml", "kind: [");
         write("notes.json", "{}");
         write(".hidden/four.yaml", &embedded);
-        // As a volume of Kubernetes has its files.
+        // The form of the files in a Kubernetes volume.
         std::os::unix::fs::symlink("one.yaml", folder.path().join("linked.yaml")).unwrap();
         let mut seen = PolicyFolder::new(folder.path().to_owned());
         let first = seen.look().unwrap();
@@ -182,7 +183,7 @@ mod tests {
         let files = ["file://group.yml", "file://linked.yaml", "file://one.yaml", "file://sub/deep/three.json"];
         let names = ["group", "linked", "one", "two"];
         assert_eq!(references, [&files[..], &["file://two/policy.yaml"], &names[..]].concat());
-        assert_eq!(first["one"], digest(embedded.as_bytes()), "all of it stands in the document");
+        assert_eq!(first["one"], digest(embedded.as_bytes()), "the document contains all of it");
         assert_eq!(first["group"], digest(GROUP.as_bytes()));
         assert_eq!(seen.look().unwrap(), first);
 
@@ -196,7 +197,7 @@ mod tests {
         write("two/missing.rego", "package r\n");
         let third = seen.look().unwrap();
         assert_eq!(changed(&second, &third), ["file://two/policy.yaml", "two"]);
-        // A file comes before a folder of the same name.
+        // A file takes precedence over a folder of the same name.
         write("two.yaml", &embedded);
         let fourth = seen.look().unwrap();
         assert_eq!(changed(&third, &fourth), ["file://two.yaml", "two"]);

@@ -7,20 +7,20 @@ use regorus::Value;
 use super::document::{Input, Scalar};
 use super::error::PolicyError;
 
-/// The arguments in force.
+/// The effective arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
-    /// Declared ones with their text, defaults filled in.
+    /// The declared ones with their text, defaults filled in.
     pub values: BTreeMap<String, String>,
-    /// What was given but is not declared.
+    /// Warnings about arguments that were given but are not declared.
     pub warnings: Vec<String>,
 }
 
 impl Arguments {
-    /// Matches what is given with what is declared; `owner` is the policy or group, for messages.
+    /// Matches the given arguments with the declared ones; `owner` is the policy or group, for messages.
     ///
-    /// A policy that declares nothing gets everything, as Chainloop has it: one from before inputs were declared would
-    /// otherwise never see what it is to forbid, and pass.
+    /// A policy that declares nothing gets all arguments, as in Chainloop: a policy from before inputs were declared
+    /// would otherwise never see what it should forbid, and pass.
     pub fn bind(owner: &str, inputs: &[Input], with: &BTreeMap<String, Scalar>) -> Result<Arguments, PolicyError> {
         let mut values = BTreeMap::new();
         if inputs.is_empty() {
@@ -44,7 +44,8 @@ impl Arguments {
         Ok(Arguments { values, warnings })
     }
 
-    /// What the policy sees in `input.args`: one value as a string, several as a list, none not at all.
+    /// What the policy sees in `input.args`: one value as a string, several as a list, an argument without a value not
+    /// at all.
     pub fn rego(&self) -> BTreeMap<Value, Value> {
         let mut args = BTreeMap::new();
         for (name, text) in &self.values {
@@ -78,7 +79,7 @@ fn split(text: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
-/// Replaces `{{ inputs.name }}` by the group's argument; one that is not given, or that the group does not know, is
+/// Replaces `{{ inputs.name }}` by the group's argument; one that is not given, or that the group does not declare, is
 /// empty.
 pub fn interpolate(group: &str, text: &str, values: &BTreeMap<String, String>) -> Result<String, PolicyError> {
     let mut out = String::new();

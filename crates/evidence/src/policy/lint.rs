@@ -1,12 +1,12 @@
-//! Points out what is allowed but unlikely to be meant.
+//! Points out things that are allowed but probably not intended.
 
 use super::document::Policy;
 
-/// What a careful reader would ask about the policy; empty when there is nothing.
+/// Notes about the policy; empty if there are none.
 pub fn lint(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     if policy.metadata.description.trim().is_empty() {
-        notes.push("metadata.description: a policy without a description helps nobody whom it stops".to_owned());
+        notes.push("metadata.description: without a description, those whose evidence fails do not learn what the policy requires".to_owned());
     }
     for (index, script) in policy.scripts.iter().enumerate() {
         let field = format!("spec.policies[{index}].kind");
@@ -20,7 +20,7 @@ pub fn lint(policy: &Policy) -> Vec<String> {
     }
     for (index, input) in policy.inputs.iter().enumerate() {
         if input.description.trim().is_empty() {
-            notes.push(format!("spec.inputs[{index}].description: {} is not described", input.name));
+            notes.push(format!("spec.inputs[{index}].description: {} has no description", input.name));
         }
     }
     notes

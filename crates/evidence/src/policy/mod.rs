@@ -1,8 +1,8 @@
 //! Policies: the documents, the references between them, and their arguments.
 //!
-//! Promises: a document that is not in order is refused with its file, field and, where the reader knows it, line and
-//! column; a reference never leads out of the policy folder, or to content with another digest than it says; whatever
-//! was used is known by its digest.
+//! Promises: a document that is not valid is refused with its file, field and, if the reader knows them, line and
+//! column; a reference never leads out of the policy folder, or to content with another digest than the one that it
+//! pins; the digest of everything that was used is known.
 
 mod document;
 mod error;
@@ -28,13 +28,13 @@ pub use resolver::{Loaded, Resolver};
 
 use crate::rego::Script;
 
-/// One of a policy's scripts, as it was read.
+/// The text of one of a policy's scripts.
 pub struct ScriptText {
-    /// Where it stands: a field of the document, or the reference that the document has to it.
+    /// Its location: a field of the document, or the reference in the document.
     pub place: String,
     /// Its text.
     pub text: String,
-    /// The digest of the file in the policy folder that it is; none: it stands in the document, or is pinned there.
+    /// The digest of its file in the policy folder; `None`: the document contains the script, or pins it.
     pub file_digest: Option<String>,
 }
 

@@ -1,8 +1,7 @@
-//! Finds what references name: inside the policy folder, or in the cache of what was fetched from the network.
+//! Resolves references: inside the policy folder, or in the cache of policies from the network.
 //!
-//! Nothing is fetched here. A reference over the network is pinned to a digest, by which the cache holds what it names;
-//! what is not there yet is noted down ([`Resolver::take_missing`]), for a caller that may fetch it to do so and ask
-//! again.
+//! Nothing is fetched here. A network reference is pinned to a digest, under which the cache stores its content; what
+//! is not in the cache yet is recorded ([`Resolver::take_missing`]), so that a caller may fetch it and try again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +15,7 @@ use super::error::PolicyError;
 use crate::digest;
 use crate::rego::{Compiled, Coverage};
 
-/// A text that a reference led to.
+/// A text to which a reference led.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// The reference as it was written, without its pin.
@@ -25,14 +24,14 @@ pub struct Loaded {
     pub digest: String,
     /// The text.
     pub text: String,
-    /// The folder that it stands in, for paths relative to it; none when it is no file of the policy folder.
+    /// Its folder, for paths relative to it; `None` if it is not a file of the policy folder.
     pub folder: Option<PathBuf>,
-    /// Whether it came over the network, so that what it names relative to itself is there too.
+    /// Whether it came from the network, so that its relative references lead to the network, too.
     pub is_remote: bool,
 }
 
 impl Loaded {
-    /// A text that came with the request.
+    /// A text that was included in the request.
     pub fn embedded(text: String) -> Loaded {
         Loaded {
             reference: "embedded".to_owned(),
@@ -44,26 +43,26 @@ impl Loaded {
     }
 }
 
-/// Resolves references, and keeps what was compiled. Nothing outside of its folder is ever read: neither by `..` nor by
-/// symbolic links.
+/// Resolves references, and caches compiled scripts. Nothing outside of its folder is ever read: neither through `..`
+/// nor through symbolic links.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     root: Option<PathBuf>,
-    /// Holds what was fetched, each under the hexadecimal digits of its digest.
+    /// The folder with fetched content, each file under the hexadecimal digits of its digest.
     cache: Option<PathBuf>,
     compiled: Compiled,
-    /// References that the cache lacks.
+    /// References that are not in the cache.
     missing: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// The longest reference over the network, in bytes.
+/// The maximum length of a network reference, in bytes.
 const MAX_ADDRESS: usize = 2048;
 
 impl Resolver {
     /// A resolver for a folder; without one every reference is refused.
     ///
     /// # Errors
-    /// [`PolicyError::Reference`] when the folder is not there.
+    /// [`PolicyError::Reference`] when the folder does not exist.
     pub fn new(folder: Option<&Path>) -> Result<Resolver, PolicyError> {
         let root = folder.map(|folder| {
             fs::canonicalize(folder).map_err(|error| refuse(&folder.display().to_string(), &error.to_string()))
@@ -71,13 +70,13 @@ impl Resolver {
         Ok(Resolver { root: root.transpose()?, cache: None, compiled: Compiled::default(), missing: Arc::default() })
     }
 
-    /// The same, with a folder that holds what was fetched from the network; it may be created later.
+    /// The same, with a folder for content from the network; the folder may be created later.
     pub fn with_cache(mut self, cache: PathBuf) -> Resolver {
         self.cache = Some(cache);
         self
     }
 
-    /// The references that could not be resolved since the last call because the cache lacks what they name.
+    /// The references that could not be resolved since the last call because they are not in the cache.
     pub fn take_missing(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.missing.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -94,17 +93,17 @@ impl Resolver {
         self
     }
 
-    /// The scripts of this resolver that were compiled.
+    /// The compiled scripts of this resolver.
     pub fn compiled(&self) -> &Compiled {
         &self.compiled
     }
 
-    /// Whether a reference is of a form that could be resolved; looks at no file.
+    /// Whether a reference has a form that could be resolved; reads no file.
     pub fn check_form(reference: &str) -> Result<(), PolicyError> {
         Form::parse(reference).map(drop)
     }
 
-    /// Reads what a reference names.
+    /// Reads the content of a reference.
     pub fn load(&self, reference: &str) -> Result<Loaded, PolicyError> {
         let form = Form::parse(reference)?;
         if let Target::Address(pin) = form.target {
@@ -127,10 +126,10 @@ impl Resolver {
         pinned(reference, form.pin, loaded)
     }
 
-    /// Reads what was fetched, as long as it still is what the pin says.
+    /// Reads fetched content, if it still has the pinned digest.
     fn cached(&self, reference: &str, bare: &str, pin: &str) -> Result<Loaded, PolicyError> {
         let cache = self.cache.as_deref().ok_or_else(|| {
-            refuse(reference, "no host is allowed that policies may come from; put the policy into the policy folder")
+            refuse(reference, "no host is allowed for policies; put the policy into the policy folder")
         })?;
         let bytes = fs::read(cache.join(pin.trim_start_matches("sha256:"))).ok();
         let Some(bytes) = bytes.filter(|bytes| digest(bytes) == pin) else {
@@ -141,7 +140,7 @@ impl Resolver {
         Ok(Loaded { reference: bare.to_owned(), digest: pin.to_owned(), text, folder: None, is_remote: true })
     }
 
-    /// Reads a file that a document names relative to itself.
+    /// Reads a file that a document names by a relative path.
     pub fn load_beside(&self, document: &Loaded, path: &str) -> Result<Loaded, PolicyError> {
         if is_address(path) {
             return self.load(path);
@@ -150,12 +149,12 @@ impl Resolver {
             return self.load(&beside(&document.reference, path)?);
         }
         let folder = document.folder.as_deref().ok_or_else(|| {
-            refuse(path, "a path needs a policy that is a file; embed the script in a policy that is embedded itself")
+            refuse(path, "a path is allowed only in a policy that is a file; in an embedded policy, embed the script")
         })?;
         self.read(path, &folder.join(path.strip_prefix("file://").unwrap_or(path)))
     }
 
-    /// Reads the script that a document refers to: beside the document, under exactly this name, unless the reference
+    /// Reads the script that a document refers to: next to the document, under exactly this name, unless the reference
     /// has a scheme; `@sha256:…` pins its content.
     pub fn load_script(&self, document: &Loaded, reference: &str) -> Result<Loaded, PolicyError> {
         let (bare, pin) = split_pin(reference)?;
@@ -193,12 +192,12 @@ impl Resolver {
     }
 }
 
-/// What a module of WebAssembly begins with; Chainloop takes such policies too.
+/// The first bytes of a WebAssembly module; Chainloop also accepts such policies.
 const WASM: &[u8] = b"\0asm";
 /// The same in base64, as it is embedded.
 const WASM_BASE64: &str = "AGFzb";
 
-/// A script that stands in the document itself.
+/// A script that the document itself contains.
 pub(super) fn embedded(place: String, text: &str) -> Result<ScriptText, PolicyError> {
     if text.trim_start().starts_with(WASM_BASE64) {
         return Err(refuse(&place, NOT_REGO));
@@ -206,9 +205,9 @@ pub(super) fn embedded(place: String, text: &str) -> Result<ScriptText, PolicyEr
     Ok(ScriptText { place, text: text.to_owned(), file_digest: None })
 }
 
-const NOT_REGO: &str = "a WebAssembly module, and longrun evaluates Rego only: name the policy's Rego script";
+const NOT_REGO: &str = "is a WebAssembly module, but longrun evaluates only Rego: name the policy's Rego script";
 
-/// The text of what was read.
+/// The content as text.
 fn text(reference: &str, bytes: Vec<u8>) -> Result<String, PolicyError> {
     if bytes.starts_with(WASM) {
         return Err(refuse(reference, NOT_REGO));
@@ -220,7 +219,7 @@ fn refuse(reference: &str, message: &str) -> PolicyError {
     PolicyError::Reference { reference: reference.to_owned(), message: message.to_owned() }
 }
 
-/// What a reference names, and what its content must be.
+/// The reference without its pin, and the digest that the pin requires.
 fn split_pin(reference: &str) -> Result<(&str, Option<&str>), PolicyError> {
     let Some(at) = reference.find("@sha256:") else { return Ok((reference, None)) };
     let (bare, pin) = (&reference[..at], &reference[at + 1..]);
@@ -244,13 +243,13 @@ pub(super) fn is_address(reference: &str) -> bool {
     reference.starts_with("https://") || reference.starts_with("http://")
 }
 
-/// The address of what a document at another address names relative to itself: in its folder or below.
+/// The address of a file that a document at another address names by a relative path: in its folder or below.
 fn beside(document: &str, path: &str) -> Result<String, PolicyError> {
     let folder = document.rfind('/').map_or(document, |end| &document[..=end]);
     let path = path.strip_prefix("./").unwrap_or(path);
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     if !path.split('/').all(plain) || path.contains(['?', '#', '\\']) {
-        return Err(refuse(path, "expected a path in the folder of the document, or a whole address"));
+        return Err(refuse(path, "expected a path in the folder of the document, or a complete address"));
     }
     Ok(format!("{folder}{path}"))
 }
@@ -264,7 +263,7 @@ struct Form<'a> {
 enum Target<'a> {
     File(&'a str),
     Name(&'a str),
-    /// By its pin.
+    /// An address with a pin.
     Address(&'a str),
 }
 
@@ -279,7 +278,7 @@ impl Form<'_> {
             Some(("https" | "http", _)) => match pin {
                 Some(pin) => Target::Address(pin),
                 None => {
-                    let message = "a reference over the network needs a pin: @sha256: and the digest of what it names";
+                    let message = "a network reference needs a pin: @sha256: and the digest of its content";
                     return Err(refuse(reference, message));
                 }
             },
@@ -396,7 +395,7 @@ mod tests {
         assert!(refused(&resolver, &address).ends_with("was not fetched"));
         assert_eq!(resolver.take_missing(), BTreeSet::from([address.clone()]));
         assert_eq!(resolver.take_missing(), BTreeSet::new());
-        // A file that was changed on the disk counts as missing.
+        // A file that was changed on disk counts as missing.
         keep("policy", "another one");
         assert!(refused(&resolver, &address).ends_with("was not fetched"));
         keep("policy", "policy");

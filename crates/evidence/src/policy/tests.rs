@@ -1,4 +1,4 @@
-//! Policy and PolicyGroup documents: what reads and what is refused, and where.
+//! Policy and PolicyGroup documents: which are accepted and which are refused, and where.
 #![allow(clippy::unwrap_used)]
 
 use super::{Body, MatchMode, Policy, PolicyAttachment, PolicyError, PolicyGroup, Scalar, lint};
@@ -83,7 +83,7 @@ fn a_group_needs_policies_with_one_source_each() {
     assert_eq!(read.materials[0].match_mode, MatchMode::Prefix);
     assert_eq!(read.materials[1].kind.as_deref(), Some("ATTESTATION"));
     let unnamed = group("{policies: {materials: [{name: m, policies: [{ref: b}]}]}}").unwrap_err().to_string();
-    assert!(unnamed.contains("materials[0].type: a material that is selected by name needs its type"), "{unnamed}");
+    assert!(unnamed.contains("materials[0].type: a material that is selected by name needs a type"), "{unnamed}");
     let unknown = group("{policies: {materials: [{type: SARIF, name: m, match_mode: SUFFIX, policies: [{ref: b}]}]}}");
     assert!(unknown.unwrap_err().to_string().contains("unknown variant `SUFFIX`, expected"));
     assert!(group("{}").unwrap_err().to_string().contains("at least one policy"));
@@ -128,7 +128,7 @@ fn phases_are_those_of_an_attestation_and_hold_here_all() {
     let error = of("SARIF", "[INIT]").unwrap_err().to_string();
     assert_eq!(
         error,
-        "p.yaml: spec.policies[0].attestation_phases: phases are those of an attestation: expected kind ATTESTATION"
+        "p.yaml: spec.policies[0].attestation_phases: attestation phases apply to attestations only: expected kind ATTESTATION"
     );
     assert!(of("ATTESTATION", "[LATER]").unwrap_err().to_string().contains("unknown variant `LATER`"));
 }

@@ -1,4 +1,4 @@
-//! Adds the rules that a policy may leave out, and asks whether the rest can object to anything.
+//! Adds the rules that a policy may omit, and checks whether the policy can report violations at all.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::error::RegoError;
 use super::graph::Graph;
 use super::walk;
 
-/// Each rule with its text. They are added at the end, so that lines stay those of the author.
+/// Each rule with its text. They are added at the end, so that the author's line numbers stay the same.
 const RULES: [(&str, &str); 6] = [
     (
         "skip_reason",
@@ -21,10 +21,10 @@ const RULES: [(&str, &str); 6] = [
     ("result", ""),
 ];
 
-/// The names of the rules that every policy has in the end.
+/// The names of the rules that every complete policy has.
 pub const NAMES: [&str; 6] = [RULES[0].0, RULES[1].0, RULES[2].0, RULES[3].0, RULES[4].0, RULES[5].0];
 
-/// What has to be appended to a module for it to be complete; empty when it is.
+/// The text that has to be appended to complete a module; empty if it is complete.
 pub fn missing(module: &Module) -> String {
     let defined: BTreeSet<&str> = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).collect();
     let mut text = String::from("\n");
@@ -44,21 +44,22 @@ pub fn missing(module: &Module) -> String {
     text
 }
 
-/// The rules by which a policy objects.
+/// The rules with which a policy reports violations.
 const OBJECTING: [&str; 2] = ["violations", "findings"];
 
-/// What is unlikely to be meant, given the module as its author wrote it and the graph of the complete one.
+/// Things that are probably not intended, given the module as its author wrote it and the graph of the complete module.
 ///
 /// # Errors
-/// [`RegoError::NeverObjects`] when the author wrote rules to object by, and the result uses none of them: a misspelt
-/// name, another convention such as `deny`, a `result` that forgot its `violations`.
+/// [`RegoError::NeverObjects`] when the author wrote rules that report violations, and the result uses none of them: a
+/// misspelled name, another convention such as `deny`, a `result` without its `violations`.
 pub fn objections(module: &Module, graph: &Graph) -> Result<Vec<String>, RegoError> {
     let defined: BTreeSet<&str> = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).collect();
     let unused = graph.unused();
     let idle: Vec<&str> = defined.iter().copied().filter(|name| unused.contains(name)).collect();
     let forgotten = |name: &&str| !NAMES.contains(name) || OBJECTING.contains(name);
     let objects = |name: &&str| defined.contains(name) && !unused.contains(name);
-    // A result of the author's own may take its violations from anywhere, but not from the empty ones added here.
+    // A `result` of the author's own may take its violations from any rule, but not from the empty ones that are added
+    // here.
     let own_result = defined.contains("result")
         && OBJECTING.iter().all(|name| !defined.contains(name))
         && unused.contains("violations");
@@ -68,7 +69,9 @@ pub fn objections(module: &Module, graph: &Graph) -> Result<Vec<String>, RegoErr
     }
     let mut warnings: Vec<String> = idle.into_iter().map(|name| format!("the rule {name} is never used")).collect();
     if !OBJECTING.iter().any(|name| defined.contains(name)) && !defined.contains("result") {
-        warnings.push("none of violations, findings and result is defined: the policy can never object".to_owned());
+        warnings.push(
+            "none of violations, findings and result is defined: the policy can never report a violation".to_owned(),
+        );
     }
     Ok(warnings)
 }

@@ -1,15 +1,16 @@
 //! Which functions a policy may call.
 //!
-//! The engine finds out only when it reaches a call that there is no such function, and answers "undefined" for some
-//! that it merely declares: `not http.send(…)` would pass by silence. So every call is checked before anything runs.
+//! The engine notices only when it reaches a call that a function does not exist, and returns "undefined" for some
+//! functions that it merely declares: `not http.send(…)` would pass silently. So every call is checked before anything
+//! runs.
 
 use regorus::unstable::{BUILTINS, Expr, Module, Span};
 
 use super::error::RegoError;
 use super::{own, walk};
 
-/// Refused by name: they reach beyond the evidence and the arguments, or reveal what the policy should not know. The
-/// first is there where somebody makes its calls.
+/// Refused by name: they access more than the evidence and the arguments, or reveal what the policy should not know.
+/// The first one is available if the caller makes its calls.
 const FORBIDDEN: &[&str] = &[
     own::HTTP_SEND,
     "net.lookup_ip_addr",
@@ -32,17 +33,18 @@ pub enum Calls {
 /// How a builtin of OPA is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
-    /// The engine has it.
+    /// The engine implements it.
     Engine,
-    /// We have it: the engine lacks it, or answers otherwise than OPA.
+    /// longrun implements it: the engine lacks it, or returns other results than OPA.
     Own,
-    /// It is refused by name, whatever the arguments.
+    /// It is refused by name, whatever its arguments.
     Forbidden,
-    /// It is not there; a call is refused by name.
+    /// It does not exist; a call is refused, and the error names the function.
     Missing,
 }
 
-/// How a builtin is supported, by the name by which it is called or, for an operator, by its name in OPA.
+/// How a builtin is supported; it is identified by the name by which it is called or, for an operator, by its name in
+/// OPA.
 pub fn support(name: &str) -> Support {
     const OPERATORS: &[&str] = &[
         "and",
@@ -74,12 +76,12 @@ pub fn support(name: &str) -> Support {
     }
 }
 
-/// How many arguments a builtin takes, ours or the engine's.
+/// The number of arguments of a builtin, longrun's or the engine's.
 pub fn arity(name: &str) -> Option<usize> {
     own::arity(name).or_else(|| BUILTINS.get(name).map(|(_, arity)| usize::from(*arity)))
 }
 
-/// Checks every call of a module; `makes_calls` says whether calls of [`own::HTTP_SEND`] are made.
+/// Checks every call of a module; `makes_calls` says whether the caller makes the calls of [`own::HTTP_SEND`].
 pub fn check(module: &Module, package: &str, makes_calls: bool) -> Result<Calls, RegoError> {
     let functions = walk::functions(module, package);
     let mut outcome = Ok(Calls::Known);
@@ -93,7 +95,7 @@ pub fn check(module: &Module, package: &str, makes_calls: bool) -> Result<Calls,
         if !functions.contains_key(&name) && is_forbidden {
             outcome = Err(RegoError::Forbidden { name, line, column });
         } else if let Some(arity) = arity {
-            // The output may be given as one more argument.
+            // The output may be given as an additional argument.
             if given != arity && given != arity + 1 {
                 let message = format!("{name} takes {arity} arguments, not {given}");
                 outcome = Err(RegoError::Script { line, column, message });

@@ -1,4 +1,4 @@
-//! Scripts that were compiled, by the digest of their text.
+//! Compiled scripts, by the digest of their text.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,24 +7,24 @@ use super::error::RegoError;
 use super::script::Script;
 use crate::digest;
 
-/// The most scripts that are kept, and the most bytes of their texts together: what is compiled takes a few hundred
-/// times as much.
+/// The maximum number of cached scripts, and the maximum total size of their texts in bytes: a compiled script needs a
+/// few hundred times as much memory.
 const MAX_SCRIPTS: usize = 256;
 const MAX_TEXT: usize = 256 * 1024;
 
-/// Compiles each script once, as long as there is space. Clones share what was compiled.
+/// Compiles each script once, as long as there is space in the cache. Clones share the cache.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
     kept: Arc<Mutex<Kept>>,
     /// The observer of the scripts' runs.
     coverage: Option<Coverage>,
-    /// Whether somebody makes the calls of scripts.
+    /// Whether the caller makes the calls of scripts.
     makes_calls: bool,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The one that was used last at the end.
+    /// The script that was used last is at the end.
     scripts: Vec<One>,
     text: usize,
 }
@@ -37,20 +37,20 @@ struct One {
 }
 
 impl Compiled {
-    /// The same with nothing compiled, for scripts whose runs are observed.
+    /// The same with an empty cache, for scripts whose runs are observed.
     pub fn covered(self, coverage: Coverage) -> Compiled {
         Compiled { kept: Arc::default(), coverage: Some(coverage), ..self }
     }
 
-    /// The same with nothing compiled, for scripts that may call `http.send`.
+    /// The same with an empty cache, for scripts that may call `http.send`.
     pub fn calling(self) -> Compiled {
         Compiled { kept: Arc::default(), makes_calls: true, ..self }
     }
 
-    /// The script of a text.
+    /// The compiled script of a text.
     ///
     /// # Errors
-    /// [`RegoError`], as [`Script::compile`].
+    /// [`RegoError`], as in [`Script::compile`].
     pub fn script(&self, text: &str) -> Result<Script, RegoError> {
         let digest = digest(text.as_bytes());
         if let Some(script) = self.kept().find(&digest) {

@@ -1,7 +1,8 @@
 //! Which lines of a script were evaluated, over all of its runs.
 //!
-//! A line counts when it holds something to evaluate; the value of a `default` does not, since nothing decides about it.
-//! The head of a rule is evaluated once a body of it holds, so a rule whose body never held shows by its first line.
+//! A line counts if it contains something to evaluate; the value of a `default` does not, since no condition applies to
+//! it. The head of a rule is evaluated once one of its bodies holds, so a rule whose body never held is reported with
+//! its first line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use super::script::parse;
 use super::{imports, walk};
 use crate::digest;
 
-/// Collects what was evaluated of the scripts that run with it. Clones collect together.
+/// Records which lines of the observed scripts were evaluated. Clones record together.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage(Arc<Mutex<BTreeMap<String, Lines>>>);
 
@@ -26,12 +27,12 @@ struct Lines {
     all: BTreeSet<u32>,
 }
 
-/// What was evaluated of a script.
+/// The coverage of a script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ScriptCoverage {
-    /// The file of the script, or the field of the document that holds it.
+    /// The file of the script, or the field of the document that contains it.
     pub script: String,
-    /// How many lines hold something to evaluate.
+    /// The number of lines that contain something to evaluate.
     pub lines: usize,
     /// How many of them were evaluated.
     pub evaluated: usize,
@@ -39,7 +40,7 @@ pub struct ScriptCoverage {
     pub gaps: Vec<Gap>,
 }
 
-/// A rule that was not evaluated in full.
+/// A rule that was not completely evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The rule's name.
@@ -48,7 +49,7 @@ pub struct Gap {
     pub lines: Vec<u32>,
 }
 
-/// The collector for one script.
+/// The recorder for one script.
 #[derive(Clone, Debug)]
 pub struct Probe {
     coverage: Coverage,
@@ -56,20 +57,20 @@ pub struct Probe {
 }
 
 impl Coverage {
-    /// The collector for the script with this text.
+    /// The recorder for the script with this text.
     pub fn probe(&self, text: &str) -> Probe {
         Probe { coverage: self.clone(), digest: digest(text.as_bytes()) }
     }
 
-    /// What was evaluated of a script so far; `place` names it in the answer.
+    /// The coverage of a script so far; `place` names the script in the result.
     ///
     /// # Errors
-    /// [`RegoError`] when the text is no script.
+    /// [`RegoError`] when the text is not a script.
     pub fn of(&self, place: &str, text: &str) -> Result<ScriptCoverage, RegoError> {
         let module = parse(&imports::settle(text))?;
         let mut lines = self.lock().get(&digest(text.as_bytes())).cloned().unwrap_or_default();
         let rules: Vec<(u32, u32, &str)> = module.policy.iter().filter_map(|rule| extent(rule)).collect();
-        // A script that no case ran has no lines from the engine.
+        // For a script that no case ran, the engine reports no lines.
         if lines.all.is_empty() {
             lines.all = written(&module);
         }
@@ -95,12 +96,12 @@ impl Coverage {
 }
 
 impl Probe {
-    /// Has the engine take notes; to be called before the run.
+    /// Makes the engine record coverage; to be called before the run.
     pub(super) fn attach(engine: &mut Engine) {
         engine.set_enable_coverage(true);
     }
 
-    /// Adds the notes of a run.
+    /// Adds the lines that were recorded in a run.
     pub(super) fn add(&self, engine: &Engine) -> Result<(), RegoError> {
         let report = engine.get_coverage_report().map_err(engine_error)?;
         let mut all = self.coverage.lock();
@@ -113,14 +114,14 @@ impl Probe {
     }
 }
 
-/// The first and the last line of a rule, and its name; none of a default.
+/// The first and the last line of a rule, and its name; `None` for a default.
 fn extent(rule: &Rule) -> Option<(u32, u32, &str)> {
     let Rule::Spec { span, .. } = rule else { return None };
     let more = span.text().trim_end().matches('\n').count();
     Some((span.line, span.line.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)), walk::rule_name(rule)?))
 }
 
-/// The lines of a script that hold an expression.
+/// The lines of a script that contain an expression.
 fn written(module: &Module) -> BTreeSet<u32> {
     let mut lines = BTreeSet::new();
     walk::each_expr(module, &mut |expr| {

@@ -1,9 +1,9 @@
-//! Refuses definitions that OPA refuses, where the engine takes one of them and is silent about the other; and
+//! Refuses conflicting definitions that OPA refuses, where the engine accepts one of them and ignores the other; and
 //! references to documents that do not exist.
 //!
 //! A rule is one of: a value, an object, a set, a function with a given number of arguments; a second `default` or
-//! another form under the same path is a conflict. `data` holds the policy's own package and nothing else: a reference
-//! to more would always be undefined.
+//! another form under the same path is a conflict. `data` contains the policy's own package and nothing else: a
+//! reference to anything else would always be undefined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
     forms(module)?;
     let names: BTreeSet<&str> = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).collect();
     let exists = |path: &str| {
-        // The package as a whole, or what is around it, is a matter of recursion.
+        // References to the whole package, or to a parent of it, are handled by the recursion check.
         let whole = package == path || package.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         let inside = path.strip_prefix(package).and_then(|rest| rest.strip_prefix('.'));
         whole || inside.is_some_and(|rest| rest.split('.').next().is_some_and(|name| names.contains(name)))
@@ -27,11 +27,11 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
     let mut look = |expr: &Expr| {
         let Some(path) = walk::static_path(expr).filter(|path| path.starts_with("data.")) else { return };
         if outcome.is_ok() && !exists(&path) {
-            let message = format!("there is no {path}: of data, a policy has its own package only");
+            let message = format!("there is no {path}: a policy sees only its own package in data");
             outcome = Err(refused(walk::start(expr), message));
         }
     };
-    // An import that is never used may be missing.
+    // An import that is never used need not exist.
     let mut used = BTreeSet::new();
     walk::each_expr(module, &mut |expr| {
         if let Expr::Var { span, .. } = expr {

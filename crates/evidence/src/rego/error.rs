@@ -1,8 +1,8 @@
-//! Why a script gives no verdict.
+//! Why a script returns no verdict.
 
 use std::time::Duration;
 
-/// Why a script gives no verdict. Never a pass: whoever meets one of these fails or skips the policy.
+/// Why a script returns no verdict. Such an error never counts as a pass: the caller must fail or skip the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegoError {
     /// The script is not Rego, or breaks a rule of the language.
@@ -12,10 +12,10 @@ pub enum RegoError {
         line: u32,
         /// Counted from 1.
         column: u32,
-        /// What the engine says.
+        /// The engine's message.
         message: String,
     },
-    /// The script calls a function that policies must not use.
+    /// The script calls a function that is forbidden in policies.
     #[error("line {line}, column {column}: {name} is forbidden in policies")]
     Forbidden {
         /// The function.
@@ -35,31 +35,33 @@ pub enum RegoError {
         /// Counted from 1.
         column: u32,
     },
-    /// The script has rules to object by, but its result uses none of them.
-    #[error("the policy could never object: its result uses neither violations nor findings, and nothing uses {0}")]
+    /// The script has rules that report violations, but its result uses none of them.
+    #[error(
+        "the policy could never report a violation: its result uses neither violations nor findings, and nothing uses {0}"
+    )]
     NeverObjects(String),
     /// The entry point has no value.
     #[error("'result' rule not found: it is undefined for this input")]
     NoResult,
-    /// The entry point has a value that is no verdict.
-    #[error("'result' is no verdict: {0}")]
+    /// The value of the entry point is not a verdict.
+    #[error("'result' is not a verdict: {0}")]
     BadResult(String),
-    /// The evaluation took too long and was ended.
+    /// The evaluation took too long and was stopped.
     #[error("the evaluation took longer than {} s and was ended", .0.as_secs_f64())]
     TimeLimit(Duration),
     /// The caller no longer wants the answer.
     #[error("the evaluation was cancelled")]
     Cancelled,
-    /// Earlier evaluations that were given up still hold their threads.
-    #[error("too many evaluations that were ended still hold a thread; try again later")]
+    /// Evaluations that were stopped earlier still occupy their threads.
+    #[error("too many evaluations that were stopped still occupy threads; try again later")]
     Exhausted,
-    /// The engine failed in a way that names no line.
+    /// The engine failed with an error that names no line.
     #[error("{0}")]
     Engine(String),
 }
 
 impl RegoError {
-    /// Reads the engine's own form: `--> name:line:column`, the line itself, `error: message`.
+    /// Parses the engine's own format: `--> name:line:column`, the line itself, `error: message`.
     fn from_engine(text: &str) -> RegoError {
         let message = text.rsplit("error: ").next().unwrap_or(text).trim().to_owned();
         let place = text.split("--> ").nth(1).and_then(|rest| rest.lines().next());
@@ -71,7 +73,7 @@ impl RegoError {
     }
 }
 
-/// OPA does not take `[a * b | …]` either, but its readers expect to be told why.
+/// OPA does not accept `[a * b | …]` either, but authors need to be told why.
 fn hinted(message: String) -> String {
     if !message.contains("unexpected keyword `some`") {
         return message;
@@ -81,7 +83,7 @@ fn hinted(message: String) -> String {
     )
 }
 
-/// What the engine says, as an error of ours.
+/// An error message of the engine as a [`RegoError`].
 pub(super) fn engine_error(error: impl std::fmt::Display) -> RegoError {
     RegoError::from_engine(&error.to_string())
 }

@@ -1,7 +1,7 @@
-//! Which rule needs which: refuses those that need themselves, and finds those that nothing needs.
+//! Which rules depend on which: refuses rules that depend on themselves, and finds rules that no other rule needs.
 //!
-//! OPA refuses recursion too; the engine would recurse until the stack ends. A rule that nothing needs is allowed in
-//! Rego, but a `violation` that should have been `violations` lets everything pass.
+//! OPA refuses recursion, too; the engine would recurse until the stack overflows. A rule that is never used is allowed
+//! in Rego, but a `violation` that should have been `violations` makes everything pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use regorus::unstable::{Expr, Module};
 use super::error::RegoError;
 use super::walk;
 
-/// How long a chain of rules may be that need one another: the engine takes it by recursion.
+/// The maximum length of a chain of rules that depend on one another: the engine evaluates it recursively.
 const MAX_CHAIN: usize = 200;
 
-/// The rules of a module, by path within the package.
+/// The rules of a module, by their paths within the package.
 pub struct Graph {
     rules: BTreeMap<String, Node>,
 }
@@ -35,7 +35,7 @@ impl Graph {
             let Some(path) = walk::static_path(head) else { continue };
             let node = rules.entry(path);
             let references = &mut node.or_insert(Node { line, column, references: BTreeSet::new() }).references;
-            // The parts of a reference that is already counted as a whole, by address.
+            // The parts of references that are already counted as a whole, by address.
             let mut inner: BTreeSet<*const Expr> = parts(head);
             inner.insert(std::ptr::from_ref(head));
             walk::rule_exprs(rule, &mut |expr| {
@@ -49,7 +49,7 @@ impl Graph {
         Graph { rules }
     }
 
-    /// Refuses a rule that depends on itself, and chains that are too long.
+    /// Refuses rules that depend on themselves, and chains that are too long.
     pub fn check(&self) -> Result<(), RegoError> {
         let mut state: BTreeMap<&str, State> = BTreeMap::new();
         for start in self.rules.keys() {
@@ -58,12 +58,12 @@ impl Graph {
         Ok(())
     }
 
-    /// Visits what a rule needs, without recursion.
+    /// Visits the dependencies of a rule, without recursion.
     fn visit<'g>(&'g self, start: &'g str, state: &mut BTreeMap<&'g str, State>) -> Result<(), RegoError> {
         if state.contains_key(start) {
             return Ok(());
         }
-        // Each open rule, what is still to visit of it, and the longest chain below it so far.
+        // Each open rule, the dependencies that are still to be visited, and the longest chain below it so far.
         let mut open = vec![(start, self.targets(start), 0)];
         state.insert(start, State::Open);
         while let Some((rule, targets, below)) = open.last_mut() {
@@ -100,7 +100,7 @@ impl Graph {
         RegoError::Script { line, column, message }
     }
 
-    /// The names of the rules that `result` does not need, directly or not.
+    /// The names of the rules that `result` does not need, directly or indirectly.
     pub fn unused(&self) -> BTreeSet<&str> {
         let mut used: BTreeSet<&str> =
             self.rules.keys().map(String::as_str).filter(|rule| name(rule) == "result").collect();
@@ -119,7 +119,7 @@ impl Graph {
             if reference.is_empty() {
                 return self.rules.keys().map(String::as_str).collect();
             }
-            // The paths of rules with this name stand together.
+            // The paths of rules with this name are adjacent.
             let first = name(reference);
             let same = self.rules.range(first.to_owned()..).map(|(rule, _)| rule.as_str());
             let same = same.take_while(|rule| rule.starts_with(first)).filter(|rule| name(rule) == first);
@@ -139,7 +139,7 @@ fn name(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
 }
 
-/// The path within the package; empty when it takes in the whole package.
+/// The path within the package; empty if it covers the whole package.
 fn in_package(path: &str, package: &str) -> String {
     let below = |path: &str, of: &str| path.strip_prefix(of).and_then(|rest| rest.strip_prefix('.')).map(str::to_owned);
     if path == package || below(package, path).is_some() {
@@ -148,12 +148,12 @@ fn in_package(path: &str, package: &str) -> String {
     below(path, package).unwrap_or_else(|| path.to_owned())
 }
 
-/// Whether a reference can mean a rule: one path begins with the other.
+/// Whether a reference may refer to a rule: one path is a prefix of the other.
 fn touches(reference: &str, rule: &str) -> bool {
     reference.split('.').zip(rule.split('.')).all(|(a, b)| a == b)
 }
 
-/// What a reference is made of, indexes apart.
+/// The parts of a reference, without its indexes.
 fn parts(expr: &Expr) -> BTreeSet<*const Expr> {
     let mut parts = BTreeSet::new();
     let mut node = expr;

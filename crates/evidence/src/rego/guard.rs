@@ -1,8 +1,8 @@
-//! Refuses scripts whose nesting would overflow the stack of the parser, before they reach it.
+//! Refuses scripts whose nesting would overflow the parser's stack, before they are parsed.
 //!
-//! The engine bounds the depth of some expressions and forgets others, such as `[[[[…` and `1+1+1+…`. It also reads the
-//! content of brackets twice, as a comprehension and then as a list, set or object, so that the content of forty of
-//! them would be read for years. Only tokens are looked at here, without recursion.
+//! The engine limits the depth of some expressions but not of others, such as `[[[[…` and `1+1+1+…`. It also parses the
+//! content of brackets twice, as a comprehension and then as a list, set or object, so that parsing the content of
+//! forty of them would take years. This check reads only tokens, without recursion.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -12,31 +12,32 @@ use regorus::utils::limits::PolicyLengthConfig;
 
 use super::error::{RegoError, engine_error};
 
-/// The largest script, as the engine has it by default.
+/// The maximum size of a script, which is the engine's default.
 pub const MAX_BYTES: usize = 1024 * 1024;
-/// Rewriting makes lines longer than the author wrote them.
+/// The maximum length of a line: rewriting makes lines longer than the author wrote them.
 const MAX_COLUMNS: u32 = 8 * 1024;
-/// The most lines of a script.
+/// The maximum number of lines of a script.
 const MAX_LINES: usize = 20_000;
-/// How deep brackets may nest.
+/// The maximum nesting depth of brackets.
 const MAX_NESTING: usize = 64;
-/// How deep the tree of one expression may be: the operators, references and signs that follow one another and the
-/// brackets around them, added up. Whatever walks the tree recurses that deep.
+/// The maximum depth of the tree of one expression: the consecutive operators, references and signs, plus the brackets
+/// around them. Everything that walks the tree recurses to this depth.
 const MAX_DEPTH: usize = 256;
-/// How many tokens the parser may read, each once more for each time that the brackets around it double it. A microsecond
-/// each. The largest script has some hundred thousand tokens, few of them within more than three brackets.
+/// The maximum number of tokens that the parser may read, where a token counts double for each bracket around it that
+/// is parsed twice. Each takes a microsecond. The largest script has some hundred thousand tokens, few of them within
+/// more than three brackets.
 const MAX_READS: u64 = 1 << 22;
 
-/// How deep the tree within one pair of brackets can be, at most.
+/// The maximum possible depth of the tree within one pair of brackets.
 #[derive(Default)]
 struct Level {
-    /// Whether the content is read twice.
+    /// Whether the content is parsed twice.
     is_doubled: bool,
-    /// The operators and references that are chained in the expression in hand.
+    /// The number of chained operators and references in the current expression.
     chain: usize,
-    /// The deepest bracket within the expression in hand.
+    /// The depth of the deepest bracket within the current expression.
     inside: usize,
-    /// The deepest expression before it.
+    /// The depth of the deepest expression before it.
     before: usize,
 }
 
@@ -45,7 +46,7 @@ impl Level {
         self.chain + self.inside
     }
 
-    /// Another expression begins.
+    /// Starts another expression.
     fn next(&mut self) {
         *self = Level { is_doubled: self.is_doubled, before: self.deepest(), ..Level::default() };
     }
@@ -55,7 +56,7 @@ impl Level {
     }
 }
 
-/// A script within these lengths.
+/// The source of a script, if it is within the limits on length.
 pub fn source(text: &str) -> Result<Source, RegoError> {
     let PolicyLengthConfig { max_file_bytes, max_lines, .. } = lengths();
     Source::from_contents_with_limits("policy".to_owned(), text.to_owned(), max_file_bytes, max_lines)
@@ -66,7 +67,7 @@ pub fn source(text: &str) -> Result<Source, RegoError> {
 pub fn lengths() -> PolicyLengthConfig {
     PolicyLengthConfig {
         max_col: NonZeroU32::new(MAX_COLUMNS).expect("not zero"),
-        // The completed script may be a little larger than the one that was let through.
+        // The completed script may be slightly larger than the original.
         max_file_bytes: NonZeroUsize::new(2 * MAX_BYTES).expect("not zero"),
         max_lines: NonZeroUsize::new(MAX_LINES).expect("not zero"),
     }
@@ -94,7 +95,7 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
         };
         reads += 1 << doubled;
         if reads > MAX_READS {
-            return Err(too("too much in brackets within brackets: it would be read too often", MAX_READS as usize));
+            return Err(too("too much content in nested brackets: parsing it would take too long", MAX_READS as usize));
         }
         let open = levels.len();
         let level = levels.last_mut().expect("the outermost is never closed");
@@ -133,7 +134,7 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
                 after_operand = false;
             }
             _ => {
-                // Two operands in a row belong to two statements, but for a number that brings its own minus.
+                // Two operands in a row belong to two statements, except for a number with its own minus sign.
                 let continues = token.0 == TokenKind::Number && token.1.text().starts_with('-');
                 if continues {
                     level.chain += 1;
@@ -143,7 +144,8 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
                 after_operand = true;
             }
         }
-        // What is open counts as inside of what is around it: a bracket may come before the operators or after them.
+        // Everything that is open counts as inside of what surrounds it: a bracket may come before the operators or
+        // after them.
         let depth = levels.iter().map(Level::depth).sum::<usize>() + levels.len() - 1;
         if depth > MAX_DEPTH {
             return Err(too("too long an expression", MAX_DEPTH));

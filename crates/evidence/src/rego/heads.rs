@@ -1,9 +1,9 @@
-//! Rewrites the heads of rules, so that a value that is undefined is passed over, as in OPA. Lines stay what they were.
+//! Rewrites the heads of rules, so that undefined values are skipped, as in OPA. Line numbers stay the same.
 //!
-//! When the value of a head, or an index in its path, is undefined for what a body has found, the engine forgets what
-//! the rule had collected before, and does not always try the `else`. So it is asked for in the body too:
-//! `contains x.p if some x in xs` becomes `contains x.p if { some x in xs; v := x.p }`. A head with several values, by
-//! a variable in brackets, passes over those that are undefined: `contains xs[_].p` becomes
+//! When the value of a head, or an index in its path, is undefined for a solution of the body, the engine discards what
+//! the rule has collected before, and does not always try the `else`. So the value is evaluated in the body, too:
+//! `contains x.p if some x in xs` becomes `contains x.p if { some x in xs; v := x.p }`. A head with several values,
+//! through a variable in brackets, must skip those that are undefined: `contains xs[_].p` becomes
 //! `contains [v | v := xs[_].p][_] if { v := xs[_].p }`.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub fn rewrite(source: &str, module: &Module) -> String {
                 .rewrite(head, bodies, &mut edits);
         }
     }
-    // At the same place, an end comes before a beginning.
+    // At the same position, ends come before beginnings.
     edits.sort_by_key(|(place, order, _)| (*place, *order));
     let mut rewritten = String::with_capacity(source.len() + edits.len() * 64);
     let mut done = 0;
@@ -38,7 +38,7 @@ pub fn rewrite(source: &str, module: &Module) -> String {
     rewritten
 }
 
-/// A place in the source, in bytes.
+/// A position in the source, in bytes.
 fn place(offset: u32) -> usize {
     usize::try_from(offset).expect("a script is smaller than the address space")
 }
@@ -47,23 +47,23 @@ fn is_quote(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b'"' | b'`'))
 }
 
-/// The head of a rule in hand.
+/// The head of the current rule.
 struct Head<'s> {
     source: &'s str,
-    /// What the names of our variables end with.
+    /// The suffix of the names of added variables.
     name: String,
-    /// The variables that every body gives a value.
+    /// The variables that every body binds.
     bound: BTreeSet<&'s str>,
 }
 
 impl<'s> Head<'s> {
-    /// Where something begins: the engine leaves the quote before a string out.
+    /// The start of an element: the engine omits the quote before a string.
     fn begin(&self, offset: u32) -> usize {
         let at = place(offset);
         if is_quote(at.checked_sub(1).and_then(|before| self.source.as_bytes().get(before))) { at - 1 } else { at }
     }
 
-    /// Where something ends: the engine leaves the quote behind a string out.
+    /// The end of an element: the engine omits the quote after a string.
     fn end(&self, offset: u32) -> usize {
         let at = place(offset);
         if is_quote(self.source.as_bytes().get(at)) { at + 1 } else { at }
@@ -91,7 +91,7 @@ impl<'s> Head<'s> {
         }
         for (number, body) in bodies.iter().enumerate() {
             let own = body.assign.as_ref().map(|assign| (&assign.value, self.assigned(assign)));
-            // A further body without a value of its own has that of the head, unless it is an else.
+            // An additional body without a value of its own has the value of the head, unless it is an `else`.
             let value = if number == 0 || !body.is_else { value } else { own };
             if let Some((value, at)) = if number == 0 { value } else { own } {
                 self.pass_over(value, at, edits);
@@ -103,7 +103,7 @@ impl<'s> Head<'s> {
         }
     }
 
-    /// Makes a value that has several results, by a variable in its brackets, pass over the undefined ones.
+    /// Makes a value that has several results, through a variable in its brackets, skip the undefined ones.
     fn pass_over(&self, value: &Expr, (from, to): (usize, usize), edits: &mut Vec<(usize, usize, String)>) {
         if comes_again(value) {
             let name = &self.name;
@@ -112,11 +112,11 @@ impl<'s> Head<'s> {
         }
     }
 
-    /// Makes a body hold only if the given condition holds too.
+    /// Makes a body hold only if the given condition holds, too.
     fn ask(&self, body: &RuleBody, asked: &str, edits: &mut Vec<(usize, usize, String)>) {
         let (Some(first), Some(last)) = (body.query.stmts.first(), body.query.stmts.last()) else { return };
         let mut text = format!("; {asked}");
-        // A body of one statement may have no braces.
+        // A body with one statement may have no braces.
         if first.span.start == body.query.span.start {
             edits.push((self.begin(first.span.start), 1, "{ ".to_owned()));
             text.push_str(" }");
@@ -124,7 +124,7 @@ impl<'s> Head<'s> {
         edits.push((self.end(last.span.end), 0, text));
     }
 
-    /// Statements that hold when the indices and the value are defined.
+    /// Statements that hold if the indexes and the value are defined.
     fn asked(&self, indices: &[String], value: Option<(usize, usize)>) -> String {
         let name = &self.name;
         let index = |(number, index): (usize, &String)| format!("longrun_index{name}_{number} := {index}");
@@ -132,7 +132,7 @@ impl<'s> Head<'s> {
         indices.iter().enumerate().map(index).chain(value).collect::<Vec<_>>().join("; ")
     }
 
-    /// The indices in the path of a head that may be undefined, each on one line.
+    /// The indexes in the path of a head that may be undefined, each on one line.
     fn indices(&self, head: &RuleHead) -> Vec<String> {
         let (RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. }) = head;
         let (mut node, mut found) = (refr, Vec::new());
@@ -141,7 +141,7 @@ impl<'s> Head<'s> {
                 Expr::RefDot { refr, .. } => node = refr,
                 Expr::RefBrack { span, refr, index, .. } => {
                     if self.may_be_undefined(index) {
-                        // From its bracket to what comes before the other one.
+                        // From its bracket to the text before the next one.
                         let text = self.source[place(refr.span().end)..self.end(span.end)].trim_start();
                         found.extend(text.strip_prefix('[').map(flat));
                     }
@@ -152,7 +152,7 @@ impl<'s> Head<'s> {
         }
     }
 
-    /// Where the value of an assignment is.
+    /// The position of the value of an assignment.
     fn assigned(&self, assign: &RuleAssign) -> (usize, usize) {
         let operator = if assign.op == AssignOp::ColEq { ":=" } else { "=" };
         (place(assign.span.start) + operator.len(), self.end(assign.span.end))
@@ -175,13 +175,13 @@ impl<'s> Head<'s> {
     }
 }
 
-/// Whether an expression may have several values, by a variable in brackets.
+/// Whether an expression may have several values, through a variable in brackets.
 fn comes_again(value: &Expr) -> bool {
     let here = matches!(value, Expr::RefBrack { index, .. } if !matches!(index.as_ref(), Expr::String { .. } | Expr::Number { .. }));
     here || walk::children(value).into_iter().any(|child| comes_again(child))
 }
 
-/// The variables that have a value wherever a body holds: a function's arguments, and what every body binds.
+/// The variables that are bound wherever a body holds: a function's arguments, and what every body binds.
 fn bound<'m>(head: &'m RuleHead, bodies: &'m [RuleBody]) -> BTreeSet<&'m str> {
     let mut found: Option<BTreeSet<&str>> = None;
     for body in bodies {

@@ -1,27 +1,27 @@
-//! Takes out the imports that say which version of the language a script is in. Every script is read as Rego v1, which
-//! has all of `future.keywords`; the engine refuses the two beside each other, which OPA takes.
+//! Removes the imports that select the version of the language. Every script is read as Rego v1, which includes all of
+//! `future.keywords`; the engine refuses a script that imports both, which OPA accepts.
 
 use regorus::unstable::{Lexer, TokenKind};
 
 use super::guard;
 
-/// The script without `import rego.v1` and `import future.keywords…`, each line where it was.
+/// The script without `import rego.v1` and `import future.keywords…`; all other lines stay where they are.
 pub fn settle(text: &str) -> String {
     let mut settled = text.to_owned();
     for (start, end) in imports(text) {
-        // Spaces, so that lines and columns stay.
+        // Replaced by spaces, so that line and column numbers stay the same.
         settled.replace_range(start..end, &" ".repeat(end - start));
     }
     settled
 }
 
-/// Start and end, in bytes, of each. A text that the lexer refuses is for the parser to refuse.
+/// The start and the end of each such import, in bytes. The parser reports a text that the lexer refuses.
 fn imports(text: &str) -> Vec<(usize, usize)> {
     let Ok(source) = guard::source(text) else { return Vec::new() };
     let mut lexer = Lexer::new(&source);
     lexer.set_max_col(guard::lengths().max_col);
     let mut found = Vec::new();
-    // The import in hand: where it starts and ends, and the names and dots that follow it on its line.
+    // The current import: its start and end, and the names and dots that follow it on its line.
     let mut open: Option<(usize, usize, u32, String)> = None;
     let keep = |open: Option<(usize, usize, u32, String)>, found: &mut Vec<(usize, usize)>| {
         if let Some((start, end, _, path)) = open

@@ -1,17 +1,17 @@
-//! Rego: a layer over the engine that closes its gaps, so that a script that cannot be evaluated gives an error or a
-//! skip, never a pass.
+//! Rego: a layer over the engine that closes its gaps, so that a script that cannot be evaluated results in an error or
+//! a skip, never in a pass.
 //!
-//! A script is checked and completed once ([`Script::compile`]) and then run as often as wanted ([`Script::run`]):
+//! A script is checked and completed once ([`Script::compile`]) and then run any number of times ([`Script::run`]):
 //! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and
-//! definitions without conflict as OPA has it, a policy that could never object is refused, locals may hide what is
-//! around them, the customary rules may be left out, an undefined result is an error, errors of builtins are errors,
-//! and a run ends in time: the engine looks at the clock at every step, and a watchdog gives up on a run that is stuck
-//! inside one step.
+//! definitions free of conflicts, as in OPA, a policy that could never report a violation is refused, local variables
+//! may shadow outer names, the conventional rules may be omitted, an undefined result is an error, errors of builtins
+//! are errors, and a run ends within its time limit: the engine checks the clock regularly, and a watchdog abandons a
+//! run that is stuck inside one step.
 //!
-//! Known differences to OPA, each an error and never a pass: a variable is used before the `:=` or `=` that binds it;
-//! two patterns are unified with variables on both sides; `result` is put together member by member; documents of
-//! `data` other than the policy's own package do not exist. An error of a builtin ends the evaluation, where OPA by
-//! default goes on.
+//! Known differences from OPA, each of which results in an error and never in a pass: a variable is used before the
+//! `:=` or `=` that binds it; two patterns are unified with variables on both sides; `result` is defined member by
+//! member; documents of `data` other than the policy's own package do not exist. An error of a builtin ends the
+//! evaluation, whereas OPA continues by default.
 
 mod boilerplate;
 mod builtins;

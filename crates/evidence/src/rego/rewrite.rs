@@ -1,19 +1,21 @@
-//! Rewrites a script where the engine reads it otherwise than OPA does. Lines stay what they were.
+//! Rewrites a script where the engine interprets it differently from OPA. Line numbers stay the same.
 //!
-//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`, and takes a `some
-//! x` within a comprehension for the `x` around it. Every local that shares its name with a rule or a variable around
-//! it is therefore renamed in the source before evaluation. A local holds from its declaration (`some`, `every`, `:=`,
-//! a function's argument) to the end of its body and in the rule's head; what stands before the declaration, and the
-//! collection or value that it is declared from, still means the rule.
+//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`, and takes a
+//! `some x` within a comprehension for the outer `x`. Therefore every local variable that has the same name as a rule
+//! or an outer variable is renamed in the source before evaluation. The scope of a local variable extends from its
+//! declaration (`some`, `every`, `:=`, a function's argument) to the end of its body, and includes the rule's head;
+//! before the declaration, and in the collection or value that it is declared from, the name still refers to the rule.
 //!
-//! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails. The
-//! value is therefore passed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
+//! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails.
+//! Therefore the value is passed through [`ITEMS`], which returns an empty list for a value that cannot be iterated
+//! over.
 //!
-//! **Declarations.** The engine takes a `some j` that it meets once for each value of another variable for a second
-//! declaration, and fails. Once nothing is hidden the declaration says nothing, and `true` takes its place.
+//! **Declarations.** When the engine evaluates a `some j` once for each value of another variable, it takes this for a
+//! second declaration, and fails. Once all shadowing variables are renamed the declaration has no effect, and it is
+//! replaced by `true`.
 //!
-//! **Relations.** `[path, value] := walk(x)` holds for each pair in OPA; in the engine it holds for none and lets
-//! everything pass. `walk(x, pair)` means the same to both. So `walk(x)` becomes `[pair | walk(x, pair)][_]`.
+//! **Relations.** `[path, value] := walk(x)` holds for each pair in OPA; in the engine it holds for none, so that
+//! everything passes. `walk(x, pair)` has the same meaning in both. So `walk(x)` becomes `[pair | walk(x, pair)][_]`.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +23,7 @@ use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleH
 
 use super::walk;
 
-/// The function of the host that is put around what is iterated over.
+/// The host function that wraps values that are iterated over.
 pub const ITEMS: &str = "longrun_items";
 
 /// The rewritten source.
@@ -43,11 +45,11 @@ pub fn rewrite(source: &str, module: &Module, extra_rules: &[&'static str]) -> S
     while source.contains(&suffix) {
         suffix.push('_');
     }
-    // The replacements, and which comes first at the same place.
+    // The replacements, and their order at the same position.
     let mut edits: Vec<(usize, u8, usize, String)> = Vec::new();
     let mut insert = |at: usize, rank: u8, text: String| edits.push((at, rank, at, text));
     for end in &rewriter.renamed {
-        // Changes within a replaced declaration are dropped with it.
+        // Changes within a replaced declaration are dropped together with it.
         let before = rewriter.declared.range(..(*end, 0)).next_back();
         if before.is_none_or(|(_, declared)| end > declared) {
             insert(*end, 0, suffix.clone());
@@ -81,20 +83,20 @@ fn offset(offset: u32) -> usize {
     usize::try_from(offset).expect("a script is smaller than the address space")
 }
 
-/// The locals in force that carry a rule's name.
+/// The local variables in scope that have the name of a rule.
 type Bound<'m> = BTreeSet<&'m str>;
 
 struct Rewriter<'m> {
     rules: BTreeSet<&'m str>,
-    /// The variables around the query in hand: of imports, of a function's arguments, of each query around it.
+    /// The variables around the current query: of imports, of a function's arguments, of each outer query.
     around: Vec<BTreeSet<&'m str>>,
     /// The end, in bytes, of each occurrence to rename.
     renamed: BTreeSet<usize>,
-    /// Start and end, in bytes, of each value that is iterated over.
+    /// The start and the end, in bytes, of each value that is iterated over.
     iterated: BTreeSet<(usize, usize)>,
-    /// Start and end, in bytes, of each call that gives one value after the other.
+    /// The start and the end, in bytes, of each call that returns several values.
     relations: BTreeSet<(usize, usize)>,
-    /// Start and end, in bytes, of each declaration without a collection.
+    /// The start and the end, in bytes, of each declaration without a collection.
     declared: BTreeSet<(usize, usize)>,
 }
 
@@ -115,7 +117,7 @@ impl<'m> Rewriter<'m> {
             if let Some(assign) = &body.assign {
                 self.expr(&assign.value, &inside);
             }
-            // An else has a head of its own; further plain blocks share the first one.
+            // An `else` has a head of its own; additional plain bodies share the first one.
             if first || !body.is_else {
                 in_head.extend(inside);
             }
@@ -135,7 +137,7 @@ impl<'m> Rewriter<'m> {
         self.around.truncate(1);
     }
 
-    /// The path of a head: its first part is the rule's own name, an index may be a local.
+    /// The path of a head: its first part is the rule's own name, an index may be a local variable.
     fn head(&mut self, node: &'m Ref<Expr>, bound: &Bound<'m>) {
         match node.as_ref() {
             Expr::RefDot { refr, .. } => self.head(refr, bound),
@@ -173,7 +175,7 @@ impl<'m> Rewriter<'m> {
         self.renamed.insert(offset(span.end));
     }
 
-    /// Answers what is bound at the end.
+    /// Returns the variables that are bound at the end.
     fn query(&mut self, query: &'m Query, outer: &Bound<'m>) -> Bound<'m> {
         let mut bound = outer.clone();
         self.around.push(own_variables(query));
@@ -190,7 +192,7 @@ impl<'m> Rewriter<'m> {
                 }
                 Literal::SomeIn { key, value, collection, .. } => {
                     self.expr(collection, &bound);
-                    // The value of a call or a literal is iterable, or a mistake worth an error.
+                    // The value of a call or a literal can be iterated over, or is a mistake that should be an error.
                     if matches!(collection.as_ref(), Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. }) {
                         let span = collection.span();
                         self.iterated.insert((offset(span.start), offset(span.end)));
@@ -224,7 +226,7 @@ impl<'m> Rewriter<'m> {
                     self.edit(span);
                 }
             }
-            // The name of a function is never a local.
+            // The name of a function is never a local variable.
             Expr::Call { span, fcn, params, .. } => {
                 if params.len() == 1 && walk::path(fcn).as_deref() == Some("walk") && !self.rules.contains("walk") {
                     self.relations.insert((offset(span.start), offset(span.end)));
@@ -240,7 +242,7 @@ impl<'m> Rewriter<'m> {
     }
 }
 
-/// The variables of a query itself, inner queries apart.
+/// The variables of a query itself, without those of inner queries.
 fn own_variables(query: &Query) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for statement in &query.stmts {
@@ -260,7 +262,7 @@ fn own_variables(query: &Query) -> BTreeSet<&str> {
     names
 }
 
-/// Adds the variables of an expression, inner queries apart.
+/// Adds the variables of an expression, without those of inner queries.
 fn variables<'m>(node: &'m Ref<Expr>, names: &mut BTreeSet<&'m str>) {
     if let Expr::Var { span, .. } = node.as_ref() {
         names.insert(span.text());

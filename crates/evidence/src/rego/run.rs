@@ -18,16 +18,17 @@ use super::own::{self, HttpCalls};
 use super::script::Script;
 use super::verdict::Verdict;
 
-/// The engine recurses with the script and the data.
+/// The stack size: the engine recurses as deeply as the script and the data nest.
 const STACK: usize = 32 * 1024 * 1024;
-/// How often the watchdog looks whether the answer is still wanted.
+/// How often the watchdog checks whether the result is still wanted.
 const POLL: Duration = Duration::from_millis(20);
 /// How much longer than the engine's own timer the watchdog waits.
 const GRACE: Duration = Duration::from_millis(500);
-/// How many steps the engine takes between two looks at the clock.
+/// How many steps the engine takes between two checks of the clock.
 const STEPS: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
-/// A thread cannot be killed. One that the watchdog gave up on ends when its step does; until then it counts here, and
-/// with this many of them no evaluation starts, so that broken policies cannot take the whole machine.
+/// A thread cannot be killed. One that the watchdog has abandoned ends when its current step does; until then it counts
+/// here, and when there are this many of them no evaluation starts, so that broken policies cannot occupy the whole
+/// machine.
 const MAX_ABANDONED: usize = 4;
 static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
@@ -35,17 +36,17 @@ const RUNNING: u8 = 0;
 const DONE: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// What bounds a run.
+/// The limits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest that a run may take.
+    /// The maximum duration of a run.
     pub time: Duration,
 }
 
 impl Script {
     /// Runs the script on an input with arguments.
     ///
-    /// Blocks until there is a verdict, the time is over, or `cancelled` becomes true (seen within 20 ms).
+    /// Blocks until there is a verdict, the time is over, or `cancelled` becomes true (noticed within 20 ms).
     ///
     /// # Errors
     /// [`RegoError`] when there is no verdict.
@@ -59,7 +60,7 @@ impl Script {
         self.run_calling(input, args, limits, None, cancelled)
     }
 
-    /// The same, with calls that the script may make. The result counts only if no call is left to be made.
+    /// The same, with calls that the script may make. The result counts only if no call remains to be made.
     ///
     /// # Errors
     /// As [`Script::run`].
@@ -72,7 +73,7 @@ impl Script {
         cancelled: &AtomicBool,
     ) -> Result<Verdict, RegoError> {
         if let Calls::NeedsChainloop(name) = &*self.calls {
-            return Ok(Verdict::skipped(format!("{name} needs a Chainloop server, which this service has not")));
+            return Ok(Verdict::skipped(format!("{name} needs a Chainloop server, which this service does not have")));
         }
         if cancelled.load(Ordering::Relaxed) {
             return Err(RegoError::Cancelled);
@@ -97,7 +98,7 @@ impl Script {
             if let Some(probe) = probe {
                 outcome = probe.add(&engine).and(outcome);
             }
-            // Nobody listens when the watchdog gave up.
+            // Nobody receives it if the watchdog has abandoned the run.
             let _ = sender.send(outcome.and_then(|result| Verdict::read(&result)));
         };
         let spawned = thread::Builder::new().name("rego".to_owned()).stack_size(STACK).spawn(work);
@@ -123,7 +124,7 @@ impl Script {
     }
 }
 
-/// Says that the thread ended, also when the engine panics.
+/// Signals that the thread ended, even if the engine panics.
 struct End(Arc<AtomicU8>);
 
 impl Drop for End {
@@ -136,7 +137,7 @@ impl Drop for End {
 
 fn run_error(error: impl std::fmt::Display, limits: Limits) -> RegoError {
     let text = error.to_string();
-    // The timer's own error type is lost on its way through the engine's builtin calls.
+    // The timer's own error type is lost in the engine's builtin calls.
     if text.contains("execution exceeded time limit") { RegoError::TimeLimit(limits.time) } else { engine_error(text) }
 }
 

@@ -1,11 +1,11 @@
-//! Refuses variables that nothing gives a value, as OPA does (`rego_unsafe_var_error`).
+//! Refuses variables that are never bound, as OPA does (`rego_unsafe_var_error`).
 //!
-//! The engine finds some of them while it evaluates, and only where it gets to. Others it takes for "undefined", so
-//! that a misspelt name, a circle such as `a := b; b := a` or a `not input.xs[i]` lets everything pass. Here a variable
-//! is *safe* once an expression that can be evaluated before binds it: `some … in`, `every`, `:=`, `=`, an index, the
-//! output argument of a call. An expression is ready when all its variables are safe; what never becomes ready is
-//! refused. In a `not` nothing is bound, not even `_`. Where the two could differ on the order of evaluation, the
-//! engine has the last word.
+//! The engine detects some of them during evaluation, and only in the parts that it reaches. It treats others as
+//! "undefined", so that a misspelled name, a cycle such as `a := b; b := a` or a `not input.xs[i]` makes everything
+//! pass. Here a variable is *safe* once an expression that can be evaluated before binds it: `some … in`, `every`,
+//! `:=`, `=`, an index, the output argument of a call. An expression is ready when all its variables are safe;
+//! expressions that never become ready are refused. In a `not` nothing is bound, not even `_`. Where this check and the
+//! engine could differ on the order of evaluation, the engine decides.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,10 +15,11 @@ use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref
 use super::error::RegoError;
 use super::{builtins, walk};
 
-/// How many expressions are looked at: nested comprehensions that wait for one another are looked at again and again.
+/// The maximum number of expressions that are examined: nested comprehensions that depend on one another are examined
+/// repeatedly.
 const MAX_STEPS: u32 = 2_000_000;
 
-/// The most statements of one body: the engine puts them in order in quadratic time.
+/// The maximum number of statements in a body: the engine sorts them in quadratic time.
 const MAX_STATEMENTS: usize = 2_500;
 
 /// Checks a module that is complete, with its shadowing locals renamed.
@@ -50,17 +51,17 @@ fn refused(span: &Span, message: String) -> RegoError {
 
 fn explanation(name: &str) -> String {
     if name == "_" {
-        return "the variable _ is unsafe here: `not` binds nothing; ask in a rule of its own and negate that"
+        return "the variable _ is unsafe here: `not` binds no variables; move the condition to a rule of its own and negate the rule"
             .to_owned();
     }
-    format!("the variable {name} is unsafe: nothing that can be evaluated before gives it a value")
+    format!("the variable {name} is unsafe: no expression that can be evaluated before gives it a value")
 }
 
 type Names<'m> = BTreeSet<&'m str>;
-/// The places of variables that are not safe.
+/// The positions of variables that are not safe.
 type Missing<'m> = Vec<&'m Span>;
 
-/// The names that are safe somewhere: those bound there, and those around it that are not declared anew.
+/// The names that are safe in a scope: those bound there, and the outer ones that are not declared again.
 struct Scope<'s, 'm> {
     names: &'s Names<'m>,
     hidden: Option<&'s Names<'m>>,
@@ -88,7 +89,7 @@ impl<'s, 'm> Scope<'s, 'm> {
 }
 
 struct Checker {
-    /// How many arguments each function of the module takes.
+    /// The number of arguments of each function of the module.
     arities: BTreeMap<String, usize>,
     steps: Cell<u32>,
     /// Whether a body has too many statements.
@@ -115,7 +116,7 @@ impl Checker {
             if let Some(assign) = &body.assign {
                 self.term(&assign.value, &mut names, &outside, missing);
             }
-            // An else has a head of its own.
+            // An `else` has a head of its own.
             if !body.is_else {
                 is_bodiless = false;
                 self.head(head, names, &outside, missing);
@@ -132,7 +133,7 @@ impl Checker {
             RuleHead::Func { assign, .. } => (None, assign.as_ref().map(|assign| &assign.value)),
             RuleHead::Set { refr, key, .. } => (Some(refr), key.as_ref()),
         };
-        // What the body lacks, the head lacks too.
+        // If the body is not safe, the head is not either.
         if !missing.is_empty() {
             return;
         }
@@ -140,7 +141,7 @@ impl Checker {
         refr.into_iter().for_each(|refr| self.needs(refr, &outer.with(&names), missing));
     }
 
-    /// Checks a query and answers the names that it binds.
+    /// Checks a query and returns the names that it binds.
     fn query<'m>(&self, node: &'m Query, outer: &Scope<'_, 'm>, missing: &mut Missing<'m>) -> Names<'m> {
         if node.stmts.len() > MAX_STATEMENTS {
             self.crowded.set(true);
@@ -153,7 +154,8 @@ impl Checker {
             }
         }
         let mut safe = Names::from(["_"]);
-        // Which statements wait for a name. Each is tried again once for each of its names, so no order is bad.
+        // The statements that wait for a name. Each is tried again once for each of its names, so that every order is
+        // efficient.
         let mut waiting: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         let mut lacking: Vec<Missing<'m>> = vec![Vec::new(); node.stmts.len()];
         let mut done = vec![false; node.stmts.len()];
@@ -179,7 +181,7 @@ impl Checker {
         safe
     }
 
-    /// What a statement binds, and what it lacks.
+    /// What a statement binds, and which variables it lacks.
     fn statement<'m>(
         &self,
         statement: &'m LiteralStmt,
@@ -210,9 +212,9 @@ impl Checker {
         }
     }
 
-    /// A term whose references may bind: adds what it binds, then what it lacks.
+    /// A term whose references may bind: adds what it binds, then the variables that it lacks.
     fn term<'m>(&self, node: &'m Ref<Expr>, bound: &mut Names<'m>, scope: &Scope<'_, 'm>, missing: &mut Missing<'m>) {
-        // What one part binds may be what another one needs, as in `[a, b] = [b, 1]`.
+        // What one part binds may be what another part needs, as in `[a, b] = [b, 1]`.
         loop {
             let before = bound.len();
             self.bind(node, scope, bound);
@@ -223,7 +225,7 @@ impl Checker {
         self.needs(node, &scope.with(bound), missing);
     }
 
-    /// Adds what evaluating an expression binds, inner queries apart.
+    /// Adds what evaluating an expression binds, without inner queries.
     fn bind<'m>(&self, node: &'m Ref<Expr>, scope: &Scope<'_, 'm>, bound: &mut Names<'m>) {
         if self.is_tired() {
             return;
@@ -283,7 +285,7 @@ impl Checker {
         self.steps.set(self.steps.get() + 1);
         match node.as_ref() {
             Expr::Var { span, .. } if !scope.contains(span.text()) => missing.push(span),
-            // What it is bound to is at fault, not the variable itself.
+            // The value that it is bound to is at fault, not the variable itself.
             Expr::AssignExpr { op: AssignOp::ColEq, lhs, rhs, .. } => {
                 let before = missing.len();
                 self.needs(rhs, scope, missing);
@@ -291,7 +293,7 @@ impl Checker {
                     self.needs(lhs, scope, missing);
                 }
             }
-            // Functions are checked as calls.
+            // Function names are checked as calls.
             Expr::Call { params, .. } => params.iter().for_each(|param| self.needs(param, scope, missing)),
             other => match walk::query_of(other) {
                 Some(inner) => {
@@ -308,7 +310,7 @@ impl Checker {
         }
     }
 
-    /// How many arguments a function takes; what is unknown is a matter of its own.
+    /// The number of arguments of a function; unknown functions are reported elsewhere.
     fn arity(&self, function: &Expr) -> Option<usize> {
         let name = walk::path(function)?;
         self.arities.get(&name).copied().or_else(|| builtins::arity(&name))
@@ -319,7 +321,7 @@ impl Checker {
     }
 }
 
-/// Adds the variables that a pattern binds: those that stand in it as they are, alone or in lists and objects.
+/// Adds the variables that a pattern binds: those that occur in it directly, alone or in lists and objects.
 fn pattern<'m>(node: &'m Ref<Expr>, names: &mut Names<'m>) {
     match node.as_ref() {
         Expr::Var { span, .. } => _ = names.insert(span.text()),

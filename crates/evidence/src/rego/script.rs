@@ -1,4 +1,4 @@
-//! A script from its text to what can be run.
+//! From the text of a script to a script that can be run.
 
 use std::sync::Arc;
 
@@ -32,12 +32,12 @@ impl Script {
     /// Reads a script.
     ///
     /// # Errors
-    /// [`RegoError`] when it is not Rego v1, calls what it must not or what is not there.
+    /// [`RegoError`] when it is not Rego v1, or calls functions that are forbidden or do not exist.
     pub fn compile(text: &str) -> Result<Script, RegoError> {
         Script::compile_for(text, false)
     }
 
-    /// The same; it may call `http.send` if somebody `makes_calls`.
+    /// The same; it may call `http.send` if the caller makes the calls (`makes_calls`).
     ///
     /// # Errors
     /// As [`Script::compile`].
@@ -64,12 +64,12 @@ impl Script {
         let mut engine = Engine::new();
         engine.set_policy_length_config(guard::lengths());
         engine.set_strict_builtin_errors(true);
-        // Otherwise print would write to the standard error of the service.
+        // Otherwise print would write to the service's standard error.
         engine.set_gather_prints(true);
         own::add(&mut engine)?;
         engine.add_policy("policy".to_owned(), complete).map_err(engine_error)?;
         let entry_point = format!("{package}.result");
-        // Makes the engine look at every rule now, so that a mistake shows before there is evidence.
+        // Makes the engine check every rule now, so that mistakes are reported before there is evidence.
         engine.compile_with_entrypoint(&entry_point.as_str().into()).map_err(engine_error)?;
         Ok(Script { engine, entry_point, calls: Arc::new(calls), probe: None, warnings })
     }
@@ -80,7 +80,8 @@ impl Script {
         self
     }
 
-    /// What is allowed but unlikely to be meant: rules that nothing uses, a policy that can never object.
+    /// Things that are allowed but probably not intended: rules that are never used, a policy that can never report a
+    /// violation.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -18,7 +18,7 @@ fn run_on(body: &str, input: &str) -> Result<Verdict, RegoError> {
     script.run(&json::read(input.as_bytes()).unwrap(), BTreeMap::new(), limits, &AtomicBool::new(false))
 }
 
-/// A script that may object, so that the other rules of it may stand for themselves.
+/// A script that may report violations, so that its other rules can be tested alone.
 fn compile(body: &str) -> Result<Script, RegoError> {
     Script::compile(&format!("{HEAD}{body}\nfindings contains {{\"message\": \"m\"}} if input.never\n"))
 }
@@ -90,7 +90,7 @@ fn what_stands_before_the_declaration_means_the_rule() {
     assert_eq!(messages(body, r#"{"n":2}"#), [""; 0]);
 }
 
-/// A gap beyond those that were known: the engine fails on these, OPA finds nothing.
+/// A gap in addition to those that were known: the engine fails on these, OPA finds nothing.
 #[test]
 fn iterating_over_what_is_no_collection_finds_nothing() {
     for value in ["\"text\"", "1", "null", "true", "[]", "{}"] {
@@ -194,7 +194,7 @@ fn errors_of_builtins_are_errors_and_name_the_line() {
         let error = run_on(body, r#"{"text":"no number"}"#).unwrap_err();
         assert!(matches!(error, RegoError::Script { line: 5, .. }), "{body}: {error}");
     }
-    // Some builtins do not tell the engine where they were called.
+    // Some builtins do not report to the engine where they were called.
     let body = "violations contains \"no\" if not time.parse_rfc3339_ns(input.text)";
     assert!(run_on(body, r#"{"text":"no time"}"#).unwrap_err().to_string().contains("datetime"));
 }
@@ -307,7 +307,7 @@ fn a_result_may_have_findings_only() {
     assert_eq!(messages(&body, r#"{"bad":true}"#), ["f"]);
 }
 
-/// Chainloop has it so.
+/// As in Chainloop.
 #[test]
 fn a_result_may_have_members_of_its_own_and_no_violations() {
     for body in ["result := {}", "result := {\"skipped\": false, \"details\": [1], \"suppressed_findings\": []}"] {
@@ -316,11 +316,11 @@ fn a_result_may_have_members_of_its_own_and_no_violations() {
     }
     for name in ["violation", "Violations", "finding", "voilations", "violations_"] {
         let error = run(&format!("result := {{\"skipped\": false, {name:?}: [\"no\"]}}")).unwrap_err();
-        assert!(error.to_string().contains("means nothing here"), "{name}: {error}");
+        assert!(error.to_string().contains("has no meaning in a result"), "{name}: {error}");
     }
 }
 
-/// The engine refuses some of them beside each other, or what is never used.
+/// The engine refuses some combinations of them, or imports that are never used.
 #[test]
 fn imports_that_say_nothing_are_let_through() {
     for import in [
@@ -384,7 +384,7 @@ fn nesting_that_would_overflow_the_stack_is_refused() {
     ] {
         assert!(Script::compile(&format!("{HEAD}{body}")).is_err(), "{}", &body[..40]);
     }
-    // Length alone is no nesting.
+    // Length alone is not nesting.
     let list = "1, 2, 3, -4,\n".repeat(2000);
     let rules = "violations contains \"x\" if { input.a.b.c > 1 + 2; not input.d[0].e }\n".repeat(2000);
     let lines = format!("lines if {{\n{}}}\n", "not input.a\ninput.b[0]\n".repeat(1000));
@@ -397,12 +397,12 @@ fn brackets_that_would_be_read_for_years_are_refused_at_once() {
     for (open, close) in [("[", "]"), ("{", "}"), ("{1: ", "}"), ("[{", "}]")] {
         let nested = |times: usize| format!("{head}x := {}1{}", open.repeat(times), close.repeat(times));
         let error = Script::compile(&nested(30)).expect_err(open);
-        assert!(error.to_string().contains("brackets within brackets"), "{open}: {error}");
+        assert!(error.to_string().contains("nested brackets"), "{open}: {error}");
         Script::compile(&nested(4)).unwrap();
-        // Many that are each short enough are together too many.
+        // Many that are each short enough are too much together.
         let many = format!("x := [{}]", format!("{}1{},\n", open.repeat(10), close.repeat(10)).repeat(4_000));
         let error = Script::compile(&format!("{head}{many}")).expect_err(open);
-        assert!(error.to_string().contains("brackets within brackets"), "{open}: {error}");
+        assert!(error.to_string().contains("nested brackets"), "{open}: {error}");
     }
     // Nobody writes deeper lists by hand.
     Script::compile(&format!("{head}x := {}1{}", "[".repeat(10), "]".repeat(10))).unwrap();

@@ -1,30 +1,30 @@
-//! Reads what a policy's `result` says.
+//! Reads a policy's `result`.
 
 use regorus::Value;
 
 use super::error::RegoError;
 
-/// One thing that a policy objects to.
+/// A violation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// The object that the policy made, when it made one.
+    /// The object that the policy created, if it created one.
     pub finding: Option<serde_json::Value>,
 }
 
-/// What one script says of one material.
+/// The result of one script for one material.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// The script does not apply.
     pub skipped: bool,
-    /// Why, when it says so.
+    /// The reason, if it gives one.
     pub skip_reason: String,
-    /// The script wants to be left out of the output.
+    /// The script requests to be left out of the output.
     pub ignored: bool,
-    /// What it objects to; when skipped, what it says nevertheless.
+    /// The violations; if the script skipped, those that it reports nevertheless.
     pub violations: Vec<Violation>,
-    /// What it found and chose not to object to.
+    /// The findings that it did not count as violations.
     pub suppressed: Vec<Violation>,
 }
 
@@ -60,10 +60,10 @@ impl Verdict {
             (Some(findings), violations) if !findings.is_empty() || violations.is_none() => findings,
             (_, violations) => violations.unwrap_or_default(),
         };
-        // A misspelt name must not make violations vanish. Other members are the policy's own business.
+        // A misspelled name must not make violations disappear. Other members are ignored.
         let misspelt = object.iter().find(|(name, value)| is_misspelt(name) && is_filled(value));
         if let Some((name, _)) = misspelt {
-            return Err(bad(&format!("{name} is a list with something in it, but means nothing here")));
+            return Err(bad(&format!("{name} is a list that is not empty, but has no meaning in a result")));
         }
         let violations = chosen.iter().map(violation).collect::<Result<_, _>>()?;
         let suppressed = list("suppressed_findings")?.unwrap_or_default();
@@ -72,7 +72,7 @@ impl Verdict {
     }
 }
 
-/// Whether a name is one that holds what the policy objects to, but for a slip.
+/// Whether a name is a misspelling of a member that holds violations.
 fn is_misspelt(name: &Value) -> bool {
     const OBJECTING: [&str; 2] = ["violations", "findings"];
     const SLIPS: usize = 2;
@@ -81,11 +81,11 @@ fn is_misspelt(name: &Value) -> bool {
     !is_right && OBJECTING.iter().any(|meant| distance(&name.to_lowercase(), meant) <= SLIPS)
 }
 
-/// How many letters have to be put in, left out or changed to make one word of the other.
+/// The number of letters that have to be added, removed or changed to turn one word into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    // Longer names are no slip, and need not be looked at whole.
+    // Longer names are not misspellings, and need not be compared completely.
     for (i, letter) in a.chars().take(2 * b.len()).enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regorus::unstable::{Expr, Import, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
 
-/// The expressions directly below one, queries apart.
+/// The direct subexpressions of an expression, without queries.
 pub fn children(expr: &Expr) -> Vec<&Ref<Expr>> {
     match expr {
         Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().collect(),
@@ -110,7 +110,7 @@ fn query<'m>(node: &'m Query, visit: &mut impl FnMut(&'m Expr)) {
     }
 }
 
-/// How many arguments each function of a module takes, by its name within the package and with it.
+/// The number of arguments of each function of a module, by its name within the package and with the package.
 pub fn functions(module: &Module, package: &str) -> BTreeMap<String, usize> {
     let mut functions = BTreeMap::new();
     for rule in &module.policy {
@@ -127,7 +127,7 @@ pub fn functions(module: &Module, package: &str) -> BTreeMap<String, usize> {
     functions
 }
 
-/// The name that an import gives to what it imports.
+/// The name under which an import is used.
 pub fn import_name(import: &Import) -> &str {
     match (&import.r#as, import.refr.as_ref()) {
         (Some(alias), _) => alias.text(),
@@ -158,7 +158,7 @@ pub fn rule_name(rule: &Rule) -> Option<&str> {
     }
 }
 
-/// Where a reference begins: the engine gives a dotted one the place of its last dot.
+/// The start of a reference: the engine gives the position of the last dot for a dotted one.
 pub fn start(expr: &Expr) -> &Span {
     match expr {
         Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => start(refr),
@@ -166,7 +166,7 @@ pub fn start(expr: &Expr) -> &Span {
     }
 }
 
-/// A dotted path such as `json.unmarshal` or `data.main.f`; none when a part is computed.
+/// A dotted path such as `json.unmarshal` or `data.main.f`; `None` if a part is computed.
 pub fn path(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Var { span, .. } => Some(span.text().to_owned()),
@@ -179,7 +179,7 @@ pub fn path(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The part of a reference that is known without evaluation; none when it does not begin with a name.
+/// The part of a reference that is known without evaluation; `None` if it does not begin with a name.
 pub fn static_path(expr: &Expr) -> Option<String> {
     path(expr).or_else(|| match expr {
         Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => static_path(refr),

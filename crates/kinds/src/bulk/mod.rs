@@ -1,12 +1,12 @@
 //! Bulk operations: cancelling, retrying or deleting all operations that match a filter, as an operation of the
 //! built-in kind [`KIND`].
 //!
-//! What it promises: it acts on operations that were there before it, each once, newest first, within what its creator
-//! may touch, and on no bulk operation; its output counts the outcome of every one. After a crash it goes on where it
-//! was, since the store writes how far it is together with what it does. Batches are small and followed by a pause, so
-//! that the calls of others hardly wait.
+//! What it promises: it acts on operations that existed before it, on each once, newest first, within what its creator
+//! may access, and on no bulk operation; its output counts the outcomes of all of them. After a crash it resumes where
+//! it was, since the store writes its progress in the same transaction as the changes. Batches are small and followed
+//! by a pause, so that the calls of others hardly wait.
 
-mod told;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,25 +19,26 @@ use operations::{Access, NewOperation, Projects, Search};
 use serde::{Deserialize, Serialize};
 use store::{BulkBatch, BulkProgress, BulkRefusal, GroupBy, OperationCommand, Store, StoreError};
 
-use told::tell;
-pub use told::{Outcome, Told, asked, outcome, told};
+use report::progress_line;
+pub use report::{Outcome, ReportedProgress, asked, outcome, told};
 
 /// The name of the kind.
 pub const KIND: &str = operations::BULK_KIND;
-/// The most attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+/// The maximum number of attempts: each is ended by a crash or by a store that is unavailable for long, and the next
+/// one resumes the work.
 const MAX_ATTEMPTS: u32 = 100;
-/// How long one may take: practically without an end, since it keeps reporting that it is alive.
+/// How long one attempt may take: practically unlimited, since it keeps sending heartbeats.
 const TIMEOUT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// The most bulk operations that one server works on, so that they leave capacity for other work.
+/// The maximum number of bulk operations that one server runs at a time, so that they leave capacity for other work.
 const CONCURRENCY: usize = 4;
-/// Operations of a batch: to begin with, at least, at most.
+/// The number of operations in a batch: initially, at least, at most.
 const BATCH: (u32, u32, u32) = (100, 5, 500);
-/// How long a batch should take: others wait no longer.
+/// How long a batch should take at most: other calls wait no longer.
 const LONG: Duration = Duration::from_millis(25);
 const SHORT: Duration = Duration::from_millis(10);
 /// A pause is as long as the batch took, but at most this.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Batches in a row that did not go through before the attempt is given up.
+/// The number of consecutive batches that may fail before the attempt is given up.
 const TRIES: u32 = 8;
 
 /// The limits of the kind.
@@ -45,20 +46,20 @@ pub fn limits() -> Limits {
     Limits { concurrency: Some(CONCURRENCY), timeout: Some(TIMEOUT), ..Limits::default() }
 }
 
-/// What is done to each operation.
+/// What a bulk operation does to each operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BulkAction {
-    /// End what is pending, ask what runs to stop.
+    /// Ends pending operations and asks the workers of running ones to stop.
     Cancel,
-    /// Try again what failed.
+    /// Retries failed operations.
     Retry,
-    /// Remove what has ended.
+    /// Deletes ended operations.
     Delete,
 }
 
 impl BulkAction {
-    /// As the store takes it.
+    /// The command that the store carries out.
     pub fn command(self) -> OperationCommand {
         match self {
             BulkAction::Cancel => OperationCommand::Cancel,
@@ -67,7 +68,7 @@ impl BulkAction {
         }
     }
 
-    /// The name by which it is asked for.
+    /// The name by which clients request it.
     pub fn name(self) -> &'static str {
         match self {
             BulkAction::Cancel => "cancel",
@@ -76,7 +77,7 @@ impl BulkAction {
         }
     }
 
-    /// The action of this name.
+    /// The action with this name.
     pub fn named(name: &str) -> Option<BulkAction> {
         [BulkAction::Cancel, BulkAction::Retry, BulkAction::Delete].into_iter().find(|action| action.name() == name)
     }
@@ -86,7 +87,7 @@ impl BulkAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Input {
     action: BulkAction,
-    /// In its canonical form: durations before its creation have become times.
+    /// In its canonical form: durations, which counted back from its creation, have become times.
     filter: String,
     /// The projects that its creator is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +98,7 @@ struct Input {
 #[derive(Debug, Serialize)]
 struct Output<'a> {
     action: BulkAction,
-    /// How many matched when it began.
+    /// How many operations matched when it began.
     matched: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled: Option<u64>,
@@ -105,21 +106,21 @@ struct Output<'a> {
     retried: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<u64>,
-    /// How many were refused, by the reason.
+    /// How many were refused, by reason.
     refused: &'a BTreeMap<String, u64>,
-    /// The first hundred of those.
+    /// The first hundred refusals.
     refusals: &'a [BulkRefusal],
 }
 
-/// The search without bulk operations, which a bulk action may not touch.
+/// The search without bulk operations, on which a bulk action may not act.
 pub fn without_bulk(mut search: Search) -> Search {
     search.kind = search.kind.and(Set::except([KIND.to_owned()]));
     search
 }
 
-/// The project that a bulk operation is in, so that its creator sees it: the only one in reach, or the only one in
-/// reach that the search is about; the empty text, which is no project, for a creator that sees the whole organization.
-/// `None` where it could be in any of several.
+/// The project of a bulk operation, chosen so that its creator can see the operation: the only project that the creator
+/// may access, or the only accessible one that the search covers; the empty text, which stands for no project, for a
+/// creator that sees the whole organization. `None` where several projects would be possible.
 pub fn project(search: &Search, access: &Access) -> Option<String> {
     let Projects::Only(projects) = &access.projects else { return Some(String::new()) };
     let mut meant = projects.iter().filter(|project| search.project_id.contains(project.as_str()));
@@ -130,7 +131,7 @@ pub fn project(search: &Search, access: &Access) -> Option<String> {
     }
 }
 
-/// The operation that does it, in its [`project`], if there is one.
+/// The operation that carries out the action, in its [`project`], if there is one.
 pub fn operation(action: BulkAction, search: &Search, access: &Access) -> NewOperation {
     let projects = match &access.projects {
         Projects::All => None,
@@ -163,7 +164,7 @@ impl BulkHandler {
         BulkHandler { store }
     }
 
-    /// How far it is; begins it if it has not begun.
+    /// The progress so far; begins the bulk operation if it has not begun.
     async fn begun(&self, attempt: &Attempt, access: &Access, search: &Search) -> Result<BulkProgress, Failure> {
         let (organization, id) = (attempt.organization.as_str(), attempt.operation.id);
         if let Some(progress) = self.store.bulk_progress(organization, id).await.map_err(away)? {
@@ -176,13 +177,13 @@ impl BulkHandler {
 }
 
 fn away(error: StoreError) -> Failure {
-    Failure::transient(format!("the store did not answer as it should: {error}"))
+    Failure::transient(format!("the store did not answer as expected: {error}"))
 }
 
 #[async_trait]
 impl Handler for BulkHandler {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        let unreadable = || Failure::permanent("the input is none of a bulk operation");
+        let unreadable = || Failure::permanent("the input is not that of a bulk operation");
         let Input { action, filter, projects } = serde_json::from_str(&attempt.input).map_err(|_| unreadable())?;
         let search = without_bulk(filter.parse().map_err(|_| unreadable())?);
         let projects = projects.map_or(Projects::All, |projects| Projects::Only(projects.into_iter().collect()));
@@ -190,17 +191,17 @@ impl Handler for BulkHandler {
         let mut progress = self.begun(&attempt, &access, &search).await?;
         let (first, least, most) = BATCH;
         let (mut size, mut tries, mut shown) = (first, 0, 0);
-        // Operations that were looked at and did not match are passed over without a write.
-        let mut looked_at = progress.below;
-        while looked_at > 1 {
+        // Operations that were read and did not match are skipped without a write.
+        let mut read_below = progress.below;
+        while read_below > 1 {
             if attempt.cancelled.is_cancelled() {
-                attempt.progress.tell(tell(&progress));
-                return Err(Failure::transient(format!("stopped: {}", tell(&progress))));
+                attempt.progress.tell(progress_line(&progress));
+                return Err(Failure::transient(format!("stopped: {}", progress_line(&progress))));
             }
-            let matching = self.store.matching_ids(&access, &search, 1..looked_at, size).await.map_err(away)?;
+            let matching = self.store.matching_ids(&access, &search, 1..read_below, size).await.map_err(away)?;
             let next = matching.next_below.unwrap_or(1);
             if matching.found.is_empty() {
-                looked_at = next;
+                read_below = next;
                 continue;
             }
             let batch = BulkBatch {
@@ -214,7 +215,7 @@ impl Handler for BulkHandler {
             let begun = Instant::now();
             match self.store.bulk_batch(batch).await {
                 Ok(now) => (progress, tries) = (now, 0),
-                // Its operations change too fast, or the store is busy: a smaller one may go through.
+                // The operations change too fast, or the store is busy: a smaller batch may succeed.
                 Err(StoreError::Unavailable(_)) if tries < TRIES => {
                     (size, tries) = ((size / 2).max(least), tries + 1);
                     tokio::time::sleep(PAUSE * tries).await;
@@ -222,18 +223,18 @@ impl Handler for BulkHandler {
                 }
                 Err(error) => return Err(away(error)),
             }
-            looked_at = progress.below;
+            read_below = progress.below;
             let took = begun.elapsed();
             if took > LONG {
                 size = (size / 2).max(least);
             } else if took < SHORT {
                 size = (size * 2).min(most);
             }
-            // Each is kept in the history, which has space for a few hundred.
+            // The history keeps each report, and has space for a few hundred.
             let percent = progress.done() * 100 / progress.total.max(1);
             if percent > shown {
                 shown = percent;
-                attempt.progress.tell(tell(&progress));
+                attempt.progress.tell(progress_line(&progress));
             }
             tokio::time::sleep(took.min(PAUSE)).await;
         }

@@ -13,11 +13,12 @@ use super::process::{Process, Streams};
 use super::{CommandSettings, Runner};
 use crate::text::one_line;
 
-/// How much of the last line on standard error a failure repeats.
+/// How many bytes of the last line on standard error a failure message repeats.
 const MAX_LINE: usize = 1024;
-/// How long the streams may stay open after the group is gone: a process that left the group may hold them.
+/// How long the streams may stay open after the process group has ended: a process that left the group may hold them
+/// open.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
-/// How much is read at once.
+/// The number of bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
 
 /// Runs the operations of a kind as a local command.
@@ -36,9 +37,9 @@ impl CommandHandler {
     fn outcome(&self, status: ExitStatus, output: Vec<u8>, last_line: &LastLine) -> Result<String, Failure> {
         if status.success() {
             return String::from_utf8(output).map_err(|error| {
-                let place = error.utf8_error().valid_up_to();
+                let position = error.utf8_error().valid_up_to();
                 Failure::permanent(format!(
-                    "the command's output is not UTF-8 at byte {place}; an output is a text, so encode it, e.g. as base64"
+                    "the command's output is not UTF-8 at byte {position}; an output must be text, so encode it, e.g. as base64"
                 ))
             });
         }
@@ -96,7 +97,7 @@ impl Handler for CommandHandler {
             };
             process.kill();
             match ended {
-                // Its last output may still be in the pipes.
+                // The last output of the command may still be in the pipes.
                 Ended::ByItself if are_open => match tokio::time::timeout(STREAM_GRACE, &mut streams).await {
                     Ok(Err(TooLong)) => Ended::TooLong,
                     Ok(Ok(_)) | Err(_) => Ended::ByItself,
@@ -113,15 +114,15 @@ impl Handler for CommandHandler {
             Ended::ByItself => match status {
                 Ok(status) => self.outcome(status, output, &last_line),
                 Err(error) => {
-                    tracing::error!(%error, "could not learn how a command ended");
-                    Err(Failure::transient("how the command ended is not known"))
+                    tracing::error!(%error, "could not determine how a command ended");
+                    Err(Failure::transient("it is not known how the command ended"))
                 }
             },
         }
     }
 }
 
-/// What the command learns about the operation besides its input.
+/// The environment variables from which the command learns about the operation, in addition to its input.
 fn variables(attempt: &Attempt) -> Vec<(&'static str, String)> {
     let operation = &attempt.operation;
     let mut variables = vec![
@@ -142,11 +143,12 @@ fn variables(attempt: &Attempt) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// There was more output than allowed.
+/// The output was longer than allowed.
 struct TooLong;
 
 async fn write_all(mut stdin: impl AsyncWrite + Unpin, input: &[u8]) -> Result<(), TooLong> {
-    // A command need not read its input, and one that ends closes the pipe. Dropping it signals the end to the command.
+    // A command need not read its input, and one that ends closes the pipe. Dropping `stdin` signals the end of the
+    // input to the command.
     let _ = stdin.write_all(input).await;
     Ok(())
 }
@@ -162,7 +164,7 @@ async fn read_up_to(mut stdout: impl AsyncRead + Unpin, limit: usize, output: &m
     Ok(())
 }
 
-/// The last line that is not blank, of a stream of any length.
+/// The last non-blank line of a stream of any length.
 #[derive(Debug, Default)]
 struct LastLine {
     whole: Vec<u8>,
@@ -170,7 +172,7 @@ struct LastLine {
 }
 
 impl LastLine {
-    /// Reads to the end; each line is how far the command is.
+    /// Reads to the end; each line is reported as the progress of the command.
     async fn follow(&mut self, mut stderr: impl AsyncRead + Unpin, progress: &Progress) -> Result<(), TooLong> {
         let mut chunk = [0; CHUNK];
         while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
@@ -181,15 +183,15 @@ impl LastLine {
         Ok(())
     }
 
-    /// Answers whether a line ended that says something.
+    /// Adds bytes; returns whether a non-blank line ended.
     fn add(&mut self, bytes: &[u8]) -> bool {
         let mut has_line = false;
         for (index, piece) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if index > 0 {
                 has_line |= self.end_line();
             }
-            let room = MAX_LINE - self.under_way.len();
-            self.under_way.extend_from_slice(&piece[..piece.len().min(room)]);
+            let space = MAX_LINE - self.under_way.len();
+            self.under_way.extend_from_slice(&piece[..piece.len().min(space)]);
         }
         has_line
     }
@@ -210,7 +212,7 @@ impl LastLine {
     }
 }
 
-/// A signal by its name where it says something about a limit.
+/// The name of a signal, with an explanation where it signals that a limit was reached.
 fn signal_name(signal: i32) -> String {
     use rustix::process::Signal;
     match Signal::from_named_raw(signal) {

@@ -1,4 +1,4 @@
-//! A command under way: a process group that does not outlive its [`Process`].
+//! A running command: a process group that does not outlive its [`Process`].
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -9,10 +9,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::runner::Job;
 use super::{CommandSettings, Runner};
 
-/// Killed, with all of its group, when it is dropped.
+/// A process that is killed, with all of its group, when this is dropped.
 pub(super) struct Process {
     child: Child,
-    /// The leader of the group. Valid until [`Process::reap`]: an id is not given to another process before that.
+    /// The leader of the group. Valid until [`Process::reap`]: the system gives the id to no other process before that.
     pid: Pid,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct Streams {
 }
 
 impl Process {
-    /// Starts a command. `variables` come on top of those of the settings.
+    /// Starts a command. `variables` are added to those of the settings.
     ///
-    /// To be called on a thread that lives as long as the server, as the async ones do: the system counts the command's
-    /// parent as gone with the thread that started it.
+    /// To be called on a thread that lives as long as the server, such as the async threads: for the system, the parent
+    /// of the command has ended when the thread that started it ends.
     pub fn start(
         runner: &Runner,
         settings: &CommandSettings,
@@ -53,26 +53,26 @@ impl Process {
         }
     }
 
-    /// Returns when the command has ended by itself. Its id stays taken until it is [reaped](Process::reap), so that
-    /// the group can still be killed without hitting another one.
+    /// Returns when the command has ended. Its id stays reserved until it is [reaped](Process::reap), so that the group
+    /// can still be killed without hitting another one.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let pid = self.pid;
-        // A thread that waits; it ends with the process, which is killed when this is no longer wanted.
+        // A thread that waits; it ends with the process, which is killed when its result is no longer wanted.
         let waiting = tokio::task::spawn_blocking(move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))
         });
         async move {
-            // When it cannot be waited for, it is gone.
+            // If it cannot be waited for, it has already ended.
             let _ = waiting.await;
         }
     }
 
-    /// Kills the command, if it still runs, and everything that it started and that is left.
+    /// Kills the command, if it still runs, and everything that it started and that still runs.
     pub fn kill(&self) {
-        // Once it is reaped its id may belong to another one.
+        // Once the command is reaped its id may belong to another process.
         if self.child.id().is_some() {
-            // It may be gone, which is just as well.
+            // The group may have ended already, which is fine.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
     }

@@ -1,8 +1,8 @@
-//! The moment between the server and the program: a process of the server's own program that limits itself and then
+//! The step between the server and the program: a process that runs the server's own program, limits itself and then
 //! becomes the command.
 //!
-//! A limit can be set safely only by the process that it is for, or from outside when the process runs already, which
-//! is too late. So the server starts its own program with a [`Job`], which [`become_command`] carries out.
+//! A limit can be set safely only by the process to which it applies, or from outside when the process already runs,
+//! which is too late. So the server starts its own program with a [`Job`], which [`become_command`] carries out.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,16 +24,16 @@ pub struct Runner {
     pub args: Vec<OsString>,
 }
 
-/// What a command may use; `None` leaves what the server may use.
+/// The resources that a command may use; `None` leaves the limit of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
-    /// Seconds of processor time, for each process.
+    /// Seconds of processor time, per process.
     pub cpu_seconds: Option<u64>,
-    /// Bytes of address space, for each process.
+    /// Bytes of address space, per process.
     pub memory: Option<u64>,
-    /// Bytes of a file that it writes.
+    /// Bytes of each file that it writes.
     pub file_size: Option<u64>,
-    /// Files open at a time, for each process.
+    /// Files open at a time, per process.
     pub open_files: Option<u64>,
     /// Processes and threads of the server's user, whoever started them; root is exempt.
     pub processes: Option<u64>,
@@ -49,7 +49,7 @@ pub(super) struct Job {
 
 /// Sets the limits of `job` on this process and turns it into `command`. Returns only when that fails.
 ///
-/// To be called first thing in a process that [`Runner`] describes, without threads beside this one.
+/// To be called first in a process that [`Runner`] describes, when it has no other threads.
 ///
 /// # Errors
 /// Always: the reason why the command did not start.
@@ -68,7 +68,7 @@ fn try_become(job: &str, command: &[OsString]) -> io::Result<std::convert::Infal
     die_with(job.parent)?;
     let mut command = Command::new(program);
     command.args(args);
-    // From here on little is allocated: the limit on memory may be below what this program takes itself.
+    // From here on little is allocated: the memory limit may be below what this program itself uses.
     limit(Resource::Core, Some(0))?;
     let ResourceLimits { cpu_seconds, memory, file_size, open_files, processes } = job.limits;
     limit(Resource::Fsize, file_size)?;

@@ -1,8 +1,8 @@
-//! What policies ask for over HTTP (`http.send`): the server makes the calls and passes the answers to the evaluation
+//! The HTTP calls of policies (`http.send`): the server makes the calls and passes the answers to the evaluation
 //! process.
 //!
-//! What it promises: only hosts that the configuration allows are called, at public addresses unless it says otherwise,
-//! by the guard that calls of kinds and notices pass; the answers are bounded in size and time.
+//! What it promises: only hosts that the configuration allows are called, and only at public addresses unless it allows
+//! others; the guard is the one that calls of kinds and notices pass. The answers are bounded in size and time.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use reqwest::{Method, Response};
 use crate::webhook::{AllowedHosts, read_bounded, unreached};
 use evidence::rego::{HttpAnswer, HttpFailure, HttpRequest, HttpResponse};
 
-/// The most calls that are made side by side; as many as an evaluation may ask for.
+/// The maximum number of calls that are made at the same time; as many as an evaluation may request.
 pub(super) const MAX_AT_ONCE: usize = 32;
-/// The most bytes of an answer's body.
+/// The maximum length of an answer's body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// What may be called.
+/// The calls that are allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallSettings {
-    /// Hosts, `osv.example.com` or `*.example.com` for all below it.
+    /// Hosts: `osv.example.com`, or `*.example.com` for all subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Whether addresses are called that are not of the public internet.
+    /// Whether addresses outside of the public internet may be called.
     pub allow_private_addresses: bool,
 }
 
@@ -31,15 +31,15 @@ pub struct CallSettings {
 pub struct Calls(AllowedHosts);
 
 impl Calls {
-    /// A caller with these settings; nothing is called yet.
+    /// A caller with these settings; no call is made yet.
     ///
     /// # Errors
-    /// A sentence, when this machine has no certificates to verify servers with.
+    /// A sentence, if this machine has no certificates to verify servers with.
     pub fn new(settings: CallSettings) -> Result<Calls, String> {
         AllowedHosts::new(settings.allowed_hosts, settings.allow_private_addresses).map(Calls)
     }
 
-    /// Makes the calls, side by side; answers in their order.
+    /// Makes the calls, all at the same time; returns the answers in the order of the calls.
     pub(super) async fn make(&self, requests: Vec<HttpRequest>) -> Vec<(HttpRequest, HttpAnswer)> {
         let calls = requests.into_iter().map(async |request| {
             let answer = self.call(&request).await;
@@ -52,7 +52,7 @@ impl Calls {
         let refused = |message: String| HttpFailure { message, is_transient: false };
         let url = self.0.check(&request.url).map_err(refused)?;
         let method = Method::from_bytes(request.method.as_bytes())
-            .map_err(|_| refused(format!("{:?} is no method", request.method)))?;
+            .map_err(|_| refused(format!("{:?} is not an HTTP method", request.method)))?;
         let headers = headers(request).map_err(refused)?;
         let mut call = self.0.client.request(method, url.clone()).headers(headers);
         if let Some(body) = &request.body {
@@ -79,9 +79,10 @@ fn headers(request: &HttpRequest) -> Result<HeaderMap, String> {
         headers.insert("content-type", HeaderValue::from_static("application/json"));
     }
     for (name, value) in &request.headers {
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no name of a header"))?;
+        let header =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a valid header name"))?;
         let value =
-            HeaderValue::from_str(value).map_err(|_| format!("the header {name} has no value that can be sent"))?;
+            HeaderValue::from_str(value).map_err(|_| format!("the value of the header {name} cannot be sent"))?;
         headers.insert(header, value);
     }
     Ok(headers)

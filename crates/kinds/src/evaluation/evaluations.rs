@@ -1,4 +1,4 @@
-//! What a server asks of its evaluation processes.
+//! How a server uses its evaluation processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,19 @@ use super::references::References;
 use super::wire::{Answer, Setup, Task};
 use evidence::{EvaluateError, Evaluator, EvaluatorConfig, MaterialKind, RequestError};
 
-/// How long starting up and reading may take beyond the time limit, which the process itself keeps as long as it can.
+/// How much longer than the time limit starting up and reading may take; the process itself keeps the time limit if it
+/// can.
 const GRACE: Duration = Duration::from_secs(2);
-/// The longest that checking the policies of one request may take.
+/// The longest time that checking the policies of one request may take.
 const MAX_CHECK: Duration = Duration::from_secs(10);
-/// The longest that fetching the policies of one request may take.
+/// The longest time that fetching the policies of one request may take.
 const MAX_FETCH: Duration = Duration::from_secs(30);
 
-/// Checks requests, detects kinds and evaluates, in processes that serve one organization each and do one job at a
+/// Checks requests, detects kinds and evaluates, in processes that each serve one organization and do one job at a
 /// time.
 ///
-/// A caller that no longer wants an answer drops the future: the process is killed then. The value that a call holds
-/// (`held`) is dropped once the process is done with it, or gone.
+/// A caller that no longer wants an answer drops the future: then the process is killed. The value that a call holds
+/// (`held`) is dropped once the process has finished with it, or has ended.
 #[derive(Debug)]
 pub struct Evaluations {
     worker: Worker,
@@ -40,12 +41,12 @@ pub struct Evaluations {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// This request or evidence gives no result, or not this time.
+    /// There is no result for this request or evidence, or not this time.
     #[error("{message}")]
     Failed {
-        /// For the caller.
+        /// The message for the caller.
         message: String,
-        /// Whether another attempt may do better.
+        /// Whether another attempt may succeed.
         retryable: bool,
     },
     /// The stored evidence cannot be read.
@@ -53,25 +54,25 @@ pub enum JobError {
     Content(#[from] ContentError),
 }
 
-/// Why a request cannot be taken.
+/// Why a request is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// A field is not in order.
+    /// A field is not valid.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// It cannot be determined.
+    /// The request could not be checked.
     #[error(transparent)]
     Job(#[from] JobError),
 }
 
 impl Evaluations {
-    /// Evaluations by processes of this kind. The default policies, which are the operator's, are read here and now.
+    /// Evaluations by processes of this worker. The default policies, which the operator provides, are read at once.
     ///
     /// # Errors
-    /// [`EvaluateError`] when the policy folder is not there or a default policy is not in order.
+    /// [`EvaluateError`] when the policy folder does not exist or a default policy is not valid.
     pub fn new(worker: Worker, config: EvaluatorConfig) -> Result<Evaluations, EvaluateError> {
         Evaluator::new(config.clone())?;
-        // As many as evaluate at a time by default, and as many again for other organizations and checks.
+        // As many processes as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Arc::new(Pool::new(most));
         Ok(Evaluations { worker, config, pool, meters: Meters::default(), references: None, calls: None })
@@ -96,11 +97,11 @@ impl Evaluations {
         self
     }
 
-    /// Checks a request, JSON, as far as that goes without the evidence: every policy is there, in order, and has its
-    /// inputs.
+    /// Checks a request, a JSON text, as far as that is possible without the evidence: every policy exists, is valid,
+    /// and has its inputs.
     ///
     /// # Errors
-    /// [`CheckError::Request`] with the path of the first field that is not in order.
+    /// [`CheckError::Request`] with the path of the first field that is not valid.
     pub async fn check(
         &self,
         organization: &str,
@@ -112,13 +113,13 @@ impl Evaluations {
             Ok((Answer::Checked, _)) => Ok(()),
             Ok((Answer::Refused { field, message }, _)) => Err(RequestError { field, message }.into()),
             Ok(_) => Err(nonsense().into()),
-            // Policies that cannot be checked within the time and memory cannot be evaluated within them either.
+            // Policies that cannot be checked within the time and memory limits cannot be evaluated within them either.
             Err(JobError::Failed { message, retryable: false }) => Err(refused(message).into()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Checks a request again and again, until everything that it refers to is there.
+    /// Repeats the check of a request until everything that it refers to has been fetched.
     async fn check_fetching(
         &self,
         organization: &str,
@@ -146,10 +147,10 @@ impl Evaluations {
         }
     }
 
-    /// The kind that the content looks like; none when it looks like no kind, or is too large to look at.
+    /// The detected kind of the content; `None` when no kind matches, or when the content is too large to be examined.
     ///
     /// # Errors
-    /// [`JobError`] when it could not be looked at for a reason that does not lie in the content.
+    /// [`JobError`] when the content could not be examined for a reason that does not lie in the content.
     pub async fn detect(
         &self,
         organization: &str,
@@ -167,7 +168,7 @@ impl Evaluations {
         }
     }
 
-    /// Evaluates content by a request, JSON; the answer is an [`Output`](evidence::Output), JSON of at most
+    /// Evaluates content by a request, a JSON text; the result is an [`Output`](evidence::Output) as JSON of at most
     /// `output_limit` bytes.
     ///
     /// # Errors
@@ -182,14 +183,14 @@ impl Evaluations {
         let failed = |error: EvaluateError| JobError::Failed { message: error.to_string(), retryable: false };
         self.config.check_size(content.size).map_err(failed)?;
         if self.references.is_some() {
-            // The content is a stream, so nothing may be missing when it flows. The evaluation reports anything else
-            // that is wrong.
+            // The content is a stream, so everything that the request refers to must be there before it is sent. The
+            // evaluation reports anything else that is wrong.
             self.check_fetching(organization, request, ()).await?;
         }
         let task = Task::Evaluate { output_limit };
         match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
-            // Checked, not read: a server that trusts its processes with memory need not trust them with its
-            // answers.
+            // Checked, not parsed into values: a server that does not trust its processes with its memory need not
+            // trust them with its answers.
             (Answer::Output { .. }, json) if serde_json::from_slice::<IgnoredAny>(&json).is_ok() => {
                 String::from_utf8(json).map_err(|_| nonsense())
             }
@@ -265,7 +266,7 @@ impl Evaluations {
             return fault("the policies or the evidence nest too deep to be evaluated".to_owned());
         }
         tracing::error!(?status, complaint, "an evaluation process ended without an answer");
-        again("the evaluation process ended without an answer; the server's log says more")
+        again("the evaluation process ended without an answer; see the server's log for details")
     }
 }
 
@@ -274,5 +275,5 @@ fn again(message: &str) -> JobError {
 }
 
 fn nonsense() -> JobError {
-    again("the evaluation process gave an answer that makes no sense")
+    again("the evaluation process returned an invalid answer")
 }

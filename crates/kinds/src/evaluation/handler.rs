@@ -1,5 +1,5 @@
-//! The kind `evidence_evaluation`: brings stored evidence to an evaluation process, and to an AI provider when there is
-//! a prompt, and brings their verdict to the operation.
+//! The kind `evidence_evaluation`: passes stored evidence to an evaluation process, and to an AI provider when there is
+//! a prompt, and returns their verdict as the output of the operation.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,35 +21,36 @@ use super::{Evaluations, JobError};
 pub const KIND: &str = "evidence_evaluation";
 
 /// Runs operations of the kind [`KIND`]: their input is an [`EvaluateRequest`](evidence::EvaluateRequest), their output
-/// an [`Output`](evidence::Output), both as JSON, the output with the member `attestation` where it is signed.
+/// an [`Output`](evidence::Output), both as JSON. The output has the member `attestation` when it is signed.
 #[derive(Clone, Debug)]
 pub struct EvaluationHandler {
     content: ContentStore,
     evaluations: Arc<Evaluations>,
     provider: Option<Provider>,
-    /// Signs what comes out. It is used here, in the server's process: those that evaluate have no key.
+    /// Signs the outputs. It is used here, in the server's process: the evaluation processes have no key.
     signer: Option<Arc<Signer>>,
-    /// Where waivers and earlier evaluations are.
+    /// Where waivers and earlier evaluations are stored.
     records: Option<Records>,
 }
 
 impl EvaluationHandler {
-    /// A handler over stored evidence, which signs nothing and fails operations that have a `prompt`.
+    /// A handler for stored evidence, which signs nothing and fails operations that have a `prompt`.
     pub fn new(content: ContentStore, evaluations: Arc<Evaluations>) -> EvaluationHandler {
         EvaluationHandler { content, evaluations, provider: None, signer: None, records: None }
     }
 
-    /// The handler, which asks a provider what the `prompt` of an evaluation asks.
+    /// The handler, which sends the `prompt` of an evaluation to a provider.
     pub fn with_provider(self, provider: Option<Provider>) -> EvaluationHandler {
         EvaluationHandler { provider, ..self }
     }
 
-    /// The handler, which signs what comes out of evaluations.
+    /// The handler, which signs the outputs of evaluations.
     pub fn with_signer(self, signer: Option<Arc<Signer>>) -> EvaluationHandler {
         EvaluationHandler { signer, ..self }
     }
 
-    /// The handler, which marks what waivers of this store cover, and says what is new since the previous evaluation.
+    /// The handler, which marks violations that waivers of this store cover, and lists what is new since the previous
+    /// evaluation.
     pub fn with_store(self, store: Arc<dyn Store>) -> EvaluationHandler {
         EvaluationHandler { records: Some(Records::new(store)), ..self }
     }
@@ -58,9 +59,9 @@ impl EvaluationHandler {
         let wanted: Wanted = serde_json::from_str(&attempt.input)
             .map_err(|error| Failure::permanent(format!("the input is not an evaluation request: {error}")))?;
         let digest: Digest = wanted.digest.parse().map_err(|error| Failure::permanent(format!("digest: {error}")))?;
-        // There is space for the signature beside the longest output.
+        // The longest output leaves space for the signature.
         let limit = MAX_INLINE_BYTES - summary::MAX_ADDED_BYTES;
-        // As they are at the beginning: a store that is away at the end costs no attempt.
+        // Read at the beginning: a store that is unavailable at the end does not cost an attempt.
         let (waivers, before) = match &self.records {
             Some(records) => {
                 records.note_use(&attempt.organization, digest).await?;
@@ -75,7 +76,7 @@ impl EvaluationHandler {
             return self.signed(attempt, output);
         }
         let mut output: Output = serde_json::from_str(&output)
-            .map_err(|_| Failure::transient("the evaluation process gave an answer that makes no sense"))?;
+            .map_err(|_| Failure::transient("the evaluation process returned an invalid answer"))?;
         if let Some(prompt) = wanted.prompt {
             let content = self.open(&attempt.organization, &digest).await?;
             output.add(self.ask(&prompt, &output, content).await?);
@@ -91,7 +92,7 @@ impl EvaluationHandler {
         self.signed(attempt, json)
     }
 
-    /// What the AI provider says to a prompt.
+    /// The AI provider's answer to a prompt.
     async fn ask(&self, prompt: &str, output: &Output, content: Content) -> Result<PolicyOutput, Failure> {
         let Some(provider) = &self.provider else {
             return Err(Failure::permanent("prompt: no AI provider is configured"));
@@ -112,13 +113,13 @@ impl EvaluationHandler {
         let (operation, version) = (attempt.operation.id.to_string(), env!("CARGO_PKG_VERSION"));
         let of = evaluated(&attempt.organization, &attempt.operation, &operation);
         summary::attest(signer, version, of, &output, SystemTime::now()).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "could not sign what came of an evaluation");
-            Failure::permanent("what came of the evaluation could not be signed; the server's log says more")
+            tracing::error!(error = &error as &dyn std::error::Error, "could not sign the result of an evaluation");
+            Failure::permanent("the result of the evaluation could not be signed; see the server's log for details")
         })
     }
 }
 
-/// At most `limit` bytes of content, its first ones.
+/// The first bytes of the content, at most `limit`.
 pub(super) async fn beginning(mut content: Content, limit: usize) -> Result<Vec<u8>, ContentError> {
     let mut bytes = Vec::new();
     while let Some(piece) = content.try_next().await? {
@@ -142,11 +143,11 @@ fn failure(error: JobError) -> Failure {
     }
 }
 
-/// The envelope with the statement of an operation that was an evaluation and is completed; none when it was not
-/// signed.
+/// The envelope with the statement of a completed evaluation operation; `None` when it was not signed.
 ///
 /// # Errors
-/// [`SummaryError`](attestation::SummaryError) when it was, and the statement cannot be made from what is stored.
+/// [`SummaryError`](attestation::SummaryError) when it was signed, and the statement cannot be created from what is
+/// stored.
 pub fn attestation_of(
     organization: &str,
     operation: &Operation,

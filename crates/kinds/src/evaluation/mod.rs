@@ -1,26 +1,26 @@
-//! The kind `evidence_evaluation`: what the crate [`evidence`] does, in processes of its own.
+//! The kind `evidence_evaluation`: runs the code of the crate [`evidence`] in processes of its own.
 //!
-//! They do everything that reads what callers send beyond JSON: they can be ended whatever they do, and the system
-//! bounds their memory.
+//! These processes read everything that callers send beyond the outer JSON: they can be killed whatever they do, and
+//! the system bounds their memory.
 //!
-//! A thread cannot be killed, memory cannot be taken back from one, and a stack that overflows ends the whole process.
-//! So a server gives policies and evidence to [`Evaluations`], which starts processes ([`Worker`]) and talks to them
-//! over their standard input and output; [`serve`] is the other side. When the time has run out, or nobody wants the
-//! answer any more, the process is killed. It gets no environment, so no secrets.
+//! A thread cannot be killed, memory cannot be reclaimed from it, and a stack overflow ends the whole process. So a
+//! server passes policies and evidence to [`Evaluations`], which starts processes ([`Worker`]) and communicates with
+//! them over their standard input and output; [`serve`] is the other end. When the time has run out, or nobody wants
+//! the answer any more, the process is killed. It gets no environment, so no secrets.
 //!
 //! A process that has done a job waits for the next one of the same organization, with the policies that it has
 //! compiled. It serves no other organization, and is replaced after a job that failed, was stopped or left it too
 //! large.
 //!
-//! Policies from the network are fetched by the server ([`References`]): a process that lacks one says which, and the
-//! job is repeated once it is there.
+//! Policies from the network are fetched by the server ([`References`]): a process that lacks one reports which, and
+//! the job is repeated once the policy has been fetched.
 //!
-//! The server also makes the calls that policies ask for over HTTP ([`Calls`]): a process that lacks an answer asks for
-//! it in the middle of its job, and evaluates again with the answer that it gets.
+//! The server also makes the HTTP calls of policies ([`Calls`]): a process that lacks an answer requests it in the
+//! middle of its job, and evaluates again with the answer that it gets.
 //!
-//! On the wire: first a line of JSON with the settings of the whole process, then jobs one after the other. A job is a
-//! line of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the
-//! output, as long as the line says.
+//! The protocol: first a line of JSON with the settings of the whole process, then jobs one after the other. A job is a
+//! line of JSON, followed by the request and the content, whose lengths the line states. An answer is a line of JSON,
+//! followed by the output, whose length the line states.
 
 mod calls;
 mod evaluations;

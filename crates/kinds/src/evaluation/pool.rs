@@ -1,7 +1,7 @@
 //! Processes that wait for their next job.
 //!
-//! Each serves one organization and no other: data that one organization sent are never in the memory of a process that
-//! another one's evidence goes to.
+//! Each serves one organization and no other: data of one organization are never in the memory of a process that
+//! receives the evidence of another.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::process::Process;
 /// How long a process waits for its next job.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
-/// The processes that wait, of all organizations.
+/// The waiting processes of all organizations.
 #[derive(Debug)]
 pub(super) struct Pool {
     most: usize,
@@ -23,9 +23,9 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    /// The one that waits longest first.
+    /// The process that has waited longest comes first.
     waiting: Vec<Waiting>,
-    /// Whether a task looks after those that wait too long.
+    /// Whether a task ends the processes that wait too long.
     is_swept: bool,
 }
 
@@ -52,7 +52,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process that has served this organization, if one waits: the one that did so last.
+    /// A waiting process that has served this organization, if there is one: the one that did so last.
     pub fn take(&self, organization: &str) -> Option<Process> {
         let mut idle = self.idle();
         while let Some(at) = idle.waiting.iter().rposition(|waiting| waiting.organization == organization) {
@@ -64,7 +64,8 @@ impl Pool {
         None
     }
 
-    /// Keeps a process for the next job of this organization; the one that waits longest goes when there are too many.
+    /// Keeps a process for the next job of this organization; when there are too many, the one that has waited longest
+    /// is ended.
     pub fn put(self: &Arc<Pool>, organization: &str, process: Process, meters: &Meters) {
         let idle_one = Present::one_more(&meters.evaluation_idle);
         let mut idle = self.idle();

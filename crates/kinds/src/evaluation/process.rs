@@ -1,4 +1,4 @@
-//! One process, from the server's side.
+//! One evaluation process, from the server's side.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,9 +16,9 @@ use tokio::task::JoinHandle;
 use super::calls::{Calls, MAX_AT_ONCE};
 use super::wire::{Answer, Answered, Job, MAX_LINE, Reply, Setup, Task};
 
-/// How much of the process's standard error is kept.
+/// How many bytes of the process's standard error are kept.
 const MAX_COMPLAINT: usize = 16 * 1024;
-/// The most bytes of calls that a process asks for at once.
+/// The maximum length, in bytes, of the calls that a process requests at once.
 const MAX_ASKED: usize = 8 * 1024 * 1024;
 /// How long a process that closed its output may take to end.
 const END: Duration = Duration::from_secs(2);
@@ -32,13 +32,13 @@ pub struct Worker {
     pub args: Vec<OsString>,
 }
 
-/// A process that waits for a job or does one; killed when it is dropped.
+/// A process that waits for a job or does one; it is killed when this is dropped.
 pub(super) struct Process {
     child: Option<Child>,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     complaint: JoinHandle<Vec<u8>>,
-    /// What the job in hand holds until the process is gone.
+    /// The value that the current job holds until the process has ended.
     held: Option<Box<dyn Send>>,
 }
 
@@ -46,21 +46,21 @@ pub(super) struct Process {
 pub(super) enum Broken {
     /// The content could not be read.
     Content(ContentError),
-    /// The process ended, or wrote nonsense; its last words.
+    /// The process ended, or wrote something that is not an answer; with its last error output.
     Ended { status: Option<ExitStatus>, complaint: String },
 }
 
 impl Process {
     /// Starts a process.
     ///
-    /// To be called on a thread that lives as long as the server, as the async ones do: the system counts the parent as
-    /// gone with the thread that started the process.
+    /// To be called on a thread that lives as long as the server, such as the async threads: for the system, the parent
+    /// of the process has ended when the thread that started it ends.
     pub async fn start(worker: &Worker, setup: &Setup) -> io::Result<Process> {
         let mut command = Command::new(&worker.program);
-        // A group of its own: Ctrl-C in a terminal goes to a whole group, and a server that drains still wants its
-        // verdicts.
+        // A process group of its own: Ctrl-C in a terminal signals a whole group, and a server that drains still needs
+        // the verdicts of its processes.
         command.args(&worker.args).process_group(0).kill_on_drop(true);
-        // One arena: each further one reserves address space, which counts against the limit.
+        // One arena: each additional one reserves address space, which counts against the limit.
         command.env_clear().env("MALLOC_ARENA_MAX", "1");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let lost = || io::Error::other("a pipe is missing");
@@ -74,12 +74,12 @@ impl Process {
         Ok(process)
     }
 
-    /// Keeps something until the job ends, or the process when it is killed over it.
+    /// Keeps a value until the job ends, or until the process has ended if it is killed during the job.
     pub fn hold(&mut self, held: impl Send + 'static) {
         self.held = Some(Box::new(held));
     }
 
-    /// Lets go of what the job held.
+    /// Drops the value that the job held.
     pub fn release(&mut self) {
         self.held = None;
     }
@@ -90,7 +90,7 @@ impl Process {
     }
 
     /// Gives the process a job and returns its answer, with the output. `most` bounds the output; `calls` makes the
-    /// calls that it asks for.
+    /// calls that the process requests.
     pub async fn work(
         &mut self,
         task: Task,
@@ -162,10 +162,10 @@ impl Process {
         Ok(bytes)
     }
 
-    /// How a process that gives no answer ended.
+    /// How a process that gave no answer ended.
     async fn end(&mut self) -> Broken {
         let Some(child) = &mut self.child else { return Broken::Ended { status: None, complaint: String::new() } };
-        // It may have closed its output without an end: then it is killed.
+        // It may have closed its output without ending: then it is killed.
         let status = match tokio::time::timeout(END, child.wait()).await {
             Ok(status) => status.ok(),
             Err(_) => None,
@@ -181,13 +181,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.complaint.abort();
         let Some(mut child) = self.child.take() else { return };
-        // What was held is released once the process is gone, and not when nobody waits for it any more.
+        // The held value is dropped once the process has ended, and not as soon as nobody waits for it any more.
         let (held, killed) = (self.held.take(), child.start_kill());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _held = held;
                 if killed.is_ok() {
-                    // It is dead or dying; nothing else can follow.
+                    // The process has been killed; nothing else can follow.
                     let _ = child.wait().await;
                 }
             });
@@ -195,10 +195,10 @@ impl Drop for Process {
     }
 }
 
-/// What went wrong in a conversation.
+/// What went wrong in the communication.
 enum Wrong {
     Content(ContentError),
-    /// The process does not read, or does not answer as it should.
+    /// The process does not read, or does not answer as expected.
     Pipe,
 }
 
@@ -214,7 +214,7 @@ impl From<serde_json::Error> for Wrong {
     }
 }
 
-/// The last of what a process writes to its standard error.
+/// The last part of what a process writes to its standard error.
 async fn complaint(mut stderr: ChildStderr) -> Vec<u8> {
     let (mut kept, mut piece) = (Vec::new(), [0; 1024]);
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {

@@ -1,4 +1,4 @@
-//! What an evaluation's output takes from the store: the waivers that cover what was found, and the previous
+//! What an evaluation reads from the store for its output: the waivers that cover violations, and the previous
 //! evaluation.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::vex::VexDocuments;
 /// How many of the newest evaluations of the same evidence are searched for one by the same policies.
 const LOOKED_AT: u32 = 10;
 
-/// The store, as an evaluation needs it.
+/// The store, as an evaluation uses it.
 #[derive(Clone)]
 pub(super) struct Records {
     store: Arc<dyn Store>,
@@ -39,7 +39,7 @@ impl Records {
         Records { store, vex: Arc::default() }
     }
 
-    /// Notes that the evidence is used.
+    /// Records that the evidence was used.
     pub(super) async fn note_use(&self, organization: &str, digest: Digest) -> Result<(), Failure> {
         let record = self.store.evidence(organization, &digest).await.map_err(unread)?;
         if record.is_some_and(|record| record.is_use_to_be_noted(self.store.now(), "")) {
@@ -48,7 +48,7 @@ impl Records {
         Ok(())
     }
 
-    /// The waivers that have an effect now.
+    /// The waivers that are in effect now.
     pub(super) async fn waivers(&self, organization: &str, content: &ContentStore) -> Result<Vec<Waiver>, Failure> {
         let now = self.store.now();
         let mut live = Vec::new();
@@ -90,7 +90,7 @@ impl Records {
             if id == attempt.operation.id || operation.project_id != attempt.operation.project_id {
                 continue;
             }
-            // Removed meanwhile, or it can no longer be opened: there is nothing to compare with.
+            // It was deleted meanwhile, or cannot be decrypted any more: there is nothing to compare with.
             let Ok(Some(detail)) = self.store.detail(&access, id).await else { continue };
             if self::asked(&detail.input) == asked
                 && let Ok(output) = serde_json::from_str(&detail.operation.output)
@@ -114,13 +114,13 @@ pub(crate) async fn newest(
     Ok(listing.entries.into_iter().map(|entry| entry.operation).collect())
 }
 
-/// The parts of a request that say which policies were asked for.
+/// The parts of a request that name its policies.
 pub(crate) fn asked(input: &str) -> Option<[Value; 3]> {
     let mut input: Value = serde_json::from_str(input).ok()?;
     Some(["policies", "policy_groups", "prompt"].map(|name| input[name].take()))
 }
 
 fn unread(error: impl std::error::Error + 'static) -> Failure {
-    tracing::error!(error = &error as &dyn std::error::Error, "could not read what an evaluation needs of the store");
+    tracing::error!(error = &error as &dyn std::error::Error, "could not read from the store what an evaluation needs");
     Failure::transient("the store could not be read")
 }

@@ -1,9 +1,9 @@
-//! Policies from the network: fetched by the server, kept on disk by their digests, read by evaluation processes.
+//! Policies from the network: fetched by the server, stored on disk under their digests, read by evaluation processes.
 //!
-//! What it promises: only hosts that the configuration allows are called, at public addresses unless it says otherwise,
-//! by the guard that calls of kinds and notices pass; the content is bounded in size and time; and nothing is kept
-//! whose digest differs from the one in the reference. Since a digest never changes its meaning, content that was kept
-//! is never requested again, and all organizations share it.
+//! What it promises: only hosts that the configuration allows are called, and only at public addresses unless it allows
+//! others; the guard is the one that calls of kinds and notices pass. The content is bounded in size and time, and
+//! nothing is stored whose digest differs from the one in the reference. Since a digest always stands for the same
+//! content, stored content is never requested again, and all organizations share it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use tokio::fs;
 use crate::webhook::{AllowedHosts, innermost, may_pass, read_bounded};
 use evidence::digest;
 
-/// The longest that one may take, from the connection to the last byte.
+/// The longest time that one fetch may take, from the connection to the last byte.
 const TIME: Duration = Duration::from_secs(10);
-/// As large as a policy document or a script may be.
+/// The maximum size of a policy document or a script.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The most that are kept; then those that were written first are removed.
+/// The maximum number of files that are kept; beyond it, the ones that were written first are deleted.
 const MAX_KEPT: usize = 4096;
 
 /// Where policies may come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferenceSettings {
-    /// Hosts, `policies.example.com` or `*.example.com` for all below it.
+    /// Hosts: `policies.example.com`, or `*.example.com` for all subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Whether addresses are called that are not of the public internet, and without encryption: the digest vouches for
+    /// Whether addresses outside of the public internet may be called, and without encryption: the digest guarantees
     /// the content.
     pub allow_private_addresses: bool,
-    /// The folder that they are kept in; made when it is needed.
+    /// The folder in which they are stored; created when it is needed.
     pub cache: PathBuf,
 }
 
-/// Fetches what references name.
+/// Fetches the policies that references name.
 #[derive(Debug)]
 pub struct References {
     hosts: AllowedHosts,
@@ -47,30 +47,31 @@ pub struct References {
 pub struct NotFetched {
     reference: String,
     message: String,
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub is_retryable: bool,
 }
 
 impl References {
-    /// A fetcher with these settings; nothing is called yet.
+    /// A fetcher with these settings; no call is made yet.
     ///
     /// # Errors
-    /// A sentence, when this machine has no certificates to verify servers with.
+    /// A sentence, if this machine has no certificates to verify servers with.
     pub fn new(settings: ReferenceSettings) -> Result<References, String> {
         let ReferenceSettings { allowed_hosts, allow_private_addresses, cache } = settings;
         let hosts = AllowedHosts::new(allowed_hosts, allow_private_addresses)?;
         Ok(References { hosts, needs_encryption: !allow_private_addresses, cache })
     }
 
-    /// The folder that they are kept in.
+    /// The folder in which they are stored.
     pub fn cache(&self) -> &Path {
         &self.cache
     }
 
-    /// Fetches what a reference names, unless it is there: an address, `@`, and `sha256:` with 64 hexadecimal digits.
+    /// Fetches the content of a reference unless it is stored already. A reference is an address, `@`, and `sha256:`
+    /// with 64 hexadecimal digits.
     ///
     /// # Errors
-    /// [`NotFetched`], which says why and names the reference.
+    /// [`NotFetched`], which names the reference and the reason.
     pub async fn fetch(&self, reference: &str) -> Result<(), NotFetched> {
         let failed =
             |message: String, is_retryable: bool| NotFetched { reference: reference.to_owned(), message, is_retryable };
@@ -99,19 +100,19 @@ impl References {
             }
         };
         let in_time = tokio::time::timeout(TIME, get).await;
-        let late = || (format!("was not there after {} s", TIME.as_secs()), true);
+        let late = || (format!("could not be fetched within {} s", TIME.as_secs()), true);
         let body = in_time.unwrap_or_else(|_| Err(late())).map_err(|(message, again)| failed(message, again))?;
         let found = digest(&body);
         if found != pin {
             return Err(failed(format!("its digest is {found}, not the pinned one"), false));
         }
         self.keep(found.trim_start_matches("sha256:"), &body).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "could not keep a policy that was fetched");
-            failed("was fetched and could not be kept".to_owned(), true)
+            tracing::error!(error = &error as &dyn std::error::Error, "could not store a fetched policy");
+            failed("was fetched, but could not be stored".to_owned(), true)
         })
     }
 
-    /// Writes it aside and moves it into place, so that a reader never meets a part of it.
+    /// Writes the content to a temporary file and renames it, so that a reader never sees a part of it.
     async fn keep(&self, name: &str, body: &[u8]) -> io::Result<()> {
         let cache = &self.cache;
         fs::create_dir_all(cache).await?;
@@ -131,11 +132,12 @@ impl References {
     }
 }
 
-/// Removes what was written first, once there is more than `most`: a quarter, so that it is not done each time.
+/// Deletes the files that were written first, once there are more than `most`: a quarter of them, so that this is not
+/// done each time.
 fn forget(cache: &Path, most: usize) -> io::Result<()> {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(cache)?.flatten() {
-        // A file that another process has just removed does not count.
+        // A file that another process has just deleted does not count.
         if let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) {
             kept.push((written, entry.path()));
         }

@@ -1,4 +1,4 @@
-//! The process's side.
+//! One evaluation process, from its own side.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::AtomicBool;
@@ -12,21 +12,20 @@ use crate::confine;
 use evidence::rego::{HttpAnswer, HttpCalls, HttpRequest};
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, Output, detect};
 
-/// Reading policies recurses as deeply as they nest; their nesting is bounded to fit in.
+/// The stack size: reading policies recurses as deeply as they nest, and their nesting is limited so that it fits.
 const STACK: usize = 64 * 1024 * 1024;
-/// Address space beyond the memory limit: code, the reserved part of stacks, the allocator's reserve.
+/// Address space in addition to the memory limit: code, the reserved part of stacks, the allocator's reserve.
 const BASE_MEMORY: u64 = 512 * 1024 * 1024;
-/// A process that has more memory than this after a job takes no further one. A fresh one has about 10 MiB, about 40 in
-/// a build for tests; compiled policies are bounded and take some more.
+/// A process that uses more memory than this after a job accepts no further one. A new process uses about 10 MiB, and
+/// about 40 in a build for tests; compiled policies are bounded and need some more.
 const MAX_RESIDENT: u64 = 128 * 1024 * 1024;
-/// The most jobs of a process.
+/// The maximum number of jobs of a process.
 const MAX_JOBS: u32 = 10_000;
 
-/// Does the jobs that come, one after the other, until the input ends, a job fails, or the process has grown or done
-/// enough.
+/// Does the incoming jobs one after the other, until the input ends, a job fails, or the process has grown too large or
+/// done enough jobs.
 ///
-/// To be called first thing in a process that a [`Worker`](super::Worker) describes: it lowers the limits of the
-/// process.
+/// To be called first in a process that a [`Worker`](super::Worker) describes: it lowers the limits of the process.
 ///
 /// # Errors
 /// When the input is not a job or the output is closed.
@@ -37,7 +36,7 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
     confine::limit(Resource::Core, Some(0))?;
     confine::limit(Resource::As, Some(config.memory_limit.saturating_add(BASE_MEMORY)))?;
     let makes_calls = config.makes_calls;
-    // It keeps what it has compiled for the jobs that follow.
+    // The evaluator keeps what it has compiled for later jobs.
     let evaluator = Evaluator::unchecked(config);
     for number in 1..=MAX_JOBS {
         let Some(job) = line::<Job>(&mut input)? else { return Ok(()) };
@@ -50,7 +49,7 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
                 thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(|thread| thread.join())
             });
             let worked = worked?.map_err(|_| io::Error::other("the job crashed"))?;
-            // Whatever the outcome was: without the answers it means nothing.
+            // If calls were requested, the outcome is meaningless without their answers, whatever it was.
             let asked = calls.as_ref().map(HttpCalls::take_asked).unwrap_or_default();
             let Some(calls) = calls.as_ref().filter(|_| !asked.is_empty()) else { break worked };
             calls.tell(ask(&mut input, &mut output, &asked)?);
@@ -68,7 +67,7 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the server make calls.
+/// Makes the server make these calls.
 fn ask(
     input: &mut impl BufRead,
     output: &mut impl Write,
@@ -83,7 +82,7 @@ fn ask(
     Ok(serde_json::from_slice(&bytes(input, size)?)?)
 }
 
-/// How much memory the process has, in bytes; 0 where that is not known.
+/// The memory that the process uses, in bytes; 0 where that is not known.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
@@ -105,7 +104,7 @@ fn bytes(input: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Answers a job, with the bytes that follow.
+/// Carries out a job; returns the answer and the bytes that follow it.
 fn work(
     evaluator: &Result<Evaluator, EvaluateError>,
     task: Task,
@@ -129,7 +128,7 @@ fn work(
             Ok((Answer::Output { size: json.len() }, json))
         }),
     };
-    // Whatever the outcome was: without them it means nothing.
+    // If references were missing, the outcome is meaningless without them, whatever it was.
     let missing = evaluator().map(Evaluator::take_missing).unwrap_or_default();
     if !missing.is_empty() {
         let references = missing.into_iter().take(MAX_REFERENCES).collect();

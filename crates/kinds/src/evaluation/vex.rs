@@ -1,4 +1,4 @@
-//! VEX documents that waivers name, read from where evidence is stored.
+//! VEX documents that waivers name, read from the stored evidence.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +10,19 @@ use super::handler::beginning;
 
 /// The largest document that is read, in bytes.
 pub const MAX_VEX_BYTES: u64 = 2 * 1024 * 1024;
-/// The most documents that are remembered; beyond this, all are forgotten.
+/// The maximum number of documents that are cached; beyond it, the whole cache is cleared.
 const REMEMBERED: usize = 64;
 
-/// Why a VEX document is not read.
+/// Why a VEX document cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VexUnread {
     /// There is no such document.
     #[error("{0} is not stored as evidence")]
     Missing(Digest),
-    /// It is longer than the longest that is read.
+    /// It is longer than the limit.
     #[error("the document is longer than {MAX_VEX_BYTES} bytes")]
     TooLong,
-    /// It is something else, or answers nothing.
+    /// It is something else, or contains no statements that can be used.
     #[error(transparent)]
     Vex(#[from] VexError),
     /// The store did not answer.
@@ -31,7 +31,7 @@ pub enum VexUnread {
     /// The content could not be read.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// The reading of it ended before it was done.
+    /// Reading it was interrupted.
     #[error("the document could not be read")]
     Ended(#[from] tokio::task::JoinError),
 }
@@ -51,20 +51,20 @@ pub async fn read_vex(
     if record.size > MAX_VEX_BYTES {
         return Err(VexUnread::TooLong);
     }
-    // A document whose kind was not recognized when it was stored is no VEX document.
+    // A document whose kind was not recognized when it was stored is not a VEX document.
     let kind: MaterialKind = record.kind.parse().unwrap_or(MaterialKind::Evidence);
     let content = content.open(organization, &digest).await?.ok_or_else(missing)?;
     let document = beginning(content, MAX_VEX_BYTES as usize).await?;
     Ok(tokio::task::spawn_blocking(move || Vex::read(kind, &document)).await??)
 }
 
-/// The documents that were read. Content under a digest never changes.
+/// A cache of documents. The content of a digest never changes.
 #[derive(Debug, Default)]
 pub(super) struct VexDocuments(Mutex<HashMap<(String, Digest), Arc<Vex>>>);
 
 impl VexDocuments {
-    /// What a waiver's document says; `None` when it is gone, damaged or not a VEX document: then the waiver covers
-    /// nothing.
+    /// The document of a waiver; `None` when it no longer exists, is damaged or is not a VEX document: then the waiver
+    /// covers nothing.
     pub(super) async fn get(
         &self,
         records: &(impl EvidenceRecords + ?Sized),
@@ -81,10 +81,10 @@ impl VexDocuments {
         let vex = match read_vex(records, content, organization, digest).await {
             Ok(vex) => Arc::new(vex),
             Err(error @ VexUnread::Store(_)) => return Err(error),
-            // A damaged document stays damaged; one that could not be read may be readable another time.
+            // A damaged document stays damaged; one that could not be read may be readable later.
             Err(VexUnread::Content(error)) if !matches!(error, ContentError::Damaged(_)) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(organization, %digest, %error, "a waiver names a VEX document that is not read");
+                tracing::warn!(organization, %digest, %error, "a waiver names a VEX document that cannot be used");
                 return Ok(None);
             }
         };

@@ -1,14 +1,15 @@
-//! What a server and its evaluation process say to each other.
+//! The messages between a server and its evaluation process.
 
 use serde::{Deserialize, Serialize};
 
 use evidence::{EvaluatorConfig, MaterialKind};
 
-/// The longest line, in bytes: the settings, with the keys and the root that the configuration trusts, fit in.
+/// The maximum length of a line, in bytes: enough for the settings, with the keys and the root that the configuration
+/// trusts.
 pub const MAX_LINE: u64 = 256 * 1024;
-/// The most references that are asked for at once.
+/// The maximum number of references that are requested at once.
 pub const MAX_REFERENCES: usize = 8;
-/// The longest message of an error, in bytes.
+/// The maximum length of an error message, in bytes.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
 /// The first line: the settings of the whole process.
@@ -27,22 +28,22 @@ pub struct Job {
     pub content: usize,
 }
 
-/// What is to be done.
+/// The task of a job.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Is the request in order, as far as that can be determined without the evidence?
+    /// Checks the request as far as that is possible without the evidence.
     Check,
-    /// Of what kind is the content?
+    /// Detects the kind of the content.
     Detect,
     /// Evaluates the content.
     Evaluate {
-        /// The most bytes of the output.
+        /// The maximum length of the output, in bytes.
         output_limit: usize,
     },
 }
 
-/// The server's answer to a process that asks: `size` bytes of JSON follow, each call with its outcome.
+/// The server's answer to a process that requested calls: `size` bytes of JSON follow, with each call and its outcome.
 #[derive(Serialize, Deserialize)]
 pub struct Answered {
     pub size: usize,
@@ -52,7 +53,7 @@ pub struct Answered {
 #[derive(Serialize, Deserialize)]
 pub struct Reply {
     pub answer: Answer,
-    /// Whether the process takes no further job.
+    /// Whether the process accepts no further job.
     pub ends: bool,
 }
 
@@ -60,20 +61,20 @@ pub struct Reply {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The request is in order.
+    /// The request is valid.
     Checked,
-    /// A field of the request is not.
+    /// A field of the request is not valid.
     Refused { field: String, message: String },
-    /// The kind, if it is a known one.
+    /// The kind, if one was detected.
     Detected(Option<MaterialKind>),
     /// This many bytes of JSON follow.
     Output { size: usize },
-    /// Some of the references over the network that have to be fetched before the job can be done.
+    /// Some of the network references that have to be fetched before the job can be done.
     Missing { references: Vec<String> },
     /// This many bytes of JSON follow: calls that have to be made ([`HttpRequest`](evidence::rego::HttpRequest)). The
-    /// process waits for their outcomes ([`Answered`]), and goes on with the job.
+    /// process waits for their outcomes ([`Answered`]), and resumes the job.
     Asks { size: usize },
-    /// There is no answer.
+    /// There is no result.
     Failed { message: String, retryable: bool },
 }
 

@@ -15,7 +15,7 @@ pub struct HttpHandler {
 }
 
 impl HttpHandler {
-    /// A handler that takes answers of at most `output_limit` bytes.
+    /// A handler that accepts answers of at most `output_limit` bytes.
     pub fn new(endpoint: Endpoint, output_limit: usize) -> HttpHandler {
         HttpHandler { endpoint, output_limit }
     }

@@ -15,8 +15,8 @@ pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf
 #[derive(Serialize)]
 pub(super) struct Event<'a> {
     specversion: &'static str,
-    /// The same each time that this event is sent: the operation and the moment of its end, since an operation that is
-    /// retried ends more than once.
+    /// The same each time that this event is sent: it consists of the operation and the time of its end, since an
+    /// operation that is retried ends more than once.
     pub id: String,
     source: String,
     #[serde(rename = "type")]
@@ -28,7 +28,7 @@ pub(super) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The event that an operation has ended; `None` when it has not. `wire` is the operation.
+    /// The event that an operation has ended; `None` when it has not. `wire` is the operation in its JSON form.
     pub fn of(organization: &str, operation: &Operation, wire: &'a WireOperation<'a>) -> Option<Event<'a>> {
         let kind = match operation.status {
             Status::Completed => "longrun.operation.completed",
@@ -39,7 +39,7 @@ impl<'a> Event<'a> {
         Some(Event {
             specversion: "1.0",
             id: format!("{}-{}", operation.id, finished_at.as_millis()),
-            // A URI reference, as the specification wants it.
+            // A URI reference, as the specification requires.
             source: format!("/longrun/organizations/{}", utf8_percent_encode(organization, NON_ALPHANUMERIC)),
             kind,
             subject: operation.id.to_string(),

@@ -1,12 +1,12 @@
 //! Completion notices: subscribers are notified when an operation has ended.
 //!
 //! A notice is a [CloudEvent](https://cloudevents.io) 1.0 with the operation as its data, posted and signed like the
-//! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an
-//! operation itself, of the built-in kind [`KIND`]: [`Notices`] is the [`FollowUp`] that makes them when an operation
-//! has ended, and their [`Handler`].
+//! calls of the kind `http`. To be as durable, as reliably repeated and as visible as any other work, each notice is
+//! itself an operation, of the built-in kind [`KIND`]: [`Notices`] is the [`FollowUp`] that creates notices when an
+//! operation has ended, and the [`Handler`] that delivers them.
 //!
-//! What it promises: at least once for each end that somebody subscribed to, with the same id each time; none about
-//! notices.
+//! What it promises: at least one delivery for each end that somebody subscribed to, with the same id each time; no
+//! notices about notices.
 
 mod event;
 mod wire;
@@ -29,40 +29,42 @@ use wire::WireOperation;
 
 /// The name of the kind.
 pub const KIND: &str = operations::NOTICE_KIND;
-/// The most attempts of a notice: with [`BACKOFF`] they extend over some hours, a receiver's bad night.
+/// The maximum number of attempts of a notice: with [`BACKOFF`] they extend over some hours, so that a receiver may be
+/// down overnight.
 pub const MAX_ATTEMPTS: u32 = 20;
-/// How long notices that could not be delivered wait.
+/// The backoff of notices that could not be delivered.
 pub const BACKOFF: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(3_600) };
-/// How long a receiver may take.
+/// How long a receiver may take to answer.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a receiver's answer is read; the answer says only that the notice arrived.
+/// The number of bytes of a receiver's answer that are read; the answer only confirms that the notice arrived.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// Which receiver is notified of what.
+/// A receiver and the operations of which it is notified.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// The receiver.
     pub endpoint: Endpoint,
-    /// What to notify it of.
+    /// The operations of which it is notified.
     pub filter: NoticeFilter,
 }
 
-/// Which operations a notice is about; an empty list means any.
+/// Which operations a subscription matches; an empty list matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoticeFilter {
     /// Their kinds.
     pub kinds: Vec<String>,
-    /// How they ended; only terminal statuses have an effect.
+    /// Their statuses; only terminal ones have an effect.
     pub statuses: Vec<Status>,
-    /// What an `evidence_evaluation` found; anything else has no verdict. One that found something wrong is COMPLETED.
+    /// The verdicts of an `evidence_evaluation`; other kinds have no verdict. An evaluation that found something wrong
+    /// is COMPLETED.
     pub verdicts: Vec<Verdict>,
     /// The organizations that they belong to.
     pub organizations: Vec<String>,
 }
 
 impl NoticeFilter {
-    /// Whether it is about this operation: it has ended in a way that matters here, and is no notice itself.
+    /// Whether the operation matches: it has ended in a way that the filter names, and is not itself a notice.
     pub fn matches(&self, organization: &str, operation: &Operation) -> bool {
         operation.status.is_terminal()
             && operation.kind != KIND
@@ -73,7 +75,7 @@ impl NoticeFilter {
     }
 }
 
-/// What an evaluation found, as its output says. The rest of the output is skipped and not kept.
+/// The verdict of an evaluation, read from its output. The rest of the output is skipped and not kept.
 fn verdict(operation: &Operation) -> Option<Verdict> {
     #[derive(Deserialize)]
     struct Found {
@@ -88,7 +90,7 @@ impl Subscription {
     /// Notifies the receiver that an operation has ended. A repeated notice has the same id.
     ///
     /// # Errors
-    /// [`Failure`], permanent where another attempt would be in vain.
+    /// [`Failure`], permanent where another attempt would fail as well.
     pub async fn deliver(
         &self,
         organization: &str,
@@ -104,7 +106,7 @@ impl Subscription {
     }
 }
 
-/// Every subscription by its name; the [`Handler`] of the kind [`KIND`].
+/// All subscriptions by their names; the [`Handler`] of the kind [`KIND`].
 #[derive(Clone, Debug, Default)]
 pub struct Notices(BTreeMap<String, Subscription>, Meters);
 
@@ -116,7 +118,7 @@ struct Input<'a> {
 }
 
 impl Notices {
-    /// The subscriptions, each with the name that its notices find it by.
+    /// The subscriptions, each with the name by which its notices find it.
     pub fn new(subscriptions: BTreeMap<String, Subscription>) -> Notices {
         Notices(subscriptions, Meters::default())
     }
@@ -126,17 +128,18 @@ impl Notices {
         Notices(self.0, meters)
     }
 
-    /// Whether nobody subscribed.
+    /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl FollowUp for Notices {
-    /// The notices that are due when this operation has ended.
+    /// The notices to create when this operation has ended.
     ///
-    /// They belong to its project, so that anyone who may see it may see whether the notice was sent. An output that is
-    /// too long for the input of an operation is left out; receivers read it by the operation's id.
+    /// They belong to the project of the operation, so that anyone who may see the operation may see whether the notice
+    /// was sent. An output that is too long for the input of an operation is omitted; receivers read it by the
+    /// operation's id.
     fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
         let matching = self.0.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
         matching.map(|(name, _)| notice(name, operation)).collect()
@@ -168,12 +171,12 @@ fn notice(subscription: &str, operation: &Operation) -> NewOperation {
 #[async_trait]
 impl Handler for Notices {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        let broken = |error: String| Failure::permanent(format!("the input is no notice: {error}"));
+        let broken = |error: String| Failure::permanent(format!("the input is not that of a notice: {error}"));
         let input: Input<'_> = serde_json::from_str(&attempt.input).map_err(|error| broken(error.to_string()))?;
         let operation = Operation::try_from(input.operation).map_err(broken)?;
         let Some(subscription) = self.0.get(&input.subscription) else {
-            // Another server may have the newer configuration.
-            return Err(Failure::transient(format!("there is no subscription {:?} here", input.subscription)));
+            // Another server may have a newer configuration.
+            return Err(Failure::transient(format!("this server has no subscription {:?}", input.subscription)));
         };
         tokio::select! {
             delivered = subscription.deliver(&attempt.organization, &operation, attempt.trace) => {
@@ -224,7 +227,7 @@ mod tests {
         assert!(!evaluation("scan", Status::Completed, found), "others may call anything a status");
         assert!(!evaluation(evaluation::KIND, Status::Completed, &found.replace("failed", "skipped")));
         assert!(!evaluation(evaluation::KIND, Status::Completed, "{}"));
-        assert!(!evaluation(evaluation::KIND, Status::Failed, ""), "it has found nothing");
+        assert!(!evaluation(evaluation::KIND, Status::Failed, ""), "the evaluation has no verdict");
     }
 
     #[test]
@@ -236,14 +239,14 @@ mod tests {
     #[test]
     fn a_notice_is_an_operation_of_the_same_project_that_can_be_created() {
         let long = "\"".repeat(MAX_INLINE_BYTES);
-        for (output, told) in [("{\"found\":0}", "{\"found\":0}"), (long.as_str(), "")] {
+        for (output, sent) in [("{\"found\":0}", "{\"found\":0}"), (long.as_str(), "")] {
             let operation = Operation { output: output.to_owned(), ..operation(Status::Completed) };
             let new = notice("ci", &operation);
             assert_eq!(new.violations(), []);
             assert_eq!((new.kind.as_str(), new.project_id.as_str()), (KIND, "p1"));
             let input: Input<'_> = serde_json::from_str(&new.input).expect("an input");
             assert_eq!(input.subscription, "ci");
-            assert_eq!(Operation::try_from(input.operation), Ok(Operation { output: told.to_owned(), ..operation }));
+            assert_eq!(Operation::try_from(input.operation), Ok(Operation { output: sent.to_owned(), ..operation }));
         }
     }
 }

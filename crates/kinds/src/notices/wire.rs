@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use operations::{Operation, OperationId, Resource, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The twelve fields. A field that is not set is empty; a time that is not set is left out.
+/// The twelve fields. A field that is not set is empty; a time that is not set is omitted.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireOperation<'a> {
     output: Cow<'a, str>,
@@ -25,7 +25,7 @@ pub(super) struct WireOperation<'a> {
 }
 
 impl WireOperation<'_> {
-    /// The same with its output left out.
+    /// The same without its output.
     pub fn without_output(self) -> Self {
         WireOperation { output: Cow::Borrowed(""), ..self }
     }
@@ -56,9 +56,10 @@ impl TryFrom<WireOperation<'_>> for Operation {
 
     fn try_from(wire: WireOperation<'_>) -> Result<Operation, String> {
         let time =
-            |field: &str, text: &str| text.parse::<Timestamp>().map_err(|_| format!("{field} is no time: {text:?}"));
-        let id = wire.id.parse::<OperationId>().map_err(|_| format!("id is no id of an operation: {:?}", wire.id))?;
-        let status = Status::from_wire_name(&wire.status).ok_or_else(|| format!("{:?} is no status", wire.status))?;
+            |field: &str, text: &str| text.parse::<Timestamp>().map_err(|_| format!("{field} is not a time: {text:?}"));
+        let id = wire.id.parse::<OperationId>().map_err(|_| format!("id is not an operation id: {:?}", wire.id))?;
+        let status =
+            Status::from_wire_name(&wire.status).ok_or_else(|| format!("{:?} is not a status", wire.status))?;
         let resource = (!wire.resource_type.is_empty()).then(|| Resource {
             resource_type: wire.resource_type.into_owned(),
             resource_id: wire.resource_id.into_owned(),

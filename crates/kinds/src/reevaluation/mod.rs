@@ -1,9 +1,9 @@
-//! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: evidence that a changed policy or a waiver
-//! concerns gets another evaluation, by the request of its newest one.
+//! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: evidence that is affected by a changed
+//! policy or a waiver gets another evaluation, with the request of its newest one.
 //!
 //! What it promises: each evaluation that was the newest of its evidence, its project and its policies is repeated
-//! once, however often an attempt is repeated: creations have keys that are made of both operations. The evaluations
-//! themselves report the result, by the difference in their outputs.
+//! once, however often an attempt is repeated: creations have keys that are derived from both operations. The new
+//! evaluations themselves report the result, as the difference in their outputs.
 
 mod policies;
 
@@ -25,15 +25,16 @@ pub use policies::PolicyFollower;
 
 /// The name of the kind.
 pub const KIND: &str = "evidence_reevaluation";
-/// The most attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+/// The maximum number of attempts: each is ended by a crash or by a store that is unavailable for long, and the next
+/// one resumes the work.
 const MAX_ATTEMPTS: u32 = 100;
-/// How long one may take.
+/// How long one attempt may take.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
-/// How many of them one server works on.
+/// How many of these operations one server runs at a time.
 const CONCURRENCY: usize = 2;
-/// Pieces of evidence that are looked at together.
+/// The number of pieces of evidence that are read together.
 const PART: u32 = 100;
-/// Operations that the output lists.
+/// The number of operations that the output lists.
 const LISTED: usize = 100;
 
 /// Which evidence is evaluated again. An empty field excludes nothing.
@@ -42,28 +43,28 @@ const LISTED: usize = 100;
 pub struct Selection {
     /// Evaluations in which this policy ran.
     pub policy: String,
-    /// This piece of evidence.
+    /// Evaluations of this piece of evidence.
     pub digest: String,
-    /// Evidence of this name or digest, or of this project.
+    /// Evaluations of evidence with this name or digest, or in this project.
     pub subject: String,
-    /// Evaluations by one of these policies and groups, by their references, that had another digest than this.
+    /// Evaluations by one of these policies and groups, named by their references, whose digest was not this one.
     #[serde(skip_serializing_if = "PolicyDigests::is_empty")]
     pub changed: PolicyDigests,
-    /// Evidence that was stored or evaluated within this many days.
+    /// Evaluations of evidence that was stored or evaluated within this many days.
     pub days: Option<u32>,
-    /// Why, for people.
+    /// The reason, for people.
     pub cause: String,
 }
 
-/// Its outcome.
+/// The output of such an operation.
 #[derive(Debug, Default, Serialize)]
 struct Output {
     cause: String,
-    /// Pieces of evidence that were looked at.
+    /// The number of pieces of evidence that were examined.
     evidence: u64,
-    /// Evaluations that were begun.
+    /// The number of evaluations that were created.
     evaluations: u64,
-    /// The first hundred of them.
+    /// The first hundred of these evaluations.
     operations: Vec<String>,
 }
 
@@ -72,7 +73,7 @@ pub fn limits() -> Limits {
     Limits { concurrency: Some(CONCURRENCY), timeout: Some(TIMEOUT), ..Limits::default() }
 }
 
-/// The operation that does it.
+/// The operation that evaluates this selection again.
 pub fn operation(selection: &Selection) -> NewOperation {
     NewOperation {
         input: serde_json::to_string(selection).expect("texts are JSON"),
@@ -81,11 +82,11 @@ pub fn operation(selection: &Selection) -> NewOperation {
     }
 }
 
-/// Has evidence that changes of waivers concern evaluated again; answers whether there was something to do. A change is
-/// noted once its operation is there.
+/// Creates operations that evaluate evidence again where waivers have changed; returns whether there was something to
+/// do. A change is recorded as handled once its operation has been created.
 ///
 /// # Errors
-/// [`StoreError`]; it is to be called again then.
+/// [`StoreError`]; then it must be called again.
 pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
     const CHANGES: u32 = 100;
     let changes = store.waiver_changes(CHANGES).await?;
@@ -95,10 +96,10 @@ pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
         let selection = Selection {
             policy: waiver.policy.clone(),
             subject: waiver.subject.clone(),
-            cause: format!("the waiver {} {}", waiver.id, told(*event)),
+            cause: format!("the waiver {} {}", waiver.id, past_tense(*event)),
             ..Selection::default()
         };
-        // Not a key that a client could send: those are printable ASCII.
+        // Not a key that a client could send: clients' keys are printable ASCII.
         let key = IdempotencyKey { key: format!("\u{1}waiver {} {}", waiver.id, event.name()), fingerprint: [0; 32] };
         match store.create(organization, vec![operation(&selection)], Some(key)).await {
             Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
@@ -109,7 +110,7 @@ pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
     Ok(has_some)
 }
 
-fn told(event: store::WaiverEvent) -> &'static str {
+fn past_tense(event: store::WaiverEvent) -> &'static str {
     match event {
         store::WaiverEvent::Added => "was added",
         store::WaiverEvent::Removed => "was removed",
@@ -117,7 +118,7 @@ fn told(event: store::WaiverEvent) -> &'static str {
     }
 }
 
-/// Carries out such operations.
+/// Runs these operations.
 #[derive(Clone)]
 pub struct ReevaluationHandler {
     store: Arc<dyn Store>,
@@ -135,13 +136,13 @@ impl ReevaluationHandler {
         ReevaluationHandler { store }
     }
 
-    /// The newest completed evaluation of a piece by each request and in each project, whole.
+    /// The newest completed evaluation of a piece of evidence by each request and in each project, with all details.
     async fn evaluations(&self, access: &Access, record: &EvidenceRecord) -> Result<Vec<OperationDetail>, Failure> {
         let resource_id = record.digest.to_string();
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id };
         let (mut newest, mut seen) = (Vec::new(), Vec::new());
         for operation in evaluation::newest(&*self.store, access, resource).await.map_err(away)? {
-            // An evaluation that was removed meanwhile, or cannot be opened, is not repeated.
+            // An evaluation that was deleted meanwhile, or cannot be decrypted, is not repeated.
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
             let by = (detail.operation.project_id.clone(), asked(&detail.input));
             if !seen.contains(&by) {
@@ -152,7 +153,7 @@ impl ReevaluationHandler {
         Ok(newest)
     }
 
-    /// Creates it, once; waits while the organization may create no more.
+    /// Creates the evaluation, once; waits while the organization may not create any more.
     async fn repeat(&self, attempt: &Attempt, detail: &OperationDetail) -> Result<OperationId, Failure> {
         let new = NewOperation { unique_key: None, concurrency: None, ..detail.to_new() };
         let key = format!("\u{1}{KIND} {} {}", attempt.operation.id, detail.operation.id);
@@ -170,8 +171,8 @@ impl ReevaluationHandler {
     }
 }
 
-/// Whether an evaluation is meant.
-fn is_meant(selection: &Selection, record: &EvidenceRecord, detail: &OperationDetail) -> bool {
+/// Whether the selection includes an evaluation.
+fn is_selected(selection: &Selection, record: &EvidenceRecord, detail: &OperationDetail) -> bool {
     let output: Value = serde_json::from_str(&detail.operation.output).unwrap_or_default();
     let input: Value = serde_json::from_str(&detail.input).unwrap_or_default();
     let ran = || output["policies"].as_array().into_iter().flatten().any(|policy| policy["name"] == *selection.policy);
@@ -188,17 +189,17 @@ fn is_meant(selection: &Selection, record: &EvidenceRecord, detail: &OperationDe
 }
 
 fn away(error: StoreError) -> Failure {
-    Failure::transient(format!("the store did not answer as it should: {error}"))
+    Failure::transient(format!("the store did not answer as expected: {error}"))
 }
 
 #[async_trait]
 impl Handler for ReevaluationHandler {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
         let selection: Selection = serde_json::from_str(&attempt.input)
-            .map_err(|_| Failure::permanent("the input is none of a reevaluation"))?;
+            .map_err(|_| Failure::permanent("the input is not that of a reevaluation"))?;
         let access = Access::organization(&attempt.organization);
         let filter = EvidenceFilter { digest_prefix: selection.digest.clone(), ..EvidenceFilter::default() };
-        // Evidence that is stored while this goes on is evaluated by the current policies and waivers anyway.
+        // Evidence that is stored while this operation runs is evaluated by the current policies and waivers anyway.
         let since = selection
             .days
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
@@ -216,9 +217,9 @@ impl Handler for ReevaluationHandler {
                 }
                 output.evidence += 1;
                 for detail in self.evaluations(&access, record).await? {
-                    // An evaluation that was created since is one of these.
+                    // An evaluation that was created since is already a new one.
                     if detail.operation.created_at > attempt.operation.created_at
-                        || !is_meant(&selection, record, &detail)
+                        || !is_selected(&selection, record, &detail)
                     {
                         continue;
                     }

@@ -1,11 +1,12 @@
-//! Policies that change: evidence that was evaluated by what a policy folder no longer holds is evaluated again.
+//! Policies that change: evidence that was evaluated by an older version of a policy in the policy folder is evaluated
+//! again.
 //!
-//! What it promises: a change is followed once, by any server, even one that was made while no server ran; nothing is
-//! followed when a store has never known a policy folder; and while servers see different files, as they do while new
-//! ones are rolled out, nothing is followed at all. So each server notes in the store what it sees. Once all servers
-//! that were heard from within a minute see the same, and it differs from what was followed last, each organization
-//! with evidence gets one operation, whose input has the digests: only evaluations that ran by other digests are
-//! repeated.
+//! What it promises: each change is handled once, by any server, even a change that was made while no server ran;
+//! nothing is handled when a store has never known a policy folder; and while servers see different files, as they do
+//! during a rollout, nothing is handled at all. So each server records in the store which policies it sees. Once all
+//! servers that were active within the last minute see the same, and it differs from the version that was handled last,
+//! each organization with evidence gets one operation, whose input contains the digests: only evaluations that ran by
+//! other digests are repeated.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,33 +20,33 @@ use store::{EvidenceFilter, FOLLOWED, IdempotencyKey, PolicyDigests, Store, Stor
 
 use super::{Selection, operation};
 
-/// Between two notes of a server that sees the same as before.
+/// The time between two records of a server that sees the same as before.
 const NOTE_EVERY: Duration = Duration::from_secs(20);
-/// A server that was not heard from for this long is gone.
+/// A server that has recorded nothing for this long counts as stopped.
 const GONE_AFTER: Duration = Duration::from_secs(60);
-/// References that a cause names.
+/// The number of references that a cause names.
 const NAMED: usize = 10;
 
-/// Follows a policy folder.
+/// Detects and handles changes in a policy folder.
 pub struct PolicyFollower {
     store: Arc<dyn Store>,
     folder: Arc<Mutex<PolicyFolder>>,
-    /// Under which name it notes what it sees; none: no other server uses the store.
+    /// The name under which it records what it sees; `None`: no other server uses the store.
     server: Option<String>,
-    looked: tokio::sync::Mutex<Looked>,
+    last_check: tokio::sync::Mutex<LastCheck>,
 }
 
-/// The results of the earlier looks.
+/// The results of earlier checks.
 #[derive(Default)]
-struct Looked {
+struct LastCheck {
     seen: Option<PolicyDigests>,
-    /// When this was noted.
+    /// When this was recorded.
     noted_at: Option<Timestamp>,
-    /// Whether it was logged that nothing can be followed just now.
+    /// Whether it was logged that changes cannot be handled at present.
     is_complained_of: bool,
 }
 
-impl Looked {
+impl LastCheck {
     fn is_first_complaint(&mut self) -> bool {
         !std::mem::replace(&mut self.is_complained_of, true)
     }
@@ -58,39 +59,43 @@ impl std::fmt::Debug for PolicyFollower {
 }
 
 impl PolicyFollower {
-    /// Follows this folder, for a server of this name; without one, for the only server of the store.
+    /// Follows this folder, for a server of this name; without a name, for the only server of the store.
     pub fn new(store: Arc<dyn Store>, folder: PathBuf, server: Option<String>) -> PolicyFollower {
         let folder = Arc::new(Mutex::new(PolicyFolder::new(folder)));
-        PolicyFollower { store, folder, server, looked: tokio::sync::Mutex::default() }
+        PolicyFollower { store, folder, server, last_check: tokio::sync::Mutex::default() }
     }
 
-    /// Looks at the folder; answers whether there is something to do now. Files that differ from the previous look are
-    /// left to the next one: they may be half written.
+    /// Checks the folder; returns whether there was something to do. Files that differ from the previous check are left
+    /// to the next one: they may be incomplete.
     ///
     /// # Errors
-    /// [`StoreError`]; it is to be called again then.
+    /// [`StoreError`]; then it must be called again.
     pub async fn follow(&self) -> Result<bool, StoreError> {
-        let mut looked = self.looked.lock().await;
-        let seen = match self.look().await {
+        let mut last_check = self.last_check.lock().await;
+        let seen = match self.read().await {
             Ok(seen) => seen,
             Err(message) => {
-                if looked.is_first_complaint() {
-                    tracing::warn!(message, "cannot look at the policy folder; changes in it are not followed");
+                if last_check.is_first_complaint() {
+                    tracing::warn!(
+                        message,
+                        "cannot read the policy folder; evidence is not evaluated again when policies in it change"
+                    );
                 }
                 return Ok(false);
             }
         };
-        if looked.seen.as_ref() != Some(&seen) {
-            *looked = Looked { seen: Some(seen), noted_at: None, is_complained_of: looked.is_complained_of };
+        if last_check.seen.as_ref() != Some(&seen) {
+            *last_check = LastCheck { seen: Some(seen), noted_at: None, is_complained_of: last_check.is_complained_of };
             return Ok(false);
         }
         let now = self.store.now();
-        // Before it reads what others see: of two servers that see different policies at least one then knows it.
+        // Recorded before it reads what others see: of two servers that see different policies at least one then knows
+        // it.
         if let Some(server) = &self.server
-            && looked.noted_at.is_none_or(|at| now >= at.after(NOTE_EVERY))
+            && last_check.noted_at.is_none_or(|at| now >= at.after(NOTE_EVERY))
         {
             self.store.note_policies(server, &seen).await?;
-            looked.noted_at = Some(now);
+            last_check.noted_at = Some(now);
         }
         let (mut followed, mut is_noted, mut differs) = (None, false, false);
         for noted in self.store.seen_policies().await? {
@@ -105,24 +110,24 @@ impl PolicyFollower {
             }
         }
         if differs {
-            if looked.is_first_complaint() {
-                tracing::info!("servers see different policies; a change is followed once they see the same");
+            if last_check.is_first_complaint() {
+                tracing::info!("servers see different policies; evidence is evaluated again once they see the same");
             }
             return Ok(false);
         }
         if self.server.is_some() && !is_noted {
-            // Another server took this one for gone.
-            looked.noted_at = None;
+            // Another server considered this one stopped.
+            last_check.noted_at = None;
             return Ok(false);
         }
-        looked.is_complained_of = false;
+        last_check.is_complained_of = false;
         let Some(followed) = followed else {
             self.store.note_policies(FOLLOWED, &seen).await?;
             return Ok(false);
         };
         let mut changed = seen.clone();
         changed.retain(|reference, now| followed.policies.get(reference).is_some_and(|before| before != now));
-        // A file that is missing just now may come back with another content.
+        // A file that is missing at present may come back with another content.
         let mut all = followed.policies.clone();
         all.extend(seen);
         if all == followed.policies {
@@ -130,7 +135,7 @@ impl PolicyFollower {
         }
         let has_changed = !changed.is_empty();
         if has_changed {
-            // Not a key that a client could send: those are printable ASCII. The same on every server.
+            // Not a key that a client could send: clients' keys are printable ASCII. It is the same on every server.
             let text = serde_json::to_string(&all).expect("texts are JSON");
             let key = format!("\u{1}policies {} {}", followed.seen_at.as_millis(), digest(text.as_bytes()));
             self.reevaluate(changed, &key).await?;
@@ -139,12 +144,12 @@ impl PolicyFollower {
         Ok(has_changed)
     }
 
-    /// What is in the folder, or why that cannot be determined just now.
-    async fn look(&self) -> Result<PolicyDigests, String> {
+    /// The contents of the folder, or why they cannot be determined at present.
+    async fn read(&self) -> Result<PolicyDigests, String> {
         let folder = Arc::clone(&self.folder);
-        let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look();
-        let looked = tokio::task::spawn_blocking(look).await;
-        looked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        let read = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let found = tokio::task::spawn_blocking(read).await;
+        found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Creates the operations, one in each organization that has evidence.
@@ -165,7 +170,7 @@ impl PolicyFollower {
     }
 }
 
-/// For people: what changed, each file once, by its name where it has one.
+/// A description for people: what changed, each file once, by its name where it has one.
 fn cause(changed: &PolicyDigests) -> String {
     let is_file = |reference: &str| reference.starts_with("file://");
     let has_name = |digest: &String| changed.iter().any(|(reference, other)| !is_file(reference) && other == digest);
@@ -177,7 +182,7 @@ fn cause(changed: &PolicyDigests) -> String {
     format!("changed in the policy folder: {}{more}", shown.join(", "))
 }
 
-/// Whether an evaluation ran by a policy or a group that is something else now.
+/// Whether an evaluation ran by an older version of a policy or a group.
 pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value) -> bool {
     let used = ["policies", "groups"].into_iter().flat_map(|list| output[list].as_array().into_iter().flatten());
     used.into_iter().any(|used| {
@@ -185,13 +190,13 @@ pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value
         let with_scripts = used["content_digest"].as_str();
         let digest = with_scripts.or(used["digest"].as_str());
         let is_other = |now: &String| Some(now.as_str()) != digest;
-        // A pin covers the document alone: while it stays the same, scripts in other files may have changed.
+        // A pin covers only the document: while it stays the same, scripts in other files may have changed.
         let is_kept = || with_scripts.is_none() && is_pinned(input, reference);
         changed.get(&plain_reference(reference)).is_some_and(is_other) && !is_kept()
     })
 }
 
-/// Whether a request says which digest it has to have: it can be evaluated by no other one.
+/// Whether a request pins the digest of this reference: then it cannot be evaluated by any other version.
 fn is_pinned(input: &Value, reference: &str) -> bool {
     let lists = ["policies", "policy_groups"].into_iter();
     let mut asked = lists.flat_map(|list| input[list].as_array().into_iter().flatten());

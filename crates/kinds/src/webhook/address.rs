@@ -1,11 +1,11 @@
-//! Which addresses are public, and a resolver that answers no others.
+//! Which addresses are public, and a resolver that returns no others.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Whether an address is one of the public internet. In doubt it is not.
+/// Whether an address belongs to the public internet. In case of doubt it does not.
 ///
 /// Source: the special-purpose address registries of IANA.
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -33,19 +33,19 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
-        // IPv4 in the clothes of IPv6: mapped, and translated by NAT64.
+        // IPv4 addresses inside IPv6: mapped, and translated by NAT64.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
         // 6to4 carries an IPv4 address.
         [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
         // Protocol assignments (Teredo among them) and documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // Global unicast; all else is local, multicast or reserved.
+        // Global unicast; all others are local, multicast or reserved.
         [0x2000..=0x3fff, ..] => true,
         _ => false,
     }
 }
 
-/// A host whose addresses are all refused.
+/// A host all of whose addresses are refused.
 #[derive(Debug)]
 pub(super) struct NotPublic {
     pub host: String,
@@ -59,7 +59,7 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// Looks names up and answers only addresses that may be called, so that the connection goes to one of them.
+/// Resolves names and returns only addresses that may be called, so that the connection goes to one of them.
 #[derive(Debug)]
 pub(super) struct PublicOnly;
 

@@ -1,4 +1,4 @@
-//! What an answer means: an output, or a failure that is worth another attempt or not.
+//! What an answer means: an output, or a failure for which another attempt may or may not help.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +9,10 @@ use reqwest::{Response, StatusCode};
 use super::endpoint::innermost;
 use crate::text::one_line;
 
-/// How much of a refusal's body is repeated.
+/// The number of bytes of an error answer's body that are repeated.
 const EXCERPT_BYTES: usize = 512;
 
-/// Reads an answer: the body of a success, a failure for the rest.
+/// Reads an answer: returns the body of a success, and a failure otherwise.
 pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String, Failure> {
     let status = response.status();
     if status.is_success() {
@@ -32,7 +32,7 @@ pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String,
         )));
     }
     let retry_after = retry_after(response.headers(), SystemTime::now());
-    // A body that breaks off changes nothing about the refusal.
+    // A body that breaks off does not change that the call was refused.
     let excerpt = body(&mut response, EXCERPT_BYTES).await.map(|(body, _)| one_line(&body)).unwrap_or_default();
     let message = if excerpt.is_empty() {
         format!("the answer is {status}")
@@ -52,15 +52,15 @@ pub(crate) fn may_pass(status: StatusCode) -> bool {
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// Up to `limit` bytes of a body, and whether that is the whole body.
+/// Up to `limit` bytes of a body, and whether this is the whole body.
 pub(crate) async fn body(response: &mut Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = limit - body.len();
-                if chunk.len() > room {
-                    body.extend_from_slice(&chunk[..room]);
+                let space = limit - body.len();
+                if chunk.len() > space {
+                    body.extend_from_slice(&chunk[..space]);
                     return Ok((body, false));
                 }
                 body.extend_from_slice(&chunk);

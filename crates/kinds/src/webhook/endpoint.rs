@@ -1,4 +1,4 @@
-//! Where calls go, and the call itself.
+//! The endpoints of calls, and the call itself.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -12,17 +12,18 @@ use reqwest::{Client, Url};
 use super::address::{NotPublic, PublicOnly, is_public};
 use super::{Secrets, answer};
 
-/// How long a connection may take to be made; the whole call may take as long as the attempt.
+/// How long it may take to connect; the whole call may take as long as the attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The settings of the server that calls go to.
+/// The settings of the server that is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSettings {
     /// `https` or `http`.
     pub url: String,
-    /// Hosts that may be called, `hooks.example.com` or `*.example.com` for all below it; empty: that of the URL.
+    /// Hosts that may be called: `hooks.example.com`, or `*.example.com` for all subdomains; empty: the host of the
+    /// URL.
     pub allowed_hosts: Vec<String>,
-    /// Whether addresses are called that are not of the public internet.
+    /// Whether addresses outside of the public internet may be called.
     pub allow_private_addresses: bool,
 }
 
@@ -32,11 +33,11 @@ pub struct EndpointSettings {
 pub struct InvalidEndpoint {
     /// The field.
     pub key: &'static str,
-    /// What is wrong with it and what would be right.
+    /// What is wrong with it and what would be valid.
     pub message: String,
 }
 
-/// A server that signed calls are posted to. Cheap to clone; clones share connections.
+/// A server to which signed calls are posted. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     client: Client,
@@ -45,7 +46,7 @@ pub struct Endpoint {
 }
 
 impl EndpointSettings {
-    /// Looks at everything but the addresses of the host's name, which are looked up at each connection.
+    /// Checks everything but the addresses of the host's name, which are resolved at each connection.
     ///
     /// # Errors
     /// [`InvalidEndpoint`], the first problem that is found.
@@ -56,13 +57,13 @@ impl EndpointSettings {
         }
         let url = match Url::parse(&self.url) {
             Ok(url) => url,
-            Err(error) => return refuse(format!("is no URL such as \"https://hooks.example.com/scan\": {error}")),
+            Err(error) => return refuse(format!("is not a URL such as \"https://hooks.example.com/scan\": {error}")),
         };
         let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
             return refuse("must begin with https:// or http://".to_owned());
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return refuse("must name no user and no password: calls are signed instead".to_owned());
+            return refuse("must not contain a user or a password: calls are signed instead".to_owned());
         }
         if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|allowed| is_allowed(host, allowed)) {
             return refuse(format!("leads to {host}, which is not among allowed_hosts"));
@@ -76,11 +77,11 @@ impl EndpointSettings {
         Ok(url)
     }
 
-    /// The client that calls it, and the URL.
+    /// The client that calls the endpoint, and the URL.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
-    /// to verify it with.
+    /// [`InvalidEndpoint`] as in [`EndpointSettings::check`], or when the URL is `https` and this machine has no
+    /// certificates to verify the server with.
     pub(crate) fn client(&self) -> Result<(Client, Url), InvalidEndpoint> {
         let url = self.check()?;
         let client = client(self.allow_private_addresses, url.scheme() != "http").map_err(|error| InvalidEndpoint {
@@ -91,7 +92,7 @@ impl EndpointSettings {
     }
 }
 
-/// The address that a host is, when it is no name. Names are looked up by the resolver, addresses never reach it.
+/// The address, if the host is one and not a name. The resolver resolves names; addresses never reach it.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -108,10 +109,10 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
 }
 
 /// A client for external servers: it calls directly, without following redirects, and only public addresses unless
-/// others are allowed. [`EndpointSettings::check`] decides which URLs are called.
+/// others are allowed. [`EndpointSettings::check`] decides which URLs may be called.
 ///
 /// # Errors
-/// When it is to be `encrypted` and this machine has no certificates to verify servers with.
+/// When calls are to be `encrypted` and this machine has no certificates to verify servers with.
 pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest::Result<Client> {
     install_crypto_provider();
     let mut builder = Client::builder()
@@ -129,29 +130,29 @@ pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest:
     builder.build()
 }
 
-/// Hosts that are called at addresses that others name, and the client that calls them.
+/// Hosts that are called at addresses which callers name, and the client that calls them.
 #[derive(Debug)]
 pub(crate) struct AllowedHosts {
-    /// The settings of an endpoint, with no address yet.
+    /// The settings of an endpoint, without an address.
     settings: EndpointSettings,
     pub(crate) client: Client,
 }
 
 impl AllowedHosts {
-    /// Nothing is called yet.
+    /// No call is made yet.
     ///
     /// # Errors
-    /// A sentence, when this machine has no certificates to verify servers with.
+    /// A sentence, if this machine has no certificates to verify servers with.
     pub(crate) fn new(allowed_hosts: Vec<String>, allow_private_addresses: bool) -> Result<AllowedHosts, String> {
         let client = client(allow_private_addresses, true).map_err(|error| innermost(&error))?;
         let settings = EndpointSettings { url: String::new(), allowed_hosts, allow_private_addresses };
         Ok(AllowedHosts { settings, client })
     }
 
-    /// The address as it may be called.
+    /// The address as a URL, if it may be called.
     ///
     /// # Errors
-    /// A sentence that says why it may not.
+    /// A sentence that says why the address may not be called.
     pub(crate) fn check(&self, address: &str) -> Result<Url, String> {
         let endpoint = EndpointSettings { url: address.to_owned(), ..self.settings.clone() };
         endpoint.check().map_err(|error| format!("the address {}", error.message))
@@ -159,23 +160,23 @@ impl AllowedHosts {
 }
 
 impl Endpoint {
-    /// An endpoint, checked; nothing is called yet.
+    /// An endpoint whose settings have been checked; no call is made yet.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
-    /// to verify it with.
+    /// [`InvalidEndpoint`] as in [`EndpointSettings::check`], or when the URL is `https` and this machine has no
+    /// certificates to verify the server with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
         let (client, url) = settings.client()?;
         Ok(Endpoint { client, url, secrets })
     }
 
-    /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
+    /// Posts a signed body; returns the server's answer, at most `limit` bytes.
     ///
-    /// `id` names the message: the same one each time that it is repeated, so that a receiver notices. `trace` is the
-    /// span that the call belongs to, sent as the header `traceparent`.
+    /// `id` identifies the message: it is the same each time that the message is repeated, so that a receiver can
+    /// detect the repetition. `trace` is the span that the call belongs to, sent as the header `traceparent`.
     ///
     /// # Errors
-    /// [`Failure`], permanent where another attempt would be in vain.
+    /// [`Failure`], permanent where another attempt would fail as well.
     pub async fn post(
         &self,
         id: &str,
@@ -214,11 +215,11 @@ pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> Failure {
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // By `*`, or the source would be borrowed from the reference.
+    // `*error`, since otherwise the source would be borrowed from the reference.
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// The most telling cause, without the URL.
+/// The most specific cause, without the URL.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
@@ -227,7 +228,7 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
 pub fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the program has already installed one, which is just as well.
+        // An error means that the program has already installed one, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
@@ -253,10 +254,10 @@ mod tests {
     #[test]
     fn urls_that_cannot_be_called_are_refused() {
         refused("", "is missing");
-        refused("hooks.example.com", "is no URL");
+        refused("hooks.example.com", "is not a URL");
         refused("ftp://hooks.example.com/", "https:// or http://");
         refused("file:///etc/passwd", "https:// or http://");
-        refused("https://me:secret@hooks.example.com/", "no password");
+        refused("https://me:secret@hooks.example.com/", "a password");
         assert_eq!(check("https://hooks.example.com/scan?a=b", &[], false), Ok(()));
     }
 

@@ -8,12 +8,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
-/// What a secret begins with.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
-/// Bytes that a secret may have; the specification's bounds.
+/// The number of bytes of a secret; the specification's bounds.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// The secrets that a call is signed with: one, or several while they are changed. `Debug` does not show them.
+/// The secrets that a call is signed with: one, or several during a rotation. `Debug` does not show them.
 #[derive(Clone)]
 pub struct Secrets(Vec<SecretSlice<u8>>);
 
@@ -23,16 +23,16 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// A text that is no secret. Does not show it.
+/// Why a text is not a secret. The message does not show the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
     /// There is no secret.
     #[error("there is no secret; it is \"whsec_\" and 24 to 64 random bytes in base64")]
     Missing,
-    /// It does not begin as it should.
+    /// The prefix is missing.
     #[error("a secret must begin with \"whsec_\", followed by 24 to 64 random bytes in base64")]
     Prefix,
-    /// The rest is no base64.
+    /// The rest is not base64.
     #[error("what follows \"whsec_\" must be base64 with its padding")]
     Base64,
     /// It is too short or too long.
@@ -44,7 +44,7 @@ impl Secrets {
     /// Reads a secret, `whsec_` and base64; or several, separated by white space, all of which sign.
     ///
     /// # Errors
-    /// [`InvalidSecret`], when one of them is no secret or there is none.
+    /// [`InvalidSecret`], when one of them is not a secret or there is none.
     pub fn parse(text: &str) -> Result<Secrets, InvalidSecret> {
         let secrets: Result<Vec<SecretSlice<u8>>, InvalidSecret> = text
             .split_whitespace()
@@ -62,7 +62,7 @@ impl Secrets {
         }
     }
 
-    /// The header `webhook-signature`. `time` is in seconds since 1970.
+    /// The value of the header `webhook-signature`. `time` is in seconds since 1970.
     pub(super) fn sign(&self, id: &str, time: u64, body: &[u8]) -> String {
         let signatures = self.0.iter().map(|secret| {
             let mut mac =

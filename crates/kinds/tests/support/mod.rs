@@ -1,4 +1,4 @@
-//! Somebody else's server for tests: a real socket that keeps what it was sent and gives the answers that a test sets.
+//! An external server for tests: a real socket that records the requests and returns the answers that a test sets.
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses a part of this.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The secret by which the calls of the tests are signed.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A request as it came over the wire.
+/// A request as it was received.
 #[derive(Debug)]
 pub struct Request {
     pub line: String,
@@ -30,7 +30,7 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Verifies the signature as a receiver does, with code of its own.
+    /// Verifies the signature as a receiver does, with its own code.
     #[track_caller]
     pub fn assert_signed(&self) {
         let (id, time) = (&self.headers["webhook-id"], &self.headers["webhook-timestamp"]);
@@ -103,7 +103,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     let mut body = bytes[end..].to_vec();
-    // A request that only asks for something has no body.
+    // A GET request has no body.
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     while body.len() < length {
         if stream.read_buf(&mut body).await.ok()? == 0 {

@@ -85,7 +85,7 @@ mod tests {
         assert!(of("").signer().expect("nothing is asked for").is_none());
         std::fs::write(file, "nonsense").expect("written");
         let (key, message) = of(file).signer().expect_err("no key");
-        assert_eq!((key, message.contains("there is no key in it")), ("attestation.key_file", true), "{message}");
+        assert_eq!((key, message.contains("it contains no key")), ("attestation.key_file", true), "{message}");
         assert_eq!(of("/nonexistent").signer().expect_err("no file").0, "attestation.key_file");
     }
 

@@ -208,7 +208,7 @@ mod tests {
             (&[("release", one.as_str()), ("release", &one)][..], "two keys with the id"),
             (&[("", one.as_str())], "is not a valid id"),
             (&[("release", two.as_str())], "it contains 2 keys"),
-            (&[("release", none.as_str())], "there is no key in it"),
+            (&[("release", none.as_str())], "it contains no key"),
             (&[("release", "/nonexistent")], "cannot be read"),
         ] {
             let error = of(keys).expect_err(why);

@@ -37,7 +37,7 @@ fn hostile() -> [(&'static str, Value, &'static str, &'static str); 4] {
     let crossed =
         format!("violations contains \"no\" if {{\n{crossed}  {} = [1, 2, 3, 4, 5, 6, 7, 8]\n}}", list(2_000, 0));
     [
-        ("aliases", Value::from(aliases), "policies[0].embedded", "anchors are not taken"),
+        ("aliases", Value::from(aliases), "policies[0].embedded", "anchors are not allowed"),
         (
             "parentheses",
             policy(&format!("violations contains \"no\" if {nested} > 1")),

@@ -77,8 +77,8 @@ async fn a_waiver_names_a_vex_document_that_is_stored() {
     for (finding, subject, told) in [
         (format!("vex:{answered}"), "", "subject"),
         (format!("vex:{missing}"), "app", "is not stored as evidence"),
-        (format!("vex:{open}"), "app", "says of no vulnerability"),
-        (format!("vex:{other}"), "app", "is no VEX document"),
+        (format!("vex:{open}"), "app", "contains no statement"),
+        (format!("vex:{other}"), "app", "is not a VEX document"),
         ("vex:sha256:12".to_owned(), "app", "must be sha256:"),
     ] {
         let asked = json!({"policy": "p", "finding": finding, "subject": subject, "reason": "r"});

@@ -1,4 +1,4 @@
-//! Cancels, retries and deletes what there is.
+//! Cancels, retries and deletes existing operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::world::World;
 
 const STEPS: u32 = 22;
 
-/// Commands operations whose creation was answered.
+/// Sends commands for operations whose creation was answered.
 pub async fn command(world: Arc<World>) {
     let mut client = Client::new(&world, "commander");
     for _ in 0..STEPS {
@@ -32,7 +32,7 @@ pub async fn command(world: Arc<World>) {
     }
 }
 
-/// One command, sometimes by two calls, of which the first may be lost.
+/// One command, sometimes in two calls, of which the first may be lost.
 pub async fn steer(client: &mut Client, id: OperationId, command: OperationCommand) {
     let call = match command {
         OperationCommand::Cancel => Call::new(Method::POST, format!("/v1/operations/{id}:cancel")),
@@ -58,7 +58,7 @@ fn seen(command: OperationCommand, answer: Answer<Value>) -> Seen {
 
 fn with<T, U>(answer: Answer<T>, read: impl FnOnce(T) -> U) -> Answer<U> {
     match answer {
-        Answer::Accepted(told) => Answer::Accepted(read(told)),
+        Answer::Accepted(accepted) => Answer::Accepted(read(accepted)),
         Answer::Refused => Answer::Refused,
         Answer::Unknown => Answer::Unknown,
     }

@@ -1,5 +1,5 @@
-//! Creators: one operation or several, with idempotency keys that are used again and twice at once, unique keys that
-//! are competed for, concurrency keys, labels, and a time after which they are removed.
+//! Creators: they create one operation or several, with idempotency keys that are reused and used twice at once,
+//! contested unique keys, concurrency keys, labels, and a retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +13,27 @@ use crate::client::{Answered, Call, Client};
 use crate::history::{EVERY, RETAIN_FOR, Seen, TICK};
 use crate::world::{LOCAL_KIND, REMOTE_KINDS, World, lock};
 
-/// What each of them creates.
+/// The number of creations of each creator.
 const STEPS: u32 = 7;
-/// Concurrency keys, and how many operations of each may run at a time.
+/// The concurrency keys, and how many operations with each may run at a time.
 const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
 /// How long attempts of some operations may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
 
-/// Makes the schedule, each due time of which is to create one operation.
+/// Creates the schedule, each due time of which is to create one operation.
 pub async fn schedule(world: Arc<World>) {
     let mut client = Client::new(&world, "scheduler");
     let body = json!({
         "name": TICK, "every": format!("{}s", EVERY.as_secs()), "catch_up": "all", "operation": {"kind": TICK},
     });
-    // A name can be used once: a caller that got no answer and asks again is answered that it is there.
+    // A name can be used once: a caller that got no answer and calls again learns that the schedule exists.
     while client.call(&Call::post("/v1/schedules", body.clone())).await.is_none() {
         client.pause(Duration::from_millis(500)).await;
     }
 }
 
-/// Creates, each with a key until it is answered.
+/// Creates operations, each with a key until the call is answered.
 pub async fn create(world: Arc<World>, name: String) {
     let (mut client, mut other) = (Client::new(&world, &*name), Client::new(&world, format!("{name}-again")));
     for step in 0..STEPS {
@@ -49,7 +49,7 @@ pub async fn create(world: Arc<World>, name: String) {
         };
         call.key = key;
         loop {
-            // An answer comes late, and the call is made a second time meanwhile.
+            // The answer is late, and the call is made a second time meanwhile.
             let is_answered = if call.key.is_some() && client.random.random_bool(0.3) {
                 let answered = tokio::join!(ask(&mut client, &call), ask(&mut other, &call));
                 answered.0 || answered.1
@@ -65,12 +65,12 @@ pub async fn create(world: Arc<World>, name: String) {
     }
 }
 
-/// One call; answers whether it was answered.
+/// Makes one call; returns whether it was answered.
 async fn ask(client: &mut Client, call: &Call) -> bool {
     let from = client.world.record.begin();
     let Some(Answered { status, existing, body }) = client.call(call).await else { return false };
     if !status.is_success() {
-        // Made by an earlier call, and removed since.
+        // An earlier call created the operation, and it has been deleted since.
         let is_gone = body.to_string().contains("IDEMPOTENT_OPERATION_DELETED");
         assert!(is_gone, "a creation was refused: {status} {body}");
         return true;
@@ -96,7 +96,8 @@ async fn ask(client: &mut Client, call: &Call) -> bool {
     true
 }
 
-/// An operation with a concurrency key, a unique key or neither. Several that are created together name no unique key.
+/// An operation with a concurrency key, a unique key or neither. Operations that are created together have no unique
+/// key.
 fn anything(client: &mut Client, step: u32, place: u32, among_others: bool) -> NewOperation {
     let name = client.name.clone();
     let random = &mut client.random;
@@ -120,7 +121,7 @@ fn anything(client: &mut Client, step: u32, place: u32, among_others: bool) -> N
     }
 }
 
-/// What is sent to ask for it.
+/// The body of the request that creates it.
 fn body_of(new: &NewOperation) -> Value {
     let mut body = json!({
         "kind": new.kind, "project_id": new.project_id, "project_version_id": new.project_version_id,

@@ -1,4 +1,4 @@
-//! The callers: creators, one that commands, workers, one that reads, one that watches.
+//! The callers: creators, one that sends commands, workers, one that reads, one that watches.
 
 mod commanding;
 mod creating;
@@ -17,7 +17,7 @@ pub use working::work;
 
 use crate::world::World;
 
-/// The id of an operation in an answer; from now on the operation that was asked for is known by this id.
+/// The id of an operation in an answer; from now on the requested operation is known by this id.
 fn recognize(world: &World, operation: &Value) -> OperationId {
     let text = |name: &str| operation[name].as_str().unwrap_or_else(|| panic!("no {name} in {operation}"));
     let id = text("id").parse().unwrap_or_else(|_| panic!("no id in {operation}"));
@@ -25,13 +25,13 @@ fn recognize(world: &World, operation: &Value) -> OperationId {
     id
 }
 
-/// A status as answers name it.
+/// A status by its name in answers.
 fn status(text: &Value) -> Status {
     match text.as_str().and_then(|text| text.strip_prefix("ASYNC_OPERATION_STATUS_")) {
         Some("PENDING") => Status::Pending,
         Some("RUNNING") => Status::Running,
         Some("COMPLETED") => Status::Completed,
         Some("FAILED") => Status::Failed,
-        _ => panic!("{text} is no status"),
+        _ => panic!("{text} is not a status"),
     }
 }

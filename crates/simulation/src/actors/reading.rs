@@ -1,4 +1,4 @@
-//! The reader: lists, all along.
+//! The reader: it lists operations all the time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::world::{LIMITED_KIND, World};
 
 const STEPS: u32 = 12;
 
-/// Lists: a page is never longer than its total says, and no more operations of the limited kind run than may.
+/// Lists: the length of a page never contradicts its total, and no more operations of the limited kind run than may.
 pub async fn read(world: Arc<World>) {
     let mut client = Client::new(&world, "reader");
     let (kind, most) = LIMITED_KIND;
@@ -28,7 +28,7 @@ pub async fn read(world: Arc<World>) {
     }
 }
 
-/// How many a page lists, and how many there are.
+/// The number of listed operations, and the total.
 async fn list(client: &mut Client, path: &str) -> Option<(u64, u64)> {
     let answered = client.call(&Call::new(Method::GET, path)).await?;
     let (listed, total) = (&answered.body["operations"], &answered.body["pagination"]["total_count"]);

@@ -1,4 +1,5 @@
-//! The watcher: the stream of all transitions, resumed by the id of the latest event wherever it broke off.
+//! The watcher: it reads the stream of all transitions, and resumes it by the id of the latest event wherever it broke
+//! off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +20,22 @@ use crate::host::{PORT, SERVER};
 use crate::wire::Wire;
 use crate::world::{World, lock};
 
-/// A stream that is silent for this long is given up: the server gives a sign of life every 15 s.
+/// A stream that is silent for this long is given up: the server sends a keep-alive comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// What the watcher was sent. It is kept where no crash of the watcher loses it.
+/// The events that the watcher received. They are kept where a crash of the watcher does not lose them.
 #[derive(Default)]
 pub struct Watched {
     /// The id of the latest event.
     last: Option<String>,
-    told: Vec<(OperationId, Option<Status>)>,
+    received: Vec<(OperationId, Option<Status>)>,
 }
 
-/// Watches, for ever.
+/// Watches forever.
 pub async fn watch(world: Arc<World>) {
     loop {
-        let why = stream(&world).await.map_or_else(|why| why, |()| "it ended".to_owned());
-        world.tell(format_args!("watcher: {why}"));
+        let why = stream(&world).await.map_or_else(|why| why, |()| "the stream ended".to_owned());
+        world.log(format_args!("watcher: {why}"));
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
@@ -55,11 +56,11 @@ async fn stream(world: &World) -> Result<(), String> {
     let asked = timeout(SILENCE, sender.send_request(request)).await.map_err(|_| "no answer in time")?;
     let mut response = asked.map_err(|error| error.to_string())?;
     if !response.status().is_success() {
-        return Err(format!("{} was answered", response.status()));
+        return Err(format!("the answer was {}", response.status()));
     }
     let mut text = String::new();
     loop {
-        let frame = timeout(SILENCE, response.frame()).await.map_err(|_| "it fell silent")?;
+        let frame = timeout(SILENCE, response.frame()).await.map_err(|_| "the stream fell silent")?;
         let Some(frame) = frame else { return Ok(()) };
         let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
         text.push_str(&String::from_utf8_lossy(&data));
@@ -70,7 +71,7 @@ async fn stream(world: &World) -> Result<(), String> {
     }
 }
 
-/// Takes an event.
+/// Records an event.
 fn take(world: &World, event: &str) -> Result<(), String> {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let Some(id) = field("id") else { return Err(format!("an event without an id: {event}")) };
@@ -83,38 +84,41 @@ fn take(world: &World, event: &str) -> Result<(), String> {
             Some(other) => return Err(format!("an event {other}")),
         };
         let id = id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| format!("no operation in {event}"))?;
-        world.tell(format_args!("watcher: {id} became {status:?}"));
-        watched.told.push((id, status));
+        world.log(format_args!("watcher: {id} became {status:?}"));
+        watched.received.push((id, status));
     }
     watched.last = Some(id.to_owned());
     Ok(())
 }
 
-/// What is wrong with the events that the watcher got: they are the change log, from where the watcher began, except
-/// for the changes of operations that are gone.
+/// Compares the events that the watcher received with the change log: they must be the same, from where the watcher
+/// began, except for the changes of operations that have been deleted.
 pub fn judge_watched(watched: &Watched, feed: &[Told]) -> Result<(), String> {
-    let Some(first) = watched.told.first() else { return Ok(()) };
+    let Some(first) = watched.received.first() else { return Ok(()) };
     // The same change may have happened to an operation twice.
-    let begins = (0..feed.len()).filter(|place| (feed[*place].id, feed[*place].status) == *first);
-    let found: Vec<Result<(), String>> = begins.map(|begin| compare(&watched.told, &feed[begin..])).collect();
+    let begins = (0..feed.len()).filter(|position| (feed[*position].id, feed[*position].status) == *first);
+    let found: Vec<Result<(), String>> = begins.map(|begin| compare(&watched.received, &feed[begin..])).collect();
     if found.iter().any(Result::is_ok) {
         return Ok(());
     }
-    found.into_iter().next().unwrap_or_else(|| Err(format!("who watched was told {first:?}, which is not in the feed")))
+    found
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| Err(format!("the watcher received {first:?}, which is not in the change log")))
 }
 
-fn compare(told: &[(OperationId, Option<Status>)], feed: &[Told]) -> Result<(), String> {
-    let (mut told_next, mut missed) = (told.iter().peekable(), Vec::new());
+fn compare(received: &[(OperationId, Option<Status>)], feed: &[Told]) -> Result<(), String> {
+    let (mut received_next, mut missed) = (received.iter().peekable(), Vec::new());
     for change in feed {
-        if told_next.next_if(|told| **told == (change.id, change.status)).is_none() {
+        if received_next.next_if(|event| **event == (change.id, change.status)).is_none() {
             missed.push(change.id);
         }
     }
-    if let Some(more) = told_next.next() {
-        return Err(format!("who watched was told {more:?}, which is not in the feed, or not there"));
+    if let Some(more) = received_next.next() {
+        return Err(format!("the watcher received {more:?}, which is not in the change log, or not at this position"));
     }
-    match missed.into_iter().find(|id| !told.contains(&(*id, None))) {
-        Some(id) => Err(format!("who watched was not told what became of {id}")),
+    match missed.into_iter().find(|id| !received.contains(&(*id, None))) {
+        Some(id) => Err(format!("the watcher was not notified of a change of {id}")),
         None => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Workers: they finish, fail, release, forget what they hold, or come back late with what is not theirs any more.
+//! Workers: they finish, fail, release, forget what they hold, or come back late with operations that they no longer
+//! hold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::client::{Call, Client};
 use crate::history::{Answer, Seen, TICK};
 use crate::world::{REMOTE_KINDS, World};
 
-/// What a worker holds, or held.
+/// An operation that a worker holds, or held.
 #[derive(Clone, Debug)]
 struct Held {
     id: OperationId,
@@ -22,13 +23,13 @@ struct Held {
 }
 
 impl Held {
-    /// What the worker of an attempt says: no two attempts say the same.
+    /// The text that the worker reports for an attempt: no two attempts report the same.
     fn text(&self) -> String {
         format!("{} {}", self.id, self.fence)
     }
 }
 
-/// Works, well and badly, and only well once nothing new comes; for ever.
+/// Works forever, well and badly, and only well once no new operations are created.
 pub async fn work(world: Arc<World>, name: String) {
     let mut client = Client::new(&world, name);
     let mut stalled: Vec<Held> = Vec::new();
@@ -43,7 +44,7 @@ pub async fn work(world: Arc<World>, name: String) {
                 0..4 => settle(&mut client, &held, json!({"output": held.text()})).await,
                 4 => settle(&mut client, &held, json!({"error_message": held.text(), "retryable": false})).await,
                 5 | 6 => {
-                    // Somebody may want it stopped just now.
+                    // Somebody may cancel it at this moment.
                     if client.random.random_bool(0.4) {
                         steer(&mut client, held.id, OperationCommand::Cancel).await;
                     }
@@ -51,7 +52,7 @@ pub async fn work(world: Arc<World>, name: String) {
                 }
                 7 => give_back(&mut client, &held).await,
                 8 => stalled.push(held),
-                // It dies: nobody hears from it again.
+                // The worker dies: it sends nothing more.
                 _ => {}
             }
         }
@@ -59,7 +60,7 @@ pub async fn work(world: Arc<World>, name: String) {
             && (world.is_finishing() || client.random.random_bool(0.4))
         {
             beat(&mut client, &late).await;
-            // It comes back, perhaps while another worker has the operation.
+            // The worker comes back, perhaps while another worker has the operation.
             if world.is_finishing() || client.random.random_bool(0.4) {
                 settle(&mut client, &late, json!({"output": late.text()})).await;
                 stalled.remove(0);
@@ -92,20 +93,20 @@ async fn claim(client: &mut Client) -> Vec<Held> {
     all
 }
 
-/// Reports how an attempt ended; a worker that got no answer asks once more.
+/// Reports the outcome of an attempt; a worker that got no answer reports it once more.
 async fn settle(client: &mut Client, held: &Held, how: Value) {
     let mut row = json!({"id": held.id.to_string(), "lease_token": held.token});
     how.as_object().into_iter().flatten().for_each(|(name, value)| row[name] = value.clone());
     let call = Call::post("/v1/operations:settle", json!({"results": [row]}));
-    // A settlement that was not answered may have been taken; when it is sent again, it gets the same answer: what
-    // counts is the time from the first call on.
+    // The server may have recorded a settlement that was not answered; when it is sent again, it gets the same answer:
+    // the interval of the call begins with the first one.
     let settled = |answer| Seen::Settled { fence: held.fence, text: held.text(), answer };
     let begun = client.world.begin(held.id, settled(Answer::Unknown));
     let mut asked = false;
     loop {
         let answer = match client.call(&call).await.map(|answered| answered.body["results"][0].clone()) {
             Some(result) if result["status"].is_string() => Answer::Accepted(status(&result["status"])),
-            // The answer to the second call says nothing about the first.
+            // The answer to the second call does not show whether the first was carried out.
             Some(_) if asked => Answer::Unknown,
             Some(result) if result["error"].is_object() => Answer::Refused,
             Some(result) => panic!("a settlement was answered with {result}"),

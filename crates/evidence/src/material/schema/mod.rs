@@ -1,7 +1,7 @@
 //! The standards' own JSON Schemas, as their authors publish them (`crates/evidence/schemas/README.md`).
 //!
 //! Each is compiled when the first document of its version is checked. Rules that a schema cannot express, and those
-//! that deserve better words than a schema has, are checked before, beside this.
+//! that deserve clearer messages than a schema gives, are checked before, in addition to this.
 
 mod value;
 
@@ -46,7 +46,7 @@ static CYCLONEDX: [Schema; 6] = schemas![
 ];
 static CSAF: [Schema; 1] = schemas!["2.0": "csaf/csaf-2.0.json"];
 
-/// What schemas refer to, by the names under which they do.
+/// The schemas that others refer to, by the names that they use.
 const REFERRED_TO: [(&str, &str); 5] = [
     (
         "http://cyclonedx.org/schema/jsf-0.82.schema.json",
@@ -61,8 +61,8 @@ const REFERRED_TO: [(&str, &str); 5] = [
     ("https://www.first.org/cvss/cvss-v3.1.json", include_str!("../../../schemas/csaf/cvss-v3.1.json")),
 ];
 
-/// The identifiers of licences that SPDX knew when a version of CycloneDX came out. Any text is taken in their place:
-/// SPDX adds some every few months, and a document that uses them is none the worse.
+/// The identifiers of licences that SPDX knew when a version of CycloneDX was released. Any text is accepted instead:
+/// SPDX adds some every few months, and a document that uses them is still valid.
 const LICENSES: &str = "http://cyclonedx.org/schema/spdx.schema.json";
 
 /// Checks a CycloneDX document against the schema of its version.
@@ -70,7 +70,7 @@ pub fn cyclonedx(value: &Value) -> Result<(), MaterialError> {
     check(MaterialKind::SbomCyclonedxJson, &CYCLONEDX, &value["specVersion"], value)
 }
 
-/// Checks a CSAF document against the schema of its version, if it is one of 2.0.
+/// Checks a CSAF document against the schema of its version, if it is version 2.0.
 pub fn csaf(kind: MaterialKind, value: &Value) -> Result<(), MaterialError> {
     check(kind, &CSAF, &value["document"]["csaf_version"], value)
 }
@@ -107,9 +107,9 @@ fn compile(text: &'static str) -> Validator<Rego> {
         .expect("a schema can be compiled")
 }
 
-/// By the schema of CycloneDX 1.7, whoever asserts something about a patent is either an entity or a contact or a
-/// reference; so one with nothing but a name, which is both, is neither. And libraries that are made from the
-/// standard's Protocol Buffers write an object that says which of them it is, as for annotators. Both are taken.
+/// By the schema of CycloneDX 1.7, the asserter of a patent is either an entity, a contact or a reference; so one with
+/// only a name, which matches two of these, is not valid. And libraries that are generated from the standard's Protocol
+/// Buffers write an object that names which of them it is, as for annotators. Both are accepted.
 fn widen(schema: &mut serde_json::Value) {
     let Some(asserter) = schema.pointer_mut("/definitions/patentAssertions/items/properties/asserter") else { return };
     let Some(mut forms) = asserter.get_mut("oneOf").map(serde_json::Value::take) else { return };
@@ -125,8 +125,8 @@ fn widen(schema: &mut serde_json::Value) {
     *asserter = json!({"anyOf": forms});
 }
 
-/// Where none of several forms fits: what is wrong with the one that fits best, which is the one that fails furthest
-/// inside.
+/// Where a value matches none of several forms: the error for the form that matches best, which is the one whose error
+/// is nested deepest.
 fn innermost<'e>(error: &'e ValidationError<'e>) -> &'e ValidationError<'e> {
     let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
         return error;
@@ -141,7 +141,7 @@ fn path(pointer: &str) -> String {
     let mut path = "$".to_owned();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
-        // A text takes whatever is written to it.
+        // Writing to a text does not fail.
         let _ = if step.bytes().all(|byte| byte.is_ascii_digit()) {
             write!(path, "[{step}]")
         } else {
@@ -151,30 +151,30 @@ fn path(pointer: &str) -> String {
     path
 }
 
-/// What the schema has against a value, in a sentence that does not quote it.
+/// How a value violates the schema, in a sentence that does not quote the value.
 fn reason(error: &ValidationError<'_>) -> String {
     const MOST: usize = 12;
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let named: Vec<String> = unexpected.iter().take(MOST).map(|name| format!("{name:?}")).collect();
-            format!("nothing of the name {} may stand there", named.join(", "))
+            format!("members named {} are not allowed here", named.join(", "))
         }
         ValidationErrorKind::Required { property } => format!("the member {property} is missing"),
         ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("it has to be of the type {one}"),
         ValidationErrorKind::Enum { options } => match options.as_array() {
             Some(options) if options.len() <= MOST => format!("it has to be one of {}", listed(options)),
-            Some(options) => format!("it is none of the {} values that there are", options.len()),
-            None => "it is none of the values that there are".to_owned(),
+            Some(options) => format!("it is not one of the {} allowed values", options.len()),
+            None => "it is not one of the allowed values".to_owned(),
         },
         ValidationErrorKind::Constant { expected_value } => format!("it has to be {expected_value}"),
         ValidationErrorKind::Pattern { pattern } => format!("it does not match the pattern {pattern}"),
         ValidationErrorKind::Format { format } => format!("it is not of the format {format}"),
-        ValidationErrorKind::UniqueItems => "it has an item twice".to_owned(),
+        ValidationErrorKind::UniqueItems => "it contains an item twice".to_owned(),
         ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
-            "it has none of the forms that are allowed".to_owned()
+            "it has none of the allowed forms".to_owned()
         }
         ValidationErrorKind::OneOfMultipleValid { .. } => {
-            "it has several forms of which only one is allowed".to_owned()
+            "it matches several forms of which only one is allowed".to_owned()
         }
         _ => error.masked_with("it").to_string(),
     }
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(refused(cyclonedx, &bom("1.5", "formulation", &formulation)), None);
         assert_eq!(
             refused(cyclonedx, &bom("1.4", "formulation", &formulation)).unwrap(),
-            "not SBOM_CYCLONEDX_JSON: at $: nothing of the name \"formulation\" may stand there (JSON Schema of version 1.4)"
+            "not SBOM_CYCLONEDX_JSON: at $: members named \"formulation\" are not allowed here (JSON Schema of version 1.4)"
         );
     }
 
@@ -246,7 +246,7 @@ mod tests {
             (component("purl", json!(7)), "at $.components[0].purl: it has to be of the type string"),
             (
                 component("properties", json!([{"name": "a", "word": "b"}])),
-                "at $.components[0].properties[0]: nothing of the name \"word\" may stand there",
+                "at $.components[0].properties[0]: members named \"word\" are not allowed here",
             ),
             (
                 component("licenses", json!([{"license": {"id": "MIT", "name": "MIT"}}])),
@@ -255,19 +255,19 @@ mod tests {
             (component("tags", json!([1])), "at $.components[0].tags[0]: it has to be of the type string"),
             (
                 bom("1.6", "components", &json!([{"type": "library", "name": "n"}, {"type": "library", "name": "n"}])),
-                "at $.components: it has an item twice",
+                "at $.components: it contains an item twice",
             ),
         ] {
-            let refused = refused(cyclonedx, &document).unwrap_or_else(|| panic!("{document} was taken"));
+            let refused = refused(cyclonedx, &document).unwrap_or_else(|| panic!("{document} was accepted"));
             assert!(refused.contains(expected), "{refused}");
         }
     }
 
     #[test]
     fn what_the_schema_is_too_strict_about_is_taken() {
-        // A licence that SPDX took up after the schema was published.
+        // A licence that SPDX added after the schema was published.
         let licensed = json!([{"type": "library", "name": "n", "licenses": [{"license": {"id": "New-Licence-9.0"}}]}]);
-        // A member that a tool writes though it has nothing to say.
+        // A member that a tool writes without a value.
         let nothing = json!([{"type": "library", "name": "n", "description": null}]);
         for components in [licensed, nothing] {
             for version in ["1.2", "1.3", "1.4", "1.5", "1.6", "1.7"] {

@@ -1,4 +1,4 @@
-//! What `jsonschema` has to know of Rego's values, so that evidence is checked as it was read, without a copy.
+//! The access of `jsonschema` to Rego values, so that evidence is checked as it was parsed, without a copy.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use jsonschema::json::{Array, Json, JsonNumber, Node, NodeIdentity, Object};
 use regorus::Value;
 use regorus::value::Object as RegoObject;
 
-/// Rego's values. A member that is `null` counts as absent, as in all that is checked of evidence.
+/// Rego values. A member that is `null` counts as absent, as in all other checks of evidence.
 pub struct Rego;
 
 impl Json for Rego {
@@ -89,7 +89,7 @@ impl<'a> Node<'a, Rego> for &'a Value {
         }
     }
 
-    /// What an error quotes: nothing, since it may be a whole SBOM.
+    /// The value that an error quotes: an empty one, since it may be a whole SBOM.
     fn to_value(&self) -> Cow<'a, serde_json::Value> {
         Cow::Owned(serde_json::Value::Null)
     }
@@ -168,7 +168,7 @@ impl JsonNumber for Numeric<'_> {
     fn to_number(&self) -> Cow<'_, serde_json::Number> {
         let exact = self.as_u64().map(Into::into).or_else(|| self.as_i64().map(Into::into));
         let number = exact.or_else(|| serde_json::Number::from_f64(self.as_f64()?));
-        // An integer beyond all floating point is larger than any limit of a schema.
+        // An integer beyond the range of floating point is larger than any limit in a schema.
         Cow::Owned(number.unwrap_or_else(|| u64::MAX.into()))
     }
 

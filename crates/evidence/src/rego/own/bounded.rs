@@ -1,4 +1,4 @@
-//! Builtins whose cost is a number in the policy: the engine would reserve the memory at once and abort.
+//! Builtins whose cost depends on a number in the policy: the engine would reserve the memory at once and abort.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,12 +6,12 @@ use regorus::Value;
 
 use super::{Outcome, Refused};
 
-/// The most items that a builtin may make of a number or two.
+/// The maximum number of items that a builtin may create from one or two numbers.
 const MAX_ITEMS: u64 = 1_000_000;
-/// The furthest that a number may be shifted.
+/// The maximum distance of a shift.
 const MAX_SHIFT: u32 = 65_536;
 
-/// The value if it can be iterated over, else an empty list.
+/// The value if it can be iterated over, otherwise an empty list.
 pub fn items(args: &[Value]) -> Outcome {
     match &args[0] {
         iterable @ (Value::Array(_) | Value::Object(_) | Value::Set(_)) => Ok(iterable.clone()),

@@ -1,4 +1,4 @@
-//! Functions of Chainloop that need none of its servers.
+//! Functions of Chainloop that do not need its servers.
 
 use std::collections::BTreeMap;
 

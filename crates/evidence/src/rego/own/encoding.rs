@@ -1,4 +1,4 @@
-//! Digests and JSON, as OPA gives them.
+//! Digests and JSON, with the same results as OPA.
 
 use md5::Md5;
 use regorus::Value;
@@ -16,7 +16,7 @@ pub fn sha256(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&Sha256::digest(text(args, 1)?))))
 }
 
-/// Weak, as is SHA-1: for content that others have named by it.
+/// MD5 is weak, as is SHA-1: both are for content that others have identified by such a digest.
 pub fn md5(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&Md5::digest(text(args, 1)?))))
 }
@@ -69,7 +69,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `json.marshal`, with what HTML knows written as escapes.
+/// `json.marshal`, with the characters that are special in HTML written as escapes.
 pub fn json_marshal(args: &[Value]) -> Outcome {
     json(&args[0]).map(Value::from)
 }
@@ -115,7 +115,7 @@ fn marshal(value: &Value, out: &mut String) -> Result<(), Refused> {
             Ok(())
         }
         Value::String(text) => marshal_text(text, out),
-        // All digits, however many.
+        // All digits, however many there are.
         Value::Number(number) if number.is_integer() => {
             out.push_str(&number.format_decimal());
             Ok(())
@@ -138,7 +138,7 @@ fn marshal_text(text: &str, out: &mut String) -> Result<(), Refused> {
     Ok(())
 }
 
-/// `array.flatten`: the items of lists and sets in a list take their place, one level deep.
+/// `array.flatten`: lists and sets within a list are replaced by their items, one level deep.
 pub fn array_flatten(args: &[Value]) -> Outcome {
     let Value::Array(items) = &args[0] else {
         return Err(Refused::new(format!("operand must be an array, not {}", term::kind(&args[0]))));
@@ -154,7 +154,7 @@ pub fn array_flatten(args: &[Value]) -> Outcome {
     Ok(Value::from(flat))
 }
 
-/// `to_number`: a text counts only when JSON takes it for a number.
+/// `to_number`: a text is accepted only if it is a number in JSON.
 pub fn to_number(args: &[Value]) -> Outcome {
     match &args[0] {
         Value::Null => Ok(Value::from(0)),
@@ -162,7 +162,7 @@ pub fn to_number(args: &[Value]) -> Outcome {
         number @ Value::Number(_) => Ok(number.clone()),
         Value::String(text) => match json::read(text.as_bytes()) {
             Ok(number @ Value::Number(_)) if !text.contains(char::is_whitespace) => Ok(number),
-            _ => Err(Refused::new(format!("{text:?} is no number"))),
+            _ => Err(Refused::new(format!("{text:?} is not a number"))),
         },
         other => Err(Refused::new(format!(
             "operand must be a number, a string, a boolean or null, not {}",

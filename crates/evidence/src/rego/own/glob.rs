@@ -1,7 +1,7 @@
-//! `glob.match`, as OPA's library of globs has it: `*` and `?` stop at delimiters, `**` does not.
+//! `glob.match`, as OPA's glob library implements it: `*` and `?` stop at delimiters, `**` does not.
 //!
-//! The engine's own goes by the rules of file names, where `**/vendor/**` matches `vendor/b`; here as in OPA there must
-//! be something to match the `/` before `vendor`.
+//! The engine's own implementation follows the rules for file names, where `**/vendor/**` matches `vendor/b`; here, as
+//! in OPA, there must be something before the `/` that precedes `vendor`.
 
 use std::cell::RefCell;
 
@@ -10,17 +10,18 @@ use regorus::Value;
 
 use super::{Outcome, Refused, term, text};
 
-/// The longest pattern, in bytes.
+/// The maximum length of a pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
-/// How deep braces may nest.
+/// The maximum nesting depth of braces.
 const MAX_BRACES: usize = 16;
-/// How many patterns are kept compiled.
+/// The number of compiled patterns that are cached.
 const KEPT: usize = 64;
 
 type Compiled = (String, Vec<char>, Regex);
 
 thread_local! {
-    /// Patterns that this thread has compiled, the last one used at the end: policies ask for one again and again.
+    /// The patterns that this thread has compiled, the most recently used at the end: policies use the same one
+    /// repeatedly.
     static COMPILED: RefCell<Vec<Compiled>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -49,7 +50,7 @@ pub fn matches(args: &[Value]) -> Outcome {
     })
 }
 
-/// None for `null`: nothing stops a `*`. An empty list is a dot.
+/// `None` for `null`: nothing stops a `*`. An empty list stands for a dot.
 fn delimiters(value: &Value) -> Result<Vec<char>, Refused> {
     let items = match value {
         Value::Null => return Ok(Vec::new()),
@@ -79,10 +80,10 @@ pub fn quote_meta(args: &[Value]) -> Outcome {
     Ok(Value::from(quoted))
 }
 
-/// The texts around a pattern's only special part, when that matches anything.
+/// The texts before and after a pattern's only wildcard, if that matches anything.
 ///
-/// OPA's library only checks that a text begins and ends with these, and `src/**/test` matches `src/test`, which
-/// policies have come to rely on.
+/// OPA's library only checks that a text begins and ends with these, so that `src/**/test` matches `src/test`, which
+/// policies rely on.
 fn around<'p>(pattern: &'p str, delimiters: &[char]) -> Option<(&'p str, &'p str)> {
     let wildcard = if pattern.contains("**") { "**" } else { "*" };
     let (before, after) = pattern.split_once(wildcard)?;
@@ -99,7 +100,7 @@ fn compile(pattern: &str, delimiters: &[char]) -> Result<Regex, Refused> {
     Regex::new(&translation.out).map_err(|_| Refused::new(format!("the glob {pattern:?} is too complex")))
 }
 
-/// What matches one character that is no delimiter.
+/// An expression for one character that is not a delimiter.
 fn single(delimiters: &[char]) -> String {
     if delimiters.is_empty() {
         return ".".to_owned();
@@ -117,11 +118,11 @@ fn escape(character: char, out: &mut String) {
     out.push(character);
 }
 
-/// A regular expression that is put together.
+/// A regular expression under construction.
 struct Translation {
     out: String,
     single: String,
-    /// How many braces are open.
+    /// The number of open braces.
     braces: usize,
 }
 
@@ -152,19 +153,19 @@ impl Translation {
                 ',' if self.braces > 0 => self.out.push('|'),
                 '[' => at = self.class(pattern, at)?,
                 '\\' => {
-                    // At the end it escapes nothing.
+                    // At the end of the pattern it escapes nothing.
                     pattern.get(at).into_iter().for_each(|escaped| escape(*escaped, &mut self.out));
                     at += 1;
                 }
                 other => escape(*other, &mut self.out),
             }
         }
-        // Braces that are not closed are closed by the end.
+        // Braces that are not closed are closed at the end.
         (0..self.braces).for_each(|_| self.out.push(')'));
         Ok(())
     }
 
-    /// A list of characters or one range, possibly negated; answers what comes after it.
+    /// A set of characters or one range, possibly negated; returns the position after it.
     fn class(&mut self, pattern: &[char], mut at: usize) -> Result<usize, &'static str> {
         const UNCLOSED: &str = "a bracket is not closed";
         self.out.push('[');
@@ -174,7 +175,7 @@ impl Translation {
         }
         if let [low, '-', high, rest @ ..] = &pattern[at.min(pattern.len())..] {
             if rest.first() != Some(&']') {
-                return Err("a range is the whole of its brackets");
+                return Err("a range must be alone in its brackets");
             }
             if high < low {
                 return Err("a range ends before it begins");
@@ -189,7 +190,7 @@ impl Translation {
         loop {
             match pattern.get(at) {
                 None => return Err(UNCLOSED),
-                Some(']') if empty => return Err("brackets with nothing in them"),
+                Some(']') if empty => return Err("empty brackets"),
                 Some(']') => break,
                 Some('\\') => {
                     at += 1;

@@ -1,8 +1,8 @@
-//! `http.send`, which does not call anybody: it answers what is known, and notes what is not.
+//! `http.send`, which makes no calls itself: it returns known answers, and records missing ones.
 //!
-//! The caller of an evaluation makes the calls that were noted, supplies the answers, and runs it again
-//! ([`HttpCalls`]). So a script stays in a process without a network, and its requests are checked by a process that
-//! has one. An evaluation that lacks an answer has no outcome, whatever it says.
+//! The caller of an evaluation makes the recorded calls, supplies the answers, and runs the evaluation again
+//! ([`HttpCalls`]). So a script stays in a process without network access, and its requests are checked by a process
+//! that has it. An evaluation that lacks an answer has no outcome, whatever it returns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,23 +13,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Refused, encoding, term};
 
-/// The most different calls of an evaluation.
+/// The maximum number of different calls in an evaluation.
 const MAX_CALLS: usize = 32;
-/// The longest that a call may take unless the policy says less, as in OPA, in milliseconds.
+/// The maximum duration of a call, unless the policy sets a shorter one, in milliseconds; as in OPA.
 const TIMEOUT_MS: u64 = 5_000;
-/// The most bytes of a call: its address, its headers and its body.
+/// The maximum size of a call in bytes: its address, its headers and its body.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// A call that a policy asks for.
+/// A call that a policy requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// In upper case.
     pub method: String,
-    /// As the policy has it; nobody has checked it.
+    /// As in the policy; it has not been checked.
     pub url: String,
-    /// By their names as the policy has them.
+    /// By their names as in the policy.
     pub headers: BTreeMap<String, String>,
-    /// What is sent; `None` for nothing.
+    /// The body; `None` for none.
     pub body: Option<String>,
     /// How long the call may take, in milliseconds.
     pub timeout_ms: u64,
@@ -43,11 +43,11 @@ pub type HttpAnswer = Result<HttpResponse, HttpFailure>;
 pub struct HttpResponse {
     /// Such as 200.
     pub status_code: u16,
-    /// With the reason, such as `200 OK`.
+    /// With the reason phrase, such as `200 OK`.
     pub status: String,
     /// By their names in lower case.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Bytes that are no UTF-8 are replaced.
+    /// Bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
@@ -56,11 +56,11 @@ pub struct HttpResponse {
 pub struct HttpFailure {
     /// What is wrong.
     pub message: String,
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub is_transient: bool,
 }
 
-/// The calls of one evaluation. Clones are the same calls.
+/// The calls of one evaluation. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct HttpCalls(Arc<Mutex<Calls>>);
 
@@ -72,7 +72,7 @@ struct Calls {
 }
 
 impl HttpCalls {
-    /// The calls that were asked for since the last time and have no answer yet.
+    /// The calls that were requested since the last time and have no answer yet.
     pub fn take_asked(&self) -> Vec<HttpRequest> {
         std::mem::take(&mut self.lock().asked).into_iter().collect()
     }
@@ -82,7 +82,7 @@ impl HttpCalls {
         self.lock().answers.extend(answers);
     }
 
-    /// Whether a script has ended because of a call that may succeed at another time.
+    /// Whether a script has ended because of a call that may succeed later.
     pub fn failed_for_now(&self) -> bool {
         self.lock().failed_for_now
     }
@@ -100,7 +100,7 @@ impl HttpCalls {
             return Err(Refused::new(format!("an evaluation may make {MAX_CALLS} different calls")));
         }
         calls.asked.insert(request);
-        Err(Refused::new("the call is yet to be made"))
+        Err(Refused::new("the call has not been made yet"))
     }
 }
 
@@ -114,19 +114,19 @@ pub(in crate::rego) fn attach(calls: Option<HttpCalls>) {
     CALLS.set(calls);
 }
 
-/// What a policy wants of an answer.
+/// A request of a policy, and how it wants the answer.
 struct Wanted {
     request: HttpRequest,
     /// Whether a call without an answer ends the evaluation.
     raise_error: bool,
-    /// Whether the body is JSON whatever the answer says.
+    /// Whether the body is parsed as JSON whatever its content type.
     is_json: bool,
 }
 
 /// `http.send(request)`.
 pub fn send(args: &[Value]) -> Outcome {
     let failed = |error: Refused| Refused::new(format!("http.send: {error}"));
-    let calls = CALLS.with_borrow(Clone::clone).ok_or_else(|| failed(Refused::new("nobody makes calls here")))?;
+    let calls = CALLS.with_borrow(Clone::clone).ok_or_else(|| failed(Refused::new("calls are not made here")))?;
     let wanted = read(&args[0]).map_err(failed)?;
     match calls.answer(wanted.request).map_err(failed)? {
         Ok(response) => response_value(response, wanted.is_json).map_err(failed),
@@ -151,8 +151,8 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::from(members.map(|(name, value)| (Value::from(name), value)).into_iter().collect::<BTreeMap<_, _>>())
 }
 
-/// Reads the request, as OPA names its members. Those that only say how OPA caches are let through: within an evaluation
-/// a call is made once, and after it nothing is kept.
+/// Reads the request, whose members are named as in OPA. Members that only control OPA's cache are accepted: within an
+/// evaluation a call is made once, and afterwards nothing is cached.
 fn read(request: &Value) -> Result<Wanted, Refused> {
     const CACHING: &[&str] = &[
         "cache",
@@ -186,7 +186,7 @@ fn read(request: &Value) -> Result<Wanted, Refused> {
             "force_json_decode" => is_json = flag(name, value)?,
             "enable_redirect" if !flag(name, value)? => {}
             name if CACHING.contains(&name) => {}
-            other => return Err(Refused::new(format!("{other} cannot be asked for here"))),
+            other => return Err(Refused::new(format!("{other} is not supported here"))),
         }
     }
     let missing = |name| Refused::new(format!("the request lacks {name}"));
@@ -233,11 +233,11 @@ fn timeout(value: &Value) -> Result<u64, Refused> {
 fn response_value(response: HttpResponse, is_json: bool) -> Outcome {
     let said = response.headers.get("content-type").and_then(|types| types.first());
     let says_json = said.is_some_and(|said| said.split(';').next().unwrap_or_default().trim().ends_with("json"));
-    // A body that is not JSON though it says so is left out, as in OPA; where the policy insists, it is an error.
+    // A body that claims to be JSON and is not is ignored, as in OPA; if the policy forces JSON, it is an error.
     let parsed = (is_json || says_json).then(|| crate::material::json::read(response.body.as_bytes()));
     let body = match parsed {
         Some(Ok(body)) => body,
-        Some(Err(error)) if is_json => return Err(Refused::new(format!("the answer is no JSON: {error}"))),
+        Some(Err(error)) if is_json => return Err(Refused::new(format!("the answer is not JSON: {error}"))),
         _ => Value::Null,
     };
     let headers: BTreeMap<Value, Value> = response

@@ -1,4 +1,4 @@
-//! `io.jwt.*`: tokens taken apart and verified, as OPA does it.
+//! `io.jwt.*`: tokens are decoded and verified as in OPA.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use super::keys::{self, Algorithm};
 use super::{Outcome, Refused, term, text};
 use crate::material::json;
 
-/// As Go reads it: what is left over of the last letter may be anything.
+/// As in Go: unused bits of the last character may have any value.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -21,9 +21,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A token, taken apart.
+/// A token, split into its parts.
 struct Token<'a> {
-    /// What is signed.
+    /// The signed part.
     signed: &'a str,
     header: Value,
     payload: Value,
@@ -45,11 +45,11 @@ fn wrong(what: &str) -> Refused {
 impl Token<'_> {
     fn read(text: &str) -> Result<Token<'_>, Refused> {
         let parts: Vec<&str> = text.split('.').collect();
-        let [header, payload, signature] = parts[..] else { return Err(wrong("has not three parts")) };
+        let [header, payload, signature] = parts[..] else { return Err(wrong("does not have three parts")) };
         let decode = |part: &str| BASE64.decode(part).map_err(|_| wrong("is not base64url"));
         let object = |part: &str| {
-            let value = json::read(&decode(part)?).map_err(|error| wrong(&format!("holds what is {error}")))?;
-            if value.as_object().is_ok() { Ok(value) } else { Err(wrong("holds what is no object")) }
+            let value = json::read(&decode(part)?).map_err(|error| wrong(&format!("contains text that is {error}")))?;
+            if value.as_object().is_ok() { Ok(value) } else { Err(wrong("contains text that is not an object")) }
         };
         Ok(Token {
             signed: &text[..header.len() + 1 + payload.len()],
@@ -63,8 +63,8 @@ impl Token<'_> {
         self.header[name].as_string().ok().map(AsRef::as_ref)
     }
 
-    /// Whether one of the keys signed it: that with the token's `kid` when there is one, else any that is not meant for
-    /// another algorithm.
+    /// Whether one of the keys signed it: the key with the token's `kid` if there is one, otherwise any key that is not
+    /// meant for another algorithm.
     fn is_signed(&self, algorithm: Algorithm, keys: &str) -> Result<bool, Refused> {
         let keys = keys::read(keys)?;
         let by = |key: &keys::Key| key.verifies(algorithm, self.signed.as_bytes(), &self.signature);
@@ -84,7 +84,7 @@ impl Token<'_> {
     }
 }
 
-/// `io.jwt.decode`: header, payload and signature of a token, which are not verified.
+/// `io.jwt.decode`: header, payload and signature of a token, without verification.
 pub fn decode(args: &[Value]) -> Outcome {
     let Token { header, payload, signature, .. } = Token::read(text(args, 1)?)?;
     Ok(Value::from(vec![header, payload, Value::from(hex(&signature))]))
@@ -113,7 +113,7 @@ verifiers! {
     verify_hs256: 256, verify_hs384: 384, verify_hs512: 512
 }
 
-/// What `io.jwt.decode_verify` is asked to hold a token to.
+/// The constraints that `io.jwt.decode_verify` applies to a token.
 #[derive(Default)]
 struct Constraints<'a> {
     keys: Option<&'a str>,
@@ -175,7 +175,7 @@ impl Constraints<'_> {
         }
         let is_for_us = match (self.audience, &payload["aud"]) {
             (None, Value::Undefined) => true,
-            // A token that names its audience is for nobody else.
+            // A token with an audience is not valid for anyone else.
             (None, _) => false,
             (Some(own), Value::Array(all)) => all.iter().any(|one| *one == Value::from(own)),
             (Some(own), one) => *one == Value::from(own),
@@ -196,7 +196,7 @@ impl Constraints<'_> {
     }
 }
 
-/// `io.jwt.decode_verify`: whether a token is valid, and its header and payload when it is.
+/// `io.jwt.decode_verify`: whether a token is valid, and its header and payload if it is.
 pub fn decode_verify(args: &[Value]) -> Outcome {
     let constraints = Constraints::read(&args[1])?;
     let token = Token::read(text(args, 1)?)?;

@@ -1,4 +1,4 @@
-//! Public keys, as `io.jwt.*` takes them: PEM of a key or a certificate, or a JSON Web Key or a set of them.
+//! Public keys, as `io.jwt.*` accepts them: PEM of a key or a certificate, or a JSON Web Key or a set of them.
 
 use attestation::der::{BIT_STRING, EC, ED25519, INTEGER, OBJECT, P256, P384, RSA, Reader, SEQUENCE};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Refused;
 
-/// A public key and what is said of it.
+/// A public key and its metadata.
 pub struct Key {
     /// `kid` of a JSON Web Key.
     pub id: Option<String>,
@@ -28,11 +28,11 @@ enum Public {
     P256(Vec<u8>),
     P384(Vec<u8>),
     Ed25519(Vec<u8>),
-    /// A key of another kind: nothing is verified with it.
+    /// A key of another kind: it verifies nothing.
     Other,
 }
 
-/// How a token is signed, besides by a shared secret.
+/// The algorithm of a token's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     Rs256,
@@ -47,7 +47,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// By its name in a token's header.
+    /// The algorithm with this name in a token's header.
     pub fn named(name: &str) -> Option<Algorithm> {
         Some(match name {
             "RS256" => Algorithm::Rs256,
@@ -77,7 +77,7 @@ impl Algorithm {
 }
 
 impl Key {
-    /// Whether a signature is one of the message by the holder of the key. A key of another kind has signed nothing.
+    /// Whether the holder of the key made a signature of the message. For a key of another kind this is never the case.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let by = |known: &'static dyn VerificationAlgorithm, key: &[u8]| {
             UnparsedPublicKey::new(known, key).verify(message, signature).is_ok()
@@ -101,7 +101,7 @@ impl Key {
 /// Reads keys.
 pub fn read(text: &str) -> Result<Vec<Key>, Refused> {
     if let Some((label, der)) = pem(text) {
-        let wrong = || Refused::new(format!("the {} is no key that can be read", label.to_lowercase()));
+        let wrong = || Refused::new(format!("the {} is not a readable key", label.to_lowercase()));
         let info = match label {
             "CERTIFICATE" => key_of_certificate(&der).ok_or_else(wrong)?,
             "PUBLIC KEY" => der.as_slice(),
@@ -119,7 +119,7 @@ pub fn read(text: &str) -> Result<Vec<Key>, Refused> {
     keys.ok_or_else(wrong)
 }
 
-/// The first block of a text in PEM: what it says that it is, and its bytes.
+/// The first block of a PEM text: its label and its bytes.
 fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     let (_, rest) = text.split_once("-----BEGIN ")?;
     let (label, rest) = rest.split_once("-----")?;
@@ -148,7 +148,7 @@ fn key_of_certificate(bytes: &[u8]) -> Option<&[u8]> {
     Some(&from_key[..from_key.len() - fields.0.len()])
 }
 
-/// The key of a `SubjectPublicKeyInfo`.
+/// The key in a `SubjectPublicKeyInfo`.
 fn public(bytes: &[u8]) -> Option<Public> {
     let mut info = Reader(Reader(bytes).expect(SEQUENCE)?);
     let mut algorithm = Reader(info.expect(SEQUENCE)?);
@@ -168,7 +168,7 @@ fn public(bytes: &[u8]) -> Option<Public> {
     })
 }
 
-/// A number without the zeros before it.
+/// A number without leading zeros.
 fn trimmed(number: &[u8]) -> Vec<u8> {
     number.iter().copied().skip_while(|byte| *byte == 0).collect()
 }

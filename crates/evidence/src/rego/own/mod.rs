@@ -1,5 +1,5 @@
-//! Builtins of ours: those that the engine lacks or answers otherwise than OPA, and those whose cost is a number in the
-//! policy. Functions of the host go before builtins of the same name.
+//! Builtins that longrun implements: those that the engine lacks or implements differently from OPA, and those whose
+//! cost depends on a number in the policy. Functions of the host take precedence over builtins of the same name.
 
 mod bounded;
 mod chainloop;
@@ -23,7 +23,7 @@ use super::rewrite::ITEMS;
 pub(super) use http::attach;
 pub use http::{HttpAnswer, HttpCalls, HttpFailure, HttpRequest, HttpResponse};
 
-/// Why a builtin does not answer.
+/// Why a builtin returns no value.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);
@@ -37,7 +37,7 @@ impl Refused {
 type Outcome = Result<Value, Refused>;
 type Builtin = fn(&[Value]) -> Outcome;
 
-/// Available only where somebody makes the calls.
+/// Available only if the caller makes the calls.
 pub const HTTP_SEND: &str = "http.send";
 
 /// Each with the number of its arguments.
@@ -89,13 +89,13 @@ const OWN: &[(&str, u8, Builtin)] = &[
     (ITEMS, 1, bounded::items),
 ];
 
-/// How many arguments a builtin of ours takes.
+/// The number of arguments of one of these builtins.
 pub fn arity(name: &str) -> Option<usize> {
     let own = OWN.iter().find(|(own, _, _)| *own == name && name != ITEMS);
     own.map(|(_, arity, _)| usize::from(*arity))
 }
 
-/// Gives them to the engine.
+/// Adds them to the engine.
 pub fn add(engine: &mut Engine) -> Result<(), RegoError> {
     for (name, arity, builtin) in OWN {
         let extension = Box::new(|args: Vec<Value>| Ok(builtin(&args)?));
@@ -105,7 +105,7 @@ pub fn add(engine: &mut Engine) -> Result<(), RegoError> {
     Ok(())
 }
 
-/// The string that an argument must be; arguments are counted from 1.
+/// The string argument at this position, counted from 1; an error if it is not a string.
 fn text(args: &[Value], at: usize) -> Result<&str, Refused> {
     match &args[at - 1] {
         Value::String(text) => Ok(text),

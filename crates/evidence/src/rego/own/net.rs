@@ -1,4 +1,4 @@
-//! Networks: which contains which, which overlap, and which can be written as fewer.
+//! Networks: which contains which, which overlap, and how several are merged into fewer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,7 +32,7 @@ impl Range {
     fn address(text: &str) -> Option<Range> {
         let (is_v6, bits) = match text.parse::<IpAddr>().ok()? {
             IpAddr::V4(address) => (false, u128::from(address.to_bits())),
-            // An address of IPv4 that is written as one of IPv6 is one of IPv4.
+            // An IPv4 address that is written as an IPv6 address counts as IPv4.
             IpAddr::V6(address) => match address.to_ipv4_mapped() {
                 Some(address) => (false, u128::from(address.to_bits())),
                 None => (true, address.to_bits()),
@@ -60,7 +60,7 @@ impl Range {
         self.is_v6 == other.is_v6 && self.first <= other.last && other.first <= self.last
     }
 
-    /// The networks that it is made of.
+    /// The networks that the range consists of.
     fn networks(&self) -> Vec<String> {
         let mut networks = Vec::new();
         let mut first = self.first;
@@ -98,7 +98,7 @@ pub fn cidr_intersects(args: &[Value]) -> Outcome {
     Ok(Value::Bool(own.overlaps(&other)))
 }
 
-/// The fewest networks that hold what a list or set of addresses and networks holds.
+/// The smallest number of networks that cover a list or set of addresses and networks.
 pub fn cidr_merge(args: &[Value]) -> Outcome {
     let wrong = || Refused::new(format!("operand must be an array or a set of strings, not {}", term::kind(&args[0])));
     let items: Vec<&Value> = match &args[0] {
@@ -125,7 +125,7 @@ pub fn cidr_merge(args: &[Value]) -> Outcome {
     Ok(Value::from(networks.collect::<BTreeSet<Value>>()))
 }
 
-/// Which of some networks contain which of some others: the keys of both, in pairs.
+/// Which of some networks contain which of some others: pairs of the keys of both.
 pub fn cidr_contains_matches(args: &[Value]) -> Outcome {
     let networks = keyed(&args[0])?;
     let networks = networks.iter().map(|(key, text)| Ok((key, Range::cidr(text)?)));
@@ -139,7 +139,7 @@ pub fn cidr_contains_matches(args: &[Value]) -> Outcome {
     Ok(Value::from(pairs))
 }
 
-/// The texts of a string or a collection, each with what names it. The first item of a list in a collection counts.
+/// The texts of a string or a collection, each with its key. Of a list in a collection, the first item is used.
 fn keyed(value: &Value) -> Result<Vec<(Value, String)>, Refused> {
     let wrong = |found: &Value| Refused::new(format!("operand must hold strings, not {}", term::kind(found)));
     let text = |item: &Value| match item {

@@ -1,5 +1,5 @@
-//! `regex.globs_match`: whether two patterns have a text in common. They are made of characters, `.`, `[a-z]` and
-//! `\` before what is meant as it is, each with `*` or `+` behind it or not.
+//! `regex.globs_match`: whether two patterns have a common match. Patterns consist of characters, `.`, `[a-z]` and `\`
+//! before a literal character, each of which may be followed by `*` or `+`.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use regorus::Value;
 
 use super::{Outcome, Refused, text};
 
-/// `regex.template_match`: a text and a pattern with regular expressions between two delimiters.
+/// `regex.template_match`: matches a text with a pattern that contains regular expressions between two delimiters.
 pub fn template_match(args: &[Value]) -> Outcome {
     let (template, candidate) = (text(args, 1)?, text(args, 2)?);
     let single = |at: usize| {
@@ -21,7 +21,7 @@ pub fn template_match(args: &[Value]) -> Outcome {
     let unbalanced = || Refused::new(format!("unbalanced delimiters in {template:?}"));
     let (mut pattern, mut literal, mut inside, mut depth) = (String::from("^"), String::new(), String::new(), 0);
     for character in template.chars() {
-        // Where both delimiters are the same, they alternate.
+        // If both delimiters are the same, they alternate.
         if character == open && (open != close || depth == 0) {
             depth += 1;
             if depth == 1 {
@@ -46,16 +46,16 @@ pub fn template_match(args: &[Value]) -> Outcome {
     Ok(Value::Bool(regex.is_match(candidate)))
 }
 
-/// The longest pattern, in parts.
+/// The maximum length of a pattern, in parts.
 const MAX_PARTS: usize = 1000;
 
 #[derive(Debug)]
 struct Part {
     /// The ranges of characters that it matches.
     characters: Vec<(char, char)>,
-    /// May be left out, as with `*`.
+    /// Whether it may be omitted, as with `*`.
     is_optional: bool,
-    /// May come again, as with `*` and `+`.
+    /// Whether it may be repeated, as with `*` and `+`.
     repeats: bool,
 }
 
@@ -88,7 +88,7 @@ fn parse(pattern: &str) -> Result<Vec<Part>, Refused> {
                     if characters.peek() == Some(&'-') {
                         characters.next();
                         high = match characters.next() {
-                            None | Some(']') => return Err(wrong("a range has no end")),
+                            None | Some(']') => return Err(wrong("a range is not complete")),
                             Some('\\') => characters.next().ok_or_else(|| wrong("a bracket is not closed"))?,
                             Some(high) => high,
                         };
@@ -112,9 +112,9 @@ fn parse(pattern: &str) -> Result<Vec<Part>, Refused> {
     Ok(parts)
 }
 
-/// Whether a text that is not empty matches both: goes through all pairs of places in the two.
+/// Whether a non-empty text matches both: visits all pairs of positions in the two.
 fn intersect(own: &[Part], other: &[Part]) -> bool {
-    // Each place is the part that is next; the flag says whether anything was matched.
+    // A position is the next part; the flag says whether anything has been matched.
     let mut seen = BTreeSet::new();
     let mut open = vec![(0, 0, false)];
     while let Some((i, j, any)) = open.pop() {

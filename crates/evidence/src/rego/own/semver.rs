@@ -1,4 +1,4 @@
-//! Versions as OPA reads them: a leading `v`, leading zeros, and a dash or a plus with nothing behind it are let through.
+//! Versions as OPA reads them: a leading `v`, leading zeros, and a trailing dash or plus are accepted.
 
 use std::cmp::Ordering;
 
@@ -56,7 +56,7 @@ impl Version<'_> {
     fn compare(&self, other: &Version<'_>) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| match (self.pre, other.pre) {
             (None, None) => Ordering::Equal,
-            // A release comes after its pre-releases.
+            // A release is later than its pre-releases.
             (None, Some(_)) => Ordering::Greater,
             (Some(_), None) => Ordering::Less,
             (Some(own), Some(other)) => compare_identifiers(own, other),

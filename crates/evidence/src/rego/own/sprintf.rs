@@ -1,5 +1,5 @@
-//! `sprintf`, as Go's `fmt.Sprintf` answers it: a misfit is written out (`%!d(string=x)`, `%!s(MISSING)`) and
-//! is no error.
+//! `sprintf`, with the results of Go's `fmt.Sprintf`: a mismatch is written into the text (`%!d(string=x)`,
+//! `%!s(MISSING)`) and is not an error.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use regorus::Value;
 
 use super::{Outcome, Refused, term, text};
 
-/// The widest that anything is made.
+/// The maximum width of a directive.
 const MAX_WIDTH: usize = 100_000;
 
-/// An argument as Go has it.
+/// An argument as a Go value.
 enum Arg {
     Int(i64),
     /// The digits of an integer of any size.
@@ -72,9 +72,9 @@ pub fn sprintf(args: &[Value]) -> Outcome {
 struct Printer<'a> {
     format: &'a str,
     values: &'a [Arg],
-    /// Which argument comes next.
+    /// The index of the next argument.
     next: usize,
-    /// Whether an argument was asked for by its number.
+    /// Whether an argument was selected by its number.
     reordered: bool,
     out: String,
 }
@@ -105,7 +105,7 @@ impl Printer<'_> {
         Ok(self.out)
     }
 
-    /// Writes what stands for a directive, and answers what comes after it.
+    /// Writes the result of a directive, and returns the position after it.
     fn directive(&mut self, format: &[char], mut at: usize) -> Result<usize, Refused> {
         let mut spec = Spec::default();
         while let Some(flag) = format.get(at) {
@@ -178,7 +178,7 @@ impl Printer<'_> {
         Ok(at + 1)
     }
 
-    /// Reads `[3]`: the next argument is the third. Says whether there was one.
+    /// Reads `[3]`: the next argument is the third. Returns whether there was such a number.
     fn argument_number(&mut self, format: &[char], at: &mut usize, is_good: &mut bool) -> bool {
         if format.get(*at) != Some(&'[') {
             return false;
@@ -204,7 +204,7 @@ impl Printer<'_> {
         }
     }
 
-    /// The integer that a `*` asks for.
+    /// The integer argument that a `*` refers to.
     fn star(&mut self) -> Option<i64> {
         let value = self.values.get(self.next);
         self.next += usize::from(value.is_some());
@@ -257,7 +257,7 @@ impl Arg {
             (Arg::Float(number), 'v' | 'g' | 'G' | 'e' | 'E' | 'f' | 'F') => spec.float(*number, verb, out),
             _ => {
                 let _ = write!(out, "%!{verb}({}=", self.kind());
-                // Only %v itself drops the sign.
+                // Only %v itself ignores the plus flag.
                 match self {
                     Arg::Text(text) => spec.text(text, out),
                     Arg::Int(number) => {
@@ -282,7 +282,7 @@ fn character(number: i64) -> char {
 }
 
 impl Spec {
-    /// Fills up to the width.
+    /// Pads to the width.
     fn pad(&self, text: &str, with_zeros: bool, out: &mut String) {
         let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
         let fill = |with: char| std::iter::repeat_n(with, missing);
@@ -367,7 +367,8 @@ impl Spec {
         }
     }
 
-    /// Sign, prefix and digits, with zeros between them up to the precision or, with the flag, the width.
+    /// Writes the sign, the prefix and the digits, with zeros between them up to the precision or, with the zero flag,
+    /// the width.
     fn signed(&self, prefix: &str, digits: &str, negative: bool, out: &mut String) {
         let sign = self.sign(negative);
         let fill = self.zero && !self.minus && self.precision.is_none();
@@ -401,7 +402,7 @@ fn exponent(text: &str) -> String {
     format!("{digits}e{sign}{power:0>2}")
 }
 
-/// The shorter of both forms, as `%g` has it.
+/// The shorter of both forms, as `%g` requires.
 fn general(number: f64, precision: Option<usize>) -> String {
     let scientific = match precision {
         Some(precision) => format!("{:.*e}", precision.max(1) - 1, number),
@@ -414,7 +415,7 @@ fn general(number: f64, precision: Option<usize>) -> String {
         "" => "0",
         trimmed => trimmed,
     };
-    // Without a precision the exponent decides as if it were 6, however many digits there are.
+    // Without a precision the threshold for the exponent is as if it were 6, however many digits there are.
     let threshold = precision.map_or(6, |precision| i32::try_from(precision.max(1)).unwrap_or(i32::MAX));
     if power < -4 || power >= threshold {
         let (first, rest) = digits.split_at(1);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use regorus::Value;
 
-/// The name of a value's type, as OPA has it.
+/// The name of a value's type, as in OPA.
 pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -18,7 +18,7 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The text of a value, with strings in quotes.
+/// Writes the text of a value, with strings in quotes.
 pub fn write(value: &Value, out: &mut String) {
     let mut list = |open: &str, items: &mut dyn Iterator<Item = &Value>, close: &str| {
         out.push_str(open);
@@ -54,7 +54,7 @@ pub fn write(value: &Value, out: &mut String) {
     }
 }
 
-/// A string in double quotes, as Go writes it.
+/// Writes a string in double quotes, as Go does.
 pub fn quote(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {

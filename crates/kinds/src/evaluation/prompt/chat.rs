@@ -1,5 +1,5 @@
 //! The protocol: [chat completions](https://platform.openai.com/docs/api-reference/chat), which OpenAI and most model
-//! servers speak, hosted or on one's own machine.
+//! servers support, hosted or local.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -14,39 +14,39 @@ use serde_json::json;
 use super::verdict;
 use crate::webhook::{EndpointSettings, InvalidEndpoint, read_answer, unreached};
 
-/// The longest answer of a provider, in bytes: a verdict has a few hundred.
+/// The maximum length of a provider's answer, in bytes: a verdict has a few hundred.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// The most tokens that a model may answer with.
+/// The maximum number of tokens in a model's answer.
 const MAX_TOKENS: u32 = 4096;
 
-/// A provider of models, and how it is asked.
+/// A provider of models, and how it is called.
 #[derive(Clone)]
 pub struct ProviderSettings {
-    /// The whole URL at which chat completions are requested, and what may be reached there.
+    /// The whole URL at which chat completions are requested, and which hosts and addresses may be reached.
     pub endpoint: EndpointSettings,
-    /// The model's name, as the provider knows it.
+    /// The name of the model, as the provider knows it.
     pub model: String,
-    /// The key that goes into the header `Authorization: Bearer`; local servers need none.
+    /// The key for the header `Authorization: Bearer`; local servers need none.
     pub key: Option<SecretString>,
-    /// How the model is held to the form of a verdict.
+    /// How the model is required to return the form of a verdict.
     pub response_format: ResponseFormat,
-    /// The most bytes of evidence that are sent.
+    /// The maximum number of bytes of evidence that are sent.
     pub evidence_limit: usize,
     /// How long one answer may take.
     pub timeout: Duration,
 }
 
-/// The field `response_format` of a request: not every provider knows every form. Whichever is requested, every answer
-/// is checked.
+/// The field `response_format` of a request: not every provider supports every value. Whichever is requested, every
+/// answer is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseFormat {
-    /// The schema of a verdict.
+    /// The JSON schema of a verdict.
     #[default]
     JsonSchema,
     /// Any JSON object.
     JsonObject,
-    /// Left out of the request.
+    /// The field is left out of the request.
     Text,
 }
 
@@ -60,7 +60,7 @@ pub struct Provider {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the URL, which may hold a key in its query, nor the key itself.
+        // Shows neither the URL, which may contain a key in its query, nor the key itself.
         f.debug_struct("Provider").field("model", &self.settings.model).finish_non_exhaustive()
     }
 }
@@ -96,19 +96,19 @@ pub(super) struct Completion {
 /// The answer of a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Its words.
+    /// Its text.
     Text(String),
     /// A refusal, with its reason.
     Refused(String),
 }
 
-/// What a conversation costs.
+/// The token usage of a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Tokens {
-    /// Tokens that were read.
+    /// The number of tokens that were read.
     #[serde(rename = "prompt_tokens", default)]
     pub(super) prompt: u64,
-    /// Tokens that were written.
+    /// The number of tokens that were written.
     #[serde(rename = "completion_tokens", default)]
     pub(super) completion: u64,
 }
@@ -143,7 +143,7 @@ struct Said {
 }
 
 impl Provider {
-    /// A provider, checked; nothing is called yet.
+    /// A provider whose settings have been checked; no call is made yet.
     ///
     /// # Errors
     /// [`InvalidEndpoint`], as [`Endpoint::new`](crate::webhook::Endpoint::new).
@@ -152,20 +152,20 @@ impl Provider {
         Ok(Provider { client, url, settings })
     }
 
-    /// The model's name.
+    /// The name of the model.
     pub fn model(&self) -> &str {
         &self.settings.model
     }
 
-    /// The most bytes of evidence that are sent.
+    /// The maximum number of bytes of evidence that are sent.
     pub(crate) fn evidence_limit(&self) -> usize {
         self.settings.evidence_limit
     }
 
-    /// One answer to a conversation.
+    /// Requests one answer to a conversation.
     ///
     /// # Errors
-    /// [`Failure`], permanent where another attempt would be in vain.
+    /// [`Failure`], permanent where another attempt would fail as well.
     pub(super) async fn complete(&self, messages: &[Message]) -> Result<Completion, Failure> {
         let prefixed = |failure: Failure| Failure { message: format!("prompt: {}", failure.message), ..failure };
         let limit = self.settings.timeout;
@@ -206,7 +206,7 @@ impl Provider {
 /// Reads the answer of a provider.
 fn completion(text: &str) -> Result<Completion, Failure> {
     let answered: Answered = serde_json::from_str(text).map_err(|error| {
-        // Retrying costs money and a server that speaks another protocol will not learn this one.
+        // A retry costs money, and would get the same answer from a server with another protocol.
         Failure::permanent(format!("the AI provider's answer is not a chat completion: {error}"))
     })?;
     let used = answered.usage.unwrap_or_default();

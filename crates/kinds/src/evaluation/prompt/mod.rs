@@ -1,9 +1,9 @@
-//! The natural-language check of an evaluation, `prompt`: a model reads the evidence and answers with a verdict.
+//! The natural-language check of an evaluation, `prompt`: a model reads the evidence and returns a verdict.
 //!
-//! What it promises: the verdict has the form that [`verdict`] describes, or there is none. Evidence is data: it goes
-//! to the model as a string inside a JSON document, in a message of its own, and whatever it talks the model into, an
-//! answer of another form is refused, and never taken for a pass. The evidence can still deceive the model, so a prompt
-//! check is a help to people and not a gate against the authors of the evidence; the documentation says so.
+//! What it promises: the verdict has the form that [`verdict`] describes, or there is none. Evidence is data: the model
+//! receives it as a string inside a JSON document, in a message of its own, and whatever the evidence makes the model
+//! do, an answer of another form is refused and never counts as passed. The evidence can still deceive the model, so a
+//! prompt check is an aid for people and not a gate against the authors of the evidence; the documentation says so.
 
 mod chat;
 mod verdict;
@@ -18,30 +18,30 @@ use chat::{Completion, Message, Tokens};
 pub use chat::{Provider, ProviderSettings, ResponseFormat};
 use verdict::Verdict;
 
-/// The name under which the check stands among the policies of an output.
+/// The name of this check among the policies of an output.
 const NAME: &str = "prompt";
-/// How often a model is asked at most, when its answers are not verdicts. It learns what was wrong.
+/// How often a model is asked at most when its answers are not verdicts. Each repetition includes what was wrong.
 const MAX_ANSWERS: u32 = 3;
 
-/// What is asked about which evidence.
+/// A prompt and the evidence to which it applies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    /// What to check, in the words of the caller.
+    /// What to check, as the caller wrote it.
     pub(super) prompt: &'a str,
-    /// What the evidence is, such as `SARIF`.
+    /// The kind of the evidence, such as `SARIF`.
     pub(super) kind: &'a str,
     /// The evidence.
     pub(super) content: &'a [u8],
-    /// How many bytes the evidence has in all, of which `content` may be the first part.
+    /// The total size of the evidence in bytes; `content` may be only its first part.
     pub(super) size: u64,
 }
 
 impl Provider {
-    /// Asks for a verdict.
+    /// Requests a verdict.
     ///
     /// # Errors
-    /// [`Failure`] when there is none: permanent when the provider refuses the call or the model never answers in the
-    /// form of a verdict, transient when the provider cannot be reached, is overloaded or takes too long.
+    /// [`Failure`] when there is no verdict: permanent when the provider refuses the call or the model never answers in
+    /// the form of a verdict, transient when the provider cannot be reached, is overloaded or takes too long.
     pub(super) async fn check(&self, question: Question<'_>) -> Result<PolicyOutput, Failure> {
         let start = Instant::now();
         let mut output = PolicyOutput {
@@ -92,7 +92,7 @@ impl Provider {
         Ok(output)
     }
 
-    /// Asks until there is a verdict, and also returns what that took.
+    /// Asks until there is a verdict, and also returns the token usage and the number of answers.
     async fn ask(&self, question: Question<'_>, text: &str) -> Result<(Verdict, Tokens, u32), Failure> {
         let mut messages = vec![
             Message::system(verdict::INSTRUCTIONS.to_owned()),
@@ -129,13 +129,13 @@ impl Provider {
     }
 }
 
-/// The first part of a text, at most `limit` bytes; `None` when it is no text.
+/// The first part of a text, at most `limit` bytes; `None` when the content is not text.
 fn beginning(content: &[u8], size: u64, limit: usize) -> Option<&str> {
     let part = &content[..content.len().min(limit)];
     let is_cut = (part.len() as u64) < size;
     let text = match std::str::from_utf8(part) {
         Ok(text) => text,
-        // A character that the cut goes through is left out.
+        // A character that is cut in two is left out.
         Err(error) if is_cut && error.error_len().is_none() => {
             std::str::from_utf8(&part[..error.valid_up_to()]).ok()?
         }
@@ -144,9 +144,9 @@ fn beginning(content: &[u8], size: u64, limit: usize) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
 }
 
-/// How long a call may take unless it is configured.
+/// The default limit of the duration of a call.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of the evidence a model is sent unless it is configured, in bytes.
+/// The default limit of the evidence that is sent to a model, in bytes.
 pub const DEFAULT_EVIDENCE_LIMIT: usize = 128 * 1024;
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(beginning(text, 4, 10), Some("añb"));
         assert_eq!(beginning(text, 4, 2), Some("a"), "ñ has two bytes");
         assert_eq!(beginning(text, 4, 3), Some("añ"));
-        assert_eq!(beginning(&text[..2], 2, 10), None, "half a character at the end is no text");
+        assert_eq!(beginning(&text[..2], 2, 10), None, "half a character at the end is not text");
         assert_eq!(beginning(b"PK\x03\x04\xff", 5, 10), None);
         assert_eq!(beginning(b"a\0b", 3, 10), None);
         assert_eq!(beginning(b"", 0, 10), Some(""));

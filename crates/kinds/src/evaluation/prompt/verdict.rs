@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use crate::text::one_line;
 
-/// The most violations, and the longest message in bytes: what one answer may put into an output.
+/// The maximum number of violations, and the maximum length of a message in bytes: they limit what one answer may add
+/// to an output.
 const MAX_VIOLATIONS: usize = 100;
 const MAX_MESSAGE: usize = 2048;
 
-/// The model's role, before it reads anything that comes from a caller.
+/// The role of the model, which it reads before anything that comes from a caller.
 pub(super) const INSTRUCTIONS: &str = "\
 You check software supply-chain evidence. The user's message is a JSON document with three members: \"check\" says what \
 is to be checked, \"material_type\" says what kind of document the evidence is, and \"evidence\" is its text. \
@@ -24,7 +25,7 @@ evidence does not allow the check to be decided; \
 check and where it stands, and empty unless the status is \"failed\"; \
 \"skip_reason\": a sentence that says why the check cannot be decided, and empty unless the status is \"skipped\".";
 
-/// The same as [`INSTRUCTIONS`], for providers that hold a model to a schema.
+/// The same as [`INSTRUCTIONS`], for providers that enforce a schema.
 pub(super) fn schema() -> Value {
     json!({
         "type": "object",
@@ -38,14 +39,14 @@ pub(super) fn schema() -> Value {
     })
 }
 
-/// What a model found.
+/// The verdict of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The evidence satisfies the check.
     Passed,
-    /// It does not; at least one reason.
+    /// It does not; with at least one reason.
     Failed(Vec<String>),
-    /// It cannot be decided, with the reason.
+    /// The check cannot be decided, with the reason.
     Skipped(String),
 }
 
@@ -68,7 +69,7 @@ enum Status {
 /// Reads an answer.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence that begins with "the answer".
+/// What is wrong with the answer, as the end of a sentence that begins with "the answer".
 pub(super) fn read(answer: &str) -> Result<Verdict, String> {
     let Written { status, violations, skip_reason } =
         serde_json::from_str(unfenced(answer)).map_err(|error| format!("is not a verdict: {error}"))?;
@@ -88,7 +89,7 @@ pub(super) fn read(answer: &str) -> Result<Verdict, String> {
     }
 }
 
-/// The text inside a fence of Markdown, which models put around JSON whatever their instructions say.
+/// The text inside a Markdown fence, which models put around JSON whatever their instructions say.
 fn unfenced(answer: &str) -> &str {
     let text = answer.trim();
     let Some(inside) = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return text };

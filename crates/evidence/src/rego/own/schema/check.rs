@@ -1,4 +1,4 @@
-//! A document held against a schema that is one.
+//! Checks a document against a valid schema.
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
@@ -6,21 +6,21 @@ use serde_json::{Map, Value as Json};
 use super::read::is_integer;
 use super::{MAX_DEPTH, MAX_STEPS, Refused, follow};
 
-/// One thing that is not as the schema says.
+/// One violation of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The path of the part of the document, its parts joined by dots; `(Root)` is the whole.
+    /// The path of the part of the document, its elements joined by dots; `(Root)` is the whole document.
     pub field: String,
-    /// What sort of problem.
+    /// The type of the problem.
     pub kind: &'static str,
-    /// For people.
+    /// The message, for people.
     pub message: String,
 }
 
-/// What is wrong with a document.
+/// The violations of the schema in a document.
 ///
 /// # Errors
-/// [`Refused`] when the schema leads into itself too deep, or has too many choices to go through.
+/// [`Refused`] when the schema refers to itself too deeply, or has too many alternatives to check.
 pub fn check(schema: &Json, document: &Json) -> Result<Vec<Problem>, Refused> {
     let mut checker = Checker { root: schema, steps: 0 };
     checker.problems(schema, document, "(Root)", 0)
@@ -37,7 +37,7 @@ impl<'s> Checker<'s> {
     fn problems(&mut self, schema: &'s Json, value: &Json, field: &str, depth: usize) -> Problems {
         self.steps += 1;
         if depth > MAX_DEPTH || self.steps > MAX_STEPS {
-            return Err(Refused::new("the schema leads into itself too deep, or has too many choices"));
+            return Err(Refused::new("the schema refers to itself too deeply, or has too many alternatives"));
         }
         let members = match schema {
             Json::Object(members) => members,
@@ -99,7 +99,7 @@ impl<'s> Checker<'s> {
             }
             found.push(problem(field, kind, message.to_owned()));
             if holding == 0 {
-                // Of those that do not hold, the one that is nearest to it; one for another type is furthest.
+                // Of the alternatives that do not match, the one that matches best; one for another type matches worst.
                 let distance = |outcome: &Vec<Problem>| {
                     let is_other = outcome.iter().any(|one| one.kind == "invalid_type" && one.field == field);
                     (is_other, outcome.len())
@@ -263,7 +263,7 @@ fn problem(field: &str, kind: &'static str, message: String) -> Problem {
     Problem { field: field.to_owned(), kind, message }
 }
 
-/// The path of a part of what a path names.
+/// The path of a part of the value at a path.
 fn below(field: &str, part: &str) -> String {
     if field == "(Root)" { part.to_owned() } else { format!("{field}.{part}") }
 }
@@ -330,7 +330,7 @@ fn string(members: &Map<String, Json>, text: &str, field: &str) -> Vec<Problem> 
     found
 }
 
-/// A format that is not known says nothing.
+/// An unknown format accepts everything.
 fn has_format(format: &str, text: &str) -> bool {
     match format {
         "date-time" => chrono::DateTime::parse_from_rfc3339(text).is_ok(),
@@ -371,7 +371,7 @@ fn number(members: &Map<String, Json>, value: &Json, field: &str) -> Vec<Problem
     {
         found.push(problem(field, "multiple_of", format!("Must be a multiple of {text}")));
     }
-    // In draft 4 a truth value says whether the bound itself is out.
+    // In draft 4 a boolean says whether the bound itself is excluded.
     let lower = [("minimum", is_exclusive("exclusiveMinimum")), ("exclusiveMinimum", true)];
     for (text, bound, is_out) in
         lower.into_iter().filter_map(|(name, out)| limit(name).map(|(text, bound)| (text, bound, out)))
@@ -395,7 +395,7 @@ fn number(members: &Map<String, Json>, value: &Json, field: &str) -> Vec<Problem
     found
 }
 
-/// The lower and the upper bound of a count.
+/// Checks the lower and the upper bound of a count.
 fn bounded(
     members: &Map<String, Json>,
     count: usize,
@@ -414,7 +414,7 @@ fn bounded(
         .collect()
 }
 
-/// Whether two values are the same, numbers by what they are worth.
+/// Whether two values are equal; numbers are compared by value.
 fn same(one: &Json, other: &Json) -> bool {
     match (one, other) {
         (Json::Number(_), Json::Number(_)) => one == other || one.as_f64() == other.as_f64(),

@@ -1,7 +1,6 @@
-//! `json.match_schema` and `json.verify_schema`: JSON Schema as OPA has it, drafts 4 to 7, with its words for what is
-//! wrong.
+//! `json.match_schema` and `json.verify_schema`: JSON Schema as in OPA, drafts 4 to 7, with OPA's error messages.
 //!
-//! References lead within the schema. One that leads out of it is an error: nothing is fetched.
+//! References must point into the schema. A reference out of it is an error: nothing is fetched.
 
 mod check;
 mod read;
@@ -12,12 +11,13 @@ use serde_json::Value as Json;
 use super::{Outcome, Refused, term};
 use crate::material::json;
 
-/// How deep a schema leads into itself, by references too, before it is given up.
+/// The maximum depth to which a schema is followed, references included.
 const MAX_DEPTH: usize = 64;
-/// How many parts of a schema are held against parts of a document: choices within choices would go on for ever.
+/// The maximum number of times that a part of a schema is compared with a part of a document: nested alternatives could
+/// take forever.
 const MAX_STEPS: u32 = 200_000;
 
-/// The document or the schema that an argument is: an object, or the text of one in JSON.
+/// The document or schema in an argument: an object, or its text in JSON.
 fn operand(args: &[Value], at: usize) -> Result<Json, Refused> {
     let value = match &args[at - 1] {
         Value::String(text) => &json::read(text.as_bytes()).map_err(|_| Refused::new("invalid JSON string"))?,
@@ -29,7 +29,7 @@ fn operand(args: &[Value], at: usize) -> Result<Json, Refused> {
     serde_json::to_value(value).map_err(|error| Refused::new(error.to_string()))
 }
 
-/// Whether a document is as a schema says, and what is not.
+/// Whether a document matches a schema, and its violations.
 pub fn match_schema(args: &[Value]) -> Outcome {
     let (document, schema) = (operand(args, 1)?, operand(args, 2)?);
     read::verify(&schema).map_err(Refused::new)?;
@@ -49,7 +49,7 @@ pub fn match_schema(args: &[Value]) -> Outcome {
     Ok(Value::from(vec![Value::Bool(listed.is_empty()), Value::from(listed)]))
 }
 
-/// Whether a schema is one, and what is wrong with it.
+/// Whether a schema is valid, and what is wrong with it.
 pub fn verify_schema(args: &[Value]) -> Outcome {
     let verified = match operand(args, 1) {
         Ok(schema) => read::verify(&schema),
@@ -63,10 +63,10 @@ pub fn verify_schema(args: &[Value]) -> Outcome {
     })
 }
 
-/// What a reference within a schema leads to: `#`, or `#/definitions/x`.
+/// The target of a reference within a schema: `#`, or `#/definitions/x`.
 fn follow<'s>(root: &'s Json, reference: &str) -> Result<&'s Json, String> {
     let Some(path) = reference.strip_prefix('#') else {
-        return Err(format!("the reference {reference:?} leads out of the schema, and nothing is fetched"));
+        return Err(format!("the reference {reference:?} points out of the schema, and nothing is fetched"));
     };
     let mut at = root;
     for part in path.split('/').skip(1) {

@@ -1,4 +1,4 @@
-//! Whether a schema is one.
+//! Checks whether a schema is valid.
 
 use serde_json::{Map, Value as Json};
 
@@ -16,7 +16,7 @@ pub fn verify(root: &Json) -> Verified {
     schema(root, root, 0)
 }
 
-/// A schema: an object or, from draft 6 on, a truth value.
+/// A schema: an object or, from draft 6 on, a boolean.
 fn schema(root: &Json, at: &Json, depth: usize) -> Verified {
     if depth > MAX_DEPTH {
         return Err(format!("the schema nests more than {MAX_DEPTH} deep"));

@@ -1,4 +1,4 @@
-//! What a bulk operation reports of itself, read back for pages that show it.
+//! Reads what a bulk operation reports about itself, for pages that show it.
 
 use std::collections::BTreeMap;
 
@@ -9,45 +9,44 @@ use super::{BulkAction, Input};
 
 /// The progress that a bulk operation reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Operations that are dealt with.
+pub struct ReportedProgress {
+    /// The number of operations that have been processed.
     pub done: u64,
-    /// How many matched when it began.
+    /// How many operations matched when it began.
     pub total: u64,
-    /// How many of those that are done were refused.
+    /// How many of the processed operations were refused.
     pub refused: u64,
 }
 
 /// The outcome of a bulk operation that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// How many matched when it began.
+    /// How many operations matched when it began.
     pub matched: u64,
     /// How many were cancelled, retried or deleted.
     pub changed: u64,
-    /// How many were refused, by the reason.
+    /// How many were refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// The first hundred of those.
+    /// The first hundred refusals.
     pub refusals: Vec<BulkRefusal>,
 }
 
-/// What it does to which operations: the filter in its canonical form. `None` where the input is not that of a bulk
-/// operation.
+/// The action and the filter in its canonical form. `None` where the input is not that of a bulk operation.
 pub fn asked(input: &str) -> Option<(BulkAction, String)> {
     let Input { action, filter, .. } = serde_json::from_str(input).ok()?;
     Some((action, filter))
 }
 
-/// How far it is, as its progress says it.
-pub fn told(progress: &str) -> Option<Told> {
+/// Reads the progress of a bulk operation from the text that it reported.
+pub fn told(progress: &str) -> Option<ReportedProgress> {
     let numbers = progress.strip_prefix("stopped: ").unwrap_or(progress);
     let (done, rest) = numbers.split_once(" of ")?;
     let (total, rest) = rest.split_once(" done, ")?;
     let refused = rest.strip_suffix(" refused")?;
-    Some(Told { done: done.parse().ok()?, total: total.parse().ok()?, refused: refused.parse().ok()? })
+    Some(ReportedProgress { done: done.parse().ok()?, total: total.parse().ok()?, refused: refused.parse().ok()? })
 }
 
-/// Its outcome, as its output says it.
+/// Reads the outcome of a bulk operation from its output.
 pub fn outcome(output: &str) -> Option<Outcome> {
     #[derive(Deserialize)]
     struct Output {
@@ -65,8 +64,8 @@ pub fn outcome(output: &str) -> Option<Outcome> {
     Some(Outcome { matched, changed: cancelled + retried + deleted, refused, refusals })
 }
 
-/// How far it is, for people.
-pub(super) fn tell(progress: &BulkProgress) -> String {
+/// The progress as a line for people.
+pub(super) fn progress_line(progress: &BulkProgress) -> String {
     format!("{} of {} done, {} refused", progress.done(), progress.total, progress.done() - progress.changed)
 }
 
@@ -75,12 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_read_again() {
+    fn a_reported_progress_is_read_again() {
         let refused = BTreeMap::from([("gone".to_owned(), 2)]);
         let progress = BulkProgress { total: 9, changed: 3, refused, ..BulkProgress::default() };
-        let wanted = Some(Told { done: 5, total: 9, refused: 2 });
-        assert_eq!(told(&tell(&progress)), wanted);
-        assert_eq!(told(&format!("stopped: {}", tell(&progress))), wanted);
+        let wanted = Some(ReportedProgress { done: 5, total: 9, refused: 2 });
+        assert_eq!(told(&progress_line(&progress)), wanted);
+        assert_eq!(told(&format!("stopped: {}", progress_line(&progress))), wanted);
         for other in ["", "5 of 9", "many of 9 done, 2 refused"] {
             assert_eq!(told(other), None, "{other}");
         }
