@@ -128,13 +128,14 @@ async fn every_call_refuses_those_who_may_not_make_it() {
     let document = serde_json::to_value(server::http::openapi()).unwrap();
     let mut table = String::from(
         "# Who gets which answer\n\n\
-         Made by a test (`crates/server/tests/http/matrix.rs`) from every call of the OpenAPI document: what those get who may\n\
-         not make it, or may not see what it is about. The operation, the schedule, the evidence and the organization of a path are those of\n\
-         `acme`, the operation and the schedule are of the project `p`. Every 401 has the same body.\n\n\
-         - **not valid**: no token, one that is unknown, expired or revoked, a JWT that is signed by a stranger, by HMAC with the\n\
-           public key of the provider, or not at all.\n\
-         - **no scope**: a token of `acme` that has none.\n\
-         - **other organization**, **other project**: tokens with the scope `admin` there.\n\n\
+         A test (`crates/server/tests/http/matrix.rs`) generates this table from every call of the OpenAPI\n\
+         document. It shows the answers to callers that may not make the call, or may not see its subject. The\n\
+         operation, the schedule, the evidence and the organization in a path belong to `acme`; the operation and\n\
+         the schedule belong to the project `p`. Every 401 has the same body.\n\n\
+         - **not valid**: no token; a token that is unknown, expired or revoked; a JWT that is signed with a\n\
+           foreign key, by HMAC with the public key of the provider, or not at all.\n\
+         - **no scope**: a token of `acme` without any scope.\n\
+         - **other organization**, **other project**: a token with the scope `admin` there.\n\n\
          | call | not valid | no scope | other organization | other project |\n|---|---|---|---|---|\n",
     );
     for (template, methods) in document["paths"].as_object().unwrap() {
