@@ -256,7 +256,8 @@ fn a_finding_of_the_doctor_says_what_is_wrong_and_then_what_must_hold() {
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(damage);
     let shown = run_in(folder.path(), &doctor).expect(1).stdout;
-    let finding = "✗ dev: 2 numbers, 0 removed, 1 operations up to 1 (must hold: the numbers of an organization's operations";
+    let finding =
+        "✗ dev: 2 numbers, 0 removed, 1 operations up to 1 (must hold: the numbers of an organization's operations";
     assert!(shown.contains(finding), "{shown}");
     run_in(folder.path(), &["doctor", "--store", "sqlite:none.db"]).expect(4).says("there is no store at none.db");
     run_in(folder.path(), &["doctor", "--store", "postgres://me@127.0.0.1:9/none"]).expect(6);

@@ -43,7 +43,7 @@ const CLAIM: &str = "
         SELECT * FROM unnest($2::text[], $8::smallint[], $9::bigint[], $10::bigint[]) AS u (kind, rank, seq, floor)
         WHERE NOT EXISTS (
             SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
-    ), line AS MATERIALIZED (
+    ), candidate AS MATERIALIZED (
         SELECT first.*, row_number() OVER (ORDER BY rank, seq) AS place FROM ({begin_of_limited}
             SELECT c.*, k.kind, true AS in_order FROM open AS k CROSS JOIN LATERAL (
                 SELECT q.ctid AS at, 0::smallint AS rank, q.seq FROM queue q
@@ -57,12 +57,12 @@ const CLAIM: &str = "
                 ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c{end_of_limited}
             ORDER BY rank, seq LIMIT $3) AS first
     ), picked AS MATERIALIZED (
-        SELECT line.place, line.in_order, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
+        SELECT candidate.place, candidate.in_order, ($7::int[])[candidate.place] AS worker, a.* FROM candidate CROSS JOIN LATERAL (
             SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
                 a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
-            FROM active a WHERE organization_id = $1 AND kind = line.kind AND seq = line.seq OFFSET 0) AS a
+            FROM active a WHERE organization_id = $1 AND kind = candidate.kind AND seq = candidate.seq OFFSET 0) AS a
     ), taken AS (
-        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line)) AND organization_id IS NOT DISTINCT FROM $1
+        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM candidate)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
         UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
         WHERE ctid = ANY (ARRAY(SELECT at FROM picked)) AND organization_id IS NOT DISTINCT FROM $1
@@ -75,7 +75,7 @@ const CLAIM: &str = "
         SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM picked GROUP BY 2, 3, 4
     ), counted_by_resource AS (
         {of_resources}
-    ), told AS (
+    ), logged AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $4, 2, array_agg(id) FROM picked HAVING count(*) > 0
     )
@@ -88,7 +88,7 @@ const CLAIM: &str = "
 const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.resource_type, a.resource_id, a.project_id, \
     a.project_version_id, a.created_at, $4::bigint AS started_at, NULL::bigint AS finished_at, '' AS error_message";
 
-/// No more of the kinds {kinds} than {rooms}, one number each.
+/// No more of the kinds {kinds} than {capacities}, one number each.
 const LIMITED: [(&str, &str); 2] = [
     (
         "{begin_of_limited}",
@@ -99,7 +99,7 @@ const LIMITED: [(&str, &str); 2] = [
     (
         "{end_of_limited}",
         ") AS u) AS counted WHERE nth <= coalesce((
-                SELECT room FROM unnest({kinds}::text[], {rooms}::bigint[]) AS l (kind, room)
+                SELECT capacity FROM unnest({kinds}::text[], {capacities}::bigint[]) AS l (kind, capacity)
                 WHERE l.kind = counted.kind), nth)",
     ),
 ];
@@ -148,13 +148,13 @@ pub(super) async fn claim(
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
         let limited = quotas.running.of_kinds(organization, kinds);
-        let line = Line { now, heads, organization, projects, requests, limited };
+        let batch = Batch { now, heads, organization, projects, requests, limited };
         let begin = heads.begin(connection, organization, kinds).await?;
-        let next_due = line.take(connection, begin.clone(), &mut places, answers).await?;
+        let next_due = batch.take(connection, begin.clone(), &mut places, answers).await?;
         // Something may have come in before the place where the claim began.
         if !places.is_empty() && heads.look_again(connection, organization, kinds).await? {
             let begin = heads.begin(connection, organization, kinds).await?;
-            line.take(connection, begin, &mut places, answers).await?;
+            batch.take(connection, begin, &mut places, answers).await?;
         }
         if next_due.is_some_and(|due| due <= now) {
             let promote = sqlx::query_as(PROMOTE).bind(organization).bind(now.as_millis()).bind(begin.due);
@@ -163,7 +163,7 @@ pub(super) async fn claim(
             concurrency::promote(connection, heads, organization, now.as_millis(), begin.due).await?;
             if !places.is_empty() {
                 let begin = heads.begin(connection, organization, kinds).await?;
-                line.take(connection, begin, &mut places, answers).await?;
+                batch.take(connection, begin, &mut places, answers).await?;
             }
         }
     }
@@ -180,25 +180,25 @@ fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [Stri
 }
 
 /// Requests for the same operations of one organization.
-struct Line<'l> {
+struct Batch<'b> {
     now: Timestamp,
-    heads: &'l Heads,
-    organization: &'l str,
-    projects: &'l Projects,
-    requests: &'l [&'l ClaimRequest],
+    heads: &'b Heads,
+    organization: &'b str,
+    projects: &'b Projects,
+    requests: &'b [&'b ClaimRequest],
     /// Kinds of which only a limited number may run.
-    limited: Vec<(&'l str, u32)>,
+    limited: Vec<(&'b str, u32)>,
 }
 
 /// How many more may start, as columns by kind.
 #[derive(Default)]
-struct Rooms {
+struct Capacities {
     kinds: Vec<String>,
-    rooms: Vec<i64>,
+    of_kinds: Vec<i64>,
 }
 
-impl Line<'_> {
-    /// [`Line::start`] for no more operations than may run.
+impl Batch<'_> {
+    /// [`Batch::start`] for no more operations than may run.
     async fn take(
         &self,
         connection: &mut PgConnection,
@@ -208,7 +208,7 @@ impl Line<'_> {
     ) -> Result<Option<Timestamp>, StoreError> {
         let sent = answers.claims.sent();
         let taken = if self.limited.is_empty() {
-            self.start(connection, begin, &Rooms::default(), places, answers).await
+            self.start(connection, begin, &Capacities::default(), places, answers).await
         } else {
             let before: Vec<usize> = answers.claimed.iter().map(Vec::len).collect();
             let taken = self.take_limited(connection, begin, places, answers).await;
@@ -241,7 +241,7 @@ impl Line<'_> {
         let kinds: Vec<&str> = self.limited.iter().map(|(kind, _)| *kind).collect();
         let running: Vec<(String, i64)> =
             sqlx::query_as(RUNNING).bind(self.organization).bind(kinds).fetch_all(&mut *connection).await?;
-        let mut rooms = Rooms::default();
+        let mut capacities = Capacities::default();
         let of_kind = |answers: &Answers<'_>, kind: &str| {
             answers.claimed.iter().flatten().filter(|claimed| claimed.operation.kind == kind).count()
         };
@@ -249,15 +249,15 @@ impl Line<'_> {
             running.iter().map(|(kind, _)| (kind.clone(), of_kind(answers, kind))).collect();
         for (kind, running) in running {
             let most = self.limited.iter().find(|(limited, _)| *limited == kind).map_or(0, |(_, most)| *most);
-            let room = (i64::from(most) - running).max(0);
-            rooms.kinds.push(kind);
-            rooms.rooms.push(room);
+            let capacity = (i64::from(most) - running).max(0);
+            capacities.kinds.push(kind);
+            capacities.of_kinds.push(capacity);
         }
-        let next_due = self.start(connection, begin, &rooms, places, answers).await?;
+        let next_due = self.start(connection, begin, &capacities, places, answers).await?;
         connection.execute("COMMIT").await?;
-        for (kind, room) in rooms.kinds.iter().zip(rooms.rooms) {
+        for (kind, capacity) in capacities.kinds.iter().zip(capacities.of_kinds) {
             let started = of_kind(answers, kind) - before.get(kind).copied().unwrap_or(0);
-            self.heads.note_full(self.organization, kind, i64::try_from(started).unwrap_or(i64::MAX) >= room);
+            self.heads.note_full(self.organization, kind, i64::try_from(started).unwrap_or(i64::MAX) >= capacity);
         }
         Ok(next_due)
     }
@@ -268,7 +268,7 @@ impl Line<'_> {
         &self,
         connection: &mut PgConnection,
         begin: Begin,
-        rooms: &Rooms,
+        capacities: &Capacities,
         places: &mut Vec<usize>,
         answers: &mut Answers<'_>,
     ) -> Result<Option<Timestamp>, StoreError> {
@@ -283,17 +283,17 @@ impl Line<'_> {
         static OF: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
             let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
             let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
-            [("", "$13", "$14"), (OF_PROJECTS, "$14", "$15")].map(|(projects, kinds, rooms)| {
+            [("", "$13", "$14"), (OF_PROJECTS, "$14", "$15")].map(|(projects, kinds, capacities)| {
                 let sql = sql.replace("{projects}", projects);
                 [false, true].map(|is_limited| {
                     let with = |sql: String, (part, text): &(&str, &str)| {
                         sql.replace(part, if is_limited { text } else { "" })
                     };
-                    LIMITED.iter().fold(sql.clone(), with).replace("{kinds}", kinds).replace("{rooms}", rooms)
+                    LIMITED.iter().fold(sql.clone(), with).replace("{kinds}", kinds).replace("{capacities}", capacities)
                 })
             })
         });
-        let is_limited = !rooms.kinds.is_empty();
+        let is_limited = !capacities.kinds.is_empty();
         let sql = OF[usize::from(!matches!(self.projects, Projects::All))][usize::from(is_limited)].as_str();
         let mut query = sqlx::query(AssertSqlSafe(sql))
             .bind(self.organization)
@@ -312,7 +312,7 @@ impl Line<'_> {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
         }
         if is_limited {
-            query = query.bind(&rooms.kinds).bind(&rooms.rooms);
+            query = query.bind(&capacities.kinds).bind(&capacities.of_kinds);
         }
         let asked = Instant::now();
         let found = query.fetch_all(connection).await?;

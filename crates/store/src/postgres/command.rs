@@ -99,17 +99,17 @@ pub(super) async fn command(
     let target = Target { access, ids: [rows::uuid(id)] };
     for _ in 0..LOOKS {
         let Some(seen) = target.look(tx).await? else { return Ok(None) };
-        let mut place_in_line = None;
+        let mut place_in_queue = None;
         if *command == OperationCommand::Cancel && rows::status(&seen)? == Status::Pending {
-            place_in_line = target.lock_place(tx, &seen).await?;
+            place_in_queue = target.lock_place(tx, &seen).await?;
         }
         if let Some(found) = target.lock(tx, seen.try_get("is_active")?).await? {
             let before =
                 if found.is_active { rows::active_state(&found.row)? } else { rows::settled_state(&found.row)? };
             let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
-            let is_in_line = found.is_active && before.status() == Status::Pending;
+            let is_in_queue = found.is_active && before.status() == Status::Pending;
             // Without its place in the queue a pending operation may be just about to be claimed.
-            let mut may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
+            let mut may_be_claimed = is_in_queue && *command == OperationCommand::Cancel && place_in_queue.is_none();
             if is_unchanged
                 && may_be_claimed
                 && let Some(key) = found.row.try_get::<Option<&str>, _>("concurrency_key")?
@@ -118,7 +118,7 @@ pub(super) async fn command(
                 may_be_claimed = !concurrency::waits(tx, &access.organization, key, seq).await?;
             }
             if is_unchanged && !may_be_claimed {
-                let target = Locked { connection: tx, now, retain_for_ms, access, found, before, place_in_line };
+                let target = Locked { connection: tx, now, retain_for_ms, access, found, before, place_in_queue };
                 return target.carry_out(*command).await.map(Some);
             }
         }
@@ -195,7 +195,7 @@ struct Locked<'s> {
     access: &'s Access,
     found: Found,
     before: State,
-    place_in_line: Option<String>,
+    place_in_queue: Option<String>,
 }
 
 impl Locked<'_> {
@@ -203,7 +203,7 @@ impl Locked<'_> {
         self,
         command: OperationCommand,
     ) -> Result<Result<operations::Operation, operations::Refusal>, StoreError> {
-        let Locked { connection, now, retain_for_ms, access, found: Found { is_active, row }, before, place_in_line } =
+        let Locked { connection, now, retain_for_ms, access, found: Found { is_active, row }, before, place_in_queue } =
             self;
         let after = match command.apply(&before, now) {
             Ok(after) => after,
@@ -247,7 +247,7 @@ impl Locked<'_> {
                     .await?;
             }
             Some(state) if is_active => {
-                if let Some(place) = place_in_line {
+                if let Some(place) = place_in_queue {
                     sqlx::query(LEAVE_LINE).bind(organization).bind([place]).execute(&mut *connection).await?;
                 }
                 let entry = transition::Entry {

@@ -103,7 +103,7 @@ const INSERT: &str = "
         FROM new GROUP BY 2, 3, 4
     ), counted_by_resource AS (
         {of_resources}
-    ), told AS (
+    ), logged AS (
         INSERT INTO changes (organization_id, at, status, is_creation, ids)
         SELECT $1, $2, 1, true, $3 FROM numbered
         UNION ALL
@@ -228,8 +228,8 @@ pub(super) async fn create(
         return plan.keep(tx, now, organization).await;
     };
     tx.begin().await?;
-    let room = room(tx, now, admission, organization, limit).await?;
-    let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
+    let left = capacity_left(tx, now, admission, organization, limit).await?;
+    let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, left)));
     if !plan.rows.ids.is_empty() {
         plan.insert(tx, now, heads, (organization, claim), None).await?;
     }
@@ -263,13 +263,13 @@ struct Plan<'c> {
 }
 
 impl<'c> Plan<'c> {
-    /// `room` is the limit, and how many operations may be created below it.
+    /// `left` is the limit, and how many operations may be created below it.
     fn of(
         now: Timestamp,
         quotas: &Quotas,
         creates: &[&'c Create],
         mut known: Known,
-        room: Option<(u64, u64)>,
+        left: Option<(u64, u64)>,
     ) -> Plan<'c> {
         let mut plan = Plan {
             results: Vec::with_capacity(creates.len()),
@@ -301,9 +301,9 @@ impl<'c> Plan<'c> {
             };
             let new = create.operations.iter().zip(&held).filter(|(_, held)| held.is_none());
             let limited = quotas.limited(new.map(|(new, _)| new)) as u64;
-            if let Some((limit, room)) = room
+            if let Some((limit, left)) = left
                 && limited > 0
-                && used + limited > room
+                && used + limited > left
             {
                 plan.results.push(Err(Exceeded::Pending { limit }.into()));
                 continue;
@@ -419,7 +419,7 @@ fn find_held(held: &HashMap<String, Operation>, create: &Create) -> Result<Vec<O
 }
 
 /// How many operations may be created below the limit. Locks the organization's row, so that it stays true.
-pub(super) async fn room(
+pub(super) async fn capacity_left(
     connection: &mut PgConnection,
     now: Timestamp,
     admission: &Admission,

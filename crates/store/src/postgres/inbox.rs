@@ -145,7 +145,7 @@ async fn drain_one(
     let quota = admission.of(organization);
     let mut capacity = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
     if let Some(limit) = quota.max_pending {
-        capacity = capacity.min(create::room(connection, now, admission, organization, limit).await?);
+        capacity = capacity.min(create::capacity_left(connection, now, admission, organization, limit).await?);
     }
     if capacity == 0 {
         admission.has_all(organization, now);
