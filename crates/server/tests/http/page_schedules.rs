@@ -99,7 +99,7 @@ async fn what_is_refused_is_told_at_its_field_and_kept() {
         ("every", "soon", "must be a duration in seconds"),
         ("every", "1h", "must not be given together with cron"),
         ("time_zone", "Europe/Atlantis", "id=\"time_zone-wrong\""),
-        ("kind", "unheard-of", "is not declared here"),
+        ("kind", "unheard-of", "is not declared on this server"),
         ("input", "{", "is no JSON"),
         ("labels", "team", "is no label"),
         ("labels", "a=1\na=2", "is given twice"),
