@@ -76,7 +76,8 @@ pub(crate) struct WireDetail<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     run_after: Option<Timestamp>,
-    /// How long one attempt may take, in seconds with the suffix s; left out if the operation has no timeout of its own.
+    /// How long one attempt may take, in seconds with the suffix s; left out if the operation has no timeout of its
+    /// own.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "60s")]
     timeout: Option<String>,

@@ -80,8 +80,8 @@ pub(crate) struct RotateToken {
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "86400s")]
     pub(crate) overlap: Option<Duration>,
-    /// How long the new token is valid, in seconds with the suffix s; by default as long as the old one was valid from
-    /// its creation.
+    /// How long the new token is valid, in seconds with the suffix s; by default as long as the old one from
+    /// its creation, or without an end if the old one has none.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
     pub(crate) expires_in: Option<Duration>,

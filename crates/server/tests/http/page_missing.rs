@@ -159,7 +159,7 @@ async fn what_has_no_signed_result_says_so_with_the_navigation() {
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     let none = browser.get(&format!("/ui/operations/{}/attestation", scan.id)).await;
     assert_is_missing(&none);
-    assert!(none.text().contains("there is no attestation of this operation"), "{}", none.text());
+    assert!(none.text().contains("this operation has no attestation"), "{}", none.text());
 }
 
 #[tokio::test]
