@@ -11,7 +11,8 @@ function duration(millis, whole = Math.floor) {
   return `${whole(millis / DAY)} d`;
 }
 
-// How long ago a time is, or how long it is until then. What was ahead when the page was made is due once it has passed.
+// How long ago a time is, or how long it is until then. What was ahead when the page was made is due once it has
+// passed.
 function relative(time) {
   const passed = Date.now() - Date.parse(time.dateTime), shown = time.textContent;
   if (shown === "due" || shown.startsWith("in ")) return passed < 0 ? `in ${duration(-passed, Math.ceil)}` : "due";
@@ -211,8 +212,8 @@ function renewNumbers(page) {
   }
 }
 
-// The counts of a menu of the filter. Each choice stays where it is, ticked or not, and new ones come behind the others. Of
-// one that is not offered any more there is no count.
+// The counts of a menu of the filter. Each choice stays where it is, ticked or not, and new ones come behind the
+// others. Of one that is not offered any more there is no count.
 function renewChoices(menu, next) {
   const choices = new Map([...next.querySelectorAll(".tick")].map((label) => [label.control.value, label]));
   let last = menu.querySelector("legend");
@@ -257,7 +258,7 @@ function preparePicking() {
     const count = boxes.filter((box) => box.checked).length;
     all.checked = count === boxes.length;
     all.indeterminate = count > 0 && !all.checked;
-    picked.textContent = count > 0 ? `${count} selected, or` : "Tick operations, or";
+    picked.textContent = count > 0 ? `${count} selected, or` : "Select operations, or";
     for (const button of form.querySelectorAll("button")) button.disabled = count === 0 && !form.elements.all.checked;
   };
   all.onchange = () => { boxes.forEach((box) => { box.checked = all.checked; }); show(); };

@@ -168,11 +168,11 @@ const fn answer(code: i32) -> &'static str {
         0 => "done",
         3 => "refused: not valid",
         5 => "refused: not found",
-        6 | 10 => "refused: in conflict",
+        6 | 10 => "refused: conflict",
         7 => "refused: not allowed",
-        8 => "refused: too much",
-        9 => "refused: in the wrong state",
-        14 => "not now: unavailable",
-        _ => "went wrong",
+        8 => "refused: limit exceeded",
+        9 => "refused: wrong state",
+        14 => "failed: unavailable",
+        _ => "failed",
     }
 }

@@ -73,7 +73,8 @@ pub(super) async fn bulk(State(app): State<App>, headers: HeaderMap, sent: Sent)
         // Asked again, with the number now.
         Err(ApiError::CountDiffers { now, expected }) => {
             let (now, expected) = (number(now), number(expected));
-            let problem = format!("{now} match now; it was {expected} when you were asked. Nothing was done.");
+            let problem =
+                format!("{now} operations match now; there were {expected} when you were asked. Nothing was done.");
             ask(&app, &visitor, &headers, order, &fields, problem).await
         }
         Err(error) => Err(error.into()),
@@ -84,15 +85,15 @@ impl Order {
     /// What a form asks for, or what is missing.
     fn read(fields: &Fields) -> Result<Order, &'static str> {
         let action = BulkAction::named(fields.one("action"));
-        let action = action.ok_or("Choose what is to be done: cancel, retry or delete.")?;
+        let action = action.ok_or("Choose an action: cancel, retry or delete.")?;
         if fields.has("all") {
             return Ok(Order { action, chosen: Chosen::Filter(fields.one("filter").to_owned()) });
         }
         let ids: Option<Vec<OperationId>> = fields.all("id").map(|id| id.parse().ok()).collect();
         match ids {
             Some(ids) if !ids.is_empty() => Ok(Order { action, chosen: Chosen::Ids(ids) }),
-            Some(_) => Err("Nothing was selected: tick the operations that are meant, or all that match."),
-            None => Err("An operation that was selected has no valid id."),
+            Some(_) => Err("Nothing was selected: select operations, or all that match."),
+            None => Err("The id of a selected operation is not valid."),
         }
     }
 

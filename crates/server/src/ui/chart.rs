@@ -147,7 +147,7 @@ pub(super) fn running(slots: &[Slot]) -> Chart {
     let words = Words {
         id: "running",
         title: "Run time",
-        what: "how long the attempts took that ended operations",
+        what: "how long the last attempts of operations took",
         nothing: "No attempt ended an operation in this time.",
     };
     let names = ["90 % ran at most", "Half ran at most"];
@@ -208,7 +208,7 @@ fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: 
     let first = slots.first().map_or(String::new(), |slot| slot.name.clone());
     let description = match bars.len() {
         0 => nothing.to_owned(),
-        _ => format!("A bar for each part of the time shows {what}; the highest is {}.", unit.shown(most)),
+        _ => format!("Each bar shows {what} in a part of the time; the highest is {}.", unit.shown(most)),
     };
     Chart {
         id,

@@ -24,10 +24,10 @@ pub(super) fn of(detail: &OperationDetail) -> Vec<(&'static str, String)> {
     if !is_reserved && detail.input.len() <= SHOWN_INPUT {
         let body = quoted_for_shell(&body(detail));
         commands.push((
-            "Another one like it, curl",
+            "Create a similar operation, curl",
             format!("{curl} -H \"Content-Type: application/json\" -d {body} \"$LONGRUN_URL/v1/operations\""),
         ));
-        commands.push(("Another one like it, command line", creation(detail)));
+        commands.push(("Create a similar operation, command line", creation(detail)));
     }
     commands
 }

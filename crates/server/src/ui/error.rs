@@ -11,7 +11,7 @@ use super::visitor::{Frame, Visitor};
 use crate::error::ApiError;
 
 /// The title where something does not exist.
-const MISSING: &str = "There is no such thing";
+const MISSING: &str = "Not found";
 /// Characters that are shown of a name that was not found; a digest has 71.
 const SHOWN_NAME: usize = 80;
 
@@ -107,11 +107,11 @@ impl IntoResponse for Problem {
         }
         let title = match &error {
             ApiError::NotFound(_) => MISSING,
-            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "This is not yours to do",
-            ApiError::Invalid(_) | ApiError::Malformed(_) => "This cannot be understood",
+            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "You may not do this",
+            ApiError::Invalid(_) | ApiError::Malformed(_) => "The request is not valid",
             ApiError::Unauthenticated => "You are not signed in",
-            ApiError::StaleForm => "The page was too old",
-            _ => "This did not work",
+            ApiError::StaleForm => "The page is out of date",
+            _ => "Something went wrong",
         };
         let page = Page { assets: Assets, title, message: error.to_string() };
         let html = page.render().unwrap_or_else(|_| page.message.clone());

@@ -234,9 +234,9 @@ fn comparison(
         last_id: last.operation.id.to_string(),
         before_id: before.operation.id.to_string(),
         parts: [
-            part("New", "+", "failed", "Nothing new was found.", compared.new),
-            part("Gone", "−", "completed", "Nothing is gone.", compared.gone),
-            part("Still there", "=", "pending", "Nothing is in both.", compared.still),
+            part("New", "+", "failed", "No new violation was found.", compared.new),
+            part("Gone", "−", "completed", "No violation is gone.", compared.gone),
+            part("Still there", "=", "pending", "No violation is in both verdicts.", compared.still),
         ],
     }
 }

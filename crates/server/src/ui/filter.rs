@@ -64,7 +64,7 @@ impl Bar {
         for name in fields.all("status").filter(|name| !["0", Status::UNSPECIFIED_NAME].contains(name)) {
             match status(name) {
                 Some(status) => drop(bar.statuses.insert(status)),
-                None => wrong.add("status", format!("{name:?} is no status; they are {}", names())),
+                None => wrong.add("status", format!("{name:?} is not a status; the statuses are {}", names())),
             }
         }
         bar.kinds = fields.all("kind").map(str::to_owned).collect();
@@ -78,7 +78,7 @@ impl Bar {
         }
         for (field, text) in [("from", &bar.from), ("to", &bar.to)] {
             if !text.is_empty() && time(text).is_none() {
-                wrong.add(field, "is no time; write it like 2026-01-23 04:56 (UTC)");
+                wrong.add(field, "is not a time; write it like 2026-01-23 04:56 (UTC)");
             }
         }
         fields.one("resource_type").clone_into(&mut bar.resource_type);

@@ -271,7 +271,7 @@ fn facts(detail: &OperationDetail, now: Timestamp) -> Vec<Fact> {
         add("Kept after its end", duration(millis(kept)), String::new());
     }
     if detail.cancel_requested && !operation.status.is_terminal() {
-        add("Cancellation", "was asked for; the attempt has not stopped yet".to_owned(), String::new());
+        add("Cancellation", "requested; the attempt has not stopped yet".to_owned(), String::new());
     }
     facts
 }

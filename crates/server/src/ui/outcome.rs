@@ -52,7 +52,7 @@ pub(super) struct Progress {
     pub(super) done: u64,
     pub(super) total: u64,
     /// `1,200 of 3,000 done, 4 refused`.
-    pub(super) told: String,
+    pub(super) text: String,
 }
 
 pub(super) struct Outcome {
@@ -125,7 +125,7 @@ pub(super) fn bulk(detail: &OperationDetail) -> Option<Bulk> {
     let progress = bulk::told(&detail.progress).filter(|_| outcome.is_none()).map(|told| Progress {
         done: told.done.min(told.total),
         total: told.total.max(1),
-        told: format!("{} of {} done, {} refused", number(told.done), number(told.total), number(told.refused)),
+        text: format!("{} of {} done, {} refused", number(told.done), number(told.total), number(told.refused)),
     });
     let is_address = filter.len() <= operations::search::MAX_FILTER_BYTES;
     let url = if is_address { filter::url(&filter, &[]) } else { String::new() };

@@ -239,7 +239,7 @@ async fn slots(
         (Some(_), Some(until)) if now.as_millis() - until.as_millis() > 60_000 => {
             format!("Counted up to {}.", When::new(until, now).shown)
         }
-        (None, _) => "Nothing is counted yet: the server has just begun.".to_owned(),
+        (None, _) => "Nothing is counted yet: the server has just started.".to_owned(),
         _ => String::new(),
     };
     Ok((slots, counting))

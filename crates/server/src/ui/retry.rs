@@ -67,7 +67,7 @@ pub(super) async fn send(
     let mut wrong = Wrong::default();
     let input = if fields.has("input") {
         serde_json::from_str::<&RawValue>(text.trim()).map(Some).unwrap_or_else(|error| {
-            wrong.add("input", format!("is no JSON: {error}"));
+            wrong.add("input", format!("is not JSON: {error}"));
             None
         })
     } else {

@@ -142,7 +142,7 @@ impl Typed {
         let input = self.input.trim();
         let raw = Some(input).filter(|input| !input.is_empty()).map(serde_json::from_str::<&RawValue>).transpose();
         if let Err(error) = &raw {
-            wrong.push(Violation::new("operation.input", format!("is no JSON: {error}")));
+            wrong.push(Violation::new("operation.input", format!("is not JSON: {error}")));
         }
         if !wrong.is_empty() {
             return Err(ApiError::Invalid(wrong));
@@ -207,7 +207,8 @@ fn labels(text: &str) -> Result<Labels, String> {
     let mut labels = BTreeMap::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let split = line.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
-        let (key, value) = split.ok_or_else(|| format!("{line:?} is no label; write key=value, e.g. team=search"))?;
+        let (key, value) =
+            split.ok_or_else(|| format!("{line:?} is not a label; write key=value, e.g. team=search"))?;
         if labels.insert(key.clone(), value).is_some() {
             return Err(format!("{key:?} is given twice"));
         }

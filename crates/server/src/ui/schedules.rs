@@ -295,15 +295,15 @@ fn shown(schedule: &Schedule, now: Timestamp) -> Shown {
 
 fn overlap(overlap: Overlap) -> &'static str {
     match overlap {
-        Overlap::Allow => "They run beside each other",
-        Overlap::Skip => "The due time is passed over",
-        Overlap::CancelPrevious => "The one before is cancelled",
+        Overlap::Allow => "Both run at the same time",
+        Overlap::Skip => "The due time is skipped",
+        Overlap::CancelPrevious => "The previous operation is cancelled",
     }
 }
 
 fn catch_up(catch_up: CatchUp) -> &'static str {
     match catch_up {
-        CatchUp::None => "They are passed over",
+        CatchUp::None => "They are skipped",
         CatchUp::Latest => "The latest is made up for",
         CatchUp::All => "Each is made up for, at most 100",
     }

@@ -84,7 +84,7 @@ pub(super) async fn sign_in(
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return Err(ApiError::StaleForm.into());
     }
-    let wrong = "This token is not valid: it is mistyped, revoked, or its time is over.";
+    let wrong = "This token is not valid: it is mistyped, revoked or expired.";
     let Some(secret) = Secret::parse(entered.token.trim()) else {
         return form(&app, &headers, wrong, &entered.return_to);
     };
