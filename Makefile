@@ -1,25 +1,25 @@
-# What the README calls. Each target works on a fresh Debian or Ubuntu machine: `setup` installs what is missing.
+# The commands of the README. Each target works on a fresh Debian or Ubuntu machine: `setup` installs what is missing.
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: help demo test lint bench fuzz properties setup browser-setup screenshots
 
 help:
-	@echo 'make demo       build longrun and show its main job on real evidence'
-	@echo 'make test       all tests'
-	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
-	@echo 'make bench      measure; writes bench/RESULTS.md'
-	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
-	@echo 'make mutants    bugs that the history checker and the simulation must find; MUTANT_SEEDS is how many seeds each gets (300)'
-	@echo 'make properties  the property tests with new cases; PROPTEST_CASES is how many of each (20000)'
-	@echo 'make faults     kills, torn logs, resets, crashes, in full; prints figures'
-	@echo 'make simulation  the whole in one process, by seeds; SIMULATION_SEEDS is how many (100000), SIMULATION_SEED runs one again'
-	@echo 'make soak       work for SOAK_SECONDS (3600) under load; fails when something grows that is to be flat'
-	@echo 'make screenshots  renew docs/images, pictures of the web page with believable data'
+	@echo 'make demo       build longrun and demonstrate its main function on real evidence'
+	@echo 'make test       run all tests'
+	@echo 'make lint       check formatting, clippy, licences and advisories of dependencies'
+	@echo 'make bench      run the benchmarks; writes bench/RESULTS.md'
+	@echo 'make fuzz       fuzz the code that reads what callers send; FUZZ_SECONDS is the time for each target (60)'
+	@echo 'make mutants    insert bugs that the history checker and the simulation must find; MUTANT_SEEDS is the number of seeds for each (300)'
+	@echo 'make properties  run the property tests with new cases; PROPTEST_CASES is the number of cases for each (20000)'
+	@echo 'make faults     run all tests of kills, torn logs, connection resets and crashes; prints figures'
+	@echo 'make simulation  run the whole system in one process, by seeds; SIMULATION_SEEDS is their number (100000), SIMULATION_SEED repeats one'
+	@echo 'make soak       run for SOAK_SECONDS (3600) under load; fails when something grows that must stay flat'
+	@echo 'make screenshots  renew docs/images, pictures of the web page with realistic data'
 	@echo 'make examples   renew the evidence under examples/'
-	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
-	@echo 'make site       the documentation as a site, in target/site'
-	@echo 'make setup      install what building and testing need'
+	@echo 'make sdks       renew the generated parts of the clients in Python and TypeScript'
+	@echo 'make site       build the documentation as a site, in target/site'
+	@echo 'make setup      install everything that building and testing require'
 
 setup:
 	@scripts/setup.sh
@@ -46,7 +46,7 @@ bench: setup
 fuzz: setup
 	scripts/fuzz.sh
 
-# PROPTEST_RNG_SEED, which is told first, tries the same cases again.
+# Setting PROPTEST_RNG_SEED to the value that is printed first repeats the same cases.
 properties: setup
 	@seed=$${PROPTEST_RNG_SEED:-$$(date +%s)}; echo "PROPTEST_RNG_SEED=$$seed"; \
 	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --package operations --package evidence --lib

@@ -1,18 +1,18 @@
-# Renews the evidence under examples/evidence/, which longrun makes about itself:
+# Renews the evidence under examples/evidence/, which is about longrun itself:
 #
 #   make examples-sbom    longrun.cdx.json    CycloneDX 1.5, by cargo-cyclonedx
 #   make examples-sarif   longrun.sarif.json  clippy's findings, by clippy-sarif
 #   make examples-junit   longrun.junit.xml   the test report, by cargo-nextest
 #   make examples         all three
 #
-# The same sources give the same bytes, on whatever machine: no path of the machine, fixed order, the date of the last
-# change of Cargo.lock in place of the present one, no durations. A tool that is not there is built into target/tools.
+# The same sources give the same bytes on every machine: no path of the machine, a fixed order, the date of the last
+# change of Cargo.lock instead of the current date, no durations. A missing tool is built into target/tools.
 
 EXAMPLES_DIR := examples/evidence
 EXAMPLES_TOOLS := target/tools
-# What the reports are about: cargo's package selection.
+# The packages that the reports are about, as options of cargo.
 EXAMPLES_SCOPE ?= --workspace
-# The triple the SBOM describes; fixed, since dependencies differ by platform.
+# The target triple that the SBOM describes; fixed, since dependencies differ by platform.
 EXAMPLES_TARGET ?= x86_64-unknown-linux-gnu
 
 .PHONY: examples examples-sbom examples-sarif examples-junit
@@ -21,20 +21,20 @@ examples: examples-sbom examples-sarif examples-junit
 
 examples-sbom examples-sarif examples-junit: export PATH := $(CURDIR)/$(EXAMPLES_TOOLS)/bin:$(PATH)
 
-# $(call need,program,crate,version): builds the program unless it is there.
+# $(call need,program,crate,version): builds the program unless it is installed.
 define need
 @command -v $(1) >/dev/null || cargo install --locked --root $(EXAMPLES_TOOLS) --version $(3) $(2)
 endef
 
-# $(call keep,new,kept): puts a renewed file in place, unless it tells something about this machine.
+# $(call keep,new,kept): puts a renewed file in place, unless it contains a path of this machine.
 define keep
 @if grep -nF -e '$(CURDIR)' -e "$${CARGO_HOME:-$$HOME/.cargo}" -e "$$HOME/" $(1); then \
-	echo '$(1) names a path of this machine (above); $(2) is left as it was' >&2; exit 1; fi
+	echo '$(1) names a path of this machine (above); $(2) was not changed' >&2; exit 1; fi
 @mkdir -p $(EXAMPLES_DIR)
 mv $(1) $(2)
 endef
 
-# cargo-cyclonedx writes one file beside each manifest of the workspace; the binary's is the one that is kept.
+# cargo-cyclonedx writes one file next to each manifest of the workspace; only the one of the binary is kept.
 examples-sbom:
 	$(call need,cargo-cyclonedx,cargo-cyclonedx,0.5.9)
 	@mkdir -p target/examples
@@ -46,7 +46,7 @@ examples-sbom:
 	@find crates tests bench examples -name longrun-sbom.json -delete 2>/dev/null; true
 	$(call keep,target/examples/longrun.cdx.json,$(EXAMPLES_DIR)/longrun.cdx.json)
 
-# Cargo reports crates as they are done, in an order that varies, one JSON object a line: sorting makes it fixed.
+# Cargo reports crates as they are done, one JSON object per line, in an order that varies: sorting makes it fixed.
 examples-sarif:
 	$(call need,clippy-sarif,clippy-sarif,0.8.0)
 	@mkdir -p target/examples
@@ -54,9 +54,9 @@ examples-sarif:
 	LC_ALL=C sort target/examples/clippy.jsonl | clippy-sarif > target/examples/longrun.sarif.json
 	$(call keep,target/examples/longrun.sarif.json,$(EXAMPLES_DIR)/longrun.sarif.json)
 
-# One test at a time keeps the report in the order of the tests' names. When, how long and under which run's identifier
-# differs from run to run, so those attributes, all optional in JUnit, are left out. nextest writes its report below
-# target/ even where CARGO_TARGET_DIR says otherwise.
+# One test at a time keeps the report in the order of the tests' names. Times, durations and the identifier of the run
+# differ from run to run, so these attributes, all optional in JUnit, are left out. nextest writes its report below
+# target/ even if CARGO_TARGET_DIR names another folder.
 examples-junit:
 	$(call need,cargo-nextest,cargo-nextest,0.9.143)
 	@mkdir -p target/examples

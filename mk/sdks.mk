@@ -1,9 +1,9 @@
 # The clients in other languages: clients/python and clients/typescript.
 #
-#   make sdks         write what is generated of them from docs/openapi.json
-#   make sdks-check   compare that with what is committed, check types and form, build the packages
-#   make sdks-test    their tests against the real server
-#   make document-check   schemathesis and a generated client, against the real server on both stores
+#   make sdks         write the parts of them that are generated from docs/openapi.json
+#   make sdks-check   compare these parts with what is committed, check types and formatting, build the packages
+#   make sdks-test    run their tests against the real server
+#   make document-check   run schemathesis and a generated client against the real server on both stores
 
 SDKS_BIN := $(CURDIR)/target/sdks/python/bin
 # Written by `make sdks`.
@@ -27,7 +27,7 @@ sdks-check: sdks-setup
 	@mkdir -p target/sdks/before && cp $(SDKS_GENERATED) target/sdks/before/
 	@$(MAKE) --no-print-directory sdks
 	@for file in $(SDKS_GENERATED); do cmp "$$file" "target/sdks/before/$$(basename $$file)" || \
-		{ echo "$$file was not what \`make sdks\` writes; it is now: commit it" >&2; exit 1; }; done
+		{ echo "$$file differed from what \`make sdks\` writes and was written again: commit it" >&2; exit 1; }; done
 	cd clients/python && ruff check . ../generate.py ../document
 	cd clients/python && ruff format --check . ../generate.py ../document
 	cd clients/python && mypy
@@ -35,7 +35,7 @@ sdks-check: sdks-setup
 	cd clients/typescript && npm pack --silent --pack-destination $(CURDIR)/target/sdks/dist
 
 # The binary as `cargo test --workspace` builds it: `cargo build` would choose other features and build half of the
-# dependencies once more.
+# dependencies again.
 sdks-binary:
 	cargo test --quiet --locked --workspace --test longrun --no-run
 
@@ -43,7 +43,7 @@ sdks-test: sdks-setup sdks-binary
 	cd clients/python && python -m pytest --quiet
 	cd clients/typescript && npm test --silent
 
-# Some minutes, and not a part of `make test`: a server on each store is tested by its document.
+# Takes some minutes and is not a part of `make test`: tests a server on each store against its OpenAPI document.
 DOCUMENT_BIN := $(CURDIR)/target/sdks/document/bin
 DOCUMENT_EXAMPLES ?= 50
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A short run of the benchmarks, about a quarter of an hour on two cores; writes bench/RESULTS.md. ROWS, SAMPLES and SECONDS_EACH
-# set its size. PostgreSQL is a cluster that each benchmark makes and removes.
+# A short run of the benchmarks, about a quarter of an hour on two cores; writes bench/RESULTS.md. ROWS, SAMPLES and
+# SECONDS_EACH set its size. For PostgreSQL, each benchmark creates a cluster and removes it.
 set -eu
 
 rows=${ROWS:-1000000}
@@ -13,12 +13,12 @@ if [ -z "${LONGRUN:-}" ]; then
 fi
 cargo build --locked --package testkit --bins
 mkdir -p bench
-# Waiters need two descriptors each.
+# Each waiting client needs two file descriptors.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 
-# measure TITLE ARGUMENTS…: one section of the report for each engine.
+# measure TITLE ARGUMENTS…: writes one section of the report, with both engines.
 measure() {
 	title=$1
 	shift
@@ -48,6 +48,6 @@ measure 'the same, with a snapshot held open' lifecycle --seconds "$((seconds * 
 measure 'from a creation to the start of its handler' latency
 measure 'creations and reads over HTTP' http --seconds "$seconds"
 measure 'clients that wait' waiters --waiters 5000
-measure 'behind a long line of another organization' fairness --pending 200000
+measure 'behind a long queue of another organization' fairness --pending 200000
 cp "$report" bench/RESULTS.md
 cat bench/RESULTS.md

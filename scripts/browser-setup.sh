@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests in a browser need: Chromium with its driver, from the distribution, and axe-core. The second run
-# finds everything and does nothing. Needs Node, which sdks-setup.sh brings along.
+# Installs what the tests in a browser need: Chromium with its driver, from the distribution, and axe-core. A second run
+# finds everything in place and does nothing. Needs Node, which sdks-setup.sh installs.
 set -eu
 cd "$(dirname "$0")/.."
 

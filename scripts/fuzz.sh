@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fuzzes what reads what callers send, each target for a while: FUZZ_SECONDS (default 60), or FUZZ_RUNS executions, beginning
-# with the corpus and the examples. FUZZ_TARGETS names some of them.
+# Fuzzes the code that reads what callers send, each target for FUZZ_SECONDS (default 60) or FUZZ_RUNS executions, beginning
+# with the corpus and the examples. FUZZ_TARGETS selects some of the targets.
 #
-# With the stable compiler and no other tool: its passes count edges for libFuzzer. FUZZ_SANITIZER=address looks for errors
-# of memory in what dependencies do beside safe Rust; the compiler takes that for unstable.
+# It needs only the stable compiler, whose passes count edges for libFuzzer. FUZZ_SANITIZER=address looks for memory errors
+# in the unsafe code of dependencies; this is an unstable feature of the compiler.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ if [ -n "${FUZZ_SANITIZER:-}" ]; then
     export RUSTC_BOOTSTRAP=1
     flags="$flags -Zsanitizer=$FUZZ_SANITIZER"
 fi
-# With a target named, the flags are not for build scripts.
+# When a target is named, the flags do not apply to build scripts.
 RUSTFLAGS="$flags" cargo build --locked --release --manifest-path fuzz/Cargo.toml --target "$target"
 
 limit="-max_total_time=${FUZZ_SECONDS:-60}"

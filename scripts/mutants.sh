@@ -1,10 +1,10 @@
 #!/bin/sh
-# Shows that the history checker and the simulation find bugs: puts each of tests/mutants/*.patch into a copy of the tree, runs
-# the checker against the engine that the patch names, and the simulation where that is SQLite, and says by which seed it was
-# found and how. Fails when one is not found by one of them.
+# Shows that the history checker and the simulation find bugs: applies each of tests/mutants/*.patch to a copy of the tree,
+# runs the checker against the engine that the patch names, and the simulation if this is SQLite, and prints which seed found
+# the bug and how. Fails when one of the two does not find a bug.
 #
-# MUTANT_SEEDS (default 300) is how many seeds each gets, MUTANT_SECONDS (default 400) how long; MUTANTS names some of them
-# (the beginnings of their files' names), and MUTANT_FINDERS one of the finders (default "checker simulation").
+# Each mutant gets MUTANT_SEEDS seeds (default 300) and MUTANT_SECONDS (default 400); MUTANTS selects some of them (by the
+# beginnings of their files' names), and MUTANT_FINDERS one of the finders (default "checker simulation").
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,10 +15,10 @@ finders=${MUTANT_FINDERS:-checker simulation}
 rm -rf "$root/target/mutants"
 mkdir -p "$tree"
 git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read -T - -c | tar -x -C "$tree"
-# The copy lies inside of this repository, which is not to be changed.
+# The copy is inside this repository, which must not be changed.
 export GIT_CEILING_DIRECTORIES="$root/target/mutants"
-# Its own artifacts, or those of the tree would be taken for them: a package is named by its place in the workspace. What
-# others wrote and was built already is linked.
+# The copy has its own build artifacts; otherwise cargo would mistake those of the tree for them, since it names a package by
+# its path in the workspace. Dependencies that were built already are linked.
 export CARGO_TARGET_DIR="$root/target/mutants/build"
 mkdir -p "$CARGO_TARGET_DIR/debug"
 if [ -d target/debug/deps ]; then
@@ -30,7 +30,7 @@ if [ -d target/debug/deps ]; then
 fi
 export RUST_BACKTRACE=0
 
-# check FINDER ENGINE LOG SEEDS: 0 when the finder finds nothing.
+# check FINDER ENGINE LOG SEEDS: returns 0 when the finder finds nothing.
 check() {
     case $1 in
         checker) build='test --package store --test checker --no-run' run="test --package store --test checker -- --exact $2" ;;
@@ -38,21 +38,21 @@ check() {
     esac
     (cd "$tree" && cargo --locked --quiet $build) >"$3" 2>&1 || {
         cat "$3"
-        echo "it does not build" >&2
+        echo "the tree does not build" >&2
         exit 2
     }
     (cd "$tree" && LONGRUN_SEEDS=$4 SIMULATION_SEEDS=$4 timeout -s KILL "${MUTANT_SECONDS:-400}" \
         cargo --locked --quiet $run) >"$3" 2>&1
 }
 
-# found_by LOG: what was found first, and where.
+# found_by LOG: prints what was found first, and by which seed.
 found_by() {
     {
         grep -m 1 '^seed [0-9]*: ' "$1" || grep -A 1 -m 1 'panicked at' "$1" | tail -n 1
     } | tr '|\n' '/ ' | sed 's/[0-9a-f]\{8\}-[0-9a-f-]*/an operation/' | cut -c 1-150
 }
 
-# finders_of ENGINE: who looks for bugs there. The simulation has an embedded store.
+# finders_of ENGINE: prints the finders for an engine. The simulation has only the embedded store.
 finders_of() {
     for finder in $finders; do
         [ "$finder $1" = 'simulation postgres' ] || echo "$finder"
@@ -66,7 +66,7 @@ for engine in sqlite postgres; do
     for finder in $(finders_of "$engine"); do
         check "$finder" "$engine" "$root/target/mutants/$engine.log" 25 || {
             tail -n 20 "$root/target/mutants/$engine.log"
-            echo "the $finder finds something on $engine without any mutant: nothing is shown by the rest" >&2
+            echo "the $finder finds something on $engine without any mutant, so the mutants would prove nothing" >&2
             exit 1
         }
     done

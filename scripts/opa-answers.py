@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Asks OPA for what the expressions in crates/evidence/tests/opa/answers.jsonl come to, and the rules in rules.jsonl beside it,
-and writes the answers down.
+"""Evaluates the expressions in crates/evidence/tests/opa/answers.jsonl, and the rules in rules.jsonl next to it, with
+OPA, and writes the answers into these files.
 
     scripts/opa-answers.py [FOLDER]
 
-A line of a file is a list: an expression, or rules that define `value`, and what OPA answers (null for a new one). OPA comes from the package
-opa-golib-python-bindings; FOLDER is where its wheel is unpacked. Without it, it is fetched with pip into target/opa.
+Each line is a list: an expression, or rules that define `value`, and the answer of OPA (null for a new one). OPA comes
+from the package opa-golib-python-bindings; FOLDER is where its wheel is unpacked. Without FOLDER, pip downloads it into
+target/opa.
 """
 
 import json
@@ -19,9 +20,9 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "crates/evidence/tests/opa/answers.jsonl"
 RULES = ROOT / "crates/evidence/tests/opa/rules.jsonl"
-# The version whose OPA is 1.20. Its wheel asks for a newer Python than it needs.
+# The version that contains OPA 1.20. Its wheel demands a newer Python than it needs.
 PACKAGE = "opa-golib-python-bindings==0.4.4"
-# OPA never ends on some expressions.
+# In seconds: OPA never ends on some expressions.
 PATIENCE = 6
 
 
@@ -65,7 +66,7 @@ def evaluate(rules: list[str], numbers: list[int], found: dict[int, object]) -> 
     elif len(numbers) == 1:
         found[numbers[0]] = answer
     else:
-        # One that does not compile takes the others with it.
+        # One that does not compile makes the others fail too.
         half = len(numbers) // 2
         evaluate(rules, numbers[:half], found)
         evaluate(rules, numbers[half:], found)

@@ -1,4 +1,4 @@
-# Sourced by the scripts that set a machine up: installs packages of the distribution. `who` says who speaks.
+# Sourced by the scripts that set up a machine: installs packages of the distribution. `who` is the prefix of its messages.
 
 say() { printf '%s: %s\n' "$who" "$*"; }
 
@@ -23,7 +23,7 @@ apt_install() {
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# Brings node_modules of a folder to what its lock file says.
+# Makes node_modules of a folder match its lock file.
 npm_install() {
 	if ! cmp -s "$1/package-lock.json" "$1/node_modules/.stamp"; then
 		say "installing $1/node_modules"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a virtual environment of Python and prints its interpreter: python-environment.sh PLACE REQUIREMENTS [OPTION…].
-# The packages of the file REQUIREMENTS are installed once, with these options of pip; another list of them is installed
-# anew. Where the machine has no Python that is new enough, it says so.
+# Creates a Python virtual environment and prints the path of its interpreter:
+# python-environment.sh FOLDER REQUIREMENTS [OPTION…]. The packages of the file REQUIREMENTS are installed once, with these
+# options of pip, and again when the file changes. If the machine has no Python that is new enough, the script says so.
 set -eu
 place=$1
 wanted=$2
@@ -11,11 +11,11 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 mkdir -p "$(dirname "$place")"
 place=$(cd "$(dirname "$place")" && pwd)/$(basename "$place")
-# Tests run side by side: one of them installs, the others wait.
+# Tests run in parallel: one of them installs, the others wait.
 exec 9>"$place.lock"
 flock 9
 if ! cmp -s "$wanted" "$place/installed.txt"; then
-	# The oldest that the clients run on: pyproject.toml says the same.
+	# The oldest Python that the clients support, as in pyproject.toml.
 	python=
 	for name in python3 python3.14 python3.13 python3.12 python3.11; do
 		if [ -z "$python" ] && command -v "$name" >/dev/null &&
@@ -25,9 +25,9 @@ if ! cmp -s "$wanted" "$place/installed.txt"; then
 		echo "Python 3.11 or newer is needed; found $(python3 --version 2>&1)" >&2
 		exit 1
 	fi
-	echo "making $place" >&2
+	echo "creating $place" >&2
 	rm -rf "$place"
-	# Debian and Ubuntu have what makes environments in a package of its own.
+	# In Debian and Ubuntu, the module that creates environments is in a separate package.
 	if ! "$python" -m venv "$place" >/dev/null 2>&1; then
 		echo 'installing python3-venv with apt-get' >&2
 		as_root apt-get update -qq >&2

@@ -1,19 +1,19 @@
 #!/bin/sh
-# Makes what the clients are tested and generated with: a virtual environment of Python in target/sdks/python, with Node
-# in it where the machine has none that is new enough, and clients/typescript/node_modules. The second run does nothing.
+# Installs what is needed to test and generate the clients: a Python virtual environment in target/sdks/python, with Node in it
+# if the machine has none that is new enough, and clients/typescript/node_modules. A second run does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
 who=sdks
 . scripts/packages.sh
 
-# The oldest that the clients run on: package.json says the same.
+# The oldest Node that the clients support, as in package.json.
 wanted_node=20
 venv=target/sdks/python
 
 scripts/python-environment.sh $venv clients/requirements.txt >/dev/null
 
-# Distributions are often behind with Node. PyPI has its programs, so that one client of packages is enough.
+# The Node of distributions is often too old. PyPI has it too, so that no further package manager is needed.
 node_is_there() {
 	command -v npm >/dev/null &&
 		[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge $wanted_node ]

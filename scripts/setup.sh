@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what building and testing need and this machine lacks, through its package clients; says what it does.
-# Works on Debian and Ubuntu; elsewhere it says what is missing. The second run finds everything and does nothing.
+# Installs what building and testing require and this machine lacks, with its package managers, and prints what it does.
+# Works on Debian and Ubuntu; elsewhere it prints what is missing. A second run finds everything in place and does nothing.
 set -eu
 
 # The oldest Rust that builds longrun: `rust-version` of Cargo.toml.
@@ -20,8 +20,8 @@ rust_is_there() {
 # SQLite and the TLS library are built from C.
 command -v cc >/dev/null || apt_install gcc libc6-dev
 
-# Tests start a throw-away PostgreSQL cluster from the server's programs. Only those are wanted: no cluster of the
-# system's own is made where the distribution lets one say so.
+# Tests start a temporary PostgreSQL cluster with the server's programs. Only these are needed: where the distribution
+# allows it, installing them creates no cluster of the system.
 postgres_is_there() { ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null; }
 if ! postgres_is_there; then
 	apt_install postgresql-common
@@ -33,17 +33,17 @@ if ! postgres_is_there; then
 	apt_install postgresql
 fi
 
-# A test checks the rules for alerts and the dashboard with promtool. The package would start a server of its own, which
-# nobody asked for: a masked unit is not started. (`systemctl unmask prometheus` for those who want it.)
+# A test checks the alert rules and the dashboard with promtool. Its package would start a Prometheus server, which is not
+# wanted here, so its unit is masked. (`systemctl unmask prometheus` undoes this.)
 if ! command -v promtool >/dev/null; then
 	if [ -d /run/systemd/system ]; then as_root systemctl mask --quiet prometheus; fi
 	apt_install prometheus
 fi
 
-# A test runs the example of a worker in Python; its standard library is enough.
+# A test runs the example worker in Python, which needs only the standard library.
 command -v python3 >/dev/null || apt_install python3
 
-# Tests sign in at an OpenID Connect provider, whose packages stand apart from the system's, and make RSA keys.
+# Tests sign in at an OpenID Connect provider, whose packages are kept apart from the system's, and create RSA keys.
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 command -v openssl >/dev/null || apt_install openssl
 "$(dirname "$0")/oidc-provider/python.sh" >/dev/null

@@ -191,7 +191,9 @@ async fn a_sqlite_backup_restores_what_was_there() {
     run_in(folder.path(), &backup).expect(2).says("copies/monday is not empty").says("hint:");
     assert_eq!(files_below(&folder.path().join("copies")).len(), 3, "store, evidence, manifest and nothing else");
 
-    run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "."]).expect(2).says("there is a store at");
+    run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "."])
+        .expect(2)
+        .says("there is already a store at");
     run_in(folder.path(), &["restore", "copies/monday", "--data-dir", "again"]).expect(0);
     let before = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let after = SqliteStore::open(&folder.path().join("again/longrun.db")).await.unwrap();
@@ -253,10 +255,10 @@ async fn a_backup_that_was_changed_is_not_restored() {
     std::fs::write(&content, b"contenT").unwrap();
     run_in(folder.path(), &restore).expect(2).says("is damaged");
     std::fs::remove_file(&content).unwrap();
-    run_in(folder.path(), &restore).expect(2).says("0 pieces of evidence, its manifest 1");
+    run_in(folder.path(), &restore).expect(2).says("0 pieces of evidence, its manifest lists 1");
 
     std::fs::remove_file(copy.join("manifest.json")).unwrap();
-    run_in(folder.path(), &restore).expect(2).says("is no backup");
+    run_in(folder.path(), &restore).expect(2).says("is not a backup");
     assert!(!place.exists());
 }
 
@@ -269,7 +271,7 @@ async fn damaged_or_missing_evidence_is_found_when_the_backup_is_made() {
     std::fs::write(&content, b"contenT").unwrap();
     run_in(folder.path(), &backup).expect(2).says("is damaged");
     std::fs::remove_file(&content).unwrap();
-    run_in(folder.path(), &backup).expect(2).says("the store knows of 1 piece of evidence").says("--evidence");
+    run_in(folder.path(), &backup).expect(2).says("the store refers to 1 piece of evidence").says("--evidence");
     assert!(!folder.path().join("copy").exists(), "half a backup is none");
 }
 
@@ -319,7 +321,9 @@ async fn a_postgres_backup_restores_into_another_cluster() {
         run_in(folder.path(), &["restore", "copy", "--store", &target, "--evidence", "again"]).expect(0).line();
     assert!(restored.contains("1120 operations of 2 organizations"), "{restored}");
     assert_eq!(files_below(&folder.path().join("again")).len(), 1);
-    run_in(folder.path(), &["restore", "copy", "--data-dir", "d"]).expect(2).says("a backup of another engine");
+    run_in(folder.path(), &["restore", "copy", "--data-dir", "d"])
+        .expect(2)
+        .says("a backup of a different database engine");
 
     let restored = PostgresStore::connect(&target, 4).await.unwrap();
     assert_the_same(&restored, &expected, &tokens).await;

@@ -152,5 +152,5 @@ async fn what_is_of_one_database_says_so() {
     std::fs::write(&setup.config, text).unwrap();
     let refused = setup.run(&["doctor"]);
     let refused = refused.says("a cell is a PostgreSQL database");
-    refused.says("is the database of another cell, too");
+    refused.says("is also the database of another cell");
 }

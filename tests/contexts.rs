@@ -84,6 +84,6 @@ fn a_login_that_fails_changes_nothing() {
     assert!(!home.join("longrun").exists());
     std::fs::create_dir(home.join("longrun")).unwrap();
     std::fs::write(home.join("longrun/contexts.toml"), "[contexts.a]\ntoken = \"secret\ncurrent").unwrap();
-    let told = run(home, &["operations", "count"]).expect(2).says("is not understood at line");
+    let told = run(home, &["operations", "count"]).expect(2).says("is invalid at line");
     assert!(!told.stderr.contains("secret"), "{}", told.stderr);
 }

@@ -112,7 +112,7 @@ fn operations_have_labels_and_unique_keys_and_are_described() {
     let first = create(&["--label", "team=search", "--label", "deploy=42"]).expect(0).line();
     let again = create(&[]).expect(0);
     assert_eq!(again.line(), first);
-    create(&[]).expect(0).says("it has the unique key and has not ended");
+    create(&[]).expect(0).says("it has the same unique key and has not ended");
     create(&["--label", "Team=search"]).expect(2).says("lower-case letters");
     create(&["--label", "team"]).expect(2).says("KEY=VALUE");
     let described = dev.run(&["ops", "get", &first]).expect(0).stdout;
@@ -317,7 +317,7 @@ fn commands_in_the_folder_of_a_dev_server_find_it_wherever_it_listens() {
 fn a_folder_of_policies_that_is_not_there_is_named() {
     run(&["dev", "--listen", "127.0.0.1:0", "--policies", "nosuch"])
         .expect(2)
-        .says("--policies: there is no folder nosuch");
+        .says("--policies: the folder nosuch does not exist");
     run(&["dev", "--listen", "nowhere"]).expect(2).says("--listen: must be address:port");
 }
 

@@ -60,7 +60,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         run_in(folder, &["encryption", "generate-key", &file]).expect(0);
         assert_eq!(std::fs::metadata(folder.join(&file)).unwrap().mode() & 0o777, 0o600);
-        run_in(folder, &["encryption", "generate-key", &file]).expect(2).says("exists already");
+        run_in(folder, &["encryption", "generate-key", &file]).expect(2).says("already exists");
     }
     write_config(folder, store, &["old"], "old");
     let create = ["token", "create", "--organization", "acme", "--name", "n", "--scopes", "admin", "-o", "id"];
@@ -123,7 +123,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     std::fs::rename(folder.join("data"), folder.join("data-before")).unwrap();
     run_in(folder, &["restore", "copy"]).expect(0);
     run_in(folder, &["doctor"]).expect(1).shows("5 texts are sealed with the key \"old\", which is missing");
-    run_in(folder, &["encryption", "rotate"]).expect(1).shows("6 cannot be opened, and stay as they are");
+    run_in(folder, &["encryption", "rotate"]).expect(1).shows("6 could not be decrypted and were left unchanged");
     let server = serve(folder);
     let path = |id: &str| format!("/v1/operations/{id}");
     assert_eq!(get(&server.url, &path(&ids[0]), Some(&token)).0, 503, "its output cannot be opened");
@@ -165,7 +165,8 @@ fn keys_that_cannot_be_used_are_told_before_anything_starts() {
         std::fs::write(folder.path().join("longrun.toml"), text).unwrap();
         run_in(folder.path(), &["config", "check"]).expect(2)
     };
-    check("[encryption]\nactive = \"a\"\n").says("encryption.active: \"a\" is none of encryption.keys: there are none");
+    check("[encryption]\nactive = \"a\"\n")
+        .says("encryption.active: \"a\" is not one of encryption.keys: there are none");
     check("[encryption]\nkeys = [{ id = \"a\", file = \"none\" }]\n").says("encryption.keys: the key \"a\" in none");
     std::fs::write(folder.path().join("short"), "c2hvcnQ=").unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -99,7 +99,7 @@ async fn a_job_of_a_build_service_needs_no_api_token_on_postgresql() {
 #[test]
 fn the_example_is_valid() {
     let checked = run(&["config", "check", "--config", &example("identity.toml")]).expect(0);
-    checked.says("auth.oidc.client_secret_environment: the variable OIDC_CLIENT_SECRET is not set here");
+    checked.says("auth.oidc.client_secret_environment: the variable OIDC_CLIENT_SECRET is not set in this environment");
 }
 
 #[test]
@@ -133,15 +133,15 @@ request_scopes = ["profile"]
         "auth.jwt.github.audience: there is no such key here; did you mean audiences?",
         "auth.jwt.github.audiences: must name at least one audience",
         "auth.jwt.github.jwks_url: must begin with https://",
-        "auth.jwt.github.required: is needed with this issuer, at which anybody can have an account",
+        "auth.jwt.github.required: is required for this issuer, at which anybody can have an account",
         "auth.jwt.github.scopes: unknown scope \"operations:reed\"",
         "auth.jwt.github.leeway: must be at most 5m",
         "auth.jwt.github.refresh: must be between 1s and 1d",
         "auth.jwt.github.refetch_after: must be between 1s and 1d",
         "auth.jwt.two.jwks_file: the file no-such-file.json cannot be read",
-        "auth.jwt.two.organization: \" \" is no name of an organization",
+        "auth.jwt.two.organization: \" \" is not a valid name for an organization",
         "auth.jwt.two.roles: ",
-        "auth.jwt.two.issuer: is that of [auth.jwt.github] too",
+        "auth.jwt.two.issuer: is also that of [auth.jwt.github]",
         "auth.oidc.issuer: must be an address",
         "auth.oidc.client_id: is missing",
         "auth.oidc.public_url: must be the address at which browsers reach this server, without a path",

@@ -166,7 +166,7 @@ environment = ["API_KEY"]
 "#;
     std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
     let checked = run_in(folder.path(), &["config", "check"]).expect(0);
-    checked.says("kinds.look.environment: the variable API_KEY is not set here");
+    checked.says("kinds.look.environment: the variable API_KEY is not set in this environment");
     run_in(folder.path(), &["serve"]).expect(2).says("kinds.look.environment: the variable API_KEY is not set");
 
     let store = format!("sqlite:{}", folder.path().join("longrun.db").display());
@@ -327,21 +327,21 @@ verdicts = ["failed"]
         "kinds.c.timeout: invalid type: integer `5`, expected a string",
         "kinds.c.max_attempts: must be between 1 and 100 (longrun.toml:12)",
         "kinds.c.memory_limit: \"1 MB\" is not a size",
-        "kinds.d.rate: is not for a remote kind",
-        "kinds.no spaces.type: \"no spaces\" is no name of a kind: it must be",
+        "kinds.d.rate: is not allowed for a remote kind",
+        "kinds.no spaces.type: \"no spaces\" is not a valid name for a kind: it must be",
         "kinds.evidence_evaluation.type: must be left out",
         "kinds.e.url: leads to example.com, which is not among allowed_hosts",
         "kinds.e.secret_environment: is missing",
         "kinds.f.secret: there is no such key here; the keys are type",
-        "kinds.f.secret_file: must be left out where secret_environment is given",
+        "kinds.f.secret_file: must be left out when secret_environment is set",
         "kinds.notice.type: cannot be declared",
         "notices.ci.secret_environment: is the name of a variable, not the secret itself",
         "notices.ci.statuses: unknown variant `RUNNING`, expected `COMPLETED` or `FAILED`",
         "notices.ci.verdicts: unknown variant `bad`, expected one of `passed`, `failed`, `skipped`",
         "notices.never.verdicts: never match here: an evaluation that found something is COMPLETED",
         "notices.neither.verdicts: never match here: only an evidence_evaluation has a verdict",
-        "notices.ci.organizations: \"\" is no name of an organization",
-        "kinds.remote: there is no such key; a kind is declared by a table [kinds.remote]",
+        "notices.ci.organizations: \"\" is not a valid name for an organization",
+        "kinds.remote: there is no such key; a kind is declared with a table [kinds.remote]",
     ] {
         assert!(told.stderr.contains(problem), "{problem:?} is not in\n{}", told.stderr);
     }

@@ -21,7 +21,7 @@ fn a_server_is_managed_as_its_store_is() {
     at("manager", &["organizations", "set-limits", "acme", "--weight", "2"]).expect(0);
     let create = ["token", "create", "--name", "ci", "--scopes", "admin", "--organization", "acme", "-o", "id"];
     std::fs::write(folder.join("acme"), at("manager", &create).expect(0).line()).unwrap();
-    at("manager", &[&create[..], &["--create-organization"]].concat()).expect(2).says("goes with a store");
+    at("manager", &[&create[..], &["--create-organization"]].concat()).expect(2).says("only works with a store");
     at("acme", &["token", "create", "--name", "x", "--scopes", "admin", "--organization", "other"]).expect(4);
 
     // A token of the organization, without naming it; listed, replaced and revoked.
@@ -48,7 +48,7 @@ fn a_server_is_managed_as_its_store_is() {
     at("acme", &["organizations", "resume", "acme"]).expect(0);
     assert_eq!(at("acme", &["sessions", "list", "-o", "id"]).expect(0).stdout, "");
     at("acme", &["sessions", "revoke", "ses_0"]).expect(4);
-    in_store(&["sessions", "list"]).expect(2).says("--organization must be given");
+    in_store(&["sessions", "list"]).expect(2).says("--organization is required");
     in_store(&["sessions", "revoke", "ses_0", "--organization", "acme"]).expect(2).says("there is no session");
 
     // The server says who it was, and says the same as the store.

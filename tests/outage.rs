@@ -125,3 +125,43 @@ async fn a_creation_whose_answer_was_lost_is_found_again_by_its_key() {
     assert_eq!(client.create(&scan(), Some("lost")).await.unwrap().value.operation.id, created);
     assert_eq!(client.list(&ListRequest::default()).await.unwrap().value.pagination.total_count, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_claimed_without_an_answer_of_the_database_runs_all_the_same() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let (store, proxy) = (cluster.database().await.unwrap(), cluster.proxy().await.unwrap());
+    let folder = tempdir().unwrap();
+    // With one attempt, an operation whose start was charged for nothing would fail.
+    let kind = "[kinds.scan]\ntype = \"command\"\ncommand = [\"true\"]\nmax_attempts = 1\n";
+    std::fs::write(folder.path().join("longrun.toml"), kind).unwrap();
+    let mut server = Server::start(folder.path(), &[("store", &proxy.url(&store))]);
+    let settings = Settings { retries: 0, ..Settings::default() };
+    let token = Token::new(&admin_token(&store)).unwrap();
+    let client = Client::with_settings(&server.url, token, settings).unwrap();
+    // Together, so that the engine claims them, a few at a time.
+    client.batch_create(&vec![scan(); 100], None).await.unwrap();
+    let mut database = PgConnection::connect(&store).await.unwrap();
+    let mut ended = async || {
+        let ended = sqlx::query_scalar("SELECT count(*) FROM longrun.settled").fetch_one(&mut database);
+        ended.await.unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut before: i64 = 0;
+    while before < 100 {
+        proxy.lose_answers();
+        let next = (before + 5).min(100);
+        while before < next {
+            assert!(Instant::now() < deadline, "some operations never end: {before} have");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            before = ended().await;
+        }
+    }
+    server.process.line_with("claims that were not answered were released");
+    let ended: Vec<(i16, i32, i64)> =
+        sqlx::query_as("SELECT status, attempts, count(*) FROM longrun.settled GROUP BY 1, 2")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    assert!(matches!(ended[..], [(3, 1, _)]), "all are completed, each by one attempt: {ended:?}");
+    run(&["doctor", "--store", &store]).expect(0);
+}

@@ -20,7 +20,7 @@ fn a_search_shows_what_matches_and_a_count_tells_it_apart() {
     let some = dev.run(&["operations", "search", "", "--limit", "1", "-o", "json"]).expect(0);
     assert_eq!(some.json()["operations"].as_array().unwrap().len(), 1);
     some.says("1 of 2 operations are shown");
-    dev.run(&["operations", "search", "status = DONE"]).expect(2).says("is no status").says("PENDING");
+    dev.run(&["operations", "search", "status = DONE"]).expect(2).says("is not a status").says("PENDING");
     let counts = dev.run(&["operations", "count", "--group-by", "kind,status", "-o", "json"]).expect(0).json();
     assert_eq!((&counts["total_count"], counts["groups"].as_array().unwrap().len()), (&serde_json::json!(2), 2));
     dev.run(&["operations", "count", "kind = scan"]).expect(0).shows("1 operation in all");
@@ -62,7 +62,7 @@ fn a_view_shows_its_count_and_its_operations() {
     assert!(!bare.contains(&scan), "{bare}");
     let json = dev.run(&["views", "show", "scans", "-o", "json"]).expect(0).json();
     assert_eq!((&json["view"]["name"], &json["view"]["count"]), (&"scans".into(), &1.into()));
-    dev.run(&["views", "delete", "scans"]).expect(0).says("is deleted");
+    dev.run(&["views", "delete", "scans"]).expect(0).says("was deleted");
     dev.run(&["views", "show", "scans"]).expect(4).says("there is no view");
     dev.run(&["operations", "get", &scan]).expect(0);
 }
@@ -107,5 +107,5 @@ fn statistics_count_what_happened() {
         assert!(std::time::Instant::now() < deadline, "{stats}");
     }
     dev.run(&["stats", "--since", "10m", "--by-kind"]).expect(0).shows("task").shows("1 created");
-    dev.run(&["stats", "--since", "yesterday"]).expect(2).says("--since is no time");
+    dev.run(&["stats", "--since", "yesterday"]).expect(2).says("--since is not a time");
 }

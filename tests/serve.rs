@@ -176,7 +176,7 @@ fn a_second_signal_ends_at_once() {
     let id = dev.run(&["evidence", "evaluate", &file, "--policy", &policy, "--no-wait", "-o", "id"]).expect(0).line();
     dev.until_status(&id, "RUNNING");
     dev.process.signal("INT");
-    dev.process.line_with("stopping: no new calls");
+    dev.process.line_with("stopping: accepting no new calls");
     dev.process.signal("TERM");
     dev.process.line_with("stopping at once");
     assert_eq!(dev.process.exit_code(), 2);
@@ -227,11 +227,11 @@ fn a_renewed_certificate_is_taken_at_a_hangup() {
     assert_eq!((call("old.crt"), call("renewed.crt")), (Some(2), Some(6)));
     place("tls", "renewed", "crt");
     process.signal("HUP");
-    process.line_with("the renewed TLS certificate cannot be used; the one before stays in use");
+    process.line_with("the renewed TLS certificate cannot be used; the previous one stays in use");
     assert_eq!(call("old.crt"), Some(2));
     place("tls", "renewed", "key");
     process.signal("HUP");
-    process.line_with("the TLS certificate was read again");
+    process.line_with("the TLS certificate was reloaded");
     assert_eq!((call("old.crt"), call("renewed.crt")), (Some(6), Some(2)));
     process.signal("TERM");
     assert_eq!(process.exit_code(), 0);
@@ -274,7 +274,7 @@ fn a_check_of_the_configuration_names_its_file() {
     let misspelt =
         command().current_dir(folder.path()).env("LONGRUN_API_MAXPAGE", "7").args(["config", "check"]).output();
     let told = String::from_utf8(misspelt.unwrap().stderr).unwrap();
-    assert!(told.contains("LONGRUN_API_MAXPAGE sets nothing; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
+    assert!(told.contains("LONGRUN_API_MAXPAGE has no effect; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ async fn only_what_is_meant_to_make_a_store_makes_one() {
 
     for store in ["sqlite:longrun.db", &database] {
         let create = [&CREATE[..], &[store, "-o", "id"]].concat();
-        let first = run_in(folder.path(), &create).expect(0).says("a new one was made");
+        let first = run_in(folder.path(), &create).expect(0).says("created a new one");
         assert!(first.line().starts_with("lrn_"));
         assert_eq!(run_in(folder.path(), &create).expect(0).stderr, "", "it is there now");
         on(folder.path(), &["doctor"], store).expect(0);

@@ -104,10 +104,10 @@ fn pausing_says_what_is_unknown_and_what_it_did_not_change() {
     let pause = |args: &[&str]| run_in(folder, &[&["kinds", "pause"], args].concat());
     assert_eq!(pause(&["echo"]).expect(0).stderr, "");
     let again = pause(&["echo"]).expect(0).line();
-    assert!(again.starts_with("nothing was changed: kind echo is paused since 20"), "{again}");
-    pause(&["ecko"]).expect(0).says("no operation is or was of the kind ecko").says("did you mean echo?");
+    assert!(again.starts_with("nothing was changed: kind echo has been paused since 20"), "{again}");
+    pause(&["ecko"]).expect(0).says("there has been no operation of the kind ecko").says("did you mean echo?");
     assert_eq!(pause(&["evidence_evaluation", "--organization", "acme"]).expect(0).stderr, "");
     run_in(folder, &["organizations", "pause", "acme"]).expect(0);
     let again = run_in(folder, &["organizations", "pause", "acme"]).expect(0).line();
-    assert!(again.starts_with("nothing was changed: organization acme is paused since 20"), "{again}");
+    assert!(again.starts_with("nothing was changed: organization acme has been paused since 20"), "{again}");
 }

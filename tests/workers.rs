@@ -87,7 +87,7 @@ fn failures_are_told_and_some_are_final() {
         ("\"data\"", "bad line 7 (exit status: 65)"),
         ("\"other\"", "the command ended with exit status: 3"),
         ("\"large\"", "the command wrote more than 1048576 bytes to standard output"),
-        ("\"bytes\"", "the command wrote something to standard output that is not UTF-8"),
+        ("\"bytes\"", "the command's standard output is not valid UTF-8"),
         ("\"signal\"", "the command ended with signal: 9 (SIGKILL)"),
     ] {
         let id = create(&dev, &["--input", input]);
@@ -222,7 +222,7 @@ fn a_command_that_cannot_be_run_is_told_before_anything_is_claimed() {
     script(folder.path(), "data.txt", "#!/bin/sh\n", 0o644);
     for (program, says) in [
         ("./nosuch.sh", "cannot run ./nosuch.sh: No such file or directory"),
-        ("./data.txt", "cannot run ./data.txt: it may not be executed"),
+        ("./data.txt", "cannot run ./data.txt: it is not executable"),
         ("./data", "cannot run ./data: it is not a file"),
         ("nosuch-program", "there is no program nosuch-program in the folders of PATH"),
     ] {

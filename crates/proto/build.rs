@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;
-    // Servers show it by reflection.
+    // Servers return these files by reflection.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().build_transport(false).bytes(".").compile_fds(descriptors)?;

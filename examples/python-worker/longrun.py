@@ -1,4 +1,4 @@
-"""What the worker and the caller share: one call of the API, repeated while the server is busy or away."""
+"""The code that the worker and the caller share: one API call, repeated while the server is busy or unreachable."""
 
 import json
 import os
@@ -12,7 +12,7 @@ TOKEN = os.environ.get("LONGRUN_TOKEN", "")
 
 
 class Refused(Exception):
-    """The server understood the call and does not carry it out; `status` is a google.rpc.Status."""
+    """The server understood the call and refused it; `status` is a google.rpc.Status."""
 
     def __init__(self, status):
         super().__init__(status.get("message", "refused"))
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 def call(method, path, body=None, headers=None, timeout=90):
-    """Sends a call and answers the JSON of its answer. Every call here can be sent twice without harm."""
+    """Sends a call and returns the JSON of the answer. Every call here can be sent twice without harm."""
     data = None if body is None else json.dumps(body).encode()
     for repetition in range(1000):
         request = urllib.request.Request(URL + path, data=data, method=method)
@@ -38,6 +38,6 @@ def call(method, path, body=None, headers=None, timeout=90):
                 raise Refused(json.loads(text)) from None
             pause = float(error.headers.get("Retry-After") or pause)
         except OSError:
-            pass  # The server is away, or the connection broke.
+            pass  # The server is unreachable, or the connection broke.
         time.sleep(pause)
     raise TimeoutError(f"{URL} does not answer")

@@ -1,9 +1,9 @@
-"""How do I run operations in Python? A worker of the kind "word_count", with the standard library alone.
+"""How do I run operations in Python? A worker for the kind "word_count", with only the standard library.
 
     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=... python3 worker.py
 
-It runs one operation at a time, keeps its lease by heartbeats from a thread beside it, and stops in good order at
-SIGTERM: what runs is finished, nothing more is claimed. Start several for more.
+It runs one operation at a time, renews its lease by heartbeats from a second thread, and stops in good order at
+SIGTERM: it finishes the running operation and claims nothing more. Start several workers to run more at a time.
 """
 
 import signal
@@ -69,7 +69,7 @@ def main():
         signal.signal(number, lambda *_: stop.set())
     print("working", flush=True)
     while not stop.is_set():
-        # Waits at the server for work; the signal ends the worker after this wait at the latest.
+        # The server holds the call until there is work; after a signal the worker ends after this wait at the latest.
         claims = call("POST", "/v1/operations:claim", {"kinds": KINDS, "max_operations": 1, "wait": "5s"})
         for claimed in claims["operations"]:
             attempt = Attempt(claimed, float(claims["lease_duration"].rstrip("s")))

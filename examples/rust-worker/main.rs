@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The handler: an async function from an attempt to the operation's output.
 async fn count_words(attempt: Attempt) -> Result<String, Failure> {
-    // An input that is no text is a permanent failure: another attempt would only repeat it.
+    // An input that is not a text is a permanent failure: another attempt would only repeat it.
     let text: String = attempt.parse_input()?;
     attempt.progress.report("counting");
     Ok(text.split_whitespace().count().to_string())
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stop = async move {
         terminate.recv().await;
     };
-    // Four at a time. After SIGTERM what runs may end, the rest is released.
+    // Four at a time. After SIGTERM running attempts may end; the others are released.
     Worker::new(client, count_words).kind("word_count").concurrency(4).run(stop).await?;
     println!("stopped");
     Ok(())

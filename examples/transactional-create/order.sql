@@ -1,4 +1,4 @@
--- What the application does: the order and the operation that ships it are there together, or neither is.
+-- What the application does: either both the order and the operation that ships it are created, or neither is.
 --
 --     psql postgres://shop@host/database -v organization=acme -f order.sql
 
@@ -15,7 +15,7 @@ INSERT INTO shop.orders (id, article, shipping) VALUES (1, 'lamp', longrun.creat
     idempotency_key => 'ship order 1'));
 COMMIT;
 
--- Order 2 is not: the customer goes away at the last moment, and nobody ever hears of the shipping.
+-- Order 2 is rolled back: the customer leaves at the last moment, and no operation for its shipping ever exists.
 BEGIN;
 INSERT INTO shop.orders (id, article, shipping) VALUES (2, 'chair', longrun.create_operation(
     :'organization', 'ship_order',

@@ -1,9 +1,10 @@
--- Once, as the owner of the database and of longrun's schema: tables for an application that may create operations and has
--- no other right on longrun.
+-- Run this once, as the owner of the database and of longrun's schema: it creates tables for an application that may create
+-- operations and has no other right on longrun.
 --
 --     psql postgres://owner@host/database -f setup.sql
 --
--- Only who has CREATEROLE can create the application's role. If the owner has not, an administrator does it before:
+-- Creating the application's role requires CREATEROLE. If the owner does not have it, an administrator creates the role
+-- first:
 --
 --     CREATE ROLE shop LOGIN;
 
@@ -18,10 +19,10 @@ CREATE SCHEMA shop;
 CREATE TABLE shop.orders (
     id      bigint PRIMARY KEY,
     article text   NOT NULL,
-    -- The operation that ships it: what the application asks GET /v1/operations/{id} for.
+    -- The operation that ships the order, for GET /v1/operations/{id}.
     shipping uuid  NOT NULL
 );
--- Granted and not given away: to make another role the owner, one must be a member of it.
+-- The rights are granted, and the owner stays the same: making another role the owner would require membership in it.
 GRANT USAGE ON SCHEMA shop TO shop;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.orders TO shop;
 

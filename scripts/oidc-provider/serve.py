@@ -1,4 +1,4 @@
-"""An OpenID Connect provider for tests, on a free port of 127.0.0.1: oidc-provider-mock, and what it leaves out.
+"""An OpenID Connect provider for tests, on a free port of 127.0.0.1: oidc-provider-mock, and the parts that it lacks.
 
 Prints the port and serves until standard input closes. Arguments: users, each a JSON object of claims with "sub".
 """
@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request, Response  # noqa: E402
 
 
 class Pkce:
-    """A code is for whoever knows the verifier of its challenge (RFC 7636); a refusal has the state of its request."""
+    """Accepts a code only with the verifier of its challenge (RFC 7636), and adds the request's state to refusals."""
 
     def __init__(self, app):
         self.app = app

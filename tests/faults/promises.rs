@@ -1,10 +1,10 @@
-//! docs/promises.md names tests that exist, and all tests of faults.
+//! docs/promises.md names tests that exist, and all tests of faults; the mutants that it names fit the code.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every test in these files is named on the page.
-const WHOLE: [&str; 14] = [
+const WHOLE: [&str; 15] = [
     "tests/faults/damage.rs",
     "tests/faults/kills.rs",
     "tests/faults/slope.rs",
@@ -18,6 +18,7 @@ const WHOLE: [&str; 14] = [
     "crates/store/tests/replica.rs",
     "crates/store/tests/resets.rs",
     "crates/store/tests/torn.rs",
+    "crates/store/tests/unanswered.rs",
     "crates/store/tests/wraparound.rs",
 ];
 
@@ -75,5 +76,36 @@ fn the_page_of_promises_names_the_tests_that_there_are() {
         let name = patch.unwrap().file_name().into_string().unwrap();
         let name = name.strip_suffix(".patch").unwrap();
         assert!(page.contains(&format!("| {name} |")), "docs/promises.md does not name the mutant {name}");
+    }
+}
+
+/// The lines that a patch expects in each place that it changes.
+fn expected(patch: &str) -> Vec<(String, String)> {
+    let mut places: Vec<(String, String)> = Vec::new();
+    let mut file = String::new();
+    for line in patch.lines() {
+        if let Some(name) = line.strip_prefix("--- a/") {
+            file = name.to_owned();
+        } else if line.starts_with("@@ ") {
+            places.push((file.clone(), String::new()));
+        } else if let (Some((_, lines)), Some(line)) =
+            (places.last_mut(), line.strip_prefix(' ').or(line.strip_prefix('-')))
+        {
+            lines.push_str(line);
+            lines.push('\n');
+        }
+    }
+    places
+}
+
+#[test]
+fn every_mutant_fits_the_code() {
+    for patch in std::fs::read_dir(root().join("tests/mutants")).unwrap() {
+        let patch = patch.unwrap().path();
+        let places = expected(&std::fs::read_to_string(&patch).unwrap());
+        assert!(!places.is_empty(), "{} changes nothing", patch.display());
+        for (file, lines) in places {
+            assert!(read(&file).contains(&lines), "{} does not fit {file}:\n{lines}", patch.display());
+        }
     }
 }

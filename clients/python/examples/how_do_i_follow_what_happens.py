@@ -2,7 +2,7 @@
 
     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_... python how_do_i_follow_what_happens.py place.txt
 
-The place in the stream is kept in a file; the next run goes on from there.
+The position in the stream is stored in a file; the next run continues from there.
 """
 
 import sys
@@ -20,7 +20,7 @@ with Client.from_env() as client:
                 print(event.operation_id, told, flush=True)
                 place.write_text(event.id)
     except EventIdUnknown:
-        # It was away for longer than the server keeps changes (an hour): look at the list, and begin anew.
+        # The program was stopped for longer than the server keeps changes (an hour): read the list, and start again.
         place.unlink()
         for operation in client.list():
             print(operation.id, operation.state, flush=True)

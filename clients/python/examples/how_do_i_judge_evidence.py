@@ -1,4 +1,4 @@
-"""How do I judge a piece of evidence by a policy?
+"""How do I evaluate a piece of evidence with a policy?
 
     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_... \\
         python how_do_i_judge_evidence.py findings.sarif.json sarif-severity-ceiling
@@ -21,5 +21,5 @@ print(stored.kind, verdict["status"])
 for judged in verdict["policies"]:
     for violation in judged["violations"]:
         print(f"  {judged['name']}: {violation['message']}")
-# `skipped` is no pass: nothing was judged.
+# `skipped` is not a pass: nothing was evaluated.
 sys.exit(0 if verdict["status"] == "passed" else 1)

@@ -2,7 +2,7 @@
 
     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_... python how_do_i_run_operations.py
 
-SIGTERM or Ctrl-C ends it in good order: nothing more is claimed, and what runs may end within half a minute.
+SIGTERM or Ctrl-C ends it gracefully: it stops claiming, and running attempts may end within half a minute.
 """
 
 from longrun import Attempt, Client, Failure, Worker
@@ -14,7 +14,7 @@ worker = Worker(client, concurrency=4)
 @worker.handler("word_count")
 def count_words(attempt: Attempt) -> str:
     if not isinstance(attempt.input, str):
-        # Another attempt would only repeat it. Every other exception is tried again.
+        # Another attempt would only fail again. Every other exception is retried.
         raise Failure("the input must be a text")
     words = 0
     for number, line in enumerate(attempt.input.splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""How do I run operations in a program of asyncio?
+"""How do I run operations in an asyncio program?
 
 LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_... python how_do_i_run_operations_with_asyncio.py
 """
@@ -17,7 +17,7 @@ async def main() -> None:
             try:
                 await asyncio.sleep(0.1)
             except asyncio.CancelledError:
-                # Somebody cancelled the operation, its time is over, or the worker is being stopped. Clean up here.
+                # A cancellation was requested, the time limit expired, or the worker is being stopped. Clean up here.
                 raise
             return f"{len(attempt.input.split())} words"
 

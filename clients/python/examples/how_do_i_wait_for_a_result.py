@@ -10,7 +10,7 @@ import sys
 from longrun import Client, OperationFailed
 
 with Client.from_env() as client:
-    # Sent again when the answer is lost; the key, made for each call, keeps that from creating two.
+    # The call is repeated if the answer is lost; its idempotency key keeps that from creating two operations.
     operation = client.create("word_count", input=sys.argv[1], max_attempts=3)
     try:
         print(client.wait(operation.id, timeout=60).result())

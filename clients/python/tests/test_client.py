@@ -119,7 +119,7 @@ def test_refusals_say_what_is_wrong_and_which_request_it_was(client: Any) -> Non
     with pytest.raises(longrun.InvalidRequest) as invalid:
         client.create("no such kind", max_attempts=0)
     assert {violation.field for violation in invalid.value.violations} == {"kind", "max_attempts"}
-    with pytest.raises(ValueError, match="is no id"):
+    with pytest.raises(ValueError, match="is not an id"):
         client.get("")
 
 

@@ -44,7 +44,7 @@ def test_durations_and_times_are_written_as_the_wire_has_them() -> None:
 def test_parts_of_paths_cannot_leave_their_place() -> None:
     assert segment("../tokens?x#y") == "..%2Ftokens%3Fx%23y"
     for bad in ("", ".", ".."):
-        with pytest.raises(ValueError, match="is no id"):
+        with pytest.raises(ValueError, match="is not an id"):
             segment(bad)
 
 
@@ -83,7 +83,7 @@ def test_a_busy_server_is_asked_again_when_it_says_and_a_foreign_answer_is_told(
     ]
     http = httpx.Client(transport=httpx.MockTransport(lambda request: answers.pop(0)))
     client = longrun.Client("http://host/prefix", "lrn_x", http=http)
-    with pytest.raises(longrun.UnexpectedAnswer, match="not longrun's: <html>"):
+    with pytest.raises(longrun.UnexpectedAnswer, match="not from a longrun server: <html>"):
         client.cancel("x")
     assert answers == [] and str(http.base_url) == "http://host/prefix/"
     http.close()

@@ -130,8 +130,8 @@ def test_failures_are_repeated_unless_they_are_final(
     assert caller.wait(good.id).result() == "attempt 2"
     [failed] = [event for event in caller.events(good.id) if event.type == "ATTEMPT_FAILED"]
     assert failed.message == "OSError: the disk is full"
-    assert "no text and no JSON" in caller.wait(caller.create("walk").id).error_message
-    assert "at most 1048576 are kept" in caller.wait(caller.create("other").id).error_message
+    assert "neither text nor JSON" in caller.wait(caller.create("walk").id).error_message
+    assert "at most 1048576 are allowed" in caller.wait(caller.create("other").id).error_message
 
 
 def test_a_cancellation_reaches_a_handler_of_either_sort(tmp_path: Any, work: Callable[..., Running]) -> None:

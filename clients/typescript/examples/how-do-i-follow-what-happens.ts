@@ -2,7 +2,7 @@
 //
 //     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_… node how-do-i-follow-what-happens.js place.txt
 //
-// The place in the stream is kept in a file; the next run goes on from there.
+// The position in the stream is stored in a file; the next run continues from there.
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { ApiError, Client, Code, stateOf } from "longrun";
@@ -20,7 +20,7 @@ try {
   if (!(error instanceof ApiError && error.code === Code.OutOfRange)) {
     throw error;
   }
-  // It was away for longer than the server keeps changes (an hour): look at the list, and begin anew.
+  // The program was stopped for longer than the server keeps changes (an hour): read the list, and start again.
   rmSync(place);
   for await (const operation of client.list()) {
     console.log(operation.id, stateOf(operation));

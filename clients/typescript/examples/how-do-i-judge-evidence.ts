@@ -1,4 +1,4 @@
-// How do I judge a piece of evidence by a policy?
+// How do I evaluate a piece of evidence with a policy?
 //
 //     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_… \
 //         node how-do-i-judge-evidence.js findings.sarif.json sarif-severity-ceiling
@@ -21,5 +21,5 @@ for (const { name, violations } of verdict.policies) {
     console.log(`  ${name}: ${message}`);
   }
 }
-// `skipped` is no pass: nothing was judged.
+// `skipped` is not a pass: nothing was evaluated.
 process.exitCode = verdict.status === "passed" ? 0 : 1;

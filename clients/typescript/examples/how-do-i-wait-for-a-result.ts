@@ -2,13 +2,13 @@
 //
 //     LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_… node how-do-i-wait-for-a-result.js "to be or not to be"
 //
-// Something must run operations of the kind "word_count": how-do-i-run-operations does.
+// A worker must run operations of the kind "word_count", such as how-do-i-run-operations.
 
 import { Client, OperationFailedError, resultOf } from "longrun";
 
 const client = new Client({ url: process.env.LONGRUN_URL!, token: process.env.LONGRUN_TOKEN! });
 
-// Sent again when the answer is lost; the key, made for each call, keeps that from creating two.
+// The call is repeated if the answer is lost; its idempotency key keeps that from creating two operations.
 const operation = await client.create({ kind: "word_count", input: process.argv[2], max_attempts: 3 });
 try {
   console.log(resultOf(await client.wait(operation.id, { timeoutMs: 60_000 })));

@@ -2,27 +2,27 @@
 
 import type { ClaimedOperation, HeartbeatRow, Operation } from "./wire.js";
 
-/** The most bytes of a progress; longer ones are cut. */
+/** Maximum size of a progress message in bytes; longer ones are cut. */
 const MAX_PROGRESS_BYTES = 1024;
 
-/** Why an attempt is to stop before its end. */
+/** Why an attempt is stopped early. */
 export type StopReason = "cancelled" | "timed out" | "lease lost" | "worker stopped";
 
-/** The reason of {@link Attempt.signal} when it is aborted: let it pass through the handler. */
+/** The reason of {@link Attempt.signal} when it is aborted: let it propagate through the handler. */
 export class CancelledError extends Error {
   override name = "CancelledError";
   readonly reason: StopReason;
 
   constructor(reason: StopReason) {
-    super(`the attempt is to stop: ${reason}`);
+    super(`the attempt was stopped: ${reason}`);
     this.reason = reason;
   }
 }
 
-/** The attempt has not done its work. Every other error is a failure too, one that may pass. */
+/** The attempt failed. Every other error is a failure too, one that can be retried. */
 export class Failure extends Error {
   override name = "Failure";
-  /** Whether another attempt may do better; bad input would only fail again. */
+  /** Whether another attempt may succeed; invalid input would only fail again. */
   readonly retryable: boolean;
 
   constructor(message: string, options: { retryable?: boolean } = {}) {
@@ -33,25 +33,25 @@ export class Failure extends Error {
 
 /** One attempt of an operation, as its handler sees it. */
 export interface Attempt {
-  /** The operation, running. */
+  /** The operation, now running. */
   readonly operation: Operation;
-  /** What the work needs to know; `null` when there is nothing. */
+  /** The input; `null` if there is none. */
   readonly input: unknown;
-  /** Which attempt this is; 1 for the first. */
+  /** The number of the attempt; 1 for the first. */
   readonly number: number;
   /**
-   * The attempt as a span of the trace that the operation belongs to, a `traceparent` of W3C Trace Context; `undefined`
-   * when it belongs to none.
+   * The attempt as a span of the trace to which the operation belongs, a `traceparent` of W3C Trace Context;
+   * `undefined` if it belongs to none.
    */
   readonly traceparent: string | undefined;
   /**
-   * Aborted when the result is no longer wanted: somebody asked to stop the operation, its time is over, its lease was
-   * lost, or the worker is being stopped. Hand it to what you call.
+   * Aborted when the result is no longer wanted: a cancellation was requested, the time limit expired, the lease was
+   * lost, or the worker is being stopped. Pass it to the functions that you call.
    */
   readonly signal: AbortSignal;
   /**
-   * Says how far it is, for people: at most 1 KiB, the rest is cut. It goes with the next heartbeat, which comes within
-   * a second; of several, the last.
+   * Reports the progress, for people: at most 1 KiB, the rest is cut. The last report is sent with the next heartbeat,
+   * within a second.
    */
   report(text: string): void;
 }
@@ -79,7 +79,7 @@ export class Held implements Attempt {
     this.traceparent = claimed.traceparent ?? undefined;
     this.leaseToken = claimed.lease_token;
     this.leaseMs = leaseMs;
-    // The answer was a moment under way: so much later than the server this worker thinks the lease to end.
+    // The answer took a moment to arrive: this worker expects the lease to expire that much later than the server.
     this.keptAt = performance.now();
     this.beatAt = this.keptAt + leaseMs / 3;
     this.#changed = changed;
@@ -94,7 +94,7 @@ export class Held implements Attempt {
 
   report(text: string): void {
     const bytes = new TextEncoder().encode(text);
-    // A character that was cut becomes U+FFFD, which goes.
+    // A character that was cut becomes U+FFFD, which is removed.
     const cut = new TextDecoder().decode(bytes.slice(0, MAX_PROGRESS_BYTES)).replace(/\uFFFD$/, "");
     this.progress = bytes.length > MAX_PROGRESS_BYTES ? cut : text;
     this.#changed();
@@ -107,7 +107,7 @@ export class Held implements Attempt {
     }
   }
 
-  /** Nothing can be recorded any more. */
+  /** The outcome can no longer be recorded. */
   lose(): void {
     this.isLost = true;
     this.end("lease lost");
@@ -118,7 +118,7 @@ export class Held implements Attempt {
     return this.signal.aborted ? (this.signal.reason as CancelledError).reason : undefined;
   }
 
-  /** Its row of a heartbeat, which takes the progress along. */
+  /** Its row of a heartbeat, including the progress. */
   heartbeat(): HeartbeatRow {
     const row: HeartbeatRow = { id: this.operation.id, lease_token: this.leaseToken };
     if (this.progress) {

@@ -1,4 +1,4 @@
-// The client: one method a call.
+// The client: one method per call.
 
 import { WaitTimeoutError, askedPause, isTransient } from "./errors.js";
 import { Http, segment, type Call, type Settings } from "./http.js";
@@ -9,29 +9,30 @@ import type * as wire from "./wire.js";
 import type { Operation } from "./wire.js";
 
 /**
- * How long one call of a wait waits. Servers take 60 s; proxies between like to cut what is silent for as long.
+ * The maximum time of one call of a wait. Servers accept 60 s, but proxies often close connections that are silent
+ * that long.
  */
 const LONGEST_WAIT_MS = 30_000;
-/** Between two calls of a wait when the first came back early: a server that stops answers at once. */
+/** The pause between two calls of a wait if the first one returned early: a server that is stopping answers at once. */
 const WAIT_PAUSE_MS = 200;
-/** An answer to a wait may be so late; then the server is taken to be away. */
+/** How late an answer to a wait may be; after that, the server is considered to be away. */
 const LATE_MS = 10_000;
 
-/** What every call takes. */
+/** Options of every call. */
 export interface Options {
   /** Ends the call, which then rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** What creations take. */
+/** Options of creations. */
 export interface CreateOptions extends Options {
-  /** With the same key and the same request, the first operation is answered for 24 hours; one is made unless given. */
+  /** For 24 hours, the same key and the same request return the first operation; by default, a new key is created. */
   idempotencyKey?: string;
 }
 
-/** Which operations. What is left out means any. */
+/** Selects operations. A field that is left out matches everything. */
 export interface Filter {
-  /** Only this status, e.g. `FAILED`, or its name on the wire. */
+  /** Only this status, e.g. `FAILED`, or its wire name. */
   status?: string;
   kind?: string;
   /** Goes together with `resource_id`. */
@@ -40,32 +41,32 @@ export interface Filter {
   resource_id?: string;
 }
 
-/** Which entries of an audit log. What is left out means any. */
+/** Selects entries of an audit log. A field that is left out matches everything. */
 export type AuditFilter = {
-  /** Only what this one did: the id of a token. */
+  /** Only calls by this actor: the id of a token. */
   actor?: string;
-  /** Only this action; with a dot at its end, all that begin so. */
+  /** Only this action; with a dot at its end, all actions that begin with it. */
   action?: string;
-  /** Only what was done to this, e.g. `operations/ID`. */
+  /** Only calls on this target, e.g. `operations/ID`. */
   target?: string;
-  /** Only entries of this time or later, e.g. `2026-01-31T12:00:00Z`. */
+  /** Only entries from this time on, e.g. `2026-01-31T12:00:00Z`. */
   since?: string;
   /** Only entries before this time. */
   until?: string;
-  /** For tokens of the instance: whose log. */
+  /** For tokens of the instance, the organization of the log. */
   organization?: string;
 };
 
 /**
- * A caller of one server with one token.
+ * A client of one server with one token.
  *
- * Calls that the server could not take (429, 503) are sent again after the pause that it asks for; so are calls whose
- * connection broke, where sending twice cannot do the work twice. Creations have an idempotency key for that.
+ * Calls that a busy server refused (429, 503) are sent again after the pause that it requested; so are calls whose
+ * connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose.
  */
 export class Client {
   readonly #http: Http;
 
-  /** @throws {TypeError} when the address or the token cannot be one. */
+  /** @throws {TypeError} when the address or the token is not valid. */
   constructor(settings: Settings) {
     this.#http = new Http(settings);
   }
@@ -77,15 +78,15 @@ export class Client {
 
   // Operations.
 
-  /** Asks for work and answers the operation at once; `wait` waits for its end. */
+  /** Creates an operation and returns it at once; `wait` waits for its end. */
   async create(operation: wire.NewOperation, options: CreateOptions = {}): Promise<Operation> {
     const call = { method: "POST", path: "v1/operations", json: operation, ...creation(options) };
     return (await this.#http.json<wire.OperationAnswer>(call)).operation;
   }
 
   /**
-   * Creates 1 to 1,000 operations in one transaction, all or none; answers them in the same order. The violations of a
-   * refusal begin with the place, e.g. `operations[3].kind`.
+   * Creates 1 to 1,000 operations in one transaction, all or none; returns them in the same order. The violations of a
+   * refusal begin with the index, e.g. `operations[3].kind`.
    */
   async batchCreate(operations: wire.NewOperation[], options: CreateOptions = {}): Promise<Operation[]> {
     const call = { method: "POST", path: "v1/operations:batchCreate", json: { operations }, ...creation(options) };
@@ -93,8 +94,8 @@ export class Client {
   }
 
   /**
-   * Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose output
-   * tells what came of each; a dry run only tells how many match.
+   * Cancels, retries or deletes all operations that match a filter, with an operation of the kind `bulk`, whose output
+   * reports the results; a dry run only reports how many match.
    */
   bulk(request: wire.BulkOperations, options: CreateOptions = {}): Promise<wire.BulkOperationsAnswer> {
     const call = { method: "POST", path: "v1/operations:bulk", json: request, ...creation(options) };
@@ -106,13 +107,13 @@ export class Client {
     return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });
   }
 
-  /** Everything that is known of the operation: also its input, labels, attempts, worker and progress. */
+  /** All details of the operation: also its input, labels, attempts, worker and progress. */
   async getFull(id: string, options: Options = {}): Promise<wire.OperationDetail> {
     const call = { method: "GET", path: `v1/operations/${segment(id)}`, query: { view: "FULL" }, ...options };
     return (await this.#http.json<wire.OperationDetailAnswer>(call)).operation;
   }
 
-  /** One page of the operations that match, newest first, with their exact number. */
+  /** One page of the matching operations, newest first, with their exact number. */
   listPage(
     filter: Filter & { page?: number; pageSize?: number } = {},
     options: Options = {},
@@ -123,7 +124,7 @@ export class Client {
   }
 
   /**
-   * All operations that match, newest first, page by page as they are asked for. Each comes once, also when others are
+   * All matching operations, newest first, fetched page by page as needed. Each is returned once, even if others are
    * created meanwhile, which moves entries to later pages.
    */
   async *list(
@@ -143,13 +144,13 @@ export class Client {
       if (answer.operations.length < answer.pagination.page_size) {
         return;
       }
-      // What the server calls the page counts: some begin with 1.
+      // The server's own page number is used: some servers start with 1.
       page = answer.pagination.page + 1;
     }
   }
 
   /**
-   * One page of the operations that a filter matches, with everything that is known of them; the filter is e.g.
+   * One page of the operations that match a filter, with all details; the filter is e.g.
    * `status = FAILED AND created_at >= "-24h"`.
    */
   searchPage(
@@ -167,8 +168,8 @@ export class Client {
   }
 
   /**
-   * All operations that a filter matches, page by page as they are asked for: none is skipped, and none comes twice, while
-   * others are created.
+   * All operations that match a filter, fetched page by page as needed: even while others are created, none is skipped
+   * or returned twice.
    */
   async *search(
     filter = "",
@@ -183,7 +184,7 @@ export class Client {
     } while (pageToken);
   }
 
-  /** How many operations a filter matches, by the fields `status`, `kind` and `project_id`, as far as they are named. */
+  /** How many operations match a filter, grouped by the given ones of `status`, `kind` and `project_id`. */
   count(
     filter = "",
     groupBy: readonly ("status" | "kind" | "project_id")[] = [],
@@ -193,7 +194,7 @@ export class Client {
     return this.#http.json({ method: "GET", path: "v1/operations:count", query, ...options });
   }
 
-  /** Ends a pending operation at once, asks a running one to stop; answers how it is then. */
+  /** Ends a pending operation at once, asks a running one to stop; returns the operation after that. */
   cancel(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:cancel`, once: true, ...options });
   }
@@ -204,8 +205,8 @@ export class Client {
   }
 
   /**
-   * Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is the id of
-   * that one, which stays as it is.
+   * Creates an operation that does the same as one that has ended, with a different input; its label `retry_of` is the
+   * id of the ended one, which remains as it is.
    */
   async retryWithInput(id: string, input: unknown, options: CreateOptions = {}): Promise<Operation> {
     const path = `v1/operations/${segment(id)}:retry`;
@@ -213,12 +214,12 @@ export class Client {
     return (await this.#http.json<wire.OperationAnswer>(call)).operation;
   }
 
-  /** Removes an operation that has ended, for good. */
+  /** Permanently deletes an operation that has ended. */
   async delete(id: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/operations/${segment(id)}`, once: true, ...options });
   }
 
-  /** How much happened from one time (RFC 3339) until another, by minute, hour or day, and how long it took. */
+  /** How many operations ran in a period (RFC 3339), by minute, hour or day, and how long they took. */
   async stats(
     asked: { from?: string; to?: string; step?: "minute" | "hour" | "day"; byKind?: boolean; kind?: string } = {},
     options: Options = {},
@@ -228,22 +229,22 @@ export class Client {
     return this.#http.json<wire.Stats>({ method: "GET", path: "v1/stats", query, ...options });
   }
 
-  /** Who runs operations now, those with most attempts first. */
+  /** The workers and what they are running, those with most attempts first. */
   async workers(options: Options = {}): Promise<wire.WorkerList> {
     return this.#http.json<wire.WorkerList>({ method: "GET", path: "v1/workers", ...options });
   }
 
-  /** The saved views of this token and those that are shared, each with how many operations it shows. */
+  /** The saved views of this token and the shared ones, each with the number of matching operations. */
   async views(options: Options = {}): Promise<wire.View[]> {
     return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;
   }
 
-  /** Saves a filter under a name. A shared view is seen by all in the organization. */
+  /** Saves a filter under a name. A shared view is visible to everybody in the organization. */
   createView(view: wire.CreateView, options: Options = {}): Promise<wire.View> {
     return this.#view({ method: "POST", path: "v1/views", json: view, once: true, ...options });
   }
 
-  /** The view, with how many operations it shows now. */
+  /** The view, with the current number of matching operations. */
   view(id: string, options: Options = {}): Promise<wire.View> {
     return this.#view({ method: "GET", path: `v1/views/${segment(id)}`, ...options });
   }
@@ -253,7 +254,7 @@ export class Client {
     return this.#view({ method: "POST", path: `v1/views/${segment(id)}:update`, json: view, ...options });
   }
 
-  /** Removes a view; the operations that it shows stay. */
+  /** Deletes a view; its operations remain. */
   async deleteView(id: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/views/${segment(id)}`, once: true, ...options });
   }
@@ -262,7 +263,7 @@ export class Client {
     return (await this.#http.json<wire.ViewAnswer>(call)).view;
   }
 
-  /** What happened to the operation, oldest first; all of it. */
+  /** The whole history of the operation, oldest first. */
   async events(id: string, options: Options = {}): Promise<wire.OperationEvent[]> {
     const events: wire.OperationEvent[] = [];
     let token: string | null | undefined;
@@ -277,11 +278,11 @@ export class Client {
   }
 
   /**
-   * Waits until the operation has ended and answers it, also when it failed; `resultOf(await client.wait(id))` throws
+   * Waits until the operation has ended and returns it, even if it failed; `resultOf(await client.wait(id))` throws
    * then.
    *
-   * A server that goes away meanwhile is asked again until it is back. One that has never answered this client is not:
-   * the address is probably wrong.
+   * A server that goes away meanwhile is asked again until it is back. This does not apply to a server that has never
+   * answered this client: the address is probably wrong.
    *
    * @throws {WaitTimeoutError} when it has not ended within `timeoutMs`.
    */
@@ -293,7 +294,7 @@ export class Client {
     let failures = 0;
     for (;;) {
       const askedAt = performance.now();
-      // How things are is asked first when the server is back.
+      // The current state is requested first when the server is back.
       const longest = lostAt === undefined ? Math.min(left(), LONGEST_WAIT_MS, this.#http.timeoutMs / 2) : 0;
       try {
         const operation = await this.#waitOnce(id, longest, signal);
@@ -323,17 +324,17 @@ export class Client {
   #waitOnce(id: string, milliseconds: number, signal: AbortSignal | undefined): Promise<Operation> {
     const query = { timeout: durationText(Math.ceil(milliseconds)) };
     const path = `v1/operations/${segment(id)}:wait`;
-    // A server that has fallen silent does not draw it out.
+    // Has a time limit in case the server falls silent.
     return this.#operation({ method: "GET", path, query, timeoutMs: milliseconds + LATE_MS, retries: 0, signal });
   }
 
   /**
-   * Every transition of the operations that match, from when the promise is fulfilled; goes on after connections that
-   * broke, with nothing missed and nothing twice.
+   * Every transition of the matching operations, from when the promise is fulfilled; reconnects when the connection
+   * breaks, without missing or repeating any.
    *
    *     for await (const event of await client.watch({ kind: "export" })) { … }
    *
-   * `lastEventId` goes on after that event (`WatchEvent.id`) instead.
+   * With `lastEventId`, it continues after that event (`WatchEvent.id`) instead.
    */
   watch(filter: Filter & { lastEventId?: string } = {}, options: Options = {}): Promise<Watch> {
     const { lastEventId, ...rest } = filter;
@@ -342,7 +343,7 @@ export class Client {
 
   // Evidence.
 
-  /** Stores content; the same content once, however often it is sent. */
+  /** Stores content. The same content is stored only once, however often it is sent. */
   putEvidence(
     content: Blob | Uint8Array<ArrayBuffer> | string,
     options: Options = {},
@@ -351,7 +352,7 @@ export class Client {
     return this.#http.json({ method: "POST", path: "v1/evidence", body: content, headers, ...options });
   }
 
-  /** The content of a digest, `sha256:…`; all of it in memory. */
+  /** The content with the digest, `sha256:…`, as a whole in memory. */
   getEvidence(digest: string, options: Options = {}): Promise<Uint8Array> {
     const call = { method: "GET", path: `v1/evidence/${segment(digest)}`, ...options };
     return this.#http.send(call, async (response) => new Uint8Array(await response.arrayBuffer()));
@@ -367,23 +368,23 @@ export class Client {
     }
   }
 
-  /** Deletes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it. */
+  /** Permanently deletes a piece of evidence, unless an unfinished operation or a waiver refers to it. */
   async deleteEvidence(digest: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/evidence/${segment(digest)}`, once: true, ...options });
   }
 
-  /** Has the newest evaluations of the evidence that is meant repeated; answers the operation that sees to it. */
+  /** Repeats the newest evaluations of the selected evidence; returns the operation that does it. */
   async reevaluateEvidence(request: wire.ReevaluateEvidence, options: Options = {}): Promise<string> {
     const call = { method: "POST", path: "v1/evidence:reevaluate", json: request, once: true, ...options };
     return (await this.#http.json<wire.ReevaluationStarted>(call)).operation_id;
   }
 
-  /** The violations that the organization lives with, oldest first, those that have expired included. */
+  /** All waivers of the organization, oldest first, including expired ones. */
   async waivers(options: Options = {}): Promise<wire.Waiver[]> {
     return (await this.#http.json<wire.WaiverList>({ method: "GET", path: "v1/waivers", ...options })).waivers;
   }
 
-  /** Adds a waiver: what it covers makes no evaluation fail any more. */
+  /** Adds a waiver: violations that it covers no longer make an evaluation fail. */
   async createWaiver(waiver: wire.CreateWaiver, options: Options = {}): Promise<wire.Waiver> {
     const call = { method: "POST", path: "v1/waivers", json: waiver, once: true, ...options };
     return (await this.#http.json<wire.WaiverAnswer>(call)).waiver;
@@ -395,7 +396,7 @@ export class Client {
   }
 
   /**
-   * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
+   * Starts an evaluation of evidence and returns the operation's id; `wait` waits for the verdict, which is the
    * operation's output. Without policies and groups, the server's default policies are used.
    */
   async evaluateEvidence(request: wire.EvaluateEvidence, options: CreateOptions = {}): Promise<string> {
@@ -404,8 +405,8 @@ export class Client {
   }
 
   /**
-   * The signed result of an evaluation: a DSSE envelope with an in-toto statement. `longrun verify` checks it, and so does
-   * every program that knows DSSE.
+   * The signed result of an evaluation: a DSSE envelope with an in-toto statement. `longrun verify` verifies it, and so
+   * does every program that supports DSSE.
    */
   attestation(id: string, options: Options = {}): Promise<wire.AttestationEnvelope> {
     const path = `v1/operations/${segment(id)}/attestation`;
@@ -414,12 +415,12 @@ export class Client {
 
   // Schedules.
 
-  /** Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`. */
+  /** Creates a schedule, which creates its operation once at each due time. Durations are text: `"3600s"`. */
   createSchedule(schedule: wire.CreateSchedule, options: Options = {}): Promise<wire.Schedule> {
     return this.#schedule({ method: "POST", path: "v1/schedules", json: schedule, once: true, ...options });
   }
 
-  /** All schedules that the token may see, by name. */
+  /** All schedules that the token can see, by name. */
   async schedules(options: Options = {}): Promise<wire.Schedule[]> {
     const schedules: wire.Schedule[] = [];
     let token: string | undefined;
@@ -437,39 +438,39 @@ export class Client {
     return this.#schedule({ method: "GET", path: `v1/schedules/${segment(name)}`, ...options });
   }
 
-  /** Changes what is given; what is left out stays. */
+  /** Changes the given fields; the others keep their values. */
   updateSchedule(name: string, change: wire.UpdateSchedule, options: Options = {}): Promise<wire.Schedule> {
     return this.#schedule({ method: "PATCH", path: `v1/schedules/${segment(name)}`, json: change, ...options });
   }
 
-  /** Removes a schedule; what it has created stays. */
+  /** Deletes a schedule; the operations that it created remain. */
   async deleteSchedule(name: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/schedules/${segment(name)}`, once: true, ...options });
   }
 
-  /** It creates nothing until it is resumed. */
+  /** Pauses a schedule: it creates nothing until it is resumed. */
   pauseSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
     return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:pause`, ...options });
   }
 
-  /** It goes on from now. */
+  /** Resumes a schedule from now on. */
   resumeSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
     return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:resume`, ...options });
   }
 
-  /** Creates its operation now, and answers it. */
+  /** Creates the schedule's operation immediately, and returns it. */
   triggerSchedule(name: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "POST", path: `v1/schedules/${segment(name)}:trigger`, once: true, ...options });
   }
 
   // The token's own organization.
 
-  /** The limits of the token's organization, and what is paused in it. */
+  /** The limits of the token's organization, and which of its kinds are paused. */
   organization(name: string, options: Options = {}): Promise<wire.Organization> {
     return this.#organization({ method: "GET", path: `v1/organizations/${segment(name)}`, ...options });
   }
 
-  /** Nothing more of the organization is started; what runs goes on. */
+  /** No more operations of the organization are started; running ones continue. */
   pauseOrganization(name: string, options: Options = {}): Promise<wire.Organization> {
     return this.#organization({ method: "POST", path: `v1/organizations/${segment(name)}:pause`, ...options });
   }
@@ -479,7 +480,7 @@ export class Client {
     return this.#organization({ method: "POST", path: `v1/organizations/${segment(name)}:resume`, ...options });
   }
 
-  /** Nothing more of the kind is started in the token's organization. */
+  /** No more operations of the kind are started in the token's organization. */
   pauseKind(name: string, options: Options = {}): Promise<wire.Kind> {
     return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:pause`, ...options });
   }
@@ -489,14 +490,14 @@ export class Client {
     return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:resume`, ...options });
   }
 
-  // What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+  // Management. It needs the scope admin, and for organizations a token of the instance.
 
-  /** Makes an API token; its secret is answered this once. */
+  /** Creates an API token; its secret is returned only this once. */
   createToken(token: wire.CreateToken, options: Options = {}): Promise<wire.IssuedToken> {
     return this.#http.json({ method: "POST", path: "v1/tokens", json: token, once: true, ...options });
   }
 
-  /** The tokens that the token of this client manages, oldest first, without their secrets. */
+  /** The tokens that this client's token manages, oldest first, without their secrets. */
   async *tokens(of: { organization?: string } = {}, options: Options = {}): AsyncGenerator<wire.Token, void, undefined> {
     for await (const page of this.#pages<wire.TokensPage>("v1/tokens", of, options)) {
       yield* page.tokens;
@@ -508,30 +509,30 @@ export class Client {
     return this.#token({ method: "GET", path: `v1/tokens/${segment(id)}`, ...options });
   }
 
-  /** Revokes a token for good; servers refuse it a second later at most. */
+  /** Revokes a token permanently; servers refuse it within a second. */
   revokeToken(id: string, options: Options = {}): Promise<wire.Token> {
     return this.#token({ method: "POST", path: `v1/tokens/${segment(id)}:revoke`, ...options });
   }
 
-  /** Replaces a token by another one of the same name and rights; the old one stays valid for the overlap. */
+  /** Replaces a token with a new one of the same name and rights; the old one stays valid for the overlap. */
   rotateToken(id: string, how: wire.RotateToken = {}, options: Options = {}): Promise<wire.IssuedToken> {
     const path = `v1/tokens/${segment(id)}:rotate`;
     return this.#http.json({ method: "POST", path, json: how, once: true, ...options });
   }
 
-  /** Makes an organization. */
+  /** Creates an organization. */
   createOrganization(organization: wire.CreateOrganization, options: Options = {}): Promise<wire.Organization> {
     return this.#organization({ method: "POST", path: "v1/organizations", json: organization, once: true, ...options });
   }
 
-  /** The organizations within reach, by name. */
+  /** The organizations that the token can reach, by name. */
   async *organizations(options: Options = {}): AsyncGenerator<wire.ListedOrganization, void, undefined> {
     for await (const page of this.#pages<wire.OrganizationsPage>("v1/organizations", {}, options)) {
       yield* page.organizations;
     }
   }
 
-  /** Sets the limits of an organization as a whole: what is left out is as the server is configured. */
+  /** Replaces all limits of an organization: for those left out, the server's configuration applies. */
   setOrganizationLimits(
     name: string,
     limits: wire.SetOrganizationLimits,
@@ -542,7 +543,7 @@ export class Client {
   }
 
   /**
-   * Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes several
+   * Deletes an organization, or resumes its deletion; with `force`, with everything in it. A large one takes several
    * calls, until the answer's `done` is true.
    */
   deleteOrganization(
@@ -559,14 +560,14 @@ export class Client {
     });
   }
 
-  /** The entries of the audit log that match, newest first, page by page as they are asked for. */
+  /** The matching entries of the audit log, newest first, fetched page by page as needed. */
   async *audit(filter: AuditFilter = {}, options: Options = {}): AsyncGenerator<wire.AuditEntry, void, undefined> {
     for await (const page of this.#pages<wire.AuditPage>("v1/audit", { ...filter, page_size: 1000 }, options)) {
       yield* page.entries;
     }
   }
 
-  /** The sessions of people who signed in, oldest first. */
+  /** The sessions of signed-in users, oldest first. */
   async *sessions(
     of: { organization?: string } = {},
     options: Options = {},
@@ -576,13 +577,13 @@ export class Client {
     }
   }
 
-  /** Ends a session for good, on all servers. */
+  /** Ends a session permanently, on all servers. */
   async revokeSession(id: string, { organization, signal }: Options & { organization?: string } = {}) {
     const call = { method: "POST", path: `v1/sessions/${segment(id)}:revoke`, query: { organization }, signal };
     return (await this.#http.json<wire.SessionAnswer>(call)).session;
   }
 
-  /** The pages of a list, as they are asked for. */
+  /** The pages of a list, fetched as they are needed. */
   async *#pages<P extends { next_page_token: string }>(
     path: string,
     asked: Record<string, string | number | undefined>,
@@ -602,7 +603,7 @@ export class Client {
 
   // The calls of workers, which `Worker` makes for you.
 
-  /** Takes operations to run, or waits for some. */
+  /** Claims operations, or waits for some. */
   claim(
     request: { kinds: string[]; maxOperations?: number; waitMs?: number },
     options: Options = {},
@@ -613,13 +614,13 @@ export class Client {
     return this.#http.json({ method: "POST", path: "v1/operations:claim", json, timeoutMs, retries: 0, ...options });
   }
 
-  /** Keeps up to 1,000 operations; a row each comes back, in the same order. */
+  /** Prolongs the leases of up to 1,000 operations; returns one row for each, in the same order. */
   async heartbeat(operations: wire.HeartbeatRow[], options: Options = {}): Promise<wire.HeartbeatResult[]> {
     const call = { method: "POST", path: "v1/operations:heartbeat", json: { operations }, retries: 0, ...options };
     return (await this.#http.json<wire.HeartbeatResults>(call)).operations;
   }
 
-  /** Ends up to 1,000 attempts; a row each comes back, in the same order. */
+  /** Ends up to 1,000 attempts; returns one row for each, in the same order. */
   async settle(results: wire.SettleRow[], options: Options = {}): Promise<wire.SettleResult[]> {
     const call = { method: "POST", path: "v1/operations:settle", json: { results }, ...options };
     return (await this.#http.json<wire.SettleResults>(call)).results;
@@ -642,12 +643,12 @@ export class Client {
   }
 }
 
-/** The header that makes a repeated creation the same creation. */
+/** The header that makes a repeated creation return the first result. */
 function creation({ idempotencyKey, signal }: CreateOptions) {
   return { headers: { "Idempotency-Key": idempotencyKey ?? newKey() }, signal };
 }
 
-/** A key that nobody else has. `crypto.randomUUID` is there in secure contexts only. */
+/** A new unique key. `crypto.randomUUID` only exists in secure contexts. */
 function newKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

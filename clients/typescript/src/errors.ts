@@ -1,11 +1,11 @@
-// Why a call did not succeed, in the form that a caller can act on. LongrunError is above all of them.
+// Why a call did not succeed, in a form that a caller can act on. LongrunError is the base class of all of them.
 
 import type { Operation } from "./wire.js";
 
-/** How much of a foreign answer a message shows. */
+/** How many characters of an answer that is not longrun's a message shows. */
 const EXCERPT_CHARS = 200;
 
-/** Above every error of this package. */
+/** The base class of every error of this package. */
 export class LongrunError extends Error {
   override name = "LongrunError";
 }
@@ -13,7 +13,7 @@ export class LongrunError extends Error {
 /** The server cannot be reached, or the connection broke during a call: whether the call took effect is unknown. */
 export class TransportError extends LongrunError {
   override name = "TransportError";
-  /** The server cannot have seen the call. */
+  /** The server cannot have received the call. */
   readonly neverSent: boolean;
 
   constructor(message: string, neverSent: boolean, cause?: unknown) {
@@ -22,18 +22,18 @@ export class TransportError extends LongrunError {
   }
 }
 
-/** The answer is none that longrun gives: another program answers at this address. */
+/** The answer is not one that longrun gives: another program answers at this address. */
 export class UnexpectedAnswerError extends LongrunError {
   override name = "UnexpectedAnswerError";
   readonly httpStatus: number;
 
   constructor(httpStatus: number, text: string) {
-    super(`HTTP ${httpStatus} with something that is not longrun's: ${text.slice(0, EXCERPT_CHARS)}`);
+    super(`HTTP ${httpStatus}, but the answer is not from a longrun server: ${text.slice(0, EXCERPT_CHARS)}`);
     this.httpStatus = httpStatus;
   }
 }
 
-/** The operation has not ended in time. It goes on. */
+/** The operation has not ended in time. It continues. */
 export class WaitTimeoutError extends LongrunError {
   override name = "WaitTimeoutError";
   readonly operationId: string;
@@ -44,7 +44,7 @@ export class WaitTimeoutError extends LongrunError {
   }
 }
 
-/** The operation whose result was asked for has failed. */
+/** The operation whose result was requested has failed. */
 export class OperationFailedError extends LongrunError {
   override name = "OperationFailedError";
   readonly operation: Operation;
@@ -59,7 +59,7 @@ export class OperationFailedError extends LongrunError {
 export interface FieldViolation {
   /** Its path, e.g. `operations[3].kind`. */
   field: string;
-  /** What was wrong and what would be right. */
+  /** What was wrong and what would be valid. */
   description: string;
 }
 
@@ -87,22 +87,22 @@ interface Status {
   details?: { reason?: string; metadata?: Record<string, string>; fieldViolations?: FieldViolation[] }[];
 }
 
-/** The server refused the call and said why. */
+/** The server refused the call and gave a reason. */
 export class ApiError extends LongrunError {
   override name = "ApiError";
-  /** The HTTP status; of an error that comes in a stream, that which the answer to a call would have had. */
+  /** The HTTP status; of an error that comes in a stream, the status that a normal call would have had. */
   readonly httpStatus: number;
   /** One of {@link Code}. */
   readonly code: number;
   /** The stable name of the reason, e.g. `INVALID_FIELDS`; empty when there is none. */
   readonly reason: string;
-  /** Particulars of the reason, e.g. `{"limit": "100"}`. */
+  /** Details of the reason, e.g. `{"limit": "100"}`. */
   readonly metadata: Record<string, string>;
   /** What is wrong with which field. */
   readonly violations: FieldViolation[];
-  /** What the server's log calls this call. */
+  /** The id of the call in the server's log. */
   readonly requestId: string | undefined;
-  /** In how many milliseconds the server wants to be asked again. */
+  /** In how many milliseconds the server wants the call to be repeated. */
   readonly retryAfterMs: number | undefined;
 
   constructor(httpStatus: number, status: Status, requestId?: string, retryAfterMs?: number) {
@@ -121,7 +121,7 @@ export class ApiError extends LongrunError {
   }
 }
 
-/** The error for the body of an answer that is no success. */
+/** The error for the body of an answer that is not a success. */
 export function errorOf(httpStatus: number, body: string, requestId?: string, retryAfterMs?: number): LongrunError {
   try {
     const status = JSON.parse(body) as Status;
@@ -129,7 +129,7 @@ export function errorOf(httpStatus: number, body: string, requestId?: string, re
       return new ApiError(httpStatus, status, requestId, retryAfterMs);
     }
   } catch {
-    // No JSON, or JSON of another shape.
+    // Not JSON, or JSON of a different shape.
   }
   return new UnexpectedAnswerError(httpStatus, body);
 }
@@ -142,7 +142,7 @@ export function isTransient(error: unknown): boolean {
   return error instanceof TransportError;
 }
 
-/** The pause that the server asked for with its refusal, if it did. */
+/** The pause that the server requested with its refusal, if it did. */
 export function askedPause(error: unknown): number | undefined {
   return error instanceof ApiError ? error.retryAfterMs : undefined;
 }

@@ -3,24 +3,24 @@
 import { LongrunError, TransportError, UnexpectedAnswerError, askedPause, errorOf } from "./errors.js";
 import { pauseMs, sleep } from "./time.js";
 
-/** How a client behaves. */
+/** The settings of a client. */
 export interface Settings {
   /** The server's address, e.g. `http://127.0.0.1:8080`; a path before `/v1` is kept. */
   url: string;
   /** An API token. */
   token: string;
-  /** How long the server may be silent during a call; 90 s unless told otherwise. */
+  /** How long the server may be silent during a call; default: 90 s. */
   timeoutMs?: number;
-  /** How often a call is sent again that the server could not take, or whose connection broke, where that is safe; 4. */
+  /** How often a call that a busy server refused or whose connection broke is repeated, if that is safe; default: 4. */
   retries?: number;
-  /** How long `wait` and `watch` try to reach a server again that they lost; for ever unless told otherwise. */
+  /** How long `wait` and `watch` try to reconnect to a server that went away; default: forever. */
   reconnectForMs?: number;
   /**
-   * Tells the span that calls belong to, a `traceparent` of W3C Trace Context. Not needed where OpenTelemetry instruments
-   * `fetch`, which sends it by itself.
+   * Returns the span that calls belong to, a `traceparent` of W3C Trace Context. Not needed if OpenTelemetry
+   * instruments `fetch`, which then sends it automatically.
    */
   traceparent?: () => string | undefined;
-  /** What sends: the platform's `fetch` unless told otherwise. */
+  /** The function that sends calls; default: the platform's `fetch`. */
   fetch?: typeof fetch;
 }
 
@@ -33,8 +33,8 @@ export interface Call {
   body?: Blob | Uint8Array<ArrayBuffer> | string;
   headers?: Record<string, string>;
   /**
-   * Sending it twice may do its work twice, or be refused: it is sent again only when the server did not carry it out,
-   * because it could not be reached or said so (429, 503).
+   * Sending it twice may do its work twice, or be refused: it is sent again only if the server did not carry it out,
+   * because it could not be reached or refused it (429, 503).
    */
   once?: boolean;
   /** Overrides how long the server may be silent. */
@@ -44,24 +44,24 @@ export interface Call {
   signal?: AbortSignal | undefined;
 }
 
-/** A success whose body is still to be read. */
+/** A success whose body has not been read yet. */
 export interface Opened {
   response: Response;
-  /** Something came: the time of silence begins anew. */
+  /** Data arrived: restarts the timer for silence. */
   alive: () => void;
-  /** What an error while reading means. */
+  /** Converts an error that occurred while reading. */
   explain: (error: unknown) => unknown;
   close: () => void;
 }
 
-/** What Node says when no connection came about. Browsers do not tell. */
+/** Node's error codes when no connection could be established. Browsers do not report them. */
 const NEVER_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 
 /** Sends calls. */
 export class Http {
   readonly timeoutMs: number;
   readonly reconnectForMs: number;
-  /** Whether a server has ever answered. Where none has, the address is probably wrong, and waiting would be in vain. */
+  /** Whether a server has ever answered. If none has, the address is probably wrong, and waiting would be in vain. */
   wasAnswered = false;
   readonly #base: URL;
   readonly #token: string;
@@ -72,33 +72,33 @@ export class Http {
   constructor(settings: Settings) {
     this.#base = new URL(settings.url);
     if (!["http:", "https:"].includes(this.#base.protocol)) {
-      throw new TypeError(`${settings.url} is not the address of a server: it must start with http:// or https://`);
+      throw new TypeError(`${settings.url} is not a valid server address: it must start with http:// or https://`);
     }
     if (this.#base.username || this.#base.password || this.#base.search || this.#base.hash) {
-      throw new TypeError("the address of a server must have neither a user, a password nor a query");
+      throw new TypeError("the server address must have neither a user, a password nor a query");
     }
     if (!this.#base.pathname.endsWith("/")) {
       this.#base.pathname += "/";
     }
     this.#token = settings.token.trim();
     if (!/^[\x21-\x7e]+$/.test(this.#token)) {
-      throw new TypeError("the token is empty or holds characters that no token has");
+      throw new TypeError("the token is empty or contains invalid characters");
     }
     this.timeoutMs = settings.timeoutMs ?? 90_000;
     this.reconnectForMs = settings.reconnectForMs ?? Infinity;
     this.#retries = settings.retries ?? 4;
     this.#traceparent = settings.traceparent ?? (() => undefined);
-    // Called without `this`, as browsers want it.
+    // Called without `this`, as browsers require.
     const send = settings.fetch ?? globalThis.fetch;
     this.#fetch = (input, init) => send(input, init);
   }
 
-  /** Where errors say the server is. */
+  /** The server's address in error messages. */
   get origin(): string {
     return this.#base.origin;
   }
 
-  /** Sends a call, as often as that is right, and answers the JSON of a success. */
+  /** Sends a call, repeatedly if necessary, and returns the JSON of a success. */
   async json<T>(call: Call): Promise<T> {
     const [status, text] = await this.send(call, async (response) => [response.status, await response.text()] as const);
     try {
@@ -108,7 +108,7 @@ export class Http {
     }
   }
 
-  /** Sends a call, as often as that is right, and answers what `read` makes of a success. */
+  /** Sends a call, repeatedly if necessary, and returns what `read` makes of a success. */
   send<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
     return this.repeat(call, async () => {
       const opened = await this.open(call);
@@ -122,7 +122,7 @@ export class Http {
     });
   }
 
-  /** Does what sends a call, as often as that is right. */
+  /** Runs a function that sends a call, repeatedly if necessary. */
   async repeat<T>(call: Call, once: () => Promise<T>): Promise<T> {
     const retries = call.retries ?? this.#retries;
     for (let repetition = 0; ; repetition++) {
@@ -137,11 +137,11 @@ export class Http {
     }
   }
 
-  /** Sends a call once; the answer is a success whose body is still to be read, and which is to be closed. */
+  /** Sends a call once; returns a success whose body must still be read, and which must be closed. */
   async open(call: Call): Promise<Opened> {
     call.signal?.throwIfAborted();
-    // One timer for every silence, and the caller's signal. Not AbortSignal.any: what it makes stays with a signal that
-    // lives for long.
+    // One timer for every silence, and the caller's signal. Not AbortSignal.any: its result stays attached to a
+    // long-lived signal.
     const controller = new AbortController();
     const abort = () => controller.abort(call.signal?.reason);
     call.signal?.addEventListener("abort", abort, { once: true });
@@ -154,7 +154,7 @@ export class Http {
     const close = () => {
       clearTimeout(timer);
       call.signal?.removeEventListener("abort", abort);
-      // Ends the connection of a body that was not read to its end.
+      // Closes the connection of a body that was not read completely.
       controller.abort();
     };
     const explain = (error: unknown) => {
@@ -186,7 +186,7 @@ export class Http {
       }
       const requestId = response.headers.get("x-request-id") ?? undefined;
       const retryAfter = response.headers.get("retry-after") ?? "";
-      // The form with a date is not read: longrun never sends it.
+      // The date format is not parsed: longrun never sends it.
       const retryAfterMs = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined;
       throw errorOf(response.status, await response.text(), requestId, retryAfterMs);
     } catch (error) {
@@ -222,10 +222,10 @@ function isWorthRepeating(call: Call, error: unknown): boolean {
   return status === 429 || status === 503 || (!call.once && (status === 502 || status === 504));
 }
 
-/** One part of a path, from which nothing leads elsewhere. */
+/** One segment of a path, escaped so that it cannot lead elsewhere. */
 export function segment(text: string): string {
   if (["", ".", ".."].includes(text)) {
-    throw new TypeError(`${JSON.stringify(text)} is no id, digest or name`);
+    throw new TypeError(`${JSON.stringify(text)} is not an id, digest or name`);
   }
   return encodeURIComponent(text);
 }

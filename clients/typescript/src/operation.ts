@@ -1,20 +1,20 @@
-// What an operation can be asked beside its fields.
+// Methods of an operation, in addition to its fields.
 
 import { OperationFailedError } from "./errors.js";
 import type { Operation } from "./wire.js";
 
-/** What every status begins with on the wire. */
+/** The prefix of every status name in the wire format. */
 const PREFIX = "ASYNC_OPERATION_STATUS_";
 
-/** A status in short. */
+/** The short name of a status. */
 export type State = "PENDING" | "RUNNING" | "COMPLETED" | "FAILED";
 
-/** The name of a status on the wire: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same. */
+/** The wire name of a status: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same. */
 export function statusName(name: string): string {
   return name === "" || name.startsWith(PREFIX) ? name : PREFIX + name;
 }
 
-/** The status in short. */
+/** The short name of the operation's status. */
 export function stateOf(operation: Operation): State {
   return operation.status.slice(PREFIX.length) as State;
 }

@@ -1,6 +1,6 @@
 // Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-/** The most characters of an event: an output of 1 MiB in JSON, with room for escapes. */
+/** Maximum number of characters of an event: an output of 1 MiB in JSON, with space for escapes. */
 const MAX_EVENT_CHARS = 8 * 1024 * 1024;
 
 /** One block of the stream. */
@@ -10,13 +10,13 @@ export interface Block {
   data: string;
 }
 
-/** Takes a stream apart, however its bytes come. */
+/** An incremental parser for the stream, independent of how the bytes are split. */
 export class EventParser {
   #decoder = new TextDecoder();
   #rest = "";
   #block: Block = { id: "", name: "", data: "" };
 
-  /** The blocks that are whole with these bytes. */
+  /** Returns the blocks that these bytes complete. */
   push(bytes: Uint8Array): Block[] {
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#rest = lines.pop() ?? "";

@@ -1,13 +1,13 @@
-// Pauses, and signals that end things.
+// Pauses, and signals that abort them.
 
-/** Pauses that no server asked for start here and double. */
+/** The first pause if the server requested no time; further ones double. */
 const FIRST_PAUSE_MS = 200;
-/** No pause is longer, whatever the server says: a caller that wants to wait longer can. */
+/** No pause is longer, whatever the server requests: a caller that wants to wait longer can do so. */
 const LONGEST_PAUSE_MS = 30_000;
 
 /**
- * How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing, half
- * of it left to chance, so that many clients do not come back at once.
+ * How long to pause before repetition number `repetition` (0 for the first): as the server requested, or growing, half
+ * of it random, so that many clients do not come back at once.
  */
 export function pauseMs(asked: number | undefined, repetition: number): number {
   if (asked !== undefined) {
@@ -17,7 +17,7 @@ export function pauseMs(asked: number | undefined, repetition: number): number {
   return longest * (0.5 + Math.random() / 2);
 }
 
-/** Waits; rejects with the signal's reason when it is aborted. */
+/** Waits; rejects with the signal's reason if it is aborted. */
 export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
@@ -36,7 +36,7 @@ export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void>
   });
 }
 
-/** A duration as the wire has it: seconds with an `s`. */
+/** A duration in the wire format: seconds with an `s`. */
 export function durationText(milliseconds: number): string {
   return `${milliseconds / 1000}s`;
 }

@@ -1,4 +1,4 @@
-// Watching: a stream of transitions that goes on after connections that broke.
+// Watching: a stream of transitions that reconnects when the connection breaks.
 
 import { ApiError, TransportError, UnexpectedAnswerError, askedPause, errorOf, isTransient } from "./errors.js";
 import type { Http, Opened } from "./http.js";
@@ -6,19 +6,19 @@ import { EventParser, type Block } from "./sse.js";
 import { pauseMs, sleep } from "./time.js";
 import type { Operation, OperationAnswer } from "./wire.js";
 
-/** A server that is watched says something every 15 s; after so much silence the connection is taken to be dead. */
+/** A watched server sends something every 15 s; after this time without data, the connection is considered dead. */
 const SILENCE_MS = 45_000;
 
-/** A transition of an operation, or its removal. */
+/** A transition of an operation, or its deletion. */
 export interface WatchEvent {
-  /** Where to go on from in another life of the program: `lastEventId`. */
+  /** The position from which to continue after a restart of the program: `lastEventId`. */
   id: string;
   operationId: string;
-  /** The operation as it was right after the transition; not there when it was removed. */
+  /** The operation as it was right after the transition; missing if it was deleted. */
   operation?: Operation;
 }
 
-/** Transitions as they happen; made by `Client.watch`. */
+/** A stream of transitions; created by `Client.watch`. */
 export class Watch implements AsyncIterableIterator<WatchEvent> {
   readonly #http: Http;
   readonly #query: Record<string, string | undefined>;
@@ -44,7 +44,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     this.#signal = signal;
   }
 
-  /** @internal Connects; what happens from now on is told. */
+  /** @internal Connects; transitions are reported from now on. */
   static async begin(
     http: Http,
     query: Record<string, string | undefined>,
@@ -53,8 +53,8 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
   ): Promise<Watch> {
     const watch = new Watch(http, query, lastEventId, signal);
     await http.repeat(watch.#call(), () => watch.#connect());
-    // The server says at once where the stream stands: without that, a connection that breaks before the first event
-    // could not be gone on from.
+    // The server sends the current position at once: without it, a connection that breaks before the first event
+    // could not be resumed.
     while (watch.#lastEventId === undefined && watch.#blocks.length === 0) {
       await watch.#step();
       if (watch.#blocks[0]?.data === "") {
@@ -64,7 +64,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     return watch;
   }
 
-  /** Where the stream stands: what to go on from in another life of the program. */
+  /** The position in the stream, from which the program can continue after a restart. */
   get lastEventId(): string | undefined {
     return this.#lastEventId;
   }
@@ -73,7 +73,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     return this;
   }
 
-  /** The next transition. Rejects with the signal's reason when that is aborted. */
+  /** The next transition. Rejects with the signal's reason if the signal is aborted. */
   async next(): Promise<IteratorResult<WatchEvent, undefined>> {
     while (!this.#isClosed) {
       const block = this.#blocks.shift();
@@ -88,7 +88,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     return { done: true, value: undefined };
   }
 
-  /** Ends the connection; what leaves a `for await` calls it. */
+  /** Closes the connection; leaving a `for await` loop calls it. */
   return(): Promise<IteratorResult<WatchEvent, undefined>> {
     this.#isClosed = true;
     this.#disconnect();
@@ -118,11 +118,11 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
   #disconnect(): void {
     this.#opened?.close();
     this.#opened = this.#reader = undefined;
-    // What was not whole comes again.
+    // Incomplete blocks are sent again.
     this.#parser = new EventParser();
   }
 
-  /** Reads what comes next, or connects again. */
+  /** Reads the next data, or reconnects. */
   async #step(): Promise<void> {
     try {
       if (!this.#reader) {
@@ -141,7 +141,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
       if (!isTransient(error) || now - this.#lostAt >= this.#http.reconnectForMs) {
         throw error;
       }
-      // Not at once: a server that stops ends its streams while it still takes connections, perhaps.
+      // Not at once: a server that is stopping may end its streams while it still accepts connections.
       await sleep(pauseMs(askedPause(error), this.#failures++), this.#signal);
     }
   }
@@ -167,7 +167,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     if (block.name === "error") {
       this.#disconnect();
       const error = errorOf(400, block.data);
-      // What the answer to a call would have had.
+      // The status that a normal call would have had.
       throw error instanceof ApiError && error.code === 16 ? errorOf(401, block.data) : error;
     }
     if (block.id) {
@@ -179,7 +179,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
         return { id: block.id, operationId: id };
       }
       if (block.name || !block.data) {
-        // A sign of life, or something of a later server.
+        // A keep-alive, or something from a newer server.
         return undefined;
       }
       const { operation } = JSON.parse(block.data) as OperationAnswer;

@@ -1,7 +1,7 @@
-// Workers: they claim operations, run a handler for each, keep their leases, and record their outcomes.
+// Workers: they claim operations, run a handler for each, prolong their leases, and record their outcomes.
 //
-// Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make
-// repeating harmless, by the operation's id for instance. One outcome is recorded.
+// Execution is at least once: a handler may get an operation again, for instance when its worker was disconnected. Make
+// repetitions harmless, for instance with the operation's id. Only one outcome is recorded.
 
 import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
@@ -9,31 +9,31 @@ import { LongrunError, askedPause, isTransient } from "./errors.js";
 import { durationMs, pauseMs, sleep } from "./time.js";
 import type { ClaimedOperation, ClaimedOperations, SettleRow } from "./wire.js";
 
-/** The most operations of one claim or heartbeat. */
+/** Maximum number of operations per claim or heartbeat. */
 const MAX_ROWS = 1_000;
-/** Progress waits so long for company after a heartbeat. */
+/** How long progress reports are collected after a heartbeat. */
 const PROGRESS_EVERY_MS = 1_000;
-/** How long outcomes may take to be recorded after the drain time. */
+/** How long recording outcomes may take after the drain time. */
 const LAST_WORDS_MS = 10_000;
-/** The most bytes of an output that a server keeps. */
+/** Maximum size of an output that a server stores, in bytes. */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
-/** The longest time that a timer takes. */
+/** The maximum delay of a timer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Runs an attempt; what it answers is the output: text, nothing, or something that becomes JSON. */
+/** Runs an attempt and returns the output: text, nothing, or a value that is converted to JSON. */
 export type Handler = (attempt: Attempt) => unknown;
 
-/** How a worker works. */
+/** The settings of a worker. */
 export interface WorkerSettings {
-  /** How many operations run at a time; 1 unless told otherwise. */
+  /** How many operations run at the same time; default: 1. */
   concurrency?: number;
-  /** How long the server may wait for work before it answers that there is none; 30 s. */
+  /** How long the server may wait for work before it answers that there is none; default: 30 s. */
   pollWaitMs?: number;
-  /** How long what runs may go on after the worker was told to stop; 30 s. Then it is released, and not charged. */
+  /** How long running attempts may continue after `stop`; default: 30 s. Then they are released, uncharged. */
   drainMs?: number;
-  /** How long a handler that was cancelled may take to end; 10 s. */
+  /** How long a cancelled handler may take to end; default: 10 s. */
   graceMs?: number;
-  /** Is told what goes wrong on the way and does not end the worker; `console.warn` unless given. */
+  /** Called with errors that do not end the worker; default: `console.warn`. */
   warn?: (message: string, error: unknown) => void;
 }
 
@@ -56,9 +56,9 @@ export class Worker {
   readonly #stopping = new AbortController();
   readonly #hurry = new AbortController();
   #free: number;
-  /** Wakes who waits for a place. */
+  /** Wakes the loop that waits for a free slot. */
   #freed: () => void = () => {};
-  /** Wakes the heartbeats: there is an operation more, or progress. */
+  /** Wakes the heartbeats: there is a new operation, or new progress. */
   #changed: () => void = () => {};
 
   constructor(client: Client, settings: WorkerSettings = {}) {
@@ -73,13 +73,13 @@ export class Worker {
     this.#free = concurrency;
   }
 
-  /** Runs operations of this kind too. */
+  /** Also runs operations of this kind. */
   handle(kind: string, handler: Handler): this {
     this.#handlers.set(kind, handler);
     return this;
   }
 
-  /** Claims nothing more; what runs may end within the drain time. A second call releases it at once. */
+  /** Stops claiming; running attempts may end within the drain time. A second call releases them at once. */
   stop(): void {
     if (this.#stopping.signal.aborted) {
       this.#hurry.abort();
@@ -88,10 +88,10 @@ export class Worker {
   }
 
   /**
-   * Works until it is told to stop. A server that is busy or away is waited for. A worker runs once.
+   * Works until it is stopped. It waits for a server that is busy or away. A worker can run only once.
    *
-   * @throws {ApiError} when the server does not give work to this worker: its token is not valid or lacks the scope, or
-   * there is no such kind. What runs is drained before.
+   * @throws {ApiError} when the server refuses to give work to this worker: its token is not valid or lacks the scope,
+   * or there is no such kind. Running attempts are drained first.
    */
   async run(): Promise<void> {
     if (this.#handlers.size === 0) {
@@ -121,7 +121,7 @@ export class Worker {
     }
     await within(ended(), this.#settings.graceMs + LAST_WORDS_MS);
     for (const held of this.#held) {
-      // What could not be recorded is not tried any more.
+      // Outcomes that could not be recorded are given up.
       held.lose();
     }
   }
@@ -135,7 +135,7 @@ export class Worker {
         await within(new Promise<void>((resolve) => (this.#freed = resolve)), LONGEST_TIMER_MS, signal);
         signal.throwIfAborted();
       }
-      // As many as are free now; those that become free while the server waits go into the next claim.
+      // As many as are free now; those that become free while the server waits are filled by the next claim.
       const maxOperations = Math.min(this.#free, MAX_ROWS);
       const askedAt = performance.now();
       let claims: ClaimedOperations;
@@ -154,7 +154,7 @@ export class Worker {
         this.#start(claimed, durationMs(claims.lease_duration));
       }
       if (claims.operations.length === 0 && performance.now() - askedAt < pollWaitMs / 2) {
-        // A server that stops sends its workers away; another one may be a moment away.
+        // A server that is stopping ends the calls of its workers; another one may be available in a moment.
         await sleep(pauseMs(undefined, failures), signal);
       } else {
         failures = -1;
@@ -175,14 +175,14 @@ export class Worker {
 
   // An attempt.
 
-  /** Runs an attempt and waits until its outcome is recorded. It is kept by heartbeats until then. */
+  /** Runs an attempt and waits until its outcome is recorded. Heartbeats prolong its lease until then. */
   async #run(held: Held, limitMs: number): Promise<void> {
     const handler = this.#handlers.get(held.operation.kind);
     this.#free--;
     const running = Promise.resolve()
       .then(() => handler?.(held))
       .then(outcomeOf, (error: unknown) => this.#failureOf(held, error));
-    // A handler cannot be ended: its place is taken as long as it runs.
+    // A handler cannot be killed: its slot is in use as long as it runs.
     void running.then(() => {
       this.#free++;
       this.#freed();
@@ -193,7 +193,7 @@ export class Worker {
     }
   }
 
-  /** How the attempt ended; nothing when that cannot be recorded because the lease was lost. */
+  /** The outcome of the attempt; nothing if it cannot be recorded because the lease was lost. */
   async #outcome(held: Held, running: Promise<Outcome>, limitMs: number): Promise<Outcome | undefined> {
     const done = await within(running, limitMs, held.signal);
     if (done) {
@@ -208,7 +208,7 @@ export class Worker {
     if (reason === "timed out") {
       return { error_message: `timed out after ${limitMs / 1000} s`, retryable: true };
     }
-    // It was done before it noticed: what was done is recorded.
+    // It was done before it noticed the cancellation: the result is recorded.
     if (late?.output !== undefined) {
       return late;
     }
@@ -244,7 +244,7 @@ export class Worker {
         if (outcome.output === undefined) {
           return;
         }
-        // For an output there is something else to say; for the rest the lease runs out.
+        // A refused output is recorded as a failure; otherwise the lease expires.
         return this.#settle(held, { error_message: `the output was refused: ${error}`, retryable: false });
       }
     }
@@ -252,7 +252,7 @@ export class Worker {
 
   // Heartbeats.
 
-  /** Sends heartbeats for all that is held, every third of the lease, and sooner when there is progress. */
+  /** Sends heartbeats for all held operations, every third of the lease, and sooner if there is progress. */
   async #keep(stop: AbortSignal): Promise<void> {
     let last = -Infinity;
     while (!stop.aborted) {
@@ -295,7 +295,7 @@ export class Worker {
       this.#settings.warn(`heartbeats of ${rows.length} operations failed`, error);
       const now = performance.now();
       held.forEach((one, index) => {
-        // Unless there is something newer.
+        // Unless there is a newer one.
         one.progress ??= rows[index]?.progress ?? undefined;
         one.beatAt = now + one.leaseMs / 9;
         if (now - one.keptAt >= one.leaseMs) {
@@ -309,7 +309,7 @@ export class Worker {
   }
 }
 
-/** What the promise comes to, or nothing when the time is over or the signal aborted before. */
+/** The result of the promise, or nothing if the time expires or the signal is aborted before. */
 async function within<T>(promise: Promise<T>, milliseconds: number, signal?: AbortSignal): Promise<T | undefined> {
   const over = new AbortController();
   const abort = () => over.abort();
@@ -334,14 +334,14 @@ function outcomeOf(value: unknown): Outcome {
   try {
     output = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
   } catch {
-    // A cycle, or a BigInt.
+    // A cyclic object, or a BigInt.
   }
   if (output === undefined) {
-    return { error_message: "the handler's answer is no text and no JSON", retryable: false };
+    return { error_message: "the handler's result is neither text nor JSON", retryable: false };
   }
   const length = new TextEncoder().encode(output).length;
   if (length > MAX_OUTPUT_BYTES) {
-    const told = `the output is ${length} bytes long; at most ${MAX_OUTPUT_BYTES} are kept`;
+    const told = `the output is ${length} bytes long; at most ${MAX_OUTPUT_BYTES} are allowed`;
     return { error_message: told, retryable: false };
   }
   return { output };

@@ -128,7 +128,7 @@ test("refusals say what is wrong and which request it was", async () => {
     assert.deepEqual(new Set(error.violations.map(({ field }) => field)), new Set(["kind", "max_attempts"]));
     return true;
   });
-  assert.throws(() => client.get(""), /is no id/);
+  assert.throws(() => client.get(""), /is not an id/);
 });
 
 test("wrong tokens and addresses are refused", async () => {
@@ -292,7 +292,7 @@ test("a server that is busy is asked again when it says, and a foreign answer is
     new Response("<html>", { status: 200 }),
   ];
   const caller = new Client({ ...client, url: "http://host", token: "t", fetch: async () => answers.shift()! });
-  await assert.rejects(caller.cancel("x"), (error: LongrunError) => /not longrun's: <html>/.test(error.message));
+  await assert.rejects(caller.cancel("x"), (error: LongrunError) => /not from a longrun server: <html>/.test(error.message));
   assert.equal(answers.length, 0);
 });
 

@@ -92,8 +92,8 @@ test("failures are repeated unless they are final", async () => {
   assert.equal(await result(good.id), "attempt 2");
   const failed = (await client.events(good.id)).find(({ type }) => type === "ATTEMPT_FAILED");
   assert.equal(failed?.message, "Error: the disk is full");
-  assert.match(await errorMessage((await client.create({ kind: "walk" })).id), /no text and no JSON/);
-  assert.match(await errorMessage((await client.create({ kind: "other" })).id), /at most 1048576 are kept/);
+  assert.match(await errorMessage((await client.create({ kind: "walk" })).id), /neither text nor JSON/);
+  assert.match(await errorMessage((await client.create({ kind: "other" })).id), /at most 1048576 are allowed/);
   worker.stop();
   await running;
 });

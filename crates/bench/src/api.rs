@@ -1,4 +1,4 @@
-//! The server that is measured: the real API and engine over the target's store, on a socket of this machine.
+//! The server under measurement: the real API and engine over the target's store, on a local socket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 use super::load::ORGANIZATION;
 use super::target::Target;
 
-/// The largest piece of evidence; no benchmark stores any.
+/// Maximum size of a piece of evidence; no benchmark stores any.
 const CONTENT_LIMIT: u64 = 1024;
 
-/// A server at work, and a token for it that may do everything.
+/// A running server, and a token for it with all rights.
 pub struct Server {
-    /// What it works on.
+    /// Its store.
     pub store: Arc<dyn Store>,
     /// Where it listens.
     pub address: SocketAddr,
-    /// A token of [`ORGANIZATION`].
+    /// A token for [`ORGANIZATION`].
     pub secret: Secret,
     engine: Running,
     listener: JoinHandle<()>,
@@ -63,7 +63,7 @@ impl Server {
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.engine.drain().await;
-        // A listener that panicked has ended, and the end is all that this waits for.
+        // A listener that panicked has ended, and its end is all that this waits for.
         let _ = self.listener.await;
         self.store.close().await;
     }

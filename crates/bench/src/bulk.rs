@@ -17,12 +17,12 @@ use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 use super::target::Target;
 
-/// The organization that calls meanwhile.
+/// The organization that makes calls meanwhile.
 const OTHER: &str = "bench-other";
-/// Operations of one call that fills the store.
+/// Operations per call that fills the store.
 const BATCH: u64 = 1_000;
 
-/// What one caller saw, call after call.
+/// The measurements of one caller.
 struct Seen {
     creations: Histogram<u64>,
     claims: Histogram<u64>,
@@ -64,7 +64,7 @@ pub async fn measure(target: &Target, failed: u64, samples: u32, pause: Duration
     });
     let mut report = Report::new(target, settings, rows);
     let rate = failed as f64 / took.max(0.001);
-    report.notes.push(format!("{failed} operations were retried in {took:.1} s: {rate:.0} a second"));
+    report.notes.push(format!("{failed} operations were retried in {took:.1} s: {rate:.0} per second"));
     report.notes.push(format!("{} creations and claims of another organization meanwhile", beside.creations.len()));
     store.close().await;
     Ok(report)
@@ -91,7 +91,7 @@ async fn settle(store: &dyn Store, claimed: Vec<Claimed>, outcome: Outcome) -> a
     Ok(())
 }
 
-/// Makes operations that have failed.
+/// Creates operations that have failed.
 async fn fail(store: &dyn Store, count: u32) -> anyhow::Result<()> {
     let new: Vec<NewOperation> = (0..count).map(|_| operation()).collect();
     store.create(ORGANIZATION, new, None).await?;
@@ -99,7 +99,7 @@ async fn fail(store: &dyn Store, count: u32) -> anyhow::Result<()> {
     settle(store, claimed, Outcome::Failed { message: "the scanner found no image".to_owned(), retryable: false }).await
 }
 
-/// Begins to retry all that failed, as an engine would.
+/// Starts to retry all failed operations, as an engine would.
 async fn begin(store: &Arc<dyn Store>) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<String>>> {
     let search = bulk::without_bulk(Search::parse("status = FAILED", store.now())?);
     let access = Access::organization(ORGANIZATION);

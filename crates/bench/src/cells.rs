@@ -1,4 +1,4 @@
-//! `longrun bench lifecycle --cells URL,URL`: organizations spread over several PostgreSQL databases.
+//! `longrun bench lifecycle --cells URL,URL`: organizations distributed over several PostgreSQL databases.
 //!
 //! Each cell has one organization and the same number of clients. First all of these clients work for the first
 //! organization, so in one cell; then each works for the organization of its own cell.
@@ -21,7 +21,7 @@ use super::target::{STORE_CONNECTIONS, Target};
 /// Measures lifecycles one by one, in one cell and in all of them; the directory is the target.
 ///
 /// # Errors
-/// When the target or a cell is no PostgreSQL database or has been used otherwise, and those of the store.
+/// When the target or a cell is not a PostgreSQL database or has been used otherwise, and the errors of the store.
 pub async fn measure(target: &Target, cells: &[String], clients: u32, length: Duration) -> anyhow::Result<Report> {
     let StoreUrl::Postgres(directory) = &target.url else {
         bail!("the directory of cells is a PostgreSQL database: give --store postgres://…");
@@ -79,7 +79,7 @@ pub async fn measure(target: &Target, cells: &[String], clients: u32, length: Du
     Ok(report)
 }
 
-/// Puts all sides under load at the same time, with the clients divided among them; answers how long each lifecycle
+/// Puts all sides under load at the same time, with the clients divided among them; returns how long each lifecycle
 /// took, and how many there were per second.
 async fn together(sides: &[Side], clients: u32, length: Duration) -> anyhow::Result<(Histogram<u64>, f64)> {
     let each = clients.div_ceil(u32::try_from(sides.len())?).max(1);

@@ -27,7 +27,7 @@ pub const COLD_RESOURCE: u64 = 10;
 /// The label that one in a thousand operations has.
 pub const LABEL: (&str, &str) = ("team", "payments");
 
-/// What is asked for.
+/// The query of a measurement.
 #[derive(Debug)]
 pub enum Asked {
     /// By the list's own parameters.
@@ -44,7 +44,7 @@ impl Asked {
         !matches!(self, Asked::Count(..))
     }
 
-    /// Reads one page of the store, or counts; answers how many entries or groups there are, and the total.
+    /// Reads one page of the store, or counts; returns how many entries or groups there are, and the total.
     pub async fn of_store(
         &self,
         store: &dyn Store,

@@ -21,13 +21,13 @@ use super::load::{ORGANIZATION, Until, press};
 use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 
-/// The most bytes of a verdict, as in a server.
+/// Maximum size of a verdict in bytes, as in a server.
 const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// Evaluations before the first that counts.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Evaluations of the large SBOM.
 const LARGE_SAMPLES: usize = 10;
-/// Components of the large SBOM, and how many policies look at it.
+/// Components of the large SBOM, and the number of policies that evaluate it.
 const COMPONENTS: usize = 30_000;
 const LARGE_POLICIES: usize = 10;
 
@@ -48,7 +48,7 @@ violations contains msg if {
     msg := sprintf(\"component %s states no licence\", [component.name])
 }";
 
-/// Evidence with policies that look at it.
+/// Evidence with policies that evaluate it.
 struct Case {
     content: Bytes,
     request: EvaluateRequest,

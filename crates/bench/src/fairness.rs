@@ -1,4 +1,5 @@
-//! `longrun bench fairness`: how long the first operation of an organization waits behind a million of another.
+//! `longrun bench fairness`: how long the first operation of an organization waits behind a million operations of
+//! another.
 //!
 //! One organization has a long queue of operations, whose attempts take ten milliseconds each and keep the engine busy;
 //! another creates one operation now and then. The baseline is the same without the queue.
@@ -22,10 +23,10 @@ use super::target::Target;
 const OTHER: &str = "bench-other";
 /// How long an attempt takes.
 const ATTEMPT: Duration = Duration::from_millis(10);
-/// Operations of one call that fills the queue.
+/// Operations per call that fills the queue.
 const BATCH: u64 = 2_000;
 
-/// Measures without a queue and behind one of `pending` operations.
+/// Measures without a queue and behind a queue of `pending` operations.
 pub async fn measure(target: &Target, pending: u64, samples: u32, pause: Duration) -> anyhow::Result<Report> {
     let store = target.open().await?;
     let spinner = Spinner::start("the empty system");
@@ -40,7 +41,7 @@ pub async fn measure(target: &Target, pending: u64, samples: u32, pause: Duratio
     drop(spinner);
     let filter = Filter { status: Some(Status::Pending), ..Filter::default() };
     let left = store.list(&Access::organization(ORGANIZATION), &filter, PageRequest::default()).await?.page.total_count;
-    anyhow::ensure!(left > 0, "the queue was worked off during the measurement; give a longer one by --pending");
+    anyhow::ensure!(left > 0, "the queue was emptied during the measurement; give a longer one with --pending");
     let (times, baseline) = (Times::of(&behind), Times::of(&empty));
     let measured = Measured {
         mode: Some(format!("another's first, behind {pending}")),

@@ -16,14 +16,14 @@ use super::target::Target;
 const ACTIVE: u64 = 1_000;
 /// The running ones among them.
 const RUNNING: u32 = 100;
-/// Operations that are made by calls; more than that are copied.
+/// Operations that are created by calls; any beyond that are copied.
 const BY_CALLS: u64 = 1_000_000;
 const BATCH: u64 = 2_000;
 
 /// Brings the store to `rows` operations, unless it has them, and opens it.
 ///
 /// # Errors
-/// When it holds another number of this benchmark's operations, or is not sound afterwards.
+/// When it contains another number of this benchmark's operations, or is not sound afterwards.
 pub async fn fill(target: &Target, rows: u64) -> anyhow::Result<Arc<dyn Store>> {
     let store = target.open().await?;
     let access = Access::organization(ORGANIZATION);
@@ -47,7 +47,7 @@ pub async fn fill(target: &Target, rows: u64) -> anyhow::Result<Arc<dyn Store>> 
     }
     let store = if settled > first {
         bar.set_message("copying");
-        // Nothing may write or fold meanwhile.
+        // Nothing may write or fold counters meanwhile.
         store.close().await;
         drop(store);
         multiply::settled(target, first, settled, &bar).await?;

@@ -1,4 +1,4 @@
-//! Clients of gRPC: each has a connection of its own, as those of HTTP have.
+//! gRPC clients: like the HTTP clients, each has its own connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

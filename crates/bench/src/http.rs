@@ -1,9 +1,9 @@
 //! `longrun bench http`: creations, each acknowledged when it is durable, and reads, by clients that keep their
 //! connection.
 //!
-//! The server is the real one, with authentication, engine and store, on a socket of this machine; the clients share
-//! its cores. Reads stand beside a bare axum handler that answers the same bytes from memory; creations beside one that
-//! inserts a row into the plain table; the same calls over gRPC beside those over HTTP.
+//! The server is the real one, with authentication, engine and store, on a local socket; the clients share its cores.
+//! Reads are compared with a bare axum handler that answers the same bytes from memory; creations with one that inserts
+//! a row into the plain table; the same calls over gRPC with those over HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

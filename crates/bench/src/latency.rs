@@ -22,20 +22,20 @@ use super::target::Target;
 
 /// Operations before the first that counts.
 const WARM_UP: u32 = 20;
-/// An operation that has not started by then never will.
+/// An operation that has not started after this time never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts as their handler saw them.
+/// The starts as seen by their handler.
 pub type Starts = mpsc::UnboundedReceiver<(OperationId, Instant)>;
 
-/// Reports when it was started, and then takes its time.
+/// Reports when it was started, and then takes the given time.
 pub struct Stopwatch {
     started: mpsc::UnboundedSender<(OperationId, Instant)>,
     takes: Duration,
 }
 
 impl Stopwatch {
-    /// One whose attempts take this long.
+    /// A handler whose attempts take this long.
     pub fn new(takes: Duration) -> (Stopwatch, Starts) {
         let (started, starts) = mpsc::unbounded_channel();
         (Stopwatch { started, takes }, starts)
@@ -45,7 +45,7 @@ impl Stopwatch {
 #[async_trait::async_trait]
 impl Handler for Stopwatch {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        // Nobody waits any more once the benchmark was stopped.
+        // Nobody waits any more once the benchmark has been stopped.
         let _ = self.started.send((attempt.operation.id, Instant::now()));
         if !self.takes.is_zero() {
             tokio::time::sleep(self.takes).await;

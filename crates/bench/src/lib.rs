@@ -1,4 +1,4 @@
-//! `longrun bench`: measurements, each beside a baseline in the same run.
+//! `longrun bench`: measurements, each next to a baseline in the same run.
 //!
 //! Machines are noisy: what counts are the ratios of one run, not the milliseconds of two. The report is a table for
 //! people and JSON with the machine, the versions and the settings.
@@ -39,48 +39,49 @@ use report::Report;
 use store::StoreUrl;
 use target::Target;
 
-/// What to measure.
+/// The benchmark to run.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// One page with its exact total, for every kind of filter, at the first, the middle and the last page
+    /// Read one page with its exact total, for every kind of filter, at the first, the middle and the last page
     Pages(PagesArgs),
-    /// Create, claim, settle, each durable: one by one and in batches, by several clients
+    /// Create, claim and settle, each call durable: one by one and in batches, with several clients
     Lifecycle(LifecycleArgs),
-    /// From a creation to the start of its handler, at low load
+    /// Measure the time from a creation to the start of its handler, at low load
     Latency(LatencyArgs),
-    /// Creations and reads over HTTP, by clients that keep their connection
+    /// Create and read over HTTP, with clients that keep their connections open
     Http(HttpArgs),
-    /// More creations over HTTP than the server can carry out: what it answers, what it sheds, its memory
+    /// Send more creations over HTTP than the server can handle: what it answers and rejects, and its memory
     Overload(OverloadArgs),
-    /// Thousands of clients that wait for operations: memory, queries, time from the end to the answer
+    /// Let thousands of clients wait for operations: memory, queries, time from the end to the answer
     Waiters(WaitersArgs),
-    /// Many schedules on one PostgreSQL while one of several servers is killed every second: what is doubled, missed, late
+    /// Run many schedules on one PostgreSQL while one of several servers is killed every second: duplicates, misses,
+    /// delays
     Schedules(SchedulesArgs),
-    /// How long an organization's first operation waits behind a million of another's
+    /// Measure how long an organization's first operation waits behind a million operations of another
     Fairness(FairnessArgs),
-    /// Retrying many failed operations at once, and what another organization's calls take meanwhile
+    /// Retry many failed operations at once, and time the calls of another organization meanwhile
     Bulk(BulkArgs),
-    /// Evaluations of small and of large evidence in processes, beside the same without a process
+    /// Evaluate small and large evidence in processes, compared with the same without a process
     Evaluate(EvaluateArgs),
 }
 
-/// The forms of a report.
+/// The formats of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// For people.
+    /// Readable tables
     Table,
-    /// With the machine, the versions and the settings.
+    /// JSON with the machine, the versions and the settings
     Json,
 }
 
-/// What every benchmark takes.
+/// The arguments of every benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Common {
-    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE. Without it a temporary
+    /// Store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; default: a temporary
     /// SQLite file
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The form of the report
+    /// Format of the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
 }
@@ -90,17 +91,17 @@ pub struct Common {
 pub struct PagesArgs {
     #[command(flatten)]
     common: Common,
-    /// Operations in the store; a store that has them already is read without filling it. Beyond 1,000,000 the rows are
-    /// copies, made in SQL
+    /// Number of operations in the store; a store that already has them is not filled again. Beyond 1,000,000, the rows
+    /// are copies made in SQL
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
-    /// Reads of each page
+    /// How often each page is read
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
     samples: u32,
     /// Measure searches by filter expressions instead of the list
     #[arg(long)]
     search: bool,
-    /// Do not make the plain table, which takes as much disk again as the store, and measure the store alone
+    /// Do not create the plain table, which takes as much disk space again as the store, and measure only the store
     #[arg(long)]
     without_plain_table: bool,
 }
@@ -110,31 +111,31 @@ pub struct PagesArgs {
 pub struct LifecycleArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients that work at a time
+    /// Number of clients that work at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=150))]
     clients: u32,
-    /// Operations of a call where clients work in batches
+    /// Operations per call when clients work in batches
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1000))]
     batch: u32,
     /// Length of each measurement
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Lifecycles that the measurement in batches goes through, for as long as it takes; then sizes and dead rows are
-    /// told. Without it, it takes as long as the others
+    /// Number of lifecycles in the measurement with batches, however long they take; sizes and dead rows are then
+    /// reported. By default, it takes as long as the other measurements
     #[arg(long)]
     lifecycles: Option<u64>,
-    /// Hold a snapshot open during the run, as a forgotten transaction or a long report does, and tell the throughput
+    /// Hold a snapshot open during the run, as a forgotten transaction or a long report does, and report the throughput
     /// at its start and at its end
     #[arg(long)]
     held_snapshot: bool,
     /// With a held snapshot: do not measure the plain table, which takes as long again
     #[arg(long, requires = "held_snapshot")]
     without_plain_table: bool,
-    /// Run so many processes on one PostgreSQL, each with a store of its own, one number after the other: 1,2,4
+    /// Run this many processes on one PostgreSQL, each with its own connections, one number after the other: 1,2,4
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     processes: Vec<u32>,
-    /// Spread organizations over these PostgreSQL databases, which are cells of the directory that --store names: one
-    /// organization in each; all must be new
+    /// Distribute organizations over these PostgreSQL databases, which are cells of the directory that --store names:
+    /// one organization in each; all must be new
     #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with_all = ["processes", "held_snapshot"])]
     cells: Vec<String>,
     /// Be one of these processes, for this organization
@@ -147,7 +148,7 @@ pub struct LifecycleArgs {
 pub struct LatencyArgs {
     #[command(flatten)]
     common: Common,
-    /// Operations that are created, one after the other
+    /// Number of operations to create, one after the other
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..))]
     samples: u32,
     /// Milliseconds between two creations
@@ -160,7 +161,7 @@ pub struct LatencyArgs {
 pub struct HttpArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients, each with a connection of its own
+    /// Number of clients, each with its own connection
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
     /// Length of each measurement
@@ -173,13 +174,13 @@ pub struct HttpArgs {
 pub struct OverloadArgs {
     #[command(flatten)]
     common: Common,
-    /// Connections that the calls come over
+    /// Number of connections for the calls
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
     /// Length of the measurement
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// How many times what the server sustains
+    /// Load as a multiple of what the server can sustain
     #[arg(long, default_value_t = 2.0)]
     times: f64,
 }
@@ -189,7 +190,7 @@ pub struct OverloadArgs {
 pub struct WaitersArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients that wait, each with a connection of its own and for an operation of its own
+    /// Number of waiting clients, each with its own connection and its own operation
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     waiters: u32,
 }
@@ -199,13 +200,13 @@ pub struct WaitersArgs {
 pub struct SchedulesArgs {
     #[command(flatten)]
     common: Common,
-    /// Schedules
+    /// Number of schedules
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     schedules: u32,
-    /// Seconds between two due times of each
+    /// Seconds between two due times of each schedule
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     period: u32,
-    /// Servers at a time
+    /// Number of servers at the same time
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=16))]
     servers: u32,
     /// Length of the measurement
@@ -221,13 +222,13 @@ pub struct SchedulesArgs {
 pub struct FairnessArgs {
     #[command(flatten)]
     common: Common,
-    /// Operations of one organization that wait
+    /// Number of pending operations of one organization
     #[arg(long, default_value_t = 1_000_000)]
     pending: u64,
-    /// Operations of the other, created one after the other
+    /// Number of operations of the other organization, created one after the other
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..))]
     samples: u32,
-    /// Milliseconds between two of these
+    /// Milliseconds between two of these operations
     #[arg(long, default_value_t = 20)]
     pause: u64,
 }
@@ -237,13 +238,13 @@ pub struct FairnessArgs {
 pub struct BulkArgs {
     #[command(flatten)]
     common: Common,
-    /// Operations of one organization that failed and are retried
+    /// Number of failed operations of one organization that are retried
     #[arg(long, default_value_t = 20_000)]
     failed: u64,
-    /// Creations and claims of the other organization, one after the other, before the bulk operation
+    /// Number of creations and claims of the other organization, one after the other, before the bulk operation
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
     samples: u32,
-    /// Milliseconds between two of these
+    /// Milliseconds between two of these calls
     #[arg(long, default_value_t = 5)]
     pause: u64,
 }
@@ -251,10 +252,10 @@ pub struct BulkArgs {
 /// `longrun bench evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct EvaluateArgs {
-    /// The form of the report
+    /// Format of the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
-    /// Clients that evaluate small evidence at a time
+    /// Number of clients that evaluate small evidence at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     clients: u32,
     /// Length of each measurement
@@ -262,10 +263,10 @@ pub struct EvaluateArgs {
     seconds: u32,
 }
 
-/// Runs a benchmark; answers its report. `evaluation_worker` is the process that evaluates.
+/// Runs a benchmark; returns its report. `evaluation_worker` is the process that evaluates.
 ///
 /// # Errors
-/// When the store cannot be used, or holds something other than this benchmark's rows.
+/// When the store cannot be used, or contains something other than this benchmark's rows.
 pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<String> {
     let common = match &bench {
         Bench::Evaluate(args) => {
@@ -288,7 +289,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Schedules(args) => &args.common,
     };
     let form = common.output;
-    // The error does not repeat the text, which may hold a password.
+    // The error does not repeat the text, which may contain a password.
     let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
     let target = Target::prepare(url).await?;
     let report: Report = match bench {

@@ -1,7 +1,8 @@
-//! `longrun bench lifecycle`: create, claim, settle, each step durable when it is answered.
+//! `longrun bench lifecycle`: create, claim and settle, each step durable when it is answered.
 //!
-//! The baseline is the plain table with one transaction per step, by as many clients. Clients that work one by one
-//! make the same calls to both; longrun gains there by carrying out together the calls that come at the same time.
+//! The baseline is the plain table with one transaction per step, with the same number of clients. Clients that work
+//! one by one make the same calls to both; longrun is faster there because it combines calls that arrive at the same
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use super::sizes;
 use super::spinner::Spinner;
 use super::target::{self, Database, Target};
 
-/// Work before the part that counts.
+/// Work before the measured part.
 pub const WARM_UP: Duration = Duration::from_secs(1);
-/// Clients of a run in batches: more would only wait, since each call brings hundreds.
+/// Number of clients of a run in batches: more would only wait, since each call carries hundreds of operations.
 const BATCH_CLIENTS: u32 = 4;
-/// Connections report what they have changed to the statistics within this time.
+/// Connections report their changes to the statistics within this time.
 const STATISTICS: Duration = Duration::from_millis(1_500);
 
 /// How to measure.
@@ -37,7 +38,7 @@ pub struct Plan {
     pub lifecycles: Option<u64>,
 }
 
-/// Lifecycles by this many clients.
+/// Runs lifecycles with this many clients.
 ///
 /// # Errors
 /// The first error of a client.
@@ -131,14 +132,14 @@ fn call() -> AuditCall {
     }
 }
 
-/// Counts that are fast but drift would be worth nothing.
+/// Counts that are fast but wrong would be worthless.
 pub async fn check(store: &dyn Store) -> anyhow::Result<()> {
     let report = store.doctor().await?;
     anyhow::ensure!(report.findings.is_empty(), "the store is not sound after the run: {:?}", report.findings);
     Ok(())
 }
 
-/// A snapshot that is held open: as long as it lasts, rows that nobody sees any more cannot be removed.
+/// A snapshot that is held open: until it ends, rows that nobody can see any more cannot be removed.
 enum Held {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
@@ -179,8 +180,8 @@ impl Held {
     }
 }
 
-/// Measures one by one with a snapshot held open from before the first operation to after the last; compared with the
-/// plain table, if there is to be one.
+/// Measures one by one with a snapshot that is held open from before the first operation until after the last; compared
+/// with the plain table, if requested.
 pub async fn measure_under_snapshot(target: &Target, plan: &Plan, has_plain: bool) -> anyhow::Result<Report> {
     let Plan { clients, length, .. } = *plan;
     let store = target.open().await?;
@@ -230,5 +231,5 @@ fn slope(name: &str, seen: &Seen) -> String {
     let mean = |part: &[u64]| part.iter().sum::<u64>() / u64::try_from(part.len().max(1)).unwrap_or(1);
     let first = mean(&seen.seconds[..tenth.min(seen.seconds.len())]);
     let last = mean(&seen.seconds[seen.seconds.len().saturating_sub(tenth)..]);
-    format!("{name}: {first} lifecycles a second in the first tenth of the run, {last} in the last")
+    format!("{name}: {first} lifecycles per second in the first tenth of the run, {last} in the last")
 }

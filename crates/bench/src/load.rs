@@ -1,4 +1,4 @@
-//! Clients that put a side under load: as fast as they are answered, or at a rate.
+//! Clients that put a side under load: as fast as they are answered, or at a fixed rate.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::report::Times;
 /// The organization that the operations belong to.
 pub const ORGANIZATION: &str = "bench";
 const KIND: &str = "bench";
-/// What each operation answers.
+/// The output of each operation.
 pub const OUTPUT: &str = r#"{"status":"passed"}"#;
 
 /// The operation that is created over and over.
@@ -31,7 +31,7 @@ pub fn operation() -> NewOperation {
 /// The side that is put under load.
 #[derive(Clone)]
 pub enum Side {
-    /// The store, for an organization, by calls for this many operations.
+    /// The store, for an organization, with calls for this many operations.
     Longrun(Arc<dyn Store>, Arc<str>, u32),
     /// The plain table, one operation per transaction.
     Plain(Plain),
@@ -46,7 +46,7 @@ impl Side {
         }
     }
 
-    /// Creates operations, then claims and settles as many, which need not be the same. Each is durable when it is
+    /// Creates operations, then claims and settles as many, not necessarily the same ones. Each is durable when it is
     /// answered.
     pub async fn step(&self) -> anyhow::Result<()> {
         match self {
@@ -54,7 +54,8 @@ impl Side {
                 store.create(organization, vec![operation(); *batch as usize], None).await?;
                 let mut open = *batch;
                 while open > 0 {
-                    // Every client has created as many as it claims: others hold the missing ones for a moment.
+                    // Every client has created as many as it claims: missing ones are held by other clients for a
+                    // moment.
                     let claimed = store.claim(claim_request(organization, open)).await?;
                     open -= u32::try_from(claimed.len())?;
                     let settlements: Vec<_> = claimed.into_iter().map(|claimed| completed(claimed.lease)).collect();
@@ -107,14 +108,14 @@ pub enum Until {
     Done(u64),
 }
 
-/// What clients have seen.
+/// The measurements of the clients.
 #[derive(Debug)]
 pub struct Seen {
     /// How long each call took, in nanoseconds.
     pub histogram: Histogram<u64>,
-    /// What was done, by the second.
+    /// What was done, per second of the run.
     pub seconds: Vec<u64>,
-    /// What was done in all.
+    /// What was done in total.
     pub done: u64,
     /// How long it took.
     pub elapsed: Duration,
@@ -126,19 +127,20 @@ impl Seen {
         self.done as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// Summed up.
+    /// A summary.
     pub fn times(&self) -> Times {
         Times::at(&self.histogram, self.per_second())
     }
 }
 
-/// The longest run that is reported by the second.
+/// The longest run that is reported second by second.
 const SECONDS: usize = 4 * 3600;
 
-/// Runs clients, each calling what `client` makes for it again and again as soon as it is answered. A call does `each`.
+/// Runs clients, each calling what `client` creates for it repeatedly, as soon as the last call is answered. A call
+/// does `each`.
 ///
 /// # Errors
-/// The first of a call; the others are stopped.
+/// The first error of a call; the other clients are stopped.
 pub async fn press<C, F>(clients: u32, until: Until, each: u64, client: impl Fn(u32) -> C) -> anyhow::Result<Seen>
 where
     C: FnMut() -> F + Send + 'static,
@@ -176,11 +178,11 @@ where
     Ok(Seen { histogram, seconds, done: done.load(Ordering::Relaxed), elapsed })
 }
 
-/// Runs clients that together call `rate` times per second, whether the last call was answered or not; a call that
-/// comes late because the one before was slow counts from when it should have begun.
+/// Runs clients that together make `rate` calls per second, whether the last call was answered or not; a call that is
+/// late because the one before was slow is timed from when it should have started.
 ///
 /// # Errors
-/// The first of a call; the others are stopped.
+/// The first error of a call; the other clients are stopped.
 pub async fn pace(clients: u32, rate: f64, time: Duration, side: &Side) -> anyhow::Result<Seen> {
     let begin = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
@@ -191,7 +193,7 @@ pub async fn pace(clients: u32, rate: f64, time: Duration, side: &Side) -> anyho
             let mut histogram = Histogram::<u64>::new(3)?;
             let mut due = begin + period.mul_f64(f64::from(number) / f64::from(clients));
             while due < begin + time {
-                // A sleep ends up to a millisecond late; that is the timer's and not the store's.
+                // A sleep ends up to a millisecond late; that is due to the timer and not to the store.
                 let start = if Instant::now() < due {
                     tokio::time::sleep_until(due.into()).await;
                     Instant::now()

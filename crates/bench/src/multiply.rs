@@ -1,8 +1,8 @@
-//! Copies of settled operations, made in SQL: ten million by calls would take most of an hour.
+//! Copies of settled operations, made in SQL: creating ten million with calls would take most of an hour.
 //!
-//! A copy has the number, the id, the times and the resource of its original moved on by the same step, so that it
-//! looks as if it had been made by calls. Indexes are dropped and made again, counters are counted anew; `doctor` then
-//! says whether the outcome is a sound store.
+//! A copy has the number, the id, the times and the resource of its original, advanced by the same step, so that it
+//! looks as if it had been created by calls. Indexes are dropped and created again, counters are recounted; `doctor`
+//! then verifies that the result is a sound store.
 
 use indicatif::ProgressBar;
 use operations::page::LEVELS;
@@ -61,9 +61,9 @@ struct Dialect {
     later_id: &'static str,
     /// Text after the fifth character, as a number.
     cold_number: &'static str,
-    /// Forgets counts.
+    /// Statements that delete counts.
     forget: &'static [&'static str],
-    /// Counts the resources that are counted anew; `None` where the engine counts none.
+    /// Counts the resources; `None` if the engine counts none.
     recount_resources: Option<&'static str>,
 }
 
@@ -191,7 +191,7 @@ impl Dialect {
     }
 }
 
-/// Does what autovacuum does within minutes: statistics, and the visibility map.
+/// Does what autovacuum would do within minutes: statistics, and the visibility map.
 ///
 /// # Errors
 /// Those of the database.

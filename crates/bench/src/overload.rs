@@ -1,8 +1,9 @@
-//! `longrun bench overload`: twice as many creations as the server can carry out, for as long as it is set to.
+//! `longrun bench overload`: twice as many creations as the server can handle, for the configured time.
 //!
-//! First clients press, to see what the server sustains. Then calls come at twice that rate, whether those before them
-//! were answered or not, over many connections. The point is that the server keeps up about the rate that it sustains,
-//! that it answers the calls that it takes in time, that it refuses the others, and that its memory does not grow.
+//! First, clients call as fast as they can, to find out what the server sustains. Then calls arrive at twice that rate,
+//! whether those before them were answered or not, over many connections. The point is that the server keeps up about
+//! the rate that it sustains, answers the accepted calls in time, rejects the others, and does not use more and more
+//! memory.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,22 +21,22 @@ use super::spinner::Spinner;
 use super::target::Target;
 use super::wire::{Answer, Connection, Wire};
 
-/// How long clients press to see what the server sustains.
+/// How long clients call as fast as they can to find out what the server sustains.
 const LOOK: Duration = Duration::from_secs(10);
-/// Clients that press.
+/// Number of these clients.
 const PRESSING: u32 = 64;
 
 const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id":"image-1","project_id":"project-01","input":{"digest":"sha256:00"}}"#;
 
-/// What the clients have seen: all in one, since a histogram for each connection would take most of the memory.
+/// The measurements of all clients: combined, since a histogram per connection would take most of the memory.
 struct Seen {
     answered: Histogram<u64>,
     shed: Histogram<u64>,
-    /// Calls that were due while the one before on their connection was still under way.
+    /// Calls that were due while the one before on their connection was still in progress.
     unsent: u64,
 }
 
-/// Measures both.
+/// Measures both phases.
 pub async fn measure(target: &Target, connections: u32, length: Duration, times: f64) -> anyhow::Result<Report> {
     let server = Server::start(target, ApiSettings::default()).await?;
     let wire = Wire::new("POST", "/v1/operations", server.secret.expose(), Some(CREATE));
@@ -43,7 +44,7 @@ pub async fn measure(target: &Target, connections: u32, length: Duration, times:
     spinner.say("what the server sustains".to_owned());
     let sustained = pressed(server.address, &wire).await?;
     let rate = sustained.per_second * times;
-    spinner.say(format!("{rate:.0} calls a second over {connections} connections"));
+    spinner.say(format!("{rate:.0} calls per second over {connections} connections"));
     let before = resident_kib();
     let seen = overload(server.address, connections, rate, length, &wire).await?;
     let after = resident_kib();
@@ -67,7 +68,7 @@ pub async fn measure(target: &Target, connections: u32, length: Duration, times:
     });
     let mut report = Report::new(target, settings, results);
     report.notes.push(format!(
-        "of {:.0} calls a second, {:.0} were answered, {:.0} shed, {:.0} never sent: their connection still waited for the \
+        "of {:.0} calls per second, {:.0} were answered, {:.0} shed, {:.0} never sent: their connection still waited for the \
          call before; memory of this process, clients included: {} MiB before, {} MiB after; clients, server and database \
          share the cores",
         rate,
@@ -155,7 +156,7 @@ async fn paced(
     Ok(())
 }
 
-/// What this process has in memory.
+/// The memory of this process.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").context("no /proc").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `longrun bench pages`: one page with its exact total, of the list or of a search, beside a plain table with
+//! `longrun bench pages`: one page with its exact total, of the list or of a search, compared with a plain table with
 //! `COUNT(*)` and `OFFSET`.
 
 use std::time::{Duration, Instant};
@@ -21,12 +21,12 @@ const PAGE_SIZE: u32 = 50;
 /// The plain table is read for at most this long per page; at least [`PLAIN_SAMPLES`] times.
 const PLAIN_TIME: Duration = Duration::from_secs(1);
 const PLAIN_SAMPLES: u32 = 5;
-/// Buckets whose times are noted in one transaction.
+/// Buckets whose times are recorded in one transaction.
 const BUCKETS: u32 = 256;
 /// Reads before the first that counts.
 const WARM_UP: u32 = 5;
 
-/// What `longrun bench pages` is to do.
+/// The settings of `longrun bench pages`.
 pub struct Settings {
     pub rows: u64,
     pub samples: u32,
@@ -41,7 +41,7 @@ pub async fn measure(target: &Target, settings: Settings) -> anyhow::Result<Repo
     let Settings { rows, samples, is_search, has_plain } = settings;
     let begin = Instant::now();
     let store = fill(target, rows).await?;
-    // Searches by time need it; servers do this beside their work.
+    // Searches by time need it; servers do this in the background.
     while is_search && store.note_times(BUCKETS).await? > 0 {}
     let took = begin.elapsed();
     let spinner = Spinner::start("copying the rows into the plain table");

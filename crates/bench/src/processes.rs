@@ -1,7 +1,7 @@
 //! `longrun bench lifecycle --processes 1,2,4`: several servers' worth of processes on one database.
 //!
-//! Each process is this program, with a store, connections and write batchers of its own; together they have as many
-//! clients as one process has otherwise. They begin together: each says that it is ready and waits for a line of input.
+//! Each process is this program, with its own store, connections and write batchers; together they have as many clients
+//! as one process has otherwise. They start together: each reports that it is ready and waits for a line of input.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use super::report::{Measured, Report, Times};
 use super::spinner::Spinner;
 use super::target::{Database, Target};
 
-/// What a process says when its connections are warm.
+/// What a process prints when its connections are warm.
 const READY: &str = "ready";
 
-/// What one process has seen.
+/// The measurements of one process.
 #[derive(Deserialize, Serialize)]
 struct Part {
     per_second: f64,
@@ -38,7 +38,7 @@ struct Part {
 /// When the store is not one that processes can share, or a process fails.
 pub async fn measure(target: &Target, processes: &[u32], clients: u32, length: Duration) -> anyhow::Result<Report> {
     let (Database::Postgres(_), StoreUrl::Postgres(url)) = (&target.database, &target.url) else {
-        bail!("several processes can share PostgreSQL only: give --store postgres://…");
+        bail!("several processes can only share PostgreSQL: give --store postgres://…");
     };
     let store = target.open().await?;
     let mut results: Vec<Measured> = Vec::new();
@@ -109,7 +109,7 @@ impl Process {
             .args(["bench", "lifecycle", "--as-part-of"])
             .arg(organization)
             .args(["--clients", &clients.to_string(), "--seconds", &length.as_secs().to_string()])
-            // Not as an argument: it may hold a password.
+            // Not as an argument: it may contain a password.
             .env(URL, url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -129,13 +129,13 @@ impl Process {
     }
 }
 
-/// The variable that says where the store is.
+/// The variable that contains the address of the store.
 const URL: &str = "LONGRUN_BENCH_STORE";
 
-/// The work of one process: for this organization, once it gets the signal to begin.
+/// The work of one process: for this organization, once it gets the signal to start.
 ///
 /// # Errors
-/// Those of the store, and when it got no signal to begin.
+/// Those of the store, and when it got no signal to start.
 pub async fn take_part(organization: &str, clients: u32, length: Duration) -> anyhow::Result<String> {
     let url = std::env::var(URL).with_context(|| format!("{URL} is not set"))?;
     let target = Target::prepare(Some(url.parse()?)).await?;

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::sizes::Size;
 use super::target::Target;
 
-/// A whole run.
+/// The report of a whole run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     machine: Machine,
@@ -18,7 +18,7 @@ pub struct Report {
     /// The disk space of tables and indexes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<Size>,
-    /// What else there is to know.
+    /// Further notes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -40,20 +40,20 @@ struct Versions {
     postgres: Option<String>,
 }
 
-/// One row: longrun beside its baseline. Fields that do not apply are left out.
+/// One row: longrun and its baseline. Fields that do not apply are left out.
 #[derive(Debug, Serialize)]
 pub struct Measured {
     /// What was measured, e.g. `pages`.
     pub name: &'static str,
     /// `sqlite` or `postgres`.
     pub engine: &'static str,
-    /// How, e.g. `one by one`.
+    /// The mode, e.g. `one by one`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// Operations in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// Which filter.
+    /// The filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// `first`, `middle` or `last`.
@@ -62,10 +62,11 @@ pub struct Measured {
     /// longrun.
     #[serde(flatten)]
     pub times: Times,
-    /// What it is compared with.
+    /// The times of the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Times>,
-    /// Above 1, longrun is the better: by the median where a call is timed, by throughput where clients press.
+    /// Above 1, longrun is better: by the median where single calls are timed, by throughput where clients call as fast
+    /// as they can.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rounded")]
     pub ratio: Option<f64>,
 }
@@ -92,19 +93,19 @@ impl Measured {
 pub struct Times {
     /// The median, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 took at most this long, in milliseconds; with few samples, the longest.
+    /// 99 of 100 took at most this long, in milliseconds; with few samples, the longest time.
     pub p99_ms: f64,
     /// Calls per second: one after the other, or as many as all clients together had answered.
     pub per_second: f64,
 }
 
 impl Times {
-    /// Sums up a histogram of nanoseconds, of calls that came one after the other.
+    /// A summary of a histogram of nanoseconds, for calls that were made one after the other.
     pub fn of(histogram: &Histogram<u64>) -> Times {
         Times::at(histogram, 1e9 / histogram.mean().max(1.0))
     }
 
-    /// Sums up a histogram of nanoseconds, of calls that came at this rate.
+    /// A summary of a histogram of nanoseconds, for calls that were made at this rate.
     pub fn at(histogram: &Histogram<u64>, per_second: f64) -> Times {
         let millis = |nanos: f64| (nanos / 1_000.0).round() / 1_000.0;
         Times {
@@ -140,7 +141,7 @@ impl Report {
     /// As JSON.
     ///
     /// # Errors
-    /// Never, unless memory is short.
+    /// Never, unless memory runs out.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self).map(|text| text + "\n")
     }

@@ -1,9 +1,9 @@
 //! `longrun bench schedules`: many schedules on one PostgreSQL, and several servers, one of which is killed every
 //! second.
 //!
-//! Each server is a process of its own, this program with a store and an engine, and is ended as if by `kill -9`;
-//! another one takes its place. At the end the due times of each schedule, computed anew, are compared with what it has
-//! created: the k-th operation is that of the k-th due time.
+//! Each server is a separate process, this program with a store and an engine, and is ended as if by `kill -9`; another
+//! one takes its place. At the end, the due times of each schedule, computed again, are compared with the operations
+//! that it created: the k-th operation is that of the k-th due time.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -27,11 +27,11 @@ use super::target::{Database, Target};
 
 /// The organization that has the schedules.
 const ORGANIZATION: &str = "bench";
-/// What a server says when its engine runs.
+/// What a server prints when its engine runs.
 const READY: &str = "ready";
-/// The variable that says where the store is.
+/// The variable that contains the address of the store.
 const URL: &str = "LONGRUN_BENCH_STORE";
-/// Schedules that are made at a time.
+/// Schedules that are created at the same time.
 const MAKERS: usize = 32;
 /// Schedules of a page, and the number of those that are handled at once at the end.
 const PAGE: u32 = 1_000;
@@ -54,13 +54,13 @@ struct Seen {
     missed: u64,
 }
 
-/// Measures how late due times are dealt with while servers die.
+/// Measures how late due times are handled while servers die.
 ///
 /// # Errors
 /// When the store is not one that servers can share or has schedules already, or a server does not start.
 pub async fn measure(target: &Target, plan: Plan) -> anyhow::Result<Report> {
     let (Database::Postgres(pool), StoreUrl::Postgres(url)) = (&target.database, &target.url) else {
-        bail!("several servers can share PostgreSQL only: give --store postgres://…");
+        bail!("several servers can only share PostgreSQL: give --store postgres://…");
     };
     let store = target.open().await?;
     let spinner = Spinner::start("schedules");
@@ -74,7 +74,7 @@ pub async fn measure(target: &Target, plan: Plan) -> anyhow::Result<Report> {
     for _ in 0..plan.servers {
         servers.push(server(url.expose()).await?);
     }
-    spinner.say(format!("making {} schedules", plan.schedules));
+    spinner.say(format!("creating {} schedules", plan.schedules));
     let make = |number| {
         let store = Arc::clone(&store);
         async move { store.create_schedule(ORGANIZATION, schedule(number, plan.period)).await?.map_err(anyhow::Error::from) }
@@ -93,7 +93,7 @@ pub async fn measure(target: &Target, plan: Plan) -> anyhow::Result<Report> {
     for mut server in servers {
         server.kill().await?;
     }
-    // The due times up to now that nobody got to any more.
+    // The due times up to now that no server has handled yet.
     let end = store.now();
     while !store.due_schedules().await?.organizations.is_empty() {
         fire_schedules(&*store, ORGANIZATION, PAGE).await?;
@@ -150,8 +150,8 @@ fn schedule(number: u32, period: Duration) -> NewSchedule {
     }
 }
 
-/// Compares what each schedule has created with its due times, until the first that nothing was done about; that one
-/// must lie after the end.
+/// Compares the operations that each schedule created with its due times, until the first due time that was not
+/// handled; that one must lie after the end.
 async fn compare(
     store: &dyn Store,
     created: &HashMap<String, Vec<i64>>,
@@ -165,7 +165,7 @@ async fn compare(
         after.clone_from(&last.wanted.name);
         for schedule in page {
             let next = schedule.next_due.context("a schedule is never due again")?;
-            ensure!(next > end, "{} was not dealt with until the end", schedule.wanted.name);
+            ensure!(next > end, "{} was not handled until the end", schedule.wanted.name);
             let timing = schedule.wanted.timing(schedule.anchor).map_err(|wrong| anyhow::anyhow!("{wrong:?}"))?;
             let due = timing.between(schedule.anchor, Timestamp::from_millis(next.as_millis() - 1), usize::MAX);
             let created = created.get(&schedule.wanted.name).map_or(&[][..], Vec::as_slice);
@@ -175,7 +175,7 @@ async fn compare(
             seen.missed += due.len().saturating_sub(created.len()) as u64;
             for (due, created) in due.iter().zip(created) {
                 let lateness = created - due.as_millis();
-                // Before its time: one before it was created twice.
+                // Before its time: an earlier one was created twice.
                 seen.doubled += u64::from(lateness < 0);
                 late.record(lateness.max(0).unsigned_abs() * 1_000_000)?;
             }
@@ -187,7 +187,7 @@ async fn compare(
 async fn server(url: &str) -> anyhow::Result<Child> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["bench", "schedules", "--as-server"])
-        // Not as an argument: it may hold a password.
+        // Not as an argument: it may contain a password.
         .env(URL, url)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -199,7 +199,7 @@ async fn server(url: &str) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// The life of one server: until it is killed, or the process that started it is gone.
+/// One server: runs until it is killed, or the process that started it is gone.
 ///
 /// # Errors
 /// Those of the store.

@@ -1,18 +1,18 @@
-//! The searches of `bench pages --search`: those that counters serve, those that an index serves, and those that look
-//! at rows one by one.
+//! The searches of `bench pages --search`: those answered from counters, those answered from an index, and those that
+//! read rows one by one.
 
 use operations::{Access, Filter, PageRequest, Search, Status, Timestamp};
 use store::{GroupBy, Store};
 
 use super::data::{Asked, COMMON_KIND, DENSE_KIND, HOT, LABEL, ORGANIZATION, SPARSE_KIND};
 
-/// Operations of the range of times in which texts are looked for, at most: fewer than a call looks at.
+/// Maximum number of operations in the time range in which texts are searched: fewer than a call reads.
 const LOOKED_AT: u64 = 50_000;
 
 /// The searches, each with the condition that means the same in the plain table.
 ///
 /// # Errors
-/// Those of the store, which is asked when its operations were created.
+/// Those of the store, which is asked for the creation times of its operations.
 pub async fn searches(store: &dyn Store, rows: u64) -> anyhow::Result<Vec<(&'static str, Access, Asked)>> {
     let oldest = created_at(store, rows - rows / 4).await?;
     let newest = created_at(store, rows / 4).await?;
@@ -81,7 +81,7 @@ pub async fn searches(store: &dyn Store, rows: u64) -> anyhow::Result<Vec<(&'sta
     parsed.chain(counts).collect()
 }
 
-/// When the operation was created before which there are `skipped` newer ones.
+/// The creation time of the operation before which there are `skipped` newer ones.
 async fn created_at(store: &dyn Store, skipped: u64) -> anyhow::Result<Timestamp> {
     let request = PageRequest { page: u32::try_from(skipped)?, page_size: 1 };
     let listing = store.list(&Access::organization(ORGANIZATION), &Filter::default(), request).await?;

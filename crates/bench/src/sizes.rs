@@ -10,7 +10,7 @@ use super::target::{self, Database, Target};
 pub struct Size {
     /// The table; `plain.…` is the baseline's.
     pub table: String,
-    /// Rows that count.
+    /// Live rows.
     pub rows: u64,
     /// Bytes of the table itself, long values included.
     pub table_bytes: u64,
@@ -19,7 +19,7 @@ pub struct Size {
     /// Both, per row; left out for an empty table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_row: Option<u64>,
-    /// Row versions that nobody sees any more and that still take space; PostgreSQL only.
+    /// Row versions that nobody can see any more and that still take space; PostgreSQL only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_rows: Option<u64>,
 }
@@ -39,7 +39,7 @@ impl Size {
     }
 }
 
-/// Dead rows as the statistics have them; each connection reports its share when it has been idle for a second.
+/// Dead rows according to the statistics; each connection reports its share when it has been idle for a second.
 const POSTGRES: &str = "
     SELECT CASE schemaname WHEN 'longrun' THEN relname ELSE 'plain.' || relname END, schemaname || '.' || relname,
         pg_table_size(relid), pg_indexes_size(relid), n_dead_tup
@@ -47,7 +47,7 @@ const POSTGRES: &str = "
     WHERE schemaname IN ('longrun', 'longrun_plain') AND relname <> '_sqlx_migrations' AND pg_table_size(relid) > 8192
     ORDER BY pg_total_relation_size(relid) DESC";
 
-/// Tables and their indexes by pages. Served by the virtual table dbstat, which reads the whole file.
+/// Tables and their indexes by pages, from the virtual table dbstat, which reads the whole file.
 const SQLITE: &str = "
     SELECT m.tbl_name,
         sum(CASE WHEN m.type = 'table' THEN s.pgsize ELSE 0 END),
@@ -66,7 +66,7 @@ pub async fn measure(target: &Target) -> anyhow::Result<Vec<Size>> {
             let mut sizes = Vec::new();
             for row in sqlx::query(POSTGRES).fetch_all(pool).await? {
                 let n = |column: usize| row.try_get::<i64, _>(column);
-                // The statistics' number of rows is an estimate that a VACUUM may double.
+                // The number of rows in the statistics is an estimate that a VACUUM may double.
                 let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {}", row.try_get::<&str, _>(1)?));
                 let rows = sqlx::query_scalar(count).fetch_one(pool).await?;
                 sizes.push(Size::new(row.try_get(0)?, rows, n(2)?, n(3)?, Some(n(4)?)));

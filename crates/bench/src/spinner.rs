@@ -1,4 +1,4 @@
-//! A sign of life on a terminal; nothing elsewhere.
+//! Progress on a terminal; nothing elsewhere.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub struct Spinner(ProgressBar);
 
 impl Spinner {
-    /// Starts to turn.
+    /// Starts the spinner.
     pub fn start(message: impl Into<Cow<'static, str>>) -> Spinner {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is well-formed"));

@@ -1,4 +1,5 @@
-//! What is measured: a store of either engine, given or made for the run, and direct access to its database.
+//! The target of a measurement: a store of either engine, given or created for the run, and direct access to its
+//! database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use store::{Open, Store, StoreUrl};
 
-/// Connections of the store to PostgreSQL; as many as a server takes.
+/// Connections of the store to PostgreSQL; as many as a server uses.
 pub const STORE_CONNECTIONS: u32 = 16;
 
-/// A way to the store's database that bypasses the store.
+/// Access to the store's database that bypasses the store.
 #[derive(Clone, Debug)]
 pub enum Database {
     /// The file.
@@ -25,7 +26,7 @@ pub enum Database {
 pub struct Target {
     /// Where it is.
     pub url: StoreUrl,
-    /// The way to it that bypasses the store.
+    /// The access that bypasses the store.
     pub database: Database,
     version: String,
     // Removed when the run has ended.
@@ -33,10 +34,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Finds or makes the database.
+    /// Opens or creates the database.
     ///
     /// # Errors
-    /// When it cannot be reached or made.
+    /// When it cannot be reached or created.
     pub async fn prepare(given: Option<StoreUrl>) -> anyhow::Result<Target> {
         let mut folder = None;
         let url = match given {
@@ -55,7 +56,7 @@ impl Target {
                 (Database::Sqlite(path.clone()), version)
             }
             StoreUrl::Postgres(text) => {
-                // One for every client of the plain table: the best that it can have is one connection per client.
+                // One for every client of the plain table: one connection per client is the best case for it.
                 let pool = PgPoolOptions::new().max_connections(72).connect(text.expose()).await;
                 let pool = pool.with_context(|| format!("cannot reach {url}"))?;
                 let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&pool).await?;
@@ -103,7 +104,7 @@ impl Target {
     }
 }
 
-/// One connection to the file of a store, beside the store.
+/// A connection to the file of a store that bypasses the store.
 ///
 /// # Errors
 /// Those of SQLite.

@@ -1,10 +1,10 @@
-//! `longrun bench waiters`: thousands of clients that wait, each for an operation of its own, by `GET …:wait`.
+//! `longrun bench waiters`: thousands of clients that wait, each for its own operation, with `GET …:wait`.
 //!
-//! The server is the real one; every client has a connection of its own, in the same process. The report says how
-//! much memory a waiter takes (the client's end included), what the database is asked while nothing happens, and how
+//! The server is the real one; every client has its own connection, in the same process. The report shows how much
+//! memory a waiter takes (the client's end included), how many queries the database gets while nothing happens, and how
 //! long it takes from the answer to a settlement to the answer to the waiting client. On PostgreSQL there is a second
-//! server of the same database, at which nobody waits: settlements there have a row of their own. At each server some
-//! workers wait for work, which does not come.
+//! server on the same database, at which no clients wait: settlements there have their own row. At each server some
+//! workers wait for work, which never arrives.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,23 +24,24 @@ use super::spinner::Spinner;
 use super::target::{Database, Target};
 use super::wire::{Connection, Wire};
 
-/// How long the database is looked at while nothing happens.
+/// How long the database is observed while nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
 /// An idle session of PostgreSQL reports its earlier work within ten seconds: what is counted sooner belongs to the
-/// clients' first looks.
+/// clients' first reads.
 const REPORTED: Duration = Duration::from_secs(11);
 /// Operations that each server settles one after the other; the rest are settled at once.
 const ONE_BY_ONE: usize = 250;
 /// Workers that wait at each server.
 const WORKERS: usize = 10;
-/// The longest pause between two of these: it varies, so that they do not fall in step with the server's looks.
+/// The longest pause between two of these: it varies, so that the settlements do not synchronize with the server's
+/// polling.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Operations of one call.
+/// Operations per call.
 const BATCH: usize = 1_000;
 /// The number of connections that are opened at a time.
 const OPENING: usize = 100;
 
-/// An answer that came, and when.
+/// An answer that arrived, and when.
 type Answered = mpsc::UnboundedReceiver<(OperationId, Instant)>;
 
 /// Measures with this many waiters.
@@ -63,7 +64,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
         work(server, &mut workers).await?;
     }
     spinner.say("nothing happens");
-    // The last of them are about to be served, and what was done until then to be reported.
+    // The last clients are about to be served, and the work done until then is about to be reported.
     tokio::time::sleep(if other.is_some() { REPORTED } else { Duration::from_secs(1) }).await;
     let idle = queries_per_second(target).await?;
 
@@ -84,7 +85,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
         settle(store, part).await?;
         let settled = Instant::now();
         for _ in part {
-            let (_, at) = answered.recv().await.context("a client broke off")?;
+            let (_, at) = answered.recv().await.context("a client was disconnected")?;
             at_once.record(nanos(at, settled)?)?;
         }
     }
@@ -103,11 +104,11 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     let settings = json!({ "waiters": waiters, "engine": target.settings().await? });
     let mut report = Report::new(target, settings, results);
     let each = grown / u64::from(waiters.max(1));
-    report.notes.push(format!("{each} bytes a waiter in memory, both ends of its connection together"));
+    report.notes.push(format!("{each} bytes per waiter in memory, both ends of its connection together"));
     if let Some(idle) = idle {
         report
             .notes
-            .push(format!("{idle:.1} transactions a second at the database, by two servers, while {waiters} clients wait at one, {WORKERS} workers at each, and nothing happens"));
+            .push(format!("{idle:.1} transactions per second at the database, by two servers, while {waiters} clients wait at one, {WORKERS} workers at each, and nothing happens"));
     }
     workers.shutdown().await;
     if let Some(other) = other {
@@ -117,7 +118,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Settles one after the other, and takes the time until the waiting client is answered.
+/// Settles one after the other, and measures the time until the waiting client is answered.
 async fn settle_one_by_one(
     store: &dyn Store,
     claimed: &[Claimed],
@@ -128,7 +129,7 @@ async fn settle_one_by_one(
         tokio::time::sleep(PAUSE.mul_f64((number as f64 * 0.618).fract())).await;
         settle(store, std::slice::from_ref(claimed)).await?;
         let settled = Instant::now();
-        let (id, at) = answered.recv().await.context("a client broke off")?;
+        let (id, at) = answered.recv().await.context("a client was disconnected")?;
         anyhow::ensure!(id == claimed.operation.id, "an operation that has not ended was answered");
         times.record(nanos(at, settled)?)?;
     }
@@ -154,7 +155,7 @@ fn nanos(at: Instant, since: Instant) -> anyhow::Result<u64> {
     Ok(u64::try_from(at.saturating_duration_since(since).as_nanos())?)
 }
 
-/// This many operations, running.
+/// This many running operations.
 async fn claimed(store: &dyn Store, number: usize) -> anyhow::Result<Vec<Claimed>> {
     let mut claimed = Vec::with_capacity(number);
     while claimed.len() < number {
@@ -173,7 +174,7 @@ async fn settle(store: &dyn Store, claimed: &[Claimed]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has a client wait for each; returns when all have asked.
+/// Lets a client wait for each; returns when all have sent their requests.
 async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow::Result<Answered> {
     let (sender, answered) = mpsc::unbounded_channel();
     for part in claimed.chunks(OPENING) {
@@ -185,7 +186,7 @@ async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow:
                 let mut connection = Connection::open(address).await?;
                 connection.send(&wire).await?;
                 tokio::spawn(async move {
-                    // A client that breaks off ends the channel, and the run with it.
+                    // A client that is disconnected closes the channel, and ends the run.
                     if connection.answer().await.is_ok() {
                         let _ = sender.send((id, Instant::now()));
                     }
@@ -200,7 +201,7 @@ async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow:
     Ok(answered)
 }
 
-/// How much memory the process takes.
+/// The memory of the process.
 fn resident_bytes() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -208,7 +209,7 @@ fn resident_bytes() -> anyhow::Result<u64> {
     Ok(kibibytes * 1024)
 }
 
-/// Transactions that PostgreSQL counted while nothing happened; an embedded store does not count.
+/// Transactions that PostgreSQL counted while nothing happened; a SQLite store does not count them.
 async fn queries_per_second(target: &Target) -> anyhow::Result<Option<f64>> {
     let Database::Postgres(pool) = &target.database else { return Ok(None) };
     let count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";

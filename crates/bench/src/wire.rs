@@ -1,7 +1,7 @@
-//! The least HTTP/1.1 that a load generator needs: one request, written once, and where its answer ends.
+//! The minimal HTTP/1.1 that a load generator needs: one request, written once, and where its answer ends.
 //!
-//! It shares two cores with the server that it measures, so it must cost next to nothing: no header is parsed but
-//! `Content-Length`, and no body is looked at.
+//! It shares two cores with the server that it measures, so it must cost next to nothing: no header except
+//! `Content-Length` is parsed, and no body is read.
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +33,7 @@ pub enum Answer {
     Status(u16),
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -53,7 +53,7 @@ impl Connection {
     /// Sends a request and reads its answer; returns the body.
     ///
     /// # Errors
-    /// When the answer is no success, or is one that this cannot read.
+    /// When the answer is not a success, or cannot be parsed.
     pub async fn call(&mut self, wire: &Wire) -> anyhow::Result<&[u8]> {
         self.send(wire).await?;
         self.answer().await
@@ -70,7 +70,7 @@ impl Connection {
     /// Reads the answer to what was sent; returns the body.
     ///
     /// # Errors
-    /// When it is no success, or is one that this cannot read.
+    /// When it is not a success, or cannot be parsed.
     pub async fn answer(&mut self) -> anyhow::Result<&[u8]> {
         let (head, whole) = self.receive().await?;
         if !self.buffer.starts_with(b"HTTP/1.1 2") {
@@ -82,7 +82,7 @@ impl Connection {
     /// Sends a request and returns how it was answered.
     ///
     /// # Errors
-    /// When the answer is one that this cannot read.
+    /// When the answer cannot be parsed.
     pub async fn ask(&mut self, wire: &Wire) -> anyhow::Result<Answer> {
         self.send(wire).await?;
         self.receive().await?;
@@ -123,9 +123,9 @@ fn content_length(head: &[u8]) -> anyhow::Result<usize> {
     let line = head
         .split(|byte| *byte == b'\n')
         .find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)));
-    let line = line.context("the answer says nothing of its length")?;
+    let line = line.context("the answer does not state its length")?;
     let value = std::str::from_utf8(&line[NAME.len()..])?.trim();
-    value.parse().with_context(|| format!("{value:?} is no length"))
+    value.parse().with_context(|| format!("{value:?} is not a length"))
 }
 
 #[cfg(test)]

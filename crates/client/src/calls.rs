@@ -21,10 +21,10 @@ pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// The header that makes a repeated call the same call.
+/// The header that makes a repeated creation return the first result.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Pages of events as one; each event as the server wrote it.
+/// Several pages of events as one; each event as the server wrote it.
 fn joined(pages: &[Bytes]) -> serde_json::Result<Bytes> {
     #[derive(Serialize, Deserialize)]
     struct Page<'a> {
@@ -38,7 +38,7 @@ fn joined(pages: &[Bytes]) -> serde_json::Result<Bytes> {
     serde_json::to_vec(&whole).map(Bytes::from)
 }
 
-/// A key that nobody else has.
+/// A new unique key.
 pub(crate) fn new_key() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
@@ -66,7 +66,7 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/operations/{id}?view=FULL`: everything that is known of the operation.
+    /// `GET /v1/operations/{id}?view=FULL`: all details of the operation.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
@@ -76,8 +76,8 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first; all of it, page by page. The
-    /// body is as if it had come in one.
+    /// `GET /v1/operations/{id}/events`: the whole history of the operation, oldest first, fetched page by page. The
+    /// body is as if it had come in one page.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
@@ -97,7 +97,7 @@ impl Client {
         Ok(whole)
     }
 
-    /// One page of [`Client::events`]: the one that a token of the page before asks for, or the first.
+    /// One page of [`Client::events`]: the one for a token from the previous page, or the first.
     ///
     /// # Errors
     /// As [`Client::events`].
@@ -109,9 +109,9 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/operations`. With a unique key, the operation that has it and has not ended is answered instead, if there
-    /// is one. Without a key of the caller's, one is made for this call, so that repeating it creates
-    /// nothing twice.
+    /// `POST /v1/operations`. With a unique key, an operation that has this key and has not ended is returned instead,
+    /// if there is one. If the caller gives no idempotency key, one is created for this call, so that repeating it
+    /// creates nothing twice.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -125,11 +125,11 @@ impl Client {
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(operation)).await
     }
 
-    /// `POST /v1/operations:batchCreate`: up to 1,000 operations, all or none. The key is as that of
+    /// `POST /v1/operations:batchCreate`: up to 1,000 operations, all or none of them. The key works as in
     /// [`Client::create`].
     ///
     /// # Errors
-    /// Any [`Error`]; the fields that a refusal names begin with the place, e.g. `operations[3].kind`.
+    /// Any [`Error`]; the fields that a refusal names begin with the index, e.g. `operations[3].kind`.
     pub async fn batch_create(
         &self,
         operations: &[NewOperation],
@@ -145,11 +145,11 @@ impl Client {
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(&batch)).await
     }
 
-    /// `POST /v1/operations:bulk`: cancels, retries or deletes all operations that match a filter, by an operation of the
-    /// kind `bulk`. The key is as that of [`Client::create`].
+    /// `POST /v1/operations:bulk`: cancels, retries or deletes all operations that match a filter, with an operation of
+    /// the kind `bulk`. The key works as in [`Client::create`].
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 10 when more or fewer match than are expected to.
+    /// Any [`Error`]; a refusal with code 10 when more or fewer operations match than expected.
     pub async fn bulk(
         &self,
         request: &BulkRequest,
@@ -168,7 +168,7 @@ impl Client {
         self.command(id, "cancel").await
     }
 
-    /// `POST /v1/operations/{id}:retry`: a failed operation is tried again.
+    /// `POST /v1/operations/{id}:retry`: retries a failed operation.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not failed.
@@ -176,8 +176,8 @@ impl Client {
         self.command(id, "retry").await
     }
 
-    /// `POST /v1/operations/{id}:retry` with another input: a new operation of the same kind, resource, project, labels and
-    /// limits, with this input and the label `retry_of`. The key is as that of [`Client::create`].
+    /// `POST /v1/operations/{id}:retry` with a different input: creates a new operation of the same kind, resource,
+    /// project, labels and limits, with this input and the label `retry_of`. The key works as in [`Client::create`].
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not ended, 6 when its unique key

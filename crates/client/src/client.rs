@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::error::{Error, Refusal, origin};
 use crate::retry::{pause, retry_after};
 
-/// How much of a foreign answer an error message shows.
+/// How many characters of an answer that is not longrun's an error message shows.
 const EXCERPT_CHARS: usize = 200;
 
 /// An API token. Its `Debug` text does not show it.
@@ -22,10 +22,10 @@ const EXCERPT_CHARS: usize = 200;
 pub struct Token(HeaderValue);
 
 impl Token {
-    /// A token from its text; surrounding white space (the line end of a file) is dropped.
+    /// A token from its text; surrounding white space (such as the line break of a file) is removed.
     ///
     /// # Errors
-    /// [`Error::InvalidToken`] when it is empty or cannot stand in a header.
+    /// [`Error::InvalidToken`] when it is empty or contains characters that a header cannot.
     pub fn new(secret: &str) -> Result<Token, Error> {
         let secret = secret.trim();
         if secret.is_empty() || secret.contains(char::is_whitespace) {
@@ -43,17 +43,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How a client behaves.
+/// The settings of a client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a connection may take to come about.
+    /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long the server may be silent during a call.
     pub read_timeout: Duration,
-    /// How often a call that was answered with 429 or 503 is repeated, if repeating it is safe.
+    /// How often a call that was answered with 429 or 503 is repeated, if that is safe.
     pub retries: u32,
-    /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reach a server again that they lost; `None`: for
-    /// ever.
+    /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reconnect to a server that went away; `None`:
+    /// forever.
     pub reconnect_for: Option<Duration>,
 }
 
@@ -71,15 +71,15 @@ impl Default for Settings {
 /// An answer: its typed form and the body as the server sent it.
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
-    /// What it says.
+    /// The typed answer.
     pub value: T,
     /// The body, byte by byte.
     pub body: Bytes,
-    /// For a creation: the operation was there before, with the unique key that was asked for.
+    /// For a creation: an existing operation with the requested unique key was returned.
     pub existing: bool,
 }
 
-/// A caller of one server with one token. Cheap to clone; clones share connections.
+/// A client of one server with one token. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -87,15 +87,15 @@ pub struct Client {
     pub(crate) settings: Settings,
     /// Whether a server has ever answered at this address.
     answered: Arc<AtomicBool>,
-    /// The span that calls belong to, as the header `traceparent`.
+    /// The span that calls belong to, as the value of the header `traceparent`.
     trace: Option<HeaderValue>,
 }
 
-/// How a server took a call.
+/// How a server handled a call.
 pub(crate) enum Sent {
-    /// It carried it out.
+    /// It answered the call.
     Done(Response),
-    /// It wants to be asked again (429, 503).
+    /// It is busy and wants the call to be repeated (429, 503).
     Busy(Response),
 }
 
@@ -108,7 +108,7 @@ impl Client {
         Client::with_settings(url, token, Settings::default())
     }
 
-    /// A client with settings of its own.
+    /// A client with custom settings.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`] when `url` is not an `http` or `https` address, or is `https` and this machine has no
@@ -123,7 +123,7 @@ impl Client {
         if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
             return Err(invalid("it must have neither a user, a password nor a query".to_owned()));
         }
-        // `Url::join` replaces what stands after the last slash; a server behind a path prefix keeps its prefix.
+        // `Url::join` replaces everything after the last slash; a server behind a path prefix keeps its prefix.
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
@@ -144,15 +144,16 @@ impl Client {
         Ok(Client { http, base, settings, answered: Arc::default(), trace: None })
     }
 
-    /// The same client, whose calls belong to a span of yours: each carries it as the header `traceparent` of [W3C Trace
-    /// Context](https://www.w3.org/TR/trace-context/), and what they create is part of its trace. Shares connections with
-    /// this one. A text that no header can have is left out; a server ignores one that is no `traceparent`.
+    /// The same client, whose calls belong to a span of yours: each carries it as the header `traceparent` of [W3C
+    /// Trace Context](https://www.w3.org/TR/trace-context/), and what they create is part of its trace. It shares
+    /// connections with this one. A text that is not valid in a header is left out; a server ignores one that is not a
+    /// `traceparent`.
     #[must_use]
     pub fn within_trace(&self, traceparent: &str) -> Client {
         Client { trace: HeaderValue::from_str(traceparent).ok(), ..self.clone() }
     }
 
-    /// The server's address, for messages.
+    /// The server's address, for use in messages.
     pub fn url(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
@@ -166,13 +167,14 @@ impl Client {
         &self.http
     }
 
-    /// Sends a call, as often as the server asks for it, and answers the response when it is a success or a 304.
+    /// Sends a call, as often as the server asks for it, and returns the response if it is a success or a 304.
     ///
-    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, is
-    /// a worker's, whose second settlement is refused, or steers an operation, whose state refuses the second.
+    /// Sending any call of this crate twice is safe: it reads, stores by content, has an idempotency key, is a worker's
+    /// call, whose second settlement is refused, or changes the state of an operation, which then refuses the second
+    /// call.
     ///
-    /// A plain closure and not an async one: the future of an async closure is not `Send` for every lifetime, and a
-    /// caller could not spawn a call.
+    /// This takes a plain closure and not an async one: the future of an async closure is not `Send` for every
+    /// lifetime, so a caller could not spawn a call.
     pub(crate) async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
         let mut repetition = 0;
         loop {
@@ -198,18 +200,18 @@ impl Client {
         }
     }
 
-    /// Whether a server has ever answered this client or a clone of it. Where none has, the address is probably wrong,
-    /// and waiting would be in vain.
+    /// Whether a server has ever answered this client or a clone of it. If none has, the address is probably wrong, and
+    /// waiting would be in vain.
     pub(crate) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether to try again to reach a server that has been away since then.
+    /// Whether to keep trying to reach a server that has been away since then.
     pub(crate) fn goes_on_since(&self, lost: Instant) -> bool {
         self.settings.reconnect_for.is_none_or(|longest| lost.elapsed() < longest)
     }
 
-    /// Pauses as the server asked for it; its refusal when there were enough repetitions.
+    /// Pauses as the server requested; returns its refusal after too many repetitions.
     pub(crate) async fn pause(&self, busy: Response, repetition: &mut u32) -> Result<(), Error> {
         if *repetition >= self.settings.retries {
             return Err(self.failure(busy).await);
@@ -228,7 +230,7 @@ impl Client {
         self.read(response).await
     }
 
-    /// Sends a call once and reads its answer; that the server is busy is a refusal like others.
+    /// Sends a call once and reads its answer; a busy server is a refusal like any other.
     pub(crate) async fn call_once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
         match self.send_once(request).await? {
             Sent::Done(response) => self.read(response).await,
@@ -271,17 +273,17 @@ impl Client {
     }
 }
 
-/// A proxy for other hosts must not be asked for this very machine.
+/// A proxy must not be used for calls to the local machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// TLS needs one cryptography provider per process; a program that has chosen one keeps it.
+/// TLS needs one cryptography provider per process; if a program has installed one, it is kept.
 pub(crate) fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the program has already installed one, which is just as well.
+        // An error means that the program has already installed one, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

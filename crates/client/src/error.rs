@@ -1,7 +1,7 @@
-//! Why a call did not succeed, in the form that a caller can act on.
+//! Why a call did not succeed, in a form that a caller can act on.
 //!
-//! A server that refuses says so as `google.rpc.Status`; that becomes [`Error::Refused`] with its code, message and
-//! field violations. Everything else that can go wrong lies between the two programs and has a variant of its own.
+//! A server refuses with a `google.rpc.Status`, which becomes [`Error::Refused`] with its code, message and field
+//! violations. Every other failure happens between the two programs and has its own variant.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use serde::Deserialize;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server's address cannot be used.
-    #[error("{url:?} is not the address of a server: {reason}")]
+    #[error("{url:?} is not a valid server address: {reason}")]
     InvalidUrl {
-        /// What was given.
+        /// The given address.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The token cannot be sent: it is empty or holds characters that no header may carry.
-    #[error("the token is empty or holds characters that no token has")]
+    /// The token cannot be sent: it is empty or contains characters that a header cannot.
+    #[error("the token is empty or contains invalid characters")]
     InvalidToken,
-    /// No connection to the server came about; nothing was sent.
+    /// No connection to the server could be established; nothing was sent.
     #[error("cannot connect to {url}: {reason}")]
     Connect {
         /// The server's address.
@@ -30,7 +30,7 @@ pub enum Error {
         /// The innermost cause.
         reason: String,
     },
-    /// The connection broke or a time limit passed while the call was under way; whether it took effect is unknown.
+    /// The connection broke or a timeout expired during the call; whether it took effect is unknown.
     #[error("the connection to {url} failed: {reason}")]
     Transport {
         /// The server's address.
@@ -38,11 +38,11 @@ pub enum Error {
         /// The innermost cause.
         reason: String,
     },
-    /// The server refused the call and said why.
+    /// The server refused the call and gave a reason.
     #[error("{0}")]
     Refused(Box<Refusal>),
     /// The answer is not one that longrun gives: another program answers at this address.
-    #[error("{url} answered {http_status} with something that is not longrun's: {excerpt}")]
+    #[error("{url} answered {http_status}, but not as a longrun server: {excerpt}")]
     Unexpected {
         /// The server's address.
         url: String,
@@ -56,7 +56,7 @@ pub enum Error {
     File {
         /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// A wait ended before its operation did.
@@ -64,15 +64,15 @@ pub enum Error {
     StillRunning {
         /// The operation.
         id: String,
-        /// How long was waited.
+        /// How long the client waited.
         after: Duration,
     },
-    /// A [`Worker`](crate::Worker) gave up: attempt after attempt could not even be started. They were released.
+    /// A [`Worker`](crate::Worker) gave up because several attempts in a row could not be started. They were released.
     #[error("{attempts} attempts in a row could not be started: {reason}")]
     NotStarted {
-        /// How many.
+        /// The number of these attempts.
         attempts: u32,
-        /// What its handler said of the last one.
+        /// The handler's reason for the last one.
         reason: String,
     },
 }
@@ -90,7 +90,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later: the server is busy or away, or something between here and there is.
+    /// Whether the same call may succeed later: the server is busy or away, or the connection to it is interrupted.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Connect { .. } | Error::Transport { .. } => true,
@@ -130,11 +130,11 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub struct Refusal {
     /// The HTTP status code.
     pub http_status: u16,
-    /// What the server said.
+    /// The server's status.
     pub status: RpcStatus,
-    /// Where to find the call in the server's log.
+    /// The id with which the call can be found in the server's log.
     pub request_id: Option<String>,
-    /// When the server wants to be asked again.
+    /// When the server wants the call to be repeated.
     pub retry_after: Option<Duration>,
 }
 
@@ -151,7 +151,7 @@ impl Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// The message, then each field violation that the message does not already carry, on a line of its own.
+    /// The message, followed by each field violation that the message does not already contain, on its own line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status.message)?;
         for FieldViolation { field, description } in self.field_violations() {
@@ -173,14 +173,14 @@ impl fmt::Display for Refusal {
 pub struct RpcStatus {
     /// A number of `google.rpc.Code`.
     pub code: i32,
-    /// For people.
+    /// The message for people.
     pub message: String,
-    /// Particulars, of several types.
+    /// Details, of several types.
     #[serde(default)]
     pub(crate) details: Vec<Detail>,
 }
 
-/// The members of all the detail types that are read; each type fills its own.
+/// The members of all detail types that are read; each type sets its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Detail {
     reason: Option<String>,
@@ -194,7 +194,7 @@ pub struct FieldViolation {
     /// The path of the field.
     #[serde(default)]
     pub field: String,
-    /// What was wrong and what would be right.
+    /// What was wrong and what would be valid.
     #[serde(default)]
     pub description: String,
 }

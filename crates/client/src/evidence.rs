@@ -32,8 +32,8 @@ impl Client {
         .await
     }
 
-    /// `POST /v1/evidence` with the content of a file, which is read as it is sent, under a name if one is given;
-    /// `sent` is called with how many bytes were given to the connection each time.
+    /// `POST /v1/evidence` with the content of a file, which is read while it is sent, under a name if one is given;
+    /// `sent` is called with the number of bytes each time some were passed to the connection.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be read, else any [`Error`].
@@ -49,14 +49,14 @@ impl Client {
             |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
         let mut repetition = 0;
         loop {
-            // Made anew each time: a streamed body can be sent only once.
+            // Opened again each time: a streamed body can be sent only once.
             let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
             let metadata = file.metadata().await.map_err(unreadable)?;
             let sent = sent.clone();
             let chunks =
                 ReaderStream::with_capacity(file, CHUNK_BYTES).inspect_ok(move |chunk| sent(chunk.len() as u64));
             let mut request = self.http().post(address.clone()).header(CONTENT_TYPE, "application/octet-stream");
-            // Lets the server refuse what is too large before it is sent; a pipe has no length.
+            // Lets the server refuse a file that is too large before it is sent; a pipe has no length.
             if metadata.is_file() {
                 request = request.header(CONTENT_LENGTH, metadata.len());
             }
@@ -77,8 +77,8 @@ impl Client {
         Ok(response.bytes_stream().map(move |chunk| chunk.map_err(|error| Error::from_reqwest(&address, &error))))
     }
 
-    /// `POST /v1/agents/evaluate-evidence`: starts an evaluation. A key is made for this call, so that repeating it
-    /// starts nothing twice.
+    /// `POST /v1/agents/evaluate-evidence`: starts an evaluation. An idempotency key is created for this call, so that
+    /// repeating it starts nothing twice.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -98,16 +98,16 @@ impl Client {
     }
 }
 
-/// Which evidence to list. An empty field means any.
+/// Which evidence to list. An empty field matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceRequest {
-    /// Only of this material type.
+    /// Only evidence of this material type.
     pub kind: String,
-    /// Only of this name.
+    /// Only evidence with this name.
     pub name: String,
-    /// Only with digests that begin so.
+    /// Only evidence whose digest begins with this.
     pub digest: String,
-    /// Which page.
+    /// The page to return.
     pub page: Page,
 }
 
@@ -117,13 +117,13 @@ pub struct EvidenceRequest {
 pub struct EvidenceList {
     /// Newest first.
     pub evidence: Vec<ListedEvidence>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     pub next_page_token: String,
-    /// How many pieces the organization has, whatever is listed.
+    /// The number of pieces in the organization, regardless of the filters.
     pub total_count: u64,
-    /// How many bytes they come to.
+    /// Their total size in bytes.
     pub total_bytes: u64,
-    /// How many bytes they may come to; 0: any number.
+    /// The maximum total size in bytes; 0: unlimited.
     pub max_bytes: u64,
 }
 
@@ -135,15 +135,15 @@ pub struct ListedEvidence {
     pub digest: String,
     /// In bytes.
     pub size: u64,
-    /// The material type that was detected, or empty.
+    /// The detected material type, or empty.
     pub kind: String,
-    /// What it was called first; may be empty.
+    /// The name under which it was first stored; may be empty.
     pub name: String,
-    /// When it was stored first; RFC 3339.
+    /// When it was first stored; RFC 3339.
     pub created_at: String,
-    /// When it was stored or evaluated last, give or take an hour; RFC 3339.
+    /// When it was last stored or evaluated, to within an hour; RFC 3339.
     pub last_used_at: String,
-    /// The newest operation about it, if there is one still.
+    /// The newest operation about it, if it still exists.
     pub last_operation: Option<EvidenceLastOperation>,
 }
 
@@ -157,12 +157,12 @@ pub struct EvidenceLastOperation {
     pub status: String,
     /// When it ended; RFC 3339.
     pub finished_at: Option<String>,
-    /// `passed`, `failed` or `skipped`; `None` when it is no evaluation that has ended, or its output is long.
+    /// `passed`, `failed` or `skipped`; `None` if it is not an ended evaluation, or its output is long.
     pub verdict: Option<String>,
 }
 
 impl Client {
-    /// `GET /v1/evidence`: one page of what is stored, newest first.
+    /// `GET /v1/evidence`: one page of the stored evidence, newest first.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 7 when the token is limited to projects.
@@ -173,7 +173,7 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `DELETE /v1/evidence/{digest}`: for good.
+    /// `DELETE /v1/evidence/{digest}`: deletes a piece of evidence permanently.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such piece, with code 9 when an operation that has not

@@ -1,4 +1,4 @@
-//! Whether a server is alive and ready, as its operators ask it.
+//! Whether a server is alive and ready, for its operators.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use reqwest::Url;
 use crate::client::install_crypto_provider;
 use crate::error::Error;
 
-/// How much of an answer an error shows.
+/// How many characters of an answer an error shows.
 const EXCERPT_CHARS: usize = 300;
 
-/// Asks a server at the address of its `admin_listen`, e.g. `http://127.0.0.1:9090`: `/readyz`, or `/healthz` when only
-/// its process is asked for. Needs no token. Answers what the server says.
+/// Asks a server at the address of its `admin_listen`, e.g. `http://127.0.0.1:9090`: `/readyz`, or `/healthz` to check
+/// only its process. Needs no token. Returns the server's answer.
 ///
 /// # Errors
 /// [`Error::InvalidUrl`]; [`Error::Connect`] and [`Error::Transport`] when it does not answer within `patience`;
-/// [`Error::Unexpected`] when it says that it is not ready (503), and why.
+/// [`Error::Unexpected`] with the reason when it reports that it is not ready (503).
 pub async fn health(admin_url: &str, only_alive: bool, patience: Duration) -> Result<String, Error> {
     install_crypto_provider();
     let invalid = |reason: String| Error::InvalidUrl { url: admin_url.to_owned(), reason };

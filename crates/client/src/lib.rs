@@ -1,13 +1,13 @@
-//! The Rust client of longrun: a thin, typed caller of its HTTP interface.
+//! The Rust client of longrun: a thin, typed client of its HTTP API.
 //!
-//! **Responsibility.** One method per call of the API, typed errors made from the server's `google.rpc.Status`, retries
-//! where a repetition is safe, waiting for an operation to end, and the [`Worker`], which runs operations.
+//! **Responsibility.** One method per call of the API, typed errors built from the server's `google.rpc.Status`,
+//! retries where a repetition is safe, waiting for an operation to end, and the [`Worker`], which runs operations.
 //!
-//! **Promises.** Every [`Answer`] keeps the body as the server sent it beside its typed form, so that a program that
-//! passes answers on changes nothing. The token never appears in an error, a log or a `Debug` text, and is never sent
-//! to another host than the one configured: redirects are not followed. Only calls whose repetition cannot do the work
-//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
-//! [`Client::wait`], [`Watch`] and [`Worker`] outlive a server that restarts. Every call's future is `Send`.
+//! **Guarantees.** Every [`Answer`] keeps the body as the server sent it in addition to its typed form, so that a
+//! program can pass answers on unchanged. The token never appears in an error, a log or a `Debug` text, and is never
+//! sent to another host than the configured one: redirects are not followed. Only calls that are safe to repeat are
+//! repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
+//! [`Client::wait`], [`Watch`] and [`Worker`] survive a restart of the server. Every call's future is `Send`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), longrun_client::Error> {

@@ -1,5 +1,5 @@
-//! The calls of those who manage tokens, organizations and sessions, and read the audit log. They need the scope
-//! `admin`; those about organizations as such a token of the instance.
+//! The calls for managing tokens, organizations and sessions, and for reading the audit log. They need the scope
+//! `admin`; those about organizations need a token of the instance with this scope.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,26 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::OrganizationAnswer;
 
-/// A token to be made; a field left empty is as the server's documentation says.
+/// A token to be created; for fields left empty, the defaults of the server apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NewApiToken {
-    /// What it is for, for people.
+    /// Tells people what the token is for.
     pub name: String,
-    /// What it may do, e.g. `operations:read`.
+    /// The scopes of the token, e.g. `operations:read`.
     pub scopes: Vec<String>,
-    /// Only operations of these projects; empty: all of the organization.
+    /// The projects to which it is limited; empty: all of the organization.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub projects: Vec<String>,
-    /// How long it is valid, in seconds with an `s`; `None`: for ever.
+    /// How long it is valid, in seconds with an `s`; `None`: forever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
     /// The organization that it belongs to; `None`: that of the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
-    /// A token of the instance.
+    /// Whether it is a token of the instance.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub instance: bool,
-    /// Of a token of the instance, only these organizations; empty: all.
+    /// For a token of the instance, the organizations to which it is limited; empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub organizations: Vec<String>,
 }
@@ -41,7 +41,7 @@ pub struct TokenRotation {
     /// How long the old secret stays valid, in seconds with an `s`; `None`: a day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<String>,
-    /// How long the new one is valid; `None`: as long as the old one was, if that ends.
+    /// How long the new one is valid; `None`: as long as the old one was, if that expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
 }
@@ -51,25 +51,25 @@ pub struct TokenRotation {
 pub struct ApiToken {
     /// Its id, which is public.
     pub id: String,
-    /// What it is for, for people.
+    /// Tells people what the token is for.
     pub name: String,
     /// The organization that it belongs to; empty for a token of the instance.
     pub organization: String,
-    /// It belongs to the instance.
+    /// Whether it belongs to the instance.
     pub instance: bool,
-    /// The organizations that a token of the instance is limited to; `None`: it reaches all.
+    /// The organizations to which a token of the instance is limited; `None`: it can reach all.
     pub organizations: Option<Vec<String>>,
-    /// What it may do.
+    /// Its scopes.
     pub scopes: Vec<String>,
-    /// The projects that it is limited to; `None`: to none.
+    /// The projects to which it is limited; `None`: not limited.
     pub projects: Option<Vec<String>>,
     /// `valid`, `expired` or `revoked`.
     pub state: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: String,
-    /// When it ceases to be valid; `None`: never.
+    /// When it expires; `None`: never.
     pub expires_at: Option<String>,
-    /// When it was last used, to about a minute; `None`: never.
+    /// When it was last used, to within a minute; `None`: never.
     pub last_used_at: Option<String>,
     /// When it was revoked; `None`: never.
     pub revoked_at: Option<String>,
@@ -80,7 +80,7 @@ pub struct ApiToken {
 pub struct IssuedToken {
     /// The token.
     pub token: ApiToken,
-    /// What goes into the header `Authorization`, after `Bearer`.
+    /// The value for the header `Authorization`, after `Bearer`.
     pub secret: String,
 }
 
@@ -90,7 +90,7 @@ impl std::fmt::Debug for IssuedToken {
     }
 }
 
-/// The answer that holds one token.
+/// The answer with one token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ApiTokenAnswer {
     /// The token.
@@ -102,41 +102,41 @@ pub struct ApiTokenAnswer {
 pub struct ApiTokenPage {
     /// The tokens.
     pub tokens: Vec<ApiToken>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     pub next_page_token: String,
 }
 
-/// Which page of a list. The default is the first, of the server's size.
+/// Which page of a list. The default is the first, of the server's default size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Entries at most; `None`: as the server likes.
+    /// Maximum number of entries; `None`: the server's default.
     pub size: Option<u32>,
-    /// The `next_page_token` of the page before; empty: the first page.
+    /// The `next_page_token` of the previous page; empty: the first page.
     pub token: String,
 }
 
-/// Limits to be set for an organization; one that is `None` is as the server is configured.
+/// The limits to set for an organization; for those that are `None`, the server's configuration applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WantedLimits {
-    /// Operations that have not ended; 0: any number.
+    /// Maximum number of operations that have not ended; 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending: Option<u64>,
-    /// Operations that may be created per second, on each server; 0: as fast as they come.
+    /// Operations that may be created per second, on each server; 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// Operations that may be created at once after a pause; goes with a rate.
+    /// Operations that may be created at once after a pause; only together with a rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// The most bytes of an input.
+    /// Maximum size of an input in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_input: Option<u64>,
-    /// The most bytes of an output.
+    /// Maximum size of an output in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
-    /// Its operations that start for each one of an organization of weight 1.
+    /// How many of its operations start for each one of an organization of weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// By kind, how many of its operations may run at a time; 0: any number.
+    /// By kind, how many of its operations may run at the same time; 0: unlimited.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub max_running: BTreeMap<String, u32>,
 }
@@ -146,15 +146,15 @@ pub struct WantedLimits {
 pub struct OrganizationSummary {
     /// Its name.
     pub name: String,
-    /// When it was made; RFC 3339.
+    /// When it was created; RFC 3339.
     pub created_at: String,
-    /// Operations that wait.
+    /// The number of its pending operations.
     pub pending: u64,
-    /// Operations that run.
+    /// The number of its running operations.
     pub running: u64,
-    /// Since when nothing of it is started; RFC 3339.
+    /// Since when it has been paused; RFC 3339.
     pub paused_since: Option<String>,
-    /// Its deletion has begun, and has not ended.
+    /// Whether its deletion has started and not ended.
     pub being_deleted: bool,
 }
 
@@ -163,58 +163,58 @@ pub struct OrganizationSummary {
 pub struct OrganizationPage {
     /// The organizations.
     pub organizations: Vec<OrganizationSummary>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     pub next_page_token: String,
 }
 
-/// How far the deletion of an organization is.
+/// The progress of an organization's deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct OrganizationDeletion {
-    /// It is gone; otherwise the same call goes on.
+    /// Whether it is complete; otherwise, the same call continues it.
     pub done: bool,
     /// How many rows this call has removed.
     pub removed_rows: u64,
 }
 
-/// Which entries of an audit log. An empty field means any.
+/// Which entries of an audit log to return. An empty field matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRequest {
-    /// Only what this one did: the id of a token.
+    /// Only calls by this actor: the id of a token.
     pub actor: String,
-    /// Only this action; with a dot at its end, all that begin so.
+    /// Only this action; with a dot at its end, all actions that begin with it.
     pub action: String,
-    /// Only what was done to this, e.g. `operations/ID`.
+    /// Only calls on this target, e.g. `operations/ID`.
     pub target: String,
     /// Only entries of this time or later; RFC 3339.
     pub since: String,
     /// Only entries before this time; RFC 3339.
     pub until: String,
-    /// For tokens of the instance: whose log; empty: that of the instance.
+    /// For tokens of the instance: the organization of the log; empty: the log of the instance.
     pub organization: String,
-    /// Which page.
+    /// The page to return.
     pub page: Page,
 }
 
 /// A call that was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AuditEntry {
-    /// Its number in its log: 1, 2, 3 …
+    /// Its number in the log: 1, 2, 3 …
     pub number: u64,
     /// When it was written; RFC 3339.
     pub time: String,
-    /// Whose log it is in; empty: that of the instance.
+    /// The organization of the log; empty: the log of the instance.
     pub organization: String,
     /// Who called.
     pub actor: AuditActor,
-    /// What, e.g. `operations.create`.
+    /// The action, e.g. `operations.create`.
     pub action: String,
-    /// On what.
+    /// The targets of the action.
     pub targets: Vec<String>,
-    /// The address that the call came from; empty on the command line.
+    /// The address from which the call came; empty on the command line.
     pub address: String,
     /// The id of its request; empty on the command line.
     pub request_id: String,
-    /// What was answered, a `google.rpc.Code`: 0 when it was done.
+    /// The result, a `google.rpc.Code`: 0 if it succeeded.
     pub code: i32,
 }
 
@@ -229,37 +229,37 @@ pub struct AuditActor {
     pub name: String,
 }
 
-/// One page of an audit log, newest first. It may have fewer entries than were asked for, also when there are more.
+/// One page of an audit log, newest first. It may have fewer entries than requested even if there are more.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     pub next_page_token: String,
 }
 
-/// A session of somebody who signed in at the identity provider. Times are RFC 3339.
+/// A session of a user who signed in at the identity provider. Times are RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Session {
     /// Its id, which is public.
     pub id: String,
     /// The organization.
     pub organization: String,
-    /// The provider's name for the person.
+    /// The provider's identifier of the user.
     pub subject: String,
-    /// The person's name.
+    /// The user's name.
     pub name: String,
     /// `valid`, `expired` or `revoked`.
     pub state: String,
-    /// When the person signed in.
+    /// When the user signed in.
     pub begun_at: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: String,
-    /// When it was ended before that.
+    /// When it was revoked, if it was.
     pub revoked_at: Option<String>,
 }
 
-/// The answer that holds one session.
+/// The answer with one session.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SessionAnswer {
     /// The session.
@@ -271,11 +271,11 @@ pub struct SessionAnswer {
 pub struct SessionPage {
     /// The sessions.
     pub sessions: Vec<Session>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     pub next_page_token: String,
 }
 
-/// Adds what is given to the query of an address.
+/// Adds the given parameters to the query of an address.
 pub(crate) fn with_query(mut address: Url, page: &Page, given: &[(&str, &str)]) -> Url {
     let size = page.size.map(|size| size.to_string()).unwrap_or_default();
     let pairs = [("page_size", size.as_str()), ("page_token", page.token.as_str())];
@@ -287,7 +287,7 @@ pub(crate) fn with_query(mut address: Url, page: &Page, given: &[(&str, &str)]) 
 }
 
 impl Client {
-    /// `POST /v1/tokens`: makes a token. Sent once: a repetition could make two.
+    /// `POST /v1/tokens`: creates a token. Sent only once: a repetition could create two.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -295,7 +295,8 @@ impl Client {
         self.call_once(self.http().post(self.address("v1/tokens")).json(token)).await
     }
 
-    /// `GET /v1/tokens`: one page of the tokens that the caller manages, of one organization or of all within reach.
+    /// `GET /v1/tokens`: one page of the tokens that the caller manages, of one organization or of all that it can
+    /// reach.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -308,13 +309,13 @@ impl Client {
     /// `GET /v1/tokens/{id}`.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is no such token within reach.
+    /// Any [`Error`]; a refusal with code 5 when the caller can reach no such token.
     pub async fn token(&self, id: &str) -> Result<Answer<ApiTokenAnswer>, Error> {
         let address = self.address(&format!("v1/tokens/{}", segment(id)));
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/tokens/{id}:revoke`: for good.
+    /// `POST /v1/tokens/{id}:revoke`: revokes a token permanently.
     ///
     /// # Errors
     /// As [`Client::token`].
@@ -323,7 +324,7 @@ impl Client {
         self.call(|| self.http().post(address.clone())).await
     }
 
-    /// `POST /v1/tokens/{id}:rotate`: replaces a token. Sent once: a repetition could make two.
+    /// `POST /v1/tokens/{id}:rotate`: replaces a token. Sent only once: a repetition could create two.
     ///
     /// # Errors
     /// As [`Client::token`]; a refusal with code 9 when it is no longer valid.
@@ -332,10 +333,10 @@ impl Client {
         self.call_once(self.http().post(address).json(rotation)).await
     }
 
-    /// `POST /v1/organizations`: makes an organization.
+    /// `POST /v1/organizations`: creates an organization.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 6 when there is one of this name.
+    /// Any [`Error`]; a refusal with code 6 when the name is already in use.
     pub async fn create_organization(
         &self,
         name: &str,
@@ -350,7 +351,7 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(&Wish { name, limits: &limits })).await
     }
 
-    /// `GET /v1/organizations`: one page of the organizations within reach, by name.
+    /// `GET /v1/organizations`: one page of the organizations that the caller can reach, by name.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -359,10 +360,10 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/organizations/{name}:setLimits`: sets the limits as a whole.
+    /// `POST /v1/organizations/{name}:setLimits`: replaces all limits.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is no such organization within reach.
+    /// Any [`Error`]; a refusal with code 5 when the caller can reach no such organization.
     pub async fn set_organization_limits(
         &self,
         name: &str,
@@ -372,10 +373,10 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(&limits)).await
     }
 
-    /// `DELETE /v1/organizations/{name}`: deletes it, or goes on with that; with `force` with everything that it has.
+    /// `DELETE /v1/organizations/{name}`: deletes it, or resumes its deletion; with `force`, with everything in it.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 9 when it has something and `force` is not given.
+    /// Any [`Error`]; a refusal with code 9 when it is not empty and `force` is not given.
     pub async fn delete_organization(&self, name: &str, force: bool) -> Result<Answer<OrganizationDeletion>, Error> {
         let force = [("force", if force { "true" } else { "" })];
         let address = self.address(&format!("v1/organizations/{}", segment(name)));
@@ -401,7 +402,7 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/sessions`: one page of the sessions of an organization, oldest first; `None`: of the caller's own.
+    /// `GET /v1/sessions`: one page of the sessions of an organization, oldest first; `None`: the caller's own.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -411,10 +412,10 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/sessions/{id}:revoke`: ends a session on all servers, for good.
+    /// `POST /v1/sessions/{id}:revoke`: ends a session on all servers, permanently.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is no such session within reach.
+    /// Any [`Error`]; a refusal with code 5 when the caller can reach no such session.
     pub async fn revoke_session(&self, organization: Option<&str>, id: &str) -> Result<Answer<SessionAnswer>, Error> {
         let of = [("organization", organization.unwrap_or_default())];
         let address = self.address(&format!("v1/sessions/{}:revoke", segment(id)));

@@ -1,4 +1,4 @@
-//! The calls about the token's own organization: what it may have, what is paused in it.
+//! The calls about the token's own organization: its limits, and pausing.
 
 use crate::calls::segment;
 use crate::client::{Answer, Client};
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::types::{KindAnswer, OrganizationAnswer};
 
 impl Client {
-    /// `GET /v1/organizations/{name}`: the limits of the token's organization, and what is paused in it.
+    /// `GET /v1/organizations/{name}`: the limits of the token's organization, and which of its kinds are paused.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 for every other organization, 7 when the token lacks the scope `admin`.
@@ -15,7 +15,8 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/organizations/{name}:pause`: nothing more of the organization is started; what runs goes on.
+    /// `POST /v1/organizations/{name}:pause`: no more operations of the organization are started; running ones
+    /// continue.
     ///
     /// # Errors
     /// As those of [`Client::organization`].
@@ -33,7 +34,7 @@ impl Client {
         self.call(|| self.http().post(address.clone())).await
     }
 
-    /// `POST /v1/kinds/{name}:pause`: nothing more of the kind is started in the token's organization.
+    /// `POST /v1/kinds/{name}:pause`: no more operations of the kind are started in the token's organization.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such kind, 7 when the token lacks the scope `admin`.

@@ -1,15 +1,15 @@
-//! When to ask again: what the server said, or a growing pause.
+//! When to repeat a call: after the time that the server requested, or after a growing pause.
 
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// Pauses that no server asked for start here and double.
+/// The first pause if the server requested no time; further ones double.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// No single pause is longer than this, whatever the server says: a caller that wants to wait longer can.
+/// No single pause is longer than this, whatever the server requests: a caller that wants to wait longer can do so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// `Retry-After` in seconds. The date form is not read: longrun never sends it.
+/// `Retry-After` in seconds. The date format is not parsed: longrun never sends it.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
@@ -17,7 +17,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// How long to pause before repetition number `repetition` (0 for the first).
 ///
-/// With half of it left to chance when the server named no time, so that many clients do not come back at once.
+/// If the server requested no time, half of the pause is random, so that many clients do not come back at once.
 pub(crate) fn pause(asked: Option<Duration>, repetition: u32) -> Duration {
     match asked {
         Some(asked) => asked.min(LONGEST_PAUSE),

@@ -8,25 +8,25 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::{Deleted, NewOperation, OperationAnswer};
 
-/// A schedule to be made; or, without its name, the changes to one: fields that are left out stay as they are.
+/// A schedule to be created; or, without its name, changes to one: fields that are left out keep their values.
 ///
 /// Durations are seconds with an `s`, e.g. `3600s`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleWish {
-    /// What it is called by; given when it is made, and never changed.
+    /// Its name; given when it is created, and never changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// When it is due, e.g. `0 3 * * *`. Either this or `every`.
+    /// The cron expression, e.g. `0 3 * * *`. Either this or `every`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// Every how long it is due.
+    /// The interval between due times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<String>,
-    /// The time zone of `cron`, e.g. `Europe/Berlin`; UTC unless it is given.
+    /// The time zone of `cron`, e.g. `Europe/Berlin`; default: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// What is created each time.
+    /// The operation to create at each due time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<NewOperation>,
     /// `allow`, `skip` or `cancel_previous`.
@@ -35,10 +35,10 @@ pub struct ScheduleWish {
     /// `none`, `latest` or `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<String>,
-    /// By up to how long each due time is put off.
+    /// The maximum delay of each due time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<String>,
-    /// It creates nothing until it is resumed.
+    /// Whether it is paused: it creates nothing until it is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }
@@ -47,43 +47,43 @@ pub struct ScheduleWish {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Schedule {
-    /// What it is called by.
+    /// Its name.
     pub name: String,
-    /// When it is due, or empty.
+    /// The cron expression, or empty.
     pub cron: String,
-    /// Every how long it is due, or empty.
+    /// The interval between due times, or empty.
     pub every: String,
     /// The time zone of `cron`; empty for UTC.
     pub time_zone: String,
-    /// What is created each time.
+    /// The operation to create at each due time.
     pub operation: Value,
     /// `allow`, `skip` or `cancel_previous`.
     pub overlap: String,
     /// `none`, `latest` or `all`.
     pub catch_up: String,
-    /// By up to how long each due time is put off.
+    /// The maximum delay of each due time.
     pub jitter: String,
-    /// It creates nothing until it is resumed.
+    /// Whether it is paused: it creates nothing until it is resumed.
     pub paused: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Option<String>,
-    /// When it was changed last.
+    /// When it was last changed.
     pub updated_at: Option<String>,
     /// The next five due times.
     pub next_times: Vec<String>,
-    /// The last due time that has created an operation.
+    /// The last due time at which it created an operation.
     pub last_time: Option<String>,
-    /// The id of the last operation that it has created, or empty.
+    /// The id of the last operation that it created, or empty.
     pub last_operation: String,
-    /// The last due time that has created none.
+    /// The last due time at which it created none.
     pub last_skipped_time: Option<String>,
-    /// Why nothing could be created the last time, or empty.
+    /// Why it could not create an operation the last time, or empty.
     pub last_error: String,
-    /// When that was.
+    /// The time of that error.
     pub last_error_time: Option<String>,
 }
 
-/// The answer that holds a schedule.
+/// The answer with one schedule.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ScheduleAnswer {
     /// The schedule.
@@ -95,7 +95,7 @@ pub struct ScheduleAnswer {
 pub struct SchedulePage {
     /// By name.
     pub schedules: Vec<Schedule>,
-    /// The token to ask for the next page with; empty at the end.
+    /// The token for the next page; empty on the last one.
     #[serde(default)]
     pub next_page_token: String,
 }
@@ -104,14 +104,14 @@ impl Client {
     /// `POST /v1/schedules`.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 6 when there is one of this name.
+    /// Any [`Error`]; a refusal with code 6 when the name is already in use.
     pub async fn create_schedule(&self, wish: &ScheduleWish) -> Result<Answer<ScheduleAnswer>, Error> {
         let address = self.address("v1/schedules");
-        // Not made twice: its name is unique.
+        // Repeating it creates no second one: its name is unique.
         self.call(|| self.http().post(address.clone()).json(wish)).await
     }
 
-    /// `GET /v1/schedules`: one page of them, by name; the first unless the token of the page before is given.
+    /// `GET /v1/schedules`: one page of them, by name; the first unless the token from the previous page is given.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -132,7 +132,7 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `PATCH /v1/schedules/{name}`: changes what is given.
+    /// `PATCH /v1/schedules/{name}`: changes the given fields.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -141,7 +141,7 @@ impl Client {
         self.call(|| self.http().patch(address.clone()).json(wish)).await
     }
 
-    /// `DELETE /v1/schedules/{name}`; what it has created stays.
+    /// `DELETE /v1/schedules/{name}`; the operations that it created remain.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -159,7 +159,7 @@ impl Client {
         self.call(|| self.http().post(address.clone())).await
     }
 
-    /// `POST /v1/schedules/{name}:resume`: it goes on from now.
+    /// `POST /v1/schedules/{name}:resume`: it continues from now on.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -168,13 +168,13 @@ impl Client {
         self.call(|| self.http().post(address.clone())).await
     }
 
-    /// `POST /v1/schedules/{name}:trigger`: creates its operation now. Whether it did is not known when the answer is
-    /// lost: then look at the schedule's `last_operation`.
+    /// `POST /v1/schedules/{name}:trigger`: creates its operation immediately. If the answer is lost, it is unknown
+    /// whether the operation was created: then check the schedule's `last_operation`.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 9 when it skips what overlaps, and its last operation has not ended.
+    /// Any [`Error`]; a refusal with code 9 when it skips overlapping operations, and its last operation has not ended.
     pub async fn trigger_schedule(&self, name: &str) -> Result<Answer<OperationAnswer>, Error> {
-        // Not repeated: it might create a second one.
+        // Not repeated: that might create a second operation.
         self.call_once(self.http().post(self.schedule_address(name, ":trigger"))).await
     }
 

@@ -1,4 +1,4 @@
-//! Searching and counting operations by a filter.
+//! Searching and counting operations with a filter.
 
 use serde::Deserialize;
 
@@ -6,46 +6,46 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::OperationDetail;
 
-/// What to search for.
+/// The parameters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchRequest {
-    /// Which operations, e.g. `status = FAILED AND created_at >= "-24h"`; empty: all but notices.
+    /// The filter, e.g. `status = FAILED AND created_at >= "-24h"`; empty: all except notices.
     pub filter: String,
     /// Entries per page.
     pub page_size: Option<i32>,
-    /// The `next_page_token` of the page before; empty for the first one.
+    /// The `next_page_token` of the previous page; empty for the first one.
     pub page_token: String,
     /// Oldest first instead of newest first.
     pub oldest_first: bool,
 }
 
-/// Operations that were found.
+/// One page of found operations.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SearchPage {
-    /// In the order that was asked for.
+    /// The operations, in the requested order.
     pub operations: Vec<OperationDetail>,
-    /// How many match; at least this many, if that is not exact.
+    /// The number of matching operations; if it is not exact, at least this many match.
     pub total_count: u64,
-    /// Whether there are no more of them.
+    /// Whether the number is exact.
     pub total_is_exact: bool,
-    /// The token to ask for the next page with; empty at the end. A page may be empty and have a next one.
+    /// The token for the next page; empty on the last one. A page may be empty and be followed by another.
     pub next_page_token: String,
 }
 
-/// How many operations there are.
+/// The numbers of operations.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationCounts {
-    /// The groups that have any, those with most operations first.
+    /// The groups that are not empty, those with most operations first.
     pub groups: Vec<OperationCount>,
-    /// How many groups are not among them.
+    /// How many groups are not included.
     pub groups_left_out: u64,
-    /// How many operations match, in all groups; at least this many, if that is not exact.
+    /// The number of matching operations in all groups; if it is not exact, at least this many match.
     pub total_count: u64,
-    /// Whether there are no more of them.
+    /// Whether the number is exact.
     pub total_is_exact: bool,
 }
 
-/// How many operations of a group there are. A field that was not asked for is `None`.
+/// The number of operations in a group. A field that was not requested is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct OperationCount {
@@ -55,16 +55,16 @@ pub struct OperationCount {
     pub kind: Option<String>,
     /// Their project; empty: none.
     pub project_id: Option<String>,
-    /// How many.
+    /// The number of operations.
     pub count: u64,
 }
 
 impl Client {
-    /// `GET /v1/operations:search`: one page of the operations that a filter matches, with everything that is known of
-    /// them. Pages that follow each other by their tokens neither skip nor repeat anything.
+    /// `GET /v1/operations:search`: one page of the operations that match a filter, with all details. Following the
+    /// page tokens neither skips nor repeats any operation.
     ///
     /// # Errors
-    /// Any [`Error`]; a refused filter says where it is wrong and what is allowed.
+    /// Any [`Error`]; a refused filter reports the position of the error and what is allowed.
     pub async fn search(&self, request: &SearchRequest) -> Result<Answer<SearchPage>, Error> {
         let mut address = self.address("v1/operations:search");
         let size = request.page_size.map(|size| size.to_string()).unwrap_or_default();
@@ -79,11 +79,11 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/operations:count`: how many operations a filter matches, by the fields `status`, `kind` and
-    /// `project_id`, as far as they are named.
+    /// `GET /v1/operations:count`: how many operations match a filter, grouped by those of the fields `status`, `kind`
+    /// and `project_id` that are named.
     ///
     /// # Errors
-    /// Any [`Error`]; a refused filter says where it is wrong and what is allowed.
+    /// Any [`Error`]; a refused filter reports the position of the error and what is allowed.
     pub async fn count(&self, filter: &str, group_by: &[&str]) -> Result<Answer<OperationCounts>, Error> {
         let mut address = self.address("v1/operations:count");
         let query = [("filter", filter.to_owned()), ("group_by", group_by.join(","))];

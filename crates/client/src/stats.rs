@@ -5,16 +5,16 @@ use serde::Deserialize;
 use crate::client::{Answer, Client};
 use crate::error::Error;
 
-/// Which statistics; a field that is `None` is left to the server.
+/// Which statistics to return; for a field that is `None`, the server's default applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsRequest {
-    /// From the step on that this time lies in; RFC 3339.
+    /// The period starts with the step that contains this time; RFC 3339.
     pub from: Option<String>,
-    /// Before this time; RFC 3339.
+    /// The period ends before this time; RFC 3339.
     pub to: Option<String>,
     /// `minute`, `hour` or `day`.
     pub step: Option<String>,
-    /// Each kind for itself.
+    /// Whether to count each kind separately.
     pub by_kind: bool,
     /// Only this kind.
     pub kind: Option<String>,
@@ -26,55 +26,55 @@ pub struct StatsRequest {
 pub struct Stats {
     /// `minute`, `hour` or `day`.
     pub step: String,
-    /// When the first step begins that was asked for; RFC 3339.
+    /// The start of the first step; RFC 3339.
     pub start: String,
-    /// Before when; RFC 3339.
+    /// The end of the period; RFC 3339.
     pub end: String,
-    /// Since when everything is counted; RFC 3339.
+    /// The time from which on counts are complete; RFC 3339.
     pub available_since: Option<String>,
-    /// Up to when everything is counted; RFC 3339.
+    /// The time up to which counts are complete; RFC 3339.
     pub complete_until: Option<String>,
-    /// How long ago that is, in milliseconds.
+    /// How long ago `complete_until` is, in milliseconds.
     pub lag_ms: Option<u64>,
-    /// In the order of their starts and kinds. Steps in which nothing happened are left out.
+    /// Sorted by start and kind. Steps in which nothing happened are left out.
     pub points: Vec<StatsPoint>,
 }
 
-/// What happened in one step.
+/// The statistics of one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct StatsPoint {
-    /// When the step began; RFC 3339.
+    /// When the step starts; RFC 3339.
     pub start: String,
-    /// The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    /// The kind, if kinds are counted separately; empty: operations that were removed before they were counted.
     pub kind: Option<String>,
     /// Operations that were created.
     pub created: u64,
-    /// Attempts that began.
+    /// Attempts that started.
     pub started: u64,
     /// Operations that were completed.
     pub completed: u64,
     /// Operations that failed, cancelled ones included.
     pub failed: u64,
-    /// How long operations had waited that were started for the first time.
+    /// How long operations waited until their first start.
     pub waiting: StatsDurations,
     /// How long the attempts took that ended their operations.
     pub running: StatsDurations,
 }
 
-/// How long many things took, in milliseconds; quantiles are within 1 %, and `None` when there are none.
+/// A distribution of durations, in milliseconds; quantiles are within 1 %, and `None` if there are no durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct StatsDurations {
-    /// How many.
+    /// The number of durations.
     pub count: u64,
     /// Their sum.
     pub sum_ms: u64,
-    /// What half of them did not exceed.
+    /// The median.
     pub p50_ms: Option<u64>,
-    /// What 90 % of them did not exceed.
+    /// The 90 % quantile.
     pub p90_ms: Option<u64>,
-    /// What 99 % of them did not exceed.
+    /// The 99 % quantile.
     pub p99_ms: Option<u64>,
 }
 

@@ -1,14 +1,14 @@
-//! What goes over the wire: requests and answers of the API.
+//! The wire format: requests and answers of the API.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What every status name starts with on the wire.
+/// The prefix of every status name in the wire format.
 const STATUS_PREFIX: &str = "ASYNC_OPERATION_STATUS_";
 
-/// The name of a status that people read: `PENDING` for `ASYNC_OPERATION_STATUS_PENDING`.
+/// The short name of a status: `PENDING` for `ASYNC_OPERATION_STATUS_PENDING`.
 pub fn short_status(wire_name: &str) -> &str {
     wire_name.strip_prefix(STATUS_PREFIX).unwrap_or(wire_name)
 }
@@ -19,13 +19,13 @@ pub fn short_status(wire_name: &str) -> &str {
 pub struct Operation {
     /// Unique, time-ordered.
     pub id: String,
-    /// What kind of work this is.
+    /// The kind of the operation.
     pub kind: String,
-    /// Where it stands, by its wire name, e.g. `ASYNC_OPERATION_STATUS_PENDING`.
+    /// Its status, by its wire name, e.g. `ASYNC_OPERATION_STATUS_PENDING`.
     pub status: String,
-    /// The type of what the work is about, or empty.
+    /// The type of the resource that it is about, or empty.
     pub resource_type: String,
-    /// What the work is about, or empty.
+    /// The id of the resource that it is about, or empty.
     pub resource_id: String,
     /// The project it belongs to, or empty.
     pub project_id: String,
@@ -37,7 +37,7 @@ pub struct Operation {
     pub started_at: Option<String>,
     /// When it ended; RFC 3339.
     pub finished_at: Option<String>,
-    /// What it produced; structured output is JSON in this string.
+    /// The output; structured output is JSON in this string.
     pub output: String,
     /// Why it failed, or empty.
     pub error_message: String,
@@ -60,78 +60,77 @@ impl Operation {
     }
 }
 
-/// An operation with everything that is known of it. Strings that are not set are empty; times that are not set are
-/// `None`.
+/// An operation with all its details. Strings that are not set are empty; times that are not set are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct OperationDetail {
     /// The operation.
     #[serde(flatten)]
     pub operation: Operation,
-    /// What it was created with; null when there is nothing.
+    /// The input; null if there is none.
     pub input: Value,
-    /// What it was labelled with.
+    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// While it has not ended, creations with this key are answered with it.
+    /// The unique key: while the operation has not ended, creations with this key return it.
     pub unique_key: String,
-    /// Of the operations with this key, as many run at a time as the limit allows.
+    /// The concurrency key: the number of running operations with this key is limited.
     pub concurrency_key: String,
-    /// How many.
+    /// The maximum number of running operations with the concurrency key.
     pub concurrency_limit: Option<u32>,
     /// Within an organization, higher runs first.
     pub priority: i16,
-    /// Attempts that count, the one under way included.
+    /// The number of attempts that count, including the running one.
     pub attempts: u32,
-    /// How many attempts there may be.
+    /// The maximum number of attempts.
     pub max_attempts: u32,
-    /// Not before this time, of one that is pending; RFC 3339.
+    /// For a pending operation, the time before which it is not started; RFC 3339.
     pub run_after: Option<String>,
-    /// How long one attempt may take, e.g. `60s`, if the operation says so itself.
+    /// The time limit of each attempt, e.g. `60s`, if the operation specifies it.
     pub timeout: Option<String>,
-    /// Who runs it, or ran its last attempt.
+    /// The worker that runs it, or ran its last attempt.
     pub worker: String,
-    /// Whether the attempt under way was asked to stop.
+    /// Whether the running attempt was asked to stop.
     pub cancel_requested: bool,
-    /// What the worker of the latest attempt said last of how far it is.
+    /// The last progress reported by the worker of the latest attempt.
     pub progress: String,
-    /// The name of the schedule that made it.
+    /// The name of the schedule that created it.
     pub schedule: String,
 }
 
-/// The answer that holds one operation with everything that is known of it.
+/// The answer with one operation and all its details.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OperationDetailAnswer {
     /// The operation.
     pub operation: OperationDetail,
 }
 
-/// The answer that holds one operation.
+/// The answer with one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationAnswer {
     /// The operation.
     pub operation: Operation,
 }
 
-/// The answer that holds the operations of a batch.
+/// The answer with the operations of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CreatedOperations {
-    /// In the order in which they were asked for.
+    /// In the order of the request.
     pub operations: Vec<Operation>,
-    /// The zero-based places of those that were there before, with their unique keys.
+    /// The zero-based indexes of existing operations that were returned because of their unique keys.
     #[serde(default)]
     pub existing: Vec<usize>,
 }
 
-/// What is to be done to all operations that match a filter.
+/// A bulk action on all operations that match a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BulkRequest {
     /// `cancel`, `retry` or `delete`.
     pub action: String,
-    /// Which operations.
+    /// The filter that selects the operations.
     pub filter: String,
     /// Only report how many match.
     pub dry_run: bool,
-    /// How many are expected to match; when the number differs by more than a tenth the call is refused.
+    /// How many operations are expected to match; if the number differs by more than a tenth, the call is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_count: Option<u64>,
 }
@@ -141,9 +140,9 @@ pub struct BulkRequest {
 pub struct BulkAnswer {
     /// How many operations match.
     pub matching_count: u64,
-    /// Whether that is all of them; else at least this many match.
+    /// Whether that number is exact; if not, at least this many match.
     pub count_is_exact: bool,
-    /// The operation of the kind `bulk` that does it; none for a dry run.
+    /// The operation of the kind `bulk` that carries it out; none for a dry run.
     #[serde(default)]
     pub operation: Option<Operation>,
 }
@@ -157,20 +156,20 @@ pub struct Deleted {}
 pub struct OperationPage {
     /// Newest first.
     pub operations: Vec<Operation>,
-    /// Where the page stands.
+    /// The position of the page.
     pub pagination: Pagination,
 }
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Pagination {
     /// How many operations match.
     pub total_count: i32,
-    /// The page.
+    /// The number of the page.
     pub page: i32,
     /// How many pages there are.
     pub total_pages: i32,
-    /// The most entries a page has.
+    /// The maximum number of entries per page.
     pub page_size: i32,
 }
 
@@ -179,46 +178,46 @@ pub struct Pagination {
 pub struct History {
     /// Oldest first.
     pub events: Vec<HistoryEvent>,
-    /// The token to ask for the next page with; empty when there is none.
+    /// The token for the next page; empty if there is none.
     #[serde(default)]
     pub next_page_token: String,
 }
 
-/// Something that happened to an operation. Strings that are not set are empty.
+/// An event in the history of an operation. Strings that are not set are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HistoryEvent {
-    /// When; RFC 3339.
+    /// When it happened; RFC 3339.
     pub time: String,
-    /// What, e.g. `ATTEMPT_STARTED`.
+    /// The type of the event, e.g. `ATTEMPT_STARTED`.
     pub r#type: String,
-    /// The attempt that it belongs to, 1 for the first; 0 for none.
+    /// The attempt to which it belongs, 1 for the first; 0 for none.
     pub attempt: u32,
-    /// Who made the attempt.
+    /// The worker of the attempt.
     pub worker: String,
-    /// A progress, or why something failed.
+    /// A progress message, or the reason of a failure.
     pub message: String,
 }
 
-/// What to list. A field left out means "any", or the server's default.
+/// The parameters of a list. A field that is left out matches everything, or has the server's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
-    /// Which page.
+    /// The number of the page.
     pub page: Option<i32>,
     /// Entries per page.
     pub page_size: Option<i32>,
-    /// Only this status, by its wire name.
+    /// Only operations with this status, by its wire name.
     pub status: Option<String>,
-    /// Only this kind.
+    /// Only operations of this kind.
     pub kind: Option<String>,
-    /// Only about a resource of this type; goes together with `resource_id`.
+    /// Only operations about a resource of this type; goes together with `resource_id`.
     pub resource_type: Option<String>,
-    /// Only about this resource; goes together with `resource_type`.
+    /// Only operations about this resource; goes together with `resource_type`.
     pub resource_id: Option<String>,
 }
 
 impl ListRequest {
-    /// The query parameters that say so.
+    /// The query parameters for these fields.
     pub fn query(&self) -> Vec<(&'static str, String)> {
         let texts = [
             ("status", &self.status),
@@ -232,17 +231,17 @@ impl ListRequest {
     }
 }
 
-/// An operation to be created. Fields that are `None` or empty are left out. Read from JSON, it refuses fields that it
-/// does not know.
+/// An operation to be created. Fields that are `None` or empty are left out. When it is read from JSON, unknown fields
+/// are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NewOperation {
-    /// What kind of work.
+    /// The kind of the operation.
     pub kind: String,
-    /// The type of what it is about.
+    /// The type of the resource that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_type: Option<String>,
-    /// What it is about.
+    /// The id of the resource that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_id: Option<String>,
     /// The project it belongs to.
@@ -251,19 +250,19 @@ pub struct NewOperation {
     /// The version of the project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_version_id: Option<String>,
-    /// What the work needs to know.
+    /// The input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
     /// Within an organization, higher runs first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i16>,
-    /// Not before this time; RFC 3339.
+    /// The time before which it is not started; RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_after: Option<String>,
-    /// How long one attempt may take, e.g. `60s`.
+    /// The time limit of each attempt, e.g. `60s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
-    /// How many attempts there may be.
+    /// The maximum number of attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// How long to keep it after its end, e.g. `86400s`.
@@ -272,13 +271,13 @@ pub struct NewOperation {
     /// At most `concurrency_limit` operations of the organization with this key run at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
-    /// How many of the key may run at a time; 1 unless it is given.
+    /// How many operations with the key may run at the same time; default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_limit: Option<u32>,
-    /// What it is found by.
+    /// The labels by which it can be found.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// While an operation with this key has not ended, that one is answered and none is created.
+    /// While an operation with this key has not ended, that one is returned and none is created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
 }
@@ -286,7 +285,7 @@ pub struct NewOperation {
 /// A policy to be evaluated: either `reference` or `embedded`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PolicyAttachment {
-    /// Where the server finds the policy.
+    /// The reference with which the server finds the policy.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The policy itself: its document as text.
@@ -300,7 +299,7 @@ pub struct PolicyAttachment {
 /// A group of policies to be evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PolicyGroupAttachment {
-    /// Where the server finds the group.
+    /// The reference with which the server finds the group.
     #[serde(rename = "ref")]
     pub reference: String,
     /// Its inputs.
@@ -314,18 +313,18 @@ pub struct PolicyGroupAttachment {
 /// An evaluation of stored evidence. Fields that are `None` or empty are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EvaluateRequest {
-    /// Which evidence: `sha256:…`.
+    /// The digest of the evidence: `sha256:…`.
     pub digest: String,
-    /// Its material type; left out: detected.
+    /// Its material type; by default, it is detected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The material's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Which policies; without either list: the server's default set.
+    /// The policies; without policies and groups, the server's default policies are used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyAttachment>,
-    /// Which groups of policies.
+    /// The groups of policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policy_groups: Vec<PolicyGroupAttachment>,
     /// The project that the operation belongs to.
@@ -340,7 +339,7 @@ pub struct EvaluateRequest {
     /// The name of the project's version, as policies see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_version_name: Option<String>,
-    /// What an AI provider is asked about the evidence; refused by a server that has none.
+    /// The question about the evidence for an AI provider; refused by a server that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
 }
@@ -357,27 +356,27 @@ pub struct OrganizationAnswer {
 pub struct Organization {
     /// Its name.
     pub name: String,
-    /// Whether nothing of it is started.
+    /// Whether it is paused: none of its operations are started.
     pub paused: bool,
-    /// Kinds of which nothing is started in it.
+    /// Paused kinds: none of their operations are started in the organization.
     #[serde(default)]
     pub paused_kinds: Vec<String>,
-    /// What it may have.
+    /// Its limits.
     pub limits: OrganizationLimits,
 }
 
-/// What an organization may have.
+/// The limits of an organization.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OrganizationLimits {
-    /// Operations that have not ended; `None`: any number.
+    /// Maximum number of operations that have not ended; `None`: unlimited.
     pub max_pending: Option<u64>,
-    /// Operations that it may create per second, on each server; `None`: as fast as they come.
+    /// Operations that it may create per second, on each server; `None`: unlimited.
     pub rate: Option<f64>,
     /// Operations that it may create at once after a pause.
     pub burst: Option<f64>,
-    /// The most bytes of an input.
+    /// Maximum size of an input in bytes.
     pub max_input: u64,
-    /// The most bytes of an output.
+    /// Maximum size of an output in bytes.
     pub max_output: u64,
 }
 
@@ -393,27 +392,27 @@ pub struct KindAnswer {
 pub struct Kind {
     /// Its name.
     pub name: String,
-    /// Whether nothing of it is started there.
+    /// Whether it is paused in the organization.
     pub paused: bool,
 }
 
-/// An evaluation was started.
+/// The answer to the start of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StartedEvaluation {
     /// The operation that carries it out.
     pub operation_id: String,
 }
 
-/// The signed result of an evaluation: a DSSE envelope. The statement in it is checked by `longrun verify`, or by any
-/// program that knows DSSE and in-toto.
+/// The signed result of an evaluation: a DSSE envelope. The statement in it can be verified with `longrun verify`, or
+/// with any program that supports DSSE and in-toto.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttestationEnvelope {
-    /// What the payload is: `application/vnd.in-toto+json`.
+    /// The type of the payload: `application/vnd.in-toto+json`.
     #[serde(rename = "payloadType")]
     pub payload_type: String,
     /// The statement, in base64.
     pub payload: String,
-    /// One.
+    /// A single signature.
     pub signatures: Vec<AttestationSignature>,
 }
 
@@ -426,7 +425,7 @@ pub struct AttestationSignature {
     pub sig: String,
 }
 
-/// Evidence was stored.
+/// The answer to storing evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StoredEvidence {
     /// `sha256:…`.
@@ -434,10 +433,10 @@ pub struct StoredEvidence {
     /// In bytes. A number, or a string as proto3 JSON writes 64-bit integers.
     #[serde(deserialize_with = "number_or_text")]
     pub size: u64,
-    /// The material type that was detected, or empty.
+    /// The detected material type, or empty.
     #[serde(default)]
     pub kind: String,
-    /// What it was called first, or empty.
+    /// The name under which it was first stored, or empty.
     #[serde(default)]
     pub name: String,
 }

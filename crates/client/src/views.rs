@@ -7,17 +7,17 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::Deleted;
 
-/// A view that is to be made, or what one is to be instead.
+/// A view to be created, or the new content of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NewView {
-    /// For people; unique among those that are shared, and among those of a token.
+    /// The name for people; unique among shared views, and among the private views of a token.
     pub name: String,
-    /// What it shows, as searches take it; empty: everything.
+    /// The filter of the view, as for searches; empty: everything.
     pub filter: String,
-    /// The names of the columns; empty: those that are shown as a rule.
+    /// The names of the columns; empty: the default columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
-    /// `private` or `shared`; `None`: private. It is not changed later.
+    /// `private` or `shared`; `None`: private. It cannot be changed later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<String>,
 }
@@ -28,32 +28,32 @@ pub struct NewView {
 pub struct View {
     /// Its id.
     pub id: String,
-    /// For people.
+    /// The name for people.
     pub name: String,
-    /// What it shows.
+    /// The filter of the view.
     pub filter: String,
-    /// The names of the columns; empty: those that are shown as a rule.
+    /// The names of the columns; empty: the default columns.
     pub columns: Vec<String>,
     /// `private` or `shared`.
     pub visibility: String,
-    /// When it was made; RFC 3339.
+    /// When it was created; RFC 3339.
     pub created_at: String,
-    /// When it was changed last; RFC 3339.
+    /// When it was last changed; RFC 3339.
     pub updated_at: String,
-    /// How many operations it shows; `None` after a change, and when counting took too long.
+    /// How many operations match; `None` after a change, and if counting took too long.
     pub count: Option<u64>,
-    /// Whether the count is exact; else there are at least this many.
+    /// Whether the count is exact; if not, at least this many match.
     pub count_is_exact: Option<bool>,
 }
 
-/// The answer that holds one view.
+/// The answer with one view.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ViewAnswer {
     /// The view.
     pub view: View,
 }
 
-/// The answer that holds all views.
+/// The answer with all views.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ViewList {
     /// By name, shared ones first.
@@ -61,7 +61,7 @@ pub struct ViewList {
 }
 
 impl Client {
-    /// `GET /v1/views`: every view that the token has, with its count.
+    /// `GET /v1/views`: every view that the token can see, with its count.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -88,7 +88,7 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(view)).await
     }
 
-    /// `POST /v1/views/{id}:update`: another name, filter and columns.
+    /// `POST /v1/views/{id}:update`: replaces name, filter and columns.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such view.

@@ -1,4 +1,4 @@
-//! Waiting for an operation to end: the server holds the call until it does, a while at a time.
+//! Waiting for an operation to end: the server holds each call until it does, for a limited time.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use crate::error::{Error, origin};
 use crate::retry::pause;
 use crate::types::OperationAnswer;
 
-/// How long one call waits at most. Servers take up to 60 s; proxies between like to cut what is silent for as long.
+/// The maximum time of one call. Servers accept up to 60 s, but proxies often close connections that are silent for as
+/// long.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
-/// Between two calls when the first came back early: a server that stops answers at once.
+/// The pause between two calls if the first one returned early: a server that is stopping answers at once.
 const PAUSE: Duration = Duration::from_millis(200);
-/// An answer may come this late after the time that was asked for; then the server is taken to be away.
+/// How late an answer may arrive after the requested time; after that, the server is considered to be away.
 const LATE: Duration = Duration::from_secs(10);
-/// The same at the end of the limit, which is to be kept.
+/// The same at the end of the limit, which must be respected.
 const LATE_AT_THE_END: Duration = Duration::from_secs(1);
 
 /// What happens while [`Client::wait`] waits.
 #[derive(Debug)]
 pub enum WaitStep<'s> {
-    /// This is how the operation stands.
+    /// The current state of the operation.
     State(&'s OperationAnswer),
     /// The server cannot be reached or is too busy; it is asked again after growing pauses. Reported once, until it is
     /// back.
@@ -33,15 +34,15 @@ pub enum WaitStep<'s> {
 }
 
 impl Client {
-    /// `GET /v1/operations/{id}:wait`, again and again: waits until the operation has ended and answers it; `seen` is
-    /// called with what happens on the way, the last state included.
+    /// `GET /v1/operations/{id}:wait`, repeatedly: waits until the operation has ended and returns it; `seen` is called
+    /// for each step on the way, including the last state.
     ///
     /// A server that goes away meanwhile is asked again until it is back, within `limit` and
-    /// [`Settings::reconnect_for`](crate::Settings::reconnect_for). One that has never answered this client is not: the
-    /// address is probably wrong.
+    /// [`Settings::reconnect_for`](crate::Settings::reconnect_for). This does not apply to a server that has never
+    /// answered this client: the address is probably wrong.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; for a server that did not come back, the
+    /// [`Error::StillRunning`] when `limit` expires first, else any [`Error`]; for a server that did not come back, the
     /// last one.
     pub async fn wait(
         &self,
@@ -52,9 +53,9 @@ impl Client {
         let start = Instant::now();
         let left = || limit.map(|limit| limit.saturating_sub(start.elapsed()));
         let within = |pause: Duration| left().map_or(pause, |left| left.min(pause));
-        // No call is silent for longer than the client has patience.
+        // No call is silent for longer than the client's read timeout.
         let longest = LONGEST_CALL.min(self.settings.read_timeout / 2);
-        // The first only looks, so that an observer knows how things are.
+        // The first call does not wait, so that the observer gets the current state.
         let mut call = Duration::ZERO;
         let (mut lost_at, mut failures) = (None, 0);
         loop {
@@ -91,12 +92,12 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             }
-            // How things are is asked first when the server is back.
+            // The current state is requested first when the server is back.
             call = if lost_at.is_some() { Duration::ZERO } else { within(longest) };
         }
     }
 
-    /// One call, not repeated, which a server that has fallen silent does not draw out.
+    /// One call, not repeated, with a time limit in case the server falls silent.
     async fn wait_in_time(
         &self,
         id: &str,

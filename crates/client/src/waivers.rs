@@ -7,26 +7,27 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::{Deleted, StartedEvaluation};
 
-/// A waiver that is to be added. Empty fields are left out.
+/// A waiver to be added. Empty fields are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NewWaiver {
     /// The name of the policy whose violations it covers.
     pub policy: String,
-    /// Which of them: a whole message, an identifier in a finding, or `vex:` and the digest of a VEX document; empty: all.
+    /// The violations that it covers: a whole message, an identifier in a finding, or `vex:` and the digest of a VEX
+    /// document; empty: all of the policy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub finding: String,
-    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project;
-    /// empty: any.
+    /// The evidence that it covers: its digest or the id of its project, and outside of projects its name or the name
+    /// of its project; empty: all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// Why.
+    /// The reason for accepting the violations.
     pub reason: String,
     /// How long it has an effect, such as `2592000s`; `None`: until it is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
 }
 
-/// A violation that is lived with.
+/// A decision to accept violations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Waiver {
@@ -34,40 +35,40 @@ pub struct Waiver {
     pub id: String,
     /// The name of the policy whose violations it covers.
     pub policy: String,
-    /// Which of them; empty: all.
+    /// The violations that it covers; empty: all of the policy.
     pub finding: String,
-    /// Of which evidence; empty: any.
+    /// The evidence that it covers; empty: all.
     pub subject: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The name of the token that made it.
+    /// The name of the token that created it.
     pub created_by: String,
-    /// When it was made; RFC 3339.
+    /// When it was created; RFC 3339.
     pub created_at: String,
-    /// From when on it has no effect any more; RFC 3339.
+    /// When it expires; RFC 3339.
     pub expires_at: Option<String>,
-    /// Whether it has an effect now.
+    /// Whether it currently has an effect.
     pub active: bool,
 }
 
-/// The answer that holds one waiver.
+/// The answer with one waiver.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct WaiverAnswer {
     /// The waiver.
     pub waiver: Waiver,
 }
 
-/// The answer that holds all waivers.
+/// The answer with all waivers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct WaiverList {
     /// Oldest first.
     pub waivers: Vec<Waiver>,
 }
 
-/// Which evidence is evaluated again. At least one is given, and all that are given must fit.
+/// Which evidence is evaluated again. At least one field must be given; evidence must match all that are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReevaluateRequest {
-    /// What this policy was evaluated on.
+    /// Evidence that was evaluated against this policy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub policy: String,
     /// This piece of evidence.
@@ -79,7 +80,7 @@ pub struct ReevaluateRequest {
 }
 
 impl Client {
-    /// `GET /v1/waivers`: all of the organization, those that have expired included.
+    /// `GET /v1/waivers`: all waivers of the organization, including expired ones.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 7 when the token is limited to projects.
@@ -88,7 +89,7 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/waivers`. Sent once: a repetition could make two.
+    /// `POST /v1/waivers`. Sent only once: a repetition could create two.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -105,7 +106,8 @@ impl Client {
         self.call(|| self.http().delete(address.clone())).await
     }
 
-    /// `POST /v1/evidence:reevaluate`: begins an operation that repeats the newest evaluations of the evidence that is meant.
+    /// `POST /v1/evidence:reevaluate`: starts an operation that repeats the newest evaluations of the selected
+    /// evidence.
     ///
     /// # Errors
     /// Any [`Error`].

@@ -1,4 +1,4 @@
-//! Watching operations: a stream of their transitions that goes on after the connection broke.
+//! Watching operations: a stream of their transitions that continues after the connection broke.
 
 use std::collections::VecDeque;
 
@@ -10,25 +10,25 @@ use crate::error::{Error, Refusal, RpcStatus, origin};
 use crate::retry::pause;
 use crate::types::{Operation, OperationAnswer};
 
-/// The header that names the event to go on after.
+/// The header that names the event after which to continue.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// The code of the error of a token that is not valid any more.
+/// The code of the error for a token that is no longer valid.
 const UNAUTHENTICATED: i32 = 16;
-/// The most bytes of an event: an output of 1 MiB in JSON, with space for escapes.
+/// Maximum size of an event in bytes: an output of 1 MiB in JSON, with space for escapes.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// What to watch. A field left out means "any".
+/// What to watch. A field that is left out matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchRequest {
     /// Only transitions to this status, by its wire name.
     pub status: Option<String>,
-    /// Only this kind.
+    /// Only operations of this kind.
     pub kind: Option<String>,
-    /// Only about a resource of this type; goes together with `resource_id`.
+    /// Only operations about a resource of this type; goes together with `resource_id`.
     pub resource_type: Option<String>,
-    /// Only about this resource; goes together with `resource_type`.
+    /// Only operations about this resource; goes together with `resource_type`.
     pub resource_id: Option<String>,
-    /// The id of the event to go on after; from now on when it is left out.
+    /// The id of the event after which to continue; if left out, the stream starts now.
     pub last_event_id: Option<String>,
 }
 
@@ -47,37 +47,38 @@ impl WatchRequest {
 /// A transition of an operation, or its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchEvent {
-    /// Where to go on from: [`WatchRequest::last_event_id`].
+    /// The cursor for continuing after this event: [`WatchRequest::last_event_id`].
     pub id: String,
-    /// The operation as it was right after it; of one that was deleted, the id alone.
+    /// The operation as it was right after the transition; for a deleted one, only the id.
     pub operation: Operation,
-    /// Whether it was deleted. Deletions are reported whatever is watched, to callers that may see all projects.
+    /// Whether it was deleted. Deletions are reported regardless of the filters, to callers that can see all projects.
     pub is_deletion: bool,
     /// What the server sent: `{"operation":{…}}`, or `{"id":"…"}` for a deletion.
     pub data: String,
 }
 
-/// Transitions as they happen; made by [`Client::watch`].
+/// A stream of transitions; created by [`Client::watch`].
 #[derive(Debug)]
 pub struct Watch {
     client: Client,
     request: WatchRequest,
     response: Option<Response>,
     parser: Parser,
-    /// Connections in a row that brought nothing.
+    /// The number of consecutive connections that delivered nothing.
     failures: u32,
     /// When the connection broke, until it is back.
     lost_at: Option<Instant>,
-    /// It is not made again before this time.
+    /// It is not reconnected before this time.
     connect_at: Instant,
 }
 
-/// What happens while a [`Watch`] goes on.
+/// One step of a [`Watch`].
 #[derive(Debug)]
 pub enum WatchStep {
     /// A transition, or a deletion.
     Event(Box<WatchEvent>),
-    /// The connection broke, for this reason; it is made again after growing pauses. Reported once, until it is back.
+    /// The connection broke, for this reason; the client reconnects after growing pauses. Reported once, until it is
+    /// back.
     Lost(String),
     /// The connection is back; what happened meanwhile follows.
     Back,
@@ -87,7 +88,7 @@ impl Client {
     /// `GET /v1/operations:watch`: every transition of the operations that match, from when this returns.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 11 when the server has forgotten what followed
+    /// Any [`Error`]; a refusal with code 11 when the server no longer has the events after
     /// [`WatchRequest::last_event_id`].
     pub async fn watch(&self, request: &WatchRequest) -> Result<Watch, Error> {
         let mut watch = Watch {
@@ -100,12 +101,12 @@ impl Client {
             connect_at: Instant::now(),
         };
         watch.connect().await?;
-        // The server says at once where the change log stands: without that, a connection that breaks before the first
-        // event could not be resumed.
+        // The server sends the current position in the change log at once: without it, a connection that breaks before
+        // the first event could not be resumed.
         while watch.request.last_event_id.is_none() {
             watch.read_on().await?;
             let first = watch.parser.blocks.iter().find(|block| !block.id.is_empty());
-            // That of the first block: its event itself, if it has one, is still to be reported.
+            // The position from the first block; if the block contains an event, that is still to be reported.
             if let Some(block) = first.filter(|block| block.data.is_empty()) {
                 watch.request.last_event_id = Some(block.id.clone());
             } else if !watch.parser.blocks.is_empty() {
@@ -117,8 +118,8 @@ impl Client {
 }
 
 impl Watch {
-    /// The next transition. When the connection breaks (a server that stops, a proxy) it is made again, and what
-    /// happened meanwhile follows: nothing is missed and nothing comes twice.
+    /// The next transition. When the connection breaks (a server that stops, a proxy), the client reconnects, and
+    /// continues with what happened meanwhile: nothing is missed and nothing is reported twice.
     ///
     /// Dropping the future loses nothing.
     ///
@@ -133,7 +134,7 @@ impl Watch {
         }
     }
 
-    /// As [`Watch::next`], and reports when the connection is lost and when it is back.
+    /// Like [`Watch::next`], but also reports when the connection is lost and when it is back.
     ///
     /// # Errors
     /// As those of [`Watch::next`].
@@ -150,7 +151,7 @@ impl Watch {
                     Ok(()) if self.lost_at.take().is_some() => return Ok(WatchStep::Back),
                     Ok(()) => {}
                     Err(error) if error.is_transient() && self.goes_on() => {
-                        tracing::debug!(%error, "the server cannot be watched; again");
+                        tracing::debug!(%error, "the server cannot be watched; trying again");
                         self.pause();
                     }
                     Err(error) => return Err(error),
@@ -161,10 +162,10 @@ impl Watch {
                 Ok(()) => self.failures = 0,
                 Err(Error::Transport { reason, .. }) => {
                     self.response = None;
-                    // A block that was incomplete comes again.
+                    // A block that was incomplete is sent again.
                     self.parser = Parser::default();
                     self.lost_at = Some(Instant::now());
-                    // Not at once: a server that stops ends its streams while it still takes connections, perhaps.
+                    // Not at once: a server that is stopping may end its streams while it still accepts connections.
                     self.pause();
                     return Ok(WatchStep::Lost(reason));
                 }
@@ -177,16 +178,16 @@ impl Watch {
         self.lost_at.is_none_or(|lost| self.client.goes_on_since(lost))
     }
 
-    /// The next connection comes later.
+    /// Delays the next connection.
     fn pause(&mut self) {
         self.connect_at = Instant::now() + pause(None, self.failures);
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Takes what came; [`Error::Transport`] when the connection is at its end.
+    /// Reads available data; [`Error::Transport`] when the connection has ended.
     async fn read_on(&mut self) -> Result<(), Error> {
         let broken = |reason: String| Error::Transport { url: origin(&self.client.address("")), reason };
-        let Some(response) = &mut self.response else { return Err(broken("there is none".to_owned())) };
+        let Some(response) = &mut self.response else { return Err(broken("there is no connection".to_owned())) };
         match response.chunk().await {
             Ok(Some(bytes)) if self.parser.push(&bytes) => Ok(()),
             Ok(Some(_)) => Err(self.unexpected("an event without an end")),
@@ -195,7 +196,7 @@ impl Watch {
         }
     }
 
-    /// Where the stream stands: what to go on from in another life of the program.
+    /// The position in the stream, from which the program can continue after a restart.
     pub fn last_event_id(&self) -> Option<&str> {
         self.request.last_event_id.as_deref()
     }
@@ -228,7 +229,7 @@ impl Watch {
                 return Err(self.unexpected(&block.data));
             };
             return Err(Error::Refused(Box::new(Refusal {
-                // The status that the answer to a call would have had.
+                // The status that a normal call would have had.
                 http_status: if status.code == UNAUTHENTICATED { 401 } else { 400 },
                 status,
                 request_id: None,
@@ -246,7 +247,7 @@ impl Watch {
             return Ok(Some(WatchEvent { id: block.id, operation, is_deletion: true, data: block.data }));
         }
         if block.data.is_empty() || !block.name.is_empty() {
-            // A sign of life, or something of a later server.
+            // A keep-alive, or something from a newer server.
             return Ok(None);
         }
         match serde_json::from_str::<OperationAnswer>(&block.data) {
@@ -263,7 +264,7 @@ impl Watch {
     }
 }
 
-/// The event of an operation that was deleted.
+/// The event of a deleted operation.
 #[derive(serde::Deserialize)]
 struct Gone {
     id: String,
@@ -277,18 +278,18 @@ struct Block {
     data: String,
 }
 
-/// Takes a stream of events apart as it comes.
+/// An incremental parser for a stream of events.
 #[derive(Debug, Default)]
 struct Parser {
     rest: Vec<u8>,
-    /// Bytes of `rest` that are known to have no line end.
+    /// The number of bytes of `rest` that are known to contain no line break.
     looked_at: usize,
     block: Block,
     blocks: VecDeque<Block>,
 }
 
 impl Parser {
-    /// Takes what came; `false` when an event is larger than any.
+    /// Adds data; `false` if an event exceeds the maximum size.
     fn push(&mut self, bytes: &[u8]) -> bool {
         self.rest.extend(bytes);
         while let Some(at) = self.rest[self.looked_at..].iter().position(|byte| *byte == b'\n') {
@@ -321,7 +322,7 @@ impl Parser {
                 }
                 self.block.data.push_str(value);
             }
-            // A comment, which has no name, or a field that is of no use here.
+            // A comment, which has no name, or a field that is not used here.
             _ => {}
         }
     }

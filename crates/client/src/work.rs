@@ -10,91 +10,91 @@ use crate::client::{Answer, Client};
 use crate::error::{Error, RpcStatus};
 use crate::types::Operation;
 
-/// What a worker asks for.
+/// The parameters of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClaimRequest {
     /// The kinds that it can run, 1 to 100.
     pub kinds: Vec<String>,
     /// At most this many operations, 1 to 1,000.
     pub max_operations: u32,
-    /// How long the server may wait for work; it waits for 60 s at most.
+    /// How long the server may wait for work; at most 60 s.
     #[serde(serialize_with = "write_duration")]
     pub wait: Duration,
-    /// With a token of the instance, only operations of these organizations; none: of all that it reaches.
+    /// With a token of the instance, only operations of these organizations; empty: all that it can reach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub organizations: Vec<String>,
 }
 
-/// What a worker was given.
+/// The answer to a claim.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Claims {
-    /// The operations, in the order in which to start them; none when none came in time.
+    /// The operations, in the order in which to start them; empty if none became available in time.
     pub operations: Vec<ClaimedOperation>,
-    /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
+    /// How long a claim is valid without a heartbeat. Heartbeats are sent every third of it.
     #[serde(deserialize_with = "read_duration")]
     pub lease_duration: Duration,
 }
 
-/// An operation that was claimed, with what its worker needs.
+/// A claimed operation, with everything that its worker needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClaimedOperation {
-    /// The operation, running.
+    /// The operation, now running.
     pub operation: Operation,
     /// Its organization.
     #[serde(default)]
     pub organization: String,
-    /// What the work needs to know, as it was written; `None` when there is nothing.
+    /// The input as it was written; `None` if there is none.
     pub input: Option<Box<RawValue>>,
-    /// Which attempt this is; 1 for the first.
+    /// The number of the attempt; 1 for the first.
     pub attempt: u32,
-    /// What shows that the worker holds this attempt; goes into every heartbeat and into the settlement.
+    /// Proves that the worker holds this attempt; goes into every heartbeat and into the settlement.
     pub lease_token: String,
-    /// When the lease runs out without a heartbeat, by the server's clock; RFC 3339.
+    /// When the lease expires without a heartbeat, by the server's clock; RFC 3339.
     pub lease_expires_at: String,
-    /// How long the attempt may take; the worker enforces it.
+    /// The time limit of the attempt; the worker enforces it.
     #[serde(deserialize_with = "read_duration")]
     pub timeout: Duration,
-    /// Somebody wants it stopped already.
+    /// Whether a cancellation has already been requested.
     pub cancel_requested: bool,
-    /// The attempt as a span of the trace that the operation belongs to, a `traceparent` of W3C Trace Context; `None` when
-    /// it belongs to none.
+    /// The attempt as a span of the trace to which the operation belongs, a `traceparent` of W3C Trace Context; `None`
+    /// if it belongs to none.
     #[serde(default)]
     pub traceparent: Option<String>,
 }
 
-/// A worker says that it is still at it.
+/// A heartbeat for one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Heartbeat {
     /// The operation.
     pub id: String,
-    /// What the claim gave.
+    /// The lease token from the claim.
     pub lease_token: String,
-    /// The organization that the claim gave; empty is that of the token.
+    /// The organization from the claim; empty: that of the token.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub organization: String,
-    /// How far it is, for people; at most 1 KiB.
+    /// The progress, for people; at most 1 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 }
 
-/// What a worker learns about its leases, in the order of the heartbeats.
+/// The states of leases, in the order of the heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Heartbeats {
     /// One per heartbeat.
     pub operations: Vec<LeaseState>,
 }
 
-/// What a worker learns about one of its leases.
+/// The state of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LeaseState {
     /// The operation.
     pub id: String,
-    /// When the lease runs out without a further heartbeat, by the server's clock; `None` when it is lost.
+    /// When the lease expires without another heartbeat, by the server's clock; `None` if it is lost.
     pub lease_expires_at: Option<String>,
-    /// Somebody wants the operation stopped: end the attempt.
+    /// Whether a cancellation has been requested: end the attempt.
     #[serde(default)]
     pub cancel_requested: bool,
-    /// Why the lease is lost, if it is: stop working on it.
+    /// Why the lease is lost, if it is: stop working on the operation.
     pub error: Option<RpcStatus>,
 }
 
@@ -103,28 +103,28 @@ pub struct LeaseState {
 pub enum Outcome {
     /// The work is done.
     Completed {
-        /// What it produced, at most 1 MiB; structured output is JSON in this string.
+        /// The output, at most 1 MiB; structured output is JSON in this string.
         output: String,
     },
-    /// It could not be done.
+    /// The attempt failed.
     Failed {
-        /// Why, for people.
+        /// The reason, for people.
         error_message: String,
-        /// Whether another attempt may do better.
+        /// Whether another attempt may succeed.
         retryable: bool,
     },
-    /// It is released, without charging the attempt: the worker is being stopped.
+    /// The operation is released without charging the attempt: the worker is being stopped.
     Released,
 }
 
-/// A worker ends an attempt.
+/// The settlement of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
     /// The operation.
     pub id: String,
-    /// What the claim gave.
+    /// The lease token from the claim.
     pub lease_token: String,
-    /// The organization that the claim gave; empty is that of the token.
+    /// The organization from the claim; empty: that of the token.
     pub organization: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -150,26 +150,26 @@ impl Serialize for Settlement {
     }
 }
 
-/// What became of settlements, in their order.
+/// The results of settlements, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Settled {
     /// One per settlement.
     pub results: Vec<SettledOperation>,
 }
 
-/// What became of one settlement.
+/// The result of one settlement.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SettledOperation {
     /// The operation.
     pub id: String,
-    /// Where it stands now, by its wire name; `None` when the settlement was refused, or released the operation.
+    /// Its status now, by its wire name; `None` if the settlement was refused, or released the operation.
     pub status: Option<String>,
     /// Why it was refused, if it was: the lease had been lost, and nothing was changed.
     pub error: Option<RpcStatus>,
 }
 
 impl Client {
-    /// `POST /v1/operations:claim`: takes operations, or waits for some.
+    /// `POST /v1/operations:claim`: claims operations, or waits for some.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -178,10 +178,10 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(request)).await
     }
 
-    /// `POST /v1/operations:heartbeat`: keeps up to 1,000 operations.
+    /// `POST /v1/operations:heartbeat`: prolongs the leases of up to 1,000 operations.
     ///
     /// # Errors
-    /// Any [`Error`]. A lease that is lost is no error but a row that says so.
+    /// Any [`Error`]. A lost lease is not an error, but is reported in its row.
     pub async fn heartbeat(&self, operations: &[Heartbeat]) -> Result<Answer<Heartbeats>, Error> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -191,11 +191,11 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(&Body { operations })).await
     }
 
-    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second time is
+    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second call is
     /// refused.
     ///
     /// # Errors
-    /// Any [`Error`]. A lease that is lost is no error but a row that says so.
+    /// Any [`Error`]. A lost lease is not an error, but is reported in its row.
     pub async fn settle(&self, results: &[Settlement]) -> Result<Answer<Settled>, Error> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -210,7 +210,7 @@ fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_str(&format!("{}s", duration.as_secs_f64()))
 }
 
-/// Seconds with a fraction and an `s`, as proto3 JSON writes durations.
+/// Parses a duration in the proto3 JSON format: seconds with a fraction and an `s`.
 fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());

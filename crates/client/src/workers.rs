@@ -1,39 +1,39 @@
-//! Who runs what now.
+//! The workers and what they are running.
 
 use serde::Deserialize;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
 
-/// Who runs what now, those with most attempts first.
+/// The workers and what they are running, those with most attempts first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct WorkerList {
     /// Workers by the id of their token, servers by their name.
     pub workers: Vec<RunningWorker>,
-    /// Whether these are all; not when more than 5,000 attempts are under way.
+    /// Whether the list is complete; it is not when more than 5,000 attempts are running.
     pub is_complete: bool,
 }
 
-/// Who runs something.
+/// A worker, or a server, with running attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RunningWorker {
     /// The id of its token, or the name of a server.
     pub name: String,
-    /// Attempts under way.
+    /// The number of its running attempts.
     pub running: u64,
-    /// Of which kinds, in order.
+    /// The kinds of these attempts, in order.
     pub kinds: Vec<String>,
-    /// When the oldest of its attempts began; RFC 3339.
+    /// When the oldest of its attempts started; RFC 3339.
     pub oldest_started_at: String,
-    /// When it claimed, or kept a lease, last; RFC 3339.
+    /// When it last claimed an operation or prolonged a lease; RFC 3339.
     pub last_heartbeat_at: String,
-    /// What it runs: the 20 oldest attempts.
+    /// Its running attempts: the 20 oldest.
     pub attempts: Vec<RunningAttempt>,
 }
 
-/// An attempt under way.
+/// A running attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RunningAttempt {
@@ -43,16 +43,16 @@ pub struct RunningAttempt {
     pub kind: String,
     /// Its project, or empty.
     pub project_id: String,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When it began; RFC 3339.
+    /// When it started; RFC 3339.
     pub started_at: String,
-    /// When its lease runs out unless there is a heartbeat; RFC 3339.
+    /// When its lease expires unless there is a heartbeat; RFC 3339.
     pub lease_expires_at: String,
 }
 
 impl Client {
-    /// `GET /v1/workers`: who runs what now.
+    /// `GET /v1/workers`: the workers and what they are running.
     ///
     /// # Errors
     /// Any [`Error`].

@@ -191,13 +191,13 @@ async fn failures_are_told_and_retried_as_they_should_be() {
     };
     let worker = Running::start(&server, handler, |worker| worker.concurrency(4)).await;
     for (input, message) in [
-        ("\"panic\"", "the handler crashed; the worker's log says more (gave up after 2 attempts)"),
+        ("\"panic\"", "the handler crashed; see the worker's log (gave up after 2 attempts)"),
         ("\"permanent\"", "broken"),
         ("\"large\"", "the output is 1048577 bytes long; at most 1048576 are kept"),
         ("\"error\"", "No such file or directory (os error 2) (gave up after 2 attempts)"),
         (
             "{\"a\":1}",
-            "the input is not what this worker takes: invalid type: map, expected a string at line 1 column 0",
+            "the input is not valid for this worker: invalid type: map, expected a string at line 1 column 0",
         ),
     ] {
         let operation = server.ended(server.create(input).await).await;

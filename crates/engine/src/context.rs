@@ -1,4 +1,4 @@
-//! What the loop, the attempts and the maintenance tasks share.
+//! State that the loop, the attempts and the maintenance tasks share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::capacity::Capacity;
 use crate::held::Held;
 use crate::{Registry, Settings, Waker};
 
-/// What the loop, the attempts and the maintenance tasks share.
+/// State that the loop, the attempts and the maintenance tasks share.
 pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) health: Health,
@@ -23,13 +23,14 @@ pub(crate) struct Context {
     pub(crate) waker: Waker,
     /// The leases that this process holds.
     pub(crate) held: Held,
-    /// How much more may be started here.
+    /// How many more attempts may be started here.
     pub(crate) capacity: Capacity,
-    /// What runs here.
+    /// The attempts that run here.
     pub(crate) attempts: TaskTracker,
-    /// Claims and creations at the store that may begin an attempt (see [`Context::begin_start`]).
+    /// Claims and creations that may start an attempt and that the store has not answered yet (see
+    /// [`Context::begin_start`]).
     pub(crate) starting: TaskTracker,
-    /// Cancelled when the drain time is over: attempts end and are released.
+    /// Cancelled when the drain time is over: attempts are stopped and released.
     pub(crate) release: CancellationToken,
     /// Cancelled when draining starts: nothing more is claimed.
     pub(crate) stop_claiming: CancellationToken,
@@ -43,16 +44,17 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// To be held from before the store is asked for an attempt until that is among [`Context::attempts`]: the drain
-    /// waits for it. `None` once nothing more is to be started.
+    /// A token that a caller holds from before it asks the store for an attempt until that attempt is among
+    /// [`Context::attempts`]: the drain waits for it. `None` once nothing more is to be started.
     pub(crate) fn begin_start(&self) -> Option<TaskTrackerToken> {
-        // In this order: the drain stops claiming before it waits, so either it waits for this or this is seen here.
+        // In this order: the drain stops claiming before it waits, so either it waits for this token or the check below
+        // sees that it has begun.
         let token = self.starting.token();
         (!self.stop_claiming.is_cancelled()).then_some(token)
     }
 
-    /// The span of an attempt, when its operation belongs to a trace. A failed look-up does not keep an attempt from
-    /// running.
+    /// The span of an attempt, when its operation belongs to a trace. If it cannot be read, the attempt runs all the
+    /// same.
     pub(crate) async fn trace_of(&self, claimed: &Claimed) -> Option<TraceContext> {
         if !self.registry.traces().is_on() {
             return None;
@@ -66,7 +68,7 @@ impl Context {
         Some(self.registry.traces().at_attempt(created, &claimed.operation, claimed.attempt))
     }
 
-    /// How long attempts of a kind wait for the next one.
+    /// The backoff of attempts of this kind.
     pub(crate) fn backoff(&self, kind: &str) -> Backoff {
         self.registry.limits(kind).backoff.unwrap_or(self.settings.backoff)
     }

@@ -1,4 +1,4 @@
-//! The loop: claim what is due, as much as the limits leave capacity for.
+//! The loop: claims what is due, as much as the limits leave capacity for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::capacity::{Capacity, Visit};
+use crate::capacity::{Capacity, ClaimRound};
 use crate::context::Context;
 use crate::held::Held;
 use crate::limiter::{ClaimBudget, KindLimiters};
 use crate::{Registry, Settings, Waker, maintenance, run};
 
-/// The wait after a claim failed; the store may be away.
+/// The wait after a claim that failed; the store may be unavailable.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 
 /// Starts engines.
@@ -25,11 +25,12 @@ const CLAIM_RETRY: Duration = Duration::from_secs(1);
 pub struct Engine;
 
 impl Engine {
-    /// Has the store keep what an engine with this registry is to look at. To be called before the process lets
-    /// anything end, so that no end is passed over; an engine that starts without this call does it a moment later.
+    /// Makes the store keep the changes that an engine with this registry has to read. To be called before the process
+    /// lets any operation end, so that no end is missed; an engine that starts without this call does the same a moment
+    /// later.
     ///
     /// # Errors
-    /// As the store's.
+    /// Those of the store.
     pub async fn prepare(store: &dyn Store, registry: &Registry) -> Result<(), StoreError> {
         if registry.follow_up().is_some() {
             maintenance::follow_ups::begin(store).await?;
@@ -42,9 +43,9 @@ impl Engine {
 
     /// Starts an engine for the registry's kinds on the current runtime.
     ///
-    /// `worker` names this process in leases and histories; unique among the processes of one store. With
-    /// [`Settings::is_alone`], attempts that are leased to any process belong to one that died, and are lost at once
-    /// rather than when their lease runs out.
+    /// `worker` names this process in leases and histories; it must be unique among the processes of one store. With
+    /// [`Settings::is_alone`], attempts that are leased to any process belong to one that died, so they count as lost
+    /// at once and not only when their lease runs out.
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let limits = registry.kinds().into_iter().map(|kind| (kind.clone(), registry.limits(&kind)));
         let capacity =
@@ -66,6 +67,7 @@ impl Engine {
         let (maintenance, stop) = (TaskTracker::new(), CancellationToken::new());
         maintenance.spawn(maintenance::heartbeats::keep(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::rescue::watch(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::rescue::release_unanswered(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::cancels::end(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::overruns::end(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::retention::purge(Arc::clone(&context), stop.clone()));
@@ -88,7 +90,7 @@ impl Engine {
     }
 }
 
-/// An engine at work. Dropping it does not stop it; [`Running::drain`] does.
+/// A running engine. Dropping it does not stop it; [`Running::drain`] does.
 pub struct Running {
     context: Arc<Context>,
     maintenance: TaskTracker,
@@ -96,14 +98,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// The handle that creations wake the engine with.
+    /// The handle by which creations wake the engine.
     pub fn waker(&self) -> Waker {
         self.context.waker.clone()
     }
 
-    /// Stops in good order: claims no more, waits up to the drain time for what runs, releases the rest to pending
-    /// without charging an attempt, and returns when nothing runs here any more. Operations that are being claimed or
-    /// created meanwhile are released as well.
+    /// Stops in good order: claims no more, waits up to the drain time for the running attempts, releases the rest to
+    /// pending without charging an attempt, and returns when nothing runs here any more. Operations that are being
+    /// claimed or created meanwhile are released as well.
     pub async fn drain(self) {
         let Context { settings, attempts, starting, stop_claiming, release, waker, .. } = &*self.context;
         stop_claiming.cancel();
@@ -111,18 +113,21 @@ impl Running {
         starting.close();
         attempts.close();
         let ended = async {
-            // First, since they may begin attempts.
+            // First, since these may begin attempts.
             starting.wait().await;
             attempts.wait().await;
         };
         if timeout(settings.drain, ended).await.is_err() {
-            tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is released");
+            tracing::info!(
+                attempts = attempts.len(),
+                "the drain time is over; the attempts that still run are released"
+            );
             release.cancel();
             tokio::select! {
                 () = starting.wait() => {}
-                // A store that does not answer must not hold up the end of the process.
+                // A store that does not answer must not delay the end of the process.
                 () = after_stop(release) => {
-                    tracing::warn!("the store did not answer in time; the leases of what it starts still will run out");
+                    tracing::warn!("the store did not answer in time; the leases of attempts that it still starts will run out");
                 }
             }
             attempts.wait().await;
@@ -138,7 +143,7 @@ async fn dispatch(context: Arc<Context>) {
     if context.registry.kinds().is_empty() {
         return;
     }
-    // Attempts that an earlier run of this process left are taken up once, before the first claim.
+    // Attempts that an earlier run of this process left behind are recovered once, before the first claim.
     let has_begun = AtomicBool::new(false);
     let task = context.health.register("dispatcher", Some(context.settings.poll.max(SAFETY_POLL)));
     supervise(&task, &context.stop_claiming, || run_loop(&context, &task, &has_begun)).await;
@@ -153,7 +158,7 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
         tracing::error!("could not look for lost leases in time");
     }
     while !context.stop_claiming.is_cancelled() {
-        // Registered before the look into the queue: a creation from here on is not missed.
+        // Registered before the queue is read: a creation from here on is not missed.
         let woken = context.waker.engine_signal().notified();
         if context.capacity.is_used_up() {
             task.rest();
@@ -167,14 +172,14 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
             round = timeout(ROUND_LIMIT, round(context)) => round,
             () = after_stop(&context.stop_claiming) => return,
         };
-        context.capacity.leave();
-        let pause = match round.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".to_owned()))) {
+        context.capacity.end_claim();
+        let pause = match round.unwrap_or_else(|_| Err(StoreError::Unavailable("the claim took too long".to_owned()))) {
             Ok(pause) => {
                 task.succeeded();
                 pause
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                tracing::error!(error = &error as &dyn std::error::Error, "could not claim operations");
                 sleep_or_stop(context, CLAIM_RETRY).await;
                 None
             }
@@ -189,20 +194,20 @@ async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
     }
 }
 
-/// Claims as much as there is capacity for, and starts it; if that was nothing, answers how long there is nothing to
+/// Claims as much as there is capacity for, and starts it; if that was nothing, returns how long there is nothing to
 /// do.
 async fn round(context: &Arc<Context>) -> Result<Option<Duration>, StoreError> {
-    let visit = context.capacity.enter(Instant::now());
-    if visit.free == 0 {
-        // A creation took the last place: it is waited for.
+    let round = context.capacity.begin_claim(Instant::now());
+    if round.free == 0 {
+        // A creation took the last slot: the loop waits for a free one.
         return Ok(None);
     }
-    let started = claim(context, visit).await?;
+    let started = claim(context, round).await?;
     Ok(if started == 0 { Some(pause(context)) } else { None })
 }
 
-/// Claims what may be asked for and starts it; answers how much that was.
-async fn claim(context: &Arc<Context>, Visit { budgets, free, number }: Visit) -> Result<usize, StoreError> {
+/// Claims what this round allows and starts it; returns the number of attempts.
+async fn claim(context: &Arc<Context>, ClaimRound { budgets, free, number }: ClaimRound) -> Result<usize, StoreError> {
     let mut started = 0;
     for ClaimBudget { kinds, limit } in budgets {
         let limit = limit.min(free - started);
@@ -223,12 +228,12 @@ async fn claim(context: &Arc<Context>, Visit { budgets, free, number }: Visit) -
     Ok(started)
 }
 
-/// Carries out a claim and starts what was claimed; answers how much that was. It is on a task of its own: the store
-/// goes on with the request even when the loop no longer waits, and what is claimed then has to be released.
+/// Carries out a claim and starts what was claimed; returns the number of attempts. It runs on a task of its own: the
+/// store carries out the request even when the loop no longer waits, and what is claimed then has to be released.
 async fn carry_out(
     context: &Arc<Context>,
     request: ClaimRequest,
-    visit: u64,
+    round: u64,
     starting: TaskTrackerToken,
 ) -> Result<usize, StoreError> {
     let context = Arc::clone(context);
@@ -236,9 +241,9 @@ async fn carry_out(
         let all = context.store.claim(request).await?;
         let count = all.len();
         for claimed in all {
-            let reserved = context.capacity.take(visit, &claimed.lease.organization, &claimed.operation.kind);
+            let reserved = context.capacity.take(round, &claimed.lease.organization, &claimed.operation.kind);
             if reserved.is_none() {
-                tracing::warn!(operation = %claimed.lease.id, "a claim gave too much, or too late; it is handed back");
+                tracing::warn!(operation = %claimed.lease.id, "a claim returned too much, or too late; the operation is released");
             }
             run::start(&context, claimed, reserved);
         }

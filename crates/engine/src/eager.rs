@@ -1,12 +1,12 @@
 //! Operations that start in the transaction that creates them: one commit instead of two before the handler runs.
 //!
-//! A creation of a kind that has capacity here takes that capacity along. The store starts the operation with it unless
-//! something of its organization and kind waits or is paused; so priority and age decide as they do for claims.
-//! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it:
-//! operations that have come into the queue since then wait for one round of the loop at most, as they do behind every
-//! claim. The extra places ([`crate::Settings::extra_concurrency`]) do not belong to the loop, so nobody waits for
-//! them; they are for kinds without limits of their own, and for organizations of which nothing runs here and nothing
-//! waits.
+//! A creation of a kind that has capacity here takes this capacity along. The store starts the operation with it unless
+//! another operation of its organization and kind waits or is paused; so priority and age decide, as they do for
+//! claims. The rotation between organizations remains fair, since there is capacity only when the loop has found
+//! nothing to start with it: operations that have entered the queue since then wait for one round of the loop at most,
+//! as they do behind every claim. The extra slots ([`crate::Settings::extra_concurrency`]) do not belong to the loop,
+//! so nobody waits for them; they are for kinds without limits of their own, and for organizations of which nothing
+//! runs here and nothing waits.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::run;
 
 /// Capacity for one operation of this organization that is about to be created. `None` when the engine does not run its
-/// kind, has no capacity left for it, or is at the queue right now.
+/// kind, has no capacity left for it, or is claiming right now.
 pub(crate) async fn reserve(context: &Arc<Context>, organization: &str, new: &NewOperation) -> Option<Start> {
     let starting = context.begin_start()?;
     let reserved = context.capacity.reserve(organization, &new.kind, Instant::now())?;
@@ -34,8 +34,9 @@ pub(crate) async fn reserve(context: &Arc<Context>, organization: &str, new: &Ne
     Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
 }
 
-/// Whether nothing of an organization waits, of any kind. The loop has found nothing to start where it has left a place
-/// of everybody; of an extra one that has to be asked, so that priority and age decide within the organization.
+/// Whether nothing of an organization waits, of any kind. Where the loop has left a shared slot free, it has found
+/// nothing to start; for an extra slot the store has to be asked, so that priority and age decide within the
+/// organization.
 async fn has_nothing_pending(context: &Context, organization: &str) -> bool {
     let filter = Filter { status: Some(Status::Pending), ..Filter::default() };
     let request = PageRequest { page_size: 1, ..PageRequest::default() };
@@ -43,12 +44,12 @@ async fn has_nothing_pending(context: &Context, organization: &str) -> bool {
     listed.is_ok_and(|listed| listed.page.total_count == 0)
 }
 
-/// Capacity that is given back unless it is used.
+/// Capacity that is released unless it is used.
 struct Reservation {
     context: Arc<Context>,
     kind: String,
     reserved: Option<Reserved>,
-    /// Given up last, once the attempt is among those that the drain waits for.
+    /// Dropped last, once the attempt is among those that the drain waits for.
     _starting: TaskTrackerToken,
 }
 
@@ -64,9 +65,9 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved.take() {
             let is_extra = reserved.is_extra();
-            self.context.capacity.give_back(&self.kind, reserved);
+            self.context.capacity.release(&self.kind, reserved);
             if !is_extra {
-                // Operations that came into the queue meanwhile found no capacity.
+                // Operations that entered the queue meanwhile found no capacity.
                 self.context.waker.wake_engine();
             }
         }

@@ -1,14 +1,14 @@
-//! Operations that follow from the end of others.
+//! Operations that are created when others end.
 
 use operations::{NewOperation, Operation};
 
-/// Says what is to be created when an operation has ended.
+/// Determines what is to be created when an operation has ended.
 ///
-/// It is asked at least once about every end, in whichever process, from the first start of an engine that has one; and
-/// what it says about one end is created once. It may be asked again about the same end after a crash and by other
-/// servers of the store, and should then say the same. It is not asked about operations that were deleted before.
+/// It is called at least once for every end, in whichever process, from the first start of an engine that has one; what
+/// it returns for one end is created once. It may be called again for the same end after a crash and by other servers
+/// of the store, and should then return the same. It is not called for operations that have been deleted by then.
 pub trait FollowUp: Send + Sync + 'static {
-    /// The operations to be created, in the same organization, all or none. It has to keep
-    /// itself from going round in circles: it is asked about the ends of these operations, too.
+    /// The operations to be created, in the same organization, all or none. The implementation has to avoid endless
+    /// chains: it is called for the ends of these operations, too.
     fn due(&self, organization: &str, ended: &Operation) -> Vec<NewOperation>;
 }

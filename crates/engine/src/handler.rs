@@ -1,4 +1,4 @@
-//! What runs an operation.
+//! Handlers, which run operations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,34 +12,35 @@ use traces::Traces;
 
 use crate::{FollowUp, Limits, Progress};
 
-/// One attempt of an operation, as its handler sees it.
+/// One attempt of an operation, as its handler receives it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The organization that the operation belongs to.
     pub organization: String,
-    /// The operation, running.
+    /// The operation, which is running.
     pub operation: Operation,
-    /// A JSON text, or empty for none.
+    /// The input: a JSON text, or empty for none.
     pub input: String,
-    /// Which attempt this is; 1 for the first.
+    /// The number of this attempt; 1 for the first.
     pub number: u32,
-    /// The attempt as a span of the trace that the operation belongs to, to be passed on to what is called for it.
+    /// The span of the attempt in the trace that the operation belongs to, to be passed on to everything that the
+    /// handler calls.
     pub trace: Option<TraceContext>,
-    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
-    /// time is over, or the drain time ended. A handler that works on a thread of its own must look at it and stop.
+    /// Cancelled when the result is no longer wanted: somebody cancelled the operation, the lease was lost, the attempt
+    /// took too long, or the drain time ended. A handler that works on a thread of its own must check it and stop.
     pub cancelled: CancellationToken,
     /// Where the handler may report its progress.
     pub progress: Progress,
 }
 
-/// Why an attempt did not do its work.
+/// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For people; becomes the operation's `error_message`.
+    /// The message for people; it becomes the operation's `error_message`.
     pub message: String,
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// The least that another attempt should wait, when the peer that could not do the work said so.
+    /// The shortest time that another attempt should wait, if the peer that could not do the work requested one.
     pub retry_after: Option<Duration>,
 }
 
@@ -49,7 +50,7 @@ impl Failure {
         Failure { message: message.into(), retryable: false, retry_after: None }
     }
 
-    /// A failure that may pass: a full disk, a peer that is away.
+    /// A failure that may pass: a full disk, a peer that is unavailable.
     pub fn transient(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), retryable: true, retry_after: None }
     }
@@ -57,11 +58,11 @@ impl Failure {
 
 /// Runs the operations of a kind.
 ///
-/// Execution is at least once: a handler may see the same operation again after a crash. A panic is a retryable
-/// failure. Long computations belong in `spawn_blocking`, never on the async threads.
+/// An operation is executed at least once: a handler may receive the same operation again after a crash. A panic is a
+/// retryable failure. Long computations belong in `spawn_blocking`, never on the async threads.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Does the work; the answer is the operation's output (structured output as a JSON text).
+    /// Does the work; returns the operation's output (structured output as a JSON text).
     async fn run(&self, attempt: Attempt) -> Result<String, Failure>;
 }
 
@@ -80,40 +81,41 @@ impl Registry {
         Registry::default()
     }
 
-    /// Adds a kind; the last handler given for a kind counts.
+    /// Adds a kind; the last handler given for a kind is used.
     #[must_use]
     pub fn with(mut self, kind: impl Into<String>, handler: impl Handler) -> Registry {
         self.handlers.insert(kind.into(), Arc::new(handler));
         self
     }
 
-    /// Sets the limits of a kind; the last ones given count.
+    /// Sets the limits of a kind; the last limits given are used.
     #[must_use]
     pub fn with_limits(mut self, kind: impl Into<String>, limits: Limits) -> Registry {
         self.limits.insert(kind.into(), limits);
         self
     }
 
-    /// Says what follows from the ends of operations, of all kinds and in all processes; the last one given counts.
+    /// Sets what is created when operations end, of all kinds and in all processes; the last one given is used.
     #[must_use]
     pub fn with_follow_up(mut self, follow_up: impl FollowUp) -> Registry {
         self.follow_up = Some(Arc::new(follow_up));
         self
     }
 
-    /// Makes attempts and what follows from ends part of the traces of their operations; the last ones given count.
+    /// Adds attempts, and operations that are created when others end, to the traces of their operations; the last one
+    /// given is used.
     #[must_use]
     pub fn with_traces(mut self, traces: Traces) -> Registry {
         self.traces = traces;
         self
     }
 
-    /// What happens to traces.
+    /// How traces are handled.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
     }
 
-    /// What follows from the ends of operations, if anything does.
+    /// What is created when operations end, if anything is.
     pub fn follow_up(&self) -> Option<Arc<dyn FollowUp>> {
         self.follow_up.clone()
     }
@@ -123,7 +125,7 @@ impl Registry {
         self.limits.get(kind).copied().unwrap_or_default()
     }
 
-    /// How long attempts may take, for the kinds that say so.
+    /// How long attempts may take, for the kinds that have a limit.
     pub(crate) fn timeouts(&self) -> BTreeMap<String, Duration> {
         self.limits.iter().filter_map(|(kind, limits)| Some((kind.clone(), limits.timeout?))).collect()
     }

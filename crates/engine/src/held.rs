@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
 
-/// Why an attempt is to stop before its end, and how far it is.
+/// The tokens that stop an attempt before its end, and its progress.
 #[derive(Clone, Default)]
 pub(crate) struct Stops {
     /// The lease was lost: the outcome of the attempt is not recorded.
     pub(crate) lost: CancellationToken,
     /// Somebody wants the operation stopped.
     pub(crate) cancel: CancellationToken,
-    /// What its handler reports.
+    /// The progress that its handler reports.
     pub(crate) progress: Progress,
 }
 
@@ -38,7 +38,7 @@ impl Held {
         self.lock().remove(lease);
     }
 
-    /// A heartbeat for each, with the progress that was reported since the last one.
+    /// A heartbeat for each lease, with the progress that was reported since the last one.
     pub(crate) fn beats(&self) -> Vec<Heartbeat> {
         let beat =
             |(lease, stops): (&LeaseRef, &Stops)| Heartbeat { lease: lease.clone(), progress: stops.progress.take() };
@@ -60,7 +60,7 @@ impl Held {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LeaseRef, Stops>> {
-        // Nothing that holds the lock can panic between two changes: a poisoned map is still whole.
+        // Nothing that holds the lock can panic between two changes, so the map of a poisoned lock is still consistent.
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,8 +78,8 @@ mod tests {
         let lease = LeaseRef { organization: "acme".to_owned(), id, fence: 1, scope: None };
         let stops = held.add(&lease);
         stops.progress.tell("half");
-        let told = || held.beats().into_iter().map(|beat| beat.progress).collect::<Vec<_>>();
-        assert_eq!(told(), [Some("half".to_owned())]);
-        assert_eq!(told(), [None]);
+        let reported = || held.beats().into_iter().map(|beat| beat.progress).collect::<Vec<_>>();
+        assert_eq!(reported(), [Some("half".to_owned())]);
+        assert_eq!(reported(), [None]);
     }
 }

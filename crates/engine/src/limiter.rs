@@ -1,8 +1,9 @@
-//! How much of each kind may be started now: places that are free, and starts that the rate has left.
+//! How much of each kind may be started now: slots that are free, and starts that the rate has left.
 //!
-//! A claim asks for several kinds and one number, so kinds that have less capacity than there are free places are asked
-//! for one by one, each with its own limit; all others are asked for together, and the store says what is first in the
-//! queue. Which kind is asked for first changes from round to round, so that no kind always takes the last free places.
+//! A claim names several kinds and one number, so the loop claims kinds that have less capacity than there are free
+//! slots one by one, each with its own limit; it claims all others together, and the store determines which is first in
+//! the queue. Which kind is claimed first changes from round to round, so that no kind always takes the last free
+//! slots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limits;
 
-/// How many seconds of a rate may be saved up as starts, and at least one start. Small, so that a rate is not exceeded
-/// by much after a pause; not nothing, so that a high rate does not need a claim for every start.
+/// How many seconds of a rate may be saved up as starts; at least one start may be. Small, so that a rate is not
+/// exceeded by much after a pause; not zero, so that a high rate does not need a claim for every start.
 const SAVED_UP: f64 = 0.1;
 
-/// Kinds that are asked for together, and how many operations at most.
+/// Kinds that are claimed together, and how many operations of them at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClaimBudget {
     pub kinds: Vec<String>,
@@ -30,20 +31,20 @@ pub(crate) struct KindLimiters {
 }
 
 struct KindLimiter {
-    places: Option<Arc<Semaphore>>,
+    slots: Option<Arc<Semaphore>>,
     rate: Option<Bucket>,
 }
 
 impl KindLimiters {
     pub fn new(kinds: impl IntoIterator<Item = (String, Limits)>, now: Instant) -> KindLimiters {
         let limiter = |limits: Limits| KindLimiter {
-            places: limits.concurrency.map(|places| Arc::new(Semaphore::new(places.max(1)))),
+            slots: limits.concurrency.map(|slots| Arc::new(Semaphore::new(slots.max(1)))),
             rate: limits.rate.map(|rate| Bucket::full(rate, now)),
         };
         KindLimiters { limiters: kinds.into_iter().map(|(kind, limits)| (kind, limiter(limits))).collect(), round: 0 }
     }
 
-    /// What to ask for when `free` places are free in all.
+    /// What to claim when `free` slots are free in total.
     pub fn budgets(&mut self, free: usize, now: Instant) -> Vec<ClaimBudget> {
         let (mut together, mut budgets) = (Vec::new(), Vec::new());
         for (kind, limiter) in &mut self.limiters {
@@ -66,34 +67,34 @@ impl KindLimiters {
         budgets
     }
 
-    /// Notes the start of an attempt. The permit that is returned holds its place, if the kind has places.
+    /// Notes the start of an attempt. The permit that is returned occupies a slot of the kind, if the kind has slots.
     pub fn start(&mut self, kind: &str) -> Option<OwnedSemaphorePermit> {
         let limiter = self.limiters.get_mut(kind)?;
         if let Some(rate) = &mut limiter.rate {
             rate.take();
         }
-        // The caller has checked before that there is one, and nobody else has taken it since.
-        Arc::clone(limiter.places.as_ref()?).try_acquire_owned().ok()
+        // The caller has checked before that there is a free slot, and nobody else has taken it since.
+        Arc::clone(limiter.slots.as_ref()?).try_acquire_owned().ok()
     }
 
-    /// Whether one more of this kind may be started.
+    /// Whether one more operation of this kind may be started.
     pub fn has_capacity(&mut self, kind: &str, now: Instant) -> bool {
         self.limiters.get_mut(kind).is_some_and(|limiter| limiter.available(now) > 0)
     }
 
-    /// Whether it has limits of its own.
+    /// Whether the kind has limits of its own.
     pub fn is_limited(&self, kind: &str) -> bool {
-        self.limiters.get(kind).is_some_and(|limiter| limiter.places.is_some() || limiter.rate.is_some())
+        self.limiters.get(kind).is_some_and(|limiter| limiter.slots.is_some() || limiter.rate.is_some())
     }
 
-    /// Gives back a start that did not happen. Its place in the kind is given back by itself.
+    /// Returns a start that did not happen to the rate. The slot of the kind is freed when its permit is dropped.
     pub fn not_started(&mut self, kind: &str) {
         if let Some(rate) = self.limiters.get_mut(kind).and_then(|limiter| limiter.rate.as_mut()) {
-            rate.give_back();
+            rate.put_back();
         }
     }
 
-    /// How long until a kind that has used up its rate may start again; `None` when no kind has.
+    /// How long until a kind that has used up its rate may start again; `None` when no kind has used it up.
     pub fn next_start(&self) -> Option<Duration> {
         self.limiters.values().filter_map(|limiter| limiter.rate.as_ref()?.next()).min()
     }
@@ -101,9 +102,9 @@ impl KindLimiters {
 
 impl KindLimiter {
     fn available(&mut self, now: Instant) -> usize {
-        let places = self.places.as_ref().map_or(usize::MAX, |places| places.available_permits());
+        let slots = self.slots.as_ref().map_or(usize::MAX, |slots| slots.available_permits());
         let starts = self.rate.as_mut().map_or(usize::MAX, |rate| rate.available(now));
-        places.min(starts)
+        slots.min(starts)
     }
 }
 
@@ -129,7 +130,7 @@ impl Bucket {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + gained).min(self.most());
         self.at = now;
-        // Rounding must not make a whole token a little less than one.
+        // Rounding must not make a whole token slightly less than one.
         (self.tokens + 1e-9) as usize
     }
 
@@ -137,7 +138,7 @@ impl Bucket {
         self.tokens = (self.tokens - 1.0).max(0.0);
     }
 
-    fn give_back(&mut self) {
+    fn put_back(&mut self) {
         self.tokens = (self.tokens + 1.0).min(self.most());
     }
 
@@ -157,7 +158,7 @@ mod tests {
         KindLimiters::new(kinds.iter().map(|(kind, limits)| ((*kind).to_owned(), *limits)), now)
     }
 
-    fn places(concurrency: usize) -> Limits {
+    fn slots(concurrency: usize) -> Limits {
         Limits { concurrency: Some(concurrency), ..Limits::default() }
     }
 
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn kinds_with_capacity_are_asked_for_together_and_tight_ones_alone() {
         let now = Instant::now();
-        let mut limiters = limiters(&[("a", Limits::default()), ("b", places(4)), ("c", places(2))], now);
+        let mut limiters = limiters(&[("a", Limits::default()), ("b", slots(4)), ("c", slots(2))], now);
         assert_eq!(sorted(limiters.budgets(4, now)), [budget(&["a", "b"], 4), budget(&["c"], 2)]);
         assert_eq!(limiters.budgets(2, now), [budget(&["a", "b", "c"], 2)]);
     }
@@ -185,17 +186,17 @@ mod tests {
     #[test]
     fn a_kind_without_capacity_is_not_asked_for_until_a_place_is_free() {
         let now = Instant::now();
-        let mut limiters = limiters(&[("a", Limits::default()), ("c", places(1))], now);
-        let place = limiters.start("c").unwrap();
+        let mut limiters = limiters(&[("a", Limits::default()), ("c", slots(1))], now);
+        let slot = limiters.start("c").unwrap();
         assert_eq!(limiters.budgets(4, now), [budget(&["a"], 4)]);
-        drop(place);
+        drop(slot);
         assert_eq!(sorted(limiters.budgets(4, now)), [budget(&["a"], 4), budget(&["c"], 1)]);
     }
 
     #[test]
     fn no_kind_is_always_asked_for_first() {
         let now = Instant::now();
-        let mut limiters = limiters(&[("a", places(1)), ("b", places(1)), ("c", Limits::default())], now);
+        let mut limiters = limiters(&[("a", slots(1)), ("b", slots(1)), ("c", Limits::default())], now);
         let firsts: std::collections::BTreeSet<String> =
             (0..3).map(|_| limiters.budgets(4, now).remove(0).kinds.remove(0)).collect();
         assert_eq!(firsts.len(), 3);

@@ -1,16 +1,16 @@
-//! How far an attempt is, in the words of its handler.
+//! The progress of an attempt, as its handler describes it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most bytes of a progress: a line for people. The same holds for remote workers.
+/// The maximum length of a progress, in bytes: it is a line for people. The same limit applies to remote workers.
 const MAX_BYTES: usize = 1024;
 
-/// Where a handler reports its progress. The latest report since the last heartbeat goes with the next one.
+/// Where a handler reports its progress. The next heartbeat sends the latest report since the last one.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Option<String>>>);
 
 impl Progress {
-    /// Reports how far the attempt is; a text longer than 1 KiB is cut.
+    /// Reports the progress of the attempt; a text longer than 1 KiB is cut.
     pub fn tell(&self, text: impl Into<String>) {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_BYTES));

@@ -14,12 +14,12 @@ use crate::context::Context;
 use crate::held::Stops;
 use crate::{Attempt, Failure};
 
-/// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
+/// The wait between two tries to record an outcome while the store is unavailable. The lease is renewed meanwhile.
 const SETTLE_RETRY: Duration = Duration::from_millis(500);
 /// How long a handler that was cancelled may take to notice before it is abandoned.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// The most that a handler may ask the next attempt to wait: it may merely pass on what a stranger said.
+/// The longest time that a handler may ask the next attempt to wait: it may merely pass on what a third party sent.
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 /// How the run of a handler ended.
@@ -31,10 +31,10 @@ enum Ended {
     Released,
 }
 
-/// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it. One that has
-/// none, or that comes when nothing more is to be started, is released.
+/// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it. An attempt
+/// without capacity, or one that comes when nothing more is to be started, is released.
 pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Option<Reserved>) {
-    // Under heartbeat before it is started, so that a slow start cannot lose the lease.
+    // Heartbeats begin before the attempt starts, so that a slow start cannot lose the lease.
     let stops = context.held.add(&claimed.lease);
     let task_context = Arc::clone(context);
     let reserved = reserved.filter(|_| !context.stop_claiming.is_cancelled());
@@ -48,7 +48,7 @@ pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Option<R
         let is_of_limited_kind = reserved.is_of_limited_kind();
         drop(reserved);
         if is_of_limited_kind {
-            // The loop may be asleep beside free places, since this kind had none. There is no new work for others.
+            // The loop may sleep although slots are free, since this kind had none. There is no new work for others.
             task_context.waker.wake_engine();
         }
     });
@@ -113,7 +113,7 @@ async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
         cancelled: cancelled.clone(),
         progress: stops.progress.clone(),
     };
-    // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
+    // A task of its own, so that a panic in a handler fails the attempt and affects nothing else.
     let mut task = tokio::spawn(async move { handler.run(attempt).await });
     let ended = tokio::select! {
         done = &mut task => return Ended::With(done.unwrap_or_else(|error| Err(panicked(error)))),
@@ -124,7 +124,7 @@ async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
     };
     cancelled.cancel();
     match tokio::time::timeout(CANCEL_GRACE, &mut task).await {
-        // Somebody wanted it stopped, and it finished before it noticed: its output is recorded.
+        // Somebody cancelled it, and it finished before it noticed: its output is recorded.
         Ok(Ok(Ok(output))) if matches!(ended, Ended::Cancelled) => return Ended::With(Ok(output)),
         Ok(_) => {}
         Err(_) => task.abort(),
@@ -135,10 +135,10 @@ async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
 fn panicked(error: tokio::task::JoinError) -> Failure {
     let text = match error.try_into_panic() {
         Ok(payload) => panic_text(payload.as_ref()).to_owned(),
-        Err(_) => "it was stopped".to_owned(),
+        Err(_) => "the task was stopped".to_owned(),
     };
     tracing::error!(panic = text, "a handler panicked");
-    Failure::transient("the handler crashed; the server's log says more")
+    Failure::transient("the handler crashed; see the server's log for details")
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {
@@ -149,13 +149,13 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// Records the outcome, however long the store is away, unless the lease is lost meanwhile.
+/// Records the outcome, however long the store is unavailable, unless the lease is lost meanwhile.
 async fn settle(context: &Context, settlement: Settlement, lost: &CancellationToken) {
     let operation = settlement.lease.id;
     loop {
         let settled = tokio::select! {
             settled = context.store.settle(vec![settlement.clone()]) => settled,
-            // A store that does not answer must not hold up the end of the process.
+            // A store that does not answer must not delay the end of the process.
             () = after_stop(&context.release) => return,
         };
         match settled {
@@ -174,7 +174,7 @@ async fn settle(context: &Context, settlement: Settlement, lost: &CancellationTo
         tokio::select! {
             () = tokio::time::sleep(SETTLE_RETRY) => {}
             () = lost.cancelled() => return,
-            // At the end of the drain time the lease runs out by itself and the attempt is repeated elsewhere.
+            // At the end of the drain time the lease runs out and the attempt is repeated elsewhere.
             () = context.release.cancelled() => return,
         }
     }
@@ -188,6 +188,8 @@ async fn release(context: &Context, lease: &LeaseRef) {
     match result.as_deref() {
         Ok([Ok(())]) => tracing::info!(operation = %lease.id, "released"),
         Ok([Err(Refusal::StaleLease)]) => {}
-        other => tracing::warn!(operation = %lease.id, ?other, "could not release; the lease will run out"),
+        other => {
+            tracing::warn!(operation = %lease.id, ?other, "could not release the operation; its lease will run out")
+        }
     }
 }

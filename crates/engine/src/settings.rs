@@ -1,37 +1,37 @@
-//! How the engine behaves.
+//! The settings of the engine.
 
 use std::time::Duration;
 
 use operations::backoff::Backoff;
 
-/// How the engine behaves. The defaults are those of a server on one machine.
+/// The settings of the engine. The defaults are those of a server on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Handlers that run at a time; at least 1. The default is one per core: the built-in kinds compute, and each
-    /// evaluation may take as much memory as its limit allows.
+    /// The number of handlers that run at a time; at least 1. The default is one per core: the built-in kinds compute,
+    /// and each evaluation may take as much memory as its limit allows.
     pub concurrency: usize,
-    /// Handlers that may run beside those, for organizations that have nothing running in this process and nothing
-    /// waiting: so their operations can start with their creation even while others keep every place. Not for kinds
-    /// with limits of their own.
+    /// The number of handlers that may run in addition, for organizations that have nothing running in this process and
+    /// nothing waiting: so their operations can start with their creation even while others occupy every slot. Not for
+    /// kinds with limits of their own.
     pub extra_concurrency: usize,
-    /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
+    /// How long a lease lasts without a heartbeat. Heartbeats are sent every third of this time.
     pub lease: Duration,
-    /// How long one attempt may take when the operation does not say.
+    /// How long one attempt may take when the operation does not set a limit.
     pub attempt_timeout: Duration,
-    /// How long what runs may go on after somebody wanted it stopped; then it is ended, whatever its worker does.
+    /// How long an attempt may go on after somebody cancelled it; then it is ended, whatever its worker does.
     pub cancel_grace: Duration,
-    /// How long what runs may go on after [`crate::Running::drain`].
+    /// How long running attempts may go on after [`crate::Running::drain`].
     pub drain: Duration,
-    /// The longest time between two looks into the queue; at least [`store::SAFETY_POLL`] while other processes report
+    /// The longest time between two reads of the queue; at least [`store::SAFETY_POLL`] while other processes report
     /// what they put there.
     pub poll: Duration,
-    /// How long the store's change log is kept: a client that watches operations can be away for that long.
+    /// How long the store's change log is kept: a client that watches operations can be disconnected for that long.
     pub keep_changes: Duration,
     /// How long the entries of audit logs are kept.
     pub keep_audit: Duration,
-    /// How long failed attempts wait.
+    /// The backoff of failed attempts.
     pub backoff: Backoff,
-    /// No other process runs operations of the store (apart from remote workers) as long as this one does.
+    /// Whether no other process runs operations of the store (apart from remote workers) while this one does.
     pub is_alone: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Notifies everything that takes from the queue in this process that there is something to look for.
+//! Notifies everything that takes operations from the queue in this process when the queue should be read.
 
 use std::sync::{Arc, Weak};
 
@@ -9,21 +9,21 @@ use tokio::sync::{Notify, watch};
 use crate::context::Context;
 use crate::eager;
 
-/// Notifies the engine of this process, and everything else that takes from the queue here, of new work. Cheap to
-/// clone.
+/// Notifies the engine of this process, and everything else that takes operations from the queue here, of new work.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Waker(Arc<Woken>);
 
 #[derive(Debug, Default)]
 struct Woken {
     engine: Notify,
-    /// What the engine runs.
+    /// The kinds that the engine runs.
     kinds: Vec<String>,
-    /// Somebody wants an operation stopped.
+    /// Notified when somebody cancels an operation.
     heartbeats: Notify,
-    /// How often there was new work.
+    /// The number of times that there was new work.
     others: watch::Sender<u64>,
-    /// The engine; nothing where there is none.
+    /// The context of the engine; empty where there is no engine.
     context: Weak<Context>,
 }
 
@@ -33,13 +33,13 @@ impl Waker {
         Waker(Arc::new(Woken { kinds, context, ..Woken::default() }))
     }
 
-    /// Makes the engine and the subscribers look into the queue now. Calls while they look are remembered (as one).
+    /// Makes the engine and the subscribers read the queue now. Calls while they read it are remembered (as one).
     pub fn wake(&self) {
         self.wake_engine();
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// The same for new work of one kind: the engine looks only if it runs that kind.
+    /// The same for new work of one kind: the engine reads the queue only if it runs that kind.
     pub fn created(&self, kind: &str) {
         if self.0.kinds.iter().any(|known| known == kind) {
             self.wake_engine();
@@ -49,7 +49,7 @@ impl Waker {
 
     /// Creates one operation, with this id or one of its own, and has it run: it starts at once, in the transaction
     /// that creates it, if the engine of this process has capacity for its kind and nothing older waits; otherwise
-    /// everything that takes from the queue is woken.
+    /// everything that takes operations from the queue is woken.
     ///
     /// # Errors
     /// Those of [`Store::create_as`].
@@ -67,34 +67,35 @@ impl Waker {
         };
         let ids = id.into_iter().collect();
         let mut created = store.create_as(access, vec![operation], ids, key, start).await?;
-        let created = created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?;
+        let created =
+            created.pop().ok_or_else(|| StoreError::Unusable("a creation returned no operation".to_owned()))?;
         if created.status == Status::Pending {
             self.created(&created.kind);
         }
         Ok(created)
     }
 
-    /// Lets the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.
+    /// Makes the engine of this process check now, and not at its next heartbeat, which attempts were cancelled.
     pub fn cancelled(&self) {
         self.0.heartbeats.notify_one();
     }
 
-    /// Wake-ups from now on, for everything that takes from the queue beside the engine.
+    /// Wake-ups from now on, for everything other than the engine that takes operations from the queue.
     pub fn subscribe(&self) -> Wakes {
         Wakes(self.0.others.subscribe())
     }
 
-    /// Makes the engine alone look into the queue.
+    /// Makes only the engine read the queue.
     pub(crate) fn wake_engine(&self) {
         self.0.engine.notify_one();
     }
 
-    /// What makes the engine look.
+    /// The signal that makes the engine read the queue.
     pub(crate) fn engine_signal(&self) -> &Notify {
         &self.0.engine
     }
 
-    /// Says that there was a [`Waker::cancelled`].
+    /// The signal that [`Waker::cancelled`] was called.
     pub(crate) fn cancelled_signal(&self) -> &Notify {
         &self.0.heartbeats
     }
@@ -105,8 +106,8 @@ impl Waker {
 pub struct Wakes(watch::Receiver<u64>);
 
 impl Wakes {
-    /// Waits until there was a wake-up since the last call; several count as one. Never returns when the last [`Waker`]
-    /// is gone.
+    /// Waits for a wake-up since the last call; several count as one. Never returns once the last [`Waker`] has been
+    /// dropped.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

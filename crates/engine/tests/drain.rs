@@ -1,5 +1,5 @@
 //! Operations that are being claimed or created when the engine begins to drain: the store carries this out whatever
-//! happens to the engine, so it is waited for and they are released.
+//! happens to the engine, so the engine waits for it and releases the operations.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::gate::DEADLINE;
 /// A drain time longer than any test takes.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Another process that writes: until it is let go, what the store is asked to write waits, at most ten seconds.
+/// Another process that writes: until it is let go, writes to the store wait, for ten seconds at most.
 struct Lock(SqliteConnection);
 
 impl Lock {
@@ -32,15 +32,15 @@ impl Lock {
     }
 }
 
-/// Lets all tasks go as far as they get while the store does not answer: they run alternately on this thread.
+/// Lets all tasks go as far as they can while the store does not answer: they run alternately on this thread.
 async fn others_go_on() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// Has the loop wait at the store with a claim. It claims for its kinds in any order, so there is an operation of each,
-/// of which it was not notified before.
+/// Makes the loop wait for the store with a claim. The loop claims its kinds in any order, so there is one operation of
+/// each, and it was not notified of them before.
 async fn claim_at_the_store(setup: &Setup) -> (Vec<OperationId>, Lock) {
     let new = ["scan", "tight", "rare"].map(NewOperation::of_kind).to_vec();
     let created = setup.store.create("acme", new, None).await.unwrap();
@@ -51,7 +51,7 @@ async fn claim_at_the_store(setup: &Setup) -> (Vec<OperationId>, Lock) {
     (created.into_iter().map(|operation| operation.id).collect(), lock)
 }
 
-/// Has a task wait at the store with the creation of an operation that starts at once.
+/// Makes a task wait for the store with the creation of an operation that starts at once.
 async fn create_with_a_start(setup: &Setup) -> JoinHandle<Operation> {
     let (store, waker) = (Arc::clone(&setup.store), setup.engine.waker());
     let creation = tokio::spawn(async move {
@@ -67,7 +67,7 @@ async fn in_time<T>(task: JoinHandle<T>) -> T {
 }
 
 /// Asserts that one of the operations was claimed once, and that all are as if it had not been.
-async fn assert_handed_back(store: &SqliteStore, ids: &[OperationId]) {
+async fn assert_released(store: &SqliteStore, ids: &[OperationId]) {
     for id in ids {
         let operation = store.get(&Access::organization("acme"), *id).await.unwrap().unwrap();
         assert_eq!((operation.status, operation.started_at), (Status::Pending, None));
@@ -84,36 +84,36 @@ async fn assert_handed_back(store: &SqliteStore, ids: &[OperationId]) {
     assert_eq!(claimed.len(), ids.len());
     assert!(claimed.iter().all(|claimed| claimed.attempt == 1), "no attempt was charged");
     let fences: u64 = claimed.iter().map(|claimed| claimed.lease.fence).sum();
-    assert_eq!(fences, ids.len() as u64 + 1, "else none was claimed before, and the test shows nothing");
+    assert_eq!(fences, ids.len() as u64 + 1, "otherwise none was claimed before, and the test shows nothing");
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
 /// Lets the store answer, and asserts that the drain has waited for that and has released the result.
-async fn assert_waits_and_hands_back(
+async fn assert_waits_and_releases(
     store: &SqliteStore,
     started: &UnboundedReceiver<OperationId>,
     drain: JoinHandle<()>,
     lock: Lock,
     ids: &[OperationId],
 ) {
-    assert!(!drain.is_finished(), "the claim is at the store");
+    assert!(!drain.is_finished(), "the store has not answered the claim");
     lock.let_go().await;
     in_time(drain).await;
-    assert!(started.is_empty(), "it was not run");
-    assert_handed_back(store, ids).await;
+    assert!(started.is_empty(), "the operation was not run");
+    assert_released(store, ids).await;
 }
 
 #[tokio::test]
-async fn what_is_being_claimed_when_it_begins_is_waited_for_and_handed_back() {
+async fn what_is_being_claimed_when_it_begins_is_waited_for_and_released() {
     let setup = Setup::draining_for(LONG).await;
     let (ids, lock) = claim_at_the_store(&setup).await;
     let drain = tokio::spawn(setup.engine.drain());
     others_go_on().await;
-    assert_waits_and_hands_back(&setup.store, &setup.started, drain, lock, &ids).await;
+    assert_waits_and_releases(&setup.store, &setup.started, drain, lock, &ids).await;
 }
 
 #[tokio::test]
-async fn a_claim_that_takes_longer_than_the_loop_waits_is_waited_for_and_handed_back() {
+async fn a_claim_that_takes_longer_than_the_loop_waits_is_waited_for_and_released() {
     let setup = Setup::draining_for(LONG).await;
     let (ids, lock) = claim_at_the_store(&setup).await;
     let health = setup.store.health();
@@ -123,7 +123,7 @@ async fn a_claim_that_takes_longer_than_the_loop_waits_is_waited_for_and_handed_
     };
     assert!(has_loop());
     let drain = tokio::spawn(setup.engine.drain());
-    // It waits for two seconds.
+    // The loop waits for two seconds.
     let loop_ends = async {
         while has_loop() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -131,23 +131,23 @@ async fn a_claim_that_takes_longer_than_the_loop_waits_is_waited_for_and_handed_
     };
     tokio::time::timeout(DEADLINE, loop_ends).await.expect("in time");
     others_go_on().await;
-    assert_waits_and_hands_back(&setup.store, &setup.started, drain, lock, &ids).await;
+    assert_waits_and_releases(&setup.store, &setup.started, drain, lock, &ids).await;
 }
 
 #[tokio::test]
-async fn what_is_being_created_with_a_start_when_it_begins_is_waited_for_and_handed_back() {
+async fn what_is_being_created_with_a_start_when_it_begins_is_waited_for_and_released() {
     let setup = Setup::draining_for(LONG).await;
     let lock = Lock::on(&setup.store).await;
     let creation = create_with_a_start(&setup).await;
     let drain = tokio::spawn(setup.engine.drain());
     others_go_on().await;
-    assert!(!drain.is_finished(), "the creation is at the store");
+    assert!(!drain.is_finished(), "the store has not answered the creation");
     lock.let_go().await;
     let created = in_time(creation).await;
-    assert_eq!(created.status, Status::Running, "else it took no capacity along, and the test shows nothing");
+    assert_eq!(created.status, Status::Running, "otherwise it took no capacity along, and the test shows nothing");
     in_time(drain).await;
-    assert!(setup.started.is_empty(), "it was not run");
-    assert_handed_back(&setup.store, &[created.id]).await;
+    assert!(setup.started.is_empty(), "the operation was not run");
+    assert_released(&setup.store, &[created.id]).await;
 }
 
 #[tokio::test]
@@ -156,18 +156,18 @@ async fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
     let lock = Lock::on(&setup.store).await;
     let creation = create_with_a_start(&setup).await;
     in_time(tokio::spawn(setup.engine.drain())).await;
-    assert!(!creation.is_finished(), "the creation is at the store");
-    // When the process lives on, what comes then is released too.
+    assert!(!creation.is_finished(), "the store has not answered the creation");
+    // If the process lives on, an answer that comes then is released, too.
     lock.let_go().await;
     let Operation { id, status, .. } = in_time(creation).await;
     assert_eq!(status, Status::Running);
     let store = &setup.store;
-    let handed_back = async {
+    let released = async {
         while store.get(&Access::organization("acme"), id).await.unwrap().unwrap().status != Status::Pending {
             yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, handed_back).await.expect("in time");
-    assert!(setup.started.is_empty(), "it was not run");
-    assert_handed_back(&setup.store, &[id]).await;
+    tokio::time::timeout(DEADLINE, released).await.expect("in time");
+    assert!(setup.started.is_empty(), "the operation was not run");
+    assert_released(&setup.store, &[id]).await;
 }

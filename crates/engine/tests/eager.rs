@@ -19,7 +19,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// An engine for three attempts, at most one of `tight`, whose loop sleeps: it polls once an hour.
+    /// An engine for three attempts, at most one of them of `tight`, whose loop sleeps: it polls once an hour.
     async fn start() -> Setup {
         Setup::draining_for(Settings::default().drain).await
     }
@@ -40,8 +40,8 @@ impl Setup {
         let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), drain, ..Settings::default() };
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
         let mut setup = Setup { store, engine, started, go, _folder: folder };
-        // The loop has looked once, and sleeps: nothing had to wake it, and there is a place for an operation of an
-        // organization that has another one running.
+        // The loop has read the queue once, and sleeps: nothing had to wake it, and there is a slot for an operation of
+        // an organization that has another one running.
         loop {
             let (first, second) = (setup.create("scan").await, setup.create("scan").await);
             for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn creations_start_at_once_until_the_capacity_is_used_up() {
         assert_eq!(setup.next().await, *id);
     }
     assert!(setup.started.is_empty());
-    // Each place that becomes free is taken by the waiting operations, in their order.
+    // Each slot that becomes free is taken by the waiting operations, in their order.
     for id in &made[3..] {
         setup.go.add_permits(1);
         assert_eq!(setup.next().await, *id);
@@ -152,7 +152,7 @@ async fn capacity_that_was_not_used_is_given_back() {
         started.push(setup.next().await);
         setup.go.add_permits(1);
     }
-    assert!(waiting.iter().all(|id| started.contains(id)), "neither a place nor a start was lost");
+    assert!(waiting.iter().all(|id| started.contains(id)), "neither a slot nor a start was lost");
     setup.end().await;
 }
 
@@ -163,7 +163,7 @@ async fn an_organization_of_which_nothing_runs_starts_at_once_beside_those_that_
         setup.create("scan").await;
     }
     let mut others = Vec::new();
-    // A kind with a limit of its own takes none, and what is younger does not overtake what waits.
+    // A kind with a limit of its own takes no extra slot, and younger operations do not overtake waiting ones.
     for (organization, kind) in
         [("first", "tight"), ("first", "scan"), ("other", "scan"), ("other", "scan"), ("third", "scan")]
     {
@@ -171,12 +171,12 @@ async fn an_organization_of_which_nothing_runs_starts_at_once_beside_those_that_
     }
     let statuses: Vec<Status> = others.iter().map(|operation| operation.status).collect();
     let expected = [Status::Pending, Status::Pending, Status::Running, Status::Pending, Status::Pending];
-    assert_eq!(statuses, expected, "one of its own, and one extra place");
+    assert_eq!(statuses, expected, "one shared slot, and one extra slot");
     let mut started = Vec::new();
     for _ in 0..4 {
         started.push(setup.next().await);
     }
-    assert!(started.contains(&others[2].id) && setup.started.is_empty(), "three places and the extra one");
+    assert!(started.contains(&others[2].id) && setup.started.is_empty(), "three slots and the extra one");
     setup.go.add_permits(9);
     for _ in 0..5 {
         setup.next().await;

@@ -35,7 +35,7 @@ async fn create(store: &SqliteStore, new: NewOperation) -> OperationId {
     store.create("acme", vec![new], None).await.unwrap().remove(0).id
 }
 
-/// Asks the store until the operation is as expected.
+/// Reads the operation until it is as expected.
 async fn until(store: &SqliteStore, id: OperationId, done: impl Fn(&Operation) -> bool) -> Operation {
     tokio::time::timeout(DEADLINE, async {
         loop {
@@ -68,7 +68,7 @@ impl Handler for Echo {
     }
 }
 
-/// Fails in a way of its input's choice, or counts the attempts.
+/// Fails in the way that its input names, or counts the attempts.
 struct Trouble;
 
 #[async_trait]
@@ -194,7 +194,7 @@ async fn failures_are_told_and_retried_as_they_should_be() {
     for (input, message) in [
         ("permanent", "broken"),
         ("no", "no luck (gave up after 5 attempts)"),
-        ("panic", "the handler crashed; the server's log says more (gave up after 5 attempts)"),
+        ("panic", "the handler crashed; see the server's log for details (gave up after 5 attempts)"),
         ("large", "the output is 1048577 bytes long; at most 1048576 are kept"),
     ] {
         let id = create(&store, with_input(input)).await;
@@ -291,19 +291,19 @@ async fn a_request_to_stop_cancels_the_handler_and_ends_the_operation() {
     let engine = start(&store, handler, Settings { lease: Duration::from_millis(300), concurrency: 1, ..settings() });
     let id = create(&store, NewOperation::of_kind("scan")).await;
     controls.started().await;
-    // The mark that a request to stop leaves in the store.
+    // The mark that a cancellation leaves in the store.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
     let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::query("UPDATE active SET cancel_requested = 1").execute(&foreign).await.unwrap();
     foreign.close().await;
-    // The next heartbeat says so.
+    // The next heartbeat reports it.
     let operation = ended(&store, id).await;
     assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
     engine.drain().await;
     assert_sound(&store).await;
 }
 
-/// An attempt of a worker that is not of this process, under a long lease.
+/// An attempt of a worker of another process, under a long lease.
 async fn claimed_elsewhere(store: &SqliteStore, new: NewOperation) -> store::Claimed {
     let kinds = vec![new.kind.clone()];
     create(store, new).await;
@@ -380,7 +380,7 @@ async fn a_lease_that_others_took_cancels_the_handler() {
     assert_eq!(controls.started().await, 1);
     let lost = store.lost_leases(Lost::Local, 10).await.unwrap();
     store.lose(vec![(lost[0].lease.clone(), Duration::ZERO)]).await.unwrap();
-    // The next heartbeat says so; the place becomes free and the operation is tried again.
+    // The next heartbeat reports it; the slot becomes free and the operation is tried again.
     assert_eq!(controls.started().await, 2);
     controls.go.notify_one();
     assert_eq!(ended(&store, id).await.status, Status::Completed);

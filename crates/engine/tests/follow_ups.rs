@@ -8,8 +8,8 @@ use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, 
 use store::{ClaimRequest, Settlement, SqliteStore, Store};
 use tokio::sync::watch;
 
-/// An operation of the kind `next` for each that ends of the kind `first`. At the `breaks_at`th question it is as if
-/// the process died.
+/// Creates an operation of the kind `next` for each end of the kind `first`. At call number `breaks_at` it behaves as
+/// if the process died.
 struct Next {
     asked: watch::Sender<usize>,
     breaks_at: usize,
@@ -21,7 +21,7 @@ impl FollowUp for Next {
             return Vec::new();
         }
         self.asked.send_modify(|asked| *asked += 1);
-        assert!(*self.asked.borrow() != self.breaks_at, "it is as if the process died here");
+        assert!(*self.asked.borrow() != self.breaks_at, "as if the process died here");
         let resource = Resource { resource_type: "operation".to_owned(), resource_id: ended.id.to_string() };
         vec![NewOperation { resource: Some(resource), ..NewOperation::of_kind("next") }]
     }
@@ -43,7 +43,7 @@ impl Fixture {
         Fixture { store: Arc::new(store), clock, _folder: folder }
     }
 
-    /// An engine, and how often it was asked what follows.
+    /// An engine, and the number of calls of its follow-up.
     async fn engine(&self, name: &str, breaks_at: usize) -> (engine::Running, watch::Receiver<usize>) {
         let (asked, seen) = watch::channel(0);
         let registry = Registry::new().with_follow_up(Next { asked, breaks_at });
@@ -107,11 +107,11 @@ async fn a_process_that_dies_half_way_leaves_nothing_out_and_nothing_is_created_
     let (dying, mut asked) = fixture.engine("a", 3).await;
     fixture.end("acme", "first", 5).await;
     asked.wait_for(|asked| *asked == 3).await.unwrap();
-    // Its lease ends; and the change log would have been forgotten by now, had it been read.
+    // Its lease ends; and the change log would have expired by now if it had been read.
     fixture.clock.fetch_add(2 * 3_600 * 1_000, Ordering::SeqCst);
     let (second, asked_again) = fixture.engine("b", usize::MAX).await;
     assert_eq!(fixture.next_ones("acme", 5).await, fixture.first_ones("acme").await);
-    assert_eq!(*asked_again.borrow(), 5, "it began where the first one had begun");
+    assert_eq!(*asked_again.borrow(), 5, "it began where the first engine had begun");
     second.drain().await;
     dying.drain().await;
     assert_eq!(fixture.store.doctor().await.unwrap().findings, []);
@@ -128,7 +128,11 @@ async fn what_ended_while_nobody_ran_is_found() {
     fixture.end("other", "another", 1).await;
     let (second, _) = fixture.engine("b", usize::MAX).await;
     let about = fixture.next_ones("acme", 3).await;
-    assert_eq!(about, fixture.first_ones("acme").await[1..], "and not what ended before the first engine");
+    assert_eq!(
+        about,
+        fixture.first_ones("acme").await[1..],
+        "and not operations that ended before the first engine started"
+    );
     assert_eq!(fixture.next_ones("other", 1).await, fixture.first_ones("other").await);
     second.drain().await;
 }
@@ -149,7 +153,7 @@ async fn engines_take_turns() {
         engine.drain().await;
         asked.fetch_add(*seen.borrow(), Ordering::SeqCst);
     }
-    assert_eq!(asked.into_inner(), 10, "nobody was asked about what another one had been asked about");
+    assert_eq!(asked.into_inner(), 10, "no engine was called for an end that another one had handled");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Limits of one kind: operations without capacity are left to others and started when there is capacity.
+//! Limits of one kind: operations without capacity stay in the queue for others and start when there is capacity.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ async fn a_kind_keeps_to_its_concurrency_and_leaves_the_other_places_to_others()
     let setup = Setup::start(registry).await;
     let waiting = setup.create("scan", 3).await;
     assert_eq!(next(&mut scans).await, waiting[0]);
-    // Created after the scans, which hold nothing up.
+    // Created after the scans, which do not delay them.
     let others = setup.create("tell", 20).await;
     setup.ended(&others).await;
     assert_eq!(clock.len(), 20);
@@ -99,7 +99,7 @@ async fn a_kind_keeps_to_its_concurrency_and_leaves_the_other_places_to_others()
     for waits in &waiting[1..] {
         assert_eq!(setup.get(*waits).await.status, Status::Pending, "not even claimed");
         assert!(scans.is_empty());
-        // The place that becomes free is enough to start the next.
+        // The slot that becomes free is enough to start the next.
         go.add_permits(1);
         assert_eq!(next(&mut scans).await, *waits);
     }
@@ -119,7 +119,7 @@ async fn a_kind_is_started_no_faster_than_its_rate() {
     for _ in 0..4 {
         times.push(tokio::time::timeout(DEADLINE, clock.recv()).await.expect("in time").unwrap());
     }
-    // Three tenths of a second, less the lateness of the first: a start is counted when it is claimed.
+    // Three tenths of a second, less the delay of the first: a start counts when it is claimed.
     assert!(times[3] - times[0] >= Duration::from_millis(200), "{times:?}");
     setup.ended(&ids).await;
     setup.engine.drain().await;
@@ -176,7 +176,7 @@ async fn what_was_lost_with_its_worker_waits_as_its_kind_says() {
     };
     assert_eq!(store.claim(claim).await.unwrap().len(), 3);
     let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
-    // By the engine's own backoff three would have to be lucky to be due within one year of ten thousand.
+    // With the engine's own backoff, three operations would have to be lucky to be due within one year of ten thousand.
     let settings = Settings { backoff: Backoff { base: days(3_650_000), cap: days(3_650_000) }, ..Settings::default() };
     let backoff = Some(Backoff { base: days(1), cap: days(1) });
     let registry = Registry::new().with_limits("scan", Limits { backoff, ..Limits::default() });

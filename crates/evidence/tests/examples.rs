@@ -137,7 +137,7 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("ai", "AI agents"),
 ];
 
-/// The page of the documentation: every policy, what it asks for, of which evidence, with which inputs.
+/// The page of the documentation: every policy, what it requires, of which evidence, with which inputs.
 fn library() -> String {
     let mut policies: BTreeMap<String, Vec<(String, Policy)>> = BTreeMap::new();
     for file in policy_files() {
@@ -149,15 +149,16 @@ fn library() -> String {
     }
     let count: usize = policies.values().map(Vec::len).sum();
     let mut page = format!(
-        "# Policies to start from\n\n{count} policies stand in [examples/policies](../examples/README.md), each with cases that \
-         show\nwhat it lets through and what not. `longrun policy test examples/policies` runs them. To use one, put its \
-         folder into the\nserver's policy folder and name it (`--policy-ref NAME`), or send it (`--policy FILE`). Inputs in \
-         **bold** must be given;\nothers have the default that is shown, or ask for nothing until they are given.\n"
+        "# Policies to start from\n\nThere are {count} policies in [examples/policies](../examples/README.md), each \
+         with cases that show what\nit accepts and what it does not. `longrun policy test examples/policies` runs them. \
+         To use a policy, put its folder into\nthe server's policy folder and name it (`--policy-ref NAME`), or send \
+         it (`--policy FILE`). Inputs in **bold** must be\ngiven; others have the default that is shown, or have no \
+         effect until they are given.\n"
     );
     for (category, title) in CATEGORIES {
         let mut of_category = policies.remove(*category).unwrap_or_default();
         of_category.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let _ = writeln!(page, "\n## {title}\n\n| policy | asks that | of | inputs |\n|---|---|---|---|");
+        let _ = writeln!(page, "\n## {title}\n\n| policy | requirement | evidence | inputs |\n|---|---|---|---|");
         for (folder, policy) in of_category {
             let kinds: Vec<String> = policy.scripts.iter().filter_map(|script| script.kind.clone()).collect();
             let inputs: Vec<String> = policy.inputs.iter().map(input).collect();

@@ -1,4 +1,5 @@
-//! The command line as clap sees it: every command by name; what each takes stands beside what it does.
+//! The command line as clap sees it: every command by name. What a command accepts is defined next to its
+//! implementation.
 
 use clap::{Parser, Subcommand};
 
@@ -20,19 +21,19 @@ use crate::commands::{
     after_help = crate::exit::TABLE
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What there is to do.
+/// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the main job on real evidence, end to end over HTTP, and exit
+    /// Demonstrate the main use case on real evidence, end to end over HTTP, and exit
     Demo(demo::Args),
-    /// Run a server for development: one process, everything in one folder
+    /// Run a development server: one process, everything in one folder
     Dev(dev::Args),
-    /// Run a server for production
+    /// Run a production server
     Serve(serve::Args),
     /// Check or show the configuration of a server
     #[command(subcommand)]
@@ -41,85 +42,85 @@ pub enum Command {
     Health(health::Args),
     /// Bring the store's database up to this version, or move a SQLite store into PostgreSQL
     Migrate(migrate::Args),
-    /// Recount everything in the store and compare
+    /// Recount everything in the store and compare it with the recorded totals
     Doctor(doctor::Args),
     /// Copy the store and its evidence into a folder
     Backup(backup::Args),
-    /// Bring a backup back, where there is no store
+    /// Restore a backup to a location that has no store
     Restore(restore::Args),
-    /// Make keys for encryption at rest, see what is encrypted with which, and change them
+    /// Create encryption keys, show what is encrypted with which key, and rotate keys
     #[command(subcommand)]
     Encryption(Encryption),
-    /// Make, list, replace and revoke API tokens, at a server or in the store
+    /// Create, list, rotate and revoke API tokens, at a server or in the store
     #[command(subcommand)]
     Token(Token),
-    /// Make, list, limit, pause, resume and delete organizations, at a server or in the store
+    /// Create, list, limit, pause, resume and delete organizations, at a server or in the store
     #[command(subcommand)]
     Organizations(Organizations),
-    /// List and end the sessions of people who signed in, at a server or in the store
+    /// List and end the sessions of signed-in users, at a server or in the store
     #[command(subcommand)]
     Sessions(Sessions),
-    /// Read the audit log, of a server or in the store
+    /// Read the audit log, from a server or from the store
     #[command(subcommand)]
     Audit(Audit),
     /// Pause and resume kinds, directly in the store
     #[command(subcommand)]
     Kinds(Kinds),
-    /// Keep a server's address and a token for it, for all commands
+    /// Save a server's address and a token for it, for use by all commands
     Login(context::LoginArgs),
-    /// Forget a server and its token
+    /// Remove a saved server and its token
     Logout(context::LogoutArgs),
-    /// List servers that were logged in to, and choose among them
+    /// List the saved servers, and choose the current one
     #[command(subcommand)]
     Context(Context),
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
-    /// Create operations again and again, at times
+    /// Create operations repeatedly on a schedule
     #[command(subcommand)]
     Schedules(Schedules),
-    /// Save names for filters, and see what they show
+    /// Save filters under names, and show what they match
     #[command(subcommand)]
     Views(Views),
-    /// Show how much happened and how long it took, as a chart
+    /// Show how many operations ran and how long they took, as a chart
     Stats(stats::Args),
-    /// Show what waits, runs and fails, live, on the whole terminal
+    /// Show queues, running operations and failures live, on the whole terminal
     Top(top::Args),
-    /// List who runs operations now
+    /// List the workers and what they are running
     Workers(workers::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
-    /// Violations that the organization lives with
+    /// Accept policy violations, for a reason and optionally for a limited time
     #[command(subcommand)]
     Waiver(Waiver),
     /// Fetch the signed result of an evaluation
     Attestation(attestation::AttestationArgs),
-    /// Check a signed result, without a server; exit with 1 when it is not genuine or says that policies were violated,
-    /// with 3 when none looked at the evidence
+    /// Verify a signed result without a server; exit with 1 if it is not genuine or reports violations, with 3 if no
+    /// policy evaluated the evidence
     Verify(attestation::VerifyArgs),
-    /// Check policies before they are used
+    /// Check and test policies before using them
     #[command(subcommand)]
     Policy(Policy),
-    /// Run operations by a command, as a remote worker
+    /// Run operations with a command, as a remote worker
     Worker(worker::Args),
-    /// Measure, each beside a baseline in the same run
+    /// Run benchmarks, each next to a baseline in the same run
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(completions::Args),
     /// Write the manual pages into a folder
     Man(man::Args),
-    /// Evaluate evidence for a server, by standard input and output
+    /// Evaluate evidence for a server, over standard input and output
     #[command(name = evaluation_worker::NAME, hide = true)]
     EvaluationWorker,
-    /// Limit itself and become a command, for a server
+    /// Apply resource limits to itself and then become a command, for a server
     #[command(name = command_runner::NAME, hide = true)]
     Runner(command_runner::Args),
 }
 
 impl Command {
-    /// Whether it makes files that are its user's alone.
+    /// Whether the command works directly on a store, so that the files it creates must be private to its user.
     pub const fn works_on_a_store(&self) -> bool {
         match self {
             Command::Demo(_)
@@ -164,50 +165,51 @@ impl Command {
 /// `longrun encryption`.
 #[derive(Debug, Subcommand)]
 pub enum Encryption {
-    /// Make a file with a new key
+    /// Create a file with a new key
     GenerateKey(encryption::GenerateKeyArgs),
     /// Count what is encrypted with which key
     Status(encryption::StatusArgs),
-    /// Encrypt everything anew that is not encrypted with the active key; servers may go on
+    /// Re-encrypt everything that is not encrypted with the active key; servers may keep running
     Rotate(encryption::RotateArgs),
 }
 
 /// `longrun config`.
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Validate the configuration and tell every problem
+    /// Validate the configuration and report every problem
     Check(config::CheckArgs),
-    /// Show the effective configuration, secrets masked, with where each value came from
+    /// Show the effective configuration and where each value came from, with secrets masked
     Show(config::ShowArgs),
 }
 
 /// `longrun token`.
 #[derive(Debug, Subcommand)]
 pub enum Token {
-    /// Make a token and print its secret, once
+    /// Create a token and print its secret once
     Create(token::CreateArgs),
     /// List tokens, without their secrets
     List(token::ListArgs),
-    /// Revoke a token for good
+    /// Revoke a token permanently
     Revoke(token::RevokeArgs),
-    /// Replace a token by another one of the same name and rights and print its secret, once; the old one ends later
+    /// Replace a token with a new one of the same name and rights, and print its secret once; the old token expires
+    /// later
     Rotate(token::RotateArgs),
 }
 
 /// `longrun organizations`.
 #[derive(Debug, Subcommand)]
 pub enum Organizations {
-    /// List organizations with what waits and runs
+    /// List organizations with their pending and running operations
     List(pause::OrganizationsArgs),
-    /// Make an organization
+    /// Create an organization
     Create(organization::CreateArgs),
-    /// Set what an organization may have; it goes before the servers' configuration
+    /// Set the limits of an organization, which override those in the servers' configuration
     SetLimits(organization::SetLimitsArgs),
-    /// Start nothing more of an organization; what runs goes on
+    /// Stop starting operations of an organization; running operations continue
     Pause(pause::OrganizationArgs),
-    /// Let an organization go on
+    /// Start operations of an organization again
     Resume(pause::OrganizationArgs),
-    /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
+    /// Delete an organization with its operations, tokens and evidence; without --yes, only show what would be deleted
     Delete(delete_organization::Args),
 }
 
@@ -216,16 +218,16 @@ pub enum Organizations {
 pub enum Sessions {
     /// List sessions, oldest first
     List(sessions::ListArgs),
-    /// End a session for good, on all servers
+    /// End a session permanently, on all servers
     Revoke(sessions::RevokeArgs),
 }
 
 /// `longrun audit`.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
-    /// List who called what, newest first
+    /// List audit entries (who called what), newest first
     List(audit::ListArgs),
-    /// Write entries as JSON lines, newest first
+    /// Write audit entries as JSON lines, newest first
     Export(audit::ExportArgs),
 }
 
@@ -234,9 +236,9 @@ pub enum Audit {
 pub enum Kinds {
     /// List the kinds that are paused
     List(pause::KindsArgs),
-    /// Start nothing more of a kind; what runs goes on
+    /// Stop starting operations of a kind; running operations continue
     Pause(pause::KindArgs),
-    /// Let a kind go on
+    /// Start operations of a kind again
     Resume(pause::KindArgs),
 }
 
@@ -245,11 +247,11 @@ pub enum Kinds {
 pub enum Context {
     /// List contexts; a star marks the current one
     List(context::ListArgs),
-    /// Call the server of this context from now on
+    /// Make a context the current one
     Use(context::NameArgs),
     /// Show a context, without its token
     Show(context::ShowArgs),
-    /// Forget a context with its token, which stays valid
+    /// Remove a context and its token; the token stays valid
     Delete(context::NameArgs),
 }
 
@@ -258,27 +260,27 @@ pub enum Context {
 pub enum Operations {
     /// List operations, newest first
     List(list::ListArgs),
-    /// Search for operations by a filter, with everything that is known of them
+    /// Search for operations with a filter, in full detail
     Search(search::SearchArgs),
-    /// Count operations by a filter, exactly wherever the filter allows it
+    /// Count the operations that match a filter; the count is exact wherever the filter allows it
     Count(search::CountArgs),
     /// Show operations
     Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
-    /// Create up to 1,000 operations from a file, all or none
+    /// Create up to 1,000 operations from a file, all or none of them
     CreateBatch(operations::CreateBatchArgs),
-    /// Cancel operations: what is pending ends at once, what runs is asked to stop
+    /// Cancel operations: pending ones end at once, running ones are asked to stop
     Cancel(operations::IdsArgs),
-    /// Try failed operations again, or repeat ended ones with another input
+    /// Retry failed operations, or repeat ended ones with a different input
     Retry(operations::RetryArgs),
-    /// Delete operations that have ended
+    /// Delete ended operations
     Delete(operations::IdsArgs),
-    /// Wait until operations have ended; exit with 1 when one has failed
+    /// Wait until operations have ended; exit with 1 if one has failed
     Wait(operations::WaitArgs),
     /// Print every transition of operations as it happens, until interrupted
     Watch(watch::WatchArgs),
-    /// Show what happened to operations: attempts, workers, progress
+    /// Show the history of operations: attempts, workers, progress
     Events(operations::IdsArgs),
     /// Cancel, retry or delete all operations that match a filter
     #[command(subcommand)]
@@ -288,11 +290,11 @@ pub enum Operations {
 /// `longrun operations bulk`.
 #[derive(Debug, Subcommand)]
 pub enum Bulk {
-    /// Cancel them: what is pending ends at once, what runs is asked to stop
+    /// Cancel matching operations: pending ones end at once, running ones are asked to stop
     Cancel(bulk::BulkArgs),
-    /// Try again those that failed
+    /// Retry matching operations that have failed
     Retry(bulk::BulkArgs),
-    /// Delete those that have ended
+    /// Delete matching operations that have ended
     Delete(bulk::BulkArgs),
 }
 
@@ -303,40 +305,40 @@ pub enum Schedules {
     List(schedules::ListArgs),
     /// Show schedules
     Get(schedules::NamesArgs),
-    /// Make a schedule
+    /// Create a schedule
     Create(schedules::CreateArgs),
-    /// Change what is given of a schedule; its operation is replaced as a whole
+    /// Change the given settings of a schedule; a given operation replaces the old one as a whole
     Update(schedules::UpdateArgs),
-    /// Delete schedules; what they have created stays
+    /// Delete schedules; the operations they created remain
     Delete(schedules::NamesArgs),
-    /// Create nothing by schedules until they are resumed
+    /// Stop schedules from creating operations until they are resumed
     Pause(schedules::NamesArgs),
-    /// Let schedules go on from now
+    /// Resume schedules from now on
     Resume(schedules::NamesArgs),
-    /// Create the operations of schedules now
+    /// Create the operations of schedules immediately
     Trigger(schedules::NamesArgs),
 }
 
 /// `longrun views`.
 #[derive(Debug, Subcommand)]
 pub enum Views {
-    /// List views with how many operations they show
+    /// List views with the number of operations that each one matches
     List(views::ListArgs),
-    /// Make a view
+    /// Create a view
     Create(views::CreateArgs),
-    /// Show a view and the newest operations in it
+    /// Show a view and the newest operations that it matches
     Show(views::ShowArgs),
-    /// Delete a view; the operations that it shows stay
+    /// Delete a view; its operations remain
     Delete(views::NameArgs),
 }
 
 /// `longrun evidence`.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
+#[expect(clippy::large_enum_variant, reason = "made once per process, and a Box would hide the arguments from clap")]
 pub enum Evidence {
-    /// Evaluate evidence against policies; exit with 1 when one is violated, with 3 when none looked at it
+    /// Evaluate evidence against policies; exit with 1 if one is violated, with 3 if no policy evaluated the evidence
     Evaluate(evaluate::Args),
-    /// Tell what kind of evidence a file is, without a server; exit with 1 when it is none that is known
+    /// Detect which type of evidence a file is, without a server; exit with 1 if the type is unknown
     Detect(detect::Args),
     /// Store evidence
     Put(evidence::PutArgs),
@@ -344,18 +346,18 @@ pub enum Evidence {
     Get(evidence::GetArgs),
     /// List stored evidence, newest first
     List(evidence::ListArgs),
-    /// Delete stored evidence for good
+    /// Delete stored evidence permanently
     Delete(evidence::DeleteArgs),
-    /// Evaluate again what is meant, by the requests of the newest evaluations
+    /// Evaluate the selected evidence again, with the requests of its most recent evaluations
     Reevaluate(evidence::ReevaluateArgs),
 }
 
 /// `longrun waiver`.
 #[derive(Debug, Subcommand)]
 pub enum Waiver {
-    /// Add a waiver: what it covers makes no evaluation fail any more
+    /// Add a waiver: violations that it covers no longer make an evaluation fail
     Add(waiver::AddArgs),
-    /// List waivers, those that have expired included
+    /// List waivers, including expired ones
     List(waiver::ListArgs),
     /// Remove a waiver
     Remove(waiver::RemoveArgs),
@@ -364,9 +366,9 @@ pub enum Waiver {
 /// `longrun policy`.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Parse and lint policies and run their examples; exit with 1 when something is wrong
+    /// Parse and lint policies and run their examples; exit with 1 if there is a problem
     Check(policy::CheckArgs),
-    /// Run the cases of policies, and tell which lines of them no case evaluates; exit with 1 when one comes out otherwise
+    /// Run the test cases of policies and report the lines that no case evaluates; exit with 1 if a case fails
     Test(policy::test::TestArgs),
 }
 

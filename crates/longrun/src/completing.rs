@@ -1,8 +1,9 @@
-//! What a shell completes that only the server knows: kinds, ids, names of views, schedules and contexts.
+//! Shell completions that only the server knows: kinds, ids, names of views, schedules and contexts.
 //!
-//! The shell runs `longrun` with `COMPLETE=bash` (or another shell) in its environment for each press of the key. So the
-//! server has a second to answer; when it cannot be called, nothing is offered and nothing is said. Flags of the command
-//! that is being written are not known here: the server is the one of the environment or the current context.
+//! The shell runs `longrun` with `COMPLETE=bash` (or another shell) in its environment each time the user presses the
+//! completion key. So the server has one second to answer; if it cannot be called, nothing is offered and no error is
+//! printed. The flags of the command being typed are not available here: the server is the one from the environment or
+//! the current context.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use crate::connection::ClientArgs;
 use crate::contexts::Contexts;
 use crate::render::printable;
 
-/// How long somebody waits for a key.
+/// How long the user waits after pressing the key.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Ids that are offered: the newest.
+/// How many ids are offered, newest first.
 const IDS: i32 = 50;
 
 /// Asks the server of the environment.
@@ -34,7 +35,7 @@ fn ask<T>(question: impl AsyncFnOnce(&Client) -> Result<Vec<T>, Error>) -> Vec<T
     answer.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-/// A candidate, unless a shell could take it for something else: what is no plain word is not offered.
+/// A completion candidate, unless the shell could interpret it: only plain words are offered.
 fn candidate(value: &str, help: &str, current: &OsStr) -> Option<CompletionCandidate> {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+%=,".contains(c);
     let fits = value.starts_with(&*current.to_string_lossy()) && !value.is_empty() && value.chars().all(is_plain);
@@ -42,7 +43,7 @@ fn candidate(value: &str, help: &str, current: &OsStr) -> Option<CompletionCandi
     fits.then(|| CompletionCandidate::new(value).help(help))
 }
 
-/// Kinds of which there are operations.
+/// Kinds that have operations.
 pub fn kinds(current: &OsStr) -> Vec<CompletionCandidate> {
     let kinds = ask(async |client| Ok(client.count("", &["kind"]).await?.value.groups));
     kinds.iter().filter_map(|group| candidate(group.kind.as_deref()?, "", current)).collect()
@@ -65,7 +66,7 @@ pub fn views(current: &OsStr) -> Vec<CompletionCandidate> {
     views.iter().filter_map(|view| candidate(&view.name, &view.filter, current)).collect()
 }
 
-/// Names of schedules, of the first page.
+/// Names of schedules, from the first page of the list.
 pub fn schedules(current: &OsStr) -> Vec<CompletionCandidate> {
     let schedules = ask(async |client| Ok(client.schedules("").await?.value.schedules));
     schedules.iter().filter_map(|schedule| candidate(&schedule.name, &schedule.cron, current)).collect()

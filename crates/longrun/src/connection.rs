@@ -4,9 +4,9 @@
 //! `LONGRUN_TOKEN_FILE` or `LONGRUN_TOKEN`; the current context ([`crate::contexts`]); `./.longrun/token` and
 //! `./.longrun/url`, which `longrun dev`, started in the same folder, wrote.
 //!
-//! A token is sent to no other address than the one that it was given or kept with. So an address that is named without a
-//! token gets the token of the context with the very same address, or none; and a token that is given without an address
-//! goes to `http://127.0.0.1:8080`, not to the current context.
+//! A token is only ever sent to the address that it was given or saved with. So an address that is given without a
+//! token gets the token of the context with the very same address, or none; and a token that is given without an
+//! address goes to `http://127.0.0.1:8080`, not to the current context.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,61 +21,61 @@ use crate::contexts::{Context, Contexts};
 use crate::exit::{Hint, failure, note, warn};
 use crate::render::Format;
 
-/// Where `longrun dev` keeps its things unless told otherwise.
+/// Where `longrun dev` keeps its files by default.
 pub const DEV_FOLDER: &str = ".longrun";
-/// The token of `longrun dev`, within its folder.
+/// The token file of `longrun dev`, within its folder.
 pub const DEV_TOKEN: &str = "token";
-/// The address of `longrun dev`, within its folder.
+/// The file with the address of `longrun dev`, within its folder.
 pub const DEV_ADDRESS: &str = "url";
-/// Where `longrun dev` listens unless told otherwise.
+/// Where `longrun dev` listens by default.
 pub const DEV_URL: &str = "http://127.0.0.1:8080";
 
 /// The server to call.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ClientArgs {
-    /// Address of the server; with no address and no token given, the one of `longrun dev` in this folder
+    /// Address of the server; if neither an address nor a token is given, the server of `longrun dev` in this folder
     #[arg(long, env = "LONGRUN_URL", value_name = "URL")]
     pub url: Option<String>,
-    /// File that holds the token; else the environment variable LONGRUN_TOKEN
+    /// File that contains the token; default: the environment variable LONGRUN_TOKEN
     #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Call the server of this context, see `longrun login`; without it, the current one, unless the environment names a
-    /// server
+    /// Call the server of this context (see `longrun login`); default: the current context, unless the environment
+    /// names a server
     #[arg(long, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::contexts))]
     pub context: Option<String>,
 }
 
-/// The form of the answer.
+/// The output format.
 #[derive(Debug, clap::Args)]
 pub struct OutputArgs {
-    /// Form of the answer
+    /// Output format
     #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORM")]
     pub format: Format,
 }
 
-/// How long to try to reach a server again that went away.
+/// How long to try to reconnect to a server that went away.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ReconnectArgs {
-    /// Give up when the server could not be reached again for so long (exit code 6), e.g. 10m; without it, try for ever
+    /// Give up when the server has been unreachable for this long (exit code 6), e.g. 10m; by default, keep trying
     #[arg(long, value_name = "DURATION")]
     reconnect_for: Option<Span>,
 }
 
 impl ReconnectArgs {
-    /// The client's settings that say so.
+    /// The client settings for this.
     pub fn settings(&self) -> Settings {
         Settings { reconnect_for: self.reconnect_for.map(|Span(longest)| longest), ..Settings::default() }
     }
 }
 
-/// Says that the connection to the server is lost.
+/// Reports that the connection to the server is lost.
 pub fn lost(url: &str, reason: impl fmt::Display) {
     warn(format!("lost {url}: {reason}; trying again"));
 }
 
-/// Why it is lost, without the address.
+/// Why the connection is lost, without the address.
 pub fn reason(error: &longrun_client::Error) -> String {
     match error {
         longrun_client::Error::Connect { reason, .. } | longrun_client::Error::Transport { reason, .. } => {
@@ -85,12 +85,12 @@ pub fn reason(error: &longrun_client::Error) -> String {
     }
 }
 
-/// Says that the server is back.
+/// Reports that the server is reachable again.
 pub fn back(url: &str) {
     note(format!("{url} is back"));
 }
 
-/// The client for calls that create something: it belongs to the trace of the caller of this program, if `TRACEPARENT`
+/// The client for calls that create something: its calls belong to the trace of this program's caller if `TRACEPARENT`
 /// names one, as it does for the commands of kinds and of workers.
 pub fn within_callers_trace(client: Client) -> Client {
     match std::env::var("TRACEPARENT") {
@@ -108,7 +108,7 @@ impl ClientArgs {
         self.client_with(Settings::default())
     }
 
-    /// A client of that server, with settings of its own.
+    /// A client of that server, with custom settings.
     ///
     /// # Errors
     /// As those of [`ClientArgs::client`].
@@ -122,7 +122,7 @@ impl ClientArgs {
         let of_context = |of: &Context| Ok((of.url.clone(), Token::new(of.token.expose_secret())?));
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         if let Some(name) = &self.context {
-            // clap does not tell a flag from its variable, which a flag goes before.
+            // clap does not distinguish a flag from its environment variable, which the flag overrides.
             let is_flag =
                 |given: Option<&OsStr>, name: &str| given.is_some() && std::env::var_os(name).as_deref() != given;
             if is_flag(self.url.as_deref().map(OsStr::new), "LONGRUN_URL")
@@ -158,14 +158,15 @@ impl ClientArgs {
 }
 
 fn no_token() -> anyhow::Error {
-    let hint = "`longrun login URL` keeps a token, LONGRUN_TOKEN or --token-file gives one; `longrun token create` makes a \
-                token, and `longrun dev` a server with one";
+    let hint = "use `longrun login URL`, LONGRUN_TOKEN or --token-file; `longrun token create` creates a \
+                token, and `longrun dev` starts a server with one";
     failure("no token was given", hint)
 }
 
-/// Where the `longrun dev` with this data folder is reached, as it wrote there.
+/// The address of the `longrun dev` with this data folder, as it wrote it there.
 ///
-/// Only on this machine: the folder may have come with somebody's repository, and what is sent must not go to them.
+/// Only addresses of this machine: the folder may have come with somebody's repository, and nothing must be sent to
+/// them.
 fn dev_url(data_dir: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data_dir.join(DEV_ADDRESS)).ok()?;
     let url = text.trim();
@@ -173,7 +174,8 @@ fn dev_url(data_dir: &Path) -> Option<String> {
     address.ip().is_loopback().then(|| url.to_owned())
 }
 
-/// Whether commands find the server by themselves in the folder where `longrun dev` with this data folder was started.
+/// Whether commands that run in the folder where `longrun dev` was started with this data folder find its server
+/// without flags.
 pub fn finds_dev(url: &str, data_dir: &Path) -> bool {
     data_dir == Path::new(DEV_FOLDER) && dev_url(data_dir).as_deref() == Some(url)
 }
@@ -182,5 +184,5 @@ fn read_token(file: &Path) -> anyhow::Result<Token> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the token file {}", file.display()))
         .hint("check --token-file")?;
-    Token::new(&text).with_context(|| format!("{} holds no token", file.display()))
+    Token::new(&text).with_context(|| format!("{} contains no token", file.display()))
 }

@@ -1,8 +1,8 @@
-//! Servers that somebody signed in to, by name, with their tokens: `$XDG_CONFIG_HOME/longrun/contexts.toml`, or
+//! Saved servers by name, with their tokens: `$XDG_CONFIG_HOME/longrun/contexts.toml`, or
 //! `~/.config/longrun/contexts.toml`.
 //!
-//! Promises: the file is its user's alone (mode 0600) and is replaced as a whole, so that no reader sees half of one; a
-//! token is neither shown nor repeated in an error.
+//! Guarantees: only the user can access the file (mode 0600), and it is replaced as a whole, so that no reader sees a
+//! partial file; a token is neither shown nor repeated in an error.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::config::nearest;
 use crate::exit::{Hint, Missing, failure, warn};
 
-/// The longest name of a context.
+/// The maximum length of a context name.
 const LONGEST_NAME: usize = 64;
 
 /// A server with a token for it.
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 64;
 pub struct Context {
     /// Its address.
     pub url: String,
-    /// What it is called with.
+    /// The token for it.
     #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
     pub token: SecretString,
 }
@@ -42,14 +42,14 @@ fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D:
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Contexts {
-    /// The name of the one that commands use when no other is named.
+    /// The name of the context that commands use when no other is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
-    /// By name.
+    /// All contexts by name.
     pub contexts: BTreeMap<String, Context>,
 }
 
-/// Where they are kept; `None` where the user has no home.
+/// The path of the file; `None` if the user has no home directory.
 pub fn file() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
@@ -57,7 +57,7 @@ pub fn file() -> Option<PathBuf> {
 }
 
 impl Contexts {
-    /// What is kept; nothing where there is no file.
+    /// The saved contexts; none if there is no file.
     ///
     /// # Errors
     /// When the file cannot be read or understood.
@@ -71,23 +71,23 @@ impl Contexts {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         if std::fs::metadata(&file).is_ok_and(|found| found.mode() & 0o077 != 0) {
-            warn(format!("others may read the tokens in {0}; `chmod 600 {0}` mends that", file.display()));
+            warn(format!("other users can read the tokens in {0}; run `chmod 600 {0}`", file.display()));
         }
-        // What the parser says quotes the line, which may be that of a token.
+        // The parser's message quotes the line, which may contain a token.
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-            let hint = "mend the file, or remove it and `longrun login` again";
-            failure(format!("{} is not understood at line {line}", file.display()), hint)
+            let hint = "fix the file, or remove it and run `longrun login` again";
+            failure(format!("{} is invalid at line {line}", file.display()), hint)
         })
     }
 
-    /// Keeps them, instead of what was kept before.
+    /// Saves them, replacing what was saved before.
     ///
     /// # Errors
-    /// When the file cannot be written; it is as before then.
+    /// When the file cannot be written; it then stays as it was.
     pub fn save(&self) -> anyhow::Result<()> {
         let no_home = "set XDG_CONFIG_HOME or HOME to an absolute path";
-        let file = file().ok_or_else(|| failure("there is no place to keep contexts in", no_home))?;
+        let file = file().ok_or_else(|| failure("there is no folder to save contexts in", no_home))?;
         let text = toml::to_string(self).context("cannot write contexts")?;
         replace(&file, &text).with_context(|| format!("cannot write {}", file.display()))
     }
@@ -100,28 +100,28 @@ impl Contexts {
         self.contexts.get(name).ok_or_else(|| self.missing(name))
     }
 
-    /// That there is no such context.
+    /// The error for a context that does not exist.
     pub fn missing(&self, name: &str) -> anyhow::Error {
         let hint = match nearest(name, self.contexts.keys().map(String::as_str)) {
             Some(meant) => format!("did you mean {meant}?"),
-            None if self.contexts.is_empty() => "`longrun login URL` makes one".to_owned(),
-            None => "`longrun context list` shows those that there are".to_owned(),
+            None if self.contexts.is_empty() => "`longrun login URL` creates one".to_owned(),
+            None => "`longrun context list` shows the existing ones".to_owned(),
         };
         Err::<(), _>(Missing(format!("there is no context {name:?}"))).hint(hint).expect_err("it is one")
     }
 
-    /// The current one with its name.
+    /// The current context with its name.
     ///
     /// # Errors
-    /// When it is named and not there.
+    /// When the current context is set but does not exist.
     pub fn current(&self) -> anyhow::Result<Option<(&str, &Context)>> {
         self.current.as_deref().map(|name| Ok((name, self.get(name)?))).transpose()
     }
 
-    /// Forgets one.
+    /// Removes a context.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// When there is none with this name.
     pub fn remove(&mut self, name: &str) -> anyhow::Result<Context> {
         let removed = self.contexts.remove(name).ok_or_else(|| self.missing(name))?;
         self.current = self.current.take().filter(|current| current != name);
@@ -129,19 +129,19 @@ impl Contexts {
     }
 }
 
-/// Whether a text is a name for a context.
+/// Checks that a text is a valid name for a context.
 ///
 /// # Errors
-/// What is wrong with it, and what would be right.
+/// What is wrong with it, and what is allowed.
 pub fn check_name(name: &str) -> Result<String, String> {
     let is_right = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_right) {
-        return Err(format!("a name has up to {LONGEST_NAME} letters, digits and the characters - _ . :"));
+        return Err(format!("a name consists of up to {LONGEST_NAME} letters, digits and the characters - _ . :"));
     }
     Ok(name.to_owned())
 }
 
-/// Replaces a file as a whole; the new one is its user's alone from its first moment.
+/// Replaces a file as a whole; only the user can access the new one from the moment it exists.
 fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let folder = file.parent().context("it is in no folder")?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

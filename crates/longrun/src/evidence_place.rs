@@ -1,4 +1,4 @@
-//! Where the evidence of a store is kept.
+//! Where the evidence of a store is located.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use store::ContentStore;
 use crate::config::Evidence;
 use crate::store_args::DEV_EVIDENCE;
 
-/// The folder of evidence beside the file of a store.
+/// The evidence folder next to the file of a store.
 pub fn folder_beside(store: &Path) -> PathBuf {
     store.with_file_name(DEV_EVIDENCE)
 }
@@ -19,12 +19,12 @@ pub fn folder_beside(store: &Path) -> PathBuf {
 pub enum EvidencePlace {
     /// A folder. It need not exist.
     Folder(PathBuf),
-    /// The address of a bucket.
+    /// The URL of a bucket.
     Bucket(String),
 }
 
 impl EvidencePlace {
-    /// The place that a configuration names.
+    /// The location that a configuration names.
     pub fn of(configured: &Evidence) -> EvidencePlace {
         match configured.url.as_str() {
             "" => EvidencePlace::Folder(PathBuf::from(&configured.folder)),
@@ -32,7 +32,7 @@ impl EvidencePlace {
         }
     }
 
-    /// Whether it can be looked at: looking makes no folder.
+    /// Whether it exists; the check creates no folder.
     pub fn exists(&self) -> bool {
         match self {
             EvidencePlace::Folder(folder) => folder.is_dir(),
@@ -40,10 +40,10 @@ impl EvidencePlace {
         }
     }
 
-    /// The content that is kept there, and takes pieces of up to `limit` bytes.
+    /// The content stored there; it accepts pieces of up to `limit` bytes.
     ///
     /// # Errors
-    /// When the folder cannot be made or used, or the environment says something invalid about a bucket.
+    /// When the folder cannot be created or used, or a setting in the environment about the bucket is invalid.
     pub fn open(&self, limit: u64) -> anyhow::Result<ContentStore> {
         let opened = match self {
             EvidencePlace::Folder(folder) => ContentStore::local(folder, limit),

@@ -1,6 +1,7 @@
-//! How a command ends: its exit code, and what is said when it could not be done.
+//! How a command ends: its exit code, and the message when it failed.
 //!
-//! The codes, by what a script does about them: [`Exit`]. `docs/cli.md` and `longrun help` have the same table.
+//! The codes are grouped by how a script reacts to them: [`Exit`]. `docs/cli.md` and `longrun help` show the same
+//! table.
 
 use std::fmt;
 use std::io;
@@ -15,15 +16,15 @@ use crate::render::{Style, printable};
 /// The exit codes, for `longrun --help` and the manual page.
 pub const TABLE: &str = "Exit codes:
   0  done, or the answer is yes
-  1  the answer is no: violations, a failed operation waited for
-  2  wrong usage, refused, or could not be done
+  1  the answer is no: policy violations, or an operation that was waited for has failed
+  2  wrong usage, refused, or failed
   3  nothing was decided: an evaluation was skipped
   4  not found
-  5  the time of --timeout was over
+  5  the --timeout expired
   6  the server or the database cannot be reached
 
-Of several operations or files, all are tried: 2 when they could not be done for different reasons, else the code of
-what could not be done, else 1, else 3.";
+With several operations or files, all of them are tried. The exit code is then 2 if some failed for different reasons,
+else the code of the failure, else 1 if any answer is no, else 3 if any is undecided.";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,32 +32,32 @@ what could not be done, else 1, else 3.";
 pub enum Exit {
     /// Done, or the answer is yes.
     Done = 0,
-    /// The answer is no: violations, a failed operation waited for.
+    /// The answer is no: violations, or an operation that was waited for failed.
     No = 1,
-    /// It was used wrongly, was refused or could not be done; clap uses the code too.
+    /// Wrong usage, refused, or failed; clap uses this code too.
     Failed = 2,
-    /// Nothing was decided: no policy looked at the evidence.
+    /// Nothing was decided: no policy evaluated the evidence.
     Skipped = 3,
-    /// What was named is not there.
+    /// What was named does not exist.
     NotFound = 4,
-    /// The time that was given was over.
+    /// The given timeout expired.
     TimedOut = 5,
     /// The server or the database cannot be reached or is not ready: the same command may succeed later.
     Unreachable = 6,
 }
 
 impl Exit {
-    /// [`Exit::Done`] when it holds, else [`Exit::No`].
+    /// [`Exit::Done`] if it holds, else [`Exit::No`].
     pub fn yes_if(holds: bool) -> Exit {
         if holds { Exit::Done } else { Exit::No }
     }
 
-    /// How a command ends that could not be done for this reason.
+    /// The exit code of a command that failed for this reason.
     pub fn of(error: &anyhow::Error) -> Exit {
         error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
     }
 
-    /// What two results are together: what could not be done comes before any answer, and "no" before "not decided".
+    /// The combination of two results: a failure outranks any answer, and "no" outranks "not decided".
     fn and(self, other: Exit) -> Exit {
         let could_not = |exit: Exit| !matches!(exit, Exit::Done | Exit::No | Exit::Skipped);
         match (self, other) {
@@ -87,8 +88,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         ClientError::Refused(refusal) if refusal.http_status == 404 => Exit::NotFound,
         ClientError::StillRunning { .. } => Exit::TimedOut,
         ClientError::Connect { .. } | ClientError::Transport { .. } => Exit::Unreachable,
-        // 503 is given to the caller when the client has repeated the call in vain; a proxy says 502 and 504 when
-        // the server behind it is away.
+        // The client returns 503 to the caller after repeating the call in vain; a proxy answers 502 and 504 when the
+        // server behind it is away.
         ClientError::Refused(refusal) if is_away(refusal.http_status) => Exit::Unreachable,
         ClientError::Unexpected { http_status, .. } if is_away(*http_status) => Exit::Unreachable,
         _ => Exit::Failed,
@@ -99,11 +100,11 @@ fn is_away(http_status: u16) -> bool {
     matches!(http_status, 502..=504)
 }
 
-/// What came of a command's several operations or files, each of which is tried whatever became of the others.
+/// The combined result of a command's operations or files. Each of them is tried, whatever the result of the others.
 #[derive(Debug)]
 pub struct Tally {
     exit: Exit,
-    /// The last advice; the same advice is not given for each.
+    /// The last hint; a repeated hint is not printed again.
     hint: Option<String>,
 }
 
@@ -113,12 +114,12 @@ impl Tally {
         Tally { exit: Exit::Done, hint: None }
     }
 
-    /// One more is done, with this answer.
+    /// One more succeeded, with this answer.
     pub fn add(&mut self, exit: Exit) {
         self.exit = self.exit.and(exit);
     }
 
-    /// One more could not be done: that is reported at once.
+    /// One more failed; the error is reported at once.
     pub fn failed(&mut self, error: &anyhow::Error) {
         let hint = hint(error);
         tell(error, hint.as_deref().filter(|_| hint != self.hint));
@@ -126,18 +127,18 @@ impl Tally {
         self.add(Exit::of(error));
     }
 
-    /// How the command ends.
+    /// The exit code of the command.
     pub fn exit(self) -> Exit {
         self.exit
     }
 }
 
-/// What is named does not exist. Shows as the message; the exit code is [`Exit::NotFound`].
+/// Something that was named does not exist. Displays as the message; the exit code is [`Exit::NotFound`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Missing(pub String);
 
-/// An error with advice. Shows as the error itself; [`report`] finds the advice.
+/// An error with a hint. Displays as the error itself; [`report`] finds the hint.
 #[derive(Debug)]
 struct Hinted {
     hint: String,
@@ -156,9 +157,9 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// Adds advice to an error.
+/// Adds a hint to an error.
 pub trait Hint<T> {
-    /// Says what to do about it.
+    /// Adds what the user can do about it.
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
 }
 
@@ -168,7 +169,7 @@ impl<T, E: Into<anyhow::Error>> Hint<T> for Result<T, E> {
     }
 }
 
-/// An error with advice, to be returned.
+/// An error with a hint, to be returned.
 pub fn failure(message: impl fmt::Display, hint: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Hinted { hint: hint.into(), error: anyhow::anyhow!("{message}") })
 }
@@ -177,7 +178,7 @@ pub fn failure(message: impl fmt::Display, hint: impl Into<String>) -> anyhow::E
 pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
-        // Whoever reads the output has enough of it (`| head`); that is no failure.
+        // The reader of the output has seen enough (`| head`); that is no failure.
         Err(error) if is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
             tell(&error, hint(&error).as_deref());
@@ -187,7 +188,7 @@ pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Says on standard error that something could not be done, and what to do about it.
+/// Prints an error and its hint on standard error.
 fn tell(error: &anyhow::Error, hint: Option<&str>) {
     let style = Style::of_stderr();
     complain(format_args!("{} {}", style.bad("error:"), message(error)));
@@ -196,17 +197,17 @@ fn tell(error: &anyhow::Error, hint: Option<&str>) {
     }
 }
 
-/// Says something on standard error that whoever reads the output should know.
+/// Prints a note on standard error for the reader of the output.
 pub fn note(text: impl fmt::Display) {
     complain(format_args!("{} {}", Style::of_stderr().notable("note:"), printable(&text.to_string())));
 }
 
-/// Says on standard error that something went wrong and the command goes on.
+/// Prints on standard error that something went wrong but the command continues.
 pub fn warn(text: impl fmt::Display) {
     complain(format_args!("{} {}", Style::of_stderr().notable("warning:"), printable(&text.to_string())));
 }
 
-/// The error and its causes, each said once.
+/// The error and its causes, each printed once.
 fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -222,7 +223,7 @@ fn message(error: &anyhow::Error) -> String {
 
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| match cause.downcast_ref::<Hinted>() {
-        // The advice of the innermost place that gave one may stand inside.
+        // The hint of the innermost place that added one may be inside.
         Some(hinted) => Some(hinted.hint.clone()),
         None => cause.downcast_ref::<ClientError>().and_then(client_hint),
     })
@@ -233,7 +234,7 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::Connect { reason, .. } if reason.contains("certificate") => {
             "to trust a certificate authority of your own, name its PEM file in SSL_CERT_FILE".to_owned()
         }
-        // What rustls and hyper say of a peer that speaks the other one.
+        // What rustls and hyper report about a peer that speaks the other protocol.
         ClientError::Connect { url, reason } if url.starts_with("https:") && reason.contains("InvalidContentType") => {
             format!("the server does not speak TLS: try {} in --url or LONGRUN_URL", url.replacen("https:", "http:", 1))
         }
@@ -246,19 +247,19 @@ fn client_hint(error: &ClientError) -> Option<String> {
             speaks_tls(url)
         }
         ClientError::Connect { .. } => {
-            "is the server running? `longrun dev` starts one; --url or LONGRUN_URL names another".to_owned()
+            "is the server running? `longrun dev` starts one; use --url or LONGRUN_URL to call another one".to_owned()
         }
         ClientError::Unexpected { .. } => "check --url or LONGRUN_URL: another program answers there".to_owned(),
         ClientError::InvalidUrl { .. } => "give --url or LONGRUN_URL like http://127.0.0.1:8080".to_owned(),
         ClientError::InvalidToken => "check LONGRUN_TOKEN or the file of --token-file".to_owned(),
         ClientError::Refused(refusal) => match refusal.http_status {
-            401 => "check LONGRUN_TOKEN or --token-file; `longrun token create` makes a token, `longrun token list` shows which are valid".to_owned(),
-            403 => "use a token that may do this: `longrun token create --scopes …`".to_owned(),
+            401 => "check LONGRUN_TOKEN or --token-file; `longrun token create` creates a token, `longrun token list` shows which are valid".to_owned(),
+            403 => "use a token with the required scope: `longrun token create --scopes …`".to_owned(),
             429 => "the server is busy; try again later".to_owned(),
             500.. => "look for the request in the server's log".to_owned(),
             _ => return None,
         },
-        ClientError::StillRunning { .. } => "wait again, or longer with --timeout".to_owned(),
+        ClientError::StillRunning { .. } => "wait again, or set a longer --timeout".to_owned(),
         ClientError::Transport { .. } | ClientError::File { .. } | ClientError::NotStarted { .. } => return None,
     })
 }

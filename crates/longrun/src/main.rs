@@ -1,8 +1,8 @@
 //! `longrun`: asynchronous operations as a service, in one binary.
 //!
-//! [`cli`] says what there is, [`commands`] does it, [`exit`] turns what came of it into an exit code. Commands that
-//! talk to a server do so over HTTP like any other client ([`connection`]); [`node`] is a server in this process, made
-//! from a [`config`].
+//! [`cli`] defines the command line, [`commands`] implements the commands, [`exit`] turns their result into an exit
+//! code. Commands that talk to a server do so over HTTP like any other client ([`connection`]); [`node`] is a server in
+//! this process, built from a [`config`].
 
 mod cli;
 mod commands;
@@ -32,12 +32,12 @@ use cli::{
 };
 use exit::Exit;
 
-/// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
+/// A server allocates small objects on all its threads; the system's allocator would take a tenth of its time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A shell's request for completions is answered here, and the process ends.
+    // A shell's request for completions is answered here, and then the process ends.
     clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
     let command = match Cli::parse().command {
         Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     exit::report(runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(run(command));
-        // What still blocks a thread (a read from a terminal) must not hold the exit back.
+        // A thread that is still blocked (reading from a terminal) must not delay the exit.
         runtime.shutdown_background();
         node::flush_log();
         result

@@ -1,9 +1,9 @@
-//! Where a command that manages something works: at a running server, or directly on the store.
+//! Where a management command works: at a running server, or directly on the store.
 //!
-//! A server is called when `--url` or `--context` names it, or `LONGRUN_URL` does and nothing names a store (`--store`, `--data-dir`,
-//! `--config`, or `LONGRUN_STORE` and `LONGRUN_CONFIG`); else the command works on the store, with all rights that this
-//! gives. At a server the token decides what may be done. The current context does not turn a command that works on a store
-//! into one that calls a server.
+//! A command calls a server if `--url` or `--context` names one, or if `LONGRUN_URL` does and nothing names a store
+//! (`--store`, `--data-dir`, `--config`, or `LONGRUN_STORE` and `LONGRUN_CONFIG`); otherwise it works on the store,
+//! with full rights. At a server, the token decides what is allowed. The current context does not turn a command that
+//! works on a store into one that calls a server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::store_args::StoreArgs;
 /// Where to work.
 #[derive(Debug, clap::Args)]
 pub struct PlaceArgs {
-    /// Address of a server to call; else that of LONGRUN_URL, unless a store is named
+    /// Address of a server to call; default: LONGRUN_URL, unless a store is named
     #[arg(long, value_name = "URL", help_heading = "Server", conflicts_with_all = ["store", "data_dir"])]
     url: Option<String>,
-    /// File that holds the token for the server; else the environment variable LONGRUN_TOKEN
+    /// File that contains the token for the server; default: the environment variable LONGRUN_TOKEN
     #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE", help_heading = "Server")]
     token_file: Option<PathBuf>,
-    /// Call the server of this context, see `longrun login`
+    /// Call the server of this context (see `longrun login`)
     #[arg(long, value_name = "NAME", help_heading = "Server", conflicts_with_all = ["url", "store", "data_dir"])]
     context: Option<String>,
     #[command(flatten)]
@@ -68,7 +68,7 @@ impl PlaceArgs {
         })
     }
 
-    /// The server, or the store, which is made where there is none.
+    /// The server, or the store, which is created if it does not exist.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -85,5 +85,5 @@ impl PlaceArgs {
 /// # Errors
 /// When it is invalid.
 pub fn time(text: &str) -> anyhow::Result<Timestamp> {
-    text.parse().map_err(|_| failure("the server told a time that is none", "is it a longrun server of this version?"))
+    text.parse().map_err(|_| failure("the server sent an invalid time", "is it a longrun server of this version?"))
 }

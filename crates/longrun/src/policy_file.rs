@@ -1,8 +1,8 @@
 //! A policy file as it is sent to a server: one text that needs no other file.
 //!
-//! Scripts that stand in files of their own (`path: cyclonedx.rego`) are put into the document, so that the server
-//! reads nothing from its disk for a caller. Only files within the policy's folder are taken: a policy from elsewhere
-//! must not make this program send what it finds on this machine.
+//! Scripts in files of their own (`path: cyclonedx.rego`) are put into the document, so that the server reads nothing
+//! from its disk for a caller. Only files within the policy's folder are read: a policy from elsewhere must not make
+//! this program send files of this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub enum PolicyFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
     /// The document is neither YAML nor JSON.
@@ -26,15 +26,15 @@ pub enum PolicyFileError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         source: YamlError,
     },
-    /// The document with its scripts cannot be written down.
+    /// The document with its scripts cannot be serialized.
     #[error("{path} cannot be written as one document: {source}")]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: yaml_serde::Error,
     },
     /// A script lies outside of the policy's folder.
@@ -45,12 +45,12 @@ pub enum PolicyFileError {
         /// What it names.
         script: String,
     },
-    /// A script is not what its pin says.
+    /// A script does not match its pinned digest.
     #[error("{script}: its digest is {found}, not the pinned one")]
     Changed {
         /// What the policy names.
         script: String,
-        /// What the file has.
+        /// The digest of the file.
         found: String,
     },
     /// The document is a group: it names policies that only the server can find.
@@ -58,7 +58,7 @@ pub enum PolicyFileError {
     Group(PathBuf),
 }
 
-/// The document of a policy file with its scripts inside.
+/// The document of a policy file with its scripts included.
 ///
 /// # Errors
 /// [`PolicyFileError`].
@@ -71,7 +71,7 @@ pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
     }
     let mut inlined = 0;
     if let Some(Value::Mapping(spec)) = document.get_mut("spec") {
-        // The older form has one script directly in `spec`, the newer a list.
+        // The older format has one script directly in `spec`, the newer one a list.
         inlined += inline(spec, path)?;
         if let Some(Value::Sequence(scripts)) = spec.get_mut("policies") {
             for script in scripts.iter_mut().filter_map(Value::as_mapping_mut) {
@@ -80,17 +80,17 @@ pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
         }
     }
     if inlined == 0 {
-        // As it was written, so that line numbers of complaints are those of the file.
+        // As it was written, so that line numbers in error messages are those of the file.
         return Ok(text);
     }
     yaml_serde::to_string(&document).map_err(|source| PolicyFileError::Unwritable { path: path.to_owned(), source })
 }
 
-/// Replaces the `path` or the `ref` of a script by its text; answers how many were replaced.
+/// Replaces the `path` or the `ref` of a script by its text; returns how many were replaced.
 fn inline(script: &mut Mapping, policy: &Path) -> Result<usize, PolicyFileError> {
     let text_of = |key: &str| script.get(key).and_then(Value::as_str).map(str::to_owned);
     let (key, text) = if let Some(named) = text_of("path") {
-        // Scripts of another machine are the server's business.
+        // Scripts on another machine are fetched by the server.
         if named.starts_with("https://") || named.starts_with("http://") {
             return Ok(0);
         }
@@ -109,7 +109,7 @@ fn inline(script: &mut Mapping, policy: &Path) -> Result<usize, PolicyFileError>
     } else {
         return Ok(0);
     };
-    // In the same place, so that the document stays readable.
+    // In the same position, so that the document stays readable.
     *script = std::mem::take(script)
         .into_iter()
         .map(|(member, value)| {

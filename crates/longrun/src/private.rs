@@ -1,18 +1,18 @@
-//! Files that others on the machine cannot read: the store, its log and lock, evidence, backups.
+//! Files that other users of the machine cannot read: the store, its log and lock, evidence, backups.
 //!
-//! The process that makes them takes every right of others from whatever it makes, by its umask, before its first
-//! thread. So a file is private from its first moment, whoever writes it: SQLite, `pg_dump`, a library. Commands that a
-//! server runs get back the umask that the server was started with.
+//! The process that creates them sets its umask before it starts its first thread, so that other users have no rights
+//! to any file it creates. A file is thus private from the moment it exists, whoever writes it: SQLite, `pg_dump`, a
+//! library. Commands that a server runs get back the umask that the server was started with.
 
 use std::sync::OnceLock;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-/// The umask that this process was started with, once it was changed.
+/// The umask that this process was started with, set once it has been changed.
 static BEFORE: OnceLock<Mode> = OnceLock::new();
 
-/// Makes whatever this process makes from now on its user's alone.
+/// Makes every file that this process creates from now on private to its user.
 pub fn keep_private() {
     let others = Mode::RWXG | Mode::RWXO;
     let before = umask(others);

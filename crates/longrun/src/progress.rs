@@ -1,4 +1,4 @@
-//! Signs of life on a terminal for what may take longer than a second. Nothing is shown elsewhere.
+//! Progress on a terminal for work that may take longer than a second. Nothing is shown elsewhere.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub struct Spinner(ProgressBar);
 
 impl Spinner {
-    /// Starts to turn.
+    /// Starts the spinner.
     pub fn start(message: impl Into<Cow<'static, str>>) -> Spinner {
         Spinner::with_style(ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}", message)
     }
 
-    /// A bar over a number of bytes.
+    /// A progress bar over a number of bytes.
     pub fn bytes(total: u64, message: impl Into<Cow<'static, str>>) -> Spinner {
         Spinner::with_style(ProgressBar::new(total), "{spinner} {msg} {bytes}/{total_bytes} {elapsed}", message)
     }
 
     fn with_style(bar: ProgressBar, template: &str, message: impl Into<Cow<'static, str>>) -> Spinner {
-        // Drawn to a terminal only: indicatif hides a target that is none.
+        // Drawn to a terminal only: indicatif hides a target that is not a terminal.
         bar.set_draw_target(ProgressDrawTarget::stderr());
         bar.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
         bar.set_message(message);
@@ -34,12 +34,12 @@ impl Spinner {
         self.0.set_message(message);
     }
 
-    /// Does something that writes to the terminal, out of the spinner's way.
+    /// Runs something that writes to the terminal while the spinner is hidden.
     pub fn step_aside(&self, write: impl FnOnce()) {
         self.0.suspend(write);
     }
 
-    /// A function that moves the bar on by a number of bytes.
+    /// A function that advances the bar by a number of bytes.
     pub fn counter(&self) -> impl Fn(u64) + Clone + Send + Sync + 'static + use<> {
         let bar = self.0.clone();
         move |bytes| bar.inc(bytes)

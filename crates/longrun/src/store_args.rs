@@ -16,7 +16,7 @@ pub const DEV_STORE: &str = "longrun.db";
 /// The evidence within the folder of `longrun dev`.
 pub const DEV_EVIDENCE: &str = "evidence";
 
-/// The store: named by one of these, else the configuration's, else that of `longrun dev` in this folder.
+/// The store: named by one of these flags, else by the configuration, else that of `longrun dev` in this folder.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
@@ -40,7 +40,7 @@ impl StoreArgs {
         Ok(self.places()?.0)
     }
 
-    /// Whether somebody named a store, or a configuration that does.
+    /// Whether a flag or a variable names a store, or a configuration that does.
     pub const fn is_named(&self) -> bool {
         self.store.is_some() || self.config.is_some() || self.data_dir.is_some()
     }
@@ -50,7 +50,7 @@ impl StoreArgs {
         self.store.is_some()
     }
 
-    /// Where the evidence is that goes with the store: in the folder that was named, or as the configuration says.
+    /// Where the evidence of the store is: in the given folder, or as the configuration says.
     ///
     /// # Errors
     /// As [`StoreArgs::url`].
@@ -70,7 +70,7 @@ impl StoreArgs {
         Ok(node::known_kinds(&config))
     }
 
-    /// The keys of what is encrypted in the store.
+    /// The keys with which content of the store is encrypted.
     ///
     /// # Errors
     /// As [`StoreArgs::url`].
@@ -104,8 +104,8 @@ impl StoreArgs {
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 
-    /// Opens the store, which must exist and be of this version: a mistyped name shall not make an empty one, and a
-    /// store under a server is not migrated.
+    /// Opens the store, which must exist and have this version's schema: a mistyped name must not create an empty
+    /// store, and a store in use by a server is not migrated.
     ///
     /// # Errors
     /// When there is none or it cannot be used.
@@ -125,7 +125,7 @@ impl StoreArgs {
         }
     }
 
-    /// The store, for commands that work on one database.
+    /// The store, for commands that work on a single database.
     ///
     /// # Errors
     /// As [`StoreArgs::url`], and when the configuration has cells.
@@ -138,7 +138,7 @@ impl StoreArgs {
         self.url()
     }
 
-    /// The cells of the configuration; none when everything is in the store.
+    /// The cells of the configuration; empty when everything is in the store.
     ///
     /// # Errors
     /// As [`StoreArgs::url`].
@@ -146,8 +146,8 @@ impl StoreArgs {
         if self.data_dir.is_some() { Ok(Vec::new()) } else { Ok(self.load()?.config.cell_urls()) }
     }
 
-    /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before
-    /// the first start of a server.
+    /// Like [`StoreArgs::open_existing`], but creates the store if there is none, and reports it: tokens can be created
+    /// before the first start of a server.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -161,7 +161,7 @@ impl StoreArgs {
                 self.open_as(Open::Create).await?.close().await;
                 drop(lock);
                 complain(format_args!(
-                    "{} there was no store at {url}: a new one was made",
+                    "{} there was no store at {url}: created a new one",
                     Style::of_stderr().notable("note:")
                 ));
                 self.open_existing().await

@@ -1,4 +1,5 @@
-//! The terminal while `longrun top` or `longrun operations watch` has it: raw, on its other screen, with keys and signals as events.
+//! The terminal while `longrun top` or `longrun operations watch` uses it: in raw mode, on the alternate screen, with
+//! keys and signals as events.
 
 use std::io::{self, IsTerminal, Stdout, stdout};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use ratatui::{Frame, Terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// How long a thread that waits for keys goes on after the end.
+/// How long a thread that waits for keys keeps running after the end.
 const POLL: Duration = Duration::from_millis(100);
 
 /// What happens at the terminal.
@@ -27,7 +28,7 @@ pub enum Event {
     End,
 }
 
-/// Whether there is one to draw on and to read keys from.
+/// Whether there is a terminal to draw on and to read keys from.
 pub fn is_there() -> bool {
     stdout().is_terminal() && io::stdin().is_terminal()
 }
@@ -43,7 +44,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal.
+    /// Takes over the terminal.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -52,7 +53,7 @@ impl Screen {
         let listen = |kind| signal(kind).context("cannot receive signals");
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let hangup = listen(SignalKind::hangup())?;
-        // The message of a panic would be written on the other screen and vanish with it.
+        // The message of a panic would be written on the alternate screen and vanish with it.
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
@@ -76,7 +77,7 @@ impl Screen {
         Ok(())
     }
 
-    /// What happens next.
+    /// Waits for the next event.
     pub async fn event(&mut self) -> Event {
         loop {
             tokio::select! {
@@ -101,13 +102,13 @@ impl Drop for Screen {
     }
 }
 
-/// As it was before; what fails cannot be mended.
+/// Restores the terminal; errors here cannot be handled.
 fn give_back() {
     let _ = execute!(stdout(), LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
 
-/// Keys and changes of size, read by a thread of its own, because reading a terminal blocks.
+/// Keys and changes of size, read by a separate thread, because reading a terminal blocks.
 fn keys(is_over: Arc<AtomicBool>) -> Receiver<Input> {
     let (sender, input) = channel(16);
     std::thread::spawn(move || {
@@ -117,7 +118,7 @@ fn keys(is_over: Arc<AtomicBool>) -> Receiver<Input> {
                 Ok(true) => read(),
                 Err(error) => Err(error),
             };
-            // Without a terminal, or with nobody who wants its keys, there is nothing to read.
+            // Without a terminal, or when the receiver is gone, there is nothing to read.
             if !read.is_ok_and(|event| sender.blocking_send(event).is_ok()) {
                 return;
             }

@@ -1,15 +1,15 @@
-//! The values that the label of a kind may have.
+//! The values of the label of a kind.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The most kinds with a label of their own.
+/// The maximum number of kinds that have a label of their own.
 pub const MOST_KINDS: usize = 100;
 /// The label of all other kinds.
 pub const OTHER: &str = "other";
 
-/// The kinds with a label of their own: those that the server knows of, and none that a caller made up, since
-/// each value costs memory in the server and in Prometheus for as long as both live.
+/// The kinds that have a label of their own: those that the server knows, and none that a caller made up, since each
+/// value costs memory in the server and in Prometheus for as long as both run.
 #[derive(Debug)]
 pub struct Kinds {
     named: RwLock<BTreeSet<Arc<str>>>,
@@ -23,7 +23,7 @@ impl Default for Kinds {
 }
 
 impl Kinds {
-    /// Gives kinds labels of their own, the first [`MOST_KINDS`].
+    /// Gives these kinds labels of their own, up to [`MOST_KINDS`].
     pub fn name<'k>(&self, kinds: impl IntoIterator<Item = &'k str>) {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
         for kind in kinds {

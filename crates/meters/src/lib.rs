@@ -1,9 +1,9 @@
-//! What a process counts and measures of its work, and the forms in which Prometheus reads it.
+//! What a process counts and measures of its work, and the text formats in which Prometheus reads it.
 //!
-//! [`Meters`] are those of the layers below the API: the store has them, and everything that works with the store finds
-//! them there. Each process counts what it did itself; Prometheus adds up the processes.
+//! [`Meters`] are those of the layers below the API: the store owns them, and everything that works with the store
+//! finds them there. Each process counts what it did itself; Prometheus adds up the processes.
 //!
-//! **Labels are bounded.** The only label that somebody else chooses is the kind of operations, and kinds that nobody
+//! **Labels are bounded.** The only label whose values others choose is the kind of operations, and kinds that nobody
 //! declared are counted as [`OTHER`] ([`Kinds`]). There is no label for organizations.
 
 mod kinds;
@@ -23,31 +23,31 @@ use prometheus_client::registry::{Registry, Unit};
 pub use kinds::{Kinds, MOST_KINDS, OTHER};
 pub use text::{Form, render};
 
-/// Upper bounds, in seconds, for what takes milliseconds as a rule: statements, commits.
+/// Upper bounds, in seconds, for what usually takes milliseconds: statements, commits.
 const SHORT: [f64; 13] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 /// Upper bounds, in seconds, for what may take hours: how long operations wait and run.
 const LONG: [f64; 14] =
     [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0, 604_800.0];
-/// Upper bounds of how many writes a batch has.
+/// Upper bounds of the number of writes in a batch.
 const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2_048.0];
 
 /// The kind of operations.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
-    /// A declared one, or [`OTHER`].
+    /// A declared kind, or [`OTHER`].
     pub kind: Arc<str>,
 }
 
-/// The kind of operations and how they ended.
+/// The kind of operations and their outcome.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct EndLabels {
-    /// A declared one, or [`OTHER`].
+    /// A declared kind, or [`OTHER`].
     pub kind: Arc<str>,
-    /// How.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// How something ended.
+/// The outcome.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[allow(non_camel_case_types, missing_docs, reason = "the names are the values of the label")]
 pub enum Outcome {
@@ -70,9 +70,9 @@ pub enum Queue {
     creations,
     /// Claims.
     claims,
-    /// The rest of them.
+    /// All other writes.
     others,
-    /// All, where there is one queue.
+    /// All writes, where there is only one queue.
     all,
 }
 
@@ -86,7 +86,7 @@ pub struct QueueLabel {
 /// The outcome of calling a receiver of notices.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct DeliveryLabel {
-    /// `completed`: the receiver took the notice.
+    /// `completed`: the receiver accepted the notice.
     pub outcome: Outcome,
 }
 
@@ -96,8 +96,8 @@ type ByKind<M> = Family<KindLabel, M, fn() -> M>;
 #[derive(Clone)]
 pub struct Meters(Arc<Inner>);
 
-/// The metrics; the help text of each says what it means, and so does `docs/metrics.md`.
-#[allow(missing_docs, reason = "the help texts beside the names say what each of them is")]
+/// The metrics; their help texts and `docs/metrics.md` describe them.
+#[allow(missing_docs, reason = "the help texts next to the names describe each of them")]
 pub struct Inner {
     registry: Registry,
     pub kinds: Kinds,
@@ -144,7 +144,7 @@ fn long() -> Histogram {
     Histogram::new(LONG)
 }
 
-/// A histogram for what takes milliseconds.
+/// A histogram for what usually takes milliseconds.
 pub fn short() -> Histogram {
     Histogram::new(SHORT)
 }
@@ -203,44 +203,54 @@ impl Inner {
             self.returned.clone(),
         );
         r.register("operations_ended", "Operations that ended", self.ended.clone());
-        let (waited, ran) =
-            ("From the creation of an operation to its first attempt", "The attempt that ended an operation");
+        let (waited, ran) = (
+            "The time from the creation of an operation to its first attempt",
+            "The duration of the attempt that ended an operation",
+        );
         r.register_with_unit("operation_waiting", waited, Unit::Seconds, self.waiting.clone());
         r.register_with_unit("operation_running", ran, Unit::Seconds, self.running.clone());
         r.register(
             "attempts_lost",
-            "Attempts whose worker was not heard of until the lease ran out",
+            "Attempts whose worker sent no heartbeat before the lease ran out",
             self.lost.clone(),
         );
         r.register("store_batch_writes", "Writes that were committed together", self.batch_writes.clone());
-        let batch = "To carry out and commit a batch of writes";
+        let batch = "The time to carry out and commit a batch of writes";
         r.register_with_unit("store_batch_duration", batch, Unit::Seconds, self.batch_seconds.clone());
         r.register("store_batch_failures", "Batches of writes that failed as a whole", self.batch_failures.clone());
-        let read = "A read of the store: its statements and the wait for a connection";
+        let read = "The time of a read of the store: its statements and the wait for a connection";
         r.register_with_unit("store_read_duration", read, Unit::Seconds, self.read_seconds.clone());
-        let wait = "The wait for a connection to the store";
+        let wait = "The time of the wait for a connection to the store";
         r.register_with_unit("store_connection_wait", wait, Unit::Seconds, self.connection_wait_seconds.clone());
         r.register("store_connections_in_use", "Connections to the store in use", self.connections_used.clone());
-        r.register("store_connections_max", "Connections to the store that there may be", self.connections_max.clone());
-        r.register("store_cell_up", "Whether a cell answers: 1, or 0", self.cells_up.clone());
+        r.register(
+            "store_connections_max",
+            "The maximum number of connections to the store",
+            self.connections_max.clone(),
+        );
+        r.register("store_cell_up", "Whether a cell answers: 1 if it does, otherwise 0", self.cells_up.clone());
         r.register(
             "schedule_operations_created",
             "Operations that schedules have created",
             self.schedule_operations.clone(),
         );
-        r.register("schedules_fired", "Due schedules that were dealt with", self.schedules_dealt_with.clone());
-        r.register(
-            "notice_attempts",
-            "Calls to receivers of notices, by what came of them",
-            self.notice_attempts.clone(),
-        );
+        r.register("schedules_fired", "Due schedules that were processed", self.schedules_dealt_with.clone());
+        r.register("notice_attempts", "Calls to receivers of notices, by outcome", self.notice_attempts.clone());
         r.register("evaluation_processes_busy", "Evaluation processes with a job", self.evaluation_busy.clone());
-        r.register("evaluation_processes_idle", "Evaluation processes that wait for one", self.evaluation_idle.clone());
+        r.register(
+            "evaluation_processes_idle",
+            "Evaluation processes that wait for a job",
+            self.evaluation_idle.clone(),
+        );
         r.register("evaluation_processes_started", "Evaluation processes started", self.evaluation_started.clone());
-        r.register("trace_spans_exported", "Spans that the collector of traces has taken", self.spans_exported.clone());
+        r.register(
+            "trace_spans_exported",
+            "Spans that the collector of traces has accepted",
+            self.spans_exported.clone(),
+        );
         r.register(
             "trace_spans_dropped",
-            "Spans that were dropped because the collector of traces was away or slow",
+            "Spans that were dropped because the collector of traces was unavailable or slow",
             self.spans_dropped.clone(),
         );
     }
@@ -260,7 +270,7 @@ impl Inner {
         self.cells_up.get_or_create(&CellLabel { cell: cell.into() }).clone()
     }
 
-    /// Counts what happened to an operation.
+    /// Counts an event of an operation.
     pub fn count(&self, kind: &str, what: Happening) {
         let label = self.kind(kind);
         match what {
@@ -277,7 +287,7 @@ impl Inner {
         }
     }
 
-    /// Notes a batch of writes that was carried out.
+    /// Records a batch of writes that was carried out.
     pub fn batch(&self, queue: Queue, writes: usize, took: Duration) {
         let label = QueueLabel { queue };
         self.batch_writes.get_or_create(&label).observe(writes as f64);
@@ -291,23 +301,23 @@ fn observe(histograms: &ByKind<Histogram>, label: &KindLabel, took: Option<Durat
     }
 }
 
-/// What happened to an operation.
+/// An event of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
     /// It was created.
     Created,
     /// An attempt began.
     Started {
-        /// Since the creation, if it was the first one.
+        /// The time since the creation, if it was the first attempt.
         waited: Option<Duration>,
     },
     /// It went back to pending.
     Returned,
     /// It ended.
     Ended {
-        /// How.
+        /// The outcome.
         outcome: Outcome,
-        /// How long the attempt took that ended it, if one did.
+        /// The duration of the attempt that ended it, if an attempt did.
         ran: Option<Duration>,
     },
 }
@@ -317,7 +327,7 @@ pub enum Happening {
 pub struct Present(Gauge);
 
 impl Present {
-    /// One more, until this is dropped.
+    /// Adds one, until this is dropped.
     pub fn one_more(gauge: &Gauge) -> Present {
         gauge.inc();
         Present(gauge.clone())

@@ -1,21 +1,21 @@
-//! The text forms that Prometheus reads.
+//! The text formats that Prometheus reads.
 
 use std::fmt::{self, Write};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
-/// A form of the text.
+/// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The older form of Prometheus, 0.0.4, which everything reads.
+    /// The older format of Prometheus, 0.0.4, which every client reads.
     Plain,
 }
 
 impl Form {
-    /// The form that a client with this `Accept` header reads: OpenMetrics only if it names it.
+    /// The format for a client with this `Accept` header: OpenMetrics only if the header names it.
     pub fn accepted(accept: Option<&str>) -> Form {
         let is_open = |range: &str| {
             let mut parts = range.split(';').map(str::trim);
@@ -34,7 +34,7 @@ impl Form {
     }
 }
 
-/// The text of all metrics of some registries.
+/// The text of all metrics in these registries.
 pub fn render(registries: &[&Registry], form: Form) -> String {
     let mut text = String::new();
     let write = |text: &mut String| -> fmt::Result {
@@ -48,11 +48,11 @@ pub fn render(registries: &[&Registry], form: Form) -> String {
     }
 }
 
-/// OpenMetrics as the older form: there, a counter's name has its `_total` in the lines about it too, and there is no
-/// unit line and no end line.
+/// Converts OpenMetrics to the older format: there, the comment lines about a counter also carry its `_total`, and
+/// there are no unit lines and no end line.
 fn plain(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
-    // Its type comes after its help.
+    // The type of a metric comes after its help.
     let mut help: Option<&str> = None;
     for line in open.lines() {
         if let Some(of) = line.strip_prefix("# HELP ") {

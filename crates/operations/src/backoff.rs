@@ -7,9 +7,9 @@ use std::time::Duration;
 /// The bounds of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The most that the wait after the first attempt can be.
+    /// The upper bound of the wait after the first attempt.
     pub base: Duration,
-    /// The most that any wait can be.
+    /// The upper bound of every wait.
     pub cap: Duration,
 }
 
@@ -22,7 +22,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait after attempt number `attempts` (1 for the first): `random` × min(cap, base × 2^(attempts − 1)).
     ///
-    /// `random` is uniform in 0…1; values outside are held within.
+    /// `random` is uniform in 0…1; values outside of this range are clamped to it.
     pub fn delay(&self, attempts: u32, random: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         let ceiling = self.base.saturating_mul(1 << doublings).min(self.cap);

@@ -1,16 +1,17 @@
-//! How many operations of one key may run at a time.
+//! How many operations with the same concurrency key may run at a time.
 
 use crate::{Violation, check_text};
 
-/// The most bytes of a concurrency key.
+/// The maximum length of a concurrency key, in bytes.
 pub const MAX_CONCURRENCY_KEY_BYTES: usize = 255;
-/// More than this at a time would amount to no limit.
+/// The largest limit; a larger one would amount to no limit.
 pub const MAX_CONCURRENCY_LIMIT: u32 = 10_000;
 
-/// At most this many operations of one key run at a time in their organization, whatever their kinds.
+/// At most this many operations with the same key run at a time in their organization, whatever their kinds.
 ///
-/// An operation has one of the key's places from the moment when it may be claimed until it ends or has to wait for its
-/// next attempt. When operations name different limits for one key, that of the newest creation holds.
+/// An operation occupies one of the slots of its key from the moment when it may be claimed until it ends or has to
+/// wait for its next attempt. When operations name different limits for the same key, the limit of the newest creation
+/// applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concurrency {
     /// 1 to [`MAX_CONCURRENCY_KEY_BYTES`] bytes, without control characters.
@@ -20,18 +21,18 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// Everything that is wrong with it.
+    /// Everything that is wrong with the key and the limit.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         if self.key.is_empty() || self.key.len() > MAX_CONCURRENCY_KEY_BYTES {
-            let told = format!("must have between 1 and {MAX_CONCURRENCY_KEY_BYTES} bytes");
-            found.push(Violation::new("concurrency_key", told));
+            let problem = format!("must have between 1 and {MAX_CONCURRENCY_KEY_BYTES} bytes");
+            found.push(Violation::new("concurrency_key", problem));
         } else {
             found.extend(check_text("concurrency_key", &self.key).err());
         }
         if !(1..=MAX_CONCURRENCY_LIMIT).contains(&self.limit) {
-            let told = format!("must be between 1 and {MAX_CONCURRENCY_LIMIT}");
-            found.push(Violation::new("concurrency_limit", told));
+            let problem = format!("must be between 1 and {MAX_CONCURRENCY_LIMIT}");
+            found.push(Violation::new("concurrency_limit", problem));
         }
         found
     }

@@ -1,4 +1,4 @@
-//! What a new operation may be.
+//! Which operations may be created.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,49 +8,51 @@ use crate::{
     check_text, check_unique_key, labels,
 };
 
-/// The most bytes of an `input` or an `output`. Larger values belong in content storage (`POST /v1/evidence`).
+/// The maximum length of an `input` or an `output`, in bytes. Larger values belong in content storage (`POST
+/// /v1/evidence`).
 pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
-/// Attempts of an operation that names no `max_attempts`.
+/// The number of attempts of an operation that names no `max_attempts`.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
-/// Priorities range from minus this to this.
+/// Priorities range from the negative of this number to this number.
 pub const MAX_PRIORITY: i16 = 100;
-/// More attempts than this are a mistake: with backoff they would take weeks.
+/// A larger number of attempts is a mistake: with backoff they would take weeks.
 const MAX_MAX_ATTEMPTS: u32 = 100;
-/// No single attempt and no retention is longer than this: 10 years.
+/// The upper bound of the duration of an attempt and of a retention: 10 years.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A request for an operation, before it has an id and a number.
+/// A request to create an operation, before the operation has an id and a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOperation {
-    /// What kind of work.
+    /// The kind of the work.
     pub kind: String,
-    /// What it is about.
+    /// The resource that the work is about.
     pub resource: Option<Resource>,
     /// The project it belongs to, or empty.
     pub project_id: String,
     /// The version of the project, or empty.
     pub project_version_id: String,
-    /// What the work needs to know: a JSON text, or empty for none.
+    /// The input of the work: a JSON text, or empty for none.
     pub input: String,
-    /// Within an organization, higher is claimed first; −100…100.
+    /// Within an organization, operations of higher priority are claimed first; −100…100.
     pub priority: i16,
-    /// Not to be claimed before this time.
+    /// The operation must not be claimed before this time.
     pub run_after: Option<Timestamp>,
     /// How long one attempt may take.
     pub timeout: Option<Duration>,
-    /// How many attempts may be charged.
+    /// The number of attempts that may be charged.
     pub max_attempts: u32,
-    /// How long to keep it after its end; `None` keeps it.
+    /// How long to keep the operation after its end; `None` keeps it forever.
     pub retain_for: Option<Duration>,
-    /// How many of its key may run at a time; `None`: it has no key.
+    /// How many operations with its concurrency key may run at a time; `None`: it has no key.
     pub concurrency: Option<Concurrency>,
-    /// What callers name it by.
+    /// The labels by which callers find it.
     pub labels: Labels,
-    /// While an operation of the organization with this key has not ended, that one is returned and none is created.
+    /// While an operation of the organization with this key has not ended, that operation is returned and none is
+    /// created.
     pub unique_key: Option<String>,
-    /// The name of the schedule that made it. Set by the server, never by a caller.
+    /// The name of the schedule that creates it. Set by the server, never by a caller.
     pub schedule: Option<String>,
-    /// Where it was asked for in a distributed trace; its attempts and its notices belong to that trace.
+    /// The span of a distributed trace in which it was requested; its attempts and its notices belong to that trace.
     pub trace: Option<TraceContext>,
 }
 
@@ -76,12 +78,12 @@ impl NewOperation {
         }
     }
 
-    /// Whether it has any of the properties that few operations have and that are kept apart from them.
+    /// Whether it has any of the properties that few operations have and that stores keep in a place of their own.
     pub fn has_details(&self) -> bool {
         !self.labels.is_empty() || self.unique_key.is_some() || self.schedule.is_some() || self.trace.is_some()
     }
 
-    /// The operation that it becomes when it is created at `now`: pending, with a new id.
+    /// The operation that is created from this request at `now`: pending, with a new id.
     pub fn to_operation(&self, now: Timestamp) -> Operation {
         Operation {
             id: OperationId::new(now),
@@ -98,7 +100,7 @@ impl NewOperation {
         }
     }
 
-    /// Everything that is wrong with it; empty when it may be created.
+    /// Everything that is wrong with the request; empty when the operation may be created.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let mut check = |result: Result<(), Violation>| found.extend(result.err());
@@ -117,7 +119,7 @@ impl NewOperation {
         }
         if self.input.len() > MAX_INLINE_BYTES {
             let description = format!(
-                "is {} bytes long; at most {MAX_INLINE_BYTES} are allowed: store larger content by POST /v1/evidence and pass its digest",
+                "is {} bytes long; at most {MAX_INLINE_BYTES} are allowed: store larger content with POST /v1/evidence and pass its digest",
                 self.input.len()
             );
             check(Err(Violation::new("input", description)));
@@ -142,8 +144,8 @@ impl NewOperation {
     }
 }
 
-/// What is wrong with operations that are to be created together, apart from what is wrong with each: the indexes of
-/// those whose unique key an earlier one has.
+/// What is wrong with operations that are to be created together, apart from what is wrong with each of them: the
+/// indexes of those that have the same unique key as an earlier one.
 pub fn repeated_unique_keys(operations: &[NewOperation]) -> Vec<usize> {
     let mut seen = HashSet::new();
     let keys = operations.iter().enumerate().filter_map(|(index, new)| Some((index, new.unique_key.as_deref()?)));

@@ -1,4 +1,4 @@
-//! Which operations a list shows: what the caller may see, and what it asked for.
+//! Which operations a list shows: those that the caller may see and that match its filter.
 
 use std::collections::BTreeSet;
 
@@ -14,25 +14,25 @@ pub struct Resource {
     pub resource_id: String,
 }
 
-/// The kind of the operations that deliver notices of the ends of others. There are many of them and few people want to
-/// see them. longrun itself makes them, without labels.
+/// The kind of the operations that deliver notices when other operations end. There are many of them and few people
+/// want to see them. longrun itself creates them, without labels.
 pub const NOTICE_KIND: &str = "notice";
-/// The built-in kind of bulk operations, which act on others: longrun itself makes them.
+/// The built-in kind of bulk operations, which act on other operations: longrun itself creates them.
 pub const BULK_KIND: &str = "bulk";
 
-/// What a list asks for. A field left out means "any", except for the kind.
+/// The filter of a list. A field that is `None` matches any value, except for the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only this status.
     pub status: Option<Status>,
-    /// Only this kind, matched exactly; left out, any kind but [`NOTICE_KIND`].
+    /// Only this kind, matched exactly; `None` matches every kind but [`NOTICE_KIND`].
     pub kind: Option<String>,
     /// Only operations about this resource.
     pub resource: Option<Resource>,
 }
 
 impl Filter {
-    /// Whether the operation is one that the filter asks for. The stores' queries mean exactly this.
+    /// Whether the operation matches the filter. The queries of the stores have exactly this meaning.
     pub fn matches(&self, operation: &Operation) -> bool {
         self.status.is_none_or(|s| s == operation.status)
             && self.kind.as_ref().map_or(operation.kind != NOTICE_KIND, |kind| *kind == operation.kind)
@@ -50,7 +50,7 @@ pub enum Projects {
 }
 
 impl Projects {
-    /// Whether an operation with this `project_id` (empty: none) is among them.
+    /// Whether operations with this `project_id` (empty: none) are included.
     pub fn include(&self, project_id: &str) -> bool {
         match self {
             Projects::All => true,
@@ -80,7 +80,7 @@ impl Access {
         Access { organization: name.into(), projects: Projects::Only(projects) }
     }
 
-    /// The same access, limited to the projects that are meant; `None` where a list of projects cannot say that.
+    /// The same access, limited to the projects of this set; `None` where a list of projects cannot express that.
     pub fn within(&self, projects: &Set<String>) -> Option<Access> {
         let only = match (&self.projects, projects) {
             (_, set) if set.is_any() => return Some(self.clone()),
@@ -93,7 +93,7 @@ impl Access {
         Some(Access { organization: self.organization.clone(), projects: Projects::Only(only) })
     }
 
-    /// Whether an operation of this organization with this `project_id` (empty: none) is visible.
+    /// Whether operations of this organization with this `project_id` (empty: none) are visible.
     pub fn sees_project(&self, project_id: &str) -> bool {
         self.projects.include(project_id)
     }

@@ -12,7 +12,7 @@ use crate::Timestamp;
 pub struct OperationId(Uuid);
 
 impl OperationId {
-    /// A new id whose time part is `at`. Unique by 74 random bits.
+    /// A new id whose time part is `at`. 74 random bits make it unique.
     pub fn new(at: Timestamp) -> OperationId {
         let millis = at.as_millis().unsigned_abs();
         let nanos = u32::try_from(millis % 1_000).expect("below 1,000") * 1_000_000;
@@ -24,7 +24,7 @@ impl OperationId {
         self.0.as_bytes()
     }
 
-    /// The id with these bytes. Any sixteen bytes are taken: they come from a store, which only holds ids.
+    /// The id with these bytes. Any sixteen bytes are accepted: they come from a store, which holds nothing but ids.
     pub const fn from_bytes(bytes: [u8; 16]) -> OperationId {
         OperationId(Uuid::from_bytes(bytes))
     }
@@ -44,7 +44,7 @@ pub struct InvalidId;
 impl FromStr for OperationId {
     type Err = InvalidId;
 
-    /// Takes the hyphenated form of 36 characters only, in either case: one operation, one address.
+    /// Accepts only the hyphenated form of 36 characters, in either case, so that an operation has one address.
     fn from_str(text: &str) -> Result<OperationId, InvalidId> {
         if text.len() != 36 {
             return Err(InvalidId);

@@ -1,4 +1,4 @@
-//! Labels and unique keys: what callers name their operations by.
+//! Labels and unique keys: the names that callers give to their operations.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,22 @@ use crate::Violation;
 /// Labels by their keys.
 pub type Labels = BTreeMap<String, String>;
 
-/// The most labels of an operation, [`RETRY_OF`] apart.
+/// The maximum number of labels of an operation, not counting [`RETRY_OF`].
 pub const MAX_LABELS: usize = 16;
-/// The most bytes of a label's key.
+/// The maximum length of a label's key, in bytes.
 pub const MAX_LABEL_KEY_BYTES: usize = 63;
-/// The most bytes of a label's value.
+/// The maximum length of a label's value, in bytes.
 pub const MAX_LABEL_VALUE_BYTES: usize = 255;
-/// The most bytes of a unique key.
+/// The maximum length of a unique key, in bytes.
 pub const MAX_UNIQUE_KEY_BYTES: usize = 255;
 
-/// The label that links an operation to the one that it repeats with another input. Its value is that one's id.
+/// The label that links an operation to the one that it repeats with another input. Its value is the id of that
+/// operation.
 pub const RETRY_OF: &str = "retry_of";
 
-/// Takes the key of a label: 1 to 63 of lower-case letters, digits, `.`, `_`, `-` and `/`, the first and the last a
-/// letter or a digit. Lower case only, so that no two keys look alike; no spaces, quotes or signs, so that a filter
-/// needs no quoting.
+/// Checks the key of a label: 1 to 63 lower-case letters, digits, `.`, `_`, `-` and `/`, beginning and ending with a
+/// letter or a digit. Only lower case is allowed, so that no two keys look alike; spaces, quotes and operators are not
+/// allowed, so that keys need no quotes in a filter.
 ///
 /// # Errors
 /// A [`Violation`] of `field`.
@@ -35,13 +36,13 @@ pub fn check_label_key(field: &str, key: &str) -> Result<(), Violation> {
     Err(Violation::new(
         field,
         format!(
-            "{shown:?} is no key of a label: it must be 1 to {MAX_LABEL_KEY_BYTES} lower-case letters, digits, '.', '_', '-' \
+            "{shown:?} is not a valid label key: it must be 1 to {MAX_LABEL_KEY_BYTES} lower-case letters, digits, '.', '_', '-' \
              or '/', beginning and ending with a letter or a digit, e.g. team or example.com/team"
         ),
     ))
 }
 
-/// Takes the value of a label: printable text of at most 255 bytes, empty included.
+/// Checks the value of a label: printable text of at most 255 bytes, which may be empty.
 ///
 /// # Errors
 /// A [`Violation`] of `field`.
@@ -49,7 +50,7 @@ pub fn check_label_value(field: &str, value: &str) -> Result<(), Violation> {
     check_bounded(field, value, MAX_LABEL_VALUE_BYTES)
 }
 
-/// Takes a unique key: printable text of 1 to 255 bytes.
+/// Checks a unique key: printable text of 1 to 255 bytes.
 ///
 /// # Errors
 /// A [`Violation`] of `field`.
@@ -75,8 +76,8 @@ pub(crate) fn violations(labels: &Labels) -> Vec<Violation> {
     let mut found = Vec::new();
     let count = labels.keys().filter(|key| *key != RETRY_OF).count();
     if count > MAX_LABELS {
-        found.push(Violation::new("labels", format!("are {count}; at most {MAX_LABELS} are allowed")));
-        // A list of what is wrong with each of thousands helps nobody.
+        found.push(Violation::new("labels", format!("there are {count} labels; at most {MAX_LABELS} are allowed")));
+        // A list of everything that is wrong with thousands of labels helps nobody.
         return found;
     }
     for (key, value) in labels {
@@ -125,6 +126,6 @@ mod tests {
         let fields: Vec<String> = violations(&labels).into_iter().map(|violation| violation.field).collect();
         assert_eq!(fields, ["labels", "labels.l1"]);
         let many: Labels = (0..=MAX_LABELS).map(label).collect();
-        assert_eq!(violations(&many), [Violation::new("labels", "are 17; at most 16 are allowed")]);
+        assert_eq!(violations(&many), [Violation::new("labels", "there are 17 labels; at most 16 are allowed")]);
     }
 }

@@ -1,12 +1,12 @@
-//! The domain of longrun: what an operation is, how it lives and how it is listed.
+//! The domain of longrun: what an operation is, which states it goes through and how it is listed.
 //!
 //! **Responsibility.** The types and rules that every other crate shares: [`Status`] and the transition function
 //! [`State::apply`], [`Filter`], the filter grammar of [`search`], the pagination arithmetic of [`page`], ids, times,
 //! validation of new operations.
 //!
-//! **Promises.** Pure: no I/O, no async, no clock (times are arguments). The only rule book: stores and handlers call
-//! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by
-//! construction.
+//! **Promises.** The crate is pure: no I/O, no async, no clock (times are arguments). It holds the only set of rules:
+//! stores and handlers call [`State::apply`] and never decide a transition themselves. Every value that this crate
+//! returns is valid by construction.
 
 pub mod backoff;
 mod concurrency;
@@ -48,9 +48,9 @@ pub use trace::{InvalidTraceContext, SpanId, TraceContext, TraceId};
 pub struct Operation {
     /// Unique, time-ordered, assigned at creation.
     pub id: OperationId,
-    /// What kind of work this is, e.g. `evidence_evaluation`.
+    /// The kind of the work, e.g. `evidence_evaluation`.
     pub kind: String,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// What the work is about; both parts or neither.
     pub resource: Option<Resource>,
@@ -64,7 +64,7 @@ pub struct Operation {
     pub started_at: Option<Timestamp>,
     /// When it reached its terminal state; set once.
     pub finished_at: Option<Timestamp>,
-    /// What it produced; structured output is JSON in this string.
+    /// The output of the work; structured output is JSON in this string.
     pub output: String,
     /// Why it failed; empty unless [`Status::Failed`].
     pub error_message: String,

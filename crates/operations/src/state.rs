@@ -1,4 +1,4 @@
-//! The life of an operation as a pure function: [`State::apply`].
+//! The life cycle of an operation as a pure function: [`State::apply`].
 //!
 //! ```text
 //!             Claim                 Settle(output)
@@ -10,64 +10,64 @@
 //!                    └──────────────────────────────┘
 //! ```
 //!
-//! Promises, property-tested below: terminal is final (only `Retry` leaves `Failed`, nothing leaves `Completed`);
-//! the fencing token grows with every claim and never shrinks; an event that carries an older token changes nothing;
-//! an orderly `Release` charges no attempt; `started_at` is there exactly when an attempt started.
+//! Promises, property-tested below: terminal states are final (only `Retry` leaves `Failed`, nothing leaves
+//! `Completed`); the fencing token grows with every claim and never shrinks; an event that carries an older token
+//! changes nothing; an orderly `Release` charges no attempt; `started_at` is set exactly when an attempt has started.
 
 use crate::{Status, Timestamp};
 
-/// What an operation has used up so far.
+/// What an operation has used of its attempts and fencing tokens so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Attempts charged, the one under way included.
+    /// The number of attempts charged, the running one included.
     pub attempts: u32,
-    /// Attempts that may be charged; at least 1.
+    /// The number of attempts that may be charged; at least 1.
     pub max_attempts: u32,
-    /// The fencing token of the latest claim; 0 before the first. Grows for the life of the operation.
+    /// The fencing token of the latest claim; 0 before the first. It only grows, over the whole life of the operation.
     pub fence: u64,
 }
 
-/// Where an operation stands, with what belongs to that state and nothing else.
+/// The state of an operation, with exactly the data that belong to that state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Waits to be claimed.
+    /// The operation waits to be claimed.
     Pending {
-        /// What it has used up.
+        /// What the operation has used.
         progress: Progress,
         /// When its latest attempt started, if there was one.
         started_at: Option<Timestamp>,
-        /// Not to be claimed before this time.
+        /// The operation must not be claimed before this time.
         due_at: Option<Timestamp>,
     },
-    /// An attempt is under way, held by the worker that knows `progress.fence`.
+    /// An attempt is running; the worker that knows `progress.fence` holds it.
     Running {
-        /// What it has used up.
+        /// What the operation has used.
         progress: Progress,
         /// When this attempt started.
         started_at: Timestamp,
-        /// Whether somebody asked it to stop.
+        /// Whether somebody requested its cancellation.
         cancel_requested: bool,
     },
-    /// Ended with an output.
+    /// The operation ended with an output.
     Completed {
-        /// What it used up.
+        /// What the operation used.
         progress: Progress,
         /// When its last attempt started.
         started_at: Timestamp,
         /// When it ended.
         finished_at: Timestamp,
-        /// What it produced.
+        /// The output.
         output: String,
     },
-    /// Ended with an error.
+    /// The operation ended with an error.
     Failed {
-        /// What it used up.
+        /// What the operation used.
         progress: Progress,
         /// When its last attempt started, if there was one.
         started_at: Option<Timestamp>,
         /// When it ended.
         finished_at: Timestamp,
-        /// Why, for people.
+        /// Why it failed, for people.
         error_message: String,
     },
 }
@@ -75,16 +75,16 @@ pub enum State {
 /// How an attempt ended, as its worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did the work.
+    /// The worker did the work.
     Completed {
-        /// What it produced; structured output is JSON in this string.
+        /// The output; structured output is JSON in this string.
         output: String,
     },
-    /// It could not.
+    /// The worker could not do the work.
     Failed {
-        /// Why, for people.
+        /// Why it failed, for people.
         message: String,
-        /// Whether another attempt may do better.
+        /// Whether another attempt may succeed.
         retryable: bool,
     },
 }
@@ -92,7 +92,7 @@ pub enum Outcome {
 /// Something that happens to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A worker takes it.
+    /// A worker claims it.
     Claim {
         /// When.
         at: Timestamp,
@@ -108,7 +108,7 @@ pub enum Event {
         /// When the next attempt may start, if there is one.
         retry_at: Timestamp,
     },
-    /// Its worker was not heard from for the length of the lease.
+    /// The worker did not send a heartbeat for the length of the lease.
     LoseLease {
         /// The fencing token of the lease that ran out.
         fence: u64,
@@ -117,21 +117,21 @@ pub enum Event {
         /// When the next attempt may start, if there is one.
         retry_at: Timestamp,
     },
-    /// Its worker releases it in good order (an orderly deploy).
+    /// The worker releases it in good order (an orderly deploy).
     Release {
         /// The fencing token that the worker was given.
         fence: u64,
         /// When it may be claimed again; `None`: at once.
         due_at: Option<Timestamp>,
     },
-    /// Somebody wants it stopped.
+    /// Somebody cancels it.
     Cancel {
         /// When.
         at: Timestamp,
     },
-    /// Somebody wanted it stopped, and its worker has let the time that it has for that pass.
+    /// Somebody cancelled it, and its worker did not stop within the cancellation grace.
     CancelOverdue {
-        /// The fencing token of the attempt that was asked to stop.
+        /// The fencing token of the attempt that should have stopped.
         fence: u64,
         /// When.
         at: Timestamp,
@@ -145,7 +145,7 @@ pub enum Event {
 pub enum Refusal {
     /// The lease was lost: another attempt has started or the operation has ended since.
     #[error(
-        "the lease token is not that of the current attempt; the attempt was lost or has been settled otherwise, and this result is not recorded"
+        "the lease token does not belong to the current attempt: the attempt was lost or has been settled with another outcome, and this result is not recorded"
     )]
     StaleLease,
     /// Not yet due.
@@ -154,25 +154,25 @@ pub enum Refusal {
     /// The event does not fit the state.
     #[error("the operation is {0}")]
     WrongStatus(Status),
-    /// Another operation that has not ended has its unique key.
-    #[error("another operation with its unique key has not ended")]
+    /// Another operation with the same unique key has not ended.
+    #[error("another operation with the same unique key has not ended")]
     UniqueKeyInUse,
 }
 
 /// The message of an operation that was cancelled.
 pub(crate) const CANCELLED: &str = "cancelled";
 
-/// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a
-/// core dump must not fill the memory of the reader of the list.
+/// The maximum length of an `error_message`, in bytes. The message is for people; a list shows a hundred of them, so a
+/// worker that sends a core dump must not fill the memory of a client that reads the list.
 pub const MAX_ERROR_BYTES: usize = 8 * 1024;
 
 /// The message of a failure without one.
 const NO_MESSAGE: &str = "failed without a message";
 
-/// The message of an attempt whose worker was not heard from.
+/// The message of an attempt whose worker sent no more heartbeats.
 const LEASE_RAN_OUT: &str = "the worker's lease ran out";
 
-/// Whether a message is one that the domain itself writes, which reveals nothing that somebody else wrote.
+/// Whether the domain itself has written the message, so that it reveals nothing that others wrote.
 pub fn is_own_message(message: &str) -> bool {
     let gave_up = |rest: &str| {
         let attempts = rest.strip_prefix(" (gave up after ")?.strip_suffix(" attempts)")?;
@@ -182,8 +182,8 @@ pub fn is_own_message(message: &str) -> bool {
         || message.strip_prefix(LEASE_RAN_OUT).is_some_and(|rest| gave_up(rest).is_some())
 }
 
-/// The message, cut at the end of a character where it is longer than `most` bytes (not counting the text that is
-/// added).
+/// The message; if it is longer than `most` bytes, it is cut at the end of a character (the text that is added does not
+/// count).
 pub fn cut_message(message: String, most: usize) -> String {
     if message.len() <= most {
         return message;
@@ -192,12 +192,12 @@ pub fn cut_message(message: String, most: usize) -> String {
     format!("{}… ({} bytes in all)", &message[..end], message.len())
 }
 
-/// The message, not too long and never empty.
+/// The message, limited in length and never empty.
 fn bounded(message: String) -> String {
     if message.is_empty() { NO_MESSAGE.to_owned() } else { cut_message(message, MAX_ERROR_BYTES) }
 }
 
-/// The message of an operation that ended with its attempt.
+/// The message of an operation that ended when its attempt ended.
 fn final_message(message: String, retryable: bool, attempts: u32) -> String {
     let message = bounded(message);
     if retryable && attempts > 1 { format!("{message} (gave up after {attempts} attempts)") } else { message }
@@ -210,7 +210,7 @@ impl State {
         State::Pending { progress, started_at: None, due_at }
     }
 
-    /// The status that the wire shows.
+    /// The status that clients see.
     pub const fn status(&self) -> Status {
         match self {
             State::Pending { .. } => Status::Pending,
@@ -220,7 +220,7 @@ impl State {
         }
     }
 
-    /// What it has used up.
+    /// What the operation has used.
     pub const fn progress(&self) -> Progress {
         match self {
             State::Pending { progress, .. }
@@ -271,11 +271,12 @@ impl State {
         }
     }
 
-    /// Whether the worker that held this fencing token has settled with this outcome already: one whose answer was lost
-    /// settles again, and is to learn what was recorded. Nobody was given a later token, or this one is stale.
+    /// Whether the worker that held this fencing token has already settled with this outcome: a worker that did not
+    /// receive the answer settles again, and must learn what was recorded. If a later token has been given out, this
+    /// one is stale.
     ///
-    /// `is_noted`: the history says of the latest attempt that it failed so and is to be repeated. The state of a
-    /// pending operation does not say that. A failure of an attempt that was asked to stop is recorded as the
+    /// `is_noted`: the history records that the latest attempt failed in this way and is to be repeated. The state of a
+    /// pending operation does not show that. The failure of an attempt that should have stopped is recorded as the
     /// cancellation, whatever its message.
     pub fn was_settled(&self, fence: u64, outcome: &Outcome, is_noted: bool) -> bool {
         if self.progress().fence != fence {
@@ -292,14 +293,14 @@ impl State {
         }
     }
 
-    /// Whether the worker that held this fencing token has given the operation back already: one whose answer was lost
-    /// does so again. Nobody was given a later token, or this one is stale. `is_noted`: the history says of the latest
-    /// attempt that it was given back.
+    /// Whether the worker that held this fencing token has already released the operation: a worker that did not
+    /// receive the answer releases it again. If a later token has been given out, this one is stale. `is_noted`: the
+    /// history records that the latest attempt was released.
     pub const fn was_released(&self, fence: u64, is_noted: bool) -> bool {
         matches!(self, State::Pending { progress, .. } if progress.fence == fence && is_noted)
     }
 
-    /// Whether the operation may be removed: only what has ended may.
+    /// Whether the operation may be deleted: only ended operations may.
     ///
     /// # Errors
     /// [`Refusal::WrongStatus`] while it is pending or running.
@@ -445,10 +446,10 @@ mod tests {
         let settle = Event::Settle { fence: 1, at: at(2), outcome: failed("no", true), retry_at: at(3) };
         let pending = state.apply(settle).unwrap();
         assert!(pending.was_settled(1, &failed("no", true), true));
-        assert!(!pending.was_settled(1, &failed("no", true), false), "the history has another end");
+        assert!(!pending.was_settled(1, &failed("no", true), false), "the history records another end");
         assert!(!pending.was_settled(1, &failed("no", false), true));
         let again = pending.apply(Event::Claim { at: at(3) }).unwrap();
-        assert!(!again.was_settled(1, &failed("no", true), true), "somebody was given a later token");
+        assert!(!again.was_settled(1, &failed("no", true), true), "a later token was given out");
     }
 
     #[test]
@@ -472,7 +473,7 @@ mod tests {
         assert!(state.was_released(1, true) && !state.was_released(1, false) && !state.was_released(2, true));
         let again = state.apply(Event::Claim { at: at(2) }).unwrap();
         assert_eq!(again.progress(), Progress { attempts: 1, max_attempts: 1, fence: 2 });
-        assert!(!again.was_released(1, true), "somebody was given a later token");
+        assert!(!again.was_released(1, true), "a later token was given out");
         assert_eq!(again.clone().apply(Event::Release { fence: 1, due_at: None }), Err(Refusal::StaleLease));
         let later = again.apply(Event::Release { fence: 2, due_at: Some(at(9)) }).unwrap();
         assert_eq!(later.clone().apply(Event::Claim { at: at(8) }), Err(Refusal::NotDue));
@@ -497,9 +498,17 @@ mod tests {
     fn what_was_asked_to_stop_and_did_not_is_ended() {
         let running = State::new(5, None).apply(Event::Claim { at: at(1) }).unwrap();
         let overdue = Event::CancelOverdue { fence: 1, at: at(9) };
-        assert_eq!(running.clone().apply(overdue.clone()), Err(Refusal::WrongStatus(Status::Running)), "nobody asked");
+        assert_eq!(
+            running.clone().apply(overdue.clone()),
+            Err(Refusal::WrongStatus(Status::Running)),
+            "nobody cancelled it"
+        );
         let asked = running.apply(Event::Cancel { at: at(2) }).unwrap();
-        assert_eq!(asked.clone().apply(Event::Cancel { at: at(3) }), Ok(asked.clone()), "asking twice is asking once");
+        assert_eq!(
+            asked.clone().apply(Event::Cancel { at: at(3) }),
+            Ok(asked.clone()),
+            "a second cancellation changes nothing"
+        );
         assert_eq!(asked.clone().apply(Event::CancelOverdue { fence: 2, at: at(9) }), Err(Refusal::StaleLease));
         let ended = asked.apply(overdue).unwrap();
         let late = Outcome::Completed { output: "late".to_owned() };
@@ -561,10 +570,10 @@ mod tests {
                 let before = state.clone();
                 let Ok(after) = before.clone().apply(event.clone()) else { continue };
                 let (was, is) = (before.progress(), after.progress());
-                // Fencing: grows by exactly one with a claim, else stays.
+                // Fencing: the token grows by exactly one with a claim and stays the same otherwise.
                 let claimed = matches!(event, Event::Claim { .. });
                 prop_assert_eq!(is.fence, was.fence + u64::from(claimed));
-                // Attempts: within bounds, and fewer only by an orderly release.
+                // Attempts: the number is within bounds, and only an orderly release reduces it.
                 prop_assert!(is.attempts <= is.max_attempts);
                 let released = matches!(event, Event::Release { .. });
                 prop_assert!(is.attempts >= was.attempts || released);
@@ -577,7 +586,7 @@ mod tests {
                     prop_assert_eq!(before.status(), Status::Running);
                     prop_assert_eq!(fence, was.fence);
                 }
-                // Terminal is final.
+                // Terminal states are final.
                 if before.status().is_terminal() {
                     prop_assert_eq!(before.status(), Status::Failed);
                     prop_assert!(event == Event::Retry);

@@ -1,4 +1,4 @@
-//! What statistics are made of: steps of time, and the durations of many operations in few bytes.
+//! The building blocks of statistics: steps of time, and the durations of many operations in few bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// How finely time is divided. Steps begin at whole minutes, hours and days of UTC.
+/// The steps into which time is divided. They begin at whole minutes, hours and days of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// 60 seconds.
@@ -17,16 +17,16 @@ pub enum Step {
     Day,
 }
 
-/// The text names no step.
+/// The text is not the name of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be minute, hour or day")]
 pub struct UnknownStep;
 
 impl Step {
-    /// All, from the finest.
+    /// All steps, beginning with the finest.
     pub const ALL: [Step; 3] = [Step::Minute, Step::Hour, Step::Day];
 
-    /// As it is written: `minute`, `hour` or `day`.
+    /// Its name: `minute`, `hour` or `day`.
     pub const fn name(self) -> &'static str {
         match self {
             Step::Minute => "minute",
@@ -35,7 +35,7 @@ impl Step {
         }
     }
 
-    /// The number that stores keep.
+    /// The number that stores use for it.
     pub const fn number(self) -> i16 {
         match self {
             Step::Minute => 1,
@@ -44,7 +44,7 @@ impl Step {
         }
     }
 
-    /// Milliseconds of one step.
+    /// The number of milliseconds in one step.
     pub const fn millis(self) -> i64 {
         match self {
             Step::Minute => 60_000,
@@ -53,7 +53,7 @@ impl Step {
         }
     }
 
-    /// How long what is counted by this step is kept; `None`: for ever.
+    /// How long counts by this step are kept; `None`: forever.
     pub const fn kept(self) -> Option<Duration> {
         const DAY: u64 = 24 * 3600;
         match self {
@@ -63,7 +63,7 @@ impl Step {
         }
     }
 
-    /// The beginning of the step that this time lies in.
+    /// The beginning of the step that contains this time.
     pub fn start(self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(at.as_millis().div_euclid(self.millis()) * self.millis())
     }
@@ -83,33 +83,34 @@ impl FromStr for Step {
     }
 }
 
-/// The bits that distinguish a duration from others of its size: a bucket is as wide as a 64th of where it begins.
+/// The bits that distinguish a duration from others of its magnitude: the width of a bucket is a 64th of its lower
+/// bound.
 const PRECISION: u32 = 6;
-/// Durations below this have a bucket each.
+/// Every duration below this one has a bucket of its own.
 const EXACT: u64 = 2 << PRECISION;
 
-/// How long many things took, in milliseconds: how many they were and their sum, both exact, and quantiles within 1 %.
+/// How long many things took, in milliseconds: their number and their sum, both exact, and quantiles within 1 %.
 ///
-/// It is a histogram whose buckets grow with what they hold, so that durations of a millisecond and of a week fit into
-/// it alike. Below 128 ms every duration has a bucket of its own; above, a bucket is at most a 64th as wide as where it
-/// begins, and stands for its middle, which is less than 0.8 % away from everything in it. Two of them are merged
-/// without loss, in whichever order. It takes two or three bytes for each bucket that is in use, at most a few
-/// thousand.
+/// It is a histogram whose buckets grow with the durations, so that it holds durations of a millisecond and of a week
+/// equally well. Below 128 ms every duration has a bucket of its own; above, the width of a bucket is at most a 64th of
+/// its lower bound. A bucket is represented by its middle, which differs by less than 0.8 % from every duration in it.
+/// Two histograms are merged without loss, in either order. Each bucket in use takes two or three bytes, and at most a
+/// few thousand buckets are in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
     sum_ms: u64,
-    /// By their numbers, in order, none of them empty.
+    /// The buckets by their numbers, in order, none of them empty.
     buckets: Vec<(u16, u64)>,
 }
 
-/// The bytes are no durations that were written by [`Durations::to_bytes`].
+/// The bytes are not durations that [`Durations::to_bytes`] wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the durations are damaged")]
 pub struct InvalidDurations;
 
 fn bucket(millis: u64) -> u16 {
     if millis < EXACT {
-        return u16::try_from(millis).expect("it is small");
+        return u16::try_from(millis).expect("it is below 128");
     }
     let shift = millis.ilog2() - PRECISION;
     // The bits below the highest one, as many as PRECISION says.
@@ -129,8 +130,7 @@ fn middle(bucket: u16) -> u64 {
 }
 
 impl Durations {
-    /// Adds the time from `from` to `to`; a span that ends before it begins, because a clock was set back, took no
-    /// time.
+    /// Adds the time from `from` to `to`; if that ends before it begins, because a clock was set back, it counts as 0.
     pub fn add(&mut self, from: Timestamp, to: Timestamp) {
         let millis = to.as_millis().saturating_sub(from.as_millis()).max(0).unsigned_abs();
         self.sum_ms = self.sum_ms.saturating_add(millis);
@@ -144,7 +144,7 @@ impl Durations {
         }
     }
 
-    /// Adds everything that `others` holds.
+    /// Adds all durations of `others`.
     pub fn merge(&mut self, others: &Durations) {
         self.sum_ms = self.sum_ms.saturating_add(others.sum_ms);
         if self.buckets.is_empty() {
@@ -154,18 +154,18 @@ impl Durations {
         others.buckets.iter().for_each(|(bucket, count)| self.add_to(*bucket, *count));
     }
 
-    /// How many there are.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Their sum, in milliseconds.
+    /// The sum of the durations, in milliseconds.
     pub fn sum_ms(&self) -> u64 {
         self.sum_ms
     }
 
-    /// The smallest duration, in milliseconds, that `percent` of a hundred of all do not exceed, within 1 %; `None`
-    /// without any.
+    /// The smallest duration, in milliseconds, that at least `percent` per cent of all durations do not exceed, within
+    /// 1 %; `None` if there are no durations.
     pub fn quantile_ms(&self, percent: u64) -> Option<u64> {
         let rank = u128::from(self.count()) * u128::from(percent.min(100));
         let rank = rank.div_ceil(100).max(1);
@@ -179,8 +179,8 @@ impl Durations {
         None
     }
 
-    /// As they are stored: the sum, and for each bucket how far it is from the one before and its count. Nothing
-    /// without any.
+    /// The stored form: the sum, and for each bucket its distance from the previous one and its count. Empty if there
+    /// are no durations.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(3 * self.buckets.len() + 8);
         if self.buckets.is_empty() {
@@ -222,7 +222,7 @@ impl Durations {
     }
 }
 
-/// Seven bits per byte, the lowest first; the highest bit says that more follow.
+/// Writes seven bits per byte, the lowest first; the highest bit of a byte says that more bytes follow.
 fn write(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);
@@ -320,8 +320,8 @@ mod tests {
             let durations = of(&all);
             all.sort_unstable();
             let rank = (all.len() as u64 * percent).div_ceil(100).max(1) as usize;
-            let (exact, told) = (all[rank - 1], durations.quantile_ms(percent).unwrap());
-            prop_assert!(told.abs_diff(exact) * 100 <= exact, "{told} is said for {exact}");
+            let (exact, estimate) = (all[rank - 1], durations.quantile_ms(percent).unwrap());
+            prop_assert!(estimate.abs_diff(exact) * 100 <= exact, "the estimate of {exact} is {estimate}");
             prop_assert_eq!((durations.count(), durations.sum_ms()), (all.len() as u64, all.iter().sum()));
         }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// Where an operation stands. Closed: a cancelled or expired operation is [`Status::Failed`].
+/// The status of an operation. There are no others: a cancelled or expired operation is [`Status::Failed`].
 ///
-/// The numbers are those of the enum `AsyncOperationStatus` of the Chainloop Platform API and are what stores keep.
+/// The numbers are those of the enum `AsyncOperationStatus` of the Chainloop Platform API, and stores use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Waits to be claimed.
+    /// The operation waits to be claimed.
     Pending = 1,
-    /// An attempt is under way.
+    /// An attempt is running.
     Running = 2,
-    /// Ended with an output.
+    /// The operation ended with an output.
     Completed = 3,
-    /// Ended with an error message.
+    /// The operation ended with an error message.
     Failed = 4,
 }
 
@@ -25,7 +25,7 @@ impl Status {
     /// The name that stands for "any status" in a filter; number 0.
     pub const UNSPECIFIED_NAME: &'static str = "ASYNC_OPERATION_STATUS_UNSPECIFIED";
 
-    /// The name on the wire.
+    /// The name that clients see.
     pub const fn wire_name(self) -> &'static str {
         match self {
             Status::Pending => "ASYNC_OPERATION_STATUS_PENDING",
@@ -35,12 +35,12 @@ impl Status {
         }
     }
 
-    /// The number on the wire and in stores.
+    /// The number that clients and stores use.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The status with this number, if there is one (0, unspecified, is none).
+    /// The status with this number, if there is one (there is none for 0, unspecified).
     pub fn from_number(number: i64) -> Option<Status> {
         Status::ALL.into_iter().find(|s| i64::from(s.number()) == number)
     }
@@ -50,14 +50,14 @@ impl Status {
         Status::ALL.into_iter().find(|s| s.wire_name() == name)
     }
 
-    /// Whether nothing but an explicit retry leaves this status.
+    /// Whether only an explicit retry can leave this status.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Status::Completed | Status::Failed)
     }
 }
 
 impl fmt::Display for Status {
-    /// The short name that people read: `PENDING`.
+    /// The short name, for people: `PENDING`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.wire_name()["ASYNC_OPERATION_STATUS_".len()..])
     }

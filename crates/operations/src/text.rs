@@ -1,17 +1,17 @@
-//! Which texts are taken, and how a refusal is reported.
+//! Which texts are accepted, and how a violation is reported.
 
-/// The most bytes that a name, an id or a filter value may have.
+/// The maximum length of a name, an id or a filter value, in bytes.
 ///
-/// 256 is api.md's limit for string parameters; values that are stored obey it too, or nobody could filter by them.
+/// 256 is the limit of api.md for string parameters; stored values obey it, too, or nobody could filter by them.
 pub const MAX_TEXT_BYTES: usize = 256;
 
-/// What is wrong with one field of a request: rendered as a `google.rpc.BadRequest` field violation.
+/// What is wrong with one field of a request: sent as a field violation of `google.rpc.BadRequest`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {description}")]
 pub struct Violation {
     /// The path of the field as the client wrote it, e.g. `pagination.page_size`.
     pub field: String,
-    /// What was wrong and what would be right.
+    /// What is wrong and what would be valid.
     pub description: String,
 }
 
@@ -22,7 +22,7 @@ impl Violation {
     }
 }
 
-/// Takes any text of at most [`MAX_TEXT_BYTES`] bytes without control characters, empty included.
+/// Accepts any text of at most [`MAX_TEXT_BYTES`] bytes without control characters, which may be empty.
 pub fn check_text(field: &str, value: &str) -> Result<(), Violation> {
     if value.len() > MAX_TEXT_BYTES {
         return Err(Violation::new(
@@ -36,7 +36,7 @@ pub fn check_text(field: &str, value: &str) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Takes the name of a kind: 1 to 128 of letters, digits, `_`, `-`, `.` and `/`, the first a letter or digit.
+/// Checks the name of a kind: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, beginning with a letter or digit.
 pub fn check_kind(field: &str, value: &str) -> Result<(), Violation> {
     let starts_well = value.starts_with(|c: char| c.is_ascii_alphanumeric());
     let holds_well = value.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
@@ -49,11 +49,14 @@ pub fn check_kind(field: &str, value: &str) -> Result<(), Violation> {
     ))
 }
 
-/// Takes the name of an organization or of a token: printable text of 1 to 128 bytes without surrounding spaces.
+/// Checks the name of an organization or of a token: printable text of 1 to 128 bytes without surrounding spaces.
 pub fn check_name(field: &str, value: &str) -> Result<(), Violation> {
     check_text(field, value)?;
     if value.is_empty() || value.trim() != value || value.len() > 128 {
-        return Err(Violation::new(field, "must be 1 to 128 bytes of printable text without spaces around it"));
+        return Err(Violation::new(
+            field,
+            "must be 1 to 128 bytes of printable text without leading or trailing spaces",
+        ));
     }
     Ok(())
 }

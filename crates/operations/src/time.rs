@@ -1,4 +1,4 @@
-//! Points in time as the wire shows them: milliseconds, UTC.
+//! Points in time as clients see them: milliseconds, UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ const MIN_MILLIS: i64 = -62_135_596_800_000;
 const MAX_MILLIS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// The point `millis` milliseconds after the epoch, held within the representable range.
+    /// The point `millis` milliseconds after the epoch, clamped to the range above.
     pub fn from_millis(millis: i64) -> Timestamp {
         Timestamp(millis.clamp(MIN_MILLIS, MAX_MILLIS))
     }
@@ -27,13 +27,13 @@ impl Timestamp {
         self.0
     }
 
-    /// The point `duration` later, held within the representable range.
+    /// The point `duration` later, clamped to the range above.
     pub fn after(self, duration: Duration) -> Timestamp {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.0.saturating_add(millis))
     }
 
-    /// The point `duration` earlier, held within the representable range.
+    /// The point `duration` earlier, clamped to the range above.
     pub fn before(self, duration: Duration) -> Timestamp {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.0.saturating_sub(millis))
@@ -42,7 +42,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = DateTime::<Utc>::from_timestamp_millis(self.0).expect("held within chrono's range");
+        let time = DateTime::<Utc>::from_timestamp_millis(self.0).expect("clamped to chrono's range");
         f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 }
@@ -55,7 +55,7 @@ pub struct InvalidTimestamp;
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
-    /// Any RFC 3339 offset is taken; digits beyond milliseconds are cut.
+    /// Any RFC 3339 offset is accepted; digits beyond milliseconds are cut off.
     fn from_str(text: &str) -> Result<Timestamp, InvalidTimestamp> {
         let time = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp)?;
         let millis = time.timestamp_millis();

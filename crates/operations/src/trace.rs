@@ -1,4 +1,4 @@
-//! Where work stands in a distributed trace: the header `traceparent` of [W3C Trace
+//! The position of work in a distributed trace: the header `traceparent` of [W3C Trace
 //! Context](https://www.w3.org/TR/trace-context/).
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::{OperationId, Timestamp};
 
-/// The flags of the header that mean something: whether the trace is recorded, and whether its id is random.
+/// The flags of the header that have a meaning: whether the trace is recorded, and whether its id is random.
 const KNOWN_FLAGS: u8 = 0b11;
 const SAMPLED: u8 = 0b01;
 
@@ -15,7 +15,7 @@ pub type TraceId = [u8; 16];
 /// The id of a span of a trace: eight bytes that are not all zero.
 pub type SpanId = [u8; 8];
 
-/// A span of a trace, as it is passed to those that make spans below it.
+/// A span of a trace, in the form that is passed to those that create its child spans.
 ///
 /// Its text is the value of the header `traceparent`, in version 00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ impl TraceContext {
     /// The first span of a trace. Ids that are all zero, which mean "none" elsewhere, are replaced by others.
     pub fn new(trace: TraceId, span: SpanId, is_sampled: bool) -> TraceContext {
         let trace = if trace == TraceId::default() { 1_u128.to_be_bytes() } else { trace };
-        // The id of a trace that is made here is random.
+        // The id of a trace that is created here is random.
         let flags = if is_sampled { KNOWN_FLAGS } else { KNOWN_FLAGS & !SAMPLED };
         TraceContext { trace, span: non_zero(span), flags }
     }
@@ -50,26 +50,26 @@ impl TraceContext {
         self.span
     }
 
-    /// Whether the trace is recorded: the caller that began it has decided so, for everybody.
+    /// Whether the trace is recorded: the caller that began it has made this decision for all its parts.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The span of the attempt of an operation that began at this time. Its id follows from what every process knows of
-    /// the attempt, so that the process that gives out the work, the one that records its end and the one that exports
-    /// the trace need not inform each other.
+    /// The span of the attempt of an operation that began at this time. Its id is derived from what every process knows
+    /// about the attempt, so that the process that gives out the work, the one that records its end and the one that
+    /// exports the trace need not communicate.
     #[must_use]
     pub fn of_attempt(self, id: OperationId, attempt: u32, started_at: Timestamp) -> TraceContext {
         self.with_span(derived(id, started_at, u64::from(attempt)))
     }
 
-    /// The span of an operation, from its creation (or a retry of what had failed) to this end.
+    /// The span of an operation, from its creation (or from the retry of its failure) to this end.
     #[must_use]
     pub fn of_operation(self, id: OperationId, finished_at: Timestamp) -> TraceContext {
         self.with_span(derived(id, finished_at, u64::MAX))
     }
 
-    /// The span of the time that an operation waited from then on.
+    /// The span of the time that an operation waited, from `since` on.
     #[must_use]
     pub fn of_wait(self, id: OperationId, since: Timestamp) -> TraceContext {
         self.with_span(derived(id, since, u64::MAX - 1))
@@ -80,13 +80,14 @@ fn non_zero(span: SpanId) -> SpanId {
     if span == SpanId::default() { 1_u64.to_be_bytes() } else { span }
 }
 
-/// The id of one part of an operation. Those of one operation differ, and those of two by the random bits of their ids.
+/// The id of one part of an operation. Ids of parts of one operation differ, and those of two operations differ by the
+/// random bits of the operations' ids.
 fn derived(id: OperationId, at: Timestamp, what: u64) -> SpanId {
     let random = id.as_bytes().last_chunk().map_or(0, |last: &[u8; 8]| u64::from_be_bytes(*last));
     mixed(mixed(random ^ at.as_millis().cast_unsigned()).wrapping_add(what)).to_be_bytes()
 }
 
-/// The finalizer of SplitMix64: different numbers become different ones that look random.
+/// The finalizer of SplitMix64: maps different numbers to different ones that look random.
 fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -100,7 +101,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// The text is no `traceparent`. As the standard says, it is to be treated as if there were none.
+/// The text is not a `traceparent`. The standard requires that it is treated as if there were none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent such as \"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"")]
 pub struct InvalidTraceContext;
@@ -108,7 +109,8 @@ pub struct InvalidTraceContext;
 impl FromStr for TraceContext {
     type Err = InvalidTraceContext;
 
-    /// Reads any version but `ff`; of versions later than 00 the part that this one knows, as the standard says.
+    /// Reads any version but `ff`; of versions later than 00, the part that this version defines, as the standard
+    /// requires.
     fn from_str(text: &str) -> Result<TraceContext, InvalidTraceContext> {
         let mut parts = text.split('-');
         let mut hex = |digits: usize| {
@@ -147,7 +149,7 @@ mod tests {
         let unsampled: TraceContext = EXAMPLE.replace("-01", "-00").parse().unwrap();
         assert!(!unsampled.is_sampled());
         let new = TraceContext::new([0; 16], [0; 8], true);
-        assert_eq!(new.to_string().parse(), Ok(new), "ids that mean none are not made");
+        assert_eq!(new.to_string().parse(), Ok(new), "ids that mean \"none\" are not created");
     }
 
     #[test]
@@ -156,7 +158,7 @@ mod tests {
         for text in [EXAMPLE.replace("00-", "cc-"), EXAMPLE.replace("00-", "01-") + "-what-the-future-will-be-like"] {
             assert_eq!(text.parse(), Ok(known), "{text}");
         }
-        // Flags that nobody knows yet are not passed on.
+        // Flags that have no meaning yet are not passed on.
         assert_eq!(
             EXAMPLE.replace("-01", "-ff").parse::<TraceContext>().unwrap().to_string(),
             EXAMPLE.replace("-01", "-03")

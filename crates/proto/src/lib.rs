@@ -1,5 +1,5 @@
-//! The messages and services of longrun's gRPC API, made from the files in `proto/` at the root of the repository. What
-//! they mean is said there.
+//! The messages and services of longrun's gRPC API, generated from the files in `proto/` at the root of the repository,
+//! which describe them.
 
 /// `longrun.v1`.
 pub mod longrun {
@@ -10,7 +10,7 @@ pub mod longrun {
     }
 }
 
-/// What other APIs define.
+/// Definitions of other APIs.
 pub mod google {
     /// `google.rpc`.
     #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -25,5 +25,5 @@ pub mod google {
     }
 }
 
-/// All files as they are shown by reflection: an encoded `google.protobuf.FileDescriptorSet`.
+/// All files, as servers return them by reflection: an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

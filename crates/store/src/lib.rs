@@ -544,6 +544,10 @@ pub enum Lost {
     /// All that servers run themselves, whether or not their lease has run out: what a process that uses the store
     /// alone finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
     Local,
+    /// Those of claims, or of creations that start at once, that this process sent and was not answered: nobody holds
+    /// their leases, and no attempt has begun. They are to be [released](Store::release). The store is asked only while
+    /// such leases may exist.
+    Unanswered,
 }
 
 /// An attempt whose worker was not heard from in time.

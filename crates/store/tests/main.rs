@@ -45,6 +45,7 @@ mod tokens;
 mod torn;
 mod traced;
 mod turns;
+mod unanswered;
 mod views;
 mod waivers;
 mod workers;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 /// A task is in trouble when it has not succeeded for this many of its periods.
 const MISSED_PERIODS: u32 = 3;
-/// But not before this time: a disk that is slow for a moment is no trouble for a task with a short period.
+/// But it is not in trouble before this time: a disk that is slow for a moment is no trouble for a task with a short
+/// period.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a process knows about its tasks. Clones share it.
@@ -16,44 +17,44 @@ pub struct Health(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The least time without a success that is trouble.
+    /// The shortest time without a success that counts as trouble.
     patience: Duration,
     next: u64,
     tasks: BTreeMap<u64, Known>,
-    /// By name. Kept when the task has ended: counters do not go back.
+    /// By the name of the task. Kept when the task has ended: counters do not decrease.
     restarts: BTreeMap<&'static str, u64>,
-    /// The complaints that were made, and until when each counts.
+    /// The complaints that were made, and until when each of them counts.
     complaints: BTreeMap<&'static str, Instant>,
 }
 
 #[derive(Debug)]
 struct Known {
     name: &'static str,
-    /// How long it may be without a success; `None` for a task that does not report any.
+    /// How long the task may go without a success; `None` for a task that does not report successes.
     patience: Option<Duration>,
     succeeded: Option<Instant>,
-    /// Since when a success is expected; `None` while there is nothing to do.
+    /// Since when a success is expected; `None` while the task has nothing to do.
     expected: Option<Instant>,
-    /// It broke off and has not been started again yet.
+    /// The task broke off and has not been restarted yet.
     is_down: bool,
 }
 
 /// What is wrong with a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// It broke off, and is started again soon.
+    /// The task broke off, and is about to be restarted.
     Down {
-        /// Its name.
+        /// The name of the task.
         task: &'static str,
     },
-    /// It has not completed a round successfully for this long.
+    /// The task has not completed a round successfully for this long.
     Overdue {
-        /// Its name.
+        /// The name of the task.
         task: &'static str,
-        /// Since its last success.
+        /// The time since its last success.
         since: Duration,
     },
-    /// Something else that an operator has to see to.
+    /// Something else that an operator has to fix.
     Complaint(&'static str),
 }
 
@@ -76,9 +77,9 @@ impl std::error::Error for Trouble {}
 pub struct TaskReport {
     /// The name.
     pub task: &'static str,
-    /// How often such a task was started again since the process began.
+    /// How often tasks of this name were restarted since the process began.
     pub restarts: u64,
-    /// How long ago such a task succeeded last; `None` when none did, or none reports it.
+    /// How long ago a task of this name last succeeded; `None` when none did, or none reports successes.
     pub succeeded: Option<Duration>,
 }
 
@@ -107,14 +108,15 @@ impl Known {
 }
 
 impl Health {
-    /// One that allows a task to be without a success for this long, however short its period is; the default is 10 s.
+    /// One that allows tasks to go without a success for this long, however short their periods are; the default is 10
+    /// s.
     pub fn patient_for(patience: Duration) -> Health {
         let (tasks, restarts, complaints) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Health(Arc::new(Mutex::new(Inner { patience, next: 0, tasks, restarts, complaints })))
     }
 
-    /// Adds a task, for as long as the returned value lives. `period` is the time between two successes that it reports
-    /// when all is well; `None` for a task that reports none.
+    /// Adds a task, for as long as the returned value lives. `period` is the time between two successes that the task
+    /// reports when all is well; `None` for a task that reports none.
     pub fn register(&self, name: &'static str, period: Option<Duration>) -> Task {
         let mut inner = self.lock();
         inner.restarts.entry(name).or_default();
@@ -135,12 +137,12 @@ impl Health {
         inner.tasks.values().filter_map(|known| known.trouble(now)).chain(complaints).collect()
     }
 
-    /// Counts it as trouble for this long from now on that something is wrong that an operator has to see to.
+    /// Reports a problem that an operator has to fix; it counts as trouble for this long from now on.
     pub fn complain(&self, what: &'static str, time: Duration) {
         self.lock().complaints.insert(what, Instant::now() + time);
     }
 
-    /// Every task, by name.
+    /// All tasks, by name.
     pub fn report(&self) -> Vec<TaskReport> {
         let inner = self.lock();
         let report = |(name, restarts): (&&'static str, &u64)| {
@@ -166,7 +168,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// The name that it was registered by.
+    /// The name under which it was registered.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -176,12 +178,12 @@ impl Task {
         self.change(|known| known.succeeded(Instant::now()));
     }
 
-    /// Notes that there is nothing to do, for as long as it takes, until the next call of [`Task::expect`].
+    /// Notes that there is nothing to do, until the next call of [`Task::expect`].
     pub fn rest(&self) {
         self.change(|known| known.expected = None);
     }
 
-    /// Notes that there is something to do, from now on.
+    /// Notes that there is something to do from now on.
     pub fn expect(&self) {
         self.change(|known| known.expect(Instant::now()));
     }
@@ -234,10 +236,10 @@ mod tests {
         task.change(|known| known.succeeded(at(16)));
         assert_eq!(trouble(31), None);
         task.rest();
-        assert_eq!(trouble(900), None, "it has nothing to do");
+        assert_eq!(trouble(900), None, "the task has nothing to do");
         task.change(|known| known.expect(at(1_000)));
         task.change(|known| known.expect(at(1_010)));
-        assert_eq!(trouble(1_016), overdue, "to expect twice is no success");
+        assert_eq!(trouble(1_016), overdue, "a second call of expect is not a success");
         drop(task);
         assert_eq!(health.lock().tasks.len(), 0);
     }

@@ -1,11 +1,12 @@
-//! Tasks that are to go on for as long as the process does.
+//! Tasks that run for as long as the process does.
 //!
-//! **Responsibility.** [`supervise`] starts a loop again when it panics or ends unasked; [`run_periodic`] makes such a
-//! loop of a piece of maintenance that is repeated, each round within a time limit. [`Health`] is what a process knows
-//! of all its tasks: how often each was started again, when it succeeded last, and which of them is in trouble now.
+//! **Responsibility.** [`supervise`] restarts a loop when it panics or ends without having been stopped;
+//! [`run_periodic`] makes such a loop of a piece of maintenance that is repeated, each round within a time limit.
+//! [`Health`] is what a process knows about all its tasks: how often each was restarted, when it last succeeded, and
+//! which of them is in trouble now.
 //!
-//! **Promises.** A task that panics takes nothing else with it. A round that hangs is given up, is logged, and
-//! makes the process not ready until a round succeeds again.
+//! **Promises.** The panic of a task affects nothing else. A round that hangs is given up and logged, and the process
+//! is not ready until a round succeeds again.
 
 mod health;
 mod periodic;

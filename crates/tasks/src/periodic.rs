@@ -1,4 +1,4 @@
-//! Maintenance that is repeated.
+//! Maintenance that is repeated periodically.
 
 use std::error::Error;
 use std::future::pending;
@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Health, Task, supervise};
 
-/// How long a round may take unless set otherwise. The store has limits of its own, of about 35 s; this is for work
-/// that has none, so that nothing holds a task for ever.
+/// How long a round may take by default. The store has limits of its own, of about 35 s; this limit is for work that
+/// has none, so that nothing blocks a task forever.
 pub const ROUND_LIMIT: Duration = Duration::from_secs(40);
-/// The wait after a round that failed, where the period is not shorter: the store may be away.
+/// The wait after a round that failed, unless the period is shorter: the store may be unavailable.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a round that is under way may go on when the task is asked to stop.
+/// How long a running round may go on when the task is asked to stop.
 const LAST_ROUND: Duration = Duration::from_secs(2);
 
-/// When a piece of maintenance is done.
+/// When a piece of maintenance runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule<'s> {
     name: &'static str,
@@ -29,7 +29,7 @@ pub struct Schedule<'s> {
 }
 
 impl<'s> Schedule<'s> {
-    /// A round per period.
+    /// One round per period.
     pub fn every(name: &'static str, period: Duration) -> Schedule<'s> {
         Schedule { name, period, round_limit: ROUND_LIMIT, wake: None }
     }
@@ -40,26 +40,26 @@ impl<'s> Schedule<'s> {
         Schedule { round_limit, ..self }
     }
 
-    /// With one more round at each wake-up.
+    /// With an additional round at each wake-up.
     #[must_use]
     pub fn woken_by(self, wake: &'s Notify) -> Schedule<'s> {
         Schedule { wake: Some(wake), ..self }
     }
 }
 
-/// When a round wants the next one.
+/// When the next round should start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A period later.
+    /// One period later.
     AfterPeriod,
     /// This much later.
     After(Duration),
-    /// Never: there is nothing to maintain here.
+    /// Never: there is nothing to maintain.
     Never,
 }
 
-/// Does a piece of maintenance until `stop` is cancelled, supervised. The first round is at once. One that fails or
-/// takes too long is repeated soon.
+/// Runs a piece of maintenance until `stop` is cancelled, supervised. The first round starts at once. A round that
+/// fails or takes too long is repeated soon.
 pub async fn run_periodic<F, E>(
     health: &Health,
     schedule: Schedule<'_>,
@@ -70,7 +70,7 @@ pub async fn run_periodic<F, E>(
     E: Error + 'static,
 {
     let task = health.register(schedule.name, Some(schedule.period));
-    // Cancelled by `stop`, and when there is nothing to maintain.
+    // Cancelled by `stop`, or when there is nothing to maintain.
     let ended = stop.child_token();
     let rounds = Mutex::new(Rounds { task: &task, schedule, work, is_failing: false });
     supervise(&task, &ended, || async { rounds.lock().await.run(&ended).await }).await;
@@ -111,7 +111,7 @@ impl<W> Rounds<'_, W> {
         }
     }
 
-    /// Notes the outcome of a round; answers when the next one is, if there is one.
+    /// Notes the outcome of a round; returns the time until the next one, if there is one.
     fn after<E: Error + 'static>(&mut self, round: Result<Result<Next, E>, Elapsed>) -> Option<Duration> {
         let Schedule { name, period, round_limit, .. } = self.schedule;
         let was_failing = std::mem::replace(&mut self.is_failing, !matches!(round, Ok(Ok(_))));
@@ -127,7 +127,7 @@ impl<W> Rounds<'_, W> {
                     Next::Never => None,
                 };
             }
-            // Once per outage.
+            // Logged as an error once per outage.
             Ok(Err(error)) if !was_failing => {
                 tracing::error!(task = name, error = &error as &dyn Error, "a round of the maintenance task failed");
             }
@@ -147,7 +147,7 @@ impl<W> Rounds<'_, W> {
     }
 }
 
-/// Returns when a round that was under way when `stop` was cancelled is to be given up: 2 s after that.
+/// Returns when a round that is running when `stop` is cancelled is to be given up: 2 s later.
 pub async fn after_stop(stop: &CancellationToken) {
     stop.cancelled().await;
     sleep(LAST_ROUND).await;
@@ -172,7 +172,7 @@ mod tests {
         let mut rounds = 0;
         run_periodic(&health, Schedule::every("it", LONG).woken_by(&wake), &stop, || {
             rounds += 1;
-            // The end of the period would come too late for any test.
+            // Waiting for the end of the period would take too long in a test.
             ready(match rounds {
                 1 => Err(io::Error::other("away")),
                 2 => Ok(Next::After(SHORT)),
@@ -185,7 +185,7 @@ mod tests {
         })
         .await;
         assert_eq!(rounds, 4);
-        assert!(!stop.is_cancelled(), "that is the others' affair");
+        assert!(!stop.is_cancelled(), "other tasks go on");
     }
 
     #[tokio::test]

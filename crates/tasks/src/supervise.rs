@@ -1,4 +1,4 @@
-//! Loops that are started again when they break off.
+//! Loops that are restarted when they break off.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,15 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Task;
 
-/// The waits before a restart: the first one, and the longest; each is twice the one before.
+/// The waits before restarts: the first one, and the longest; each is twice the previous one.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// A loop that went on for this long starts with the first wait again.
+/// A loop that ran for this long starts with the first wait again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Runs `work`, and starts it again after a wait when it panics or returns before `stop` is cancelled. Returns when it
-/// has returned after that, or panicked. State that `work` shares with others is as the panic left it.
+/// Runs `work`, and restarts it after a wait when it panics or returns before `stop` is cancelled. Returns when `work`
+/// has returned, or panicked, after that. State that `work` shares with others stays as the panic left it.
 ///
-/// `work` is to end by itself soon after `stop` is cancelled, or to cancel it when it has a reason to end.
+/// `work` should end soon after `stop` is cancelled, or cancel `stop` itself when it has a reason to end.
 pub async fn supervise<F>(task: &Task, stop: &CancellationToken, mut work: impl FnMut() -> F)
 where
     F: Future<Output = ()>,
@@ -34,7 +34,7 @@ where
             wait = WAITS.0;
         }
         let cause = match &ended {
-            Ok(()) => "it ended unasked",
+            Ok(()) => "it ended without having been stopped",
             Err(panic) => text_of(panic.as_ref()),
         };
         tracing::error!(task = task.name(), cause, wait_ms = wait.as_millis(), "a task broke off; it is restarted");
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")

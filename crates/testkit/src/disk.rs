@@ -1,5 +1,4 @@
-//! A disk that is full when a test wants it to be: for a process that is started with it, whichever user runs the
-//! tests.
+//! A disk that a test can fill up, for a process that is started on it, whichever user runs the tests.
 
 use std::fs::{File, Permissions, remove_file, set_permissions};
 use std::io;
@@ -9,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// What stands between the process and the C library.
+/// The library that is loaded between the process and the C library.
 const SOURCE: &str = include_str!("disk.c");
 
 /// The disk of the processes that are [started](Disk::under) on it.
@@ -19,7 +18,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk with space. It takes a C compiler, as the build does.
+    /// A disk with free space. It needs a C compiler, as the build does.
     ///
     /// # Errors
     /// When the compiler is missing or fails.
@@ -43,23 +42,23 @@ impl Disk {
         Err(io::Error::other(String::from_utf8_lossy(&compiled.stderr).into_owned()))
     }
 
-    /// Has a process, and those that it starts, write to this disk.
+    /// Makes a process, and those that it starts, write to this disk.
     pub fn under<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("LD_PRELOAD", self.library()).env("LONGRUN_TEST_DISK", self.full())
     }
 
-    /// No file can grow from now on.
+    /// Fills the disk: no file can grow from now on.
     ///
     /// # Errors
-    /// Of the file system.
+    /// Those of the file system.
     pub fn fill(&self) -> io::Result<()> {
         File::create(self.full()).map(drop)
     }
 
-    /// There is space again.
+    /// Frees space again.
     ///
     /// # Errors
-    /// Of the file system.
+    /// Those of the file system.
     pub fn free(&self) -> io::Result<()> {
         remove_file(self.full())
     }
@@ -68,7 +67,7 @@ impl Disk {
         self.folder.path().join("disk.so")
     }
 
-    /// It is full while this file exists.
+    /// The disk is full while this file exists.
     fn full(&self) -> PathBuf {
         self.folder.path().join("full")
     }

@@ -1,5 +1,5 @@
-//! The process that keeps a server: it runs it, stops it and starts it again on command, and removes everything when
-//! its standard input closes, that is, at the latest when the process that gives the commands ends.
+//! The process that manages a server: it runs it, stops it and restarts it on command, and removes everything when its
+//! standard input closes, that is, at the latest when the process that gives the commands ends.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::programs::{Owner, owned};
 
 /// Longer than a server takes to start or to stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the keeper says when its server has ended, for whatever reason.
+/// What the keeper prints when its server has ended, for whatever reason.
 const ENDED: &str = "keeper: the server has ended";
 
 /// Runs `"$@"`. Each line of standard input is a command: `start`, or the signal that stops the server.
@@ -34,14 +34,14 @@ const SCRIPT: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// What the server's output says.
+/// News in the server's output.
 enum News {
     Ready,
     /// With the last line before it.
     Ended(String),
 }
 
-/// A keeper at work. Dropping it stops the server and removes its folder.
+/// A running keeper. Dropping it stops the server and removes its folder.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     process: Child,
@@ -50,7 +50,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts a server whose data are in `folder/data`; the inner error is the server's output when it did not start.
+    /// Starts a server whose data are in `folder/data`; the inner error is the server's output if it did not start.
     pub(crate) fn start(server: &Command, folder: &Path, owner: Owner) -> Result<Result<Keeper, String>, ClusterError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "keeper"]).arg(folder).arg(server.get_program()).args(server.get_args());
@@ -60,12 +60,12 @@ impl Keeper {
         let stdin = process.stdin.take().expect("it was piped");
         let stderr = process.stderr.take().expect("it was piped");
         let (sender, news) = channel();
-        // Read to the end, or the server would block when the pipe is full.
+        // Read to the end, because the server would block on a full pipe.
         std::thread::spawn(move || listen(stderr, &sender));
         match wait(&news, true) {
             Ok(()) => Ok(Ok(Keeper { process, channel: Mutex::new((Some(stdin), news)) })),
             Err(said) => {
-                // The folder still belongs to its maker: the keeper must not remove it.
+                // The folder still belongs to its creator: the keeper must not remove it.
                 process.kill()?;
                 process.wait()?;
                 Ok(Err(said))
@@ -73,7 +73,7 @@ impl Keeper {
         }
     }
 
-    /// Gives a command; returns when the server is up, or down, as it was asked to be.
+    /// Gives a command; returns when the server is up or down, as requested.
     pub(crate) fn command(&self, word: &str, up: bool) -> Result<(), ClusterError> {
         let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         let (stdin, news) = &mut *channel;
@@ -108,7 +108,7 @@ fn listen(stderr: ChildStderr, news: &Sender<News>) {
             last = line;
             Ok(())
         };
-        // Nobody listens any more; the pipe is read to its end all the same.
+        // Nobody listens any more, but the pipe is still read to its end.
         drop(told);
     }
 }

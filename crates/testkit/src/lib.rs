@@ -1,10 +1,10 @@
-//! A throw-away PostgreSQL cluster, from the server binaries that the distribution installs, and a [`Proxy`] that
-//! ill-treats the connections to it.
+//! A temporary PostgreSQL cluster, from the server binaries that the distribution installs, and a [`Proxy`] that
+//! disturbs the connections to it.
 //!
-//! It listens on a free port of 127.0.0.1 only, runs as an unprivileged user (PostgreSQL refuses root), and is stopped
+//! It listens only on a free port of 127.0.0.1, runs as an unprivileged user (PostgreSQL refuses root), and is stopped
 //! and removed when the [`Cluster`] is dropped or the process that started it ends, however it ends: the cluster's
-//! keeper, a small shell script, waits for its standard input to close. In between it can be stopped, crashed and
-//! started again with its data, and have standbys.
+//! keeper, a small shell script, waits for its standard input to close. In between, it can be stopped, crashed and
+//! restarted with its data, and have standbys.
 
 mod disk;
 mod keeper;
@@ -39,23 +39,23 @@ pub enum ClusterError {
     /// The server's programs are not on this machine.
     #[error("no PostgreSQL server binaries (initdb, postgres) were found; `make setup` installs them")]
     NotInstalled,
-    /// A file or a process could not be made.
+    /// A file or a process could not be created.
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// initdb, pg_basebackup or postgres failed.
     #[error("{program} failed: {said}")]
     Failed {
-        /// Which of them.
+        /// The program that failed.
         program: &'static str,
-        /// What it said last.
+        /// Its last output.
         said: String,
     },
-    /// A database could not be made.
+    /// A database could not be created.
     #[error("{0}")]
     Database(#[from] sqlx::Error),
 }
 
-/// How carefully the cluster keeps its data.
+/// How durable the cluster's data are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// As in production, for benchmarks.
@@ -76,7 +76,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster; returns when it takes connections.
+    /// Creates and starts a cluster; returns when it accepts connections.
     ///
     /// # Errors
     /// [`ClusterError::NotInstalled`], or what went wrong.
@@ -84,7 +84,8 @@ impl Cluster {
         Cluster::initialized(durability, None)
     }
 
-    /// The same on a disk that can be full. When it cannot go on without space it ends, and waits to be started again.
+    /// The same on a disk that can be full. If the server cannot continue without space, it ends, and waits to be
+    /// restarted.
     ///
     /// # Errors
     /// Those of [`Cluster::start`].
@@ -105,7 +106,7 @@ impl Cluster {
         })
     }
 
-    /// Makes and starts a standby that follows this cluster; returns when it takes connections.
+    /// Creates and starts a standby that follows this cluster; returns when it accepts connections.
     ///
     /// # Errors
     /// What went wrong.
@@ -117,7 +118,7 @@ impl Cluster {
         })
     }
 
-    /// Makes and starts a standby without which nothing is committed here from now on, so that it has everything that
+    /// Creates and starts a standby without which nothing is committed here from now on, so that it has everything that
     /// was acknowledged; returns when it has caught up.
     ///
     /// # Errors
@@ -135,7 +136,7 @@ impl Cluster {
         Ok(standby)
     }
 
-    /// Makes a standby a primary; returns when it takes writes.
+    /// Makes a standby a primary; returns when it accepts writes.
     ///
     /// # Errors
     /// When it does not.
@@ -149,7 +150,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Fills a folder by `program`, and serves what it made there.
+    /// Fills a folder with `program`, and serves the result.
     fn make(
         durability: Durability,
         disk: Option<&Disk>,
@@ -167,7 +168,7 @@ impl Cluster {
         }
     }
 
-    /// Makes an empty database; answers its URL.
+    /// Creates an empty database; returns its URL.
     ///
     /// # Errors
     /// [`ClusterError::Database`].
@@ -179,12 +180,13 @@ impl Cluster {
         Ok(self.url(&name))
     }
 
-    /// The URL on this cluster of the database that `url` names on another one: on a standby, that of the primary's.
+    /// The URL on this cluster of the database that `url` names on another one: on a standby, of the primary's
+    /// database.
     pub fn same_database(&self, url: &str) -> String {
         self.url(url.rsplit('/').next().unwrap_or(url))
     }
 
-    /// Stops the server in good order: connections are ended, committed data are kept. Returns when it is down.
+    /// Stops the server gracefully: connections are ended, committed data are kept. Returns when it is down.
     ///
     /// # Errors
     /// When it does not stop.
@@ -192,7 +194,7 @@ impl Cluster {
         self.keeper.command("INT", false)
     }
 
-    /// Stops the server as a crash of it would: at once, and it recovers at its next start.
+    /// Stops the server as in a crash: immediately, so that it recovers at its next start.
     ///
     /// # Errors
     /// When it does not stop.
@@ -200,7 +202,7 @@ impl Cluster {
         self.keeper.command("QUIT", false)
     }
 
-    /// Kills the server by `SIGKILL`; its sessions end when they notice.
+    /// Kills the server with `SIGKILL`; its sessions end when they notice.
     ///
     /// # Errors
     /// When it does not end.
@@ -208,7 +210,7 @@ impl Cluster {
         self.keeper.command("KILL", false)
     }
 
-    /// Returns when the server has ended by itself.
+    /// Returns when the server has ended without being stopped.
     ///
     /// # Errors
     /// When it does not.
@@ -216,8 +218,8 @@ impl Cluster {
         self.keeper.has_ended()
     }
 
-    /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with its data;
-    /// returns when it takes connections.
+    /// Restarts the server after [`Cluster::stop`] or [`Cluster::crash`], on its port and with its data; returns when
+    /// it accepts connections.
     ///
     /// # Errors
     /// When it does not start.
@@ -225,16 +227,16 @@ impl Cluster {
         self.keeper.command("start", true)
     }
 
-    /// Stops the server, makes it go on with this transaction number, as if it had used all those before it, and starts
-    /// it again.
+    /// Stops the server, makes it continue with this transaction number, as if it had used all those before it, and
+    /// restarts it.
     ///
     /// # Errors
-    /// When it does not stop or start, or when it cannot go on with the number.
+    /// When it does not stop or start, or when it cannot continue with the number.
     pub fn go_on_with_transaction(&self, number: u32) -> Result<(), ClusterError> {
         self.stop()?;
         let programs = programs().ok_or(ClusterError::NotInstalled)?;
-        // Whether transactions were committed is kept in files of 32 pages, of 32,768 transactions each: one that
-        // nobody has begun is all zeros.
+        // Commit states are stored in files of 32 pages, of 32,768 transactions each: a file that no transaction has
+        // used is all zeros.
         let file = self.data.join(format!("pg_xact/{:04X}", number / (32 * 32_768)));
         let mut zeros = Command::new("dd");
         zeros.args(["if=/dev/zero", "bs=8192", "count=32"]).arg(format!("of={}", file.display()));
@@ -287,7 +289,7 @@ fn serve(
         }
         match Keeper::start(&server, folder.path(), owner)? {
             Ok(keeper) => {
-                // From here on the keeper removes it.
+                // From here on, the keeper removes it.
                 let data = folder.keep().join("data");
                 return Ok(Cluster { keeper, port, durability, databases: AtomicU32::new(0), data, owner });
             }

@@ -1,11 +1,11 @@
-//! Takes PostgreSQL's notifications out of what its server sends.
+//! Removes PostgreSQL's notifications from what its server sends.
 
 /// The type of a message that carries a notification.
 const NOTIFICATION: u8 = b'A';
-/// The type of a message, and its length, itself included.
+/// The size of a message's type and length.
 const HEADER: usize = 5;
 
-/// The part of a server's messages that was read and not yet passed on.
+/// The part of a server's messages that has been read and not yet passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
     unread: Vec<u8>,
@@ -13,12 +13,11 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// The bytes to be passed on now that these have come; and how many notifications were taken out, if they are to
-    /// be.
+    /// Returns the bytes to pass on after reading these; and how many notifications were removed, if requested.
     pub(crate) fn pass(&mut self, read: &[u8], takes_out: bool) -> (Vec<u8>, u64) {
         self.unread.extend_from_slice(read);
         let (mut passed, mut taken) = (Vec::with_capacity(self.unread.len()), 0);
-        // The answer to a client that asks for encryption is one letter, without a length.
+        // The answer to a client that requests encryption is a single letter, without a length.
         if !self.has_begun && matches!(self.unread.first(), Some(b'N')) {
             passed.push(self.unread.remove(0));
         }

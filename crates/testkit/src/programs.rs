@@ -1,4 +1,4 @@
-//! PostgreSQL's programs: where they are, and as which user they run.
+//! PostgreSQL's programs: where they are, and which user runs them.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::ClusterError;
 
-/// The folder of `initdb` and `postgres`: that of the newest version installed.
+/// The folder of `initdb` and `postgres`, of the newest installed version.
 pub(crate) fn programs() -> Option<PathBuf> {
     let on_path =
         std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
@@ -22,10 +22,10 @@ pub(crate) fn programs() -> Option<PathBuf> {
     installed.chain(on_path).find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
 }
 
-/// User and group that the cluster runs as, when this process may not run it itself.
+/// User and group that run the cluster, if this process must not run it itself.
 pub(crate) type Owner = Option<(u32, u32)>;
 
-/// When root runs the tests: gives the folder to an unprivileged user.
+/// If root runs the tests, gives the folder to an unprivileged user.
 pub(crate) fn unprivileged(folder: &Path) -> Result<Owner, ClusterError> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1)?.parse::<u32>().ok());
@@ -55,7 +55,7 @@ pub(crate) fn owned(command: &mut Command, owner: Owner) -> &mut Command {
     command.current_dir("/")
 }
 
-/// Runs a program to its end; the inner error is its standard error when it failed.
+/// Runs a program until it ends; the inner error is its standard error if it failed.
 pub(crate) fn run(command: &mut Command, owner: Owner) -> std::io::Result<Result<(), String>> {
     let output = owned(command, owner).stdin(Stdio::null()).output()?;
     Ok(if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) })

@@ -1,4 +1,4 @@
-//! Stands between a program and its server, and does to the connections what networks, proxies and dying machines do.
+//! A proxy between a program and its server that treats connections as networks, proxies and dying machines do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use crate::Cluster;
 use crate::notifications::Sieve;
 
-/// Passes on what is sent over TCP until it is set otherwise. Its connections end when it is dropped.
+/// Passes on what is sent over TCP, unless it is set otherwise. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     state: watch::Sender<State>,
-    /// Connections are numbered in the order in which they were taken.
+    /// Connections are numbered in the order in which they were accepted.
     next: Arc<AtomicU64>,
-    /// Notifications that were kept back.
+    /// The number of notifications that were held back.
     kept_back: watch::Sender<u64>,
 }
 
@@ -27,17 +27,17 @@ pub struct Proxy {
 struct State {
     /// Where new connections lead.
     server: SocketAddr,
-    /// All are silent.
+    /// Nothing is passed on, on any connection.
     is_frozen: bool,
-    /// New ones are closed at once.
+    /// New connections are closed at once.
     closes: bool,
-    /// Those below this number are silent for good.
+    /// Connections below this number are silent permanently.
     silent_below: u64,
-    /// Those below this number are closed.
+    /// Connections below this number are closed.
     cut_below: u64,
-    /// Those below this number are closed in place of their server's next answer.
+    /// Connections below this number are closed instead of passing on their server's next answer.
     reset_below: u64,
-    /// Whether notifications are passed on; `None`: nobody looks at what is passed on.
+    /// Whether notifications are passed on; `None`: messages are not examined.
     passes_notifications: Option<bool>,
 }
 
@@ -73,30 +73,31 @@ impl Proxy {
         Ok(Proxy { address, state, next, kept_back })
     }
 
-    /// The URL of a database by way of this proxy, made from one that goes straight to it.
+    /// The URL of a database through this proxy, from one that goes directly to it.
     pub fn url(&self, straight: &str) -> String {
         let database = straight.rsplit('/').next().unwrap_or(straight);
         let user = straight.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map_or("", |(user, _)| user);
         format!("postgres://{user}@{}/{database}", self.address)
     }
 
-    /// Passes nothing on from now on, and keeps all connections open, like a machine that has lost its power.
+    /// Passes nothing on from now on, and keeps all connections open, like a machine that has lost power.
     pub fn freeze(&self) {
         self.state.send_modify(|state| state.is_frozen = true);
     }
 
-    /// Passes on again, including what was held back.
+    /// Passes data on again, including what was held back.
     pub fn thaw(&self) {
         self.state.send_modify(|state| state.is_frozen = false);
     }
 
-    /// Passes nothing on, for ever, on the connections that are open now; new ones work as usual, as after a failover.
+    /// Permanently passes nothing on, on the currently open connections; new ones work as usual, as after a failover.
     pub fn freeze_open(&self) {
         let next = self.next.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.silent_below = next);
     }
 
-    /// Closes all connections, and each new one as soon as it is made, as a proxy that has no server to pass on to.
+    /// Closes all connections, and each new one as soon as it is established, like a proxy that has no server to pass
+    /// it to.
     pub fn accept_and_close(&self) {
         let next = self.next.load(Ordering::SeqCst);
         self.state.send_modify(|state| {
@@ -105,31 +106,31 @@ impl Proxy {
         });
     }
 
-    /// Closes the connections that are open now, each as soon as its server says something, which is lost: the request,
-    /// perhaps the end of a transaction, was carried out. New ones work as usual.
+    /// Closes the currently open connections, each as soon as its server sends something, which is lost: the request,
+    /// perhaps the end of a transaction, was carried out. New connections work as usual.
     pub fn lose_answers(&self) {
         let next = self.next.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.reset_below = next);
     }
 
-    /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first
-    /// call of this. A pooler that gives each transaction another session does not.
+    /// Sets whether PostgreSQL's notifications are passed on from now on, on the connections that are opened after the
+    /// first call of this. A pooler that gives each transaction a different session does not pass them on.
     pub fn pass_notifications(&self, passes: bool) {
         self.state.send_modify(|state| state.passes_notifications = Some(passes));
     }
 
-    /// Returns when a notification was kept back.
+    /// Returns when a notification was held back.
     pub async fn kept_back(&self) {
         // The sender belongs to this proxy.
         let _ = self.kept_back.subscribe().wait_for(|kept_back| *kept_back > 0).await;
     }
 
-    /// Leads new connections to another server, as an address that follows the primary does.
+    /// Leads new connections to another server, like an address that follows the primary.
     pub fn lead_to(&self, cluster: &Cluster) {
         self.state.send_modify(|state| state.server = cluster.address());
     }
 
-    /// Takes new connections again after [`Proxy::accept_and_close`].
+    /// Accepts new connections again after [`Proxy::accept_and_close`].
     pub fn pass_on(&self) {
         self.state.send_modify(|state| state.closes = false);
     }
@@ -161,7 +162,7 @@ async fn ended(state: &mut watch::Receiver<State>) {
     while state.changed().await.is_ok() {}
 }
 
-/// Passes on between a client and the server until one of them closes, or the connection is cut.
+/// Passes data on between a client and the server until one of them closes, or the connection is cut.
 async fn pass(client: TcpStream, number: u64, state: watch::Receiver<State>, kept_back: Option<watch::Sender<u64>>) {
     let mut watched = state.clone();
     let passing = async {
@@ -181,7 +182,7 @@ async fn pass(client: TcpStream, number: u64, state: watch::Receiver<State>, kep
     }
 }
 
-/// One direction, until it ends; perhaps without notifications, which are counted.
+/// One direction, until it ends; optionally without notifications, which are counted.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

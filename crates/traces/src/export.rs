@@ -1,7 +1,7 @@
 //! The task that sends spans to a collector.
 //!
-//! Spans wait in a queue of bounded length and go in batches. When a collector is away or slow, the spans that no
-//! longer fit are lost, and nothing else: nobody waits for it.
+//! Spans wait in a queue of bounded length and are sent in batches. When the collector is unavailable or slow, spans
+//! for which the queue has no space are lost, and nothing else: nobody waits for the collector.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::Span;
 use crate::otlp::Export;
 
-/// The most spans that wait: a few hundred bytes each.
+/// The maximum number of spans that wait: each takes a few hundred bytes.
 const QUEUE: usize = 4_096;
-/// Spans of one request.
+/// The number of spans in one request.
 const BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const DELAY: Duration = Duration::from_secs(1);
 /// How long the collector may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The waits before a batch is sent again, when the collector was away or asked for it; after the last attempt it is
-/// dropped.
+/// The waits before a batch is sent again, when the collector was unavailable or asked for it; after the last attempt
+/// the batch is dropped.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// The most bytes of an answer that are read, so that its connection can be used again.
+/// The maximum number of bytes of an answer that are read, so that its connection can be used again.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Where spans go, and on whose behalf.
+/// The collector of spans, and how it is called.
 #[derive(Clone, Debug)]
 pub struct Collector {
     /// The client that calls it.
     pub client: Client,
     /// The address that takes traces, `http://127.0.0.1:4318/v1/traces`.
     pub url: Url,
-    /// Headers of each call.
+    /// The headers of each call.
     pub headers: reqwest::header::HeaderMap,
-    /// What is said about this process: `service.name` and the like.
+    /// The attributes of this process: `service.name` and the like.
     pub process: Vec<(&'static str, String)>,
 }
 
 enum Item {
     Span(Box<Span>),
-    /// Everything before this is to be sent now.
+    /// A request to send everything that came before this at once.
     Flush(oneshot::Sender<()>),
 }
 
-/// The queue of the task.
+/// The sending end of the task's queue.
 pub(crate) struct Exporter {
     queue: mpsc::Sender<Item>,
     meters: Meters,
@@ -61,7 +61,7 @@ impl Exporter {
         Exporter { queue, meters }
     }
 
-    /// Puts a span into the queue, or drops it when that is full.
+    /// Puts a span into the queue, or drops it when the queue is full.
     pub(crate) fn send(&self, span: Span) {
         if self.queue.try_send(Item::Span(Box::new(span))).is_err() {
             self.meters.spans_dropped.inc();
@@ -106,14 +106,14 @@ async fn run(collector: Collector, meters: Meters, mut incoming: mpsc::Receiver<
                 Ok(()) => {
                     meters.spans_exported.inc_by(count);
                     if std::mem::take(&mut is_away) {
-                        tracing::info!("the collector of traces takes spans again");
+                        tracing::info!("the collector of traces accepts spans again");
                     }
                 }
                 Err(why) => {
                     meters.spans_dropped.inc_by(count);
                     // Logged once, and not for each batch.
                     if !std::mem::replace(&mut is_away, true) {
-                        tracing::warn!(why, "the collector of traces does not take spans; they are dropped");
+                        tracing::warn!(why, "the collector of traces does not accept spans; they are dropped");
                     }
                 }
             }
@@ -123,7 +123,7 @@ async fn run(collector: Collector, meters: Meters, mut incoming: mpsc::Receiver<
 }
 
 impl Collector {
-    /// Sends a batch, and sends it again where that may help.
+    /// Sends a batch, and repeats that where it may help.
     async fn deliver(&self, body: &[u8]) -> Result<(), String> {
         let mut retries = RETRIES.into_iter();
         loop {
@@ -152,12 +152,12 @@ impl Collector {
     }
 }
 
-/// As OTLP says.
+/// As OTLP specifies.
 fn is_worth_a_retry(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// The most telling cause, without the address, which may hold a secret.
+/// The most specific cause, without the address, which may contain a secret.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

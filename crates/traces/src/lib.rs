@@ -1,13 +1,12 @@
 //! Traces of OpenTelemetry: whether requests and operations have spans, and how these reach a collector (OTLP over
 //! HTTP, in protobuf).
 //!
-//! A [`Traces`] that is off costs a look at an `Option`. One that is on takes up what callers send as `traceparent`,
-//! begins a trace for some of the creations that come without one, and passes everything on to the part that runs the
-//! work.
-//! Where there is a collector, spans are sent there: those of requests when they have been answered, those of
-//! operations once they have ended, by the server that reads the change log then.
+//! A [`Traces`] that is off costs no more than checking an `Option`. One that is on accepts the `traceparent` that
+//! callers send, begins a trace for some of the creations that come without one, and passes everything on to the code
+//! that runs the work. Where there is a collector, spans are sent there: those of requests when they have been
+//! answered, those of operations once they have ended, by the server that then reads the change log.
 //!
-//! Spans hold names, times, ids and numbers: nothing of an input or an output, no message and no secret.
+//! Spans contain names, times, ids and numbers: nothing of an input or an output, no message and no secret.
 
 mod export;
 mod otlp;
@@ -23,24 +22,24 @@ pub use export::Collector;
 use export::Exporter;
 pub use otlp::Kind;
 
-/// Part of a trace.
+/// A span, which is part of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// Its trace and its id.
+    /// Its trace id and its span id.
     pub context: TraceContext,
-    /// The span that it belongs to; `None`: it is the first of its trace.
+    /// The parent span; `None`: it is the first span of its trace.
     pub parent: Option<SpanId>,
-    /// What it is, one of a few names.
+    /// Its name, one of a few.
     pub name: String,
-    /// What it is to others.
+    /// Its kind, in relation to other spans.
     pub kind: Kind,
-    /// Nanoseconds since 1970.
+    /// The start, in nanoseconds since 1970.
     pub start: u64,
-    /// Nanoseconds since 1970, no earlier than the start.
+    /// The end, in nanoseconds since 1970, no earlier than the start.
     pub end: u64,
-    /// What is known of it, by the names of OpenTelemetry's conventions where it has some.
+    /// Its attributes, named by OpenTelemetry's conventions where these define names.
     pub attributes: Vec<(&'static str, Value)>,
-    /// Whether it went wrong.
+    /// Whether it failed.
     pub failed: bool,
 }
 
@@ -65,12 +64,12 @@ impl From<u32> for Value {
     }
 }
 
-/// What happens to traces in this process. Cheap to clone; clones share everything. The default is off.
+/// How this process handles traces. Cheap to clone; clones share everything. The default is off.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
 struct Inner {
-    /// A trace begins where a random number is at most this; 0: none does.
+    /// A trace begins when a random number is at most this; 0: no trace begins.
     threshold: u64,
     exporter: Option<Exporter>,
 }
@@ -82,20 +81,20 @@ impl fmt::Debug for Traces {
 }
 
 impl Traces {
-    /// Traces that are taken up and passed on, and to which nothing is added: for servers between parts that trace.
+    /// Accepts and passes on traces, and adds nothing to them: for servers between other parts that send spans.
     pub fn handed_on() -> Traces {
         Traces(Some(Arc::new(Inner { threshold: 0, exporter: None })))
     }
 
-    /// Traces whose spans are sent to a collector; of the creations that come without a trace, this share begins one
-    /// (0 to 1). Must be called within a tokio runtime.
+    /// Sends spans to a collector; `share` (0 to 1) of the creations that come without a trace begin one. Must be
+    /// called within a tokio runtime.
     pub fn exported(collector: Collector, share: f64, meters: Meters) -> Traces {
-        // Saturates at both ends.
+        // The conversion saturates at both ends.
         let threshold = (share * u64::MAX as f64) as u64;
         Traces(Some(Arc::new(Inner { threshold, exporter: Some(Exporter::start(collector, meters)) })))
     }
 
-    /// Whether traces are taken up and passed on.
+    /// Whether traces are accepted and passed on.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -105,8 +104,8 @@ impl Traces {
         self.0.as_ref().is_some_and(|inner| inner.exporter.is_some())
     }
 
-    /// The span of a request that came with `parent`: a span of its own where spans are exported, otherwise the one
-    /// that it came with. Without a parent a trace may begin.
+    /// The span of a request that came with `parent`: a span of its own where spans are exported, otherwise `parent`.
+    /// Without a parent a trace may begin.
     pub fn below(&self, parent: Option<TraceContext>) -> Option<TraceContext> {
         let inner = self.0.as_ref()?;
         match parent {
@@ -119,7 +118,7 @@ impl Traces {
         }
     }
 
-    /// The span of an attempt of an operation that was created at the span `created`: a span of its own where spans are
+    /// The span of an attempt of an operation that was created in the span `created`: a span of its own where spans are
     /// exported.
     pub fn at_attempt(&self, created: TraceContext, operation: &Operation, attempt: u32) -> TraceContext {
         match operation.started_at {
@@ -128,7 +127,7 @@ impl Traces {
         }
     }
 
-    /// The span under which work that follows from the end of an operation stands.
+    /// The parent span of work that follows from the end of an operation.
     pub fn after(&self, created: TraceContext, ended: &Operation) -> TraceContext {
         match ended.finished_at {
             Some(finished_at) if self.are_exported() => created.of_operation(ended.id, finished_at),
@@ -145,7 +144,7 @@ impl Traces {
         }
     }
 
-    /// Sends the waiting spans, as long as `limit` allows: for the end of a process.
+    /// Sends the waiting spans, as long as `limit` allows: for the shutdown of a process.
     pub async fn flush(&self, limit: Duration) {
         if let Some(exporter) = self.0.as_ref().and_then(|inner| inner.exporter.as_ref()) {
             exporter.flush(limit).await;
@@ -153,12 +152,12 @@ impl Traces {
     }
 }
 
-/// A time of the store in nanoseconds since 1970; earlier times are 0.
+/// A time of the store, in nanoseconds since 1970; earlier times are 0.
 pub fn nanos(at: Timestamp) -> u64 {
     at.as_millis().max(0).unsigned_abs().saturating_mul(1_000_000)
 }
 
-/// A time of this machine in nanoseconds since 1970.
+/// A time of this machine, in nanoseconds since 1970.
 pub fn nanos_of(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,5 +1,5 @@
 //! The messages of OTLP that carry spans: the parts of `opentelemetry/proto/collector/trace/v1` and its imports that
-//! are used, by their numbers. A test decodes them by definitions of others.
+//! are used, with their field numbers. A test decodes them with definitions from another crate.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -66,17 +66,17 @@ struct WireSpan {
     flags: u32,
 }
 
-/// What a span is to the others of its trace.
+/// The kind of a span in relation to the other spans of its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
 pub enum Kind {
-    /// Work or a wait within one part.
+    /// Work or a wait within one component.
     Internal = 1,
     /// An answer to a call.
     Server = 2,
-    /// A call to another part.
+    /// A call to another component.
     Client = 3,
-    /// Work that was asked for before.
+    /// Work that was requested before.
     Consumer = 5,
 }
 

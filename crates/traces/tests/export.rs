@@ -1,4 +1,4 @@
-//! Spans reach a collector in the form that others read, and an address without a collector harms nobody.
+//! Spans reach a collector in a form that others can read, and an address without a collector does no harm.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -15,12 +15,12 @@ use traces::{Collector, Kind, Span, Traces};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Traces that are sent to this listener.
+/// A [`Traces`] that sends spans to this listener.
 fn traces_to(listener: &TcpListener, meters: &Meters) -> Traces {
     let url = format!("http://{}/v1/traces", listener.local_addr().unwrap()).parse().unwrap();
     let headers = [(reqwest::header::AUTHORIZATION, "Bearer x".parse().unwrap())].into_iter().collect();
     let process = vec![("service.name", "longrun".to_owned())];
-    // An error means that another test has installed it.
+    // An error means that another test has installed the provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     Traces::exported(Collector { client, url, headers, process }, 1.0, meters.clone())
@@ -43,7 +43,7 @@ fn sampled() -> TraceContext {
     TraceContext::new([1; 16], [2; 8], true)
 }
 
-/// Takes a request and answers it; returns its head in lower case, and its body.
+/// Receives a request and answers it; returns its head in lower case, and its body.
 async fn serve(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let mut reader = BufReader::new(stream);
@@ -79,7 +79,7 @@ async fn a_span_is_what_others_read() {
     let of_process = &sent.resource_spans[0];
     assert_eq!(of_process.resource.as_ref().unwrap().attributes[0].key, "service.name");
     let spans = &of_process.scope_spans[0].spans;
-    assert_eq!(spans.len(), 1, "what is not sampled is not sent");
+    assert_eq!(spans.len(), 1, "spans that are not sampled are not sent");
     let span = &spans[0];
     assert_eq!((&*span.trace_id, &*span.span_id, &*span.parent_span_id), (&[1; 16][..], &[2; 8][..], &[7; 8][..]));
     assert_eq!((span.name.as_str(), span.kind()), ("run scan", SpanKind::Consumer));
@@ -105,11 +105,11 @@ async fn a_collector_that_refuses_costs_its_spans_and_one_that_is_busy_is_asked_
 
 #[tokio::test]
 async fn a_collector_that_never_answers_holds_nobody_up_and_memory_is_bounded() {
-    // Connections are made, and nobody reads from them.
+    // The listener accepts connections, and nobody reads from them.
     let (listener, meters) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Meters::default());
     let traces = traces_to(&listener, &meters);
     const SENT: u64 = 20_000;
-    // None of it waits: the exporter's task does not run before this ends.
+    // None of these calls waits: the exporter's task does not run before this ends.
     (0..SENT).for_each(|_| traces.send(span(sampled())));
     let dropped = counter(&meters, "longrun_trace_spans_dropped_total");
     assert!((SENT - 5_000..SENT).contains(&dropped), "{dropped}");

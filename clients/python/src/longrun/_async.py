@@ -1,4 +1,4 @@
-"""The client for asyncio. The client without asyncio, `_sync.py`, is made from this file by `make sdks`."""
+"""The client for asyncio. The client without asyncio, `_sync.py`, is generated from this file by `make sdks`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .wire import Operation
 
 
 class AsyncClient:
-    """A caller of one server with one token.
+    """A client of one server with one token.
 
-    Calls that the server could not take (429, 503) are sent again after the pause that it asks for; so are calls whose
-    connection broke, where sending twice cannot do the work twice. Creations have an idempotency key for that, one of
-    your own or a new one. Every method raises the errors of `longrun.errors`.
+    Calls that a busy server refused (429, 503) are sent again after the pause that it requested; so are calls whose
+    connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose, either yours or
+    a new one. Every method raises the errors of `longrun.errors`.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class AsyncClient:
             url: the server's address, e.g. `http://127.0.0.1:8080`; a path before `/v1` is kept.
             token: an API token.
             timeout: how many seconds the server may be silent during a call.
-            retries: how often a call is sent again at most.
-            reconnect_for: how many seconds `wait` and `watch` try to reach a server again that they lost; `None`: for
-                ever.
-            http: the client of httpx to send with, for certificates and proxies of your own. It keeps its own limits
-                and is yours to close.
+            retries: the maximum number of times that a call is sent again.
+            reconnect_for: how many seconds `wait` and `watch` try to reconnect to a server that went away; `None`:
+                forever.
+            http: the httpx client to send calls with, for custom certificates and proxies. It keeps its own limits,
+                and you have to close it.
         """
         self.settings = Settings(url, token, timeout, retries, reconnect_for)
         arguments = self.settings.for_httpx()
@@ -60,7 +60,7 @@ class AsyncClient:
 
     @classmethod
     def from_env(cls, **settings: Any) -> AsyncClient:
-        """A client of the server that LONGRUN_URL names, with the token of LONGRUN_TOKEN or LONGRUN_TOKEN_FILE."""
+        """A client of the server in LONGRUN_URL, with the token from LONGRUN_TOKEN or LONGRUN_TOKEN_FILE."""
         url, token = Settings.of_environment()
         return cls(url, token, **settings)
 
@@ -102,22 +102,22 @@ class AsyncClient:
         unique_key: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
-        """Asks for work and answers the operation at once; `wait` waits for its end.
+        """Creates an operation and returns it at once; `wait` waits for its end.
 
         Args:
-            kind: what kind of work; one that the server declares.
-            input: what the work needs to know, any JSON.
-            resource_type, resource_id: what it is about; both or neither.
+            kind: the kind of the operation; one that the server declares.
+            input: the input of the operation, any JSON.
+            resource_type, resource_id: the resource that it is about; both or neither.
             priority: -100 to 100; higher runs first within the organization.
-            run_after: it does not run before.
-            timeout: of one attempt; seconds, or text such as `"60s"`.
-            max_attempts: 1 to 100.
+            run_after: the time before which it is not started.
+            timeout: the time limit of each attempt; seconds, or text such as `"60s"`.
+            max_attempts: the maximum number of attempts, 1 to 100.
             retain_for: how long to keep it after its end.
             concurrency_key: at most `concurrency_limit` operations with this key run at a time.
-            concurrency_limit: how many; 1 unless it is given.
-            labels: what it is found by; at most 16, with keys in lower case.
-            unique_key: while an operation with this key has not ended, that one is answered and none is created.
-            idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
+            concurrency_limit: how many may run at the same time; default: 1.
+            labels: labels to find it by; at most 16, with keys in lower case.
+            unique_key: while an operation with this key has not ended, that one is returned and none is created.
+            idempotency_key: for 24 hours, the same key and the same request return the first operation.
         """
         operation = {
             "kind": kind,
@@ -142,8 +142,8 @@ class AsyncClient:
     async def batch_create(
         self, operations: Iterable[wire.NewOperation], *, idempotency_key: str | None = None
     ) -> builtins.list[Operation]:
-        """Creates 1 to 1,000 operations in one transaction, all or none; answers them in the same order. The
-        violations of a refusal begin with the place, e.g. `operations[3].kind`."""
+        """Creates 1 to 1,000 operations in one transaction, all or none; returns them in the same order. The
+        violations of a refusal begin with the index, e.g. `operations[3].kind`."""
         body = {"operations": builtins.list(operations)}
         call = Call("POST", "v1/operations:batchCreate", json=body, headers=_calls.key(idempotency_key))
         return _calls.read(wire.CreatedOperations, await self._send(call)).operations
@@ -157,9 +157,9 @@ class AsyncClient:
         expected_count: int | None = None,
         idempotency_key: str | None = None,
     ) -> wire.BulkOperationsAnswer:
-        """Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose
-        output tells what came of each; a dry run only tells how many match. It is refused when the number differs from
-        `expected_count` by more than a tenth."""
+        """Cancels, retries or deletes all operations that match a filter, with an operation of the kind `bulk`, whose
+        output reports the results; a dry run only reports how many match. The call is refused if the number differs
+        from `expected_count` by more than a tenth."""
         body = {"action": action, "filter": filter, "dry_run": dry_run, "expected_count": expected_count}
         call = Call("POST", "v1/operations:bulk", json=without_none(body), headers=_calls.key(idempotency_key))
         return _calls.read(wire.BulkOperationsAnswer, await self._send(call))
@@ -170,7 +170,7 @@ class AsyncClient:
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
     async def get_full(self, id: str) -> wire.OperationDetail:
-        """Everything that is known of the operation: also its input, labels, attempts, worker and progress."""
+        """All details of the operation: also its input, labels, attempts, worker and progress."""
         call = Call("GET", f"v1/operations/{segment(id)}", query={"view": "FULL"})
         return _calls.read(wire.OperationDetailAnswer, await self._send(call)).operation
 
@@ -184,7 +184,7 @@ class AsyncClient:
         resource_type: str | None = None,
         resource_id: str | None = None,
     ) -> wire.OperationsPage:
-        """One page of the operations that match, newest first, with their exact number."""
+        """One page of the matching operations, newest first, with their exact number."""
         query = _calls.filters(status, kind, resource_type, resource_id)
         if page is not None:
             query["pagination.page"] = str(page)
@@ -201,11 +201,11 @@ class AsyncClient:
         resource_id: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[Operation]:
-        """All operations that match, newest first, page by page as they are asked for. Each comes once, also when
+        """All matching operations, newest first, fetched page by page as needed. Each is returned once, even if
         others are created meanwhile, which moves entries to later pages.
 
         Args:
-            status: e.g. `"FAILED"`, or its name on the wire.
+            status: e.g. `"FAILED"`, or its wire name.
         """
         seen: set[str] = set()
         page = None
@@ -224,7 +224,7 @@ class AsyncClient:
                     yield operation
             if len(answer.operations) < answer.pagination.page_size:
                 return
-            # What the server calls the page counts: some begin with 1.
+            # The server's own page number is used: some servers start with 1.
             page = answer.pagination.page + 1
 
     async def search_page(
@@ -235,11 +235,11 @@ class AsyncClient:
         page_token: str = "",
         oldest_first: bool = False,
     ) -> wire.FoundOperations:
-        """One page of the operations that a filter matches, with everything that is known of them.
+        """One page of the operations that match a filter, with all details.
 
         Args:
-            filter: e.g. `status = FAILED AND created_at >= "-24h"`; empty: all but notices.
-            page_token: the `next_page_token` of the page before.
+            filter: e.g. `status = FAILED AND created_at >= "-24h"`; empty: all except notices.
+            page_token: the `next_page_token` of the previous page.
         """
         query = {"filter": filter, "page_token": page_token, "order_by": "created_at" if oldest_first else ""}
         query = {name: value for name, value in query.items() if value}
@@ -251,8 +251,8 @@ class AsyncClient:
     async def search(
         self, filter: str = "", *, page_size: int | None = None, oldest_first: bool = False
     ) -> AsyncIterator[wire.OperationDetail]:
-        """All operations that a filter matches, page by page as they are asked for: while others are created, none is
-        skipped and none comes twice."""
+        """All operations that match a filter, fetched page by page as needed: even while others are created, none is
+        skipped or returned twice."""
         token = ""
         while True:
             answer = await self.search_page(filter, page_size=page_size, page_token=token, oldest_first=oldest_first)
@@ -263,13 +263,13 @@ class AsyncClient:
                 return
 
     async def count(self, filter: str = "", *, group_by: Sequence[str] = ()) -> wire.OperationCounts:
-        """How many operations a filter matches, by `status`, `kind` and `project_id`, as far as they are named."""
+        """How many operations match a filter, grouped by the given ones of `status`, `kind` and `project_id`."""
         query = {"filter": filter, "group_by": ",".join(group_by)}
         query = {name: value for name, value in query.items() if value}
         return _calls.read(wire.OperationCounts, await self._send(Call("GET", "v1/operations:count", query=query)))
 
     async def cancel(self, id: str) -> Operation:
-        """Ends a pending operation at once, asks a running one to stop; answers how it is then."""
+        """Ends a pending operation at once, asks a running one to stop; returns the operation after that."""
         return await self._command(id, "cancel")
 
     async def retry(self, id: str) -> Operation:
@@ -277,8 +277,8 @@ class AsyncClient:
         return await self._command(id, "retry")
 
     async def retry_with_input(self, id: str, input: Any, *, idempotency_key: str | None = None) -> Operation:
-        """Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is
-        the id of that one, which stays as it is."""
+        """Creates an operation that does the same as one that has ended, with a different input; its label `retry_of`
+        is the id of the ended one, which remains as it is."""
         call = Call(
             "POST",
             f"v1/operations/{segment(id)}:retry",
@@ -288,7 +288,7 @@ class AsyncClient:
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
     async def delete(self, id: str) -> None:
-        """Removes an operation that has ended, for good."""
+        """Permanently deletes an operation that has ended."""
         await self._send(Call("DELETE", f"v1/operations/{segment(id)}", is_repeatable=False))
 
     async def _command(self, id: str, verb: str) -> Operation:
@@ -296,7 +296,7 @@ class AsyncClient:
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
     async def events(self, id: str) -> builtins.list[wire.OperationEvent]:
-        """What happened to the operation, oldest first; all of it."""
+        """The whole history of the operation, oldest first."""
         events: builtins.list[wire.OperationEvent] = []
         query = {"page_size": "1000"}
         while True:
@@ -316,27 +316,27 @@ class AsyncClient:
         by_kind: bool = False,
         kind: str | None = None,
     ) -> wire.Stats:
-        """How much happened between two times (RFC 3339), by `minute`, `hour` or `day`, and how long it took."""
+        """How many operations ran in a period (RFC 3339), by `minute`, `hour` or `day`, and how long they took."""
         group_by = "kind" if by_kind else None
         given = {"from": since, "to": until, "step": step, "group_by": group_by, "kind": kind}
         query = {name: value for name, value in given.items() if value is not None}
         return _calls.read(wire.Stats, await self._send(Call("GET", "v1/stats", query=query)))
 
     async def workers(self) -> wire.WorkerList:
-        """Who runs operations now, those with most attempts first."""
+        """The workers and what they are running, those with most attempts first."""
         return _calls.read(wire.WorkerList, await self._send(Call("GET", "v1/workers")))
 
     async def views(self) -> builtins.list[wire.View]:
-        """The saved views of this token and those that are shared, each with how many operations it shows."""
+        """The saved views of this token and the shared ones, each with the number of matching operations."""
         return _calls.read(wire.ViewList, await self._send(Call("GET", "v1/views"))).views
 
     async def create_view(self, view: wire.CreateView) -> wire.View:
-        """Saves a filter under a name. A shared view is seen by all in the organization."""
+        """Saves a filter under a name. A shared view is visible to everybody in the organization."""
         call = Call("POST", "v1/views", json=view, is_repeatable=False)
         return _calls.read(wire.ViewAnswer, await self._send(call)).view
 
     async def view(self, id: str) -> wire.View:
-        """The view, with how many operations it shows now."""
+        """The view, with the current number of matching operations."""
         return _calls.read(wire.ViewAnswer, await self._send(Call("GET", f"v1/views/{segment(id)}"))).view
 
     async def update_view(self, id: str, view: wire.UpdateView) -> wire.View:
@@ -345,14 +345,14 @@ class AsyncClient:
         return _calls.read(wire.ViewAnswer, await self._send(call)).view
 
     async def delete_view(self, id: str) -> None:
-        """Removes a view; the operations that it shows stay."""
+        """Deletes a view; its operations remain."""
         await self._send(Call("DELETE", f"v1/views/{segment(id)}", is_repeatable=False))
 
     async def wait(self, id: str, timeout: float | None = None) -> Operation:
-        """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.
+        """Waits until the operation has ended and returns it, even if it failed; `wait(id).result()` raises then.
 
-        A server that goes away meanwhile is asked again until it is back. One that has never answered this client is
-        not: the address is probably wrong.
+        A server that goes away meanwhile is asked again until it is back. This does not apply to a server that has
+        never answered this client: the address is probably wrong.
 
         Args:
             timeout: how many seconds to wait at most; `None`: as long as it takes.
@@ -368,7 +368,7 @@ class AsyncClient:
 
         while True:
             asked_at = time.monotonic()
-            # How things are is asked first when the server is back.
+            # The current state is requested first when the server is back.
             longest = 0.0 if lost_at is not None else within(min(_calls.LONGEST_WAIT, self.settings.timeout / 2))
             try:
                 operation = await self._wait_once(id, longest)
@@ -393,7 +393,7 @@ class AsyncClient:
 
     async def _wait_once(self, id: str, seconds: float) -> Operation:
         path = f"v1/operations/{segment(id)}:wait"
-        # A server that has fallen silent does not draw it out.
+        # Has a time limit in case the server falls silent.
         call = Call("GET", path, query={"timeout": f"{seconds:.3f}s"}, timeout=seconds + 10, retries=0)
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
@@ -406,8 +406,8 @@ class AsyncClient:
         resource_id: str | None = None,
         last_event_id: str | None = None,
     ) -> AsyncWatch:
-        """Every transition of the operations that match, from when the watch is entered; goes on after connections
-        that broke, with nothing missed and nothing twice.
+        """Every transition of the matching operations, from when the watch is entered; reconnects when the connection
+        breaks, without missing or repeating any.
 
             async with client.watch(kind="export") as watch:
                 async for event in watch:
@@ -415,26 +415,26 @@ class AsyncClient:
 
         Args:
             status: only transitions to this status.
-            last_event_id: go on after this event (`WatchEvent.id`) instead.
+            last_event_id: continue after this event (`WatchEvent.id`) instead.
         """
         return AsyncWatch(self, _calls.filters(status, kind, resource_type, resource_id), last_event_id)
 
     # Evidence.
 
     async def put_evidence(self, content: bytes) -> wire.Evidence:
-        """Stores content; the same content once, however often it is sent."""
+        """Stores content. The same content is stored only once, however often it is sent."""
         headers = {"Content-Type": "application/octet-stream"}
         call = Call("POST", "v1/evidence", content=content, headers=headers)
         return _calls.read(wire.Evidence, await self._send(call))
 
     async def get_evidence(self, digest: str) -> bytes:
-        """The content of a digest, `sha256:...`; all of it in memory."""
+        """The content with the digest, `sha256:...`, as a whole in memory."""
         return (await self._send(Call("GET", f"v1/evidence/{segment(digest)}"))).content
 
     async def evidence(
         self, *, kind: str | None = None, name: str | None = None, digest: str | None = None
     ) -> AsyncIterator[wire.ListedEvidence]:
-        """The evidence of the organization, newest first: of a material type, of a name, with digests that begin so.
+        """The evidence of the organization, newest first: of a material type, with a name, with a prefix of digests.
         Not for tokens that are limited to projects."""
         given = {"kind": kind, "name": name, "digest": digest}
         async for page in self._pages(wire.EvidenceList, "v1/evidence", given):
@@ -442,20 +442,20 @@ class AsyncClient:
                 yield piece
 
     async def delete_evidence(self, digest: str) -> None:
-        """Deletes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it."""
+        """Permanently deletes a piece of evidence, unless an unfinished operation or a waiver refers to it."""
         await self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
 
     async def reevaluate_evidence(self, request: wire.ReevaluateEvidence) -> str:
-        """Has the newest evaluations of the evidence repeated; answers the id of the operation that sees to it."""
+        """Repeats the newest evaluations of the selected evidence; returns the id of the operation that does it."""
         call = Call("POST", "v1/evidence:reevaluate", json=request, is_repeatable=False)
         return _calls.read(wire.ReevaluationStarted, await self._send(call)).operation_id
 
     async def waivers(self) -> builtins.list[wire.Waiver]:
-        """The violations that the organization lives with, oldest first, those that have expired included."""
+        """All waivers of the organization, oldest first, including expired ones."""
         return _calls.read(wire.WaiverList, await self._send(Call("GET", "v1/waivers"))).waivers
 
     async def create_waiver(self, waiver: wire.CreateWaiver) -> wire.Waiver:
-        """Adds a waiver: what it covers makes no evaluation fail any more."""
+        """Adds a waiver: violations that it covers no longer make an evaluation fail."""
         call = Call("POST", "v1/waivers", json=waiver, is_repeatable=False)
         return _calls.read(wire.WaiverAnswer, await self._send(call)).waiver
 
@@ -477,7 +477,7 @@ class AsyncClient:
         project_version_name: str | None = None,
         idempotency_key: str | None = None,
     ) -> str:
-        """Starts an evaluation of stored evidence and answers the operation's id; `wait` waits for the verdict, which
+        """Starts an evaluation of stored evidence and returns the operation's id; `wait` waits for the verdict, which
         is the operation's output. Without policies and groups, the server's default policies are used."""
         request = {
             "digest": digest,
@@ -496,18 +496,18 @@ class AsyncClient:
 
     async def attestation(self, id: str) -> bytes:
         """The signed result of an evaluation, as the server wrote it: a DSSE envelope with an in-toto statement, JSON.
-        `longrun verify` checks it, and so does every program that knows DSSE."""
+        `longrun verify` verifies it, and so does every program that supports DSSE."""
         return (await self._send(Call("GET", f"v1/operations/{segment(id)}/attestation"))).content
 
     # Schedules.
 
     async def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:
-        """Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`."""
+        """Creates a schedule, which creates its operation once at each due time. Durations are text: `"3600s"`."""
         call = Call("POST", "v1/schedules", json=schedule, is_repeatable=False)
         return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
 
     async def schedules(self) -> builtins.list[wire.Schedule]:
-        """All schedules that the token may see, by name."""
+        """All schedules that the token can see, by name."""
         schedules: builtins.list[wire.Schedule] = []
         query: dict[str, str] = {}
         while True:
@@ -522,24 +522,24 @@ class AsyncClient:
         return await self._schedule("GET", segment(name))
 
     async def update_schedule(self, name: str, change: wire.UpdateSchedule) -> wire.Schedule:
-        """Changes what is given; what is left out stays."""
+        """Changes the given fields; the others keep their values."""
         call = Call("PATCH", f"v1/schedules/{segment(name)}", json=change)
         return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
 
     async def delete_schedule(self, name: str) -> None:
-        """Removes a schedule; what it has created stays."""
+        """Deletes a schedule; the operations that it created remain."""
         await self._send(Call("DELETE", f"v1/schedules/{segment(name)}", is_repeatable=False))
 
     async def pause_schedule(self, name: str) -> wire.Schedule:
-        """It creates nothing until it is resumed."""
+        """Pauses a schedule: it creates nothing until it is resumed."""
         return await self._schedule("POST", f"{segment(name)}:pause")
 
     async def resume_schedule(self, name: str) -> wire.Schedule:
-        """It goes on from now."""
+        """Resumes a schedule from now on."""
         return await self._schedule("POST", f"{segment(name)}:resume")
 
     async def trigger_schedule(self, name: str) -> Operation:
-        """Creates its operation now, and answers it."""
+        """Creates the schedule's operation immediately, and returns it."""
         call = Call("POST", f"v1/schedules/{segment(name)}:trigger", is_repeatable=False)
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
@@ -549,11 +549,11 @@ class AsyncClient:
     # The token's own organization.
 
     async def organization(self, name: str) -> wire.Organization:
-        """The limits of the token's organization, and what is paused in it."""
+        """The limits of the token's organization, and which of its kinds are paused."""
         return await self._organization("GET", segment(name))
 
     async def pause_organization(self, name: str) -> wire.Organization:
-        """Nothing more of the organization is started; what runs goes on."""
+        """No more operations of the organization are started; running ones continue."""
         return await self._organization("POST", f"{segment(name)}:pause")
 
     async def resume_organization(self, name: str) -> wire.Organization:
@@ -561,7 +561,7 @@ class AsyncClient:
         return await self._organization("POST", f"{segment(name)}:resume")
 
     async def pause_kind(self, name: str) -> wire.Kind:
-        """Nothing more of the kind is started in the token's organization."""
+        """No more operations of the kind are started in the token's organization."""
         return await self._kind(f"{segment(name)}:pause")
 
     async def resume_kind(self, name: str) -> wire.Kind:
@@ -575,7 +575,7 @@ class AsyncClient:
     async def _kind(self, rest: str) -> wire.Kind:
         return _calls.read(wire.KindAnswer, await self._send(Call("POST", f"v1/kinds/{rest}"))).kind
 
-    # What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+    # Management. It needs the scope admin, and for organizations a token of the instance.
 
     async def create_token(
         self,
@@ -588,16 +588,16 @@ class AsyncClient:
         instance: bool = False,
         organizations: Iterable[str] = (),
     ) -> wire.IssuedToken:
-        """Makes an API token; its secret is answered this once.
+        """Creates an API token; its secret is returned only this once.
 
         Args:
-            name: what it is for, for people.
-            scopes: what it may do, e.g. `operations:read`; never more than the token that asks may.
-            projects: only operations of these; none: all of the organization.
-            expires_in: how long it is valid; for ever unless given.
-            organization: the one that it belongs to; that of the token that asks unless given.
-            instance: a token of the instance, which belongs to no organization.
-            organizations: of a token of the instance, only these; none: all.
+            name: tells people what it is for.
+            scopes: its scopes, e.g. `operations:read`; not more than the calling token has.
+            projects: the projects to which it is limited; default: all of the organization.
+            expires_in: how long it is valid; default: forever.
+            organization: the organization that it belongs to; default: that of the calling token.
+            instance: whether it is a token of the instance, which belongs to no organization.
+            organizations: for a token of the instance, those to which it is limited; default: all.
         """
         wish = {
             "name": name,
@@ -612,7 +612,7 @@ class AsyncClient:
         return _calls.read(wire.IssuedToken, await self._send(call))
 
     async def tokens(self, *, organization: str | None = None) -> AsyncIterator[wire.Token]:
-        """The tokens that the token of this client manages, oldest first, without their secrets."""
+        """The tokens that this client's token manages, oldest first, without their secrets."""
         async for page in self._pages(wire.TokensPage, "v1/tokens", {"organization": organization}):
             for token in page.tokens:
                 yield token
@@ -622,7 +622,7 @@ class AsyncClient:
         return _calls.read(wire.TokenAnswer, await self._send(Call("GET", f"v1/tokens/{segment(id)}"))).token
 
     async def revoke_token(self, id: str) -> wire.Token:
-        """Revokes a token for good; servers refuse it a second later at most."""
+        """Revokes a token permanently; servers refuse it within a second."""
         call = Call("POST", f"v1/tokens/{segment(id)}:revoke")
         return _calls.read(wire.TokenAnswer, await self._send(call)).token
 
@@ -633,8 +633,8 @@ class AsyncClient:
         overlap: float | timedelta | str | None = None,
         expires_in: float | timedelta | str | None = None,
     ) -> wire.IssuedToken:
-        """Replaces a token by another one of the same name and rights; the old one stays valid for the overlap, a day
-        unless given."""
+        """Replaces a token with a new one of the same name and rights; the old one stays valid for the overlap, by
+        default a day."""
         body = without_none({"overlap": duration(overlap), "expires_in": duration(expires_in)})
         call = Call("POST", f"v1/tokens/{segment(id)}:rotate", json=body, is_repeatable=False)
         return _calls.read(wire.IssuedToken, await self._send(call))
@@ -642,24 +642,24 @@ class AsyncClient:
     async def create_organization(
         self, name: str, limits: wire.SetOrganizationLimits | None = None
     ) -> wire.Organization:
-        """Makes an organization."""
+        """Creates an organization."""
         body = without_none({"name": name, "limits": limits})
         call = Call("POST", "v1/organizations", json=body, is_repeatable=False)
         return _calls.read(wire.OrganizationAnswer, await self._send(call)).organization
 
     async def organizations(self) -> AsyncIterator[wire.ListedOrganization]:
-        """The organizations within reach, by name."""
+        """The organizations that the token can reach, by name."""
         async for page in self._pages(wire.OrganizationsPage, "v1/organizations", {}):
             for organization in page.organizations:
                 yield organization
 
     async def set_organization_limits(self, name: str, limits: wire.SetOrganizationLimits) -> wire.Organization:
-        """Sets the limits of an organization as a whole: what is left out is as the server is configured."""
+        """Replaces all limits of an organization: for those left out, the server's configuration applies."""
         call = Call("POST", f"v1/organizations/{segment(name)}:setLimits", json=limits)
         return _calls.read(wire.OrganizationAnswer, await self._send(call)).organization
 
     async def delete_organization(self, name: str, *, force: bool = False) -> wire.OrganizationDeletion:
-        """Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes
+        """Deletes an organization, or resumes its deletion; with `force`, with everything in it. A large one takes
         several calls, until the answer's `done` is true."""
         query = {"force": "true"} if force else {}
         call = Call("DELETE", f"v1/organizations/{segment(name)}", query=query, is_repeatable=False)
@@ -675,14 +675,14 @@ class AsyncClient:
         until: datetime | str | None = None,
         organization: str | None = None,
     ) -> AsyncIterator[wire.AuditEntry]:
-        """The entries of the audit log that match, newest first, page by page as they are asked for.
+        """The matching entries of the audit log, newest first, fetched page by page as needed.
 
         Args:
-            actor: only what this one did: the id of a token.
-            action: only this action; with a dot at its end, all that begin so.
-            target: only what was done to this, e.g. `operations/ID`.
-            since, until: only entries of this time or later, and before this time.
-            organization: for tokens of the instance: whose log.
+            actor: only calls by this actor: the id of a token.
+            action: only this action; with a dot at its end, all actions that begin with it.
+            target: only calls on this target, e.g. `operations/ID`.
+            since, until: only entries from this time on, and before this time.
+            organization: for tokens of the instance, the organization of the log.
         """
         query = {
             "actor": actor,
@@ -698,19 +698,19 @@ class AsyncClient:
                 yield entry
 
     async def sessions(self, *, organization: str | None = None) -> AsyncIterator[wire.Session]:
-        """The sessions of people who signed in, oldest first."""
+        """The sessions of signed-in users, oldest first."""
         async for page in self._pages(wire.SessionsPage, "v1/sessions", {"organization": organization}):
             for session in page.sessions:
                 yield session
 
     async def revoke_session(self, id: str, *, organization: str | None = None) -> wire.Session:
-        """Ends a session for good, on all servers."""
+        """Ends a session permanently, on all servers."""
         query = without_none({"organization": organization})
         call = Call("POST", f"v1/sessions/{segment(id)}:revoke", query=query)
         return _calls.read(wire.SessionAnswer, await self._send(call)).session
 
     async def _pages(self, kind: type[_calls.T], path: str, asked: dict[str, str | None]) -> AsyncIterator[_calls.T]:
-        """The pages of a list, as they are asked for."""
+        """The pages of a list, fetched as they are needed."""
         query: dict[str, str] = without_none(asked)
         while True:
             page: Any = _calls.read(kind, await self._send(Call("GET", path, query=query)))
@@ -722,30 +722,30 @@ class AsyncClient:
     # The calls of workers, which `Worker` makes for you.
 
     async def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.ClaimedOperations:
-        """Takes operations to run, or waits for some."""
+        """Claims operations, or waits for some."""
         body = {"kinds": builtins.list(kinds), "max_operations": max_operations, "wait": duration(float(wait))}
         call = Call("POST", "v1/operations:claim", json=body, retries=0, timeout=self.settings.timeout + wait)
         return _calls.read(wire.ClaimedOperations, await self._send(call))
 
     async def heartbeat(self, operations: builtins.list[wire.HeartbeatRow]) -> builtins.list[wire.HeartbeatResult]:
-        """Keeps up to 1,000 operations; a row each comes back, in the same order."""
+        """Prolongs the leases of up to 1,000 operations; returns one row for each, in the same order."""
         call = Call("POST", "v1/operations:heartbeat", json={"operations": operations}, retries=0)
         return _calls.read(wire.HeartbeatResults, await self._send(call)).operations
 
     async def settle(self, results: builtins.list[wire.SettleRow]) -> builtins.list[wire.SettleResult]:
-        """Ends up to 1,000 attempts; a row each comes back, in the same order."""
+        """Ends up to 1,000 attempts; returns one row for each, in the same order."""
         call = Call("POST", "v1/operations:settle", json={"results": results})
         return _calls.read(wire.SettleResults, await self._send(call)).results
 
     # Sending.
 
     async def _send(self, call: Call) -> httpx.Response:
-        """Sends a call, as often as that is right, and answers a success whose body has been read."""
+        """Sends a call, repeatedly if necessary, and returns a success whose body has been read."""
         return await self._open(call, is_read=True)
 
     async def _open(self, call: Call, is_read: bool = False) -> httpx.Response:
-        """Sends a call, as often as that is right, and answers a success; its body is still to be read, unless told
-        otherwise, and then it is to be closed."""
+        """Sends a call, repeatedly if necessary, and returns a success. Unless `is_read` is set, the caller must read
+        its body and close it."""
         retries = self.settings.retries if call.retries is None else call.retries
         repetition = 0
         while True:

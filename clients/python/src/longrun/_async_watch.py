@@ -1,4 +1,4 @@
-"""Watching: a stream of transitions that goes on after connections that broke."""
+"""Watching: a stream of transitions that reconnects when the connection breaks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class AsyncWatch:
-    """Transitions as they happen; made by `AsyncClient.watch`. Cancelling `anext` loses nothing."""
+    """A stream of transitions; created by `AsyncClient.watch`. Cancelling `anext` loses nothing."""
 
     def __init__(self, client: AsyncClient, query: dict[str, str], last_event_id: str | None) -> None:
         self._client = client
         self._query = query
-        #: Where the stream stands: what to go on from in another life of the program.
+        #: The position in the stream, from which the program can continue after a restart.
         self.last_event_id = last_event_id
         self._response: httpx.Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
@@ -39,7 +39,7 @@ class AsyncWatch:
         self._was_connected = False
 
     async def __aenter__(self) -> AsyncWatch:
-        """Connects; what happens from now on is told."""
+        """Connects; transitions are reported from now on."""
         await self._begin()
         return self
 
@@ -49,7 +49,7 @@ class AsyncWatch:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Ends the connection. A later `anext` would connect again and go on."""
+        """Closes the connection. A later `anext` would reconnect and continue."""
         response, self._response, self._chunks = self._response, None, None
         self._parser = EventParser()
         if response is not None:
@@ -68,8 +68,8 @@ class AsyncWatch:
             await self._step()
 
     async def _begin(self) -> None:
-        """The server says at once where the stream stands: without that, a connection that breaks before the first
-        event could not be gone on from."""
+        """The server sends the current position at once: without it, a connection that breaks before the first event
+        could not be resumed."""
         await self._connect()
         self._was_connected = True
         while self.last_event_id is None and not self._blocks:
@@ -78,7 +78,7 @@ class AsyncWatch:
                 self._take(self._blocks.popleft())
 
     async def _step(self) -> None:
-        """Reads what comes next, or connects again."""
+        """Reads the next data, or reconnects."""
         try:
             if self._chunks is None:
                 await self._connect()
@@ -91,7 +91,7 @@ class AsyncWatch:
             longest = self._client.settings.reconnect_for
             if not is_transient(error) or (longest is not None and now - self._lost_at >= longest):
                 raise
-            # Not at once: a server that stops ends its streams while it still takes connections, perhaps.
+            # Not at once: a server that is stopping may end its streams while it still accepts connections.
             asked_for = error.retry_after if isinstance(error, ApiError) else None
             await asyncio.sleep(_calls.pause(asked_for, self._failures))
             self._failures += 1
@@ -104,7 +104,7 @@ class AsyncWatch:
             query=self._query,
             headers=headers,
             timeout=_calls.WATCH_SILENCE,
-            # A lost connection is made again by `_step`, for as long as the settings say.
+            # `_step` reconnects after a lost connection, for as long as the settings say.
             retries=0 if self._was_connected else None,
         )
         self._response = await self._client._open(call)
@@ -131,7 +131,7 @@ class AsyncWatch:
             if block.name == "deleted":
                 return WatchEvent(block.id, json.loads(block.data)["id"], None)
             if block.name or not block.data:
-                # A sign of life, or something of a later server.
+                # A keep-alive, or something from a newer server.
                 return None
             operation = decode(wire.OperationAnswer, json.loads(block.data)).operation
             return WatchEvent(block.id, operation.id, operation)

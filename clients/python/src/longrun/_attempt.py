@@ -11,22 +11,22 @@ from typing import Any
 
 from . import wire
 
-#: The most bytes of a progress; longer ones are cut.
+#: Maximum size of a progress message in bytes; longer ones are cut.
 _MAX_PROGRESS_BYTES = 1024
 
 
 class Cancelled(Exception):
-    """The result of the attempt is no longer wanted: let it pass through the handler."""
+    """The result of the attempt is no longer wanted: let it propagate through the handler."""
 
 
 class Failure(Exception):
-    """The attempt has not done its work. Every other exception is a failure too, one that may pass."""
+    """The attempt failed. Every other exception is a failure too, one that can be retried."""
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         """
         Args:
-            message: for people; it becomes the operation's `error_message`.
-            retryable: whether another attempt may do better; bad input would only fail again.
+            message: a message for people; it becomes the operation's `error_message`.
+            retryable: whether another attempt may succeed; invalid input would only fail again.
         """
         super().__init__(message)
         self.retryable = retryable
@@ -36,23 +36,23 @@ class Attempt:
     """One attempt of an operation."""
 
     def __init__(self, claimed: wire.ClaimedOperation, lease_seconds: float, changed: Callable[[], None]) -> None:
-        #: The operation, running.
+        #: The operation, now running.
         self.operation = claimed.operation
-        #: What the work needs to know, as JSON's values; `None` when there is nothing.
+        #: The input as a JSON value; `None` if there is none.
         self.input: Any = claimed.input
-        #: Which attempt this is; 1 for the first.
+        #: The number of the attempt; 1 for the first.
         self.number = claimed.attempt
-        #: The attempt as a span of the trace that its operation belongs to, a `traceparent` of W3C Trace Context;
-        #: `None` when it belongs to none. Where OpenTelemetry's API is installed, the handler's own spans are below it.
+        #: The attempt as a span of the trace to which its operation belongs, a `traceparent` of W3C Trace Context;
+        #: `None` if it belongs to none. With OpenTelemetry's API installed, the handler's own spans are children of it.
         self.traceparent: str | None = claimed.traceparent
         self._cancelled = threading.Event()
         self._progress: str | None = None
         self._lock = threading.Lock()
         self._changed = changed
-        # What the worker knows of it.
+        # State for the worker.
         self._lease_token = claimed.lease_token
         self._lease_seconds = lease_seconds
-        # The answer was a moment under way: so much later than the server this worker thinks the lease to end.
+        # The answer took a moment to arrive: this worker expects the lease to expire that much later than the server.
         self._kept_at = time.monotonic()
         self._beat_at = self._kept_at + lease_seconds / 3
         self._is_lost = False
@@ -63,24 +63,24 @@ class Attempt:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the result is no longer wanted: somebody asked to stop the operation, its time is over, its lease was
-        lost, or the worker is being stopped. A handler that is no coroutine looks at this from time to time, and ends;
-        in one that is a coroutine, `asyncio.CancelledError` is raised."""
+        """Whether the result is no longer wanted: a cancellation was requested, the time limit expired, the lease was
+        lost, or the worker is being stopped. A handler that is not a coroutine should check this regularly, and end;
+        in a coroutine, `asyncio.CancelledError` is raised."""
         return self._cancelled.is_set()
 
     def raise_if_cancelled(self) -> None:
-        """Raises `Cancelled` when the result is no longer wanted."""
+        """Raises `Cancelled` if the result is no longer wanted."""
         if self._cancelled.is_set():
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        """Waits, in a handler that is no coroutine; raises `Cancelled` as soon as the result is no longer wanted."""
+        """Waits, in a handler that is not a coroutine; raises `Cancelled` once the result is no longer wanted."""
         if self._cancelled.wait(seconds):
             raise Cancelled
 
     def report(self, text: str) -> None:
-        """Says how far it is, for people: at most 1 KiB, the rest is cut. It goes with the next heartbeat, which comes
-        within a second; of several, the last. May be called from any thread."""
+        """Reports the progress, for people: at most 1 KiB, the rest is cut. The last report is sent with the next
+        heartbeat, within a second. May be called from any thread."""
         with self._lock:
             self._progress = text.encode()[:_MAX_PROGRESS_BYTES].decode("utf-8", "ignore")
         self._changed()
@@ -106,7 +106,7 @@ class Attempt:
         return row
 
     def _put_back(self, row: wire.HeartbeatRow) -> None:
-        """Takes back a progress that could not be sent, unless there is a newer one."""
+        """Puts back a progress message that could not be sent, unless there is a newer one."""
         with self._lock:
             self._progress = self._progress or row.get("progress")
 
@@ -116,7 +116,7 @@ class Attempt:
 
 
 def output_text(value: Any) -> str:
-    """What a handler answered as the output of an operation: text as it is, nothing as nothing, the rest as JSON."""
+    """The result of a handler as the output of an operation: text unchanged, `None` as empty, the rest as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""What both clients share and what sends nothing: how a call looks, when it is sent again, what its answer means."""
+"""What both clients share and what sends nothing: how calls are built, when they are repeated, how answers are read."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .errors import LongrunError, TransportError, UnexpectedAnswer, api_error
 
 T = TypeVar("T")
 
-#: Pauses that no server asked for start here and double, in seconds.
+#: The first pause if the server requested no time; further ones double, in seconds.
 _FIRST_PAUSE = 0.2
-#: No pause is longer, whatever the server says: a caller that wants to wait longer can.
+#: No pause is longer, whatever the server requests: a caller that wants to wait longer can do so.
 _LONGEST_PAUSE = 30.0
-#: How long a connection may take to come about.
+#: How long connecting may take.
 _CONNECT_SECONDS = 10.0
-#: A server that watches says something every 15 s; after so much silence the connection is taken to be dead.
+#: A watched server sends something every 15 s; after this time without data, the connection is considered dead.
 WATCH_SILENCE = 45.0
-#: How long one call of a wait waits. Servers take 60 s; proxies between like to cut what is silent for as long.
+#: The maximum time of one call of a wait. Servers accept 60 s, but proxies often close connections silent that long.
 LONGEST_WAIT = 30.0
-#: Between two calls of a wait when the first came back early: a server that stops answers at once.
+#: The pause between two calls of a wait if the first returned early: a server that is stopping answers at once.
 WAIT_PAUSE = 0.2
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a client behaves. Times are in seconds."""
+    """The settings of a client. Times are in seconds."""
 
     #: The server's address, e.g. `http://127.0.0.1:8080`.
     url: str
@@ -43,25 +43,25 @@ class Settings:
     token: str = field(repr=False)
     #: How long the server may be silent during a call.
     timeout: float = 90.0
-    #: How often a call is sent again that the server could not take, or whose connection broke, where that is safe.
+    #: How often a call that a busy server refused, or whose connection broke, is sent again, if that is safe.
     retries: int = 4
-    #: How long `wait` and `watch` try to reach a server again that they lost; `None`: for ever.
+    #: How long `wait` and `watch` try to reconnect to a server that went away; `None`: forever.
     reconnect_for: float | None = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{self.url!r} is not the address of a server: it must start with http:// or https://")
+            raise ValueError(f"{self.url!r} is not a valid server address: it must start with http:// or https://")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("the address of a server must have neither a user, a password nor a query")
+            raise ValueError("the server address must have neither a user, a password nor a query")
         token = self.token.strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise ValueError("the token is empty or holds characters that no token has")
+            raise ValueError("the token is empty or contains invalid characters")
         object.__setattr__(self, "token", token)
 
     @staticmethod
     def of_environment() -> tuple[str, str]:
-        """The address and the token that the environment names, by the variables that the command line has too."""
+        """The address and the token from the environment, in the same variables that the command line uses."""
         url = os.environ.get("LONGRUN_URL", "")
         token = os.environ.get("LONGRUN_TOKEN", "")
         if not token and (path := os.environ.get("LONGRUN_TOKEN_FILE")):
@@ -71,13 +71,13 @@ class Settings:
         return url, token
 
     def for_httpx(self) -> dict[str, Any]:
-        """What a client of httpx is made with. Redirects are not followed: the token is for this server alone."""
+        """The arguments of the httpx client. Redirects are not followed: the token is for this server alone."""
         return {
             "base_url": self.url.rstrip("/") + "/",
             "headers": {"Authorization": f"Bearer {self.token}", "User-Agent": "longrun-python"},
             "timeout": httpx.Timeout(self.timeout, connect=_CONNECT_SECONDS),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            # A proxy for other hosts must not be asked for this very machine.
+            # A proxy must not be used for calls to the local machine.
             "trust_env": not _is_loopback(self.url),
         }
 
@@ -100,8 +100,8 @@ class Call:
     json: Any = None
     content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    #: Sending it twice does its work once, or it only reads. The others are sent again only when the server did not
-    #: carry them out: it could not be reached, or said so (429, 503).
+    #: Whether sending it twice is safe. Other calls are sent again only if the server did not
+    #: carry them out: it could not be reached, or refused them (429, 503).
     is_repeatable: bool = True
     #: Overrides how long the server may be silent.
     timeout: float | None = None
@@ -124,8 +124,8 @@ class Call:
 
 
 def pause(asked: float | None, repetition: int) -> float:
-    """How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing,
-    half of it left to chance, so that many clients do not come back at once."""
+    """How long to pause before repetition number `repetition` (0 for the first): as the server requested, or growing,
+    half of it random, so that many clients do not come back at once."""
     if asked is not None:
         return min(asked, _LONGEST_PAUSE)
     longest: float = min(_FIRST_PAUSE * 2.0 ** min(repetition, 20), _LONGEST_PAUSE)
@@ -133,25 +133,25 @@ def pause(asked: float | None, repetition: int) -> float:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """`Retry-After` in seconds. The form with a date is not read: longrun never sends it."""
+    """`Retry-After` in seconds. The date format is not parsed: longrun never sends it."""
     text = response.headers.get("retry-after", "")
     return float(text) if text.isdigit() else None
 
 
 def refusal(response: httpx.Response) -> LongrunError:
-    """The error of an answer that is no success and whose body has been read."""
+    """The error for an answer that is not a success and whose body has been read."""
     request_id = response.headers.get("x-request-id")
     return api_error(response.status_code, response.content, request_id, retry_after(response))
 
 
 def transport_error(url: str, error: httpx.TransportError) -> TransportError:
-    """What is said of a connection that did not come about or broke."""
+    """The error for a connection that could not be established or broke."""
     what = "cannot connect to" if never_sent(error) else "the connection failed to"
     return TransportError(f"{what} {url}: {str(error) or type(error).__name__}")
 
 
 def never_sent(error: httpx.TransportError) -> bool:
-    """Whether the server cannot have seen the call."""
+    """Whether the server cannot have received the call."""
     return isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
 
 
@@ -171,7 +171,7 @@ def read(kind: type[T], response: httpx.Response) -> T:
 
 
 def key(given: str | None) -> dict[str, str]:
-    """The header that makes a repeated creation the same creation; without a key of the caller's, a new one."""
+    """The header that makes a repeated creation return the first result; without a key from the caller, a new one."""
     return {"Idempotency-Key": given or uuid.uuid4().hex}
 
 

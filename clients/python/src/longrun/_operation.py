@@ -1,26 +1,26 @@
-"""What an operation can be asked beside its fields."""
+"""Methods of an operation, in addition to its fields."""
 
 from __future__ import annotations
 
 from .errors import OperationFailed
 
-#: What every status begins with on the wire.
+#: The prefix of every status name in the wire format.
 STATUS_PREFIX = "ASYNC_OPERATION_STATUS_"
 
 
 def status_name(name: str) -> str:
-    """The name of a status on the wire: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same."""
+    """The wire name of a status: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same."""
     return name if not name or name.startswith(STATUS_PREFIX) else STATUS_PREFIX + name
 
 
 class OperationMethods:
-    """Beside the fields of an operation."""
+    """Methods in addition to the fields of an operation."""
 
     __slots__ = ()
 
     @property
     def state(self) -> str:
-        """The status in short: `PENDING`, `RUNNING`, `COMPLETED` or `FAILED`."""
+        """The short name of the status: `PENDING`, `RUNNING`, `COMPLETED` or `FAILED`."""
         status: str = self.status  # type: ignore[attr-defined]
         return status.removeprefix(STATUS_PREFIX)
 

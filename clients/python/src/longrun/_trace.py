@@ -1,4 +1,4 @@
-"""The trace that a program takes part in, when OpenTelemetry's API is installed; nothing of it is needed."""
+"""The trace that the program is part of, if OpenTelemetry's API is installed; it is optional."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADER = "traceparent"
 
 
 def headers() -> dict[str, str]:
-    """The header that tells the server the span under way, if there is one."""
+    """The header that names the current span, if there is one."""
     carrier: dict[str, str] = {}
     if _propagate is not None:
         _propagate.inject(carrier)
@@ -27,7 +27,7 @@ def headers() -> dict[str, str]:
 
 @contextmanager
 def below(traceparent: str | None) -> Iterator[None]:
-    """Within, spans are made below this one."""
+    """Within this context, new spans are children of this one."""
     if traceparent is None or _propagate is None:
         yield
         return

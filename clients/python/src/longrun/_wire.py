@@ -1,4 +1,4 @@
-"""Between Python and the wire: values, durations, parts of a path, server-sent events."""
+"""Conversions between Python and the wire format: values, durations, path segments, server-sent events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 T = TypeVar("T")
 
-#: The most bytes of an event: an output of 1 MiB in JSON, with room for escapes.
+#: Maximum size of an event in bytes: an output of 1 MiB in JSON, with space for escapes.
 _MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
@@ -23,7 +23,7 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def decode(kind: type[T], value: Any) -> T:
-    """The value of JSON as a value of this type. What the type does not know is left out: servers may say more.
+    """Converts a JSON value to this type. Unknown fields are left out: newer servers may send more.
 
     Raises:
         TypeError, ValueError, KeyError, AttributeError: it is no such value.
@@ -49,14 +49,14 @@ def _decode(kind: Any, value: Any) -> Any:
 
 
 def segment(text: str) -> str:
-    """One part of a path, from which nothing leads elsewhere."""
+    """One segment of a path, escaped so that it cannot lead elsewhere."""
     if text in ("", ".", ".."):
-        raise ValueError(f"{text!r} is no id, digest or name")
+        raise ValueError(f"{text!r} is not an id, digest or name")
     return quote(text, safe="")
 
 
 def duration(value: float | timedelta | str | None) -> str | None:
-    """A duration as the wire has it: seconds with an `s`."""
+    """A duration in the wire format: seconds with an `s`."""
     if value is None or isinstance(value, str):
         return value
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
@@ -69,16 +69,16 @@ def seconds(text: str) -> float:
 
 
 def time_text(value: datetime | str | None) -> str | None:
-    """A time as the wire has it. One without a zone is refused: it says nothing."""
+    """A time in the wire format. A time without a time zone is refused, because it is ambiguous."""
     if value is None or isinstance(value, str):
         return value
     if value.tzinfo is None:
-        raise ValueError("the time has no zone; say datetime.now(timezone.utc), for instance")
+        raise ValueError("the time has no time zone; use datetime.now(timezone.utc), for instance")
     return value.isoformat()
 
 
 def without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    """What is said, without what is left out."""
+    """The given values, without those that are `None`."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -92,7 +92,7 @@ class Block:
 
 
 class EventParser:
-    """Takes a stream of server-sent events apart, however its bytes come."""
+    """An incremental parser for server-sent events, independent of how the bytes are split."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -100,7 +100,7 @@ class EventParser:
         self._block = Block()
 
     def push(self, chunk: bytes) -> Iterator[Block]:
-        """The blocks that are whole with these bytes.
+        """Returns the blocks that these bytes complete.
 
         Raises:
             ValueError: an event is larger than any.

@@ -1,7 +1,7 @@
-"""Why a call did not succeed, in the form that a caller can act on.
+"""Why a call did not succeed, in a form that a caller can act on.
 
-`LongrunError` is above all of them. A server that refuses says why (`google.rpc.Status`): that is an `ApiError`, or the
-class below it for its code.
+`LongrunError` is the base class of all of them. A server refuses with a reason (`google.rpc.Status`): that becomes an
+`ApiError`, or its subclass for the code.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .wire import Operation
 
-#: How much of a foreign answer a message shows.
+#: How many characters of an answer that is not longrun's a message shows.
 _EXCERPT_CHARS = 200
 
 
 class LongrunError(Exception):
-    """Above every error of this package."""
+    """The base class of every error of this package."""
 
 
 class TransportError(LongrunError):
@@ -26,15 +26,15 @@ class TransportError(LongrunError):
 
 
 class UnexpectedAnswer(LongrunError):
-    """The answer is none that longrun gives: another program answers at this address."""
+    """The answer is not one that longrun gives: another program answers at this address."""
 
     def __init__(self, http_status: int, text: str) -> None:
-        super().__init__(f"HTTP {http_status} with something that is not longrun's: {text[:_EXCERPT_CHARS]}")
+        super().__init__(f"HTTP {http_status}, but the answer is not from a longrun server: {text[:_EXCERPT_CHARS]}")
         self.http_status = http_status
 
 
 class WaitTimeout(LongrunError, TimeoutError):
-    """The operation has not ended in time. It goes on."""
+    """The operation has not ended in time. It continues."""
 
     def __init__(self, operation_id: str, seconds: float) -> None:
         super().__init__(f"operation {operation_id} has not ended within {seconds:g} s")
@@ -42,7 +42,7 @@ class WaitTimeout(LongrunError, TimeoutError):
 
 
 class OperationFailed(LongrunError):
-    """The operation whose result was asked for has failed."""
+    """The operation whose result was requested has failed."""
 
     def __init__(self, operation: Any) -> None:
         super().__init__(f"operation {operation.id} failed: {operation.error_message}")
@@ -56,24 +56,24 @@ class FieldViolation:
 
     #: Its path, e.g. `operations[3].kind`.
     field: str
-    #: What was wrong and what would be right.
+    #: What was wrong and what would be valid.
     description: str
 
 
 class ApiError(LongrunError):
-    """The server refused the call and said why."""
+    """The server refused the call and gave a reason."""
 
     def __init__(self, http_status: int, status: dict[str, Any], request_id: str | None, retry_after: float | None):
         details = [detail for detail in status.get("details", []) if isinstance(detail, dict)]
-        #: The HTTP status; of an error that comes in a stream, that which the answer to a call would have had.
+        #: The HTTP status; of an error that comes in a stream, the status that a normal call would have had.
         self.http_status = http_status
         #: A number of `google.rpc.Code`.
         self.code: int = status.get("code", 0)
-        #: For people; it may change from version to version.
+        #: A message for people; it may change from version to version.
         self.message: str = status.get("message", "")
         #: The stable name of the reason, e.g. `INVALID_FIELDS`; empty when there is none.
         self.reason: str = next((detail["reason"] for detail in details if "reason" in detail), "")
-        #: Particulars of the reason, e.g. `{"limit": "100"}`.
+        #: Details of the reason, e.g. `{"limit": "100"}`.
         self.metadata: dict[str, str] = next((detail["metadata"] for detail in details if "metadata" in detail), {})
         #: What is wrong with which field.
         self.violations = [
@@ -81,9 +81,9 @@ class ApiError(LongrunError):
             for detail in details
             for found in detail.get("fieldViolations", [])
         ]
-        #: What the server's log calls this call.
+        #: The id of the call in the server's log.
         self.request_id = request_id
-        #: In how many seconds the server wants to be asked again.
+        #: In how many seconds the server wants the call to be repeated.
         self.retry_after = retry_after
         super().__init__(self.message)
 
@@ -99,19 +99,19 @@ class InvalidRequest(ApiError):
 
 
 class NotFound(ApiError):
-    """There is no such thing for this caller (code 5)."""
+    """The object does not exist for this caller (code 5)."""
 
 
 class Conflict(ApiError):
-    """An idempotency key that belongs to another request or to what was deleted (6); a lease that is lost (10)."""
+    """An idempotency key that belongs to another request or to a deleted object (6); a lost lease (10)."""
 
 
 class PermissionDenied(ApiError):
-    """The token lacks a scope, or may not see the project (code 7)."""
+    """The token lacks a scope, or access to the project (code 7)."""
 
 
 class TooMuch(ApiError):
-    """A limit, 429 (code 8); `retry_after` says when to come again."""
+    """A limit was reached, 429 (code 8); `retry_after` says when to try again."""
 
 
 class WrongStatus(ApiError):
@@ -119,7 +119,7 @@ class WrongStatus(ApiError):
 
 
 class EventIdUnknown(ApiError):
-    """What followed the event is not kept any more (code 11): list the operations, then watch from now on."""
+    """The events after the given one are no longer kept (code 11): list the operations, then watch from now on."""
 
 
 class Unavailable(ApiError):
@@ -148,7 +148,7 @@ _BY_CODE: dict[int, type[ApiError]] = {
 def api_error(
     http_status: int, body: str | bytes, request_id: str | None = None, retry_after: float | None = None
 ) -> LongrunError:
-    """The error for the body of an answer that is no success."""
+    """The error for the body of an answer that is not a success."""
     try:
         status = json.loads(body)
         kind = _BY_CODE.get(status["code"], ApiError)

@@ -1,7 +1,7 @@
-"""Workers: they claim operations, run a handler for each, keep their leases, and record their outcomes.
+"""Workers: they claim operations, run a handler for each, prolong their leases, and record their outcomes.
 
-Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make
-repeating harmless, by the operation's id for instance. One outcome is recorded.
+Execution is at least once: a handler may get an operation again, for instance when its worker was disconnected. Make
+repetitions harmless, for instance with the operation's id. Only one outcome is recorded.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .errors import ApiError, LongrunError, is_transient
 
 __all__ = ["AsyncWorker", "Attempt", "Cancelled", "Failure", "Handler", "Worker"]
 
-#: Runs an attempt; what it answers is the output: text, or something that becomes JSON. A coroutine runs in the event
-#: loop, everything else on a thread of its own.
+#: Runs an attempt and returns the output: text, or a value that is converted to JSON. A coroutine function runs in the
+#: event loop, any other function on a separate thread.
 Handler = Callable[[Attempt], Awaitable[Any]] | Callable[[Attempt], Any]
 H = TypeVar("H", bound=Callable[..., Any])
 
 _log = logging.getLogger("longrun.worker")
 
-#: The most operations of one claim or heartbeat.
+#: Maximum number of operations per claim or heartbeat.
 _MAX_ROWS = 1_000
-#: Progress waits so many seconds for company after a heartbeat.
+#: For how many seconds progress reports are collected after a heartbeat.
 _PROGRESS_EVERY = 1.0
-#: How many seconds outcomes may take to be recorded after the drain time.
+#: How many seconds recording outcomes may take after the drain time.
 _LAST_WORDS = 10.0
-#: The most bytes of an output that a server keeps.
+#: Maximum size of an output that a server stores, in bytes.
 _MAX_OUTPUT_BYTES = 1024 * 1024
 
 
@@ -67,12 +67,12 @@ class AsyncWorker:
     ) -> None:
         """
         Args:
-            client: with a token of the scope `operations:work`. The worker does not close it.
-            concurrency: how many operations run at a time.
+            client: a client whose token has the scope `operations:work`. The worker does not close it.
+            concurrency: how many operations run at the same time.
             poll_wait: how many seconds the server may wait for work before it answers that there is none.
-            drain: how many seconds what runs may go on after the worker was told to stop; then it is released, which
-                charges no attempt.
-            grace: how many seconds a handler that was cancelled may take to end.
+            drain: how many seconds running attempts may continue after the worker was asked to stop; then they are
+                released without being charged.
+            grace: how many seconds a cancelled handler may take to end.
         """
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
@@ -89,7 +89,7 @@ class AsyncWorker:
         self._hurry = asyncio.Event()
 
     def handler(self, kind: str) -> Callable[[H], H]:
-        """Makes a function the handler of a kind."""
+        """A decorator that makes a function the handler of a kind."""
 
         def register(handler: H) -> H:
             self._handlers[kind] = handler
@@ -98,25 +98,25 @@ class AsyncWorker:
         return register
 
     def stop(self) -> None:
-        """Claims nothing more; what runs may end within the drain time. A second call releases it at once."""
+        """Stops claiming; running attempts may end within the drain time. A second call releases them at once."""
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Works until it is told to stop, by `stop`, or by SIGTERM or SIGINT where it runs in the main thread. A server
-        that is busy or away is waited for. A worker runs once.
+        """Works until it is stopped, by `stop`, or by SIGTERM or SIGINT if it runs in the main thread. It waits for a
+        server that is busy or away. A worker can run only once.
 
         Raises:
-            ApiError: the server does not give work to this worker: its token is not valid or lacks the scope, or there
-                is no such kind. What runs is drained before.
+            ApiError: the server refuses to give work to this worker: its token is not valid or lacks the scope, or
+                there is no such kind. Running attempts are drained first.
         """
         if not self._handlers:
             raise ValueError("the worker has no handler; register one with @worker.handler(kind)")
         restore = self._catch_signals() if handle_signals else []
         places = asyncio.Semaphore(self._concurrency)
-        # Calls end by scopes and not with their tasks: httpcore keeps its clean-up from cancellations of anyio alone,
-        # and leaves connections open when a task is cancelled while it closes several.
+        # Calls are cancelled with scopes and not with their tasks: httpcore protects its clean-up only from
+        # cancellations of anyio, and leaves connections open when a task is cancelled while it closes several.
         claims, beats = anyio.CancelScope(), anyio.CancelScope()
         claiming = asyncio.create_task(_within(claims, self._claim_and_start(places)))
         beating = asyncio.create_task(_within(beats, self._keep()))
@@ -132,7 +132,7 @@ class AsyncWorker:
             claims.cancel()
             beats.cancel()
             stopping.cancel()
-            # The caller closes the client next: what is being sent would leave its connection open.
+            # The caller closes the client next: a call in progress would leave its connection open.
             await asyncio.wait({claiming, stopping, beating})
             for undo in restore:
                 undo()
@@ -164,7 +164,7 @@ class AsyncWorker:
         await asyncio.wait({everything}, timeout=self._grace + _LAST_WORDS)
         for task in self._tasks:
             task.cancel()
-        # As the heartbeats in `run`.
+        # For the same reason as with the heartbeats in `run`.
         await asyncio.wait({everything})
 
     async def _all_ended(self) -> None:
@@ -176,7 +176,7 @@ class AsyncWorker:
     async def _claim_and_start(self, places: asyncio.Semaphore) -> None:
         failures = 0
         while True:
-            # As many as are free now; those that become free while the server waits go into the next claim.
+            # As many as are free now; those that become free while the server waits are filled by the next claim.
             await places.acquire()
             count = 1
             while count < _MAX_ROWS and not places.locked():
@@ -196,7 +196,7 @@ class AsyncWorker:
                 pause = _calls.pause(asked_for, failures)
                 _log.warning("could not claim, trying again in %.1f s: %s", pause, error)
             else:
-                # A server that stops sends its workers away; another one may be a moment away.
+                # A server that is stopping ends the calls of its workers; another one may be available in a moment.
                 came_early = not claims and time.monotonic() - asked_at < self._poll_wait / 2
                 failures = failures if came_early else -1
                 pause = _calls.pause(None, failures) if came_early else 0.0
@@ -217,10 +217,10 @@ class AsyncWorker:
     # An attempt.
 
     async def _run(self, attempt: Attempt, limit: float, places: asyncio.Semaphore) -> None:
-        """Runs an attempt and waits until its outcome is recorded. It is kept by heartbeats until then."""
+        """Runs an attempt and waits until its outcome is recorded. Heartbeats prolong its lease until then."""
         handler = self._handlers[attempt.operation.kind]
         running = _start_handler(handler, attempt)
-        # A thread cannot be ended: its place is taken as long as it runs.
+        # A thread cannot be killed: its slot is in use as long as it runs.
         running.add_done_callback(lambda _: places.release())
         try:
             outcome = await self._outcome(attempt, running, limit)
@@ -231,7 +231,7 @@ class AsyncWorker:
             self._held.pop(attempt._lease_token + attempt.operation.id, None)
 
     async def _outcome(self, attempt: Attempt, running: asyncio.Future[Any], limit: float) -> dict[str, Any] | None:
-        """How the attempt ended; `None` when that cannot be recorded because the lease was lost."""
+        """The outcome of the attempt; `None` if it cannot be recorded because the lease was lost."""
         stop = asyncio.create_task(attempt._stop.wait())
         await asyncio.wait({running, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -247,7 +247,7 @@ class AsyncWorker:
             return None
         if reason == "timed out":
             return {"error_message": f"timed out after {limit:g} s", "retryable": True}
-        # It was done before it noticed: what was done is recorded.
+        # It was done before it noticed the cancellation: the result is recorded.
         if running.done() and not running.cancelled() and running.exception() is None:
             return _outcome_of(running)
         return {"release": True} if reason == "released" else {"error_message": "cancelled", "retryable": False}
@@ -267,7 +267,7 @@ class AsyncWorker:
                 _log.error("the outcome of %s was refused: %s", attempt.operation.id, error)
                 if "output" not in outcome:
                     return
-                # For an output there is something else to say; for the rest the lease runs out.
+                # A refused output is recorded as a failure; otherwise the lease expires.
                 refused = {"error_message": f"the output was refused: {error}", "retryable": False}
                 return await self._settle(attempt, refused)
             if answer.error is not None:
@@ -277,7 +277,7 @@ class AsyncWorker:
     # Heartbeats.
 
     async def _keep(self) -> None:
-        """Sends heartbeats for all that is held, every third of the lease, and sooner when there is progress."""
+        """Sends heartbeats for all held operations, every third of the lease, and sooner if there is progress."""
         last = float("-inf")
         while True:
             now = time.monotonic()
@@ -336,7 +336,7 @@ def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]
 
 def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
     if inspect.iscoroutinefunction(handler):
-        # The task takes the context of now along.
+        # The task inherits the current context.
         with _trace.below(attempt.traceparent):
             return asyncio.ensure_future(handler(attempt))
     loop = asyncio.get_running_loop()
@@ -351,7 +351,7 @@ def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
             with _trace.below(attempt.traceparent):
                 value = handler(attempt)
         except BaseException as error:
-            failed = error  # The name of an except clause goes with the clause.
+            failed = error  # The name of an except clause is deleted at the end of the clause.
             _from_any_thread(loop, lambda: end(done.set_exception, failed))
         else:
             _from_any_thread(loop, lambda: end(done.set_result, value))
@@ -373,16 +373,16 @@ def _outcome_of(running: asyncio.Future[Any]) -> dict[str, Any]:
     try:
         output = output_text(running.result())
     except (TypeError, ValueError) as wrong:
-        return {"error_message": f"the handler's answer is no text and no JSON: {wrong}", "retryable": False}
+        return {"error_message": f"the handler's result is neither text nor JSON: {wrong}", "retryable": False}
     length = len(output.encode("utf-8", "surrogatepass"))
     if length > _MAX_OUTPUT_BYTES:
-        told = f"the output is {length} bytes long; at most {_MAX_OUTPUT_BYTES} are kept"
+        told = f"the output is {length} bytes long; at most {_MAX_OUTPUT_BYTES} are allowed"
         return {"error_message": told, "retryable": False}
     return {"output": output}
 
 
 class Worker:
-    """Runs operations without asyncio: each handler on a thread of its own.
+    """Runs operations without asyncio: each handler on a separate thread.
 
     worker = Worker(client, concurrency=4)
 
@@ -402,7 +402,7 @@ class Worker:
         drain: float = 30.0,
         grace: float = 10.0,
     ) -> None:
-        """The arguments are those of `AsyncWorker`. Of the client, the settings are used."""
+        """The arguments are those of `AsyncWorker`. Only the settings of the client are used."""
         self._settings = client.settings
         self._arguments: dict[str, Any] = {
             "concurrency": concurrency,
@@ -416,7 +416,7 @@ class Worker:
         self._stop: Callable[[], None] | None = None
 
     def handler(self, kind: str) -> Callable[[H], H]:
-        """Makes a function the handler of a kind."""
+        """A decorator that makes a function the handler of a kind."""
 
         def register(handler: H) -> H:
             self._handlers[kind] = handler
@@ -425,15 +425,15 @@ class Worker:
         return register
 
     def stop(self) -> None:
-        """Claims nothing more; what runs may end within the drain time. A second call releases it at once. May be
-        called from any thread."""
+        """Stops claiming; running attempts may end within the drain time. A second call releases them at once.
+        May be called from any thread."""
         with self._lock:
             self._stops += 1
             if self._stop is not None:
                 self._stop()
 
     def run(self, *, handle_signals: bool = True) -> None:
-        """As `AsyncWorker.run`."""
+        """See `AsyncWorker.run`."""
         asyncio.run(self._run(handle_signals))
 
     async def _run(self, handle_signals: bool) -> None:

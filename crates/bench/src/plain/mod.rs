@@ -24,9 +24,9 @@ const INDEXES: [&str; 6] = [
 /// A plain table of operations.
 #[derive(Clone)]
 pub enum Plain {
-    /// In a file beside the store's.
+    /// In a file next to the store's.
     Sqlite(sqlite::PlainSqlite),
-    /// In a schema beside the store's.
+    /// In a schema next to the store's.
     Postgres(postgres::PlainPostgres),
 }
 
@@ -57,8 +57,8 @@ impl Plain {
         })
     }
 
-    /// Reads one page and the total; answers how many entries and the total, to be compared. A further `condition` is
-    /// in SQL that both engines know; empty for none.
+    /// Reads one page and the total; returns the number of entries and the total, for comparison. A further `condition`
+    /// is in SQL that both engines understand; empty for none.
     ///
     /// # Errors
     /// Those of the database.
@@ -75,7 +75,7 @@ impl Plain {
         }
     }
 
-    /// Counts by groups of columns; answers how many groups there are, and the total.
+    /// Counts by groups of columns; returns the number of groups and the total.
     ///
     /// # Errors
     /// Those of the database.
@@ -99,7 +99,7 @@ impl Plain {
         }
     }
 
-    /// Claims the oldest operation that is pending.
+    /// Claims the oldest pending operation.
     ///
     /// # Errors
     /// Those of the database.
@@ -110,7 +110,7 @@ impl Plain {
         }
     }
 
-    /// Completes an operation that was claimed.
+    /// Completes a claimed operation.
     ///
     /// # Errors
     /// Those of the database.
@@ -128,7 +128,7 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What every operation that is created has.
+/// The fields of every operation that is created.
 mod sample {
     pub const ORGANIZATION: &str = "bench";
     pub const KIND: &str = "bench";

@@ -25,7 +25,7 @@ const COPY: &str = "
 
 /// The table of pages; kept with the store, since it takes as long to fill.
 const PAGES: &str = "longrun_plain.pages";
-/// The table of lifecycles; made anew for each run.
+/// The table of lifecycles; created anew for each run.
 const QUEUE: &str = "longrun_plain.queue";
 
 /// A plain table in PostgreSQL.
@@ -50,7 +50,7 @@ async fn make(pool: &PgPool, table: &str, rows: Option<&str>) -> anyhow::Result<
 }
 
 impl PlainPostgres {
-    /// The store's rows in a plain table; a table from an earlier run is used when it has as many.
+    /// The store's rows in a plain table; a table from an earlier run is reused if it has the same number of rows.
     pub async fn copy(pool: PgPool, rows: u64) -> anyhow::Result<PlainPostgres> {
         let exists: bool =
             sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(PAGES).fetch_one(&pool).await?;

@@ -25,7 +25,7 @@ const COPY: &str = "
             created_at, started_at, NULL, '', '', labels->>'team'
         FROM store.active LEFT JOIN store.details USING (organization_id, seq)";
 
-/// A plain table in a file beside the store's.
+/// A plain table in a file next to the store's.
 ///
 /// One connection: with more, writers would only wait for each other, and less fairly.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl PlainSqlite {
         Ok(plain)
     }
 
-    /// With the settings of the store, and mapped into memory, which the store forgoes.
+    /// With the settings of the store, and mapped into memory, which the store does not do.
     fn open(store: &Path, extension: &str) -> anyhow::Result<PlainSqlite> {
         let path = store.with_extension(extension);
         if path.exists() {
@@ -69,7 +69,7 @@ impl PlainSqlite {
         Ok(PlainSqlite(Arc::new(Mutex::new(connection))))
     }
 
-    /// Works on a thread that may wait for the disk, as the store does. Clients queue for the connection as long as it
+    /// Runs on a thread that may wait for the disk, as the store does. Clients queue for the connection as long as it
     /// takes.
     async fn with<T: Send + 'static>(
         &self,
@@ -82,7 +82,7 @@ impl PlainSqlite {
     pub async fn create(&self) -> anyhow::Result<uuid::Uuid> {
         let id = uuid::Uuid::now_v7();
         self.with(move |connection| {
-            // The number after the last one: served by plain_by_age, and safe because there is one writer.
+            // The number after the last one: found with plain_by_age, and safe because there is one writer.
             let mut statement = connection.prepare_cached(
                 "INSERT INTO operations (id, organization_id, seq, kind, status, resource_type, resource_id, project_id,
                      project_version_id, created_at, error_message, output)
@@ -152,7 +152,7 @@ impl PlainSqlite {
     }
 }
 
-/// The statistics are of the plain table alone: the store is measured as it is.
+/// The statistics cover the plain table alone: the store is measured as it is.
 fn make(connection: &Connection, rows: Option<&str>) -> anyhow::Result<()> {
     for statement in [TABLE].into_iter().chain(rows).chain(INDEXES).chain(["ANALYZE main"]) {
         connection.execute_batch(&statement.replace("{table}", "operations"))?;
@@ -201,14 +201,14 @@ fn list(
         .query_row(&*values, |row| row.get(0))?;
     let offset = i64::try_from(page.offset()).unwrap_or(i64::MAX);
     values.extend([(":size", &page.page_size as &dyn rusqlite::ToSql), (":offset", &offset)]);
-    // No parameter stands alone as a limit: SQLite would prepare the statement anew for each value.
+    // No parameter is a limit on its own: SQLite would prepare the statement again for each value.
     let sql = format!("SELECT * FROM operations WHERE {condition} ORDER BY seq DESC LIMIT :size + 0 OFFSET :offset");
     let mut statement = snapshot.prepare_cached(&sql)?;
     let output = statement.column_index("output")?;
     let (mut rows, mut bytes) = (0, 0);
     let mut found = statement.query(&*values)?;
     while let Some(row) = found.next()? {
-        // Every column is read, as by a server that renders them.
+        // Every column is read, as a server does that renders them.
         for column in 0..=output {
             bytes += match row.get_ref(column)? {
                 rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => text.to_vec().len(),

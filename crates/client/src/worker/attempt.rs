@@ -12,16 +12,16 @@ use super::settle::Ended;
 use super::starts::Starts;
 use crate::work::{ClaimedOperation, Outcome, Settlement};
 
-/// The most bytes of an output that a server keeps.
+/// Maximum size of an output that a server stores, in bytes.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// What the attempts of a worker share.
+/// What the attempts of a worker have in common.
 pub(super) struct Shared<H> {
     pub handler: H,
     pub held: Held,
     pub settle: mpsc::UnboundedSender<Ended>,
     pub starts: Starts,
-    /// How long a handler that was cancelled may take to notice before it is stopped.
+    /// How long a cancelled handler may take to react before it is stopped.
     pub grace: Duration,
     /// Cancelled when the drain time is over.
     pub release: CancellationToken,
@@ -56,7 +56,7 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
             outcome: bounded(outcome),
         };
         let (done, recorded) = oneshot::channel();
-        // Still under heartbeat: the server may be away for a while.
+        // Heartbeats are still sent for it: the server may be away for a while.
         if shared.settle.send(Ended { settlement, lost: stops.lost, done }).is_ok() {
             let _ = recorded.await;
         }
@@ -64,7 +64,7 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
     shared.held.remove(&lease);
 }
 
-/// How the attempt ended; `None` when that cannot be recorded because the lease was lost.
+/// The outcome of the attempt; `None` if it cannot be recorded because the lease was lost.
 async fn outcome<H: Handler>(
     shared: &Arc<Shared<H>>,
     attempt: Attempt,
@@ -73,7 +73,7 @@ async fn outcome<H: Handler>(
 ) -> Option<Outcome> {
     let cancelled = attempt.cancelled.clone();
     let handles = Arc::clone(shared);
-    // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
+    // A separate task, so that a panic in a handler fails only the attempt.
     let mut task = tokio::spawn(async move { handles.handler.run(attempt).await });
     let why = tokio::select! {
         done = &mut task => {
@@ -92,7 +92,7 @@ async fn outcome<H: Handler>(
     }
     match (why, late) {
         (Why::LeaseLost, _) => None,
-        // It was done before it noticed: what was done is recorded.
+        // It was done before it noticed the cancellation: the result is recorded.
         (Why::Cancelled | Why::Released, Ok(Ok(Ok(output)))) => Some(Outcome::Completed { output }),
         (Why::Cancelled, _) => Some(from_result(Err(Failure::permanent("cancelled")))),
         (Why::Released, _) => Some(Outcome::Released),
@@ -112,15 +112,15 @@ fn from_result(result: Result<String, Failure>) -> Outcome {
 
 fn crashed(error: &tokio::task::JoinError) -> Outcome {
     tracing::error!(%error, "a handler crashed");
-    from_result(Err(Failure::transient("the handler crashed; the worker's log says more")))
+    from_result(Err(Failure::transient("the handler crashed; see the worker's log")))
 }
 
-/// An output that the server would not keep is not sent.
+/// An output that the server would not store is not sent.
 fn bounded(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Completed { output } if output.len() > MAX_OUTPUT_BYTES => {
             let length = output.len();
-            let told = format!("the output is {length} bytes long; at most {MAX_OUTPUT_BYTES} are kept");
+            let told = format!("the output is {length} bytes long; at most {MAX_OUTPUT_BYTES} are allowed");
             from_result(Err(Failure::permanent(told)))
         }
         outcome => outcome,

@@ -1,4 +1,4 @@
-//! What runs an operation, and what it is given.
+//! The code that runs an operation, and its arguments.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -10,28 +10,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::types::Operation;
 
-/// The most bytes of a progress; longer ones are cut.
+/// Maximum size of a progress message in bytes; longer ones are cut.
 const MAX_PROGRESS_BYTES: usize = 1024;
 
 /// One attempt of an operation, as its handler sees it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The operation, running.
+    /// The operation, now running.
     pub operation: Operation,
-    /// Its organization; a worker for several tells them apart by it.
+    /// Its organization, for workers that work for several.
     pub organization: String,
-    /// A JSON text as its creator wrote it, or empty for none. [`Attempt::parse_input`] reads it.
+    /// A JSON text as its creator wrote it, or empty if there is none. [`Attempt::parse_input`] parses it.
     pub input: String,
-    /// Which attempt this is; 1 for the first.
+    /// The number of the attempt; 1 for the first.
     pub number: u32,
-    /// The attempt as a span of the trace that the operation belongs to, for what the handler calls: a `traceparent` of W3C
-    /// Trace Context.
+    /// The attempt as a span of the trace to which the operation belongs, for calls that the handler makes: a
+    /// `traceparent` of W3C Trace Context.
     pub traceparent: Option<String>,
-    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
-    /// time is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at
-    /// its next `.await`; one that works on a thread of its own must look.
+    /// Cancelled when the result is no longer wanted: a cancellation was requested, the lease was lost, the time limit
+    /// expired, or the worker's drain time ended. A handler that does not check it is stopped a little later, at its
+    /// next `.await`; one that works on a separate thread must check it.
     pub cancelled: CancellationToken,
-    /// Reports how far the attempt is.
+    /// Reports the progress of the attempt.
     pub progress: Progress,
 }
 
@@ -43,11 +43,11 @@ impl Attempt {
     pub fn parse_input<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let text = if self.input.is_empty() { "null" } else { &self.input };
         serde_json::from_str(text)
-            .map_err(|error| Failure::permanent(format!("the input is not what this worker takes: {error}")))
+            .map_err(|error| Failure::permanent(format!("the input is not valid for this worker: {error}")))
     }
 }
 
-/// Reports how far an attempt is. The last report goes with the next heartbeat, which comes within a second.
+/// Reports the progress of an attempt. The last report is sent with the next heartbeat, within a second.
 #[derive(Clone, Debug)]
 pub struct Progress {
     latest: Arc<Mutex<Option<String>>>,
@@ -59,7 +59,7 @@ impl Progress {
         Progress { latest: Arc::default(), told }
     }
 
-    /// Says how far it is, for people: at most 1 KiB, the rest is cut.
+    /// Reports the progress, for people: at most 1 KiB, the rest is cut.
     pub fn report(&self, text: impl Into<String>) {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_PROGRESS_BYTES));
@@ -77,40 +77,40 @@ impl Progress {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Takes back what could not be sent, unless there is something newer.
+    /// Puts back a report that could not be sent, unless there is a newer one.
     pub(super) fn put_back(&self, text: String) {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
     }
 }
 
-/// Why an attempt did not do its work.
+/// Why an attempt failed.
 ///
-/// Any error becomes a transient failure by `?`; one that another attempt would only repeat is reported by
-/// [`Failure::permanent`].
+/// With `?`, any error becomes a transient failure; use [`Failure::permanent`] for one that another attempt would only
+/// repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For people; becomes the operation's `error_message`.
+    /// The message for people; becomes the operation's `error_message`.
     pub message: String,
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// The work was not even begun, for a reason that is the worker's and not the operation's: the operation is
-    /// released, and the attempt is not charged.
+    /// Whether the work was not even started, for a reason that lies with the worker and not with the operation: the
+    /// operation is released, and the attempt is not charged.
     pub not_started: bool,
 }
 
 impl Failure {
-    /// A failure that another attempt would only repeat: bad input.
+    /// A failure that another attempt would only repeat: invalid input.
     pub fn permanent(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), retryable: false, not_started: false }
     }
 
-    /// A failure that may pass: a full disk, a peer that is away.
+    /// A failure that may be temporary: a full disk, a peer that is away.
     pub fn transient(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), retryable: true, not_started: false }
     }
 
-    /// The work could not be begun, and it is not the operation's fault: a program that is not there. The operation
-    /// goes back to the queue uncharged; a worker to which this happens again and again ends with
+    /// The work could not be started, for a reason unrelated to the operation: a program that does not exist. The
+    /// operation goes back to the queue uncharged; a worker to which this happens repeatedly ends with
     /// [`Error::NotStarted`].
     ///
     /// [`Error::NotStarted`]: crate::Error::NotStarted
@@ -131,12 +131,12 @@ impl<E: StdError> From<E> for Failure {
     }
 }
 
-/// Runs operations. An async function that takes an [`Attempt`], or a closure that answers a future, is one too.
+/// Runs operations. An async function that takes an [`Attempt`], or a closure that returns a future, is a handler too.
 ///
-/// Execution is at least once: a handler may see the same operation again, for instance when its worker was cut off. A
-/// panic is a retryable failure. Long computations belong in `spawn_blocking`.
+/// Execution is at least once: a handler may get the same operation again, for instance when its worker was
+/// disconnected. A panic is a retryable failure. Long computations belong in `spawn_blocking`.
 pub trait Handler: Send + Sync + 'static {
-    /// Does the work; the answer is the operation's output, at most 1 MiB (structured output as a JSON text).
+    /// Does the work; returns the operation's output, at most 1 MiB (structured output as a JSON text).
     fn run(&self, attempt: Attempt) -> impl Future<Output = Result<String, Failure>> + Send;
 }
 

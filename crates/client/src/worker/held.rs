@@ -1,4 +1,4 @@
-//! The operations that a worker holds, and the heartbeats that keep them, all in one call.
+//! The operations that a worker holds, and the heartbeats that prolong their leases, all in one call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +12,12 @@ use super::handler::Progress;
 use crate::client::Client;
 use crate::work::{ClaimedOperation, Heartbeat, LeaseState};
 
-/// Operations of one call.
+/// Maximum number of operations per call.
 const MAX_BEATS: usize = 1_000;
-/// How long progress waits for company after a heartbeat.
+/// How long progress reports are collected after a heartbeat.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Which attempt.
+/// Identifies an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lease {
     pub organization: String,
@@ -32,12 +32,12 @@ impl Lease {
     }
 }
 
-/// Why an attempt is to stop before its end.
+/// The reasons for stopping an attempt early.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stops {
-    /// The lease was lost: what comes of the attempt cannot be recorded.
+    /// The lease was lost: the outcome of the attempt cannot be recorded.
     pub lost: CancellationToken,
-    /// Somebody wants the operation stopped.
+    /// A cancellation was requested.
     pub cancel: CancellationToken,
 }
 
@@ -54,7 +54,7 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Held {
     entries: Mutex<HashMap<Lease, Entry>>,
-    /// There is an operation more, or one whose progress was reported.
+    /// Notified when there is a new operation, or new progress.
     changed: Arc<Notify>,
 }
 
@@ -67,7 +67,8 @@ impl Held {
         if claimed.cancel_requested {
             stops.cancel.cancel();
         }
-        // The answer was a moment under way: this worker expects the lease to end that much later than the server.
+        // The answer took a moment to arrive: this worker expects the lease to expire that much later than the server
+        // does.
         let now = Instant::now();
         let entry = Entry {
             stops: stops.clone(),
@@ -87,7 +88,7 @@ impl Held {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Entry>> {
-        // Nothing that holds the lock can panic between two changes: a poisoned map is still whole.
+        // Nothing that holds the lock can panic between two changes: a poisoned map is still consistent.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,10 +113,10 @@ impl Held {
         let mut entries = self.lock();
         for (beat, state) in beats.iter().zip(states) {
             let lease = Lease::of(beat);
-            // An operation that was settled while the heartbeat was under way is no longer held.
+            // An operation that was settled while the heartbeat was sent is no longer held.
             let Some(entry) = entries.get_mut(&lease) else { continue };
             if state.error.is_some() {
-                tracing::warn!(operation = lease.id, "the lease was lost; the attempt is stopped");
+                tracing::warn!(operation = lease.id, "the lease was lost; stopping the attempt");
                 entry.stops.lost.cancel();
                 entries.remove(&lease);
                 continue;
@@ -128,8 +129,8 @@ impl Held {
         }
     }
 
-    /// The heartbeats did not reach the server: they are tried again soon, and leases that ran out meanwhile are given
-    /// up, because another worker may have them.
+    /// The heartbeats did not reach the server: they are sent again soon, and expired leases are given up, because
+    /// another worker may have them.
     fn failed(&self, beats: Vec<Heartbeat>) {
         let now = Instant::now();
         let mut entries = self.lock();
@@ -137,7 +138,7 @@ impl Held {
             let lease = Lease::of(&beat);
             let Some(entry) = entries.get_mut(&lease) else { continue };
             if entry.kept_at + entry.duration <= now {
-                tracing::warn!(operation = lease.id, "the lease has run out; the attempt is stopped");
+                tracing::warn!(operation = lease.id, "the lease has expired; stopping the attempt");
                 entry.stops.lost.cancel();
                 entries.remove(&lease);
                 continue;
@@ -149,7 +150,7 @@ impl Held {
         }
     }
 
-    /// Sends heartbeats every third of the lease, and sooner when there is progress, until told to stop.
+    /// Sends heartbeats every third of the lease, and sooner if there is progress, until `stop` is cancelled.
     pub async fn keep(&self, client: &Client, stop: &CancellationToken) {
         let mut last: Option<Instant> = None;
         loop {
@@ -160,7 +161,7 @@ impl Held {
                     if !self.lock().values().any(|entry| entry.progress.is_told()) {
                         continue;
                     }
-                    // Unless a heartbeat is due before.
+                    // Unless a heartbeat is due before that.
                     let soon = last.map_or_else(Instant::now, |last| last + PROGRESS_EVERY);
                     tokio::time::sleep_until(due.map_or(soon, |due| due.min(soon))).await;
                 }

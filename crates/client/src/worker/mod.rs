@@ -1,13 +1,13 @@
-//! A worker: claims operations, runs a handler for each, keeps their leases, records their outcomes.
+//! A worker: claims operations, runs a handler for each, prolongs their leases, and records their outcomes.
 //!
 //! **When it claims.** Whenever a slot is free, for all free slots at once, in a long poll: the server answers as soon
-//! as there is work. When the server is busy or away it comes again after a growing pause.
+//! as there is work. When the server is busy or away, the worker tries again after a growing pause.
 //!
-//! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat
-//! every third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be
-//! stopped or whose time is over is cancelled. When the worker is asked to stop, running attempts may end within the
-//! drain time; the rest is released without charging an attempt. An operation that a handler cannot even start is
-//! released in the same way.
+//! **Guarantees.** At most [`Worker::concurrency`] handlers run at the same time. The leases of all held operations are
+//! prolonged by one heartbeat every third of the lease, until their outcome is recorded. A handler is cancelled when
+//! its lease is lost, a cancellation of its operation is requested or its time limit expires. When the worker is asked
+//! to stop, running attempts may end within the drain time; the rest is released without charging an attempt. An
+//! operation that a handler cannot even start is released in the same way.
 
 mod attempt;
 mod handler;
@@ -34,12 +34,12 @@ pub use handler::{Attempt, Failure, Handler, Progress};
 use held::Held;
 use starts::Starts;
 
-/// The most operations of one claim.
+/// Maximum number of operations per claim.
 const MAX_CLAIM: usize = 1_000;
-/// How long outcomes may take to be recorded after the drain time.
+/// How long recording outcomes may take after the drain time.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// A worker in the making, and at work with [`Worker::run`].
+/// A worker, configured with its methods and started with [`Worker::run`].
 ///
 /// ```no_run
 /// use longrun_client::{Attempt, Client, Failure, Token, Worker};
@@ -113,65 +113,65 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Runs operations of this kind too. The handler tells kinds apart by the operation.
+    /// Also runs operations of this kind. The handler distinguishes kinds by the operation.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Worker<H> {
         self.kinds.push(kind.into());
         self
     }
 
-    /// With a token of the instance, runs operations of this organization, and of others that are named so; without it, of
-    /// all that the token reaches.
+    /// With a token of the instance, runs only operations of this organization, and of others named in further calls;
+    /// by default, of all that the token can reach.
     #[must_use]
     pub fn organization(mut self, organization: impl Into<String>) -> Worker<H> {
         self.organizations.push(organization.into());
         self
     }
 
-    /// How many operations run at a time, at least 1; default 1.
+    /// How many operations run at the same time, at least 1; default: 1.
     #[must_use]
     pub fn concurrency(mut self, concurrency: usize) -> Worker<H> {
         self.concurrency = concurrency.max(1);
         self
     }
 
-    /// How long the server may wait for work before it answers that there is none; default 30 s, at least 1 s, at most
-    /// 60 s and two thirds of the client's `read_timeout`.
+    /// How long the server may wait for work before it answers that there is none; default: 30 s; at least 1 s, at most
+    /// 60 s and at most two thirds of the client's `read_timeout`.
     #[must_use]
     pub fn poll_wait(mut self, wait: Duration) -> Worker<H> {
         self.poll_wait = wait.max(Duration::from_secs(1));
         self
     }
 
-    /// How long running attempts may go on after the worker was asked to stop; default 30 s. Then they are released.
+    /// How long running attempts may continue after the worker was asked to stop; default: 30 s. Then they are
+    /// released.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Worker<H> {
         self.drain = drain;
         self
     }
 
-    /// How long a handler that was cancelled may take to notice before it is stopped; default 10 s.
+    /// How long a cancelled handler may take to react before it is stopped; default: 10 s.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Worker<H> {
         self.grace = grace;
         self
     }
 
-    /// Ends the drain time early: what still runs is then released.
+    /// Ends the drain time early: attempts that are still running are then released.
     #[must_use]
     pub fn release_when(mut self, token: &CancellationToken) -> Worker<H> {
         self.release = token.child_token();
         self
     }
 
-    /// Works until `shutdown` is ready, then drains and returns. Dropping the future stops claiming and releases what
-    /// runs, as long as the runtime lives.
+    /// Works until `shutdown` is ready, then drains and returns. Dropping the future stops claiming and releases
+    /// running attempts, as long as the runtime exists.
     ///
-    /// # Errors
     /// When the server refuses to give work to this worker: its token is not valid or lacks the scope
     /// `operations:work`, or there is no such kind. [`Error::NotStarted`] when its handler could not start several
-    /// attempts in a row ([`Failure::not_started`]). What runs is drained before. A server that is busy or away is no
-    /// error.
+    /// attempts in a row ([`Failure::not_started`]). Running attempts are drained first. A server that is busy or away
+    /// is not an error.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let (settle, ended) = mpsc::unbounded_channel();
         let (give_up, stop_beating) = (CancellationToken::new(), CancellationToken::new());
@@ -183,7 +183,7 @@ impl<H: Handler> Worker<H> {
             grace: self.grace,
             release: self.release.clone(),
         });
-        // Whatever becomes of this future, what runs does not go on for ever.
+        // However this future ends, running attempts do not continue forever.
         let _release = self.release.clone().drop_guard();
         let attempts = TaskTracker::new();
         let beating = tokio::spawn({
@@ -215,7 +215,7 @@ impl<H: Handler> Worker<H> {
             () = self.release.cancelled() => {}
         }
         if !attempts.is_empty() {
-            tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is released");
+            tracing::info!(attempts = attempts.len(), "the drain time is over; releasing running attempts");
             self.release.cancel();
             if tokio::time::timeout(self.grace + LAST_WORDS, &mut all_ended).await.is_err() {
                 give_up.cancel();
@@ -224,13 +224,13 @@ impl<H: Handler> Worker<H> {
         }
         stop_beating.cancel();
         drop(shared);
-        // Neither panics; their end is all that is waited for.
+        // Neither panics; only their end is waited for.
         let _ = tokio::join!(beating, recording);
         result
     }
 }
 
-/// The loop that claims.
+/// The claiming loop.
 struct Claiming {
     client: Client,
     request: ClaimRequest,
@@ -238,12 +238,12 @@ struct Claiming {
 }
 
 impl Claiming {
-    /// Claims and starts attempts; returns why the server does not give work to this worker.
+    /// Claims and starts attempts; returns why the server gives no work to this worker.
     async fn run<H: Handler>(mut self, shared: &Arc<Shared<H>>, attempts: &TaskTracker) -> Error {
         self.request.wait = self.request.wait.min(self.client.settings.read_timeout * 2 / 3);
         let mut failures = 0;
         loop {
-            // As many as are free now; those that become free while the server waits go into the next claim.
+            // As many as are free now; those that become free while the server waits are filled by the next claim.
             let mut places = Vec::new();
             if let Ok(place) = self.places.clone().acquire_owned().await {
                 places.push(place);
@@ -270,7 +270,7 @@ impl Claiming {
                 Err(error) => return error,
             };
             if operations.is_empty() && asked_at.elapsed() < self.request.wait / 2 {
-                // A server that stops sends its workers away; another one may be a moment away.
+                // A server that is stopping ends the calls of its workers; another one may be available in a moment.
                 tokio::time::sleep(pause(None, failures)).await;
                 failures = failures.saturating_add(1);
             } else {

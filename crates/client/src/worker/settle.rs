@@ -1,4 +1,4 @@
-//! Records outcomes: what is ready goes in one call.
+//! Records outcomes: all that are ready go into one call.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::error::Error;
 use crate::retry::pause;
 use crate::work::{Outcome, Settlement};
 
-/// Settlements of one call.
+/// Maximum number of settlements per call.
 const MAX_ROWS: usize = 100;
-/// Bytes of output of one call, so that the call stays below the server's limit for a body. A single output may be this
-/// large too.
+/// Maximum total size of outputs per call, so that the call stays below the server's limit for a body. A single output
+/// may have this size too.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// An attempt that has ended.
 pub(super) struct Ended {
     pub settlement: Settlement,
-    /// Cancelled when the lease is lost: nothing can be recorded any more.
+    /// Cancelled when the lease is lost: the outcome can no longer be recorded.
     pub lost: CancellationToken,
-    /// Notified when there is nothing more to do for it.
+    /// Notified when nothing more has to be done for it.
     pub done: oneshot::Sender<()>,
 }
 
@@ -35,7 +35,8 @@ impl Ended {
     }
 }
 
-/// Records what comes in until the other side is closed. While the server is away it tries on, until `give_up`.
+/// Records incoming outcomes until the other side is closed. While the server is away, it keeps trying, until
+/// `give_up`.
 pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver<Ended>, give_up: CancellationToken) {
     let mut next = None;
     loop {
@@ -60,22 +61,22 @@ pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver
         tokio::select! {
             () = settle(&client, &mut batch) => {}
             () = give_up.cancelled() => {
-                tracing::warn!(attempts = batch.len(), "outcomes could not be recorded; the leases will run out");
+                tracing::warn!(attempts = batch.len(), "outcomes could not be recorded; the leases will expire");
             }
         }
         for ended in batch {
-            // An attempt that no longer waits has stopped.
+            // The receiver is gone if its attempt no longer waits.
             let _ = ended.done.send(());
         }
     }
 }
 
-/// Settles a batch; one by one when the server refuses it as a whole, so that one bad outcome spoils no other.
+/// Settles a batch; one by one if the server refuses it as a whole, so that one bad outcome does not affect the others.
 async fn settle(client: &Client, batch: &mut [Ended]) {
     match send(client, batch).await {
         Ok(()) => {}
         Err(error) if batch.len() > 1 => {
-            tracing::warn!(%error, attempts = batch.len(), "outcomes were refused together; they are sent one by one");
+            tracing::warn!(%error, attempts = batch.len(), "outcomes were refused together; sending them one by one");
             for index in 0..batch.len() {
                 settle_one(client, &mut batch[index..=index]).await;
             }
@@ -90,7 +91,7 @@ async fn settle_one(client: &Client, one: &mut [Ended]) {
     }
 }
 
-/// The server does not take an outcome. For an output there is something else to say; for the rest the lease runs out.
+/// The server refused an outcome. A refused output is recorded as a failure; otherwise the lease expires.
 async fn refused(client: &Client, one: &mut [Ended], error: &Error) {
     for ended in one.iter_mut() {
         tracing::error!(%error, operation = ended.settlement.id, "the outcome was refused");
@@ -102,11 +103,11 @@ async fn refused(client: &Client, one: &mut [Ended], error: &Error) {
         }
     }
     if let Err(error) = send(client, one).await {
-        tracing::error!(%error, "that it was refused could not be recorded; the lease will run out");
+        tracing::error!(%error, "the refusal could not be recorded; the lease will expire");
     }
 }
 
-/// Sends what still can be recorded, as often as it takes to reach the server.
+/// Sends the outcomes that can still be recorded, until the server is reached.
 async fn send(client: &Client, batch: &[Ended]) -> Result<(), Error> {
     let mut failures = 0;
     loop {
@@ -119,7 +120,7 @@ async fn send(client: &Client, batch: &[Ended]) -> Result<(), Error> {
             Ok(answer) => {
                 for row in answer.value.results {
                     match (row.error, row.status) {
-                        // After a connection that broke it may be the first sending that counted.
+                        // After a broken connection, the first request may have been the one that counted.
                         (Some(refusal), _) => {
                             tracing::warn!(operation = row.id, refusal = refusal.message, "the outcome was refused");
                         }

@@ -1,8 +1,8 @@
-//! Whether attempts can be started here at all.
+//! Detects that attempts cannot be started on this machine at all.
 //!
-//! A handler that cannot begin any work (its program is gone, its machine is out of processes) would claim the whole
-//! queue and do none of it. Operations that it cannot begin are released; the next claim comes after a growing pause;
-//! and after [`MAX_IN_A_ROW`] the worker ends, so that somebody looks.
+//! A handler that cannot start any work (its program is gone, its machine is out of processes) would claim the whole
+//! queue and do none of it. Operations that it cannot start are released; the next claim comes after a growing pause;
+//! and after [`MAX_IN_A_ROW`] failed starts the worker ends, so that somebody looks into it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::handler::Failure;
 use crate::error::Error;
 use crate::retry::pause;
 
-/// This many attempts in a row that could not be started end the worker: enough that a moment without memory or
-/// processes does not, few enough that it is noticed within seconds.
+/// The worker ends after this many consecutive attempts that could not be started: high enough that a temporary
+/// shortage of memory or processes does not end it, low enough that a lasting problem is noticed within seconds.
 const MAX_IN_A_ROW: u32 = 5;
 
-/// Counts attempts that could not be started, one after the other.
+/// Counts consecutive attempts that could not be started.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
     failed: Mutex<Failed>,
@@ -32,7 +32,7 @@ struct Failed {
 }
 
 impl Starts {
-    /// Notes what came of an attempt.
+    /// Records the result of an attempt.
     pub fn note(&self, done: &Result<Result<String, Failure>, JoinError>) {
         let mut failed = self.lock();
         let Ok(Err(Failure { message, not_started: true, .. })) = done else {
@@ -52,7 +52,7 @@ impl Starts {
         Some(self.lock().in_a_row).filter(|count| *count > 0).map(|count| pause(None, count - 1))
     }
 
-    /// Ready when there were too many; says so.
+    /// Ready when there were too many; returns the error.
     pub async fn hopeless(&self) -> Error {
         self.hopeless.cancelled().await;
         let failed = self.lock();
@@ -60,7 +60,7 @@ impl Starts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Failed> {
-        // Nothing that holds the lock can panic between two changes: a poisoned count is still one.
+        // Nothing that holds the lock can panic between two changes: a poisoned count is still consistent.
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

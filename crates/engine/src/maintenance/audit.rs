@@ -1,4 +1,4 @@
-//! Forgets the oldest entries of the audit logs once they have expired.
+//! Deletes the oldest entries of the audit logs once they have expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two passes when nothing is left to forget.
+/// The time between two passes when nothing is left to delete.
 const EVERY: Duration = Duration::from_secs(600);
-/// Rows of each log that one transaction removes, so that no other write waits for long.
+/// The number of rows of each log that one transaction deletes, so that no other write waits for long.
 const BATCH: u32 = 500;
 
-/// Forgets until it is stopped.
+/// Deletes expired entries until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("audit", EVERY), &stop, || async {
         match context.store.forget_audit(context.settings.keep_audit, BATCH).await? {

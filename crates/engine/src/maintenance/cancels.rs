@@ -1,6 +1,6 @@
-//! Ends what was asked to stop and did not: attempts past the grace period of their cancellation.
+//! Ends attempts that were cancelled and did not stop within the grace period of their cancellation.
 //!
-//! The worker that runs them learns from its next heartbeat that the lease is lost, and their results are refused.
+//! The workers that run them learn from their next heartbeat that the lease is lost, and their results are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Attempts that one write ends.
+/// The number of attempts that one write ends.
 const BATCH: u32 = 500;
-/// The time between two looks is a third of the grace period, within these bounds: a look reads one page of an index
+/// The time between two checks is a third of the grace period, within these bounds: a check reads one page of an index
 /// that is empty most of the time.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
-/// Looks for such attempts until it is stopped.
+/// Checks for such attempts until it is stopped.
 pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
     let grace = context.settings.cancel_grace;
     let schedule = Schedule::every("cancellations", (grace / 3).clamp(BOUNDS.0, BOUNDS.1));

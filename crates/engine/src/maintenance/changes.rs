@@ -1,4 +1,4 @@
-//! Forgets changes that the store's change log has kept for long enough.
+//! Deletes changes that the store's change log has kept for long enough.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two looks. They are kept for an hour or so: half a minute more makes no difference.
+/// The time between two checks. Changes are kept for an hour or so: half a minute more makes no difference.
 const EVERY: Duration = Duration::from_secs(30);
-/// Rows of the change log that one write forgets, so that no other write waits for long.
+/// The number of rows of the change log that one write deletes, so that no other write waits for long.
 const BATCH: u32 = 1_000;
 
-/// Forgets until it is stopped.
+/// Deletes expired changes until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("old_changes", EVERY), &stop, || async {
         let count = context.store.forget_changes(context.settings.keep_changes, BATCH).await?;

@@ -1,4 +1,4 @@
-//! Wakes everything that takes from the queue here when another process has reported that it put something in.
+//! Wakes everything that takes operations from the queue here when another process has reported that it put one in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two wake-ups: every server of the store is woken, and most find that another one was faster.
+/// The shortest time between two wake-ups: every server of the store is woken, and most find that another one was
+/// faster.
 const PACE: Duration = Duration::from_millis(50);
 
 /// Wakes until it is stopped.
@@ -20,7 +21,8 @@ pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Does something after each mark, at once when there was none for `pace`. Returns when there can be no more marks.
+/// Calls `work` after each mark, at once if the last mark was at least `pace` ago. Returns when there can be no more
+/// marks.
 pub(crate) async fn on_each(mut marks: watch::Receiver<()>, pace: Duration, work: impl Fn()) {
     while marks.changed().await.is_ok() {
         work();

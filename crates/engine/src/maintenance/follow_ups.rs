@@ -1,9 +1,9 @@
 //! Creates what follows from the ends of operations.
 //!
-//! It reads the store's change log, of every organization, and notes how far it is once everything is created that
-//! follows from what it has read. A crash in between makes the next process, or the next server, read a part again;
-//! each creation has an idempotency key that is made of the position of the end in the change log, so that it happens
-//! once. Of the servers of one store, one at a time does this.
+//! It reads the store's change log, of every organization, and stores its position once everything is created that
+//! follows from what it has read. After a crash in between, the next process or the next server reads a part again;
+//! each creation has an idempotency key that is derived from the position of the end in the change log, so that it
+//! happens once. Only one server of a store does this at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::consumer::{self, consume};
 use crate::FollowUp;
 use crate::context::Context;
 
-/// The name under which the store keeps how far this is.
+/// The name under which the store keeps the position of this consumer.
 const CONSUMER: &str = "follow-ups";
-/// Changes that are looked at together; their operations are in memory, outputs included.
+/// The number of changes that are read together; their operations are in memory, outputs included.
 const STRETCH: u32 = 64;
 
-/// Has the store keep what is to be looked at, from now on.
+/// Makes the store keep the changes that this consumer has to read, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.register_consumer(CONSUMER).await
 }
 
-/// Creates until it is stopped; returns at once when nothing follows from anything.
+/// Creates until it is stopped; returns at once when there is no [`FollowUp`](crate::FollowUp).
 pub(crate) async fn create(context: Arc<Context>, stop: CancellationToken) {
     let Some(follow_up) = context.registry.follow_up() else { return };
     consume(&context, Following { context: &context, follow_up: &*follow_up }, &stop).await;
@@ -59,7 +59,10 @@ impl Following<'_> {
         let store = &*self.context.store;
         let part = match store.changes(organization, position, STRETCH).await {
             Err(StoreError::PositionUnknown) => {
-                tracing::warn!(organization, "some ends were forgotten before it was seen what follows from them");
+                tracing::warn!(
+                    organization,
+                    "some changes expired before they were read, so operations that follow from them may be missing"
+                );
                 let end = store.end_of_changes(organization).await?;
                 return store.commit_offset(CONSUMER, organization, end).await;
             }
@@ -75,7 +78,7 @@ impl Following<'_> {
             true => store.trace_contexts(organization, &ids).await?,
             false => HashMap::new(),
         };
-        // All at once: the store makes few transactions of them.
+        // All at once: the store combines them into few transactions.
         let contexts = &contexts;
         let created = try_join_all(ends.into_iter().zip(found).map(|(change, now)| async move {
             let Some(ended) = now.and_then(|now| change.then(now)) else { return Ok(false) };
@@ -83,12 +86,12 @@ impl Following<'_> {
             if due.is_empty() {
                 return Ok(false);
             }
-            // Operations that follow from an end belong to its trace.
+            // Operations that follow from an end belong to the trace of the ended operation.
             let trace = contexts.get(&ended.id).map(|created| traces.after(*created, &ended));
             due.iter_mut().for_each(|new| new.trace = trace);
             match store.create(organization, due, Some(key(change))).await {
                 Ok(_) => Ok(true),
-                // They were created, and somebody removed them since; or the whole organization.
+                // They were created and have been deleted since, or the whole organization has.
                 Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => Ok(false),
                 Err(error) => Err(error),
             }
@@ -100,7 +103,8 @@ impl Following<'_> {
     }
 }
 
-/// The same for one end, whoever creates what follows; and not one that a client could send: those are printable ASCII.
+/// The key is the same for one end, whichever server creates what follows; no client can send it: clients' keys are
+/// printable ASCII.
 fn key(change: &Change) -> IdempotencyKey {
     IdempotencyKey { key: format!("\u{1}{CONSUMER} {} {}", change.id, change.position), fingerprint: [0; 32] }
 }

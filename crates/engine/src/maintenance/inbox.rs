@@ -1,7 +1,7 @@
-//! Makes operations out of what applications put into the store's inbox in transactions of their own.
+//! Creates operations from what applications put into the store's inbox in transactions of their own.
 //!
-//! By polling alone: a notification would take a lock at every commit of every application, cannot be sent from a
-//! prepared transaction, and is lost in connection poolers. A look at an empty inbox reads one page of an index.
+//! It only polls: a notification would take a lock at every commit of every application, cannot be sent from a prepared
+//! transaction, and is lost in connection poolers. Reading an empty inbox reads one page of an index.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Rows of an organization that one transaction takes.
+/// The number of rows of an organization that one transaction takes.
 const BATCH: u32 = 500;
-/// The longest wait between two looks.
+/// The longest wait between two reads.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// The wait before the next look, by how long ago the inbox was used: one that is in use is looked at so often that a
-/// row waits for milliseconds, one that is never used costs next to nothing.
+/// The wait before the next read, by how long ago the inbox was last used: an inbox in use is read so often that a row
+/// waits for milliseconds, and one that is never used costs next to nothing.
 fn pause(unused_for: Option<Duration>) -> Duration {
     match unused_for {
         Some(unused) if unused < Duration::from_secs(10) => Duration::from_millis(5),
@@ -35,10 +35,10 @@ pub(crate) async fn empty(context: Arc<Context>, stop: CancellationToken) {
             None => Next::Never,
             Some(0) => Next::After(pause(lock(&used).map(|at| at.elapsed()))),
             Some(rows) => {
-                tracing::debug!(rows, "operations were made of rows of the inbox");
+                tracing::debug!(rows, "operations were created from rows of the inbox");
                 *lock(&used) = Some(Instant::now());
                 context.waker.wake();
-                // There may be more than a batch.
+                // There may be more rows than one batch.
                 Next::After(Duration::ZERO)
             }
         })

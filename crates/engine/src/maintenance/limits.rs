@@ -1,4 +1,4 @@
-//! Looks up the limits of organizations that calls have set, in whichever process.
+//! Reads the limits of organizations that API calls have set, in whichever process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two looks: after this time a limit that another process has set holds here.
+/// The time between two reads: after this time a limit that another process has set applies here.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Looks until it is stopped.
+/// Reads until it is stopped.
 pub(crate) async fn refresh(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("limits", EVERY), &stop, || async {
         context.store.refresh_limits().await?;

@@ -1,4 +1,4 @@
-//! What is done from time to time, one task per file.
+//! The periodic maintenance, one task per file.
 
 pub(crate) mod audit;
 pub(crate) mod cancels;

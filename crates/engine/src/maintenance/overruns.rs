@@ -1,7 +1,8 @@
-//! Ends attempts of remote workers that take longer than they may: a worker that hangs may keep its lease for ever.
+//! Ends attempts of remote workers that take longer than they may: a worker that hangs may renew its lease forever.
 //!
-//! Workers learn how long an attempt may take, and end it themselves; this looks one lease later. The attempt ends
-//! like one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
+//! Workers learn how long an attempt may take, and end it themselves; this task waits one lease longer. The attempt
+//! ends like one that timed out here: the next one starts after the kind's backoff, and the result that the worker
+//! sends is refused.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use crate::context::Context;
 
-/// Attempts that one write ends.
+/// The number of attempts that one write ends.
 const BATCH: u32 = 500;
 
-/// Looks for such attempts every half lease, until it is stopped.
+/// Checks for such attempts every half lease, until it is stopped.
 pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
     let settings = &context.settings;
     let timeouts = AttemptTimeouts {

@@ -1,4 +1,4 @@
-//! Removes terminal operations whose retention is over.
+//! Deletes ended operations whose retention is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two passes when nothing is left to remove.
+/// The time between two passes when nothing is left to delete.
 const EVERY: Duration = Duration::from_secs(20);
-/// Operations of an organization that one transaction removes: it holds the lock that the organization's creations wait
-/// for, and a few milliseconds are enough for this many.
+/// The number of operations of an organization that one transaction deletes: it holds the lock that the organization's
+/// creations wait for, and deleting this many takes a few milliseconds.
 const BATCH: u32 = 500;
-/// Between two passes while there is more: writes of others go in between.
+/// The time between two passes while there is more to delete: other writes are made in between.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Removes, organization by organization, until it is stopped.
+/// Deletes, organization by organization, until it is stopped.
 pub(crate) async fn purge(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("retention", EVERY), &stop, || async {
         match context.store.purge(BATCH).await? {
             0 => Ok::<_, StoreError>(Next::AfterPeriod),
             operations => {
-                tracing::debug!(operations, "operations past their time were removed");
+                tracing::debug!(operations, "operations whose retention is over were deleted");
                 Ok(Next::After(BREATH))
             }
         }

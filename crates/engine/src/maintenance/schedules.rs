@@ -1,6 +1,6 @@
-//! Does what is due by schedules: woken at the time of the next one, and when one was made or changed.
+//! Does what is due by schedules: it wakes at the time of the next one, and when a schedule was created or changed.
 //!
-//! Every server of a store does it, each with schedules that no other server is working on.
+//! Every server of a store does this, each with schedules that no other server is working on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::elsewhere::on_each;
 use crate::context::Context;
 
-/// Schedules that one transaction deals with: other creations of the organization wait no longer than that.
+/// The number of schedules that one transaction processes: other creations of the organization wait no longer than
+/// that.
 const BATCH: u32 = 200;
-/// Between two looks because something may have become due earlier.
+/// The shortest time between two checks that are made because something may have become due earlier.
 const PACE: Duration = Duration::from_millis(10);
-/// Between two looks when other servers are working on all that is due.
+/// The time between two checks when other servers are working on all that is due.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Between two looks where all changes are reported; a change whose report got lost is late by no more than this.
+/// The longest time between two checks where all changes are reported; a change whose report was lost takes effect no
+/// later than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Creates what is due until it is stopped.
@@ -36,7 +38,7 @@ pub(crate) async fn fire(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// One batch of each organization that has something due; answers when to look again.
+/// Processes one batch of each organization that has something due; returns when to check again.
 async fn round(context: &Context) -> Result<Next, StoreError> {
     let store = &*context.store;
     let (due, meters) = (store.due_schedules().await?, store.meters());
@@ -49,14 +51,14 @@ async fn round(context: &Context) -> Result<Next, StoreError> {
                 meters.schedules_dealt_with.inc_by(fired.schedules);
                 meters.schedule_operations.inc_by(fired.operations);
             }
-            // It is being deleted.
+            // The organization is being deleted.
             Err(StoreError::OrganizationGone) => {}
-            // The others would fare no better.
+            // The store would not answer for other organizations either.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // An error of one organization must not hold up the others.
+            // An error of one organization must not delay the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
-                tracing::error!(organization, error = cause, "what its schedules are to create could not be created");
+                tracing::error!(organization, error = cause, "could not create the operations of due schedules");
                 failed = Some(error);
             }
         }
@@ -68,11 +70,11 @@ async fn round(context: &Context) -> Result<Next, StoreError> {
         return Err(error);
     }
     if !due.organizations.is_empty() {
-        // The schedules that were dealt with are due again at some time, which may come before that of the others.
+        // The schedules that were processed are due again at some time, which may be earlier than that of the others.
         return Ok(Next::After(if schedules > 0 { Duration::ZERO } else { AGAIN }));
     }
-    let is_told = store.commits().coverage() != Coverage::Own;
-    let longest = if is_told { LONGEST } else { context.settings.poll };
+    let is_notified = store.commits().coverage() != Coverage::Own;
+    let longest = if is_notified { LONGEST } else { context.settings.poll };
     let Some(next) = due.next else { return Ok(Next::After(longest)) };
     let millis = next.as_millis().saturating_sub(store.now().as_millis()).max(0).unsigned_abs();
     Ok(Next::After(Duration::from_millis(millis).min(longest)))

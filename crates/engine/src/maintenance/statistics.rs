@@ -1,7 +1,7 @@
-//! Counts what happens, and forgets counts that have expired.
+//! Counts events, and deletes counts that have expired.
 //!
-//! It reads the store's change log; the store writes the counts of a part of it together with how far it is read, so
-//! that a crash repeats nothing and leaves nothing out. Of the servers of one store, one at a time does this.
+//! It reads the store's change log; the store writes the counts of a part of the log together with the new position, so
+//! that a crash repeats nothing and omits nothing. Only one server of a store does this at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::consumer::{Consumer, consume};
 use crate::context::Context;
 
-/// Changes that are counted together, in one transaction.
+/// The number of changes that are counted together, in one transaction.
 const BATCH: u32 = 1_000;
-/// Between two passes over expired counts, when nothing is left to forget.
+/// The time between two passes over expired counts, when nothing is left to delete.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
-/// Counts that one transaction removes, so that no other write waits for long.
+/// The number of counts that one transaction deletes, so that no other write waits for long.
 const FORGET_BATCH: u32 = 500;
 
-/// Has changes counted, from now on.
+/// Makes the store keep the changes that are to be counted, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.begin_statistics().await
 }
@@ -35,7 +35,7 @@ struct Counting<'c>(&'c dyn Store);
 impl Consumer for Counting<'_> {
     const TASK: &'static str = "statistics";
     const NAME: &'static str = STATISTICS_CONSUMER;
-    // A part costs as much as a few writes, however small it is: nobody minds a second.
+    // A part costs as much as a few writes, however small it is, and a delay of a second does not matter.
     const EVERY: Duration = Duration::from_secs(1);
 
     async fn begin(&self) -> Result<(), StoreError> {
@@ -47,7 +47,7 @@ impl Consumer for Counting<'_> {
     }
 }
 
-/// Forgets until it is stopped.
+/// Deletes expired counts until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("old_statistics", FORGET_EVERY), &stop, || async {
         match context.store.forget_statistics(FORGET_BATCH).await? {

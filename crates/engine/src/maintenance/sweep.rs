@@ -1,4 +1,4 @@
-//! Forgets what has expired: idempotency keys.
+//! Deletes idempotency keys that have expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::context::Context;
 
 /// Between two sweeps.
 const EVERY: Duration = Duration::from_secs(600);
-/// Keys that one write forgets, so that no other write waits for long.
+/// The number of keys that one write deletes, so that no other write waits for long.
 const BATCH: u32 = 1_000;
 
-/// Sweeps until it is stopped.
+/// Deletes expired keys until it is stopped.
 pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("idempotency_keys", EVERY), &stop, || async {
         let is_full = context.store.forget_idempotency_keys(BATCH).await? >= u64::from(BATCH);

@@ -1,5 +1,5 @@
-//! Notes when the operations of buckets that have become full were created, so that searches by time find them without
-//! looking at them.
+//! Records when the operations of buckets that have become full were created, so that searches by time find them
+//! without reading the operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two passes when nothing is left to note. A bucket of 4,096 operations that is not noted yet costs a search a
-/// few milliseconds, once per process.
+/// The time between two passes when nothing is left to record. A bucket of 4,096 operations that is not recorded yet
+/// costs a search a few milliseconds, once per process.
 const EVERY: Duration = Duration::from_secs(10);
-/// Buckets of each organization that one transaction notes, so that no other write waits for long.
+/// The number of buckets of each organization that one transaction records, so that no other write waits for long.
 const BATCH: u32 = 16;
 
-/// Notes until it is stopped.
+/// Records until it is stopped.
 pub(crate) async fn note(context: Arc<Context>, stop: CancellationToken) {
     run_periodic(&context.health, Schedule::every("times", EVERY), &stop, || async {
         match context.store.note_times(BATCH).await? {

@@ -1,8 +1,8 @@
-//! Sends the spans of operations that have ended to the collector of traces.
+//! Sends the spans of ended operations to the collector of traces.
 //!
-//! It reads the store's change log, so that every end is seen, whichever process recorded it and however it came
-//! about, and no claim or settlement waits for it. Of the servers of one store, one at a time does this. After a crash
-//! a part is read again: the same spans have the same ids.
+//! It reads the store's change log, so that it finds every end, whichever process recorded it and for whatever reason,
+//! and no claim or settlement waits for it. Only one server of a store does this at a time. After a crash a part is
+//! read again: the same spans have the same ids.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,21 @@ use traces::{Kind, Span, nanos};
 use super::consumer::{self, consume};
 use crate::context::Context;
 
-/// The name under which the store keeps how far this is.
+/// The name under which the store keeps the position of this consumer.
 const CONSUMER: &str = "traces";
-/// Between two looks of a server without a collector at whether another server of the store still sends: one that sends
+/// How often a server without a collector checks whether another server of the store still sends spans: one that does
 /// reads within seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
-/// Changes that are looked at together.
+/// The number of changes that are read together.
 const STRETCH: u32 = 256;
 
-/// Has the store keep what is to be looked at, from now on.
+/// Makes the store keep the changes that this consumer has to read, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.register_consumer(CONSUMER).await
 }
 
-/// Sends until it is stopped; without a collector, sees to it that nothing is kept for a server that would send.
+/// Sends until it is stopped; without a collector, makes sure that the store keeps no changes for a server that would
+/// send.
 pub(crate) async fn send(context: Arc<Context>, stop: CancellationToken) {
     if context.registry.traces().are_exported() {
         return consume(&context, Sending(&context), &stop).await;
@@ -38,7 +39,7 @@ pub(crate) async fn send(context: Arc<Context>, stop: CancellationToken) {
     let unread = Mutex::new(None);
     run_periodic(&context.health, Schedule::every("unsent_traces", LOOK_EVERY), &stop, || async {
         let store = &*context.store;
-        // Nobody else is there to read.
+        // There is no other server that could read them.
         if context.settings.is_alone {
             store.forget_consumer(CONSUMER).await?;
             return Ok::<_, StoreError>(Next::Never);
@@ -46,7 +47,7 @@ pub(crate) async fn send(context: Arc<Context>, stop: CancellationToken) {
         let first = store.uncommitted(CONSUMER, "", 1).await?.pop();
         let mut unread = unread.lock().await;
         if first.is_some() && *unread == first {
-            tracing::info!("no server of the store sends traces any more; changes are not kept for it any longer");
+            tracing::info!("no server of the store sends traces any more; changes are no longer kept for that");
             store.forget_consumer(CONSUMER).await?;
         }
         *unread = first;
@@ -69,7 +70,7 @@ impl consumer::Consumer for Sending<'_> {
     async fn take(&self, organization: &str, position: Position) -> Result<bool, StoreError> {
         let store = &*self.0.store;
         let part = match store.changes(organization, position, STRETCH).await {
-            // Changes that were forgotten before they were seen have no spans.
+            // Changes that expired before they were read have no spans.
             Err(StoreError::PositionUnknown) => {
                 let end = store.end_of_changes(organization).await?;
                 store.commit_offset(CONSUMER, organization, end).await?;
@@ -104,7 +105,7 @@ impl Sending<'_> {
         let found = store.get_many(&access, &ids).await?;
         for ((change, context), now) in ends.into_iter().zip(found) {
             let Some(ended) = now.and_then(|now| change.then(now)) else { continue };
-            // It was removed a moment ago.
+            // The operation was deleted a moment ago.
             let Some(history) = store.history(&access, ended.id).await? else { continue };
             let traces = self.0.registry.traces();
             spans(organization, &ended, context, &history).into_iter().for_each(|span| traces.send(span));
@@ -113,7 +114,7 @@ impl Sending<'_> {
     }
 }
 
-/// The spans of an operation that has ended: one for each time that it waited, one for each attempt, and one for all.
+/// The spans of an ended operation: one for each time that it waited, one for each attempt, and one for the whole.
 fn spans(organization: &str, ended: &Operation, context: TraceContext, history: &[HistoryEvent]) -> Vec<Span> {
     let Some(finished_at) = ended.finished_at else { return Vec::new() };
     let (id, kind, whole) = (ended.id, &ended.kind, context.of_operation(ended.id, finished_at));
@@ -131,7 +132,7 @@ fn spans(organization: &str, ended: &Operation, context: TraceContext, history: 
         failed: false,
     };
     let wait = |since, until| span(context.of_wait(id, since), "wait", Kind::Internal, since, until);
-    // What happened since the last retry, up to this end.
+    // The events since the last retry, up to this end.
     let retried = history.iter().rposition(|event| event.kind == HistoryKind::Retried && event.at <= finished_at);
     let begun_at = retried.map_or(ended.created_at, |retried| history[retried].at);
     let life = history.iter().skip(retried.map_or(0, |retried| retried + 1)).filter(|event| event.at <= finished_at);
@@ -188,15 +189,16 @@ mod tests {
         HistoryEvent { at: at(millis), kind, attempt, worker: "w".to_owned(), message }
     }
 
-    /// Names, beginnings and ends in milliseconds, and outcomes, of an operation that was created at 0.
-    fn told(status: Status, finished: i64, history: &[HistoryEvent]) -> Vec<(String, u64, u64, String)> {
+    /// The names, the beginnings and ends in milliseconds, and the outcomes of the spans of an operation that was
+    /// created at 0.
+    fn summary(status: Status, finished: i64, history: &[HistoryEvent]) -> Vec<(String, u64, u64, String)> {
         let new = NewOperation::of_kind("scan").to_operation(at(0));
         let ended =
             Operation { status, finished_at: Some(at(finished)), error_message: "confidential".to_owned(), ..new };
         let context = TraceContext::new([1; 16], [2; 8], true);
         let spans = spans("acme", &ended, context, history);
         assert!(!format!("{spans:?}").contains("confidential"));
-        let whole = spans.last().expect("the operation itself");
+        let whole = spans.last().expect("the span of the operation itself");
         assert_eq!((whole.parent, whole.failed), (Some([2; 8]), status == Status::Failed));
         let parts = &spans[..spans.len() - 1];
         assert!(parts.iter().all(|part| part.parent == Some(whole.context.span_id())));
@@ -239,13 +241,13 @@ mod tests {
             row("run", 70, 80, "completed"),
             row("operation", 0, 80, ""),
         ];
-        assert_eq!(told(Status::Completed, 80, &history), expected);
+        assert_eq!(summary(Status::Completed, 80, &history), expected);
     }
 
     #[test]
     fn what_is_cancelled_while_it_waits_has_waited_to_its_end() {
         let history = [event(0, HistoryKind::Created, 0), event(25, HistoryKind::Failed, 0)];
-        assert_eq!(told(Status::Failed, 25, &history), [row("wait", 0, 25, ""), row("operation", 0, 25, "")]);
+        assert_eq!(summary(Status::Failed, 25, &history), [row("wait", 0, 25, ""), row("operation", 0, 25, "")]);
     }
 
     #[test]
@@ -261,7 +263,7 @@ mod tests {
         ];
         let first = [row("wait", 0, 10, ""), row("run", 10, 20, "failed"), row("operation", 0, 20, "")];
         let second = [row("wait", 100, 110, ""), row("run", 110, 120, "completed"), row("operation", 100, 120, "")];
-        assert_eq!(told(Status::Failed, 20, &history), first);
-        assert_eq!(told(Status::Completed, 120, &history), second);
+        assert_eq!(summary(Status::Failed, 20, &history), first);
+        assert_eq!(summary(Status::Completed, 120, &history), second);
     }
 }

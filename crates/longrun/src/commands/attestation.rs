@@ -1,4 +1,4 @@
-//! `longrun attestation`: fetches the signed result of an evaluation. `longrun verify`: checks one, without a server.
+//! `longrun attestation`: fetches the signed result of an evaluation. `longrun verify`: verifies one, without a server.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::render::{self, Answer, Style, printable};
 /// What `longrun attestation` takes.
 #[derive(Debug, clap::Args)]
 pub struct AttestationArgs {
-    /// Which evaluation; the beginning of an id, 8 digits or more, is enough where it is the only one
+    /// The evaluation's id; its first 8 or more digits are enough if they are unique
     #[arg(value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
     id: String,
-    /// File to write it to; else it is printed
+    /// File to write it to; default: standard output
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
@@ -30,16 +30,17 @@ pub struct AttestationArgs {
 /// What `longrun verify` takes.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The signed result, as `longrun attestation` writes it; - is standard input
+    /// The signed result, as written by `longrun attestation`; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Whose signature counts: a file with public keys, PEM or a JSON Web Key Set such as /.well-known/longrun-keys.json
+    /// Public keys whose signatures are accepted: a file in PEM format or a JSON Web Key Set such as
+    /// /.well-known/longrun-keys.json
     #[arg(long = "key", value_name = "FILE", required = true)]
     keys: Vec<PathBuf>,
-    /// The evidence that it must be about
+    /// The evidence that the result must be about
     #[arg(long, value_name = "FILE")]
     evidence: Option<PathBuf>,
-    /// Ask only whether it is genuine, and not whether the evidence has passed
+    /// Check only whether it is genuine, not whether the evidence has passed
     #[arg(long)]
     any_verdict: bool,
     #[command(flatten)]
@@ -49,12 +50,12 @@ pub struct VerifyArgs {
 /// Fetches a signed result.
 ///
 /// # Errors
-/// What the call may fail with, and when it cannot be written.
+/// When the call fails, or the result cannot be written.
 pub async fn fetch(args: AttestationArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let id = ids::whole(&client, &args.id).await?;
     let answer = client.attestation(&id).await?;
-    // As the server wrote it.
+    // As the server sent it.
     let mut text = answer.body.to_vec();
     text.push(b'\n');
     match &args.to {
@@ -64,10 +65,10 @@ pub async fn fetch(args: AttestationArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Checks a signed result. The answer is no when it is not genuine, or the evidence has not passed.
+/// Verifies a signed result. The answer is no if it is not genuine, or the evidence has not passed.
 ///
 /// # Errors
-/// When a file cannot be read or is not what it should be.
+/// When a file cannot be read or has the wrong format.
 pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let envelope = read(&args.file)?;
     let mut keys = Vec::new();
@@ -79,7 +80,7 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let checked = ::attestation::verify(&envelope, &keys, evidence.as_deref());
     if let Err(error @ Unverified::NoEnvelope(_)) = checked {
         let error = anyhow::Error::new(error).context(format!("cannot use {}", args.file.display()));
-        return Err(error).hint("FILE is what `longrun attestation ID` writes");
+        return Err(error).hint("FILE must be a signed result, as written by `longrun attestation ID`");
     }
     let exit = match &checked {
         Ok(verified) if args.any_verdict || verified.result == "PASSED" => Exit::Done,
@@ -99,7 +100,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// The result of checking a signed result.
+/// The result of verifying a signed result.
 struct Checked {
     file: String,
     result: Result<Verified, Unverified>,
@@ -149,7 +150,7 @@ impl Answer for Checked {
         text + &format!("  at        {}\n", printable(time))
     }
 
-    /// The digest of the evidence, if it is genuine.
+    /// The digest of the evidence, if the result is genuine.
     fn ids(&self) -> Vec<String> {
         self.result.iter().map(|verified| verified.digest.clone()).collect()
     }

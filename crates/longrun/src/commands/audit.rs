@@ -1,4 +1,4 @@
-//! `longrun audit`: who called what, as a server reports it or directly in the store. And how commands are recorded.
+//! `longrun audit`: who called what, read from a server or directly from the store; and how commands are recorded.
 
 use std::borrow::Cow;
 use std::io;
@@ -17,28 +17,29 @@ use crate::exit::{Exit, failure};
 use crate::place::{self, Place, PlaceArgs};
 use crate::render::{self, Answer, Style, table};
 
-/// Entries that are read at a time.
+/// How many entries are read at a time.
 const PART: u32 = 1_000;
 
-/// Which entries.
+/// Selects audit entries.
 #[derive(Debug, clap::Args)]
 pub struct FilterArgs {
-    /// The log of this organization; without it, that of the token that asks, and in a store that of the instance
+    /// The audit log of this organization; default: at a server, that of the token's organization; in a store, that of
+    /// the instance
     #[arg(long, value_name = "ORG")]
     organization: Option<String>,
-    /// Only what this one did: the id of a token, or a user of the command line
+    /// Only calls by this actor: the id of a token, or a user of the command line
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// Only this, e.g. tokens.create; tokens. is all that has to do with tokens
+    /// Only this action, e.g. tokens.create; a prefix such as tokens. selects all actions on tokens
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
-    /// Only what was done to this, e.g. tokens/tok_1, operations/ID, organizations/NAME
+    /// Only calls on this target, e.g. tokens/tok_1, operations/ID, organizations/NAME
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
     /// Only from this time on: a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only before this time, in the same forms
+    /// Only before this time, in the same formats
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
@@ -48,7 +49,7 @@ pub struct FilterArgs {
 pub struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// The most entries
+    /// Maximum number of entries
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     #[command(flatten)]
@@ -66,8 +67,8 @@ pub struct ExportArgs {
     place: PlaceArgs,
 }
 
-/// The store, with what is written through it recorded as what it is: a command of this user. The log is that of an
-/// organization, or with the empty name that of the instance.
+/// A handle to the store that records everything written through it as a command of this user, in the audit log of an
+/// organization, or with an empty name in that of the instance.
 pub fn recorded(
     store: &dyn Store,
     organization: &str,
@@ -93,8 +94,8 @@ impl FilterArgs {
                 let ago = text.parse::<Span>().ok().map(|Span(time)| now.before(time));
                 ago.or_else(|| text.parse().ok()).ok_or_else(|| {
                     failure(
-                        format!("{flag} is no time"),
-                        "give one such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d",
+                        format!("{flag} is not a time"),
+                        "give a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d",
                     )
                 })
             };
@@ -109,7 +110,7 @@ impl FilterArgs {
         })
     }
 
-    /// Calls `take` with the entries, part by part, until it wants no more.
+    /// Calls `take` with the entries, batch by batch, until it returns `false`.
     async fn read(
         &self,
         place: &Place,
@@ -141,7 +142,7 @@ impl FilterArgs {
         }
     }
 
-    /// What a server is asked for.
+    /// The request to a server.
     fn request(&self) -> anyhow::Result<AuditRequest> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
@@ -161,7 +162,8 @@ impl FilterArgs {
 
 /// An entry that a server has reported.
 fn told(entry: longrun_client::AuditEntry) -> anyhow::Result<AuditEntry> {
-    let kind = serde_json::from_value(Value::from(entry.actor.kind)).context("the server told of an unknown actor")?;
+    let kind =
+        serde_json::from_value(Value::from(entry.actor.kind)).context("the server sent an unknown kind of actor")?;
     Ok(AuditEntry {
         number: entry.number,
         at: place::time(&entry.time)?,
@@ -206,7 +208,7 @@ pub async fn export(args: ExportArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// As the API answers it.
+/// In the format of the API.
 fn json(entry: &AuditEntry) -> Value {
     let AuditEntry { number, at, organization, actor, action, targets, address, request_id, code } = entry;
     json!({

@@ -1,7 +1,8 @@
-//! `longrun backup`: a copy of the store and of its evidence in one folder. May run beside servers.
+//! `longrun backup`: copies the store and its evidence into one folder. Servers may run at the same time.
 //!
-//! The folder appears at once and whole, when everything in it is on disk. The store is copied before the evidence,
-//! which is never changed: whatever the copy of the store names is there when the evidence is copied.
+//! The folder appears all at once, when everything in it is on disk. The store is copied before the evidence, which is
+//! never changed: every piece of evidence that the copy of the store refers to still exists when the evidence is
+//! copied.
 
 pub mod content;
 pub mod manifest;
@@ -21,16 +22,16 @@ use crate::store_args::StoreArgs;
 use content::Content;
 use manifest::{Engine, Manifest};
 
-/// The evidence within a backup.
+/// The evidence folder within a backup.
 pub const CONTENT: &str = "evidence";
 
 /// What `longrun backup` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder to make; it must not exist, or be empty
+    /// Folder to create; it must not exist, or be empty
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Folder of the evidence; without it, the configuration's
+    /// Folder of the evidence; default: the one in the configuration
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
@@ -46,14 +47,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let url = args.store.single_url()?;
     let evidence = args.store.evidence(args.evidence)?;
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(failure(format!("{} is not empty", folder.display()), "a backup goes into a folder of its own"));
+        return Err(failure(format!("{} is not empty", folder.display()), "write the backup to a new or empty folder"));
     }
     let parent = match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    std::fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
-    // Beside it, and readable by its user alone: hashes of tokens are in it.
+    std::fs::create_dir_all(&parent).with_context(|| format!("cannot create the folder {}", parent.display()))?;
+    // In the same parent folder, and readable by its user only: it contains hashes of tokens.
     let working = tempfile::Builder::new().prefix(".longrun-backup-").tempdir_in(&parent);
     let working = working.with_context(|| format!("cannot write to {}", parent.display()))?;
 
@@ -76,16 +77,16 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             if content.files < census.evidence {
                 let (known, place) = (render::pieces(census.evidence), folder.display());
                 return Err(failure(
-                    format!("the store knows of {known}, but {place} has {}", content.files),
-                    "name the evidence folder with --evidence or --config; if evidence was deleted meanwhile, repeat the backup",
+                    format!("the store refers to {known}, but {place} has {}", content.files),
+                    "name the evidence folder with --evidence or --config; if evidence was deleted during the backup, repeat the backup",
                 ));
             }
             content
         }
-        // It has versions and copies of its own.
+        // A bucket has versioning and replication of its own.
         EvidencePlace::Bucket(url) => {
             note(format!(
-                "the evidence in {url} is not copied: keep its bucket in several places, or copy it by its own tools"
+                "the evidence in {url} is not copied: replicate the bucket, or copy it with the provider's tools"
             ));
             Content::default()
         }
@@ -95,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let working = working.keep();
     std::fs::rename(&working, folder).with_context(|| {
         let _ = std::fs::remove_dir_all(&working);
-        format!("cannot make {}", folder.display())
+        format!("cannot create {}", folder.display())
     })?;
     content::sync_folder(&parent)?;
     drop(spinner);
@@ -103,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Copies the file, and examines the copy.
+/// Copies the file, and checks the copy.
 async fn copy_sqlite(store: SqliteStore, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
     let copy = working.join(Engine::Sqlite.file());
     let copied = store.copy_to(&copy).await;
@@ -116,7 +117,7 @@ async fn copy_sqlite(store: SqliteStore, working: &Path) -> anyhow::Result<(Engi
     Ok((Engine::Sqlite, version, census))
 }
 
-/// Has `pg_dump` write one snapshot, and counts the same.
+/// Lets `pg_dump` write one snapshot, and counts the rows of the same snapshot.
 async fn dump_postgres(store: PostgresStore, url: &str, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
     let version = store.engine_version().await?;
     let snapshot = store.snapshot().await?;

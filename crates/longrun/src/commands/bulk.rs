@@ -11,19 +11,19 @@ use crate::render::{self, Format, Style, table};
 /// What they take.
 #[derive(Debug, clap::Args)]
 pub struct BulkArgs {
-    /// Which operations, e.g. 'status = FAILED AND created_at >= "-1h"'
+    /// Filter that selects the operations, e.g. 'status = FAILED AND created_at >= "-1h"'
     #[arg(long, value_name = "FILTER")]
     filter: String,
-    /// Only tell how many match
+    /// Only show how many operations match
     #[arg(long, action = ArgAction::SetTrue)]
     dry_run: bool,
-    /// Refuse when the number that match differs from this by more than a tenth
+    /// Refuse if the number of matching operations differs from this by more than a tenth
     #[arg(long, value_name = "N", conflicts_with = "dry_run")]
     expect: Option<u64>,
-    /// Beginning again with the same key and the same rest answers the first bulk operation
+    /// Repeating the command with the same key and the same arguments returns the first bulk operation
     #[arg(long, value_name = "KEY", conflicts_with = "dry_run")]
     idempotency_key: Option<String>,
-    /// Wait until it has ended; exit with 1 when it failed
+    /// Wait until it has ended; exit with 1 if it failed
     #[arg(long, action = ArgAction::SetTrue, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
@@ -34,10 +34,10 @@ pub struct BulkArgs {
     server: ClientArgs,
 }
 
-/// Does it to all operations that match.
+/// Applies the action to all operations that match.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When one of the calls fails.
 pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
     let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     let request = BulkRequest {
@@ -68,7 +68,7 @@ pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
     Ok(Exit::yes_if(!ended.value.operation.is_failed()))
 }
 
-/// How many operations it changed, and how many it refused for which reason. Nothing where the output has neither.
+/// How many operations were changed, and how many were refused for which reason. Empty if the output has neither.
 fn outcomes(style: Style, output: &str) -> String {
     let Some(outcome) = kinds::bulk::outcome(output) else { return String::new() };
     let changed = [("changed".to_owned(), outcome.changed)];

@@ -1,4 +1,4 @@
-//! `longrun completions`: what a shell needs to complete the command line.
+//! `longrun completions`: the script that a shell needs to complete the command line.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -10,7 +10,7 @@ use crate::render;
 /// What `longrun completions` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which shell
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }

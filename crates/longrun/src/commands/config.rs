@@ -1,4 +1,4 @@
-//! `longrun config`: is the configuration right, and where does each value come from?
+//! `longrun config`: whether the configuration is valid, and where each value comes from.
 
 use std::io;
 
@@ -29,14 +29,14 @@ pub struct ShowArgs {
 /// Validates the configuration.
 ///
 /// # Errors
-/// Every problem there is.
+/// Every problem in the configuration.
 pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let loaded = load(&args.config)?;
     warn(&loaded);
     let told = match args.config.file() {
         Some(file) => format!("the configuration of {} is valid\n", file.display()),
         None => {
-            "the configuration is valid; no file was read: there is no longrun.toml here, and --config names none\n"
+            "the configuration is valid; no file was read: there is no longrun.toml in this folder, and no --config\n"
                 .to_owned()
         }
     };
@@ -47,7 +47,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
 /// Shows the effective configuration.
 ///
 /// # Errors
-/// Every problem there is.
+/// Every problem in the configuration.
 pub fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     let loaded = load(&args.config)?;
     warn(&loaded);
@@ -61,7 +61,7 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
 }
 
 fn load(args: &ConfigArgs) -> anyhow::Result<Loaded> {
-    args.load().hint("`longrun config show` lists every key with its value once these are right")
+    args.load().hint("`longrun config show` lists every key with its value once these problems are fixed")
 }
 
 fn warn(loaded: &Loaded) {

@@ -1,4 +1,4 @@
-//! `longrun login`, `logout` and `context`: servers by name, with their tokens.
+//! `longrun login`, `logout` and `context`: saved servers by name, with their tokens.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ pub struct LoginArgs {
     /// Address of the server, e.g. https://longrun.example.com
     #[arg(value_name = "URL")]
     url: String,
-    /// Name of the context; without it, the address' host and port
+    /// Name of the context; default: the host and port of the address
     #[arg(long, value_name = "NAME", value_parser = check_name)]
     name: Option<String>,
-    /// File that holds the token; - is standard input, which is also read where there is no terminal to ask at
+    /// File that contains the token; - is standard input, which is also read when there is no terminal to ask at
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -31,7 +31,7 @@ pub struct LoginArgs {
 /// What `longrun logout` takes.
 #[derive(Debug, clap::Args)]
 pub struct LogoutArgs {
-    /// Which context; without it, the current one
+    /// The context; default: the current one
     #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::contexts))]
     name: Option<String>,
 }
@@ -46,7 +46,7 @@ pub struct ListArgs {
 /// What `longrun context show` takes.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// Which context; without it, the current one
+    /// The context; default: the current one
     #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::contexts))]
     name: Option<String>,
     #[command(flatten)]
@@ -56,15 +56,15 @@ pub struct ShowArgs {
 /// What `longrun context use` and `longrun context delete` take.
 #[derive(Debug, clap::Args)]
 pub struct NameArgs {
-    /// Which context
+    /// The context
     #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::contexts))]
     name: String,
 }
 
-/// Asks for a token, tries it, and keeps it; the context is the current one from then on.
+/// Asks for a token, tries it, and saves it; the context becomes the current one.
 ///
 /// # Errors
-/// When the server refuses the token or cannot be reached, or the context cannot be kept; nothing has changed then.
+/// When the server refuses the token or cannot be reached, or the context cannot be saved; nothing has changed then.
 pub async fn login(args: LoginArgs) -> anyhow::Result<Exit> {
     let mut contexts = Contexts::load()?;
     let name = match args.name {
@@ -83,22 +83,22 @@ pub async fn login(args: LoginArgs) -> anyhow::Result<Exit> {
     match client.list(&ListRequest { page_size: Some(1), ..ListRequest::default() }).await {
         Ok(_) => {}
         Err(Error::Refused(refusal)) if refusal.http_status == 403 => {
-            note("the token may not read operations; what it may do, it may do");
+            note("the token has no permission to read operations; it is saved for what it is permitted to do");
         }
         Err(Error::Refused(refusal)) if refusal.http_status == 401 => {
-            let hint = "`longrun token create` makes a token, `longrun token list` shows which are valid";
+            let hint = "`longrun token create` creates a token, `longrun token list` shows which are valid";
             return Err(failure(format!("{} does not know this token", args.url), hint));
         }
         Err(error) => return Err(error.into()),
     }
     let is_remote_http = args.url.starts_with("http:") && !is_this_machine(&args.url);
     if is_remote_http {
-        note("the token goes to this server unencrypted; https:// would encrypt it");
+        note("the token is sent to this server unencrypted; use https:// to encrypt it");
     }
     contexts.contexts.insert(name.clone(), Context { url: client.url(), token: secret.into() });
     contexts.current = Some(name.clone());
     contexts.save()?;
-    note(format!("commands call {} now, as the context {name}", client.url()));
+    note(format!("commands now call {}, with the context {name}", client.url()));
     Ok(Exit::Done)
 }
 
@@ -114,9 +114,9 @@ fn is_this_machine(url: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-/// A line from the terminal that is not shown while it is typed.
+/// Reads a line from the terminal without showing it while it is typed.
 fn ask(prompt: &str) -> anyhow::Result<String> {
-    /// Lines are edited and shown again, however this ends.
+    /// Restores the terminal's line mode and echo when it is dropped.
     struct Raw;
     impl Drop for Raw {
         fn drop(&mut self) {
@@ -144,18 +144,19 @@ fn ask(prompt: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Forgets a context with its token. The token stays valid.
+/// Removes a context and its token. The token stays valid.
 ///
 /// # Errors
 /// When there is none.
 pub fn logout(args: LogoutArgs) -> anyhow::Result<Exit> {
     let mut contexts = Contexts::load()?;
     let name = args.name.or_else(|| contexts.current.clone());
-    let name =
-        name.ok_or_else(|| failure("there is no current context", "name one: `longrun context list` shows them"))?;
+    let name = name.ok_or_else(|| {
+        failure("there is no current context", "give a name: `longrun context list` lists the contexts")
+    })?;
     contexts.remove(&name)?;
     contexts.save()?;
-    note(format!("the context {name} is forgotten; its token stays valid until it ends or is revoked"));
+    note(format!("the context {name} was removed; its token stays valid until it expires or is revoked"));
     Ok(Exit::Done)
 }
 
@@ -172,13 +173,13 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Exit> {
 /// Makes a context the current one.
 ///
 /// # Errors
-/// When there is none of this name.
+/// When there is none with this name.
 pub fn use_context(args: &NameArgs) -> anyhow::Result<Exit> {
     let mut contexts = Contexts::load()?;
     let url = contexts.get(&args.name)?.url.clone();
     contexts.current = Some(args.name.clone());
     contexts.save()?;
-    note(format!("commands call {url} now"));
+    note(format!("commands now call {url}"));
     Ok(Exit::Done)
 }
 
@@ -189,16 +190,18 @@ pub fn use_context(args: &NameArgs) -> anyhow::Result<Exit> {
 pub fn show(args: ShowArgs) -> anyhow::Result<Exit> {
     let contexts = Contexts::load()?;
     let name = args.name.or_else(|| contexts.current.clone());
-    let name = name.ok_or_else(|| failure("there is no current context", "`longrun context use NAME` makes one it"))?;
+    let name = name.ok_or_else(|| {
+        failure("there is no current context", "`longrun context use NAME` makes a context the current one")
+    })?;
     contexts.get(&name)?;
     render::print(args.output.format, &Shown { named: vec![name], contexts })?;
     Ok(Exit::Done)
 }
 
-/// Forgets a context with its token. The token stays valid.
+/// Removes a context and its token. The token stays valid.
 ///
 /// # Errors
-/// When there is none of this name.
+/// When there is none with this name.
 pub fn delete(args: NameArgs) -> anyhow::Result<Exit> {
     logout(LogoutArgs { name: Some(args.name) })
 }
@@ -224,7 +227,7 @@ impl Answer for Shown {
 
     fn table(&self, style: Style) -> String {
         if self.named.is_empty() {
-            return "no contexts: `longrun login URL` makes one\n".to_owned();
+            return "no contexts: `longrun login URL` creates one\n".to_owned();
         }
         let rows = self
             .each()

@@ -1,7 +1,7 @@
-//! `longrun demo`: the main job on real evidence, end to end over HTTP.
+//! `longrun demo`: the main use case on real evidence, end to end over HTTP.
 //!
-//! A server on a free port with a store of its own that is gone afterwards; longrun's own SBOM, clippy findings and
-//! test report; the example policies. Everything goes through the public API, with a token, as any client's calls do.
+//! It starts a server on a free port with a temporary store, and uses longrun's own SBOM, clippy findings and test
+//! report, and the example policies. Everything goes through the public API, with a token, like any client's calls.
 
 mod material;
 
@@ -25,12 +25,12 @@ const SHOWN_VIOLATIONS: usize = 3;
 /// What `longrun demo` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep the server until Ctrl-C, and open its page in the browser, signed in
+    /// Keep the server running until Ctrl-C, and open its page in the browser, signed in
     #[arg(long)]
     open: bool,
 }
 
-/// Shows the main job.
+/// Runs the demo.
 ///
 /// # Errors
 /// When something does not work as it should.
@@ -105,17 +105,17 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     node.stop().await;
     say(
         style,
-        "Now yours: `longrun dev --policies DIR` starts a server that stays, with the policies in a folder;\n\
-         `longrun evidence evaluate FILE --policy-ref NAME` has it evaluate a file by one of them.",
+        "Now with your files: `longrun dev --policies DIR` starts a server that keeps running, with the policies in a folder;\n\
+         `longrun evidence evaluate FILE --policy-ref NAME` lets it evaluate a file with one of them.",
     )?;
     Ok(Exit::Done)
 }
 
-/// Opens a page where there is a desktop to do so; the address is printed for those who have none.
+/// Opens a page if there is a desktop; the address is printed for those who have none.
 fn open_in_browser(url: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let quiet = || std::process::Stdio::null();
-    // Nobody waits for it: it may be the browser itself.
+    // Nothing waits for it: it may be the browser itself.
     let _ = std::process::Command::new(program).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
 }
 
@@ -137,7 +137,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// What is asked of a piece of evidence.
+/// The evaluations to request for a piece of evidence.
 fn requests(name: &str, digest: &str, kind: &str) -> Vec<EvaluateRequest> {
     let request = EvaluateRequest {
         digest: digest.to_owned(),
@@ -148,7 +148,7 @@ fn requests(name: &str, digest: &str, kind: &str) -> Vec<EvaluateRequest> {
     let gate = PolicyGroupAttachment { reference: material::GROUP.to_owned(), ..PolicyGroupAttachment::default() };
     let mut requests = vec![EvaluateRequest { policy_groups: vec![gate], ..request.clone() }];
     if kind == "SBOM_CYCLONEDX_JSON" {
-        // A question with a "no" for an answer: what would a ban on this licence mean?
+        // An evaluation that fails: what would a ban on this license mean?
         let ban = PolicyAttachment {
             reference: Some("sbom-banned-licenses".to_owned()),
             with: [("licenses".to_owned(), "Unicode-3.0".to_owned())].into(),

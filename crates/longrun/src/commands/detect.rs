@@ -1,4 +1,4 @@
-//! `longrun evidence detect`: what kind of evidence a file is, told from its content, without a server.
+//! `longrun evidence detect`: detects the type of evidence files from their content, without a server.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use crate::render::{self, Answer, Style, table};
 /// What `longrun evidence detect` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which files
+    /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// Detects; the answer is no when a file is of no kind that is known.
+/// Detects the types; the answer is no if the type of a file is unknown.
 ///
 /// # Errors
 /// When the answer cannot be written; files that cannot be read are reported.
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-/// Files with their kinds; empty for none that is known.
+/// Files with their types; empty if unknown.
 struct Detected(Vec<(String, &'static str)>);
 
 impl Answer for Detected {
@@ -55,7 +55,7 @@ impl Answer for Detected {
     }
 
     fn table(&self, style: Style) -> String {
-        let shown = |kind: &str| if kind.is_empty() { "(none that is known)".to_owned() } else { kind.to_owned() };
+        let shown = |kind: &str| if kind.is_empty() { "(unknown)".to_owned() } else { kind.to_owned() };
         table(style, ["FILE", "KIND"], self.0.iter().map(|(file, kind)| [file.clone(), shown(kind)]))
     }
 

@@ -16,22 +16,22 @@ use crate::node::{Node, StopSignals, start_logging};
 use crate::render::{self, Style};
 use crate::store_args::{DEV_EVIDENCE, DEV_STORE};
 
-/// The organization of everything that is made in development.
+/// The organization of everything that is created in development.
 const ORGANIZATION: &str = "dev";
 
 /// What `longrun dev` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the API listens; port 0 is any free one
+    /// Address on which the API listens; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
     /// Folder for the store, the evidence and the token
     #[arg(long, value_name = "DIR", default_value = DEV_FOLDER)]
     data_dir: PathBuf,
-    /// File that keeps the token; <data-dir>/token unless told otherwise
+    /// File that stores the token; default: <data-dir>/token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Folder that references of policies lead into
+    /// Folder in which references to policies are looked up
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace, or levels by module
@@ -90,7 +90,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     }
 }
 
-/// The token that the file holds, if the store knows it and it is valid; else a new one, which the file then holds.
+/// The token in the file, if the store knows it and it is valid; else a new one, which is then written to the file.
 async fn token(store: &dyn Store, file: &Path) -> anyhow::Result<Secret> {
     let kept = match std::fs::read_to_string(file) {
         Ok(text) => Secret::parse(text.trim()),
@@ -106,11 +106,11 @@ async fn token(store: &dyn Store, file: &Path) -> anyhow::Result<Secret> {
     let secret = token::make_admin(store, "longrun dev", ORGANIZATION).await?;
     write_secret(file, &secret)
         .with_context(|| format!("cannot write the token file {}", file.display()))
-        .hint("choose another place with --token-file")?;
+        .hint("choose another path with --token-file")?;
     Ok(secret)
 }
 
-/// The folder holds a token and lies, as a rule, in somebody's repository.
+/// The folder contains a token and is usually inside somebody's repository.
 fn keep_out_of_git(data_dir: &Path) -> anyhow::Result<()> {
     let file = data_dir.join(".gitignore");
     if file.exists() {
@@ -119,12 +119,12 @@ fn keep_out_of_git(data_dir: &Path) -> anyhow::Result<()> {
     std::fs::write(&file, "*\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Only this user may read the file, from its first moment: it is made anew beside and moved into place.
+/// Only this user can read the file, from the moment it exists: it is written next to the old one and moved into place.
 fn write_secret(file: &Path, secret: &Secret) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
-    // A leftover of a crash may have other rights.
+    // A file left over from a crash may have other permissions.
     match std::fs::remove_file(&beside) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -155,7 +155,7 @@ fn greeting(url: &str, page: &str, secret: &Secret, token_file: &Path, args: &Ar
     )
 }
 
-/// A command that works as it stands: an evaluation of a policy's own example where there is one.
+/// A command that works as printed: an evaluation of a policy's own example if there is one.
 fn something_to_try(policies: Option<&Path>) -> String {
     let example = policies.and_then(|folder| {
         let mut names: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name()).collect();

@@ -1,5 +1,5 @@
-//! `longrun doctor`: recounts everything in the store and compares, also with the evidence that is kept. May run beside a
-//! server.
+//! `longrun doctor`: recounts everything in the store and compares it with the recorded totals and with the stored
+//! evidence. Servers may run at the same time.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::store_args::StoreArgs;
 /// What `longrun doctor` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the evidence; without it, the configuration's
+    /// Folder of the evidence; default: the one in the configuration
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
@@ -24,10 +24,10 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Missing objects that are reported one by one.
+/// How many missing objects are reported one by one.
 const SHOWN: usize = 20;
 
-/// Examines the store; the answer is no when an invariant does not hold.
+/// Checks the store; the answer is no if an invariant does not hold.
 ///
 /// # Errors
 /// When the store cannot be used.
@@ -40,12 +40,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if is_there {
         for detail in place.open(u64::MAX)?.missing(&store, SHOWN).await? {
             let invariant = "evidence that is on record is kept, whole";
-            report.findings.push(Finding { invariant, detail: format!("{detail} is not there, or of another size") });
+            report
+                .findings
+                .push(Finding { invariant, detail: format!("{detail} is missing, or has a different size") });
         }
     }
     drop(spinner);
     if !is_there {
-        note(format!("the evidence was not looked at: {place} is not there; name it with --evidence"));
+        note(format!("the evidence was not checked: {place} does not exist; name it with --evidence"));
     }
     let is_sound = report.findings.is_empty();
     render::print(args.output.format, &Examination(report))?;
@@ -73,7 +75,7 @@ impl Answer for Examination {
             0 => style.good("sound"),
             found => style.bad(&count(found, "finding")),
         };
-        let mut text = format!("looked at {operations} of {organizations}: {found}\n");
+        let mut text = format!("checked {operations} of {organizations}: {found}\n");
         for finding in findings {
             text += &format!("  {} {}\n", style.bad("✗"), printable(&finding.to_string()));
         }

@@ -1,4 +1,5 @@
-//! `longrun encryption`: makes keys, reports what is encrypted with which, and changes them.
+//! `longrun encryption`: creates keys, reports what is encrypted with which key, and re-encrypts everything with
+//! another.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -20,7 +21,7 @@ use crate::store_args::StoreArgs;
 /// What `longrun encryption generate-key` takes.
 #[derive(Debug, clap::Args)]
 pub struct GenerateKeyArgs {
-    /// File to make; it must not exist
+    /// File to create; it must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -28,7 +29,7 @@ pub struct GenerateKeyArgs {
 /// What `longrun encryption status` takes.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Folder of the evidence; without it, the configuration's
+    /// Folder of the evidence; default: the one in the configuration
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
@@ -40,41 +41,41 @@ pub struct StatusArgs {
 /// What `longrun encryption rotate` takes.
 #[derive(Debug, clap::Args)]
 pub struct RotateArgs {
-    /// Decrypt everything, where the configuration has no active key
+    /// Decrypt everything; the configuration must have no active key
     #[arg(long)]
     decrypt: bool,
-    /// Folder of the evidence; without it, the configuration's
+    /// Folder of the evidence; default: the one in the configuration
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Writes a new key into a file that only this user can read.
+/// Writes a new key to a file that only this user can read.
 ///
 /// # Errors
 /// When the file exists or cannot be written.
 pub fn generate_key(args: &GenerateKeyArgs) -> anyhow::Result<Exit> {
-    let key = seal::generate_key().map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    let key = seal::generate_key().map_err(|_| anyhow::anyhow!("the system provides no random numbers"))?;
     let shown = args.file.display();
     let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&args.file);
     if matches!(&made, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
-        let hint = "a key that something is encrypted with must not be lost: name another file";
-        return Err(failure(format!("{shown} exists already"), hint));
+        let hint = "a key that is in use must not be lost: name another file";
+        return Err(failure(format!("{shown} already exists"), hint));
     }
-    let mut file = made.with_context(|| format!("cannot make {shown}"))?;
+    let mut file = made.with_context(|| format!("cannot create {shown}"))?;
     let written = writeln!(file, "{}", key.expose_secret()).and_then(|()| file.sync_all());
     written.with_context(|| format!("cannot write {shown}"))?;
     render::write(format!(
-        "wrote a key to {shown}: keep a copy of it apart from your backups, since nobody can read without it what is \
-         encrypted with it. Name it in encryption.keys, and its id in encryption.active.\n"
+        "wrote a key to {shown}: keep a copy of it apart from your backups, because without it nobody can read what is \
+         encrypted with it. Add the file to encryption.keys, and put its id into encryption.active.\n"
     ))?;
     Ok(Exit::Done)
 }
 
 fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> anyhow::Result<ContentStore> {
     let place = store.evidence(evidence)?;
-    anyhow::ensure!(place.exists(), "{place} is not there");
+    anyhow::ensure!(place.exists(), "{place} does not exist");
     Ok(place.open(u64::MAX).hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
 }
 
@@ -94,10 +95,10 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Encrypts everything anew that is not under the active key.
+/// Re-encrypts everything that is not encrypted with the active key.
 ///
 /// # Errors
-/// When the store, the evidence or a key cannot be used, or there is no active key and nobody asked to decrypt all.
+/// When the store, the evidence or a key cannot be used, or there is no active key and decryption was not requested.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let keyring = args.store.keyring()?;
     match (keyring.active(), args.decrypt) {
@@ -106,30 +107,30 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
             return Err(failure("the configuration has no active encryption key", hint));
         }
         (Some(key), true) => {
-            let message = format!("the configuration encrypts with the key {:?}", key.id());
-            return Err(failure(message, "leave encryption.active empty, for the servers too, and decrypt then"));
+            let message = format!("--decrypt was given, but encryption.active names the key {:?}", key.id());
+            return Err(failure(message, "first clear encryption.active, also for the servers, and then decrypt"));
         }
         _ => {}
     }
     let content = content(args.evidence, &args.store, &keyring)?;
     let store = args.store.open_existing().await?;
-    let spinner = Spinner::start("looking at texts");
-    let texts = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts written anew"))).await?;
+    let spinner = Spinner::start("checking texts");
+    let texts = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts rewritten"))).await?;
     store.close().await;
-    spinner.say("looking at evidence");
-    let progress = |pieces| spinner.say(format!("{} written anew", render::pieces(pieces)));
+    spinner.say("checking evidence");
+    let progress = |pieces| spinner.say(format!("{} rewritten", render::pieces(pieces)));
     let pieces = content.rotate(progress).await?;
     drop(spinner);
     let key = keyring.active().map_or("without a key".to_owned(), |key| format!("with the key {}", key.id()));
     let mut told =
-        format!("wrote {} and {} anew, {key}\n", render::count(texts.renewed, "text"), render::pieces(pieces.renewed));
+        format!("rewrote {} and {}, {key}\n", render::count(texts.renewed, "text"), render::pieces(pieces.renewed));
     if !texts.is_complete {
-        told += "others go on writing in another way: give all servers the same encryption.active, start them anew, ";
+        told += "other servers still write with a different key: give all servers the same encryption.active, restart them, ";
         told += "and rotate again\n";
     }
     let unopened = texts.unopened + pieces.unopened;
     if unopened > 0 {
-        told += &format!("{unopened} cannot be opened, and stay as they are:\n");
+        told += &format!("{unopened} could not be decrypted and were left unchanged:\n");
         let first = texts.first_unopened.iter().chain(&pieces.first_unopened);
         first.for_each(|one| told += &format!("  {}\n", printable(one)));
     }

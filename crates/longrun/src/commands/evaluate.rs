@@ -1,4 +1,4 @@
-//! `longrun evidence evaluate`: sends evidence, has it evaluated, and says what is wrong with it.
+//! `longrun evidence evaluate`: uploads evidence, has it evaluated, and reports what is wrong with it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,35 +20,35 @@ use crate::render::{self, Answer, Format, Style, printable};
 
 /// How many violations of a policy are shown to people.
 const SHOWN_VIOLATIONS: usize = 20;
-/// Most evaluations take no longer: the first question comes after them, without waiting for the server's
-/// `Retry-After`, which is a second as a rule.
+/// Most evaluations take no longer than this: the first poll happens after this time, without waiting for the server's
+/// `Retry-After`, which is usually one second.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 /// What `longrun evidence evaluate` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which files; - is standard input
+    /// The files; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Material type, e.g. SBOM_CYCLONEDX_JSON; without it, detected from the content
+    /// Material type, e.g. SBOM_CYCLONEDX_JSON; default: detected from the content
     #[arg(long)]
     kind: Option<String>,
-    /// File of a policy to evaluate, sent with its scripts; without any policy, the server's default set
+    /// Policy file to evaluate, sent with its scripts; without any policy, the server's default policies are used
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
-    /// Policy to evaluate, by a reference that the server resolves
+    /// Policy to evaluate, as a reference that the server resolves
     #[arg(long = "policy-ref", value_name = "REF")]
     policy_refs: Vec<String>,
-    /// Group of policies to evaluate, by a reference that the server resolves
+    /// Policy group to evaluate, as a reference that the server resolves
     #[arg(long = "policy-group", value_name = "REF")]
     policy_groups: Vec<String>,
-    /// Input for the policies and groups given; may be repeated
+    /// Input for the given policies and groups; may be given several times
     #[arg(long = "with", value_name = "NAME=VALUE", value_parser = input)]
     inputs: Vec<(String, String)>,
-    /// What to ask an AI provider about the evidence, besides what policies say; the server must have one
+    /// Question about the evidence for an AI provider, in addition to the policies; the server must have a provider
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Name of the evidence, as policies see it; without it, the name of the file
+    /// Name of the evidence, as policies see it; default: the name of the file
     #[arg(long)]
     name: Option<String>,
     /// Project that the operation belongs to
@@ -66,16 +66,16 @@ pub struct Args {
     /// Start the evaluations and do not wait for them
     #[arg(long)]
     no_wait: bool,
-    /// Give up waiting after so long (exit code 5), e.g. 5m
+    /// Give up waiting after this time (exit code 5), e.g. 5m
     #[arg(long, value_name = "DURATION", conflicts_with = "no_wait")]
     timeout: Option<Span>,
-    /// Take it for a pass when no policy looked at the evidence (exit code 0 instead of 3)
+    /// Treat it as a pass if no policy evaluated the evidence (exit code 0 instead of 3)
     #[arg(long, conflicts_with = "no_wait")]
     allow_skipped: bool,
-    /// Take it for a violation (exit code 1), besides those that policies report
+    /// Treat this as a violation too (exit code 1), in addition to the violations that policies report
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["no_wait", "allow_skipped"])]
     fail_on: Option<FailOn>,
-    /// Report of all evaluations, for a build system, in the place of the answers
+    /// Print one report of all evaluations for a build system, instead of the results
     #[arg(long = "format", value_name = "REPORT", conflicts_with_all = ["no_wait", "format"])]
     report: Option<ReportFormat>,
     #[command(flatten)]
@@ -86,14 +86,14 @@ pub struct Args {
     server: ClientArgs,
 }
 
-/// What is as bad as a violation.
+/// What counts as a violation too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum FailOn {
-    /// A policy that skipped, also where others passed.
+    /// A policy that was skipped, even if others passed.
     Skipped,
 }
 
-/// The name by which standard input is asked for.
+/// The file name that stands for standard input.
 const STDIN: &str = "-";
 
 fn input(text: &str) -> Result<(String, String), String> {
@@ -106,13 +106,13 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// Evaluates each file. All evaluations are started before the first one is waited for.
 ///
 /// # Errors
-/// When a policy cannot be sent, or the answer cannot be written. The outcome of each file is reported, and the others
+/// When a policy cannot be sent, or the result cannot be written. The outcome of each file is reported, and the others
 /// are evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
     let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     if args.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
-        return Err(anyhow::anyhow!("- stands there twice; standard input can be read once"));
+        return Err(anyhow::anyhow!("- was given twice; standard input can only be read once"));
     }
     let mut tally = Tally::new();
     let mut report = Report::default();
@@ -156,7 +156,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-/// Stores the file and starts its evaluation.
+/// Uploads the file and starts its evaluation.
 async fn start(
     client: &Client,
     file: &Path,
@@ -180,8 +180,8 @@ async fn start(
     answer.with_context(|| format!("cannot evaluate {}", shown(file)))
 }
 
-/// What to do when the server finds no policies: none were named and it has none of its own, or there are none of these
-/// names. Only the server knows, and only once it is asked.
+/// What to do when the server finds no policies: none were named and it has no default policies, or the named ones do
+/// not exist. Only the server knows, and only once it is asked.
 fn advice(request: &EvaluateRequest, error: &longrun_client::Error) -> Option<&'static str> {
     let longrun_client::Error::Refused(refusal) = error else { return None };
     let names_policies = !request.policies.is_empty() || !request.policy_groups.is_empty();
@@ -235,7 +235,7 @@ async fn wait(
         tally.add(match verdict.as_ref().map(Verdict::exit) {
             Some(Exit::Skipped) if args.allow_skipped => Exit::Done,
             Some(exit) if !operation.is_failed() => exit,
-            // Without a verdict nothing has passed.
+            // Without a verdict, nothing has passed.
             _ => Exit::No,
         });
         if args.report.is_some() {
@@ -264,13 +264,13 @@ async fn wait(
 fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<PolicyGroupAttachment>)> {
     let with: BTreeMap<String, String> = args.inputs.iter().cloned().collect();
     if !with.is_empty() && args.policies.is_empty() && args.policy_refs.is_empty() && args.policy_groups.is_empty() {
-        return Err(anyhow::anyhow!("--with has no policy to go to"))
-            .hint("inputs belong to a policy: give --policy, --policy-ref or --policy-group");
+        return Err(anyhow::anyhow!("--with was given without a policy"))
+            .hint("inputs apply to a policy: add --policy, --policy-ref or --policy-group");
     }
     let mut policies = Vec::new();
     for file in &args.policies {
         let text = self_contained(file)
-            .hint("`longrun policy check FILE` tells what is wrong with a policy; groups go by --policy-group")?;
+            .hint("`longrun policy check FILE` reports what is wrong with a policy; use --policy-group for groups")?;
         policies.push(PolicyAttachment { embedded: Some(text), with: with.clone(), ..PolicyAttachment::default() });
     }
     for reference in &args.policy_refs {
@@ -285,7 +285,7 @@ fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<Policy
     Ok((policies, groups.collect()))
 }
 
-/// The file as messages and reports name it.
+/// The name of the file in messages and reports.
 fn shown(file: &Path) -> String {
     if file.as_os_str() == STDIN { "standard input".to_owned() } else { file.display().to_string() }
 }

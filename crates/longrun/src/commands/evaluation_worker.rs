@@ -1,5 +1,6 @@
-//! `longrun evaluation-worker`: the process in which a server reads what callers send, so that it can be ended whatever
-//! that does. Not for people, hence hidden: it speaks with its parent by standard input and output.
+//! `longrun evaluation-worker`: the process in which a server reads what callers send, so that it can be killed
+//! whatever the content does. Not meant for users, hence hidden: it communicates with its parent over standard input
+//! and output.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,23 +10,23 @@ use kinds::evaluation::{Worker, serve};
 
 use crate::exit::Exit;
 
-/// How the command is called.
+/// The name of the command.
 pub const NAME: &str = "evaluation-worker";
 
-/// Does what the server asks. Runs without an async runtime, whose threads would count against the memory limit.
+/// Does the server's jobs. Runs without an async runtime, whose threads would count against the memory limit.
 ///
 /// # Errors
-/// When the input is no job or the output is closed.
+/// When the input is not a job or the output is closed.
 pub fn run() -> anyhow::Result<Exit> {
     serve(io::stdin().lock(), io::stdout().lock()).context("this command is for servers only")?;
     Ok(Exit::Done)
 }
 
-/// How a server starts this command: this very program.
+/// How a server starts this command: with its own program file.
 ///
 /// # Errors
-/// When the program's file is not known.
+/// When the path of the program file is unknown.
 pub fn this_program() -> anyhow::Result<Worker> {
-    let program = std::env::current_exe().context("cannot find the file of this program")?;
+    let program = std::env::current_exe().context("cannot determine the path of this program")?;
     Ok(Worker { program, args: vec![OsString::from(NAME)] })
 }

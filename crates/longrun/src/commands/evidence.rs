@@ -1,4 +1,4 @@
-//! `longrun evidence put`, `get`, `list` and `delete`: what is stored.
+//! `longrun evidence put`, `get`, `list`, `delete` and `reevaluate`: stored evidence.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use crate::render::{self, Answer, Column, Format, Style, table};
 /// What `longrun evidence put` takes.
 #[derive(Debug, clap::Args)]
 pub struct PutArgs {
-    /// Which files
+    /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What it is called, of one file; without it, as the file is
+    /// Name of the evidence, for a single file; default: the name of the file
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -35,9 +35,9 @@ pub struct PutArgs {
 /// What `longrun evidence get` takes.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
-    /// Which evidence: sha256:…
+    /// Digest of the evidence: sha256:…
     digest: String,
-    /// Write into this file instead of to standard output
+    /// File to write it to; default: standard output
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
@@ -47,16 +47,16 @@ pub struct GetArgs {
 /// What `longrun evidence list` takes.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// Only of this material type
+    /// Only evidence of this material type
     #[arg(long, value_name = "KIND", default_value = "", hide_default_value = true)]
     kind: String,
-    /// Only of this name
+    /// Only evidence with this name
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
-    /// Only with digests that begin so
+    /// Only evidence whose digest begins with this
     #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
     digest: String,
-    /// At most so many, the newest
+    /// Maximum number of entries, newest first
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
     #[command(flatten)]
@@ -68,17 +68,17 @@ pub struct ListArgs {
 /// What `longrun evidence delete` takes.
 #[derive(Debug, clap::Args)]
 pub struct DeleteArgs {
-    /// Which evidence: sha256:…
+    /// Digests of the evidence: sha256:…
     #[arg(required = true, value_name = "DIGEST")]
     digests: Vec<String>,
     #[command(flatten)]
     server: ClientArgs,
 }
 
-/// Lists what is stored, newest first.
+/// Lists stored evidence, newest first.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When one of the calls fails.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let ListArgs { kind, name, digest, .. } = args;
@@ -106,7 +106,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Deletes pieces of evidence, each whatever becomes of the others.
+/// Deletes pieces of evidence; each is tried, whatever the result of the others.
 ///
 /// # Errors
 /// When the server cannot be used; the errors of the calls are reported.
@@ -115,7 +115,7 @@ pub async fn delete(args: DeleteArgs) -> anyhow::Result<Exit> {
     let mut tally = Tally::new();
     for digest in &args.digests {
         match client.delete_evidence(digest).await.with_context(|| format!("cannot delete {digest}")) {
-            Ok(_) => note(format!("{digest} is deleted")),
+            Ok(_) => note(format!("{digest} was deleted")),
             Err(error) => tally.failed(&error),
         }
     }
@@ -125,13 +125,13 @@ pub async fn delete(args: DeleteArgs) -> anyhow::Result<Exit> {
 /// What `longrun evidence reevaluate` takes.
 #[derive(Debug, clap::Args)]
 pub struct ReevaluateArgs {
-    /// What this policy was evaluated on
+    /// Evidence that was evaluated against this policy
     #[arg(long, default_value = "", hide_default_value = true)]
     policy: String,
     /// This piece of evidence
     #[arg(long, default_value = "", hide_default_value = true)]
     digest: String,
-    /// What was stored or evaluated within so many days
+    /// Evidence that was stored or evaluated within this number of days
     #[arg(long, value_name = "DAYS")]
     newest_days: Option<u32>,
     #[command(flatten)]
@@ -140,10 +140,10 @@ pub struct ReevaluateArgs {
     server: ClientArgs,
 }
 
-/// Begins a reevaluation.
+/// Starts a reevaluation.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn reevaluate(args: ReevaluateArgs) -> anyhow::Result<Exit> {
     let ReevaluateArgs { policy, digest, newest_days, output, server } = args;
     let request = ReevaluateRequest { policy, digest, newest_days };
@@ -208,13 +208,13 @@ impl Answer for Listed {
     }
 }
 
-/// Stores files, each whatever becomes of the others.
+/// Stores files; each is tried, whatever the result of the others.
 ///
 /// # Errors
 /// When the answer cannot be written; the errors of the calls are reported.
 pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
     if args.name.is_some() && args.files.len() > 1 {
-        return Err(failure("--name is for one file", "store files with names of their own one by one"));
+        return Err(failure("--name needs exactly one file", "store files with their own names one by one"));
     }
     let client = args.server.client()?;
     let mut tally = Tally::new();
@@ -228,13 +228,13 @@ pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-/// Fetches evidence. A broken connection leaves no file behind that looks whole.
+/// Fetches evidence. A broken connection leaves no file behind that looks complete.
 ///
 /// # Errors
-/// What the call may fail with, and when the content cannot be written.
+/// When the call fails, or the content cannot be written.
 pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
     if args.digest.parse::<Digest>().is_err() {
-        let hint = "a digest is sha256: and 64 hexadecimal digits in lower case, as `longrun evidence put` answers";
+        let hint = "a digest is sha256: and 64 hexadecimal digits in lower case, as `longrun evidence put` prints it";
         return Err(failure(format!("{:?} is not a digest", args.digest), hint));
     }
     let spinner = args.to.is_some().then(|| Spinner::start(format!("fetching {}", args.digest)));
@@ -264,17 +264,17 @@ pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
     result.map(|()| Exit::Done)
 }
 
-/// The place beside `path` where it grows.
+/// The path next to `path` where the download is written.
 fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
     PathBuf::from(name)
 }
 
-/// Stores a file and shows how it goes.
+/// Uploads a file and shows the progress.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn upload(
     client: &Client,
     file: &Path,

@@ -1,4 +1,4 @@
-//! `longrun health`: what a container's health check runs, where there is no other program that could ask.
+//! `longrun health`: for a container's health check, where no other program is available to make the request.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// What `longrun health` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address of the server's admin_listen, e.g. http://127.0.0.1:9090; without it, the one of the configuration on this
+    /// Address of the server's admin_listen, e.g. http://127.0.0.1:9090; default: the one in the configuration on this
     /// machine
     #[arg(long, value_name = "URL")]
     admin_url: Option<String>,
-    /// Only ask whether the process answers (/healthz), not whether it is ready (/readyz)
+    /// Only check whether the process answers (/healthz), not whether it is ready (/readyz)
     #[arg(long)]
     live: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Asks the server. Exit code 6 when it does not answer or is not ready.
+/// Asks the server. The exit code is 6 if it does not answer or is not ready.
 ///
 /// # Errors
-/// When it is not known where to ask, the server does not answer, or is not ready.
+/// When the address is unknown, the server does not answer, or it is not ready.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let url = match args.admin_url {
         Some(url) => url,
@@ -35,20 +35,21 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             let scheme = if config.tls.admin { "https" } else { "http" };
             let listen = reachable(&config.admin_listen).ok_or_else(|| {
                 failure(
-                    "the server has no address for health",
-                    "set admin_listen, e.g. \"127.0.0.1:9090\", or give --admin-url",
+                    "the server has no address for health checks",
+                    "set admin_listen, e.g. \"127.0.0.1:9090\", or use --admin-url",
                 )
             })?;
             format!("{scheme}://{listen}")
         }
     };
     let answer = longrun_client::health(&url, args.live, PATIENCE).await;
-    let answer = answer.hint("the server's log says more; /readyz needs admin_listen")?;
+    let answer = answer.hint("see the server's log; /readyz needs admin_listen")?;
     render::write(format!("{}\n", render::printable(&answer)))?;
     Ok(Exit::Done)
 }
 
-/// The address by which this machine reaches what listens there. A server that listens everywhere listens here too.
+/// The address at which this machine reaches a server that listens on `listen`. A server that listens on all addresses
+/// is reachable on the loopback address too.
 fn reachable(listen: &str) -> Option<String> {
     if listen.is_empty() {
         return None;

@@ -1,8 +1,8 @@
-//! Ids of operations by their beginnings, as one knows them from git.
+//! Ids of operations by their first digits, as in git.
 //!
-//! An id begins with the millisecond of the operation's creation: 12 of its hexadecimal digits. So a beginning of 8 digits
-//! or more is a range of a minute or less, which a search by time of creation finds without looking at anything else. It
-//! looks at [`LOOKED_AT`] operations at most.
+//! An id begins with the millisecond of the operation's creation, which takes 12 hexadecimal digits. So a prefix of 8
+//! digits or more is a range of a minute or less, which a search by creation time finds without reading anything else.
+//! It reads at most [`LOOKED_AT`] operations.
 
 use anyhow::Result;
 use longrun_client::{Client, Error, SearchRequest};
@@ -11,20 +11,20 @@ use operations::Timestamp;
 use crate::exit::{Hint, Missing, failure};
 use crate::render::printable;
 
-/// Digits of a whole id.
+/// The number of digits of a whole id.
 const WHOLE: usize = 32;
-/// Digits that a beginning has at least: those of a minute.
+/// The minimum length of a prefix: the digits that determine the minute.
 const FEWEST: usize = 8;
-/// Digits that identify the millisecond.
+/// The digits that determine the millisecond.
 const OF_TIME: usize = 12;
-/// Operations that are looked at.
+/// How many operations are read at most.
 const LOOKED_AT: usize = 1_000;
-/// Candidates that are listed of a beginning that is not enough.
+/// How many candidates are listed for an ambiguous prefix.
 const LISTED: usize = 5;
-/// Milliseconds by which the time in an id and the time of creation may differ.
+/// How many milliseconds the time in an id and the time of creation may differ.
 const SLACK: i64 = 1_000;
 
-/// The hexadecimal digits of the beginning of an id, if the text is one: not a whole id, and long enough.
+/// The hexadecimal digits of an id prefix, if the text is one: not a whole id, and long enough.
 fn beginning(text: &str) -> Option<String> {
     let is_in_place = |(at, c): (usize, char)| match c {
         '-' => matches!(at, 8 | 13 | 18 | 23),
@@ -35,7 +35,7 @@ fn beginning(text: &str) -> Option<String> {
     is_one.then(|| digits.to_lowercase())
 }
 
-/// Between which times an operation was created whose id begins with these digits.
+/// The range of creation times of operations whose ids begin with these digits.
 fn times(digits: &str) -> Option<(Timestamp, Timestamp)> {
     let of_time = &digits[..digits.len().min(OF_TIME)];
     let missing = u32::try_from(OF_TIME - of_time.len()).ok()?;
@@ -44,10 +44,10 @@ fn times(digits: &str) -> Option<(Timestamp, Timestamp)> {
     Some((from, Timestamp::from_millis(first + 16_i64.pow(missing) + SLACK)))
 }
 
-/// The id that is meant: the text itself, unless it is the beginning of one.
+/// The whole id: the text itself, unless it is a prefix of one.
 ///
 /// # Errors
-/// When no operation, or more than one, has an id that begins so, and what the call may fail with.
+/// When no operation, or more than one, has an id that begins with it, or the call fails.
 pub async fn whole(client: &Client, text: &str) -> Result<String> {
     let Some((digits, (from, to))) =
         beginning(text).and_then(|digits| Some((times(&digits)?, digits))).map(|(t, d)| (d, t))
@@ -60,7 +60,7 @@ pub async fn whole(client: &Client, text: &str) -> Result<String> {
     loop {
         let page = match client.search(&request).await {
             Ok(answer) => answer.value,
-            // A caller that may not search has to name ids in full.
+            // A caller that has no permission to search must give ids in full.
             Err(Error::Refused(refusal)) if refusal.http_status == 403 => return Ok(text.to_owned()),
             Err(error) => return Err(error.into()),
         };
@@ -80,7 +80,7 @@ pub async fn whole(client: &Client, text: &str) -> Result<String> {
     }
     match &found[..] {
         [] => Err(Missing(format!("no operation has an id that begins with {text}")))
-            .hint("`longrun operations list` shows ids; notices are named by their whole id"),
+            .hint("`longrun operations list` shows ids; a notice must be given by its whole id"),
         [(id, _)] => Ok(id.clone()),
         several => {
             let listed: Vec<String> =

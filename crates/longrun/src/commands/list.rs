@@ -1,4 +1,4 @@
-//! `longrun operations list`: one page, or as many as were asked for.
+//! `longrun operations list`: one page, or as many as requested.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,16 +16,16 @@ use crate::exit::{Exit, failure, note};
 use crate::render::operations::operations_table;
 use crate::render::{self, Format, Style, count};
 
-/// Entries that a page is asked to have when many are wanted; servers give fewer as a rule.
+/// The page size requested when many entries are wanted; servers usually return fewer.
 const LARGE_PAGE: u32 = 1_000;
 
 /// What `longrun operations list` takes.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// Only operations with this status; given several times, with one of them
+    /// Only operations with this status; may be given several times to match any of them
     #[arg(long, value_enum, ignore_case = true)]
     status: Vec<StatusName>,
-    /// Only operations that were created at this time or later: RFC 3339, or how long ago, e.g. 1h
+    /// Only operations created at this time or later: RFC 3339, or how long ago, e.g. 1h
     #[arg(long, value_name = "TIME", conflicts_with = "page")]
     since: Option<String>,
     /// Only operations of this kind
@@ -37,16 +37,16 @@ pub struct ListArgs {
     /// Only operations about this resource
     #[arg(long, value_name = "ID", requires = "resource_type")]
     resource_id: Option<String>,
-    /// The newest N, from as many pages as it takes
+    /// Show the newest N, from as many pages as needed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "page")]
     limit: Option<u32>,
-    /// All of them, from as many pages as there are
+    /// Show all of them, from all pages
     #[arg(long, conflicts_with_all = ["page", "limit"])]
     all: bool,
-    /// Which single page; the first is 0
+    /// Show a single page; the first is 0
     #[arg(long, value_name = "N")]
     page: Option<i32>,
-    /// Entries per page; the server has a maximum, 100 as a rule
+    /// Entries per page; the server has a maximum, usually 100
     #[arg(long, value_name = "N")]
     page_size: Option<i32>,
     #[command(flatten)]
@@ -55,10 +55,10 @@ pub struct ListArgs {
     server: ClientArgs,
 }
 
-/// Lists operations, and says when there are more than were shown.
+/// Lists operations, and reports when there are more than were shown.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When one of the calls fails.
 pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
     if args.since.is_some() || args.status.len() > 1 {
         return search(args).await;
@@ -90,11 +90,11 @@ pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
     pages(&client, ListRequest { page_size: size, ..request }, wanted, format).await
 }
 
-/// Conditions that the list has no parameter for are searched for.
+/// Conditions that the list has no parameter for are searched for with a filter.
 async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     if args.page.is_some() {
         return Err(failure(
-            "a single page cannot be shown of several statuses",
+            "a single page cannot be shown for several statuses",
             "use --limit N or --all, or one --status",
         ));
     }
@@ -108,10 +108,10 @@ async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     wanted.resource_id = one(args.resource_id);
     let mut filter = wanted.to_string();
     if let Some(since) = &args.since {
-        // It is for the server to say how long ago that is: its clock counts.
+        // The server computes how long ago that is: its clock counts.
         let ago = since.parse::<Span>().ok().map(|Span(time)| format!("-{}s", time.as_secs()));
         let from = ago.or_else(|| since.parse::<Timestamp>().ok().map(|time| time.to_string())).ok_or_else(|| {
-            failure("--since is no time", "give one such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d")
+            failure("--since is not a time", "give a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d")
         })?;
         let and = if filter.is_empty() { "" } else { " AND " };
         filter.push_str(&format!("{and}created_at >= \"{from}\""));
@@ -122,10 +122,10 @@ async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     super::search::show(&args.server.client()?, request, limit.unwrap_or(1), args.output.format).await
 }
 
-/// Shows the newest `wanted`, page by page.
+/// Shows the newest `wanted` operations, page by page.
 ///
-/// Pages are counted from the newest operation: when some are created meanwhile, entries move to later pages. What was
-/// shown is not shown again.
+/// Pages are counted from the newest operation: when operations are created meanwhile, entries move to later pages.
+/// Entries that were already shown are not shown again.
 async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format: Format) -> anyhow::Result<Exit> {
     let mut shown = HashSet::new();
     let mut rows: Vec<Operation> = Vec::new();
@@ -143,7 +143,7 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
         let mut kept = is_new.iter();
         answer.value.operations.retain(|_| kept.next().is_some_and(|is_new| *is_new));
         if format == Format::Table {
-            // One table, as wide as its widest row. Its rows do not show outputs.
+            // A single table, as wide as its widest row. Its rows do not show outputs.
             rows.extend(answer.value.operations.into_iter().map(|row| Operation { output: String::new(), ..row }));
         } else {
             if answer.value.operations.len() < received {
@@ -162,7 +162,7 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
     if format == Format::Table {
         let style = Style::of_stdout();
         let table = if rows.is_empty() { String::new() } else { operations_table(style, &rows) };
-        // When there are more, the note says so, with what to do.
+        // If there are more, the note says so, and how to get them.
         let is_all = usize::try_from(total).is_ok_and(|total| rows.len() >= total);
         let all = || style.faint(&format!("{}\n", count(rows.len() as u64, "operation")));
         render::write(table + &if is_all { all() } else { String::new() })?;
@@ -171,7 +171,7 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
     Ok(Exit::Done)
 }
 
-/// Says on standard error which kind may have been meant when there is nothing of the one that was named.
+/// Suggests on standard error a kind that may have been meant, when there are no operations of the given one.
 pub async fn suggest_kind(client: &Client, kind: Option<&str>) {
     let Some(kind) = kind else { return };
     let Ok(counts) = client.count("", &["kind"]).await else { return };
@@ -184,9 +184,9 @@ pub async fn suggest_kind(client: &Client, kind: Option<&str>) {
     }
 }
 
-/// The page as the server sent it, without what was shown before.
+/// The page as the server sent it, without entries that were already shown.
 fn without(body: &[u8], is_new: &[bool]) -> io::Result<Vec<u8>> {
-    /// The operations as they were written.
+    /// The operations in their original form.
     #[derive(Deserialize, Serialize)]
     struct Page<'p> {
         #[serde(borrow)]

@@ -12,7 +12,7 @@ use crate::render;
 /// What `longrun man` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder to write into; made when it is missing
+    /// The folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -23,8 +23,8 @@ pub struct Args {
 /// When the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let shown = args.folder.display();
-    std::fs::create_dir_all(&args.folder).with_context(|| format!("cannot make the folder {shown}"))?;
-    clap_mangen::generate_to(Cli::command(), &args.folder).with_context(|| format!("cannot write into {shown}"))?;
-    render::write(format!("wrote the manual pages into {shown}; read them with `man {shown}/longrun.1`\n"))?;
+    std::fs::create_dir_all(&args.folder).with_context(|| format!("cannot create the folder {shown}"))?;
+    clap_mangen::generate_to(Cli::command(), &args.folder).with_context(|| format!("cannot write to {shown}"))?;
+    render::write(format!("wrote the manual pages to {shown}; read them with `man {shown}/longrun.1`\n"))?;
     Ok(Exit::Done)
 }

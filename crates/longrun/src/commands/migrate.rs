@@ -1,4 +1,4 @@
-//! `longrun migrate`: brings the store's database up to this version (servers do the same when they start), moves an
+//! `longrun migrate`: migrates the store's database to this version (servers do the same when they start), moves an
 //! embedded store into PostgreSQL, or moves an organization to another cell.
 
 use anyhow::Context;
@@ -11,33 +11,33 @@ use crate::progress::Spinner;
 use crate::render::{self, count};
 use crate::store_args::StoreArgs;
 
-/// Connections of a move: it writes one batch at a time, and the store folds beside it.
+/// Connections of a move: it writes one batch at a time, while the store folds counters concurrently.
 const CONNECTIONS: u32 = 4;
 
 /// What `longrun migrate` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Move this store: sqlite:PATH. No server may use it; it keeps what it has
+    /// Store to move: sqlite:PATH. No server may use it; its content is kept
     #[arg(long, value_name = "URL", requires = "to", value_parser = Unseen(store_url))]
     from: Option<StoreUrl>,
-    /// Move it to this database, which has no operations yet: postgres://USER@HOST:PORT/DATABASE
+    /// Database to move it to, which must not contain operations: postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", requires = "from", value_parser = Unseen(store_url))]
     to: Option<StoreUrl>,
-    /// Move this organization to another cell of the configuration, while servers run: its calls are answered 503
-    /// meanwhile. A move that broke off is gone on with
+    /// Move this organization to another cell of the configuration, while servers run; its calls are answered with 503
+    /// during the move. The same command resumes an interrupted move
     #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to"])]
     organization: Option<String>,
-    /// The cell that it is moved to
+    /// The cell to move it to
     #[arg(long, value_name = "CELL", requires = "organization")]
     to_cell: Option<String>,
-    /// Give up a move of the organization that broke off: it goes on where it was
+    /// Abort an interrupted move of the organization: it stays where it was
     #[arg(long, requires = "organization", conflicts_with = "to_cell")]
     abort: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Migrates, with no server on the store.
+/// Migrates; no server may use the store.
 ///
 /// # Errors
 /// When a server uses the store, it is newer than this program, or the target of a move is not empty.
@@ -66,12 +66,12 @@ async fn move_organization(
 ) -> anyhow::Result<Exit> {
     let (url, cells) = (store.url()?, store.cells()?);
     if cells.is_empty() {
-        let hint = "name the configuration of the servers with --config; docs/scaling.md tells of cells";
+        let hint = "name the configuration of the servers with --config; docs/scaling.md describes cells";
         return Err(failure("the configuration has no cells to move an organization between", hint));
     }
     if to.is_none() && !abort {
-        let hint = "--to-cell CELL moves it there, --abort gives up a move that broke off";
-        return Err(failure("what is to become of the organization?", hint));
+        let hint = "--to-cell CELL moves it there, --abort aborts an interrupted move";
+        return Err(failure("neither --to-cell nor --abort was given for the organization", hint));
     }
     let cells = node::open_cells(&url, cells, Open::Existing).await?;
     let spinner = Spinner::start("moving");
@@ -90,14 +90,14 @@ async fn move_organization(
     drop(spinner);
     let hint = match &done {
         Err(MoveError::Store(_)) => {
-            "the same command goes on with it; before the directory names the other cell, --abort gives it up"
+            "run the same command again to resume; --abort is possible until the directory names the other cell"
         }
-        Err(MoveError::UnderWay) => "a process that died is noticed by the database after a while",
+        Err(MoveError::UnderWay) => "if that process died, the database notices it after a while",
         _ => "`longrun config show` lists the cells, `longrun organizations list` the organizations",
     };
     let text = match (done.hint(hint)?, to) {
         (Some(Moved { rows: Some(rows), stood_still }), Some(to)) => format!(
-            "moved {organization} to the cell {to}: {}; checked; it stood still for {} s\n",
+            "moved {organization} to the cell {to}: {}; checked; it was unavailable for {} s\n",
             count(rows, "row"),
             stood_still.as_secs()
         ),
@@ -110,9 +110,12 @@ async fn move_organization(
 
 async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     let (StoreUrl::Sqlite(path), StoreUrl::Postgres(target)) = (&from, &to) else {
-        return Err(failure("only a SQLite store can be moved, to PostgreSQL", "--from sqlite:PATH --to postgres://…"));
+        return Err(failure(
+            "only a SQLite store can be moved, and only to PostgreSQL",
+            "--from sqlite:PATH --to postgres://…",
+        ));
     };
-    // Nothing is made at the source: a name that is mistyped, or belongs to something else, is noticed.
+    // Nothing is created at the source, so that a mistyped name, or one that belongs to something else, is noticed.
     if !path.exists() {
         let missing = StoreError::Missing(format!("at {}", path.display()));
         return Err(missing).hint("name it with --from sqlite:PATH");
@@ -132,10 +135,10 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     drop(spinner);
     let census = match moved {
         Err(error @ TransferError::NotEmpty { .. }) => Err(error).hint(
-            "move into a database without a store; to give it up with everything in it: DROP SCHEMA longrun CASCADE",
+            "move to a database without a store; to discard the store in it with all its content: DROP SCHEMA longrun CASCADE",
         )?,
         moved => {
-            moved.hint("the source is as it was; before the next try: DROP SCHEMA longrun CASCADE in the target")?
+            moved.hint("the source is unchanged; before trying again, run DROP SCHEMA longrun CASCADE in the target")?
         }
     };
     render::write(format!(

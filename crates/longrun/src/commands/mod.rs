@@ -1,4 +1,4 @@
-//! The commands, one file each: what it takes (`Args`) and what it does (`run`).
+//! The commands, one file each: what it accepts (`Args`) and what it does (`run`).
 
 pub mod attestation;
 pub mod audit;

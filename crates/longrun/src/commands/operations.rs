@@ -20,7 +20,7 @@ use crate::exit::{Exit, Hint, Missing, Tally, note};
 use crate::progress::Spinner;
 use crate::render::{self, Format};
 
-/// A status to filter by; wire names are taken as well.
+/// A status to filter by; names of the wire format are accepted too.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusName(operations::Status);
 
@@ -30,7 +30,7 @@ impl StatusName {
         self.0
     }
 
-    /// As it stands on the wire.
+    /// Its name in the wire format.
     pub fn wire_name(self) -> &'static str {
         self.0.wire_name()
     }
@@ -58,10 +58,10 @@ impl ValueEnum for StatusName {
     }
 }
 
-/// What commands for operations that are named take: `get`, `events`, `cancel`, `retry`, `delete`.
+/// What commands for named operations take: `get`, `events`, `cancel`, `retry`, `delete`.
 #[derive(Debug, clap::Args)]
 pub struct IdsArgs {
-    /// Which operations; the beginning of an id, 8 digits or more, is enough where it is the only one
+    /// Ids of operations; the first 8 or more digits of an id are enough if they are unique
     #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
     ids: Vec<String>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub struct IdsArgs {
 /// What `longrun operations get` takes.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
-    /// In JSON and YAML, everything that is known of the operations: also input, labels, attempts, worker, progress
+    /// In JSON and YAML, show all details of the operations: also input, labels, attempts, worker, progress
     #[arg(long)]
     full: bool,
     #[command(flatten)]
@@ -83,11 +83,11 @@ pub struct GetArgs {
 /// What `longrun operations retry` takes.
 #[derive(Debug, clap::Args)]
 pub struct RetryArgs {
-    /// Create a new operation instead, that does the same with this input, JSON; the old one, which has ended, stays as it
-    /// is
+    /// Instead, create a new operation that does the same with this input, in JSON; the old one, which must have ended,
+    /// remains as it is
     #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
     input: Option<String>,
-    /// The same from a file; - is standard input
+    /// Read the input from a file; - is standard input
     #[arg(long, value_name = "FILE")]
     input_file: Option<PathBuf>,
     #[command(flatten)]
@@ -97,55 +97,55 @@ pub struct RetryArgs {
 /// What `longrun operations create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// What kind of work
+    /// Kind of the operation
     #[arg(long, add = ArgValueCompleter::new(completing::kinds))]
     kind: String,
-    /// Type of the resource that the work is about
+    /// Type of the resource that the operation is about
     #[arg(long, value_name = "TYPE", requires = "resource_id")]
     resource_type: Option<String>,
-    /// The resource that the work is about
+    /// Id of the resource that the operation is about
     #[arg(long, value_name = "ID", requires = "resource_type")]
     resource_id: Option<String>,
-    /// The project that the operation belongs to
+    /// Id of the project that the operation belongs to
     #[arg(long, value_name = "ID")]
     project_id: Option<String>,
-    /// The version of the project
+    /// Id of the project's version
     #[arg(long, value_name = "ID")]
     project_version_id: Option<String>,
-    /// What the work needs to know, as JSON
+    /// Input of the operation, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
     input: Option<String>,
-    /// The same from a file; - is standard input
+    /// Read the input from a file; - is standard input
     #[arg(long, value_name = "FILE")]
     input_file: Option<PathBuf>,
-    /// Higher runs first, -100 to 100
+    /// Priority, from -100 to 100; higher ones run first
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i16>,
-    /// Not before this time (RFC 3339), or not before so long from now, e.g. 10m
+    /// Start not before this time (RFC 3339), or not before this long from now, e.g. 10m
     #[arg(long, value_name = "TIME")]
     run_after: Option<String>,
-    /// How long one attempt may take, e.g. 60s
+    /// Time limit of each attempt, e.g. 60s
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
-    /// How many attempts there may be
+    /// Maximum number of attempts
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// How long to keep the operation after its end, e.g. 30d
+    /// How long to keep the operation after it has ended, e.g. 30d
     #[arg(long, value_name = "DURATION")]
     retain_for: Option<Span>,
-    /// Operations with the same key run one after the other, or as many at a time as --concurrency-limit says
+    /// Operations with the same key run one at a time, or as many at a time as --concurrency-limit says
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
-    /// How many operations with the key may run at a time
+    /// How many operations with the concurrency key may run at a time
     #[arg(long, value_name = "N", requires = "concurrency_key")]
     concurrency_limit: Option<u32>,
-    /// What the operation is found by, at most 16 times; keys are in lower case
+    /// Label to find the operation by, at most 16; keys are in lower case
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// While an operation with this key has not ended, answer that one and create none
+    /// While an operation with this key has not ended, return that one instead of creating another
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
-    /// Creating again with the same key and the same rest answers the first operation
+    /// Repeating the creation with the same key and the same arguments returns the first operation
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -157,11 +157,11 @@ pub struct CreateArgs {
 /// What `longrun operations create-batch` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateBatchArgs {
-    /// Up to 1,000 operations with the fields of POST /v1/operations: a JSON list, or one JSON object after the other;
-    /// - is standard input
+    /// Up to 1,000 operations with the fields of POST /v1/operations: a JSON list, or a sequence of JSON objects; - is
+    /// standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Creating again with the same key and the same rest answers the first operations
+    /// Repeating the creation with the same key and the same operations returns the first operations
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -173,15 +173,15 @@ pub struct CreateBatchArgs {
 /// What `longrun operations wait` takes.
 #[derive(Debug, clap::Args)]
 pub struct WaitArgs {
-    /// Which operations; the beginning of an id, 8 digits or more, is enough where it is the only one
+    /// Ids of operations; the first 8 or more digits of an id are enough if they are unique
     #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
     ids: Vec<String>,
-    /// Give up after so long (exit code 5), e.g. 5m; without it, wait as long as it takes
+    /// Give up after this time (exit code 5), e.g. 5m; by default, wait as long as it takes
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
     #[command(flatten)]
     reconnect: ReconnectArgs,
-    /// Say nothing, answer by the exit code alone
+    /// Print nothing; report the result with the exit code alone
     #[arg(short, long, action = ArgAction::SetTrue)]
     quiet: bool,
     #[command(flatten)]
@@ -190,7 +190,7 @@ pub struct WaitArgs {
     server: ClientArgs,
 }
 
-/// Makes a call for each operation that is named, whatever becomes of the others, and shows what it answers.
+/// Makes a call for each named operation and shows the answer; each is tried, whatever the result of the others.
 async fn each<T>(
     args: &IdsArgs,
     call: impl AsyncFn(&Client, &str) -> Result<Answer<T>, longrun_client::Error>,
@@ -214,7 +214,7 @@ async fn each<T>(
     Ok(tally.exit())
 }
 
-/// The error, with the operation that it is about unless it names it.
+/// The error, with the operation that it is about, unless the error names it already.
 fn about(id: &str, error: longrun_client::Error) -> anyhow::Error {
     match error {
         longrun_client::Error::StillRunning { .. } => error.into(),
@@ -225,7 +225,7 @@ fn about(id: &str, error: longrun_client::Error) -> anyhow::Error {
     }
 }
 
-/// The error, with the whole time that a command was given where only the rest of it was left for this operation.
+/// The error, with the command's whole timeout where only the rest of it was left for this operation.
 pub fn within(error: longrun_client::Error, timeout: Option<Span>) -> longrun_client::Error {
     match (error, timeout) {
         (longrun_client::Error::StillRunning { id, .. }, Some(Span(after))) => {
@@ -235,7 +235,7 @@ pub fn within(error: longrun_client::Error, timeout: Option<Span>) -> longrun_cl
     }
 }
 
-/// Shows an answer as it is.
+/// Shows an answer without changes.
 fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
 where
     Answer<T>: render::Answer,
@@ -254,7 +254,7 @@ pub async fn get(GetArgs { full, of: args }: GetArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, id| client.get(id).await, shown).await
 }
 
-/// Shows what happened to operations.
+/// Shows the history of operations.
 ///
 /// # Errors
 /// As those of [`get`].
@@ -265,13 +265,13 @@ pub async fn events(args: IdsArgs) -> anyhow::Result<Exit> {
 /// Creates an operation.
 ///
 /// # Errors
-/// When the input is not JSON, and what the call may fail with.
+/// When the input is not JSON, or the call fails.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let input = input(args.input.as_deref(), args.input_file.as_deref())?;
     let mut labels = BTreeMap::new();
     for (key, value) in args.labels {
         if let Some(other) = labels.insert(key.clone(), value) {
-            anyhow::bail!("the label {key:?} is given twice, the first time as {other:?}");
+            anyhow::bail!("the label {key:?} was given twice, the first time as {other:?}");
         }
     }
     let operation = NewOperation {
@@ -295,7 +295,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let answer = client.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
     if answer.existing {
-        note("the operation was there before: it has the unique key and has not ended");
+        note("an existing operation was returned: it has the same unique key and has not ended");
     }
     Ok(Exit::Done)
 }
@@ -310,7 +310,7 @@ fn input(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<serde
     text.map(|text| serde_json::from_str(&text))
         .transpose()
         .context("the input is not JSON")
-        .hint("quote a text as JSON: --input '\"text\"'")
+        .hint("a text must be quoted as JSON: --input '\"text\"'")
 }
 
 /// A label from the command line.
@@ -322,21 +322,21 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Creates several operations, all or none.
+/// Creates several operations, all or none of them.
 ///
 /// # Errors
-/// When the file holds no operations, and what the call may fail with.
+/// When the file contains no valid operations, or the call fails.
 pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
     let operations = parse_batch(&read(&args.file)?)
         .with_context(|| format!("{} cannot be created", args.file.display()))
-        .hint("write a JSON list of objects such as {\"kind\": \"scan\"}, or one such object a line")?;
+        .hint("write a JSON list of objects such as {\"kind\": \"scan\"}, or one such object per line")?;
     let client = within_callers_trace(args.server.client()?);
     let answer = client.batch_create(&operations, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
     Ok(Exit::Done)
 }
 
-/// Ends operations that are pending, and asks those that run to stop.
+/// Ends pending operations, and asks running ones to stop.
 ///
 /// # Errors
 /// As those of [`get`].
@@ -344,7 +344,7 @@ pub async fn cancel(args: IdsArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, id| client.cancel(id).await, shown).await
 }
 
-/// Has failed operations tried again, or ended ones repeated with another input.
+/// Retries failed operations, or repeats ended ones with a different input.
 ///
 /// # Errors
 /// When the input is not JSON, and as those of [`get`].
@@ -355,7 +355,7 @@ pub async fn retry(RetryArgs { input, input_file, of: args }: RetryArgs) -> anyh
     each(&args, async |client, id| client.retry(id).await, shown).await
 }
 
-/// Removes operations that have ended.
+/// Deletes ended operations.
 ///
 /// # Errors
 /// As those of [`get`].
@@ -364,10 +364,10 @@ pub async fn delete(args: IdsArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, id| client.delete(id).await, show).await
 }
 
-/// Waits for operations, one after the other; they run meanwhile. A server that goes away is asked again.
+/// Waits for operations, one after the other; they run meanwhile. When the server goes away, it is asked again.
 ///
 /// # Errors
-/// When the answer cannot be written. Those that could not be waited for are reported, and the others are waited for.
+/// When the answer cannot be written. Operations that cannot be waited for are reported, and the others are waited for.
 pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
     let client = args.server.client_with(args.reconnect.settings())?;
     let url = client.url();
@@ -406,7 +406,7 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
 }
 
 /// The operations of a batch: a JSON list of objects, or one object after the other. Errors are reported with their
-/// place.
+/// position.
 fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     let entries: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text)?
@@ -414,7 +414,7 @@ fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
         serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>()?
     };
     let parse = |(index, entry): (usize, &&RawValue)| {
-        // By way of a value: the line and column within one entry would be taken for those of the file.
+        // Parsed into a value first: the line and column within one entry would be mistaken for those of the file.
         let value: serde_json::Value = serde_json::from_str(entry.get())?;
         serde_json::from_value(value).with_context(|| format!("operations[{index}]"))
     };
@@ -430,12 +430,12 @@ pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// A duration as proto3 JSON writes it: seconds, with a fraction when there is one.
+/// A duration in the proto3 JSON format: seconds, with a fraction if there is one.
 pub(super) fn seconds(Span(duration): Span) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 
-/// An RFC 3339 time, from the same or from a duration that lies ahead.
+/// An RFC 3339 time, from such a time or from a duration that starts now.
 fn point_in_time(text: &str) -> anyhow::Result<String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_string());

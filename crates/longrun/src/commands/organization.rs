@@ -1,5 +1,5 @@
-//! `longrun organizations create` and `set-limits`, at a server or directly in the store, also beside servers, which heed
-//! new limits within seconds.
+//! `longrun organizations create` and `set-limits`, at a server or directly in the store. Servers may run at the same
+//! time; they apply new limits within seconds.
 
 use longrun_client::WantedLimits;
 use operations::{Violation, check_name};
@@ -11,29 +11,29 @@ use crate::exit::{Exit, failure};
 use crate::place::{Place, PlaceArgs};
 use crate::render::{self, printable};
 
-/// What an organization may have; what is left out is as in the servers' configuration.
+/// The limits of an organization; what is left out is taken from the servers' configuration.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitsArgs {
-    /// Operations that have not ended, over all servers; 0: any number
+    /// Maximum number of operations that have not ended, over all servers; 0: unlimited
     #[arg(long, value_name = "N")]
     max_pending: Option<u64>,
-    /// Operations that it may create in a second, on each server; 0: as fast as they come
+    /// Operations that it may create per second, on each server; 0: unlimited
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
     /// Operations that it may create at once after a pause
     #[arg(long, value_name = "N")]
     burst: Option<u32>,
-    /// The most bytes of an operation's input, e.g. 64KiB
+    /// Maximum size of an operation's input, e.g. 64KiB
     #[arg(long, value_name = "SIZE")]
     max_input: Option<ByteSize>,
-    /// The most bytes of an operation's output
+    /// Maximum size of an operation's output, e.g. 64KiB
     #[arg(long, value_name = "SIZE")]
     max_output: Option<ByteSize>,
-    /// Its operations that start for each one of an organization of weight 1, while both have some waiting
+    /// How many of its operations start for each one of an organization of weight 1, while both have pending operations
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
-    /// How many of its operations of a kind may run at a time, e.g. scan=4; 0: any number; may be given several times
+    /// How many of its operations of a kind may run at a time, e.g. scan=4; 0: unlimited; may be given several times
     #[arg(long, value_name = "KIND=N", value_parser = of_kind)]
     max_running: Vec<(String, u32)>,
 }
@@ -58,7 +58,7 @@ pub struct CreateArgs {
 /// What `longrun organizations set-limits` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The limits are set as a whole: one that is not given is as in the servers' configuration again."
+    after_help = "The limits are replaced as a whole: one that is not given reverts to the servers' configuration."
 )]
 pub struct SetLimitsArgs {
     /// The organization
@@ -90,15 +90,15 @@ impl LimitsArgs {
     }
 }
 
-/// Limits as a server takes them.
+/// Limits in the format of the API.
 fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
     let Limits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
     let whole = |rate: f64| {
         let is_whole = rate.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&rate);
-        // It is whole and fits.
+        // It is an integer and fits.
         let rate = is_whole.then_some(rate as u32);
         rate.ok_or_else(|| {
-            failure("--rate must be a whole number at a server", "a store takes parts of one, with --store")
+            failure("--rate must be a whole number at a server", "only a store accepts fractions, with --store")
         })
     };
     Ok(WantedLimits {
@@ -112,10 +112,10 @@ fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
     })
 }
 
-/// Makes an organization.
+/// Creates an organization.
 ///
 /// # Errors
-/// When it is there, a limit is invalid, or the store cannot be used.
+/// When it already exists, a limit is invalid, or the store cannot be used.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let limits = args.limits.limits()?;
@@ -125,8 +125,8 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         Place::Store(store) => {
             let store = recorded(&*store, "", "organizations.create", vec![format!("organizations/{name}")]);
             if !store.create_organization(name, limits).await? {
-                let hint = "`longrun organizations set-limits` changes what it may have";
-                return Err(failure(format!("there is an organization {shown} already"), hint));
+                let hint = "`longrun organizations set-limits` changes its limits";
+                return Err(failure(format!("the organization {shown} already exists"), hint));
             }
         }
     }
@@ -134,7 +134,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Sets what an organization may have.
+/// Sets the limits of an organization.
 ///
 /// # Errors
 /// When there is no such organization, a limit is invalid, or the store cannot be used.
@@ -148,7 +148,7 @@ pub async fn set_limits(args: SetLimitsArgs) -> anyhow::Result<Exit> {
             let target = vec![format!("organizations/{name}")];
             let store = recorded(&*store, name, "organizations.set_limits", target);
             if !store.set_limits(name, limits).await? {
-                let hint = "`longrun organizations list` shows those that there are";
+                let hint = "`longrun organizations list` shows the existing ones";
                 return Err(failure(format!("there is no organization {shown}"), hint));
             }
         }

@@ -1,5 +1,6 @@
-//! `longrun organizations` and `longrun kinds`: pausing and resuming, also beside servers, which heed it from then on.
-//! Organizations at a server or directly in the store; kinds, which may be paused for everybody, in the store.
+//! `longrun organizations` and `longrun kinds`: pausing and resuming. Servers may run at the same time; they respect it
+//! from then on. Organizations are managed at a server or directly in the store; kinds, which may be paused for
+//! everybody, in the store.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub struct KindArgs {
     store: StoreArgs,
 }
 
-/// Lists organizations with what waits and runs.
+/// Lists organizations with their pending and running operations.
 ///
 /// # Errors
 /// When the store cannot be used.
@@ -78,7 +79,7 @@ pub async fn organizations(args: OrganizationsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// All organizations that a server reports.
+/// All organizations, as reported by a server.
 async fn told(client: &Client) -> anyhow::Result<Vec<(Option<Timestamp>, Organization)>> {
     let (mut rows, mut page) = (Vec::new(), Page::default());
     loop {
@@ -101,7 +102,7 @@ async fn told(client: &Client) -> anyhow::Result<Vec<(Option<Timestamp>, Organiz
     }
 }
 
-/// Pauses an organization: nothing more of it is started, by any server.
+/// Pauses an organization: no server starts any more of its operations.
 ///
 /// # Errors
 /// When there is no such organization, or the store cannot be used.
@@ -147,7 +148,7 @@ pub async fn kinds(args: KindsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Pauses a kind: nothing more of it is started, by any server.
+/// Pauses a kind: no server starts any more of its operations.
 ///
 /// # Errors
 /// When there is no such organization, or the store cannot be used.
@@ -161,7 +162,7 @@ pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
         let kind = printable(&args.kind);
         complain(format_args!(
-            "{} no operation is or was of the kind {kind}, and the configuration declares none{meant}",
+            "{} there has been no operation of the kind {kind}, and the configuration does not declare it{meant}",
             Style::of_stderr().notable("warning:")
         ));
     }
@@ -194,7 +195,7 @@ fn shown(what: &Pausable) -> String {
     }
 }
 
-/// The organization that is meant; empty for all.
+/// The organization concerned; empty for all.
 fn organization_of(what: &Pausable) -> String {
     match what {
         Pausable::Organization(name) | Pausable::KindOf { organization: name, .. } => printable(name),
@@ -202,7 +203,7 @@ fn organization_of(what: &Pausable) -> String {
     }
 }
 
-/// The store, with what is done recorded in the log of the organization that it concerns, or of the instance.
+/// A handle to the store that records the call in the audit log of the organization concerned, or of the instance.
 fn as_call(store: &dyn Store, what: &Pausable, verb: &str) -> Arc<dyn Store> {
     let (organization, of, target) = match what {
         Pausable::Organization(name) => (name.as_str(), "organizations", format!("organizations/{name}")),
@@ -216,11 +217,11 @@ async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
     let name = shown(&what);
     let before = store.paused().await?.into_iter().find(|paused| paused.what == what);
     if let Some(Paused { since, .. }) = before {
-        render::write(format!("nothing was changed: {name} is paused since {since}\n"))?;
+        render::write(format!("nothing was changed: {name} has been paused since {since}\n"))?;
         return Ok(Exit::Done);
     }
     if !as_call(store, &what, "pause").pause(what.clone()).await? {
-        let hint = "`longrun organizations list` shows those that there are";
+        let hint = "`longrun organizations list` shows the existing ones";
         return Err(failure(format!("there is no organization {}", organization_of(&what)), hint));
     }
     render::write(format!("paused: {name}\n"))?;
@@ -241,7 +242,7 @@ fn time(since: Option<Timestamp>) -> String {
     since.map_or_else(|| "no".to_owned(), |since| format!("since {since}"))
 }
 
-/// Each with the time since which it is paused.
+/// Each organization with the time since when it has been paused.
 struct Organizations(Vec<(Option<Timestamp>, Organization)>);
 
 impl Answer for Organizations {
@@ -274,7 +275,7 @@ impl Answer for Organizations {
     }
 }
 
-/// Kinds that are paused, with the organization if it is only one, and since when.
+/// Paused kinds, each with the organization if it is paused in only one, and since when.
 struct Kinds(Vec<(String, Option<String>, Timestamp)>);
 
 impl Answer for Kinds {

@@ -1,4 +1,4 @@
-//! `longrun policy check`: is a policy in order, and do its examples come out as they say?
+//! `longrun policy check`: whether a policy is valid, and whether its examples have the expected results.
 
 pub mod test;
 
@@ -17,14 +17,14 @@ use crate::render::{self, Answer, Style, printable};
 /// What `longrun policy check` takes.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Which policies; the examples of each stand in cases.yaml beside it
+    /// Policy files; the examples of each policy are in cases.yaml next to it
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// Checks policies; the answer is no when one is not in order or an example comes out otherwise.
+/// Checks policies; the answer is no if one is invalid or an example has an unexpected result.
 ///
 /// # Errors
 /// When the report cannot be written.
@@ -52,7 +52,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
 
 struct Checked {
     file: String,
-    /// What came of it, or why the policy is not in order.
+    /// The report, or why the policy is invalid.
     result: Result<Report, String>,
 }
 
@@ -91,7 +91,7 @@ impl Checked {
     }
 }
 
-/// A case that came out otherwise, and how.
+/// An example with an unexpected result, and the difference.
 fn table_of_case(style: Style, case: &CaseReport) -> String {
     let mut text = format!("    {} {}\n", style.bad("✗"), printable(&case.name));
     for problem in &case.problems {
@@ -115,7 +115,7 @@ impl Answer for All {
         self.0.iter().map(|checked| checked.table(style)).collect()
     }
 
-    /// The files that are not in order.
+    /// The files with problems.
     fn ids(&self) -> Vec<String> {
         self.0.iter().filter(|checked| !checked.is_ok()).map(|checked| checked.file.clone()).collect()
     }

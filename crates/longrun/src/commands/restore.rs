@@ -1,4 +1,4 @@
-//! `longrun restore`: brings a backup back, into a place where there is no store, and checks what came of it.
+//! `longrun restore`: restores a backup to a location that has no store, and checks the result.
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,11 @@ use crate::store_args::StoreArgs;
 /// What `longrun restore` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder that `longrun backup` made
+    /// Folder created by `longrun backup`
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Folder to put the evidence into; without it, `evidence` beside the file of --store sqlite:PATH, else the
-    /// configuration's
+    /// Folder to put the evidence into; default: `evidence` next to the file of --store sqlite:PATH, else the one in
+    /// the configuration
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
@@ -32,27 +32,29 @@ pub struct Args {
 /// Restores a backup.
 ///
 /// # Errors
-/// When there is a store already, the backup is damaged, or what was restored is not what was backed up.
+/// When there is a store already, the backup is damaged, or the restored data differs from what was backed up.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
     let url = args.store.single_url()?;
-    // The configuration, if there is one, may be that of a server whose evidence this is not.
+    // The configuration, if there is one, may belong to a server with different evidence.
     let beside = match &url {
         StoreUrl::Sqlite(path) if args.evidence.is_none() && args.store.names_store() => Some(folder_beside(path)),
         _ => None,
     };
     let evidence = match args.store.evidence(args.evidence.or_else(|| beside.clone()))? {
         EvidencePlace::Folder(folder) => folder,
-        // A backup of such a store has none.
+        // A backup of such a store contains no evidence.
         EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
         EvidencePlace::Bucket(url) => {
-            let message =
-                format!("the backup has {}, which is not put into {url}", render::pieces(manifest.content.files));
+            let message = format!(
+                "the backup has {}, which cannot be restored into {url}",
+                render::pieces(manifest.content.files)
+            );
             return Err(failure(
                 message,
-                "name a folder for it with --evidence, and copy its content into the bucket then",
+                "name a folder for it with --evidence, and then copy its content into the bucket",
             ));
         }
     };
@@ -74,8 +76,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             let url = url.expose();
             if PostgresStore::is_there(url).await? {
                 return Err(failure(
-                    "the database has a schema \"longrun\" already",
-                    "restore into a database without it; to give it up with everything in it: DROP SCHEMA longrun CASCADE",
+                    "the database already has a schema \"longrun\"",
+                    "restore into a database without it; to discard it with all its content: DROP SCHEMA longrun CASCADE",
                 ));
             }
             put_evidence(&manifest, folder, &evidence).await?;
@@ -84,8 +86,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         }
         _ => {
             return Err(failure(
-                format!("{} is a backup of another engine than {url}", folder.display()),
-                "restore it into a store of its own engine; `longrun migrate --from sqlite:… --to postgres://…` moves that",
+                format!("{} is a backup of a different database engine than {url}", folder.display()),
+                "restore it into a store of the same engine; `longrun migrate --from sqlite:… --to postgres://…` can move that",
             ));
         }
     }
@@ -93,7 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let place = if manifest.content.files == 0 {
         String::new()
     } else {
-        // Whole: a folder that the configuration names depends on where the command was run.
+        // As an absolute path: a folder in the configuration is relative to where the command was run.
         let evidence = std::path::absolute(&evidence).unwrap_or(evidence);
         format!("; evidence in {}", evidence.display())
     };
@@ -105,12 +107,12 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Refuses a folder that nobody has named and that is in use.
+/// Refuses a folder that was not named explicitly and is in use.
 fn refuse_used(folder: &Path) -> anyhow::Result<()> {
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(
-            format!("the evidence would be put into {}, which is not empty", folder.display()),
-            "name a folder for it with --evidence DIR; what is there already is kept",
+            format!("the evidence would be restored into {}, which is not empty", folder.display()),
+            "name a folder for it with --evidence DIR; existing files in it are kept",
         ));
     }
     Ok(())
@@ -119,8 +121,8 @@ fn refuse_used(folder: &Path) -> anyhow::Result<()> {
 fn refuse_existing(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
         return Err(failure(
-            format!("there is a store at {} already", path.display()),
-            "move it away, or name another place with --store or --data-dir",
+            format!("there is already a store at {}", path.display()),
+            "move it away, or choose another location with --store or --data-dir",
         ));
     }
     Ok(())
@@ -133,13 +135,13 @@ async fn put_evidence(manifest: &Manifest, folder: &Path, evidence: &Path) -> an
     let content = Content::copy(&folder.join(CONTENT), evidence).await?;
     if content != manifest.content {
         let message =
-            format!("the backup has {}, its manifest {}", render::pieces(content.files), manifest.content.files);
-        return Err(failure(message, "the backup is damaged, or was changed; use another one"));
+            format!("the backup has {}, its manifest lists {}", render::pieces(content.files), manifest.content.files);
+        return Err(failure(message, "the backup is damaged or was changed; use another one"));
     }
     Ok(())
 }
 
-/// Copies the file beside its place, examines the copy, and only then gives it its name.
+/// Copies the file to a temporary name next to its destination, checks the copy, and only then renames it.
 async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -155,16 +157,16 @@ async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Re
         manifest::sound(&store.doctor().await?)
     };
     let examined = examined.await;
-    // Empties the write-ahead log into the file.
+    // Moves the content of the write-ahead log into the file.
     store.close().await;
     examined?;
-    std::fs::File::open(&file).and_then(|file| file.sync_all()).context("the store is not on disk")?;
-    std::fs::rename(&file, path).with_context(|| format!("cannot make {}", path.display()))?;
+    std::fs::File::open(&file).and_then(|file| file.sync_all()).context("cannot write the store to disk")?;
+    std::fs::rename(&file, path).with_context(|| format!("cannot create {}", path.display()))?;
     content::sync_folder(parent)
 }
 
 async fn check_postgres(url: &str, census: &Census) -> anyhow::Result<()> {
-    // Brings the schema of an older backup up to date, too.
+    // Also migrates the schema of an older backup to this version.
     let store = PostgresStore::connect(url, 2).await?;
     let examined = async {
         manifest::agree(census, &store.snapshot().await?.census)?;

@@ -20,10 +20,10 @@ pub struct ListArgs {
     server: ClientArgs,
 }
 
-/// What commands for schedules that are named take: `get`, `delete`, `pause`, `resume`, `trigger`.
+/// What commands for named schedules take: `get`, `delete`, `pause`, `resume`, `trigger`.
 #[derive(Debug, clap::Args)]
 pub struct NamesArgs {
-    /// Which schedules
+    /// Names of the schedules
     #[arg(required = true, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::schedules))]
     names: Vec<String>,
     #[command(flatten)]
@@ -32,61 +32,63 @@ pub struct NamesArgs {
     server: ClientArgs,
 }
 
-/// When a schedule is due, and how it deals with that.
+/// When a schedule is due, and how due times are handled.
 #[derive(Debug, clap::Args)]
 struct TermsArgs {
-    /// When it is due: minute, hour, day of the month, month, day of the week; with seconds before them if there are six
+    /// Cron expression: minute, hour, day of the month, month, day of the week; with six fields, the first one is the
+    /// second
     #[arg(long, value_name = "EXPRESSION", conflicts_with = "every")]
     cron: Option<String>,
-    /// Every how long it is due, e.g. 10m
+    /// Interval between due times, e.g. 10m
     #[arg(long, value_name = "DURATION")]
     every: Option<Span>,
-    /// Time zone of --cron, e.g. Europe/Berlin; UTC unless it is given
+    /// Time zone of --cron, e.g. Europe/Berlin; default: UTC
     #[arg(long, value_name = "ZONE", conflicts_with = "every")]
     time_zone: Option<String>,
-    /// While its last operation has not ended: run beside it, skip the due time, or cancel it
+    /// What to do while its last operation has not ended: run both at the same time, skip the due time, or cancel the
+    /// last one
     #[arg(long, value_name = "HOW", value_parser = ["allow", "skip", "cancel_previous"])]
     overlap: Option<String>,
-    /// Which due times are made up that were missed by more than a minute
+    /// Which due times are made up for if they were missed by more than a minute
     #[arg(long, value_name = "WHICH", value_parser = ["none", "latest", "all"])]
     catch_up: Option<String>,
-    /// Put each due time off by up to so long, e.g. 5m
+    /// Delay each due time by a varying amount of up to this long, e.g. 5m
     #[arg(long, value_name = "DURATION")]
     jitter: Option<Span>,
 }
 
-/// What a schedule creates.
+/// The operations that a schedule creates.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "What is created")]
+#[command(next_help_heading = "Operations to create")]
 struct TemplateArgs {
-    /// Type of the resource that the work is about
+    /// Type of the resource that the operations are about
     #[arg(long, value_name = "TYPE", requires_all = ["resource_id", "kind"])]
     resource_type: Option<String>,
-    /// The resource that the work is about
+    /// Id of the resource that the operations are about
     #[arg(long, value_name = "ID", requires_all = ["resource_type", "kind"])]
     resource_id: Option<String>,
-    /// The project that the operations belong to
+    /// Id of the project that the operations belong to
     #[arg(long, value_name = "ID", requires = "kind")]
     project_id: Option<String>,
-    /// The version of the project
+    /// Id of the project's version
     #[arg(long, value_name = "ID", requires = "kind")]
     project_version_id: Option<String>,
-    /// What the work needs to know, as JSON
+    /// Input of the operations, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "input_file", requires = "kind")]
     input: Option<String>,
-    /// The same from a file; - is standard input
+    /// Read the input from a file; - is standard input
     #[arg(long, value_name = "FILE", requires = "kind")]
     input_file: Option<PathBuf>,
-    /// Higher runs first, -100 to 100
+    /// Priority, from -100 to 100; higher ones run first
     #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "kind")]
     priority: Option<i16>,
-    /// How long one attempt may take, e.g. 60s
+    /// Time limit of each attempt, e.g. 60s
     #[arg(long, value_name = "DURATION", requires = "kind")]
     timeout: Option<Span>,
-    /// How many attempts there may be
+    /// Maximum number of attempts
     #[arg(long, value_name = "N", requires = "kind")]
     max_attempts: Option<u32>,
-    /// How long to keep the operations after their end, e.g. 30d
+    /// How long to keep the operations after they have ended, e.g. 30d
     #[arg(long, value_name = "DURATION", requires = "kind")]
     retain_for: Option<Span>,
 }
@@ -94,16 +96,16 @@ struct TemplateArgs {
 /// What `longrun schedules create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// What it is called by: letters, digits, '_', '-' and '.'
+    /// Name of the schedule: letters, digits, '_', '-' and '.'
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
     terms: TermsArgs,
-    /// Make it paused
+    /// Create it paused
     #[arg(long)]
     paused: bool,
-    /// What kind of work is created
-    #[arg(long, help_heading = "What is created")]
+    /// Kind of the operations
+    #[arg(long, help_heading = "Operations to create")]
     kind: String,
     #[command(flatten)]
     template: TemplateArgs,
@@ -116,13 +118,13 @@ pub struct CreateArgs {
 /// What `longrun schedules update` takes.
 #[derive(Debug, clap::Args)]
 pub struct UpdateArgs {
-    /// Which schedule
+    /// Name of the schedule
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
     terms: TermsArgs,
-    /// What kind of work is created: the operation is then this and what else is given of it
-    #[arg(long, help_heading = "What is created")]
+    /// Kind of the operations: the operation is then replaced by this and its other given settings
+    #[arg(long, help_heading = "Operations to create")]
     kind: Option<String>,
     #[command(flatten)]
     template: TemplateArgs,
@@ -157,7 +159,7 @@ impl TemplateArgs {
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .context("the input is not JSON")
-            .hint("quote a text as JSON: --input '\"text\"'")?;
+            .hint("a text must be quoted as JSON: --input '\"text\"'")?;
         Ok(NewOperation {
             kind,
             resource_type: self.resource_type,
@@ -174,10 +176,10 @@ impl TemplateArgs {
     }
 }
 
-/// Lists schedules, page after page.
+/// Lists schedules, page by page.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let mut page_token = String::new();
@@ -191,10 +193,10 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// Makes a schedule.
+/// Creates a schedule.
 ///
 /// # Errors
-/// When the input is not JSON, and what the call may fail with.
+/// When the input is not JSON, or the call fails.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let wish = ScheduleWish {
         name: Some(args.name),
@@ -219,7 +221,7 @@ pub async fn update(args: UpdateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Makes a call for each schedule that is named, whatever becomes of the others, and shows what it answers.
+/// Makes a call for each named schedule and shows the answer; each is tried, whatever the result of the others.
 async fn each<T>(
     args: &NamesArgs,
     call: impl AsyncFn(&Client, &str) -> Result<Answer<T>, longrun_client::Error>,
@@ -286,7 +288,7 @@ pub async fn resume(args: NamesArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, name| client.resume_schedule(name).await, shown).await
 }
 
-/// Creates the operations of schedules now.
+/// Creates the operations of schedules immediately.
 ///
 /// # Errors
 /// As those of [`get`].

@@ -1,4 +1,4 @@
-//! `longrun operations search` and `count`: by a filter.
+//! `longrun operations search` and `count`: with a filter.
 
 use longrun_client::{Answer, Client, Operation, OperationCounts, SearchPage, SearchRequest, short_status};
 
@@ -7,19 +7,19 @@ use crate::exit::{Exit, note};
 use crate::render::operations::operations_table;
 use crate::render::{self, Format, Style, table};
 
-/// Entries that a page is asked to have when many are wanted; servers give fewer as a rule.
+/// The page size requested when many entries are wanted; servers usually return fewer.
 const LARGE_PAGE: i32 = 1_000;
 
 /// What `longrun operations search` takes.
 #[derive(Debug, clap::Args)]
 pub struct SearchArgs {
-    /// Which operations, e.g. 'status = FAILED AND created_at >= "-24h"'
+    /// Filter that selects the operations, e.g. 'status = FAILED AND created_at >= "-24h"'
     #[arg(value_name = "FILTER")]
     filter: String,
-    /// The first N, from as many pages as it takes
+    /// Show the first N, from as many pages as needed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// All of them, from as many pages as there are
+    /// Show all of them, from all pages
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     /// Oldest first
@@ -34,10 +34,10 @@ pub struct SearchArgs {
 /// What `longrun operations count` takes.
 #[derive(Debug, clap::Args)]
 pub struct CountArgs {
-    /// Which operations; left out, all
+    /// Filter that selects the operations; default: all of them
     #[arg(value_name = "FILTER", default_value = "")]
     filter: String,
-    /// By what to tell them apart
+    /// Fields to group the counts by
     #[arg(long, value_name = "FIELD", value_delimiter = ',', value_parser = ["status", "kind", "project_id"])]
     group_by: Vec<String>,
     #[command(flatten)]
@@ -46,10 +46,10 @@ pub struct CountArgs {
     server: ClientArgs,
 }
 
-/// Shows what a filter matches, and says when there is more than was shown.
+/// Shows the operations that match a filter, and reports when there are more than were shown.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When one of the calls fails.
 pub async fn search(args: SearchArgs) -> anyhow::Result<Exit> {
     let wanted = match (args.limit, args.all) {
         (Some(limit), _) => Some(limit as usize),
@@ -62,21 +62,21 @@ pub async fn search(args: SearchArgs) -> anyhow::Result<Exit> {
     show(&args.server.client()?, request, wanted.unwrap_or(1), args.output.format).await
 }
 
-/// Shows pages until `wanted` operations are shown; each page whole.
+/// Shows pages until `wanted` operations have been shown; each page as a whole.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When one of the calls fails.
 pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, format: Format) -> anyhow::Result<Exit> {
     let mut rows: Vec<Operation> = Vec::new();
     let mut shown = 0;
     let page = loop {
-        // The last page has no more than is wanted.
+        // The last page has only as many as are still wanted.
         let left = i32::try_from(wanted.saturating_sub(shown)).unwrap_or(LARGE_PAGE);
         request.page_size = request.page_size.map(|size| size.min(left));
         let mut answer = client.search(&request).await?;
         shown += answer.value.operations.len();
         if format == Format::Table {
-            // One table, as wide as its widest row. Its rows do not show outputs.
+            // A single table, as wide as its widest row. Its rows do not show outputs.
             let found = std::mem::take(&mut answer.value.operations).into_iter().map(|found| found.operation);
             rows.extend(found.map(|row| Operation { output: String::new(), ..row }));
         } else {
@@ -94,21 +94,21 @@ pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, fo
         render::write(table + &style.faint(&format!("{shown} of {total}\n")))?;
     }
     if !page.next_page_token.is_empty() {
-        note(format!("{shown} of {total} are shown; --limit N shows the first N, --all shows all"));
+        note(format!("{shown} of {total} operations are shown; --limit N shows the first N, --all shows all"));
     }
     Ok(Exit::Done)
 }
 
-/// `3 operations`, or at least that many.
+/// `3 operations`, or `at least 3 operations`.
 fn counted(total: u64, is_exact: bool) -> String {
     let least = if is_exact { "" } else { "at least " };
     format!("{least}{total} {}", if total == 1 { "operation" } else { "operations" })
 }
 
-/// Counts what a filter matches.
+/// Counts the operations that match a filter.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn count(args: CountArgs) -> anyhow::Result<Exit> {
     let fields: Vec<&str> = args.group_by.iter().map(String::as_str).collect();
     let answer = args.server.client()?.count(&args.filter, &fields).await?;
@@ -156,7 +156,7 @@ impl render::Answer for Answer<OperationCounts> {
         groups + &style.faint(&footer)
     }
 
-    /// What scripts count with.
+    /// The number, for use in scripts.
     fn ids(&self) -> Vec<String> {
         vec![self.value.total_count.to_string()]
     }

@@ -16,7 +16,7 @@ pub struct Args {
 /// # Errors
 /// When the configuration has problems or the server cannot start.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let loaded = args.config.load().hint("`longrun config check` tells the same without starting a server")?;
+    let loaded = args.config.load().hint("`longrun config check` reports the same without starting a server")?;
     let config = loaded.config;
     start_logging(config.log.format, &config.log.filter)?;
     for warning in &loaded.warnings {

@@ -1,4 +1,4 @@
-//! `longrun sessions`: lists and ends the sessions of people who signed in, at a server or directly in the store.
+//! `longrun sessions`: lists and ends the sessions of signed-in users, at a server or directly in the store.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use crate::exit::{Exit, failure};
 use crate::place::{self, Place, PlaceArgs};
 use crate::render::{self, Answer, Style, printable, table};
 
-/// Sessions that are read from a store at a time.
+/// How many sessions are read from a store at a time.
 const PART: u32 = 1_000;
 
 /// What `longrun sessions list` takes.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// The organization; at a server, without it, that of the token that asks
+    /// The organization; default at a server: that of the token
     #[arg(long, value_name = "ORG")]
     organization: Option<String>,
     #[command(flatten)]
@@ -33,17 +33,17 @@ pub struct RevokeArgs {
     /// The session's id, as `longrun sessions list` shows it
     #[arg(value_name = "ID")]
     id: String,
-    /// The organization; at a server, without it, that of the token that asks
+    /// The organization; default at a server: that of the token
     #[arg(long, value_name = "ORG")]
     organization: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
 
-/// The organization, which must be given for a store.
+/// The organization, which is required for a store.
 fn named(organization: Option<&str>) -> anyhow::Result<&str> {
-    let hint = "`longrun organizations list` shows those that there are";
-    organization.ok_or_else(|| failure("--organization must be given in a store", hint))
+    let hint = "`longrun organizations list` shows the existing ones";
+    organization.ok_or_else(|| failure("--organization is required for a store", hint))
 }
 
 /// Lists sessions, oldest first.
@@ -84,7 +84,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Ends a session for good, on all servers.
+/// Ends a session permanently, on all servers.
 ///
 /// # Errors
 /// When there is no such session, or the server or the store cannot be used.
@@ -105,7 +105,7 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A session, and how it stands.
+/// A session and its state.
 struct Row(Session, String);
 
 impl Row {
@@ -118,7 +118,7 @@ impl Row {
         Row(session, state.to_owned())
     }
 
-    /// As a server reports it.
+    /// Converts a session reported by a server.
     fn told(session: longrun_client::Session) -> anyhow::Result<Row> {
         let stored = Session {
             id: session.id,

@@ -1,4 +1,4 @@
-//! `longrun stats`: how much happened and how long it took, as a chart.
+//! `longrun stats`: how many operations ran and how long they took, as a chart.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,23 +13,23 @@ use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, failure, note};
 use crate::render::{self, Answer, Style, age, printable};
 
-/// The width when it is not known.
+/// The width when that of the terminal is unknown.
 const WIDTH: usize = 100;
-/// A bar is at least this wide, whatever the terminal is.
+/// The minimum width of a bar, whatever the width of the terminal.
 const MIN_BAR: usize = 10;
-/// Counts that lag behind by less count as complete.
+/// Counts that lag behind by less than this are considered complete.
 const LAG: Duration = Duration::from_secs(15);
-/// What fills an eighth of a cell, two, and so on.
+/// The characters that fill one eighth of a cell, two eighths, and so on.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 
-/// How finely.
+/// The length of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum StepName {
     /// Kept for 7 days
     Minute,
     /// Kept for a year
     Hour,
-    /// Kept for ever
+    /// Kept permanently
     Day,
 }
 
@@ -39,7 +39,7 @@ enum Shown {
     /// Operations that were created
     #[default]
     Created,
-    /// Attempts that began
+    /// Attempts that started
     Started,
     /// Operations that were completed
     Completed,
@@ -50,25 +50,25 @@ enum Shown {
 /// What `longrun stats` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// From when on: how long ago, e.g. 24h, or a time such as 2026-01-31T12:00:00Z
+    /// Start of the period: how long ago, e.g. 24h, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", default_value = "24h")]
     since: String,
-    /// Before when, in the same forms; without it, now
+    /// End of the period, in the same formats; default: now
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// How finely; without it, as fits the time
+    /// Length of a step; default: chosen to fit the period
     #[arg(long, value_enum)]
     step: Option<StepName>,
     /// Only this kind
     #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
-    /// Each kind for itself
+    /// Show each kind separately
     #[arg(long, conflicts_with = "kind")]
     by_kind: bool,
     /// What the bars show
     #[arg(long, value_enum, default_value_t)]
     bars: Shown,
-    /// As the API answers it; the same as -o json
+    /// Print the result in the format of the API; the same as -o json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub struct Args {
 /// Shows statistics.
 ///
 /// # Errors
-/// When a time is invalid, and what the call may fail with.
+/// When a time is invalid, or the call fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let now = age::now();
     let from = time("--since", &args.since, now)?;
@@ -106,16 +106,16 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let format = if args.json { render::Format::Json } else { args.output.format };
     let stats = &answer.value;
     match &stats.available_since {
-        None => note("nothing is counted yet: the server's engine has not begun to"),
+        None => note("nothing has been counted yet: the server has not started counting"),
         Some(since) if since.parse().is_ok_and(|since: Timestamp| since > from) => {
-            note(format!("everything is counted since {since}"));
+            note(format!("counts are complete from {since} on"));
         }
         Some(_) => {}
     }
     if let (Some(lag), Some(until)) =
         (stats.lag_ms.map(Duration::from_millis).filter(|lag| *lag >= LAG), &stats.complete_until)
     {
-        note(format!("what happened after {until}, {} ago, is not counted yet", age::brief(lag)));
+        note(format!("events after {until}, {} ago, have not been counted yet", age::brief(lag)));
     }
     render::print(format, &Chart { answer: &answer, step, bars: args.bars, width: width() })?;
     Ok(Exit::Done)
@@ -124,18 +124,18 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
 fn time(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     let ago = text.parse::<Span>().ok().map(|Span(time)| now.before(time));
     ago.or_else(|| text.parse().ok()).ok_or_else(|| {
-        failure(format!("{flag} is no time"), "give how long ago, e.g. 24h, or a time such as 2026-01-31T12:00:00Z")
+        failure(format!("{flag} is not a time"), "give how long ago, e.g. 24h, or a time such as 2026-01-31T12:00:00Z")
     })
 }
 
-/// The finest step of which a screen shows all.
+/// The finest step with which the whole period fits on one screen.
 fn fitting(from: Timestamp, to: Timestamp) -> Step {
     const SCREEN: i64 = 72;
     let length = to.as_millis().saturating_sub(from.as_millis());
     Step::ALL.into_iter().find(|step| length / step.millis() <= SCREEN).unwrap_or(Step::Day)
 }
 
-/// Columns of the terminal.
+/// The width of the terminal in columns.
 fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     columns.or_else(|| Style::of_stdout().width()).unwrap_or(WIDTH)
@@ -162,7 +162,7 @@ impl Answer for Chart<'_> {
     }
 }
 
-/// A line for each step, or for each kind of each step, with the steps in which nothing happened.
+/// One line per step, or per kind and step, including steps in which nothing happened.
 fn chart(style: Style, stats: &Stats, step: Step, bars: Shown, width: usize) -> String {
     let by_kind = stats.points.iter().any(|point| point.kind.is_some());
     let mut steps: BTreeMap<i64, Vec<&StatsPoint>> = BTreeMap::new();
@@ -243,7 +243,7 @@ fn name(bars: Shown) -> &'static str {
     }
 }
 
-/// A bar, which fills the whole width for the most; a value that is not zero is always visible.
+/// A bar, which takes the whole width for the highest value; a value that is not zero is always visible.
 fn bar(value: u64, most: u64, room: usize) -> String {
     if value == 0 || most == 0 {
         return String::new();
@@ -257,14 +257,14 @@ fn bar(value: u64, most: u64, room: usize) -> String {
     bar
 }
 
-/// As much of a time as identifies the step.
+/// The part of a time that identifies the step.
 fn shown_start(start: Timestamp, step: Step) -> String {
     let text = start.to_string();
     let length = if step == Step::Day { "2026-01-31".len() } else { "2026-01-31T12:00".len() };
     text.get(..length).unwrap_or(&text).replace('T', " ")
 }
 
-/// What half, and what nearly all, did not exceed.
+/// The values that half of all, and almost all, did not exceed.
 fn typical(durations: &StatsDurations) -> String {
     match (durations.p50_ms, durations.p99_ms) {
         (Some(p50), Some(p99)) => {

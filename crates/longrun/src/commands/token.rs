@@ -1,4 +1,5 @@
-//! `longrun token`: makes, lists, replaces and revokes API tokens, at a server or directly in the store, also beside one.
+//! `longrun token`: creates, lists, rotates and revokes API tokens, at a server or directly in the store, also while
+//! servers are running.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,35 +20,35 @@ use crate::node::complain;
 use crate::place::{Place, PlaceArgs, time};
 use crate::render::{self, Answer, Column, Style, printable, table};
 
-/// Where ids of tokens are found.
+/// Where to find the ids of tokens.
 const HINT: &str = "`longrun token list` shows the ids";
 
 /// What `longrun token create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// The organization that the token belongs to; at a server, without it, that of the token that asks
+    /// The organization that the token belongs to; default at a server: that of the token used for the call
     #[arg(long, value_name = "ORG")]
     organization: Option<String>,
-    /// A token of the instance: it belongs to no organization, manages organizations and their tokens (admin) or works
-    /// for several of them (operations:work)
+    /// Create a token of the instance: it belongs to no organization, and manages organizations and their tokens
+    /// (admin) or works for several of them (operations:work)
     #[arg(long, conflicts_with_all = ["organization", "create_organization", "projects"])]
     instance: bool,
-    /// Of a token of the instance, only these organizations; without it, all
+    /// Organizations to which a token of the instance is limited; default: all
     #[arg(long, value_delimiter = ',', value_name = "ORG,…", requires = "instance")]
     organizations: Vec<String>,
-    /// Make the organization in the store if it is new; the first one of a store is made without this flag
+    /// Create the organization in the store if it is new; the first one of a store is created without this flag
     #[arg(long)]
     create_organization: bool,
-    /// What the token is for, for people
+    /// Name that tells people what the token is for
     #[arg(long)]
     name: String,
-    /// What it may do: operations:read, operations:write, operations:work, evidence:read, evidence:write, admin
+    /// What the token may do: operations:read, operations:write, operations:work, evidence:read, evidence:write, admin
     #[arg(long, value_delimiter = ',', required = true, value_name = "SCOPE,…")]
     scopes: Vec<Scope>,
-    /// Only operations of these projects; without it, all of the organization
+    /// Projects to which the token is limited; default: all of the organization
     #[arg(long, value_delimiter = ',', value_name = "ID,…")]
     projects: Vec<String>,
-    /// When it ceases to be valid, e.g. 90d; without it, never
+    /// When the token expires, e.g. 90d; by default, never
     #[arg(long, value_name = "DURATION")]
     expires_in: Option<Span>,
     #[command(flatten)]
@@ -71,7 +72,7 @@ pub struct ListArgs {
 /// What `longrun token revoke` takes.
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
-    /// The token's id, as `longrun token list` shows it; or its secret, which is not repeated
+    /// The token's id, as shown by `longrun token list`; or its secret, which is never printed
     #[arg(value_name = "ID")]
     token: String,
     #[command(flatten)]
@@ -81,13 +82,13 @@ pub struct RevokeArgs {
 /// What `longrun token rotate` takes.
 #[derive(Debug, clap::Args)]
 pub struct RotateArgs {
-    /// The token's id, as `longrun token list` shows it; or its secret, which is not repeated
+    /// The token's id, as shown by `longrun token list`; or its secret, which is never printed
     #[arg(value_name = "ID")]
     token: String,
-    /// How long the old secret stays valid, 30d at most
+    /// How long the old secret stays valid, at most 30d
     #[arg(long, value_name = "DURATION", default_value = "1d")]
     overlap: Span,
-    /// When the new one ceases to be valid; without it, after as long a time as the old one had, if that had an end
+    /// When the new token expires; default: after the same lifetime as that of the old one, if that expires
     #[arg(long, value_name = "DURATION")]
     expires_in: Option<Span>,
     #[command(flatten)]
@@ -96,7 +97,7 @@ pub struct RotateArgs {
     place: PlaceArgs,
 }
 
-/// Makes a token. With `-o id`, standard output is the secret and nothing else.
+/// Creates a token. With `-o id`, standard output is the secret and nothing else.
 ///
 /// # Errors
 /// When a name is invalid, or the store cannot be used.
@@ -114,18 +115,18 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     };
     if let Some(client) = args.place.server()? {
         if args.create_organization {
-            let hint = "`longrun organizations create` makes an organization at a server";
-            return Err(failure("--create-organization goes with a store", hint));
+            let hint = "`longrun organizations create` creates an organization at a server";
+            return Err(failure("--create-organization only works with a store", hint));
         }
         let created = Created::of(client.create_token(&wanted(wish, args.instance)).await?.value)?;
         render::print(args.output.format, &created)?;
         return Ok(Exit::Done);
     }
     if wish.organization.is_none() && !args.instance {
-        let hint = "name the organization of the token; --instance makes one that belongs to none";
-        return Err(failure("--organization must be given in a store", hint));
+        let hint = "name the organization of the token; --instance creates a token that belongs to none";
+        return Err(failure("--organization is required for a store", hint));
     }
-    // Before a store is made for it.
+    // Before a store is created for it.
     wish.check().map_err(invalid)?;
     let store = args.place.store.open_or_make().await?;
     let new = match &wish.organization {
@@ -143,7 +144,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The wanted token as a server takes it.
+/// The requested token in the format of the API.
 fn wanted(wish: TokenWish, instance: bool) -> NewApiToken {
     NewApiToken {
         name: wish.name,
@@ -156,12 +157,12 @@ fn wanted(wish: TokenWish, instance: bool) -> NewApiToken {
     }
 }
 
-/// A time as the API takes it.
+/// A duration in the format of the API.
 fn seconds(time: Duration) -> String {
     format!("{}s", time.as_secs_f64())
 }
 
-/// What is wrong with what was asked for, as flags have it.
+/// The problems of a request, in terms of the command's flags.
 fn invalid(violations: Vec<Violation>) -> anyhow::Error {
     let told = violations.into_iter().map(|Violation { field, description }| {
         let flag = field.replace('_', "-");
@@ -170,7 +171,7 @@ fn invalid(violations: Vec<Violation>) -> anyhow::Error {
     anyhow::anyhow!(told.collect::<Vec<_>>().join("; "))
 }
 
-/// Why tokens could not be managed.
+/// The error for a failed management call.
 fn refused(error: TokenError, id: &str) -> anyhow::Error {
     match error {
         TokenError::Invalid(violations) => invalid(violations),
@@ -179,13 +180,13 @@ fn refused(error: TokenError, id: &str) -> anyhow::Error {
     }
 }
 
-/// Whether a token makes its organization; a mistyped name shall not.
+/// Whether the token's organization has to be created; a mistyped name must not create one.
 async fn is_new(store: &dyn Store, organization: &str, may_be_new: bool) -> anyhow::Result<bool> {
     let there = store.organizations().await?;
     let shown = printable(organization);
     if let Some(found) = there.iter().find(|found| found.name == organization) {
         if found.is_being_deleted {
-            let hint = format!("`longrun organizations delete {shown} --yes` ends its deletion");
+            let hint = format!("`longrun organizations delete {shown} --yes` completes its deletion");
             return Err(failure(format!("the organization {shown} is being deleted"), hint));
         }
         return Ok(false);
@@ -193,24 +194,24 @@ async fn is_new(store: &dyn Store, organization: &str, may_be_new: bool) -> anyh
     if !may_be_new && !there.is_empty() {
         let meant = nearest(organization, there.iter().map(|found| found.name.as_str()));
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {}?", printable(meant)));
-        let hint = "to make it, add --create-organization; `longrun organizations list` shows those that there are";
+        let hint = "to create it, add --create-organization; `longrun organizations list` shows the existing ones";
         return Err(failure(format!("there is no organization {shown}{meant}"), hint));
     }
     Ok(true)
 }
 
-/// Makes a token and its secret.
+/// Creates a token and its secret.
 ///
 /// # Errors
 /// When the system has no randomness or the store cannot be used.
 pub async fn make(store: &dyn Store, wish: &TokenWish) -> anyhow::Result<(Token, Secret)> {
-    let secret = Secret::generate().context("the system gives no random numbers")?;
+    let secret = Secret::generate().context("the system provides no random numbers")?;
     let store = recorded(store, wish.organization.as_deref().unwrap_or_default(), "tokens.create", Vec::new());
     let token = store::create_token(&*store, None, wish, secret.hash()).await.map_err(|error| refused(error, ""))?;
     Ok((token, secret))
 }
 
-/// Makes a token for all of an organization.
+/// Creates a token with all rights in an organization.
 ///
 /// # Errors
 /// As [`make`].
@@ -254,8 +255,8 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Revokes a token, by its id or by its secret: whoever finds a leaked secret has nothing else. A running server
-/// refuses it from then on. The secret is never repeated.
+/// Revokes a token, by its id or by its secret: the finder of a leaked secret has nothing else. A running server
+/// refuses it from then on. The secret is never printed.
 ///
 /// # Errors
 /// When there is no such token, or the store cannot be used.
@@ -274,11 +275,11 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Replaces a token by another one of the same name, scopes and reach, and prints its secret, once. The old one stays
-/// valid for a while, so that its users can change over.
+/// Replaces a token with a new one of the same name, scopes and reach, and prints its secret once. The old one stays
+/// valid for a while, so that its users can switch.
 ///
 /// # Errors
-/// When there is no such token, it is no longer valid, or the store cannot be used.
+/// When there is no such token, it has expired or been revoked, or the store cannot be used.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let named = Named::parse(&args.token)?;
     let rotation = TokenRotation { expires_in: args.expires_in.map(|Span(valid)| valid), overlap: args.overlap.0 };
@@ -290,7 +291,7 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
         }
         Place::Store(store) => {
             let old = named.find(&*store).await?;
-            let secret = Secret::generate().context("the system gives no random numbers")?;
+            let secret = Secret::generate().context("the system provides no random numbers")?;
             let recorded = recorded(&*store, &old.access.organization, "tokens.rotate", Vec::new());
             let rotated = store::rotate_token(&*recorded, None, &old.id, rotation, secret.hash()).await;
             let token = rotated.map_err(|error| refused(error, &old.id))?;
@@ -301,7 +302,7 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// How somebody named a token.
+/// How the user named a token.
 enum Named {
     Id(String),
     Secret(Secret),
@@ -313,18 +314,18 @@ impl Named {
         match Secret::parse(text) {
             Some(secret) => Ok(Named::Secret(secret)),
             None if text.starts_with("lrn_") => {
-                let message = "this looks like the secret of a token, but it is not whole or has been mistyped";
+                let message = "this looks like the secret of a token, but it is incomplete or mistyped";
                 Err(failure(message, format!("give the whole secret, or the token's id; {HINT}")))
             }
             None => Ok(Named::Id(text.to_owned())),
         }
     }
 
-    /// The id, for a server: a secret is not sent where an id is wanted.
+    /// The id, for a server: a secret is not sent where an id is expected.
     fn id(&self) -> anyhow::Result<&str> {
         match self {
             Named::Id(id) => Ok(id),
-            Named::Secret(_) => Err(failure("at a server a token is named by its id, not by its secret", HINT)),
+            Named::Secret(_) => Err(failure("at a server, a token must be named by its id, not by its secret", HINT)),
         }
     }
 
@@ -349,7 +350,7 @@ struct Row {
     name: String,
     scopes: Vec<String>,
     projects: Option<Vec<String>>,
-    /// Of a token of the instance, which it reaches.
+    /// For a token of the instance, the organizations that it can reach.
     organizations: Option<Vec<String>>,
     is_of_instance: bool,
     state: String,
@@ -379,7 +380,7 @@ impl Row {
         }
     }
 
-    /// As a server reports it.
+    /// Converts a token reported by a server.
     fn told(token: ApiToken) -> anyhow::Result<Row> {
         let optional = |text: Option<String>| text.as_deref().map(time).transpose();
         Ok(Row {
@@ -397,7 +398,7 @@ impl Row {
         })
     }
 
-    /// Whose it is, for people.
+    /// The token's owner, as shown to people.
     fn shown_organization(&self) -> String {
         match (&self.organizations, self.is_of_instance) {
             (_, false) => self.organization.clone(),
@@ -463,9 +464,9 @@ struct Created {
 }
 
 impl Created {
-    /// As a server reports it.
+    /// Converts a new token reported by a server.
     fn of(issued: IssuedToken) -> anyhow::Result<Created> {
-        let secret = Secret::parse(&issued.secret).context("the server told a secret that is none")?;
+        let secret = Secret::parse(&issued.secret).context("the server sent an invalid secret")?;
         Ok(Created { token: Row::told(issued.token)?, secret })
     }
 }
@@ -479,7 +480,7 @@ impl Answer for Created {
 
     fn table(&self, style: Style) -> String {
         let (id, of) = (&self.token.id, self.token.shown_organization());
-        let note = format!("token {id} of {}; this is the only time that its secret is shown:", printable(&of));
+        let note = format!("token {id} of {}; its secret is shown only this once:", printable(&of));
         format!("{note}\n{}\n", style.strong(self.secret.expose()))
     }
 

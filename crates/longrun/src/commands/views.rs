@@ -1,4 +1,4 @@
-//! `longrun views`: names for filters.
+//! `longrun views`: named filters.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, Hint, Missing, note};
 use crate::render::{self, Answer, Column, Format, Style, table};
 
-/// What an operation has that a column can show, beside `labels.KEY`. The API takes other names too: a client that
-/// shows a view may have columns of its own.
+/// The fields of an operation that a column can show, in addition to `labels.KEY`. The API accepts other names too: a
+/// client that shows a view may have columns of its own.
 const KNOWN_COLUMNS: [&str; 18] = [
     "id",
     "kind",
@@ -33,13 +33,13 @@ const KNOWN_COLUMNS: [&str; 18] = [
     "schedule",
 ];
 
-/// Who has a view.
+/// Who can see a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Visibility {
-    /// Only the token that makes it
+    /// Only the token that creates it
     #[default]
     Private,
-    /// Everybody who sees the whole organization
+    /// Everybody who can see the whole organization
     Shared,
 }
 
@@ -55,15 +55,15 @@ pub struct ListArgs {
 /// What `longrun views create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// The name
+    /// Name of the view
     name: String,
-    /// What it shows, e.g. 'status = FAILED AND created_at >= "-24h"'; without it, everything
+    /// Filter of the view, e.g. 'status = FAILED AND created_at >= "-24h"'; default: everything
     #[arg(long, default_value = "", hide_default_value = true)]
     filter: String,
-    /// The columns, with commas in between
+    /// Columns, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
-    /// Who has it
+    /// Who can see it
     #[arg(long, value_enum, default_value_t)]
     visibility: Visibility,
     #[command(flatten)]
@@ -75,7 +75,8 @@ pub struct CreateArgs {
 /// What `longrun views show` takes.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// The newest N operations of the view; 0: only the view itself. -o json and -o yaml are the view itself
+    /// Show the newest N operations of the view; 0: only the view itself. -o json and -o yaml print only the view
+    /// itself
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1_000))]
     limit: u32,
     #[command(flatten)]
@@ -85,7 +86,7 @@ pub struct ShowArgs {
 /// What `longrun views delete` takes.
 #[derive(Debug, clap::Args)]
 pub struct NameArgs {
-    /// The name, or the id; of two with a name, the private one
+    /// Name or id of the view; if a private and a shared view have the same name, the private one
     #[arg(add = clap_complete::ArgValueCompleter::new(crate::completing::views))]
     name: String,
     #[command(flatten)]
@@ -97,16 +98,16 @@ pub struct NameArgs {
 /// Lists views with their counts.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     render::print(args.output.format, &args.server.client()?.views().await?)?;
     Ok(Exit::Done)
 }
 
-/// Makes a view.
+/// Creates a view.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let visibility = if args.visibility == Visibility::Shared { "shared" } else { "private" };
     let view = NewView {
@@ -125,10 +126,10 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Shows a view with its count, and for people the newest operations that it shows.
+/// Shows a view with its count, and for people also the newest operations that match it.
 ///
 /// # Errors
-/// When there is no such view, and what the calls may fail with.
+/// When there is no such view, or one of the calls fails.
 pub async fn show(ShowArgs { limit, of: args }: ShowArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let view = find(&client, &args.name).await?;
@@ -146,23 +147,23 @@ pub async fn show(ShowArgs { limit, of: args }: ShowArgs) -> anyhow::Result<Exit
 /// Deletes a view.
 ///
 /// # Errors
-/// When there is no such view, and what the calls may fail with.
+/// When there is no such view, or one of the calls fails.
 pub async fn delete(args: NameArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let view = find(&client, &args.name).await?;
     client.delete_view(&view.id).await?;
-    note(format!("the {} view {} is deleted", view.visibility, render::printable(&view.name)));
+    note(format!("the {} view {} was deleted", view.visibility, render::printable(&view.name)));
     Ok(Exit::Done)
 }
 
-/// The view of this id, else the private one of this name, else the shared one.
+/// The view with this id, else the private one with this name, else the shared one.
 async fn find(client: &Client, name: &str) -> anyhow::Result<View> {
     let mut views = client.views().await?.value.views;
     views.sort_by_key(|view| (view.id != name, view.visibility == "shared"));
     let meant = nearest(name, views.iter().map(|view| view.name.as_str()));
     let hint = match meant {
         Some(meant) => format!("did you mean {}?", render::printable(meant)),
-        None => "`longrun views list` shows them".to_owned(),
+        None => "`longrun views list` lists the views".to_owned(),
     };
     let found = views.into_iter().find(|view| view.id == name || view.name == name);
     found.ok_or_else(|| Missing(format!("there is no view {name:?}"))).hint(hint)

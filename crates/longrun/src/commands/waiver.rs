@@ -1,4 +1,4 @@
-//! `longrun waiver`: violations that an organization lives with.
+//! `longrun waiver`: violations that an organization accepts.
 
 use std::io;
 use std::time::Duration;
@@ -12,22 +12,23 @@ use crate::render::{self, Answer, Column, Style, table};
 /// What `longrun waiver add` takes.
 #[derive(Debug, clap::Args)]
 pub struct AddArgs {
-    /// The name of the policy whose violations it covers
+    /// Name of the policy whose violations the waiver covers
     policy: String,
-    /// Which of them: a whole message, or an identifier such as CVE-2026-0001; without it, all
+    /// Violations that it covers: a whole message, or an identifier such as CVE-2026-0001; default: all of the policy
     #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "vex")]
     finding: String,
-    /// Those that name a vulnerability which does not affect the product or is fixed, as this VEX document says:
-    /// its digest, sha256:…, as evidence
+    /// Instead, cover violations that name a vulnerability which, according to this VEX document, does not affect the
+    /// product or is fixed; the document is stored evidence, given by its digest, sha256:…
     #[arg(long, value_name = "DIGEST", requires = "subject")]
     vex: Option<String>,
-    /// Of which evidence: its digest or the id of its project, and outside of projects its name or the name of its project; without it, any
+    /// Evidence that it covers: its digest or the id of its project, and outside of projects its name or the name of
+    /// its project; default: all
     #[arg(long, default_value = "", hide_default_value = true)]
     subject: String,
-    /// Why
+    /// Reason for accepting the violations
     #[arg(long)]
     reason: String,
-    /// How long it has an effect, e.g. 30d; without it, until it is removed
+    /// How long the waiver has an effect, e.g. 30d; by default, until it is removed
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
     #[command(flatten)]
@@ -48,7 +49,7 @@ pub struct ListArgs {
 /// What `longrun waiver remove` takes.
 #[derive(Debug, clap::Args)]
 pub struct RemoveArgs {
-    /// Which waiver
+    /// Id of the waiver
     id: String,
     #[command(flatten)]
     server: ClientArgs,
@@ -57,7 +58,7 @@ pub struct RemoveArgs {
 /// Adds a waiver.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn add(args: AddArgs) -> anyhow::Result<Exit> {
     let AddArgs { policy, finding, vex, subject, reason, expires_in, output, server } = args;
     let finding = vex.map_or(finding, |digest| format!("{}{digest}", store::VEX_PREFIX));
@@ -70,7 +71,7 @@ pub async fn add(args: AddArgs) -> anyhow::Result<Exit> {
 /// Lists waivers.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     render::print(args.output.format, &args.server.client()?.waivers().await?)?;
     Ok(Exit::Done)
@@ -79,10 +80,10 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// Removes a waiver.
 ///
 /// # Errors
-/// When there is no such waiver, and what the call may fail with.
+/// When there is no such waiver, or the call fails.
 pub async fn remove(args: RemoveArgs) -> anyhow::Result<Exit> {
     args.server.client()?.delete_waiver(&args.id).await?;
-    note(format!("the waiver {} is removed", render::printable(&args.id)));
+    note(format!("the waiver {} was removed", render::printable(&args.id)));
     Ok(Exit::Done)
 }
 

@@ -1,4 +1,4 @@
-//! `longrun workers`: who runs what now.
+//! `longrun workers`: the workers and what they are running.
 
 use std::io;
 
@@ -17,10 +17,10 @@ pub struct Args {
     server: ClientArgs,
 }
 
-/// Lists who runs what.
+/// Lists the workers and what they are running.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     render::print(args.output.format, &args.server.client()?.workers().await?)?;
     Ok(Exit::Done)
@@ -43,7 +43,7 @@ impl Answer for longrun_client::Answer<WorkerList> {
         });
         let mut text = table(style, ["WORKER", "RUNNING", "KINDS", "OLDEST ATTEMPT", "LAST HEARTBEAT"], rows);
         if !self.value.is_complete {
-            text += "More attempts are under way than are looked at: these are the workers of the oldest 5,000.\n";
+            text += "There are more than 5,000 running attempts: only the workers of the oldest 5,000 are shown.\n";
         }
         text
     }

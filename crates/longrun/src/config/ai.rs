@@ -1,4 +1,4 @@
-//! The provider of models that `prompt` checks are sent to: `[ai]`.
+//! The provider of models that answers `prompt` checks: `[ai]`.
 
 use kinds::evaluation::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, ResponseFormat};
 use kinds::webhook::EndpointSettings;
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Span};
 
-/// A provider of models with a chat completions endpoint, as OpenAI and most servers of models have it.
+/// A provider of models with a chat completions endpoint, as offered by OpenAI and most model servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ai {
-    /// Where chat completions are asked for, `https` or `http`; empty: nobody may ask for a `prompt` check.
+    /// The endpoint for chat completions, `https` or `http`; empty: no `prompt` checks are possible.
     pub url: String,
     /// The model's name.
     pub model: String,
-    /// The variable of the server's environment that holds the key; this, `key_file` or neither.
+    /// The environment variable of the server that contains the key; set this, `key_file`, or neither.
     pub key_environment: String,
-    /// The file that holds the key.
+    /// The file that contains the key.
     pub key_file: String,
-    /// How the model is held to the form of a verdict.
+    /// How the model is made to answer in the format of a verdict.
     pub response_format: ResponseFormat,
-    /// The most bytes of evidence that are sent.
+    /// Maximum number of bytes of evidence that are sent.
     pub max_evidence: ByteSize,
     /// How long one answer may take.
     pub timeout: Span,
-    /// Whether the URL may lead to an address that is not of the public internet.
+    /// Whether the URL may lead to an address outside the public internet.
     pub allow_private_addresses: bool,
 }
 
@@ -49,7 +49,7 @@ impl Ai {
         !self.url.is_empty()
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         let mut check = |holds: bool, key: &'static str, message: &str| {
@@ -68,7 +68,7 @@ impl Ai {
         check(self.max_evidence.0 > 0, "max_evidence", "must be above 0");
         check(!self.timeout.0.is_zero(), "timeout", "must be above 0");
         let one = self.key_environment.is_empty() || self.key_file.is_empty();
-        check(one, "key_file", "must be left out where key_environment is given: one key is enough");
+        check(one, "key_file", "must be left out when key_environment is set: only one key is needed");
         check(
             !self.key_environment.contains(['=', '\0']),
             "key_environment",
@@ -82,7 +82,7 @@ impl Ai {
         found
     }
 
-    /// Where the provider is.
+    /// The settings of the provider's endpoint.
     pub fn endpoint(&self) -> EndpointSettings {
         EndpointSettings {
             url: self.url.clone(),

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::encryption::read_private;
 
-/// More than any file of keys has.
+/// More than any key file needs.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// With what the results of evaluations are signed, and in whose name.
+/// The keys that sign the results of evaluations, and in whose name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Attestation {
-    /// PEM file with Ed25519 keys; the first signs, all are published. Empty: beside a SQLite store one is made, with
-    /// PostgreSQL nothing is signed.
+    /// PEM file with Ed25519 keys; the first one signs, all are published. Empty: with a SQLite store, a key is created
+    /// next to it; with PostgreSQL, nothing is signed.
     pub key_file: String,
-    /// The URI of the party that says what is signed.
+    /// The URI of the party that vouches for the results.
     pub verifier: String,
 }
 
@@ -31,7 +31,7 @@ impl Attestation {
     /// The keys, if the configuration names some.
     ///
     /// # Errors
-    /// The key of the configuration that cannot be used, and why.
+    /// The configuration key that cannot be used, and why.
     pub fn signer(&self) -> Result<Option<Signer>, (&'static str, String)> {
         let is_uri = self.verifier.split_once(':').is_some_and(|(scheme, rest)| {
             let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
@@ -49,10 +49,10 @@ impl Attestation {
         self.read(&self.key_file).map(Some).map_err(|why| ("attestation.key_file", format!("{}: {why}", self.key_file)))
     }
 
-    /// The keys in a file that others cannot read.
+    /// The keys in a file that other users cannot read.
     ///
     /// # Errors
-    /// Why there are none.
+    /// Why there are no usable keys.
     pub fn read(&self, file: &str) -> Result<Signer, String> {
         let content = read_private(file, MAX_FILE_BYTES)?;
         Signer::from_pem(content.expose_secret(), &self.verifier).map_err(|error: KeyError| error.to_string())

@@ -1,5 +1,5 @@
-//! Who may call beside those who have API tokens: `[auth.jwt.NAME]`, providers whose tokens are taken, and
-//! `[auth.oidc]`, the provider that people sign in at.
+//! Callers other than those with API tokens: `[auth.jwt.NAME]`, providers whose tokens are accepted, and `[auth.oidc]`,
+//! the provider at which people sign in.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -14,38 +14,38 @@ use super::claims::Claims;
 use super::tables::{self, Complaints};
 use super::units::Span;
 
-/// Providers that anybody can have an account at, so that their signature alone says nothing.
+/// Providers at which anybody can have an account, so that their signature alone means nothing.
 const PUBLIC_ISSUERS: [&str; 4] = [
     "https://token.actions.githubusercontent.com",
     "https://accounts.google.com",
     "https://gitlab.com",
     "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
 ];
-/// A clock that is further off has to be set.
+/// A clock that is further off has to be corrected.
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
-/// Between two fetches of keys: more often is a burden for the provider; a key that it withdraws must become known some
-/// day.
+/// The time between two fetches of keys: fetching more often would burden the provider; fetching less often would delay
+/// the withdrawal of a key.
 const FETCHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-/// A session cannot be revoked, so it does not last for ever.
+/// A session must not last forever, although it can be revoked.
 const MOST_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Fewer bytes would be no secret.
+/// Fewer bytes would not be a secret.
 const LEAST_KEY: usize = 32;
 
-/// Who may call beside those who have API tokens.
+/// Callers other than those with API tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Auth {
-    /// By the name that the operator gave.
+    /// By the name that the operator chose.
     pub jwt: BTreeMap<String, Jwt>,
     /// At most one: a page has one way to sign in.
     pub oidc: Option<Oidc>,
 }
 
-/// A provider whose tokens are taken: `[auth.jwt.NAME]`.
+/// A provider whose tokens are accepted: `[auth.jwt.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Jwt {
     /// Its tokens and keys.
     pub provider: Provider,
-    /// What claims mean.
+    /// The meaning of claims.
     pub claims: Claims,
 }
 
@@ -53,30 +53,30 @@ pub struct Jwt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provider {
-    /// What its tokens have as `iss`, to the letter.
+    /// The exact value of `iss` in its tokens.
     pub issuer: String,
     /// A token must have one of these as `aud`.
     pub audiences: Vec<String>,
-    /// The address of its keys; this or `jwks_file`.
+    /// The URL of its keys; set this or `jwks_file`.
     pub jwks_url: String,
     /// A file with its keys.
     pub jwks_file: String,
-    /// Whether the address may be `http://` on another machine.
+    /// Whether the URL may be `http://` on another machine.
     pub allow_http: bool,
-    /// How far its clock may be from the store's.
+    /// How far its clock may differ from the store's.
     pub leeway: Span,
     /// How often its keys are fetched again.
     pub refresh: Span,
-    /// The shortest time between two fetches that tokens with unknown key ids ask for.
+    /// The shortest time between two fetches caused by tokens with unknown key ids.
     pub refetch_after: Span,
 }
 
-/// The provider that people sign in at: `[auth.oidc]`.
+/// The provider at which people sign in: `[auth.oidc]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Oidc {
     /// This server as its client.
     pub client: Client,
-    /// What claims mean.
+    /// The meaning of claims.
     pub claims: Claims,
 }
 
@@ -84,24 +84,24 @@ pub struct Oidc {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Client {
-    /// The provider.
+    /// The provider's issuer URL.
     pub issuer: String,
-    /// How the provider calls this server.
+    /// The client id under which the provider knows this server.
     pub client_id: String,
-    /// The variable of the server's environment that holds the secret of the client; this or `client_secret_file`, or
+    /// The environment variable of the server that contains the client secret; set this, `client_secret_file`, or
     /// neither for a public client.
     pub client_secret_environment: String,
-    /// The file that holds it.
+    /// The file that contains the client secret.
     pub client_secret_file: String,
-    /// Where browsers reach this server.
+    /// The URL at which browsers reach this server.
     pub public_url: String,
-    /// The scopes that the provider is asked for.
+    /// The scopes that are requested from the provider.
     pub request_scopes: Vec<String>,
-    /// Whether the provider may be called by `http://` on another machine.
+    /// Whether the provider may be called over `http://` on another machine.
     pub allow_http: bool,
     /// How long a session lasts.
     pub session_lifetime: Span,
-    /// A file with the secret that sessions are sealed with; empty: a key of the store.
+    /// A file with the secret that encrypts sessions; empty: a key in the store.
     pub session_key_file: String,
 }
 
@@ -153,7 +153,7 @@ impl Jwt {
         shown
     }
 
-    /// What `server` takes.
+    /// The settings in the format of `server`.
     pub fn settings(&self, name: &str) -> JwtSettings {
         let Provider { issuer, audiences, jwks_url, jwks_file, allow_http, leeway, refresh, refetch_after } =
             self.provider.clone();
@@ -164,7 +164,7 @@ impl Jwt {
         JwtSettings { name: name.to_owned(), issuer, audiences, keys, leeway: leeway.0, claims }
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = self.claims.check();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -174,12 +174,13 @@ impl Jwt {
         };
         let is_name = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        let message = format!("{name:?} is no name of a provider: it must be 1 to 64 of letters, digits, - and _");
+        let message =
+            format!("{name:?} is not a valid name for a provider: it must consist of 1 to 64 letters, digits, - and _");
         check(is_name, "issuer", &message);
         let Provider { issuer, audiences, jwks_url, jwks_file, allow_http, leeway, refresh, refetch_after } =
             &self.provider;
-        check(!issuer.is_empty(), "issuer", "is missing; it is what the provider's tokens have as iss, to the letter");
-        let audience = "must name at least one audience of tokens that are for this server, e.g. [\"longrun\"]";
+        check(!issuer.is_empty(), "issuer", "is missing; it is the exact value of iss in the provider's tokens");
+        let audience = "must name at least one audience of tokens meant for this server, e.g. [\"longrun\"]";
         check(!audiences.is_empty() && audiences.iter().all(|name| !name.is_empty()), "audiences", audience);
         match (jwks_url.as_str(), jwks_file.as_str()) {
             ("", "") => check(false, "jwks_url", "is missing; it is the address of the provider's keys (or jwks_file)"),
@@ -191,9 +192,9 @@ impl Jwt {
                 let problem = check_url(url, *allow_http).err();
                 check(problem.is_none(), "jwks_url", &problem.unwrap_or_default());
             }
-            _ => check(false, "jwks_file", "must be left out where jwks_url is given: keys come from one place"),
+            _ => check(false, "jwks_file", "must be left out when jwks_url is set: keys come from one source"),
         }
-        check(leeway.0 <= MOST_LEEWAY, "leeway", "must be at most 5m; a clock that is further off is to be set");
+        check(leeway.0 <= MOST_LEEWAY, "leeway", "must be at most 5m; a clock that is further off must be corrected");
         for (key, span) in [("refresh", refresh), ("refetch_after", refetch_after)] {
             check(FETCHES.contains(&span.0), key, "must be between 1s and 1d");
         }
@@ -219,7 +220,7 @@ impl Oidc {
         shown
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = self.claims.check();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -230,19 +231,23 @@ impl Oidc {
         let client = &self.client;
         let problem = check_url(&client.issuer, client.allow_http).err();
         check(problem.is_none(), "issuer", &problem.unwrap_or_default());
-        check(!client.client_id.is_empty(), "client_id", "is missing; it is how the provider calls this server");
+        check(
+            !client.client_id.is_empty(),
+            "client_id",
+            "is missing; it is the id under which the provider knows this server",
+        );
         let is_origin = check_url(&client.public_url, true).is_ok_and(|url| url.path() == "/" && url.query().is_none());
         let message = "must be the address at which browsers reach this server, without a path, e.g. \
              \"https://longrun.example.com\"";
         check(is_origin, "public_url", message);
         let asks = client.request_scopes.iter().any(|scope| scope == "openid");
-        check(asks, "request_scopes", "must contain \"openid\": without it the provider says nothing of the person");
+        check(asks, "request_scopes", "must contain \"openid\": without it the provider does not identify the person");
         let span = client.session_lifetime.0;
         let fits = (Duration::from_secs(60)..=MOST_SESSION).contains(&span);
         check(fits, "session_lifetime", "must be between 1m and 30d");
         if !client.client_secret_file.is_empty() {
             let only = client.client_secret_environment.is_empty();
-            let message = "must be left out where client_secret_environment is given: one secret is enough";
+            let message = "must be left out when client_secret_environment is set: only one secret is needed";
             check(only, "client_secret_file", message);
         }
         for (key, file, least) in [
@@ -258,13 +263,13 @@ impl Oidc {
 }
 
 impl Auth {
-    /// What single tables cannot say.
+    /// Checks across tables.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, Jwt { provider, .. }) in &self.jwt {
             if let Some(other) = seen.insert(&provider.issuer, name) {
-                let message = format!("is that of [auth.jwt.{other}] too; name each issuer once");
+                let message = format!("is also that of [auth.jwt.{other}]; name each issuer only once");
                 complaints.push((format!("jwt.{name}.issuer"), message));
             }
         }
@@ -272,21 +277,21 @@ impl Auth {
     }
 }
 
-/// Refuses to take everybody who has an account at a provider that gives everybody one.
+/// Refuses to accept everybody at a provider at which anybody can have an account.
 fn check_public(issuer: &str, claims: &Claims, check: &mut impl FnMut(bool, &str, &str)) {
     let is_public = PUBLIC_ISSUERS.contains(&issuer.trim_end_matches('/'));
-    let message = "is needed with this issuer, at which anybody can have an account: name a claim and the values that \
+    let message = "is required for this issuer, at which anybody can have an account: name a claim and the values that \
          are yours, e.g. required = { repository_owner = [\"acme\"] }";
     check(!is_public || claims.is_choosy(), "required", message);
 }
 
-/// What is wrong with a file that is to hold a secret of at least this many bytes.
+/// The problem with a file that must contain a secret of at least this many bytes.
 fn secret_problem(file: &str, least: usize) -> Option<String> {
     match std::fs::read(file) {
         Ok(bytes) if bytes.trim_ascii().len() >= least => None,
-        Ok(_) => {
-            Some(format!("the file {file} holds fewer than {least} bytes; `openssl rand -base64 32` makes a secret"))
-        }
+        Ok(_) => Some(format!(
+            "the file {file} contains fewer than {least} bytes; `openssl rand -base64 32` creates a secret"
+        )),
         Err(error) => Some(format!("the file {file} cannot be read: {error}")),
     }
 }

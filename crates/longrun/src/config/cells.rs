@@ -1,4 +1,4 @@
-//! Databases that organizations are spread over: `[cells.NAME]`.
+//! Databases over which organizations are distributed: `[cells.NAME]`.
 
 use serde::{Deserialize, Serialize};
 use store::{CellUrl, StoreUrl};
@@ -13,7 +13,7 @@ use super::tables::{self, Complaints};
 pub struct Cell {
     /// Its database: `postgres://…`.
     pub store: Hidden,
-    /// A standby of it that lists and single operations are read from: `postgres://…`; empty: the cell itself.
+    /// A standby from which lists and single operations are read: `postgres://…`; empty: the cell itself.
     pub read_store: Hidden,
 }
 
@@ -25,12 +25,14 @@ impl Cell {
         cell
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = Complaints::new();
         if let Err(violation) = operations::check_name("cells", name) {
-            complaints
-                .push(("store".to_owned(), format!("{name:?} is no name of a cell: it {}", violation.description)));
+            complaints.push((
+                "store".to_owned(),
+                format!("{name:?} is not a valid name for a cell: it {}", violation.description),
+            ));
         }
         let mut check = |key: &str, url: &Hidden| match super::store_url(url.expose()) {
             Ok(StoreUrl::Postgres(_)) => {}
@@ -47,7 +49,7 @@ impl Cell {
         complaints
     }
 
-    /// Where it is; `None`: it was not checked.
+    /// Its address; `None` if the configuration was not validated.
     pub fn url(&self, name: &str) -> Option<CellUrl> {
         let url = |text: &Hidden| match super::store_url(text.expose()) {
             Ok(StoreUrl::Postgres(url)) => Some(url),

@@ -1,4 +1,4 @@
-//! What the claims of a provider mean here: the part that `[auth.jwt.NAME]` and `[auth.oidc]` have in common.
+//! The meaning of a provider's claims: the part that `[auth.jwt.NAME]` and `[auth.oidc]` have in common.
 
 use std::collections::BTreeMap;
 
@@ -9,53 +9,53 @@ use store::Scope;
 
 use super::tables::Complaints;
 
-/// How claims are read; empty is "not set". See [`ClaimMapping`].
+/// How claims are read; empty means "not set". See [`ClaimMapping`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Claims {
-    /// Claims that must be there, each with the values of which it must have one.
+    /// Required claims, each with its accepted values.
     pub required: BTreeMap<String, Vec<String>>,
     /// The claim that names the organization.
     pub organization_claim: String,
-    /// Organizations here, by the values of that claim.
+    /// The organization for each value of that claim.
     pub organizations: BTreeMap<String, String>,
-    /// The organization of those for whom neither a claim nor a role names one.
+    /// The organization of callers for whom neither a claim nor a role names one.
     pub organization: String,
-    /// The claim that lists scopes by the names that they have here.
+    /// The claim that lists scopes by longrun's names.
     pub scopes_claim: String,
-    /// What everybody may do.
+    /// The scopes of every caller.
     pub scopes: Vec<String>,
     /// The claim that lists projects.
     pub projects_claim: String,
-    /// The projects of those whose claim is missing; `*` is all.
+    /// The projects of callers whose claim is missing; `*` means all.
     pub projects: Vec<String>,
     /// The claim that lists roles or groups.
     pub roles_claim: String,
-    /// What those with a role have: the tables below `roles`.
+    /// The rights of each role: the tables below `roles`.
     pub roles: BTreeMap<String, Role>,
 }
 
-/// What those with a role have.
+/// The rights of a role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Role {
-    /// The organization that this is about; empty: whichever the caller belongs to.
+    /// The organization for which it grants rights; empty: the caller's own.
     pub organization: String,
-    /// What they may do.
+    /// The scopes that it grants.
     pub scopes: Vec<String>,
-    /// Projects that they see; `*` is all.
+    /// The projects that it can see; `*` means all.
     pub projects: Vec<String>,
 }
 
 impl Claims {
-    /// Whether only some of those with an account at the provider are let in.
+    /// Whether only some of those with an account at the provider are accepted.
     pub fn is_choosy(&self) -> bool {
         let names_theirs =
             !self.organizations.is_empty() || self.roles.values().any(|role| !role.organization.is_empty());
         !self.required.is_empty() || (names_theirs && self.organization.is_empty())
     }
 
-    /// What `server` takes.
+    /// The mapping in the format of `server`.
     pub fn mapping(&self) -> ClaimMapping {
         let scopes = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         let role = |role: &Role| server::auth::Role {
@@ -77,7 +77,7 @@ impl Claims {
         }
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -89,33 +89,38 @@ impl Claims {
         let names_one = !self.organization_claim.is_empty()
             || !self.organization.is_empty()
             || roles.clone().any(|role| !role.organization.is_empty());
-        let message = "is missing: name the claim that holds the organization, or set organization, or give a role one";
+        let message =
+            "is missing: name the claim that contains the organization, or set organization, or set it for a role";
         check(names_one, "organization_claim", message);
         let grants = !self.scopes_claim.is_empty()
             || !self.scopes.is_empty()
             || roles.clone().any(|role| !role.scopes.is_empty());
-        check(grants, "scopes", "is missing: set it, or scopes_claim, or scopes of a role, or nobody may do anything");
+        check(
+            grants,
+            "scopes",
+            "is missing: set it, or scopes_claim, or scopes of a role; otherwise nobody is allowed anything",
+        );
         for (key, table, claim_key, claim) in [
             ("organizations", self.organizations.is_empty(), "organization_claim", &self.organization_claim),
             ("roles", self.roles.is_empty(), "roles_claim", &self.roles_claim),
         ] {
-            check(table || !claim.is_empty(), key, &format!("needs {claim_key}, whose values it is about"));
+            check(table || !claim.is_empty(), key, &format!("needs {claim_key}, whose values it maps"));
         }
         check(
             self.roles_claim.is_empty() || !self.roles.is_empty(),
             "roles_claim",
-            "needs roles, e.g. roles = { admins = { scopes = [\"admin\"] } }: a role that does not stand there grants \
+            "needs roles, e.g. roles = { admins = { scopes = [\"admin\"] } }: a role that is not listed grants \
              nothing",
         );
         for (claim, accepted) in &self.required {
-            let message = format!("{claim} needs at least one value; without one nobody is let in");
+            let message = format!("{claim} needs at least one value; without one nobody is accepted");
             check(!accepted.is_empty(), "required", &message);
         }
         let organizations = self.organizations.values().chain([&self.organization]);
         let organizations = organizations.chain(roles.clone().map(|role| &role.organization));
         for name in organizations.filter(|name| !name.is_empty()) {
             if let Err(violation) = check_name("organization", name) {
-                let message = format!("{name:?} is no name of an organization: it {}", violation.description);
+                let message = format!("{name:?} is not a valid name for an organization: it {}", violation.description);
                 check(false, "organization", &message);
             }
         }

@@ -1,5 +1,5 @@
-//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]`, `[cells.NAME]`,
-//! `[organizations.NAME]` and `[auth.jwt.NAME]`; and `[auth.oidc]`, which is there or not.
+//! Settings that only the configuration file can have: tables with arbitrary names, `[kinds.NAME]`, `[notices.NAME]`,
+//! `[cells.NAME]`, `[organizations.NAME]` and `[auth.jwt.NAME]`; and the optional `[auth.oidc]`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::organizations::Organization;
 use super::tables::{self, Complaints};
 use super::{Origin, Problem};
 
-/// The tables that were read, and where they stand.
+/// The tables that were read, and their positions.
 #[derive(Debug, Default)]
 pub struct Declared {
     /// By the name of the kind.
@@ -32,7 +32,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Takes the tables out of a file, whose keys stand on `lines`.
+    /// Takes the tables out of a file, whose keys are on `lines`.
     pub fn take(file: &mut Table, path: &Path, lines: BTreeMap<String, usize>) -> (Declared, Vec<Problem>) {
         let mut declared = Declared { path: path.to_owned(), lines, ..Declared::default() };
         let mut found: Vec<(String, String)> = Vec::new();
@@ -67,7 +67,7 @@ impl Declared {
                 found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.jwt.{name}.{key}"), message)));
                 declared.auth.jwt.insert(name, provider);
             }
-            // A value that is no table is left: the loader reports that there is no such key.
+            // A value that is not a table is left: the loader reports that there is no such key.
             if let Some(Value::Table(table)) = auth.get_mut("oidc") {
                 let (table, mut complaints) = (std::mem::take(table), Complaints::new());
                 declared.auth.oidc = Some(Oidc::read(table, &mut complaints));
@@ -79,7 +79,7 @@ impl Declared {
         (declared, problems)
     }
 
-    /// Where a key stands, or the table that lacks it.
+    /// The position of a key, or of the table that lacks it.
     pub fn origin(&self, key: &str) -> Origin {
         let mut place = key;
         loop {
@@ -114,7 +114,7 @@ impl Declared {
     }
 }
 
-/// Takes the tables within a section out of it, but for `kinds.allow_undeclared`, which is no table.
+/// Takes the tables within a section out of it, except `kinds.allow_undeclared`, which is not a table.
 fn tables_of(file: &mut Table, section: &str) -> Vec<(String, Table)> {
     let Some(Value::Table(tables)) = file.get_mut(section) else { return Vec::new() };
     let names: Vec<String> = tables.keys().filter(|name| *name != "allow_undeclared").cloned().collect();

@@ -1,4 +1,4 @@
-//! Encryption at rest: `[encryption]`, the keys and which of them seals.
+//! Encryption at rest: `[encryption]`, the keys and which of them encrypts new content.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,24 +8,24 @@ use secrecy::{ExposeSecretMut as _, SecretBox};
 use serde::{Deserialize, Serialize};
 use store::seal::{Key, Keyring};
 
-/// More than any key's file has.
+/// More than any key file needs.
 const MAX_FILE_BYTES: u64 = 1024;
 
-/// The keys of what is encrypted in the store and in the evidence folder.
+/// The keys of encrypted content in the store and in the evidence folder.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Encryption {
-    /// Every key that something is, or was, encrypted with.
+    /// Every key with which something is, or was, encrypted.
     pub keys: Vec<KeyFile>,
-    /// The id of the key that new things are encrypted with; empty: they are not encrypted.
+    /// The id of the key that encrypts new content; empty: new content is not encrypted.
     pub active: String,
 }
 
-/// A key, by its file. In the environment it is written `ID=FILE`.
+/// A key and its file. In the environment it is written as `ID=FILE`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", deny_unknown_fields)]
 pub struct KeyFile {
-    /// What it is called, for instance in everything that is encrypted with it.
+    /// Its id, which is stored in everything that is encrypted with it.
     pub id: String,
     /// Its file.
     pub file: String,
@@ -64,7 +64,7 @@ impl Encryption {
     /// The keys, read from their files.
     ///
     /// # Errors
-    /// The key of the configuration that cannot be used, and why.
+    /// The configuration key that cannot be used, and why.
     pub fn keyring(&self) -> Result<Keyring, (&'static str, String)> {
         let mut keys = Vec::new();
         for KeyFile { id, file } in &self.keys {
@@ -77,25 +77,25 @@ impl Encryption {
         if let Some(active) = active.filter(|active| !known.contains(active)) {
             let known =
                 if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-            return Err(("encryption.active", format!("{active:?} is none of encryption.keys: {known}")));
+            return Err(("encryption.active", format!("{active:?} is not one of encryption.keys: {known}")));
         }
         Keyring::new(keys, active).map_err(|error| ("encryption.keys", error.to_string()))
     }
 }
 
-/// The content of a file that is a secret, of at most `limit` bytes: others must not be able to read it.
+/// The content of a file that is a secret, of at most `limit` bytes: other users must not be able to read it.
 pub(super) fn read_private(path: &str, limit: u64) -> Result<SecretBox<Vec<u8>>, String> {
     let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
     let file = File::open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
-    // A group may read it: that is how secrets are mounted into containers of another user.
+    // A group may read it: this is how secrets are mounted into containers of another user.
     if found.is_file() && found.mode() & 0o027 != 0 {
-        return Err("others on this machine have rights on the file; `chmod go= FILE` takes them away".to_owned());
+        return Err("other users of this machine have permissions on the file; run `chmod go= FILE`".to_owned());
     }
     if !found.is_file() || found.len() > limit {
-        return Err("is no file of a key".to_owned());
+        return Err("is not a key file".to_owned());
     }
-    // Of its size from the start, so that no copy of it stays behind in memory.
+    // Allocated in its full size, so that no copy of it is left behind in memory.
     let mut content = SecretBox::new(Box::new(Vec::with_capacity(usize::try_from(limit).unwrap_or_default())));
     file.take(limit).read_to_end(content.expose_secret_mut()).map_err(cannot)?;
     Ok(content)
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(why(of(&good, "2026-12")).0, "encryption.active");
         assert!(why(of("/nonexistent", "2026-11")).1.contains("cannot be read"));
         let folder = folder.path().to_str().expect("Unicode");
-        assert!(why(of(folder, "2026-11")).1.contains("no file of a key"));
+        assert!(why(of(folder, "2026-11")).1.contains("not a key file"));
     }
 
     #[test]

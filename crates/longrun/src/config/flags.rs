@@ -4,26 +4,26 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Flag, Hidden, Loaded, load};
 
-/// The file that is read when it is there and no other is named.
+/// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "longrun.toml";
 
 /// Where the configuration comes from: the file, then environment variables, then these flags.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
-    /// Configuration file; without it, longrun.toml in the current folder if there is one
+    /// Configuration file; default: longrun.toml in the current folder, if it exists
     #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where operations are kept: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    /// Store for the operations: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub store: Option<Hidden>,
-    /// A standby of the store, to read lists and operations from: postgres://USER@HOST:PORT/DATABASE
+    /// Standby of the store for reading lists and operations: postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub read_store: Option<Hidden>,
-    /// Where the API listens
+    /// Address on which the API listens
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Where health and metrics are served
+    /// Address on which health checks and metrics are served
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
     /// PEM file with the certificate and its chain
@@ -32,7 +32,7 @@ pub struct ConfigArgs {
     /// PEM file with the certificate's private key
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
-    /// Form of the log: json or human
+    /// Log format: json or human
     #[arg(long, value_name = "FORM")]
     pub log_format: Option<String>,
 }
@@ -41,17 +41,17 @@ impl ConfigArgs {
     /// Loads the configuration from all layers.
     ///
     /// # Errors
-    /// [`ConfigError`], with every problem there is.
+    /// [`ConfigError`], with every problem.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let file = self.file();
-        // A variable that is not Unicode cannot be one of ours.
+        // A variable that is not Unicode cannot be one of longrun's.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         load(file.as_deref(), &environment, &self.flags())
     }
 
-    /// The configuration file: the one that is named, or the one that is there.
+    /// The configuration file: the named one, or the default one if it exists.
     pub fn file(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| {
             let default = Path::new(DEFAULT_FILE);

@@ -1,4 +1,4 @@
-//! A text that may hold a password: shown with asterisks, and gone from memory when it is dropped.
+//! A text that may contain a password: shown with asterisks, and erased from memory when it is dropped.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use store::StoreUrl;
 
-/// The address of a store as it was written, which may hold a password.
+/// The address of a store as it was written, which may contain a password.
 #[derive(Clone, Default, Deserialize)]
 #[serde(from = "String")]
 pub struct Hidden(SecretString);
@@ -45,7 +45,7 @@ impl PartialEq for Hidden {
     }
 }
 
-/// As [`StoreUrl::masked`] has it; a text that is no store's address is not shown.
+/// In the format of [`StoreUrl::masked`]; a text that is not a store's address is not shown.
 impl fmt::Display for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.expose() {
@@ -61,7 +61,7 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// The defaults are written as a table, which other layers are put over; nothing else writes it.
+/// The defaults are serialized as a table, over which other layers are merged; nothing else serializes it.
 impl Serialize for Hidden {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())

@@ -1,17 +1,17 @@
-//! What browsers may do: the table `[http]`.
+//! What browsers are allowed to do: the table `[http]`.
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-/// What browsers may do.
+/// What browsers are allowed to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Pages of others that call the API.
+    /// Pages of other origins that call the API.
     pub cors: Cors,
 }
 
-/// Pages of others that call the API.
+/// Pages of other origins that call the API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
@@ -20,7 +20,8 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// What is wrong, if something is. An origin is compared with what a browser sends, so it has to be spelt like that.
+    /// The problem, if there is one. An origin is compared with what a browser sends, so it has to be spelled in the
+    /// same way.
     pub fn complaint(&self) -> Option<String> {
         let wrong = self.origins.iter().find(|origin| !is_origin(origin))?;
         Some(format!(
@@ -32,7 +33,7 @@ impl Cors {
 
 fn is_origin(text: &str) -> bool {
     let is_web = text.starts_with("https://") || text.starts_with("http://");
-    // A browser has no star in a host, though the standard of URLs does not mind.
+    // A browser never sends a star in a host, although the URL standard allows it.
     is_web && !text.contains('*') && Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
 }
 

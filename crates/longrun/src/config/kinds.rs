@@ -1,4 +1,4 @@
-//! Kinds as the configuration declares them: `[kinds.NAME]`.
+//! Kinds declared in the configuration: `[kinds.NAME]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,11 +16,11 @@ use super::Endpoint;
 use super::tables::{self, Complaints};
 use super::units::{ByteSize, Span};
 
-/// Which kinds of operations are taken.
+/// Which kinds of operations are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kinds {
-    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
+    /// Whether undeclared kinds are accepted too; their operations wait for a remote worker.
     pub allow_undeclared: bool,
     /// The tables `[kinds.NAME]`, which are read one by one.
     #[serde(skip)]
@@ -43,7 +43,7 @@ pub enum Work {
     BuiltIn,
     /// A local program.
     Command(Command),
-    /// A call to a server of others.
+    /// A call to an external server.
     Http(Endpoint, Http),
     /// Workers that claim over HTTP.
     Remote,
@@ -52,25 +52,25 @@ pub enum Work {
 /// The types that can be declared.
 const TYPES: &str = "\"command\", \"http\" or \"remote\"";
 
-/// What holds for every type.
+/// The settings for every type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Attempts of this kind that run at the same time in this process; none: as many as the engine runs.
+    /// Maximum number of attempts of this kind at the same time in this process; none: as many as the engine runs.
     pub concurrency: Option<u32>,
-    /// Attempts that this process starts per second; none: as many as there are.
+    /// Maximum number of attempts that this process starts per second; none: unlimited.
     pub rate: Option<f64>,
-    /// Attempts of an operation that names no number.
+    /// The number of attempts of an operation that does not specify it.
     pub max_attempts: u32,
-    /// How long an attempt may take when its operation does not say; none: `engine.timeout`.
+    /// The time limit of an attempt if its operation does not specify it; none: `engine.timeout`.
     pub timeout: Option<Span>,
-    /// The most that the wait after the first failed attempt can be; it doubles with each further one.
+    /// The maximum wait after the first failed attempt; it doubles with each further one.
     pub backoff_initial: Span,
-    /// The most that any wait can be.
+    /// The maximum of any wait.
     pub backoff_max: Span,
 }
 
-/// Those of [`Limits`] that hold for a remote kind; its workers see to the rest.
+/// The [`Limits`] that apply to a remote kind; its workers take care of the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RemoteLimits {
@@ -84,31 +84,31 @@ struct RemoteLimits {
 pub struct Command {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The folder that it starts in; empty: the server's.
+    /// The working directory of the program; empty: the server's.
     pub working_directory: String,
-    /// Names of variables of the server's environment that it sees.
+    /// Names of the server's environment variables that are passed to the program.
     pub environment: Vec<String>,
-    /// The most bytes of its output.
+    /// Maximum size of its output in bytes.
     pub output_limit: ByteSize,
-    /// Exit codes after which there is no other attempt.
+    /// Exit codes that mean a permanent failure, after which there is no further attempt.
     pub permanent_exit_codes: Vec<i32>,
     /// Processor time of each of its processes, in whole seconds.
     pub cpu_limit: Option<Span>,
-    /// Address space of each of its processes.
+    /// Maximum address space of each of its processes.
     pub memory_limit: Option<ByteSize>,
-    /// The largest file that it writes.
+    /// Maximum size of a file that it writes.
     pub file_size_limit: Option<ByteSize>,
-    /// Files that each of its processes has open at a time.
+    /// Maximum number of files that each of its processes has open at the same time.
     pub open_files_limit: Option<u64>,
-    /// Processes and threads of the server's user at a time.
+    /// Maximum number of processes and threads of the server's user at the same time.
     pub processes_limit: Option<u64>,
 }
 
-/// A call to a server of others, besides its [`Endpoint`].
+/// A call to an external server, in addition to its [`Endpoint`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// The most bytes of an answer.
+    /// Maximum size of an answer in bytes.
     pub output_limit: ByteSize,
 }
 
@@ -157,7 +157,7 @@ impl Default for Command {
 }
 
 impl Kind {
-    /// The key that names variables of the server's environment, and those variables.
+    /// The key that names environment variables of the server, and those variables.
     pub fn variables(&self) -> (&'static str, &[String]) {
         match &self.work {
             Work::Command(command) => ("environment", &command.environment),
@@ -166,10 +166,11 @@ impl Kind {
         }
     }
 
-    /// Reads the table `[kinds.NAME]`. `None` when it does not say what runs the kind; why is among the complaints.
+    /// Reads the table `[kinds.NAME]`. `None` if it does not say what runs the kind; the reason is among the
+    /// complaints.
     pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
         if [NOTICE, BULK, REEVALUATION].contains(&name) {
-            let message = "cannot be declared: longrun itself makes the operations of this kind";
+            let message = "cannot be declared: longrun itself creates the operations of this kind";
             complaints.push(("type".to_owned(), message.to_owned()));
             return None;
         }
@@ -202,7 +203,7 @@ impl Kind {
             Some("remote") => {
                 for key in tables::keys::<Limits>() {
                     if !tables::keys::<RemoteLimits>().contains(&key) && table.remove(&key).is_some() {
-                        let message = "is not for a remote kind: its workers decide how much they claim";
+                        let message = "is not allowed for a remote kind: its workers decide how much they claim";
                         complaints.push((key, message.to_owned()));
                     }
                 }
@@ -246,7 +247,7 @@ impl Kind {
         shown
     }
 
-    /// What the types cannot say: values that do not fit together or not into the world.
+    /// Checks that the types cannot express.
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = Complaints::new();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -257,7 +258,11 @@ impl Kind {
         let Limits { concurrency, rate, max_attempts, timeout, backoff_initial, backoff_max } = &self.limits;
         check(*concurrency != Some(0), "concurrency", "must be at least 1; leave it out to set no limit");
         let is_rate = rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
-        check(is_rate, "rate", "must be a number of attempts a second above 0, e.g. 0.5; leave it out to set no limit");
+        check(
+            is_rate,
+            "rate",
+            "must be a number of attempts per second above 0, e.g. 0.5; leave it out to set no limit",
+        );
         check(backoff_max >= backoff_initial, "backoff_max", "must be at least backoff_initial");
         let new = NewOperation {
             max_attempts: *max_attempts,
@@ -266,7 +271,8 @@ impl Kind {
         };
         for violation in new.violations() {
             let key = if violation.field == "kind" { "type" } else { &violation.field };
-            let of = if key == "type" { format!("{name:?} is no name of a kind: it ") } else { String::new() };
+            let of =
+                if key == "type" { format!("{name:?} is not a valid name for a kind: it ") } else { String::new() };
             check(false, key, &format!("{of}{}", violation.description));
         }
         let output_limit = match &self.work {
@@ -283,7 +289,7 @@ impl Kind {
         check(
             (1..=MAX_INLINE_BYTES as u64).contains(&output_limit.0),
             "output_limit",
-            "must be above 0 and at most 1MiB, the most that an operation keeps",
+            "must be above 0 and at most 1MiB, the maximum size of an output",
         );
         complaints
     }
@@ -304,13 +310,15 @@ impl Command {
             check(
                 is_name,
                 "environment",
-                &format!("{name:?} is no name of a variable; give names only, e.g. \"API_KEY\""),
+                &format!("{name:?} is not the name of a variable; give names only, e.g. \"API_KEY\""),
             );
             let own = name.starts_with("LONGRUN_");
             check(
                 !own,
                 "environment",
-                &format!("{name:?} cannot be passed on: LONGRUN_ is for what longrun itself tells"),
+                &format!(
+                    "{name:?} cannot be passed on: names with LONGRUN_ are reserved for variables that longrun sets"
+                ),
             );
         }
         check(
@@ -323,13 +331,13 @@ impl Command {
         for (key, size) in [("memory_limit", self.memory_limit), ("file_size_limit", self.file_size_limit)] {
             check(size.is_none_or(|size| size.0 > 0), key, "must be above 0; leave it out to set no limit");
         }
-        // Three streams, and what loading a program opens.
+        // The three standard streams, and what is needed for loading a program.
         check(self.open_files_limit.is_none_or(|files| files >= 8), "open_files_limit", "must be at least 8");
         check(self.processes_limit.is_none_or(|count| count > 0), "processes_limit", "must be at least 1");
     }
 }
 
-/// Takes a part out of a table and notes its keys.
+/// Takes a part out of a table and collects its keys.
 fn part<T: Default + Serialize + serde::de::DeserializeOwned>(
     table: &mut Table,
     known: &mut Vec<String>,

@@ -1,7 +1,7 @@
-//! Puts the layers over one another and remembers which one each value came from.
+//! Merges the layers and remembers which one each value came from.
 //!
-//! All layers are merged as one TOML table, and each value is checked against [`Config`] by itself, so that every
-//! problem is found at once and reported with its place.
+//! All layers are merged into one TOML table, and each value is checked against [`Config`] separately, so that every
+//! problem is found at once and reported with its position.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::validate::{validate, warnings};
 use super::{Config, ConfigError, Problem, masked};
 use crate::evidence_place::folder_beside;
 
-/// What environment variables of this program start with.
+/// The prefix of this program's environment variables.
 const PREFIX: &str = "LONGRUN_";
 /// Variables that belong to clients and commands, not to the configuration.
 const OTHER_VARIABLES: [&str; 4] = ["LONGRUN_URL", "LONGRUN_TOKEN", "LONGRUN_TOKEN_FILE", "LONGRUN_CONFIG"];
@@ -58,21 +58,21 @@ pub struct Flag {
     pub key: &'static str,
     /// How the flag is called.
     pub name: &'static str,
-    /// What was given.
+    /// The given value.
     pub value: String,
 }
 
 /// Environment variables, by name.
 pub type Environment = BTreeMap<String, String>;
 
-/// A configuration that can be used, and how it came about.
+/// A valid configuration, and the origins of its values.
 #[derive(Clone)]
 pub struct Loaded {
     /// The effective configuration.
     pub config: Config,
     /// Every key with its effective value and origin, in alphabetical order.
     pub entries: BTreeMap<String, (Value, Origin)>,
-    /// What looks like a mistake but need not be one.
+    /// Possible mistakes that are not errors.
     pub warnings: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Debug for Loaded {
 /// Loads and validates a configuration.
 ///
 /// # Errors
-/// [`ConfigError`], with every problem there is.
+/// [`ConfigError`], with every problem.
 pub fn load(file: Option<&Path>, environment: &Environment, flags: &[Flag]) -> Result<Loaded, ConfigError> {
     let defaults = leaves(&defaults(), "");
     let mut layers = Layers {
@@ -111,12 +111,12 @@ pub fn load(file: Option<&Path>, environment: &Environment, flags: &[Flag]) -> R
     layers.finish()
 }
 
-/// The defaults as a table; its leaves are the keys there are.
+/// The defaults as a table; its leaves are the existing keys.
 fn defaults() -> Table {
     Table::try_from(Config::default()).expect("the defaults can be written as TOML")
 }
 
-/// Every value of a table that is no table itself, by its dotted key.
+/// Every value of a table that is not itself a table, by its dotted key.
 fn leaves(table: &Table, prefix: &str) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     for (name, value) in table {
@@ -149,7 +149,7 @@ impl Layers {
         let shown = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
-        // The place and not the line itself, which may hold a password.
+        // Only the position and not the line itself, which may contain a password.
         let syntax = |error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len) + 1);
@@ -176,20 +176,21 @@ impl Layers {
             match keys.get(name) {
                 Some(key) => self.set_text(key, value, Origin::Environment(name.clone())),
                 None if OTHER_VARIABLES.contains(&name.as_str()) => {}
-                // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and the like beside a service of that name.
+                // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and similar variables next to a service of
+                // that name.
                 None => {
-                    // Without the prefix that all have in common, which would make any two of them alike.
+                    // Without the common prefix, which would make any two names similar.
                     let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
                     let names: Vec<String> = keys.keys().map(|name| bare(name)).collect();
                     let hint = nearest(&bare(name), names.iter().map(String::as_str))
                         .map_or_else(String::new, |nearest| format!("; did you mean {PREFIX}{nearest}?"));
-                    self.warnings.push(format!("the environment variable {name} sets nothing{hint}"));
+                    self.warnings.push(format!("the environment variable {name} has no effect{hint}"));
                 }
             }
         }
     }
 
-    /// Sets a key from a text, which is read as the type that the key has.
+    /// Sets a key from a text, which is parsed as the type of the key.
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) {
         let value = match self.entries.get(key).map(|(value, _)| value) {
             Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
@@ -201,7 +202,7 @@ impl Layers {
             }
             _ => None,
         };
-        // A value that is not of the type stays a text, and is refused with the reason when it is checked.
+        // A value that cannot be parsed stays a text, and is refused with the reason when it is checked.
         self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
     }
 
@@ -210,7 +211,7 @@ impl Layers {
             let message = match nearest(key, self.entries.keys().map(String::as_str)) {
                 Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
                 None if key.starts_with("kinds.") => {
-                    format!("there is no such key; a kind is declared by a table [{key}] with its type")
+                    format!("there is no such key; a kind is declared with a table [{key}] that has a type")
                 }
                 None if key.starts_with("notices") => {
                     "must be a table with a name for each subscription, e.g. [notices.ci]".to_owned()
@@ -222,8 +223,8 @@ impl Layers {
                     "must be a table with the name of an organization, e.g. [organizations.acme]".to_owned()
                 }
                 None if key.starts_with("auth") => {
-                    "there is no such key; a provider whose tokens are taken is a table \
-                     with a name, e.g. [auth.jwt.keycloak], the one that people sign in at is [auth.oidc]"
+                    "there is no such key; a provider whose tokens are accepted is a table \
+                     with a name, e.g. [auth.jwt.keycloak], the provider at which people sign in is [auth.oidc]"
                         .to_owned()
                 }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
@@ -237,7 +238,7 @@ impl Layers {
         }
     }
 
-    /// Evidence that nobody has named a folder for is beside a store that is a file: so both are found, and copied,
+    /// If the evidence folder is not set, it is next to a store that is a file, so that both are found and copied
     /// together, wherever the command is run.
     fn place_evidence(&mut self, config: &mut Config) {
         let Some((value, Origin::Default)) = self.entries.get_mut("evidence.folder") else { return };
@@ -297,7 +298,7 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
-/// On which line each key stands.
+/// The line of each key.
 fn key_lines(table: &toml::de::DeTable<'_>, prefix: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
@@ -423,7 +424,7 @@ mod tests {
     #[test]
     fn the_example_file_says_the_defaults() {
         let example = include_str!("../../../../examples/longrun.toml");
-        // A value that the example shows commented out is not the default: an assignment after a single #.
+        // A value that is commented out in the example is not the default: an assignment after a single #.
         let loaded = with_file(example, &[], &[]).unwrap();
         assert_eq!(loaded.config, Config::default());
         let missing: Vec<&String> =

@@ -1,11 +1,11 @@
-//! The configuration of a server: what can be set, where values come from, what is wrong with them.
+//! The configuration of a server: what can be set, where values come from, and what is wrong with them.
 //!
 //! Four layers in rising order: defaults ([`Config::default`]), the configuration file (TOML), environment variables
 //! (`LONGRUN_` and the key in capitals, dots as underscores: `api.max_page_size` is `LONGRUN_API_MAX_PAGE_SIZE`), and
 //! flags. Every value remembers the layer it came from ([`Origin`]).
 //!
-//! Promises: a key that does not exist is refused, with the nearest one that does; all problems are reported at once,
-//! each with its place; secrets are never shown.
+//! Guarantees: an unknown key is refused, with a suggestion of the nearest one; all problems are reported at once, each
+//! with its position; secrets are never shown.
 
 mod ai;
 mod attestation;
@@ -56,7 +56,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
     /// The file is not TOML.
@@ -64,7 +64,7 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: String,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         message: String,
     },
     /// Keys or values that cannot be used; at least one.
@@ -72,14 +72,14 @@ pub enum ConfigError {
     Problems(Vec<Problem>),
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where the value came from.
     pub origin: Origin,
     /// The key, as in the file: `api.max_page_size`.
     pub key: String,
-    /// What is wrong and what would be right.
+    /// What is wrong and what would be valid.
     pub message: String,
 }
 
@@ -93,13 +93,13 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
-/// A value as it may be shown: the password of a store's address and the query of a URL are masked.
+/// A value in a form that can be shown: the password in a store's address and the query of a URL are masked.
 pub fn masked(key: &str, value: &toml::Value) -> String {
     let text = match value {
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    // A query may hold a token.
+    // A query may contain a token.
     if key.ends_with(".url")
         && let Some((address, _)) = text.split_once('?')
     {
@@ -113,10 +113,10 @@ pub fn masked(key: &str, value: &toml::Value) -> String {
     }
 }
 
-/// The store that a text names; what is wrong with it is said without the text, which may hold a password.
+/// The store that a text names; errors do not contain the text, which may include a password.
 ///
 /// # Errors
-/// What would be right.
+/// What would be valid.
 pub fn store_url(text: &str) -> Result<StoreUrl, String> {
     text.parse().map_err(|error: InvalidStoreUrl| {
         let meant = match &error {

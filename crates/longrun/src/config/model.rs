@@ -1,6 +1,7 @@
-//! What can be set, with the defaults. `examples/longrun.toml` says the same to people; a test compares the two.
+//! All settings with their defaults. `examples/longrun.toml` describes the same settings for people; a test compares
+//! the two.
 //!
-//! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
+//! An empty text means "not set": TOML and the environment have no other way to express it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,42 +34,44 @@ pub struct Config {
     pub admin_listen: String,
     /// Where operations are kept: `sqlite:PATH` or `postgres://…`.
     pub store: Hidden,
-    /// A standby of the store that lists and single operations are read from: `postgres://…`; empty: the store itself.
+    /// A standby of the store from which lists and single operations are read: `postgres://…`; empty: the store itself.
     pub read_store: Hidden,
     /// Encryption of the API.
     pub tls: Tls,
-    /// What callers may ask for.
+    /// Limits and settings of the API.
     pub api: Api,
-    /// Who may call beside those who have API tokens: the tables `[auth.jwt.NAME]` and `[auth.oidc]`, which are read one
-    /// by one.
+    /// Callers other than those with API tokens: the tables `[auth.jwt.NAME]` and `[auth.oidc]`, which are read one by
+    /// one.
     #[serde(skip)]
     pub auth: Auth,
-    /// What browsers may do.
+    /// What browsers are allowed to do.
     pub http: Http,
     /// Where evidence is kept.
     pub evidence: Evidence,
-    /// Encryption of what is stored.
+    /// Encryption of stored content.
     pub encryption: Encryption,
-    /// With what results are signed.
+    /// The keys that sign results.
     pub attestation: Attestation,
     /// Whose signatures on attestations are trusted.
     pub signatures: Signatures,
-    /// Where policies come from and what they may use.
+    /// Where policies come from and which resources they may use.
     pub policies: Policies,
-    /// The provider of models that `prompt` checks are sent to.
+    /// The provider of models that answers `prompt` checks.
     pub ai: Ai,
-    /// Which kinds of operations are taken.
+    /// Which kinds of operations are accepted.
     pub kinds: Kinds,
     /// Who is notified when operations have ended: the tables `[notices.NAME]`, which are read one by one.
     #[serde(skip)]
     pub notices: BTreeMap<String, Notice>,
-    /// What each organization may have.
+    /// The limits of each organization.
     pub limits: OrganizationLimits,
-    /// What single organizations have that others do not: the tables `[organizations.NAME]`, which are read one by one.
+    /// The settings of single organizations that differ from the others: the tables `[organizations.NAME]`, which are
+    /// read one by one.
     #[serde(skip)]
     pub organizations: BTreeMap<String, Organization>,
-    /// Databases that organizations are spread over: the tables `[cells.NAME]`, which are read one by one. Without any,
-    /// everything is in the store; with some, the store is the directory that says where each organization is.
+    /// Databases over which organizations are distributed: the tables `[cells.NAME]`, which are read one by one.
+    /// Without any, everything is in the store; with some, the store is the directory that says where each organization
+    /// is.
     #[serde(skip)]
     pub cells: BTreeMap<String, Cell>,
     /// How operations are run.
@@ -93,42 +96,43 @@ pub struct Tls {
     pub admin: bool,
 }
 
-/// What callers may ask for.
+/// Limits and settings of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Entries of a page when a caller names no size.
+    /// Entries per page if a caller specifies no size.
     pub default_page_size: u32,
-    /// The most entries of a page; more are cut down to it.
+    /// Maximum number of entries per page; larger requests are reduced to it.
     pub max_page_size: u32,
     /// The number of the first page: 0, or 1 for clients that count from one.
     pub first_page: u32,
-    /// The most bytes of a request that carries no evidence.
+    /// Maximum size in bytes of a request that carries no evidence.
     pub body_limit: ByteSize,
-    /// How long a call may take that carries no evidence.
+    /// Time limit of a call that carries no evidence.
     pub request_timeout: Span,
-    /// How long a call may take that carries evidence.
+    /// Time limit of a call that carries evidence.
     pub upload_timeout: Span,
-    /// How long a client may take to send its headers.
+    /// Time limit for a client to send its headers.
     pub header_timeout: Span,
-    /// The most calls that are worked on at a time; those that wait for something to happen do not count.
+    /// Maximum number of calls processed at the same time; calls that wait for an event do not count.
     pub max_in_flight: u32,
-    /// The most of them of one organization.
+    /// Maximum number of them per organization.
     pub max_in_flight_per_organization: u32,
-    /// How long a call waits to be worked on before it is answered 503.
+    /// How long a call waits to be processed before it is answered with 503.
     pub overload_patience: Span,
-    /// The most connections at a time.
+    /// Maximum number of connections at the same time.
     pub max_connections: u32,
-    /// The most connections of one client address at a time; 0: addresses are not counted, nor the unknown tokens that
-    /// come from them.
+    /// Maximum number of connections per client address at the same time; 0: neither the connections of addresses nor
+    /// the unknown tokens from them are counted.
     pub max_connections_per_address: u32,
     /// Addresses of reverse proxies, which are not counted.
     pub proxies: Vec<IpAddr>,
-    /// How long a connection may be open without a request that had a valid token; 0s: for ever.
+    /// How long a connection may stay open without a request with a valid token; 0s: forever.
     pub unauthenticated_timeout: Span,
-    /// How long a connection may be open without a request under way; 0s: for ever.
+    /// How long a connection may stay open without a request in progress; 0s: forever.
     pub idle_timeout: Span,
-    /// The most claims of one organization that wait for work at a time; one token has half of them at most.
+    /// Maximum number of claims of one organization that wait for work at the same time; one token may have at most
+    /// half of them.
     pub max_waiting_claims: u32,
 }
 
@@ -136,38 +140,39 @@ pub struct Api {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
-    /// The folder; unless it is set, `evidence` beside an SQLite store, and in the working directory with PostgreSQL.
+    /// The folder; by default, `evidence` next to a SQLite store, or in the working directory with PostgreSQL.
     pub folder: String,
-    /// A bucket instead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
+    /// A bucket to use instead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the
+    /// folder.
     pub url: String,
-    /// The most bytes of one piece.
+    /// Maximum size of one piece in bytes.
     pub max_size: ByteSize,
     /// Whether evidence is evaluated again when a waiver that concerns it is added, removed or expires.
     pub reevaluate_on_waivers: bool,
-    /// Whether evidence is evaluated again when a policy in the policy folder that it was evaluated by changes.
+    /// Whether evidence is evaluated again when a policy in the policy folder changes that has evaluated it.
     pub reevaluate_on_policies: bool,
 }
 
-/// Where policies come from and what they may use.
+/// Where policies come from and which resources they may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policies {
-    /// The folder that references lead into; empty: only policies that come with the request.
+    /// The folder in which references are looked up; empty: only policies that are sent with the request.
     pub folder: String,
     /// References of the policies that are evaluated when a request names none.
     pub default: Vec<String>,
     /// Hosts that policies may be fetched from; empty: none.
     pub allowed_hosts: Vec<String>,
-    /// Hosts that policies may call by `http.send`; empty: none.
+    /// Hosts that policies may call with `http.send`; empty: none.
     pub http_send_hosts: Vec<String>,
-    /// Whether addresses may be called, for either, that are not of the public internet, and policies be fetched without
+    /// Whether, for both, addresses outside the public internet may be called, and policies may be fetched without
     /// encryption.
     pub allow_private_addresses: bool,
-    /// The folder that fetched policies are kept in.
+    /// The folder in which fetched policies are cached.
     pub cache: String,
-    /// How long one evaluation may take.
+    /// Time limit of one evaluation.
     pub time_limit: Span,
-    /// The most memory of one evaluation.
+    /// Memory limit of one evaluation.
     pub memory_limit: ByteSize,
 }
 
@@ -177,18 +182,19 @@ pub struct Policies {
 pub struct Engine {
     /// Operations that run at the same time in this process; 0: one per processor.
     pub concurrency: u32,
-    /// Operations that may run beside those, for organizations that have nothing running or waiting: so they need not
-    /// wait for others to end.
+    /// Operations that may run in addition, for organizations that have nothing running or pending, so that they need
+    /// not wait for others to end.
     pub extra_concurrency: u32,
-    /// How long a worker may be silent before its attempt is taken from it; heartbeats come three times as often.
+    /// How long a worker may be silent before it loses its attempt; heartbeats are sent three times as often.
     pub lease: Span,
-    /// How long one attempt may take when its operation does not say.
+    /// The time limit of an attempt if its operation does not specify it.
     pub timeout: Span,
-    /// How long an attempt may go on after its operation was cancelled; then it is ended, whatever its worker does.
+    /// How long an attempt may continue after its operation was cancelled; then it is ended, whatever its worker does.
     pub cancel_grace: Span,
-    /// How long calls and attempts may go on after the server was asked to stop; then attempts are released.
+    /// How long calls and attempts may continue after the server was asked to stop; then attempts are released.
     pub drain: Span,
-    /// How long changes are kept for those who watch operations: they can be away for that long and miss nothing.
+    /// How long changes are kept for clients that watch operations: they can be disconnected for that long and miss
+    /// nothing.
     pub keep_changes: Span,
 }
 
@@ -196,16 +202,16 @@ pub struct Engine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is
+    /// How long ended operations without a `retain_for` of their own are kept, e.g. `90d`; empty: forever. It is
     /// applied when an operation ends.
     pub default: String,
     /// How long the entries of audit logs are kept.
     pub audit: Span,
-    /// How long evidence is kept after it was stored or evaluated last, e.g. `365d`; empty: for ever. What an operation
-    /// that has not ended refers to stays.
+    /// How long evidence is kept after it was last stored or evaluated, e.g. `365d`; empty: forever. Evidence that an
+    /// unfinished operation refers to is kept.
     pub evidence: String,
-    /// The same of evidence that no operation refers to, and of what lies in the evidence folder unknown to the store;
-    /// empty: for ever.
+    /// The same for evidence that no operation refers to, and for files in the evidence folder that the store does not
+    /// know; empty: forever.
     pub unreferenced_evidence: String,
 }
 
@@ -215,15 +221,15 @@ pub struct Retention {
 pub struct Log {
     /// One JSON object per line, or text for people.
     pub format: LogFormat,
-    /// What: a level, or levels by module such as `info,server=debug`.
+    /// What is logged: a level, or levels by module such as `info,server=debug`.
     pub filter: String,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Text for people.
     Human,
@@ -341,15 +347,15 @@ impl Default for Log {
 }
 
 impl Config {
-    /// The store. A configuration that was loaded has been validated, so that there is one.
+    /// The store. A loaded configuration has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
         self.store.expose().parse()
     }
 
-    /// How long operations are kept that do not say so; `None`: for ever.
+    /// How long operations without a retention of their own are kept; `None`: forever.
     ///
     /// # Errors
-    /// [`InvalidSpan`], unless it was validated.
+    /// [`InvalidSpan`], unless the configuration was validated.
     pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
         optional(&self.retention.default)
     }
@@ -357,13 +363,13 @@ impl Config {
     /// How long evidence is kept.
     ///
     /// # Errors
-    /// [`InvalidSpan`], unless it was validated.
+    /// [`InvalidSpan`], unless the configuration was validated.
     pub fn evidence_retention(&self) -> Result<store::EvidenceRetention, InvalidSpan> {
         let Retention { evidence, unreferenced_evidence, .. } = &self.retention;
         Ok(store::EvidenceRetention { after_use: optional(evidence)?, unreferenced: optional(unreferenced_evidence)? })
     }
 
-    /// What organizations may have.
+    /// The limits of organizations.
     pub fn quotas(&self) -> store::Quotas {
         let named = self
             .organizations
@@ -386,7 +392,7 @@ impl Config {
         server::CallLimits { everybody: self.limits.call_limit(), named: named.collect() }
     }
 
-    /// The cells, by name; none when everything is in the store.
+    /// The cells by name; empty when everything is in the store.
     pub fn cell_urls(&self) -> Vec<store::CellUrl> {
         self.cells.iter().filter_map(|(name, cell)| cell.url(name)).collect()
     }

@@ -1,9 +1,9 @@
-//! The name that a misspelt one was probably meant to be.
+//! The name that was probably meant by a misspelled one.
 
 use strsim::levenshtein;
 
-/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count;
-/// and where one candidate alone begins with the name, it is the one: `maxpage` means `max_page_size`.
+/// The candidate nearest to `name`, unless even that one is a very different word. Separators do not count; and if only
+/// one candidate begins with the name, that one is returned: `maxpage` means `max_page_size`.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = joined(name);
     let candidates: Vec<(String, &str)> = candidates.into_iter().map(|each| (joined(each), each)).collect();
@@ -18,7 +18,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
 }
 
-/// Fewer letters than these begin too many names.
+/// Too many names begin with fewer letters than these.
 const SHORTEST_BEGINNING: usize = 4;
 
 /// The letters and digits of a name.

@@ -12,23 +12,23 @@ use super::tables::{self, Complaints};
 /// A subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
-    /// Whom to notify.
+    /// Who is notified.
     pub endpoint: Endpoint,
     /// Which operations to report.
     pub filter: Filter,
 }
 
-/// Which operations a notice is about; an empty list means any.
+/// Which operations a notice is about; an empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// Their kinds.
+    /// The kinds of the operations.
     pub kinds: Vec<String>,
     /// How they ended.
     pub statuses: Vec<Ended>,
-    /// What an `evidence_evaluation` found.
+    /// The verdict of an `evidence_evaluation`.
     pub verdicts: Vec<Verdict>,
-    /// The organizations that they belong to.
+    /// The organizations of the operations.
     pub organizations: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Notice {
         shown
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -77,7 +77,7 @@ impl Notice {
             }
         };
         self.endpoint.check(&mut check);
-        // Such a subscription would never report anything, and its owner would wait for it.
+        // Such a subscription would never report anything, and its owner would wait in vain.
         let Filter { kinds, statuses, verdicts, .. } = &self.filter;
         check(
             verdicts.is_empty() || statuses.is_empty() || statuses.contains(&Ended::Completed),
@@ -91,12 +91,17 @@ impl Notice {
         );
         for kind in &self.filter.kinds {
             if let Err(violation) = operations::check_kind("kinds", kind) {
-                check(false, "kinds", &format!("{kind:?} is no name of a kind: it {}", violation.description));
+                check(
+                    false,
+                    "kinds",
+                    &format!("{kind:?} is not a valid name for a kind: it {}", violation.description),
+                );
             }
         }
         for organization in &self.filter.organizations {
             if let Err(violation) = operations::check_name("organizations", organization) {
-                let message = format!("{organization:?} is no name of an organization: it {}", violation.description);
+                let message =
+                    format!("{organization:?} is not a valid name for an organization: it {}", violation.description);
                 check(false, "organizations", &message);
             }
         }

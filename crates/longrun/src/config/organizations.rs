@@ -1,4 +1,4 @@
-//! What organizations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
+//! The limits of organizations: `[limits]` applies to each, `[organizations.NAME]` to one.
 
 use std::collections::BTreeMap;
 
@@ -11,37 +11,37 @@ use toml::Table;
 use super::tables::{self, Complaints};
 use super::units::ByteSize;
 
-/// What an organization may have, unless its own table says otherwise. 0 is no limit.
+/// The limits of an organization, unless its own table overrides them. 0 means unlimited.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrganizationLimits {
-    /// Operations that have not ended, over all servers.
+    /// Maximum number of operations that have not ended, over all servers.
     pub max_pending: u64,
     /// Operations that it may create per second, on each server.
     pub rate: f64,
-    /// Operations that it may create at once after a pause; 0: as many as in a second.
+    /// Operations that it may create at once after a pause; 0: as many as in one second.
     pub burst: u32,
     /// By kind, how many of its operations may run at a time, over all servers and workers.
     pub max_running: BTreeMap<String, u32>,
-    /// The most bytes of an operation's input.
+    /// Maximum size of an operation's input in bytes.
     pub max_input: ByteSize,
-    /// The most bytes of an operation's output.
+    /// Maximum size of an operation's output in bytes.
     pub max_output: ByteSize,
-    /// Schedules that it may have.
+    /// Maximum number of its schedules.
     pub max_schedules: u32,
-    /// Bytes of evidence that it may have.
+    /// Maximum total size of its evidence in bytes.
     pub max_evidence: ByteSize,
     /// Calls that it may make per second, on each server, whatever they do.
     pub call_rate: f64,
-    /// Calls that it may make at once after a pause; 0: as many as in a second.
+    /// Calls that it may make at once after a pause; 0: as many as in one second.
     pub call_burst: u32,
     /// Calls that each of its tokens may make per second, on each server.
     pub token_call_rate: f64,
-    /// Calls that each of its tokens may make at once after a pause; 0: as many as in a second.
+    /// Calls that each of its tokens may make at once after a pause; 0: as many as in one second.
     pub token_call_burst: u32,
 }
 
-/// What one organization has that others do not; a field that is not set is as in [`OrganizationLimits`].
+/// The settings of one organization; a field that is not set is taken from [`OrganizationLimits`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Organization {
@@ -51,7 +51,7 @@ pub struct Organization {
     pub rate: Option<f64>,
     /// [`OrganizationLimits::burst`].
     pub burst: Option<u32>,
-    /// [`OrganizationLimits::max_running`], of the kinds that it names.
+    /// [`OrganizationLimits::max_running`], for the kinds that it names.
     pub max_running: BTreeMap<String, u32>,
     /// [`OrganizationLimits::max_input`].
     pub max_input: Option<ByteSize>,
@@ -69,11 +69,12 @@ pub struct Organization {
     pub token_call_rate: Option<f64>,
     /// [`OrganizationLimits::token_call_burst`].
     pub token_call_burst: Option<u32>,
-    /// Its operations that start for each one of an organization of weight 1, while both have some waiting.
+    /// How many of its operations start for each one of an organization of weight 1, while both have pending
+    /// operations.
     pub weight: u32,
 }
 
-/// More than this would keep others from starting for long.
+/// A higher weight would keep others from starting for too long.
 const MOST_WEIGHT: u32 = 1_000;
 
 impl Default for OrganizationLimits {
@@ -116,14 +117,14 @@ impl Default for Organization {
     }
 }
 
-/// A rate, unless it is 0; a burst of 0 is as many as in a second.
+/// A rate, unless it is 0; a burst of 0 is as many as in one second.
 fn rate(per_second: f64, burst: u32) -> Option<Rate> {
     let burst = if burst == 0 { per_second.ceil() } else { f64::from(burst) };
     (per_second > 0.0).then_some(Rate { per_second, burst })
 }
 
 impl OrganizationLimits {
-    /// As the store has it, for an organization of this weight.
+    /// The quota in the format of the store, for an organization of this weight.
     pub fn quota(&self, weight: u32) -> Quota {
         let size = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         Quota {
@@ -137,7 +138,7 @@ impl OrganizationLimits {
         }
     }
 
-    /// As the server has it.
+    /// The limit in the format of the server.
     pub fn call_limit(&self) -> CallLimit {
         CallLimit {
             organization: rate(self.call_rate, self.call_burst),
@@ -145,7 +146,7 @@ impl OrganizationLimits {
         }
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
         let mut check = |holds: bool, key: &str, message: &str| {
@@ -158,17 +159,18 @@ impl OrganizationLimits {
             (self.call_rate, "call_rate", self.call_burst, "call_burst", "calls"),
             (self.token_call_rate, "token_call_rate", self.token_call_burst, "token_call_burst", "calls"),
         ] {
-            let message = format!("must be a number of {of} a second, e.g. 50 or 0.5; 0 sets no limit");
+            let message = format!("must be a number of {of} per second, e.g. 50 or 0.5; 0 sets no limit");
             check(rate.is_finite() && rate >= 0.0, rate_key, &message);
-            let message = format!("needs a {rate_key}: it is what may be saved up of it");
+            let message = format!("needs a {rate_key}: it is how much of that rate may accumulate");
             check(burst == 0 || rate > 0.0, burst_key, &message);
         }
         for (key, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
-            let message = "must be above 0 and at most 1MiB, the most that an operation keeps";
+            let message = "must be above 0 and at most 1MiB, the maximum that an operation can store";
             check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
         }
         for violation in self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()) {
-            complaints.push((violation.field, format!("names a kind that cannot be: it {}", violation.description)));
+            complaints
+                .push((violation.field, format!("contains an invalid name of a kind: it {}", violation.description)));
         }
         complaints
     }
@@ -187,7 +189,7 @@ impl Organization {
         tables::shown(self)
     }
 
-    /// What holds for it: its own limits, and for the rest those of everybody.
+    /// The limits that apply to it: its own, and for the rest those of every organization.
     pub fn limits(&self, everybody: &OrganizationLimits) -> OrganizationLimits {
         OrganizationLimits {
             max_pending: self.max_pending.unwrap_or(everybody.max_pending),
@@ -205,14 +207,14 @@ impl Organization {
         }
     }
 
-    /// What the types cannot say.
+    /// Checks that the types cannot express.
     pub fn check(&self, name: &str, everybody: &OrganizationLimits) -> Complaints {
         let mut complaints = self.limits(everybody).check();
         if !(1..=MOST_WEIGHT).contains(&self.weight) {
             complaints.push(("weight".to_owned(), format!("must be between 1 and {MOST_WEIGHT}")));
         }
         if let Err(violation) = check_name("organizations", name) {
-            let message = format!("{name:?} is no name of an organization: it {}", violation.description);
+            let message = format!("{name:?} is not a valid name for an organization: it {}", violation.description);
             complaints.push(("weight".to_owned(), message));
         }
         complaints

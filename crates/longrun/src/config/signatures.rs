@@ -5,36 +5,37 @@ use serde::{Deserialize, Serialize};
 
 use super::encryption::KeyFile;
 
-/// The most keys, and the most identities: the evaluation processes get all of them, in one line.
+/// Maximum number of keys, and of identities: all of them are sent to the evaluation processes in one line.
 const MAX_SIGNERS: usize = 24;
-/// The longest file of a key, in bytes; an RSA key of 8192 bits has some 1,400.
+/// Maximum size of a key file in bytes; one with an RSA key of 8192 bits has about 1,400.
 const MAX_FILE_BYTES: u64 = 1_800;
-/// The longest file of a trusted root, in bytes; that of the public instance of Sigstore has some 7,000.
+/// Maximum size of the file of a trusted root in bytes; that of the public instance of Sigstore has about 7,000.
 const MAX_ROOT_BYTES: u64 = 64 * 1024;
-/// The longest id, in bytes.
+/// Maximum length of an id in bytes.
 const MAX_ID_BYTES: usize = 64;
-/// The longest issuer, and the longest identity, in bytes.
+/// Maximum length of an issuer, and of an identity, in bytes.
 const MAX_IDENTITY_BYTES: usize = 512;
 
 /// Whose signatures on attestations are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Signatures {
-    /// Public keys, each with the id that policies know it by, and its file.
+    /// Public keys, each with its file and the id by which policies refer to it.
     pub trusted_keys: Vec<KeyFile>,
-    /// The file of a trusted root of Sigstore, on which the signatures of identities rest; empty: no certificate is verified.
+    /// The file with a trusted root of Sigstore, against which the certificates of identities are verified; empty: no
+    /// certificate is verified.
     pub trusted_root: String,
-    /// Identities in certificates, each with the id that policies know it by.
+    /// Identities in certificates, each with the id by which policies refer to it.
     pub identities: Vec<Identity>,
 }
 
-/// An identity. In the environment it is written `ID=ISSUER=IDENTITY`.
+/// An identity. In the environment it is written as `ID=ISSUER=IDENTITY`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", deny_unknown_fields)]
 pub struct Identity {
-    /// What policies know it by.
+    /// The id by which policies refer to it.
     pub id: String,
-    /// Exactly the issuer in the certificate.
+    /// The exact issuer in the certificate.
     pub issuer: String,
     /// The URI, e-mail address or other name in the certificate; a star stands for any text without a slash.
     pub identity: String,
@@ -76,10 +77,10 @@ impl Signatures {
     /// The keys, read from their files.
     ///
     /// # Errors
-    /// What is wrong with the first that cannot be used.
+    /// What is wrong with the first key that cannot be used.
     pub fn trusted_keys(&self) -> Result<Vec<TrustedKey>, String> {
         if self.trusted_keys.len() > MAX_SIGNERS {
-            return Err(format!("there are {} keys; at most {MAX_SIGNERS} are taken", self.trusted_keys.len()));
+            return Err(format!("there are {} keys; at most {MAX_SIGNERS} are allowed", self.trusted_keys.len()));
         }
         let mut keys: Vec<TrustedKey> = Vec::new();
         for KeyFile { id: name, file } in &self.trusted_keys {
@@ -92,19 +93,20 @@ impl Signatures {
         Ok(keys)
     }
 
-    /// The identities with the trusted root, read from its file; nothing when there are none.
+    /// The identities with the trusted root, read from its file; `None` when there are none.
     ///
     /// # Errors
-    /// The key of the configuration that cannot be used, and why.
+    /// The configuration key that cannot be used, and why.
     pub fn trusted_identities(&self) -> Result<Option<TrustedIdentities>, (&'static str, String)> {
         match (self.trusted_root.is_empty(), self.identities.is_empty()) {
             (true, true) => return Ok(None),
             (true, false) => {
-                let why = "must name a file (trusted_root.json of Sigstore): signatures.identities rest on it";
+                let why =
+                    "must name a file (trusted_root.json of Sigstore): signatures.identities are verified against it";
                 return Err(("signatures.trusted_root", why.to_owned()));
             }
             (false, true) => {
-                let why = "must name whose signatures count: by signatures.trusted_root alone nobody is trusted";
+                let why = "must name trusted identities: signatures.trusted_root alone does not make anybody trusted";
                 return Err(("signatures.identities", why.to_owned()));
             }
             (false, false) => {}
@@ -120,12 +122,12 @@ impl Signatures {
 
     fn check_identities(&self) -> Result<Vec<TrustedIdentity>, String> {
         if self.identities.len() > MAX_SIGNERS {
-            return Err(format!("there are {} identities; at most {MAX_SIGNERS} are taken", self.identities.len()));
+            return Err(format!("there are {} identities; at most {MAX_SIGNERS} are allowed", self.identities.len()));
         }
         let mut trusted: Vec<TrustedIdentity> = Vec::new();
         for Identity { id, issuer, identity } in &self.identities {
             check_id(id)?;
-            // A policy knows signers by their ids alone.
+            // A policy distinguishes signers by their ids alone.
             let is_taken = trusted.iter().any(|other| other.name == *id);
             if is_taken || self.trusted_keys.iter().any(|key| key.id == *id) {
                 return Err(format!("there are two identities, or an identity and a key, with the id {id:?}"));
@@ -133,12 +135,12 @@ impl Signatures {
             for (what, text) in [("issuer", issuer), ("identity", identity)] {
                 if text.is_empty() || text.len() > MAX_IDENTITY_BYTES || text.chars().any(char::is_control) {
                     return Err(format!(
-                        "the {what} of {id:?} is {text:?}: it has 1 to {MAX_IDENTITY_BYTES} bytes of printable text"
+                        "the {what} of {id:?} is {text:?}: it must have 1 to {MAX_IDENTITY_BYTES} bytes of printable text"
                     ));
                 }
             }
             if identity.chars().all(|character| matches!(character, '*' | '/')) {
-                return Err(format!("the identity of {id:?} is {identity:?}: that would be anybody"));
+                return Err(format!("the identity of {id:?} is {identity:?}: that would match anybody"));
             }
             let (name, issuer, identity) = (id.clone(), issuer.clone(), identity.clone());
             trusted.push(TrustedIdentity { name, issuer, identity });
@@ -149,21 +151,21 @@ impl Signatures {
 
 fn check_id(id: &str) -> Result<(), String> {
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
-        return Err(format!("{id:?} is no id: it has 1 to {MAX_ID_BYTES} bytes of printable text"));
+        return Err(format!("{id:?} is not a valid id: it must have 1 to {MAX_ID_BYTES} bytes of printable text"));
     }
     Ok(())
 }
 
-/// The text of a trusted root, without its blanks.
+/// The text of a trusted root, without whitespace.
 fn read_root(file: &str) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
     let found = std::fs::metadata(file).map_err(cannot)?;
     if !found.is_file() || found.len() > MAX_ROOT_BYTES {
-        return Err(format!("it is no file of at most {MAX_ROOT_BYTES} bytes"));
+        return Err(format!("it is not a file of at most {MAX_ROOT_BYTES} bytes"));
     }
     let text = std::fs::read(file).map_err(cannot)?;
     let root: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| format!("it is not one document of JSON: {error}"))?;
+        serde_json::from_slice(&text).map_err(|error| format!("it is not a single JSON document: {error}"))?;
     Ok(root.to_string())
 }
 
@@ -171,11 +173,11 @@ fn read(name: &str, file: &str) -> Result<TrustedKey, String> {
     let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
     let found = std::fs::metadata(file).map_err(cannot)?;
     if !found.is_file() || found.len() > MAX_FILE_BYTES {
-        return Err("is no file of one public key".to_owned());
+        return Err("is not a file with one public key".to_owned());
     }
     let text = std::fs::read(file).map_err(cannot)?;
     let keys = PublicKey::read_all(&text).map_err(|error| error.to_string())?;
-    let [key] = &keys[..] else { return Err(format!("there are {} keys in it; each has its own file", keys.len())) };
+    let [key] = &keys[..] else { return Err(format!("it contains {} keys; each key needs its own file", keys.len())) };
     Ok(TrustedKey { name: name.to_owned(), pem: key.pem() })
 }
 
@@ -204,8 +206,8 @@ mod tests {
         assert_eq!(keys[0], TrustedKey { name: "release".to_owned(), pem: KEY.to_owned() });
         for (keys, why) in [
             (&[("release", one.as_str()), ("release", &one)][..], "two keys with the id"),
-            (&[("", one.as_str())], "is no id"),
-            (&[("release", two.as_str())], "there are 2 keys in it"),
+            (&[("", one.as_str())], "is not a valid id"),
+            (&[("release", two.as_str())], "it contains 2 keys"),
             (&[("release", none.as_str())], "there is no key in it"),
             (&[("release", "/nonexistent")], "cannot be read"),
         ] {
@@ -236,7 +238,7 @@ mod tests {
         let other = |id: &str, issuer: &str, name: &str| vec![identity(id, issuer, name)];
         for (root, identities, key, why) in [
             ("", vec![release.clone()], "signatures.trusted_root", "must name a file"),
-            (ROOT, Vec::new(), "signatures.identities", "nobody is trusted"),
+            (ROOT, Vec::new(), "signatures.identities", "does not make anybody trusted"),
             ("/nonexistent", vec![release.clone()], "signatures.trusted_root", "cannot be read"),
             (
                 concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
@@ -246,7 +248,7 @@ mod tests {
             ),
             (ROOT, vec![release.clone(); 2], "signatures.identities", "two identities"),
             (ROOT, other("key", "i", "a@example.com"), "signatures.identities", "an identity and a key"),
-            (ROOT, other("", "i", "a@example.com"), "signatures.identities", "is no id"),
+            (ROOT, other("", "i", "a@example.com"), "signatures.identities", "is not a valid id"),
             (ROOT, other("a", "", "a@example.com"), "signatures.identities", "the issuer of"),
             (ROOT, other("a", "i", ""), "signatures.identities", "the identity of"),
             (ROOT, other("a", "i", "*/*"), "signatures.identities", "anybody"),

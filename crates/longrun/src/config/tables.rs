@@ -1,7 +1,7 @@
-//! Tables that the configuration may have any number of, each with a name: `[kinds.NAME]`, `[notices.NAME]`.
+//! Tables of which the configuration may have any number, each with a name: `[kinds.NAME]`, `[notices.NAME]`.
 //!
-//! A table is read in parts, by the types that know the keys; what no part has taken is a mistake. Each value is
-//! checked by itself, so that every mistake is reported.
+//! A table is read in parts, by the types that know the keys; keys that no part has taken are mistakes. Each value is
+//! checked separately, so that every mistake is reported.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::nearest::nearest;
 
-/// What is wrong with a table: each time the key within it, and what is wrong and what would be right.
+/// The problems of a table: each with the key within the table, and what is wrong and what would be valid.
 pub type Complaints = Vec<(String, String)>;
 
 /// The keys of a part, whether set or not.
@@ -34,7 +34,7 @@ pub fn take<T: Default + Serialize + DeserializeOwned>(table: &mut Table, compla
     part.try_into().expect("every value was checked by itself")
 }
 
-/// Reports what is left of a table, whose keys would have been `known`.
+/// Reports the remaining keys of a table; the valid keys would have been `known`.
 pub fn refuse_rest(table: &Table, known: &[String], complaints: &mut Complaints) {
     for key in table.keys() {
         let message = match nearest(key, known.iter().map(String::as_str)) {
@@ -45,7 +45,7 @@ pub fn refuse_rest(table: &Table, known: &[String], complaints: &mut Complaints)
     }
 }
 
-/// A part as a table, for showing it; what is not set is left out.
+/// A part as a table, for showing it; values that are not set are left out.
 pub fn shown(part: &impl Serialize) -> Table {
     match Value::try_from(part) {
         Ok(Value::Table(table)) => table,

@@ -1,18 +1,19 @@
-//! Distributed traces: `[tracing]`, where spans are sent and which traces begin here.
+//! Distributed traces: `[tracing]`, where spans are sent and which traces start here.
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-/// Distributed traces, of OpenTelemetry.
+/// Distributed traces with OpenTelemetry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracing {
-    /// The collector that spans are sent to by OTLP over HTTP, e.g. `http://127.0.0.1:4318`; empty: none, unless
+    /// The collector to which spans are sent with OTLP over HTTP, e.g. `http://127.0.0.1:4318`; empty: none, unless
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` names one.
     pub endpoint: String,
-    /// Which share of the creations that come without a trace begins one, from 0 to 1. Those that come with one follow it.
+    /// The fraction of creations without a trace that start one, from 0 to 1. Creations that come with a trace follow
+    /// its decision.
     pub sampling_ratio: f64,
-    /// Whether traces are stored with operations and passed on to workers also when there is no collector.
+    /// Whether traces are stored with operations and passed on to workers even if there is no collector.
     pub propagate: bool,
 }
 
@@ -23,7 +24,7 @@ impl Default for Tracing {
 }
 
 impl Tracing {
-    /// Everything that is wrong, by its key.
+    /// All problems, with their keys.
     pub fn check(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         if !self.endpoint.is_empty()
@@ -38,18 +39,18 @@ impl Tracing {
     }
 }
 
-/// The address that takes traces of a collector at this address.
+/// The URL for traces of a collector at this address.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn collector_url(endpoint: &str) -> Result<Url, String> {
-    let wanted = "must be the address of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318";
+    let wanted = "must be the address of a collector that accepts OTLP over HTTP, such as http://127.0.0.1:4318";
     let mut url = Url::parse(endpoint).map_err(|error| format!("{wanted}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(wanted.to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must name no user and no password: put what the collector asks for into \
+        return Err("must not contain a user or a password: put the collector's credentials into \
                     OTEL_EXPORTER_OTLP_HEADERS"
             .to_owned());
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Span(pub Duration);
 
 impl Span {
-    /// A span of whole seconds.
+    /// A span of this many seconds.
     pub const fn seconds(seconds: u64) -> Span {
         Span(Duration::from_secs(seconds))
     }
@@ -40,18 +40,18 @@ impl FromStr for Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// Largest first, so that a size is shown in the largest unit that it fills.
+/// Largest first, so that a size is shown in the largest unit that divides it.
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 impl ByteSize {
-    /// A size of whole mebibytes.
+    /// A size of this many mebibytes.
     pub const fn mebibytes(count: u64) -> ByteSize {
         ByteSize(count << 20)
     }
 }
 
 impl fmt::Display for ByteSize {
-    /// Without loss: in the largest unit of which the size is a whole multiple.
+    /// Exactly: in the largest unit of which the size is a whole multiple.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS.into_iter().find(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit)) {
             Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),

@@ -1,4 +1,4 @@
-//! A flag's value that is not repeated when it is wrong: it may hold a password.
+//! A flag's value that is not repeated when it is invalid: it may contain a password.
 
 use std::ffi::OsStr;
 
@@ -6,7 +6,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-/// Reads a value by this function; its error says what is wrong without the value.
+/// Reads a value with this function; its error says what is wrong without the value.
 #[derive(Clone)]
 pub struct Unseen<T>(pub fn(&str) -> Result<T, String>);
 

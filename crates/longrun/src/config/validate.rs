@@ -1,4 +1,4 @@
-//! What the types of [`Config`] cannot say: values that do not fit together or not into the world.
+//! Checks that the types of [`Config`] cannot express: values that contradict each other or the environment.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use store::StoreUrl;
 use super::units::Span;
 use super::{Config, Oidc};
 
-/// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
+/// A page with more entries than this would be too large (each may have 16 KiB of output).
 const MOST_PAGE_SIZE: u32 = 1000;
-/// Ten years, as for `retain_for`: more than that is "for ever".
+/// Ten years, as for `retain_for`: longer retention is "forever".
 const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
-/// Evidence is kept at least this long: uses are not noted more often.
+/// Evidence is kept at least this long, because its uses are not recorded more often.
 const SHORTEST_EVIDENCE: Duration = Duration::from_secs(3_600);
 
-/// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
+/// Every value that cannot be used, with its key. Checks files, but opens no store and no socket.
 pub fn validate(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut check = |holds: bool, key: &str, message: &str| {
@@ -29,13 +29,13 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(
         config.admin_listen.is_empty() || config.admin_listen != config.listen || config.listen.ends_with(":0"),
         "admin_listen",
-        "must not be the address of the API: whoever reaches the API would reach the metrics",
+        "must not be the address of the API: everybody who reaches the API would also reach the metrics",
     );
     let store = super::store_url(config.store.expose());
     let has_standbys = matches!(store, Ok(StoreUrl::Postgres(_)));
     check(store.is_ok(), "store", &store.err().unwrap_or_default());
     if !config.read_store.is_empty() {
-        let standby = "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary";
+        let standby = "must be the postgres://USER@HOST:PORT/DATABASE of a standby, with store set to its primary";
         match super::store_url(config.read_store.expose()) {
             Ok(StoreUrl::Postgres(_)) => check(has_standbys, "read_store", standby),
             Ok(StoreUrl::Sqlite(_)) => check(false, "read_store", standby),
@@ -44,7 +44,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     }
     if !config.cells.is_empty() {
         check(has_standbys, "store", "must be postgres://…: with cells it is the directory of their organizations");
-        let own = "with cells, each has its own: set read_store in [cells.NAME]";
+        let own = "must be empty with cells: set read_store in each [cells.NAME]";
         check(config.read_store.is_empty(), "read_store", own);
     }
     let mut urls = std::collections::BTreeSet::new();
@@ -53,7 +53,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
             check(false, &format!("cells.{name}.{key}"), &message);
         }
         let is_new = urls.insert(cell.store.expose());
-        check(is_new, &format!("cells.{name}.store"), "is the database of another cell, too: each has its own");
+        check(is_new, &format!("cells.{name}.store"), "is also the database of another cell: each cell needs its own");
     }
 
     let tls = &config.tls;
@@ -108,22 +108,26 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         check(false, key, &message);
     }
     let folder = &config.policies.folder;
-    let missing = format!("there is no folder {folder}");
+    let missing = format!("the folder {folder} does not exist");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);
     let (fetched, own): (Vec<&String>, Vec<&String>) = config
         .policies
         .default
         .iter()
         .partition(|reference| reference.contains("://") && !reference.starts_with("file"));
-    check(own.is_empty() || !folder.is_empty(), "policies.default", "needs policies.folder: references lead into it");
+    check(
+        own.is_empty() || !folder.is_empty(),
+        "policies.default",
+        "needs policies.folder, in which references are looked up",
+    );
     let hosts = &config.policies.allowed_hosts;
     check(
         fetched.is_empty() || !hosts.is_empty(),
         "policies.default",
-        "needs policies.allowed_hosts: references over the network lead there",
+        "needs policies.allowed_hosts, from which references over the network are fetched",
     );
     let is_host = |host: &String| !host.trim_start_matches("*.").is_empty() && !host.contains(['/', ':', ' ', '@']);
-    let message = "must be names of hosts, such as policies.example.com or *.example.com";
+    let message = "must be host names, such as policies.example.com or *.example.com";
     check(hosts.iter().all(is_host), "policies.allowed_hosts", message);
     check(config.policies.http_send_hosts.iter().all(is_host), "policies.http_send_hosts", message);
     check(hosts.is_empty() || !config.policies.cache.is_empty(), "policies.cache", "must name a folder");
@@ -172,7 +176,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(
         retention.is_ok_and(|time| time.is_none_or(|time| !time.is_zero() && time <= LONGEST_RETENTION)),
         "retention.default",
-        "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
+        "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty to keep it forever",
     );
 
     for (time, key) in [
@@ -183,7 +187,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         check(
             time.is_empty() || parsed.is_ok_and(|Span(time)| (SHORTEST_EVIDENCE..=LONGEST_RETENTION).contains(&time)),
             key,
-            "must be empty, for ever, or a time from 1h to 3650d, e.g. \"365d\"",
+            "must be empty (forever), or a duration from 1h to 3650d, e.g. \"365d\"",
         );
     }
     check(
@@ -205,7 +209,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
     }
-    // Servers themselves read the change log, and may be slow.
+    // The servers themselves read the change log, and may be slow.
     let shortest = std::time::Duration::from_secs(60);
     check(engine.keep_changes.0 >= shortest, "engine.keep_changes", "must be at least 60s");
     check(
@@ -216,12 +220,13 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     found
 }
 
-/// What looks like a mistake but need not be one: secrets are often only where the server runs.
+/// Possible mistakes that are not errors: secrets are often only available where the server runs.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut look = |key: String, variables: &[String]| {
         let missing = variables.iter().filter(|name| !name.is_empty() && std::env::var_os(name).is_none());
-        warnings.extend(missing.map(|variable| format!("{key}: the variable {variable} is not set here")));
+        warnings
+            .extend(missing.map(|variable| format!("{key}: the variable {variable} is not set in this environment")));
     };
     for (name, kind) in &config.kinds.declared {
         let (key, variables) = kind.variables();
@@ -238,7 +243,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// A host or an address, and a port. Whether the name resolves is seen when it is bound.
+/// A host or an address, and a port. Whether the name can be resolved is checked when the server binds it.
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 /// The provider, when there is one.
 ///
 /// # Errors
-/// When its key is missing, or the machine cannot make such calls.
+/// When its key is missing, or HTTP calls are not possible on this machine.
 pub fn provider(config: &Config) -> anyhow::Result<Option<Provider>> {
     let ai = &config.ai;
     if !ai.is_configured() {
@@ -24,7 +24,7 @@ pub fn provider(config: &Config) -> anyhow::Result<Option<Provider>> {
     };
     let key = key.map(|text| SecretString::from(text.expose_secret().trim()));
     if key.as_ref().is_some_and(|key| key.expose_secret().is_empty()) {
-        anyhow::bail!("ai: the key is empty; leave key_file and key_environment out where the provider needs none");
+        anyhow::bail!("ai: the key is empty; leave key_file and key_environment out if the provider needs no key");
     }
     let settings = ProviderSettings {
         endpoint: ai.endpoint(),

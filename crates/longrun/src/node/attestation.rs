@@ -1,4 +1,4 @@
-//! The keys that results are signed with, from the configuration or from a file beside the store.
+//! The keys that sign results, from the configuration or from a file next to the store.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,39 +14,39 @@ use store::StoreUrl;
 use crate::config::Config;
 use crate::exit::Hint as _;
 
-/// The keys of the configuration. Where it names none, and one process has the store for itself, they are those of a file
-/// beside the store, which is made if it is not there.
+/// The keys of the configuration. If it names none, and one process has the store to itself, they are those of a file
+/// next to the store, which is created if it does not exist.
 ///
-/// To be called by the holder of the store's lock.
+/// Must be called by the holder of the store's lock.
 ///
 /// # Errors
-/// When the keys cannot be read or made.
+/// When the keys cannot be read or created.
 pub fn signer(config: &Config, store: &StoreUrl) -> anyhow::Result<Option<Arc<Signer>>> {
     let configured = config.attestation.signer().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
     if let Some(signer) = configured {
         return Ok(Some(Arc::new(signer)));
     }
-    // Servers that share a store but have a key of their own each would surprise those who verify.
+    // Servers that share a store but have different keys would surprise those who verify.
     let StoreUrl::Sqlite(store) = store else { return Ok(None) };
     let file = beside(store);
     if !file.exists() {
-        make(&file).with_context(|| format!("cannot make a key to sign results with, {}", file.display()))?;
+        make(&file).with_context(|| format!("cannot create the key that signs results, {}", file.display()))?;
     }
     let path = file.to_str().context("the path of the store is not Unicode")?;
     let signer = config.attestation.read(path).map_err(|why| anyhow::anyhow!("cannot use {path}: {why}"));
-    let signer = signer
-        .hint("it is the key that results of evaluations are signed with; attestation.key_file names another one")?;
+    let signer =
+        signer.hint("it is the key that signs results of evaluations; use attestation.key_file to name another one")?;
     Ok(Some(Arc::new(signer)))
 }
 
-/// The file of the keys of a store.
+/// The key file of a store.
 fn beside(store: &Path) -> PathBuf {
     let mut name = OsString::from(store);
     name.push(".attestation-key");
     name.into()
 }
 
-/// Whole or not at all, and its user's alone from its first moment.
+/// Writes all of the file or nothing; only the user can access it from the moment it exists.
 fn make(file: &Path) -> anyhow::Result<()> {
     let mut new = OsString::from(file);
     new.push(".new");

@@ -1,4 +1,4 @@
-//! Looks for a renewed certificate: every few seconds, and when SIGHUP asks for it.
+//! Watches for a renewed certificate: every few seconds, and when SIGHUP is received.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks at the files. A look is two calls of the system.
+/// The time between two checks of the files. A check takes two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The signal that asks for a look at once. Without a certificate nobody listens to it, and it ends the process.
+/// The signal that requests a check at once. Without a certificate, nothing handles it, and it ends the process.
 ///
 /// # Errors
 /// When signals cannot be received.
@@ -22,7 +22,8 @@ pub fn hangup() -> anyhow::Result<Signal> {
     signal(SignalKind::hangup()).context("cannot receive SIGHUP")
 }
 
-/// Keeps the certificate what its files are. Goes on until it is dropped: connections are made until the very end.
+/// Keeps the certificate up to date with its files. Runs until it is dropped: connections are accepted until the very
+/// end.
 pub async fn keep_fresh(tls: Tls, mut hangup: Signal, health: Health) {
     let (asked, is_asked) = (Notify::new(), AtomicBool::new(false));
     let listening = async {
@@ -40,17 +41,17 @@ pub async fn keep_fresh(tls: Tls, mut hangup: Signal, health: Health) {
     tokio::join!(listening, looking);
 }
 
-/// A certificate that cannot be used is for the log only: the server goes on with what it has.
+/// A certificate that cannot be used is only logged: the server continues with the one it has.
 async fn look(tls: Tls, anyway: bool) {
     let looked = tokio::task::spawn_blocking(move || tls.renew(anyway)).await;
     match looked {
-        Ok(Ok(true)) => tracing::info!("the TLS certificate was read again; new connections get it"),
+        Ok(Ok(true)) => tracing::info!("the TLS certificate was reloaded; new connections use it"),
         Ok(Ok(false)) => {}
         Ok(Err(error)) => refused(&error),
-        Err(error) => tracing::error!(%error, "looking for a renewed TLS certificate broke off"),
+        Err(error) => tracing::error!(%error, "checking for a renewed TLS certificate was aborted"),
     }
 }
 
 fn refused(error: &TlsError) {
-    tracing::error!(%error, "the renewed TLS certificate cannot be used; the one before stays in use");
+    tracing::error!(%error, "the renewed TLS certificate cannot be used; the previous one stays in use");
 }

@@ -10,10 +10,10 @@ use crate::commands::evaluation_worker;
 use crate::config::Config;
 use crate::exit::Hint;
 
-/// Makes the evaluations; every default policy is read and compiled, so that a broken one is found now.
+/// Sets up evaluations; every default policy is read and compiled, so that a broken one is found now.
 ///
 /// # Errors
-/// When the policy folder or a default policy is not in order.
+/// When the policy folder or a default policy is invalid.
 pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     let policies = &config.policies;
     let trusted_keys = config.signatures.trusted_keys();
@@ -33,7 +33,7 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
         makes_calls: !policies.http_send_hosts.is_empty(),
     };
     let mut evaluations = Evaluations::new(evaluation_worker::this_program()?, evaluator).hint(
-        "check policies.folder and policies.default; `longrun policy check FILE` tells what is wrong with a policy",
+        "check policies.folder and policies.default; `longrun policy check FILE` reports what is wrong with a policy",
     )?;
     if !policies.http_send_hosts.is_empty() {
         let calls = Calls::new(CallSettings {
@@ -41,7 +41,8 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
             allow_private_addresses: policies.allow_private_addresses,
         });
         let calls = calls.map_err(|error| anyhow::anyhow!("policies cannot call hosts: {error}"));
-        evaluations = evaluations.with_calls(calls.hint("leave policies.http_send_hosts empty to have none called")?);
+        evaluations =
+            evaluations.with_calls(calls.hint("leave policies.http_send_hosts empty if policies need not call any")?);
     }
     if policies.allowed_hosts.is_empty() {
         return Ok(evaluations);
@@ -52,5 +53,5 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
         cache: PathBuf::from(&policies.cache),
     });
     let references = references.map_err(|error| anyhow::anyhow!("policies cannot be fetched: {error}"));
-    Ok(evaluations.with_references(references.hint("leave policies.allowed_hosts empty to fetch none")?))
+    Ok(evaluations.with_references(references.hint("leave policies.allowed_hosts empty if none need to be fetched")?))
 }

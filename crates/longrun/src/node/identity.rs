@@ -7,7 +7,7 @@ use server::auth::{Identity, IdentitySettings, OidcSettings};
 use super::endpoint::variable;
 use crate::config::{Auth, Oidc};
 
-/// The providers, ready to be asked; none is called yet.
+/// The providers, ready for use; none is called yet.
 ///
 /// # Errors
 /// When a secret or a file with keys cannot be read.
@@ -40,7 +40,7 @@ fn settings(Oidc { client, claims }: &Oidc) -> anyhow::Result<OidcSettings> {
     })
 }
 
-/// A text of a file, without the end of its line.
+/// The text of a file, without the line break at its end.
 fn read(key: &str, file: &str) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{key}: cannot read {file}"))?;
     Ok(text.trim().to_owned())

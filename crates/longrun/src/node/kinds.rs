@@ -22,10 +22,10 @@ use crate::commands::command_runner;
 use crate::commands::worker::program;
 use crate::config::{ByteSize, Command, Config, Limits, Work};
 
-/// Variables of the server's environment that every command sees.
+/// Variables of the server's environment that are passed to every command.
 const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
 
-/// What runs in this process.
+/// The kinds that run in this process.
 ///
 /// # Errors
 /// When a variable that a kind needs is not set.
@@ -71,8 +71,8 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
     Ok(Notices::new(subscriptions))
 }
 
-/// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which
-/// another server on the same store may run.
+/// The kinds that no worker may claim: those that run in this process, and always those that longrun creates itself,
+/// which another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
     let mut local = registry.kinds();
     for own in kinds::RESERVED {
@@ -83,13 +83,13 @@ pub fn local(registry: &Registry) -> Vec<String> {
     local
 }
 
-/// Every kind that is declared, in alphabetical order, the built-in one first.
+/// Every declared kind, in alphabetical order, the built-in one first.
 pub fn known(config: &Config) -> Vec<String> {
     let declared = config.kinds.declared.keys().filter(|name| *name != EVIDENCE_EVALUATION);
     std::iter::once(EVIDENCE_EVALUATION.to_owned()).chain(declared.cloned()).collect()
 }
 
-/// What operations of a declared kind get when their creation does not say.
+/// The defaults of operations of a declared kind.
 pub fn defaults(config: &Config) -> BTreeMap<String, KindDefaults> {
     let declared = config.kinds.declared.iter();
     let defaults = declared.map(|(name, kind)| {
@@ -99,15 +99,15 @@ pub fn defaults(config: &Config) -> BTreeMap<String, KindDefaults> {
     defaults.collect()
 }
 
-/// A size that was checked to be at most a mebibyte.
+/// A size that has been checked to be at most one mebibyte.
 fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
-/// Whether the program is there: a kind whose program is not would end each of its operations as failed.
+/// Checks that the program exists: without its program, a kind would end each of its operations as failed.
 fn check_program(kind: &str, command: &Command) -> anyhow::Result<()> {
     let Some(program) = command.command.first() else { return Ok(()) };
-    // A relative path leads from the folder in which the program runs.
+    // A relative path is relative to the folder in which the program runs.
     let program =
         if program.contains('/') { Path::new(&command.working_directory).join(program) } else { program.into() };
     program::check(program.as_os_str(), std::env::var_os("PATH").as_deref())

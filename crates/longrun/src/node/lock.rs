@@ -1,14 +1,15 @@
 //! One server at a time on a SQLite file.
 //!
-//! SQLite itself lets several processes write, but two servers would run the same operations and each take the other's
-//! attempts for lost. The locks are the operating system's: a process that dies, however, releases them.
+//! SQLite itself lets several processes write, but two servers would run the same operations, and each would consider
+//! the other's attempts lost. The locks are those of the operating system: when a process dies, for whatever reason,
+//! they are released.
 //!
-//! There are two. One is on the database file itself (`flock`), so that it holds by whatever name the file was found: a
-//! symbolic link, a hard link, another mount. Linux keeps it apart from the locks that SQLite takes (`fcntl`);
-//! elsewhere they would meet. The other one is on a file beside the database's own name, which versions before this one
-//! take, too.
+//! There are two. One is on the database file itself (`flock`), so that it applies whatever the name by which the file
+//! was opened: a symbolic link, a hard link, another mount. Linux keeps it separate from the locks that SQLite takes
+//! (`fcntl`); on other systems they would conflict. The other one is on a file next to the database's own name, which
+//! earlier versions lock too.
 //!
-//! Closing any descriptor of a file gives up the `fcntl` locks of the whole process on it. So the lock is taken before
+//! Closing any descriptor of a file releases the `fcntl` locks of the whole process on it. So the lock is taken before
 //! SQLite opens the file, and released after SQLite has closed it.
 
 use std::fs::{File, TryLockError};
@@ -20,14 +21,14 @@ use store::StoreUrl;
 
 use crate::exit::failure;
 
-/// The right to serve a store; released when it is dropped, which must be after the store was closed.
+/// The right to serve a store; released when it is dropped, which must happen after the store was closed.
 #[derive(Debug)]
 pub struct StoreLock {
     _files: Vec<File>,
 }
 
 impl StoreLock {
-    /// Takes the lock of a store, if it is one that a process has for itself.
+    /// Takes the lock of a store, if it is one that a single process has to itself.
     ///
     /// # Errors
     /// Those of [`StoreLock::acquire`].
@@ -38,10 +39,10 @@ impl StoreLock {
         }
     }
 
-    /// Takes the lock of the store in a file. Where there is no file yet, it is made, and is empty.
+    /// Takes the lock of the store in a file. If the file does not exist, it is created empty.
     ///
     /// # Errors
-    /// When another process has it, or a file cannot be made.
+    /// When another process holds it, or a file cannot be created.
     pub fn acquire(store: &Path) -> anyhow::Result<StoreLock> {
         make_folder(store)?;
         let database = open(store)?;
@@ -54,10 +55,10 @@ impl StoreLock {
         Ok(StoreLock { _files: vec![beside, database] })
     }
 
-    /// Takes the lock of a place where a store is to be, and makes no store there.
+    /// Takes the lock for the path of a future store, without creating a store there.
     ///
     /// # Errors
-    /// When another process has it, or a file cannot be made.
+    /// When another process holds it, or a file cannot be created.
     pub fn acquire_place(store: &Path) -> anyhow::Result<StoreLock> {
         make_folder(store)?;
         let beside = open(&beside(store))?;
@@ -69,7 +70,7 @@ impl StoreLock {
 fn make_folder(store: &Path) -> anyhow::Result<()> {
     let Some(folder) = store.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("cannot make the folder {}", folder.display()))
+    made.with_context(|| format!("cannot create the folder {}", folder.display()))
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

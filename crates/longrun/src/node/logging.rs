@@ -1,9 +1,9 @@
-//! The log: on standard error, so that standard output stays for answers.
+//! The log is written to standard error, so that standard output stays free for answers.
 //!
-//! Nothing that writes to the log fails or waits, whatever standard error is connected to: lines go through a bounded
-//! queue to a thread of their own. Those that find no space, and those that cannot be written, are counted
-//! ([`lost_lines`]). Panics are logged in the same way: the standard hook would write to standard error by itself, and
-//! wait there.
+//! Writing to the log never fails or blocks, whatever standard error is connected to: lines go through a bounded queue
+//! to a separate thread. Lines for which the queue has no space, and those that cannot be written, are counted
+//! ([`lost_lines`]). Panics are logged in the same way: the standard hook would write to standard error directly, and
+//! block there.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -17,9 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 
-/// Lines that may wait for whoever reads the log.
+/// Maximum number of lines in the queue.
 const QUEUE: usize = 16 * 1024;
-/// Bytes that may wait.
+/// Maximum number of bytes in the queue.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// How long the end of the process may wait for the log.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -30,14 +30,14 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 
 enum Entry {
     Line(Vec<u8>),
-    /// Answered once everything before it is written.
+    /// Answered once everything before it has been written.
     Flush(Sender<()>),
 }
 
-/// Starts to log, once a process.
+/// Starts logging, once per process.
 ///
 /// # Errors
-/// When the filter is invalid, or the process logs already.
+/// When the filter is invalid, or the process has already started logging.
 pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let (sender, queue) = sync_channel(QUEUE);
@@ -60,12 +60,12 @@ pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lines of the log that were lost, since standard error could not be written or nobody read it.
+/// The number of log lines that were lost because standard error could not be written or nobody read it.
 pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Waits until what was logged is written, for a second at most. Does nothing in a process that does not log.
+/// Waits until what was logged is written, for at most one second. Does nothing in a process that does not log.
 pub fn flush_log() {
     let (sender, written) = channel();
     if let Some(queue) = QUEUED.get()
@@ -75,7 +75,7 @@ pub fn flush_log() {
     }
 }
 
-/// Writes a line to standard error, where there is somebody to read it: `eprintln!` panics where there is not.
+/// Writes a line to standard error, if it is open: `eprintln!` panics if it is not.
 pub fn complain(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -97,7 +97,7 @@ fn write_all(queue: &Receiver<Entry>) {
     }
 }
 
-/// Takes lines, each in one piece.
+/// Accepts lines, each in one piece.
 struct Log;
 
 impl Write for Log {

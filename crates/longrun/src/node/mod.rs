@@ -1,7 +1,7 @@
-//! A server in this process: store, engine and API put together from a configuration, and taken apart in good order.
+//! A server in this process: assembles store, engine and API from a configuration, and shuts them down in order.
 //!
-//! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
-//! everything that can fail at the start has succeeded.
+//! `dev`, `serve` and `demo` differ only in their configuration; this module is what they share. Nothing runs before
+//! everything that can fail at startup has succeeded.
 
 mod ai;
 mod attestation;
@@ -49,18 +49,18 @@ pub use signals::StopSignals;
 /// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests per core busy.
 const CONNECTIONS: u32 = 16;
 
-/// How long the collector of traces may take at the end.
+/// How long the last export to the trace collector may take at shutdown.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// How long it may take at the end to notify the other servers that this one sees no policies any more.
+/// How long it may take at shutdown to notify the other servers that this one no longer watches policies.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
-/// Between two looks at what broken uploads left.
+/// The time between two removals of files left by interrupted uploads.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// A server at work.
+/// A running server.
 pub struct Node {
-    /// In the log, in leases and in histories.
+    /// The name in the log, in leases and in histories.
     name: String,
     store: Arc<dyn Store>,
     address: SocketAddr,
@@ -69,14 +69,14 @@ pub struct Node {
     admin_uses_tls: bool,
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
-    /// What is done beside the calls.
+    /// Background tasks.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
     traces: Traces,
     sign_in_links: SignInLinks,
-    /// Whether it notes in the store what it sees in its policy folder.
+    /// Whether it records in the store which policies it sees in its policy folder.
     notes_policies: bool,
-    /// Held as long as an embedded store is used.
+    /// Held as long as a SQLite store is in use.
     _lock: Option<StoreLock>,
 }
 
@@ -101,7 +101,7 @@ impl Node {
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
         store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
-        // Limits that calls have set hold from the first request on.
+        // Limits that were set by calls apply from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let place = EvidencePlace::of(&config.evidence);
         if !place.exists() && has_evidence(&*store).await? {
@@ -119,7 +119,7 @@ impl Node {
         let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
-        // Before anybody learns that the server is there: until then the signal ends the process.
+        // Before the server is announced: until then, the signal ends the process.
         let hangup = tls.as_ref().map(|_| certificates::hangup()).transpose()?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
@@ -144,7 +144,7 @@ impl Node {
         let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
-        // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
+        // Only one process at a time holds the lock, so everything that a server holds now was lost by its predecessor.
         let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
         let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
@@ -172,13 +172,13 @@ impl Node {
         let mut listeners = Vec::new();
         if let Some(listener) = admin_listener {
             let router = server::http::admin_router(&services, shutdown.clone());
-            // Ends with the API's listener, not before: while requests are drained, `/readyz` says so.
+            // Ends together with the API's listener, not before: while requests are drained, `/readyz` reports it.
             listeners.push(tokio::spawn(server::http::serve(
                 listener,
                 router,
                 tls.clone().filter(|_| config.tls.admin),
                 CancellationToken::new(),
-                // Nobody has a token there.
+                // Nobody has a token for it.
                 ApiSettings {
                     unauthenticated_timeout: Duration::ZERO,
                     max_connections_per_address: 0,
@@ -193,7 +193,7 @@ impl Node {
             let waker = engine.waker();
             maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
         }
-        // A server that is alone on the store has nobody to agree with.
+        // A server that is alone on the store has no others to agree with.
         let noted_as = lock.is_none().then(|| name.clone());
         let follows_policies = config.evidence.reevaluate_on_policies && !config.policies.folder.is_empty();
         let notes_policies = follows_policies && noted_as.is_some();
@@ -227,7 +227,7 @@ impl Node {
         })
     }
 
-    /// How this process is called in the log, in leases and in histories: the machine and a short id.
+    /// The name of this process in the log, in leases and in histories: the machine and a short id.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -237,22 +237,22 @@ impl Node {
         &self.store
     }
 
-    /// Where the API is reached from this machine.
+    /// The URL of the API on this machine.
     pub fn url(&self) -> String {
         url(self.address, self.uses_tls)
     }
 
-    /// An address at which a browser is signed in with this token: once, within ten minutes.
+    /// A URL that signs a browser in with this token: once, within ten minutes.
     pub fn sign_in_url(&self, secret: &Secret) -> String {
         format!("{}{}", self.url(), self.sign_in_links.issue(secret))
     }
 
-    /// Where the admin listener is reached from this machine, if there is one.
+    /// The URL of the admin listener on this machine, if there is one.
     pub fn admin_url(&self) -> Option<String> {
         self.admin_address.map(|address| url(address, self.admin_uses_tls))
     }
 
-    /// Stops: no new connections, calls and attempts get the drain time to end, what still runs is released.
+    /// Stops: no new connections, calls and attempts get the drain time to end, the remaining ones are released.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         let api = self.listeners.pop();
@@ -264,62 +264,63 @@ impl Node {
                 tracing::error!(%error, "the listener ended badly");
             }
         };
-        // Both at once: together they take no longer than the drain time.
+        // Both at the same time: together they take no longer than the drain time.
         tokio::join!(drained, closed);
         self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         if self.notes_policies {
-            // Without it the others wait for a minute until they take this one for gone.
+            // Otherwise the other servers wait for a minute until they consider this one gone.
             let _ = timeout(LAST_NOTE, self.store.forget_policies(&self.name)).await;
         }
         self.store.close().await;
     }
 }
 
-/// The kinds that a configuration declares, and those that longrun brings.
+/// The kinds that a configuration declares, and the built-in ones.
 pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
     known.extend(::kinds::RESERVED.map(str::to_owned));
     known
 }
 
-/// Removes what uploads that broke off with their process left, at the start and from time to time. A file that nobody
-/// has written to for as long as an upload may take belongs to no upload under way, of this server or another one of
-/// the store.
+/// Removes the files that interrupted uploads left, at startup and periodically. A file that nobody has written to for
+/// as long as an upload may take does not belong to an upload in progress, of this server or another one of the store.
 async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
     let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
     run_periodic(&health, schedule, &CancellationToken::new(), || async {
         let files = content.sweep(upload_timeout).await?;
         if files > 0 {
-            tracing::info!(files, "what broken uploads left was removed");
+            tracing::info!(files, "removed files of interrupted uploads");
         }
         Ok::<_, ContentError>(Next::AfterPeriod)
     })
     .await;
 }
 
-/// Opens a store as `how` says.
+/// Opens a store in the mode `how`.
 ///
 /// # Errors
-/// When there is none and none is to be made, or the file or the database cannot be used.
+/// When it does not exist and must not be created, or the file or the database cannot be used.
 pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
     opened(url, store::open(url, how, CONNECTIONS).await)
 }
 
-/// What came of opening the store at `url`, with advice when it failed.
+/// The result of opening the store at `url`, with a hint if it failed.
 ///
 /// # Errors
-/// The error that it came with.
+/// The error, unchanged.
 pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
-    // The error itself says what to do about another version of the schema.
+    // The error itself says what to do about a different version of the schema.
     if matches!(&opened, Err(StoreError::Unusable(what)) if what.contains("has schema version")) {
         return opened.with_context(|| format!("cannot open the store {url}"));
     }
     let hint = match (&opened, url) {
         (Err(StoreError::Missing(_)), _) => {
-            "name another one with --store, --config or --data-dir; or make one: `longrun migrate`, `longrun serve`, `longrun dev` and the first `longrun token create` do"
+            "name another one with --store, --config or --data-dir; or create one with `longrun migrate`, `longrun serve`, `longrun dev` or the first `longrun token create`"
         }
-        (_, StoreUrl::Sqlite(_)) => "check --store, and whether this user may read and write the file and its folder",
+        (_, StoreUrl::Sqlite(_)) => {
+            "check --store, and whether this user has permission to read and write the file and its folder"
+        }
         (_, StoreUrl::Postgres(_)) => {
             "check in --store the host and port, the user, the database and sslmode; the password, there or in PGPASSFILE or PGPASSWORD; and whether the server is running"
         }
@@ -327,12 +328,12 @@ pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Resul
     opened.with_context(|| format!("cannot open the store {url}")).hint(hint)
 }
 
-/// Opens the store of several cells, whose directory is at `url`.
+/// Opens the store of several cells, with the directory at `url`.
 ///
 /// # Errors
-/// When the directory or every cell cannot be reached, or a database is not the cell that it should be.
+/// When the directory or all cells cannot be reached, or a database is not the cell that it should be.
 pub async fn open_cells(url: &StoreUrl, cells: Vec<CellUrl>, how: Open) -> anyhow::Result<Cells> {
-    // The configuration was validated: a directory is in PostgreSQL.
+    // The configuration has been validated: a directory is in PostgreSQL.
     let StoreUrl::Postgres(directory) = url else {
         anyhow::bail!("the directory of cells must be in PostgreSQL, and not {url}")
     };
@@ -344,15 +345,14 @@ pub async fn open_cells(url: &StoreUrl, cells: Vec<CellUrl>, how: Open) -> anyho
         clock: None,
         patience: Patience::default(),
     };
-    Cells::open(config)
-        .await
-        .with_context(|| format!("cannot open the cells of the directory {url}"))
-        .hint("check store, and store in each table [cells.NAME]; a cell that only does not answer is no hindrance")
+    Cells::open(config).await.with_context(|| format!("cannot open the cells of the directory {url}")).hint(
+        "check store, and store in each table [cells.NAME]; a single cell that does not answer would not prevent this",
+    )
 }
 
-/// Opens the store of a server, which may have a standby to read from.
+/// Opens the store of a server, optionally with a standby to read from.
 async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyhow::Result<Arc<dyn Store>> {
-    // The configuration was validated: only a PostgreSQL store has a standby.
+    // The configuration has been validated: only a PostgreSQL store has a standby.
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
         return open(url, Open::Create).await;
     };
@@ -363,11 +363,12 @@ async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyho
     Ok(Arc::new(store))
 }
 
-/// What this program makes is its user's alone; what was there before, by an older one or by hand, is left as it is.
+/// Files that this program creates are private to its user; files that existed before, from an older version or created
+/// by hand, are left as they are.
 fn warn_of_readers(path: &Path) {
     use std::os::unix::fs::MetadataExt;
     if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "others on this machine have rights on it; `chmod -R go= PATH` takes them away");
+        tracing::warn!(path = %path.display(), "other users of this machine have permissions on it; run `chmod -R go= PATH`");
     }
 }
 
@@ -375,7 +376,7 @@ async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))
-        .hint(format!("another program may use the port; change --{} (port 0 is any free one)", key.replace('_', "-")))
+        .hint(format!("another program may use the port; change --{} (port 0 picks a free one)", key.replace('_', "-")))
 }
 
 fn tls(config: &Config) -> anyhow::Result<Option<server::http::Tls>> {
@@ -399,7 +400,7 @@ async fn has_evidence(store: &dyn Store) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// Refuses to start with a bucket that is not there or lets nobody in; one that does not answer may come back.
+/// Refuses to start with a bucket that does not exist or denies access; one that does not answer may recover.
 async fn check_content(content: &ContentStore, place: &EvidencePlace) -> anyhow::Result<()> {
     match content.check().await {
         Ok(()) => Ok(()),
@@ -411,7 +412,7 @@ async fn check_content(content: &ContentStore, place: &EvidencePlace) -> anyhow:
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "{place} does not answer now; evidence has to wait"
+                "{place} does not answer at the moment; evidence is unavailable until it does"
             );
             Ok(())
         }
@@ -446,7 +447,7 @@ fn api_settings(config: &Config) -> ApiSettings {
         max_in_flight: usize::try_from(api.max_in_flight).unwrap_or(usize::MAX),
         max_in_flight_per_organization: usize::try_from(api.max_in_flight_per_organization).unwrap_or(usize::MAX),
         overload_patience: api.overload_patience.0,
-        // They were validated: each is a header's value.
+        // They have been validated: each is a valid header value.
         cors_origins: config.http.cors.origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
         max_connections: usize::try_from(api.max_connections).unwrap_or(usize::MAX),
         max_connections_per_address: usize::try_from(api.max_connections_per_address).unwrap_or(usize::MAX),
@@ -468,7 +469,7 @@ fn url(address: SocketAddr, uses_tls: bool) -> String {
     format!("{}://{}", if uses_tls { "https" } else { "http" }, reachable(address))
 }
 
-/// An address that is listened on, as one to connect to: "any address of this machine" is no place to call.
+/// The address to connect to for a listener's address: "any address of this machine" cannot be called.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),

@@ -1,17 +1,17 @@
-//! How a server process is called.
+//! The name of a server process.
 
-/// Characters of a machine's name that are kept.
+/// The maximum number of characters taken from a machine's name.
 const MACHINE_CHARS: usize = 64;
 
-/// A name for this process: the machine's, so that people find it, and a short id that is new each time, so that no two
-/// processes of a store have the same.
+/// A name for this process: that of the machine, so that people find it, and a short id that is new each time, so that
+/// no two processes of a store have the same name.
 pub(super) fn of_this_process() -> String {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let id = uuid::Uuid::new_v4().simple().to_string();
     format!("{}-{}", plain(&machine), &id[..6])
 }
 
-/// The name with nothing in it that would have to be quoted anywhere.
+/// The name with only those characters that need no quoting anywhere.
 fn plain(machine: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = machine.chars().take(MACHINE_CHARS).map(plain).collect();

@@ -1,4 +1,4 @@
-//! When to stop: SIGTERM or SIGINT once for good order, twice for at once.
+//! When to stop: SIGTERM or SIGINT once for a graceful stop, twice for an immediate one.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Node, flush_log};
 use crate::exit::Exit;
 
-/// The signals that ask a server to stop. Made before the server says that it is there, so that none is missed.
+/// The signals that ask a server to stop. Created before the server announces itself, so that none is missed.
 #[derive(Debug)]
 pub struct StopSignals {
     terminate: Signal,
@@ -14,7 +14,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// From here on the signals no longer kill the process by themselves.
+    /// From here on, the signals no longer kill the process.
     ///
     /// # Errors
     /// When signals cannot be received.
@@ -24,7 +24,7 @@ impl StopSignals {
         Ok(StopSignals { terminate, interrupt })
     }
 
-    /// Waits for the next signal and answers its name.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -32,17 +32,17 @@ impl StopSignals {
         }
     }
 
-    /// Lets the server work until it is asked to stop, then stops it in good order. A second signal ends the process at
-    /// once: attempts under way are then taken up again when the next server starts.
+    /// Lets the server work until it is asked to stop, and then stops it gracefully. A second signal ends the process
+    /// at once: running attempts are then resumed when the next server starts.
     pub async fn stop_when_asked(mut self, node: Node) {
         let received = self.next().await;
-        tracing::info!(signal = received, "stopping: no new calls, what runs may end");
+        tracing::info!(signal = received, "stopping: accepting no new calls, letting running operations end");
         tokio::select! {
             () = node.stop() => tracing::info!("stopped"),
             received = self.next() => {
                 tracing::warn!(signal = received, "stopping at once");
                 flush_log();
-                // No destructors: they would wait for what was to be cut off.
+                // No destructors: they would wait for what is to be aborted.
                 std::process::exit(Exit::Failed as i32);
             }
         }

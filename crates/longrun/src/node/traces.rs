@@ -1,4 +1,4 @@
-//! Traces as the configuration and the environment say.
+//! Traces, as set in the configuration and the environment.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use traces::{Collector, Traces};
 use crate::config::{Config, collector_url};
 use crate::exit::Hint as _;
 
-/// The variables that OpenTelemetry gives their meaning.
+/// The environment variables that OpenTelemetry defines.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 
-/// How long a connection to the collector may take to be made.
+/// Timeout for connecting to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What becomes of traces in this process, which is called `name`. Must be called within a tokio runtime.
+/// Sets up the traces of this process, which is called `name`. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// When a variable of the environment cannot be used.
@@ -43,7 +43,7 @@ pub fn traces(config: &Config, meters: Meters, name: &str) -> anyhow::Result<Tra
         // Certificates are not needed, and a small container may have none to load.
         builder = builder.tls_certs_only([]);
     }
-    let client = builder.build().with_context(|| format!("cannot call the collector of {whence}"))?;
+    let client = builder.build().with_context(|| format!("cannot call the collector set by {whence}"))?;
     let process = vec![
         ("service.name", set(SERVICE).unwrap_or_else(|| "longrun".to_owned())),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -52,7 +52,7 @@ pub fn traces(config: &Config, meters: Meters, name: &str) -> anyhow::Result<Tra
     Ok(Traces::exported(Collector { client, url, headers, process }, config.tracing.sampling_ratio, meters))
 }
 
-/// Headers as `name=value,name=value`; values are percent-encoded. An error does not show values, which may be secrets.
+/// Headers as `name=value,name=value`; values are percent-encoded. Errors do not show values, which may be secrets.
 fn headers(text: &str) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (number, header) in text.split(',').map(str::trim).filter(|header| !header.is_empty()).enumerate() {
@@ -61,7 +61,7 @@ fn headers(text: &str) -> anyhow::Result<HeaderMap> {
         let value = percent_encoding::percent_decode_str(value.trim()).collect::<Vec<u8>>();
         let mut value = HeaderValue::from_bytes(&value)
             .ok()
-            .with_context(|| format!("the value of {name} cannot be a header's"))?;
+            .with_context(|| format!("the value of {name} is not valid for a header"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

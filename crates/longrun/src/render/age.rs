@@ -1,21 +1,21 @@
-//! Times as people say them: how long ago, and how long.
+//! Times in a readable form: how long ago, and how long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use operations::Timestamp;
 
-/// The time by this machine's clock.
+/// The current time of this machine's clock.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// How long from one time to the other; nothing if the other one is not later.
+/// The time from one moment to the other; zero if the other one is not later.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(to.as_millis().saturating_sub(from.as_millis())).unwrap_or(0))
 }
 
-/// How long ago a time is, in its largest unit: `3 min ago`; `in 3 min` for one that is to come.
+/// How long ago a time is, in its largest unit: `3 min ago`; `in 3 min` for a future time.
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
     let (past, future) = (between(time, now), between(now, time));
     match past.max(future).as_secs() {
@@ -25,7 +25,7 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration of a second or more in its largest unit.
+/// A duration of one second or more in its largest unit.
 fn largest(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

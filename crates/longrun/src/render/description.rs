@@ -1,4 +1,4 @@
-//! One operation, described for people: what it is, where it stands, and since when.
+//! One operation, described for people: what it is, its status, and since when.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,11 +9,11 @@ use operations::Timestamp;
 
 use super::{Answer, Style, printable};
 
-/// Lines of an input or an output that are shown; `-o json --full` has all.
+/// Maximum number of lines of an input or an output that are shown; `-o json --full` shows all of them.
 const SHOWN_LINES: usize = 20;
-/// Characters of a line that are shown.
+/// Maximum number of characters of a line that are shown.
 const SHOWN_CHARS: usize = 160;
-/// How far the names of fields reach.
+/// The width of the column of field names.
 const NAME_WIDTH: usize = 12;
 
 /// The age of a time, in its two largest units, e.g. `3m 5s ago`.
@@ -29,7 +29,7 @@ fn age(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A text of several lines, folded where it is long.
+/// A text of several lines, shortened if it is long.
 fn folded(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut shown = String::new();
@@ -39,12 +39,12 @@ fn folded(text: &str) -> String {
         let _ = write!(shown, "\n    {}{more}", printable(&line[..cut]));
     }
     if lines.len() > SHOWN_LINES {
-        let _ = write!(shown, "\n    … {} more lines: -o json --full has them", lines.len() - SHOWN_LINES);
+        let _ = write!(shown, "\n    … {} more lines (-o json --full shows all)", lines.len() - SHOWN_LINES);
     }
     shown
 }
 
-/// JSON on several lines; what is not JSON as it is.
+/// JSON formatted on several lines; other text is unchanged.
 fn pretty(text: &str) -> String {
     let value: Result<serde_json::Value, _> = serde_json::from_str(text);
     value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| text.to_owned())
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_long_is_folded() {
         let text = folded(&"line\n".repeat(25));
-        assert!(text.ends_with("\n    … 5 more lines: -o json --full has them"), "{text}");
+        assert!(text.ends_with("\n    … 5 more lines (-o json --full shows all)"), "{text}");
         assert!(folded(&"x".repeat(1_000)).ends_with(&format!("{}…", "x".repeat(SHOWN_CHARS))));
     }
 }

@@ -1,7 +1,7 @@
 //! How answers are shown: tables for people, JSON exactly as the API answers, YAML, or ids for scripts.
 //!
-//! Promises: nothing but the answer goes to standard output; text that came from elsewhere (a component's name, an
-//! error message) cannot command the terminal, because control characters are shown escaped.
+//! Guarantees: only the answer goes to standard output; text from elsewhere (a component's name, an error message)
+//! cannot control the terminal, because control characters are escaped.
 
 pub mod age;
 pub mod description;
@@ -19,32 +19,32 @@ use clap::ValueEnum;
 pub use style::{Style, count, pieces, printable};
 pub use table::{Column, table};
 
-/// The form of an answer.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Readable tables
     #[default]
     Table,
-    /// As the API answers.
+    /// JSON in the format of the API
     Json,
-    /// The same as YAML.
+    /// The same, as YAML
     Yaml,
-    /// Only the ids, one a line.
+    /// Only the ids, one per line
     Id,
 }
 
-/// An answer in the forms that it may be asked for.
+/// An answer that can be printed in every format.
 pub trait Answer {
-    /// The JSON text, without a line end.
+    /// The JSON text, without a line break at the end.
     fn json(&self) -> io::Result<Vec<u8>>;
-    /// For people; ends with a line end.
+    /// The readable form; ends with a line break.
     fn table(&self, style: Style) -> String;
-    /// What identifies the objects.
+    /// The ids of the objects.
     fn ids(&self) -> Vec<String>;
 }
 
-/// Writes an answer to standard output. Several answers of one command follow one another: JSON as one document per
-/// line, YAML as documents.
+/// Writes an answer to standard output. Several answers of one command are written one after the other: JSON as one
+/// document per line, YAML as documents.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -63,7 +63,7 @@ pub fn print(format: Format, answer: &impl Answer) -> io::Result<()> {
     }
 }
 
-/// Writes to standard output; unlike `print!`, a closed pipe is an error and not a panic.
+/// Writes to standard output; unlike with `print!`, a closed pipe is an error and not a panic.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -73,7 +73,7 @@ pub fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
     out.flush()
 }
 
-/// A JSON text as a YAML document, members in the same order.
+/// A JSON text as a YAML document, with the members in the same order.
 ///
 /// # Errors
 /// When the text is not JSON.

@@ -7,7 +7,7 @@ use operations::Timestamp;
 
 use super::{Answer, Column, Style, printable, table};
 
-/// How much of an error message a table on a terminal shows; a table elsewhere and `-o json` have it whole.
+/// How many characters of an error message a table on a terminal shows; tables elsewhere and `-o json` show all of it.
 const SHOWN_CHARS: usize = 60;
 
 const COLUMNS: [Column; 6] = [
@@ -35,7 +35,7 @@ fn row(style: Style, operation: &Operation) -> [String; 6] {
     ]
 }
 
-/// Digests are as long as a line; to people on a terminal twelve digits tell them apart.
+/// Digests are as long as a line; on a terminal, twelve digits are enough to distinguish them.
 fn shortened(style: Style, resource_id: &str) -> String {
     match resource_id.strip_prefix("sha256:") {
         Some(hex) if style.width().is_some() && hex.len() > 12 && hex.is_ascii() => format!("sha256:{}…", &hex[..12]),
@@ -43,14 +43,14 @@ fn shortened(style: Style, resource_id: &str) -> String {
     }
 }
 
-/// How long its latest attempt took.
+/// How long the latest attempt took.
 fn took(operation: &Operation) -> Option<String> {
     let millis = |time: &Option<String>| Some(time.as_ref()?.parse::<Timestamp>().ok()?.as_millis());
     let duration = u64::try_from(millis(&operation.finished_at)? - millis(&operation.started_at)?).ok()?;
     Some(humantime::format_duration(std::time::Duration::from_millis(duration)).to_string())
 }
 
-/// The beginning of an error message's first line on a terminal; elsewhere all of it, in one line by its escapes.
+/// The beginning of an error message's first line on a terminal; elsewhere the whole message, escaped to one line.
 fn excerpt(style: Style, message: &str) -> String {
     if style.width().is_none() {
         return message.to_owned();
@@ -62,7 +62,7 @@ fn excerpt(style: Style, message: &str) -> String {
     }
 }
 
-/// Operations in a table of their own; with a column of errors when one has failed.
+/// A table of operations, with a column for errors if one has failed.
 pub fn operations_table<'a>(style: Style, operations: impl IntoIterator<Item = &'a Operation>) -> String {
     let operations: Vec<&Operation> = operations.into_iter().collect();
     if operations.iter().all(|operation| operation.error_message.is_empty()) {
@@ -169,18 +169,18 @@ impl Answer for longrun_client::Answer<History> {
         table(style, columns, rows)
     }
 
-    /// Events have no ids; what they are is the best that a script can have.
+    /// Events have no ids; their types are the most useful output for scripts.
     fn ids(&self) -> Vec<String> {
         self.value.events.iter().map(|event| event.r#type.clone()).collect()
     }
 }
 
-/// An operation that was deleted, with the API's answer, which says nothing of it.
+/// A deleted operation, with the API's answer, which does not name it.
 #[derive(Debug)]
 pub struct Deleted<'d> {
-    /// Which one.
+    /// The id of the operation.
     pub id: &'d str,
-    /// What the API answered.
+    /// The API's answer.
     pub answer: &'d longrun_client::Answer<longrun_client::Deleted>,
 }
 
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A terminal with space for everything.
+    /// A terminal that is wide enough for everything.
     fn wide() -> Style {
         Style::PLAIN.within(Some(1_000))
     }

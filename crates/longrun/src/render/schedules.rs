@@ -55,7 +55,7 @@ impl Answer for longrun_client::Answer<ScheduleAnswer> {
         Ok(self.body.to_vec())
     }
 
-    /// Everything, one per line, since there is only one schedule.
+    /// All fields, one per line, since there is only one schedule.
     fn table(&self, _: Style) -> String {
         let Schedule { name, operation, overlap, catch_up, jitter, paused, .. } = &self.value.schedule;
         let schedule = &self.value.schedule;

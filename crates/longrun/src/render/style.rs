@@ -1,23 +1,23 @@
-//! Colours, on a terminal only, and text that is safe to show on one.
+//! Colors, on a terminal only, and text that is safe to show on one.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use super::age;
 
-/// Whether to colour, and how wide the terminal is.
+/// Whether to use colors, and how wide the terminal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     coloured: bool,
-    /// In cells; `None` where there is no terminal.
+    /// In columns; `None` if there is no terminal.
     width: Option<usize>,
 }
 
 impl Style {
-    /// Without colours.
+    /// Without colors.
     pub const PLAIN: Style = Style { coloured: false, width: None };
 
-    /// Coloured when standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
+    /// With colors if standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
     pub fn of_stdout() -> Style {
         let is_terminal = std::io::stdout().is_terminal();
         Style { coloured: is_terminal && !no_color(), width: is_terminal.then(terminal_width).flatten() }
@@ -28,13 +28,13 @@ impl Style {
         Style { coloured: std::io::stderr().is_terminal() && !no_color(), width: None }
     }
 
-    /// The same for a terminal of this width, or for none.
+    /// The same for a terminal of this width, or for no terminal.
     #[cfg(test)]
     pub fn within(self, width: Option<usize>) -> Style {
         Style { width, ..self }
     }
 
-    /// How many cells of the terminal there are in a line; `None` where there is no terminal.
+    /// The width of the terminal in columns; `None` if there is no terminal.
     pub fn width(self) -> Option<usize> {
         self.width
     }
@@ -47,22 +47,22 @@ impl Style {
         }
     }
 
-    /// Whether to colour.
+    /// Whether to use colors.
     pub fn is_coloured(self) -> bool {
         self.coloured
     }
 
-    /// What is well.
+    /// Good states.
     pub fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    /// What is not.
+    /// Bad states.
     pub fn bad(self, text: &str) -> String {
         self.paint("31", text)
     }
 
-    /// What is under way or wants attention.
+    /// Things in progress or in need of attention.
     pub fn notable(self, text: &str) -> String {
         self.paint("33", text)
     }
@@ -72,7 +72,7 @@ impl Style {
         self.paint("1", text)
     }
 
-    /// What matters less.
+    /// Less important text.
     pub fn faint(self, text: &str) -> String {
         self.paint("2", text)
     }
@@ -82,7 +82,7 @@ impl Style {
     }
 }
 
-/// The width that `COLUMNS` says, or the terminal.
+/// The width given by `COLUMNS`, or that of the terminal.
 fn terminal_width() -> Option<usize> {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     columns
@@ -104,8 +104,8 @@ pub fn pieces(number: u64) -> String {
     format!("{} of evidence", count(number, "piece"))
 }
 
-/// Text that came from elsewhere, with its control characters escaped, so that it cannot command a terminal nor forge
-/// lines. Characters that reverse the direction of writing are escaped too: they make text look like another.
+/// Text from elsewhere, with its control characters escaped, so that it can neither control a terminal nor forge lines.
+/// Characters that reverse the writing direction are escaped too: they make text look like other text.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

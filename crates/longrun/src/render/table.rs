@@ -1,7 +1,8 @@
 //! Tables for people: columns without lines, so that they can be copied and cut.
 //!
-//! On a terminal a table is as wide as that: first texts of columns that say so are shortened, then columns are left out
-//! in the order that they say. An id is never shortened, and no cell is wrapped. Anywhere else a table is whole.
+//! On a terminal, a table is as wide as the terminal: first the texts of shortenable columns are shortened, then
+//! columns are left out in their given order. An id is never shortened, and no cell is wrapped. Elsewhere, a table is
+//! complete.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color, Table};
@@ -9,40 +10,40 @@ use ratatui::text::Span;
 
 use super::style::{Style, printable};
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
-/// A column of which nothing else is said is not shortened further than to this.
+/// The minimum width of a column, unless it specifies another one.
 const USUAL_LEAST: usize = 10;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     name: &'static str,
-    /// How narrow it may become; `None`: as it is.
+    /// The minimum width; `None` if it must not be shortened.
     least: Option<usize>,
-    /// When it is left out: the greatest first, 0 never.
+    /// When it is left out: the highest number first, 0 never.
     dropped: u8,
 }
 
 impl Column {
-    /// One that is neither shortened nor left out: what identifies, or says what is needed.
+    /// A column that is neither shortened nor left out: it identifies the row, or is essential.
     pub const fn whole(name: &'static str) -> Column {
         Column { name, least: None, dropped: 0 }
     }
 
-    /// One that may be shortened to this many characters.
+    /// A column that may be shortened to this many characters.
     pub const fn shortened(name: &'static str, least: usize) -> Column {
         Column { name, least: Some(least), dropped: 0 }
     }
 
-    /// Left out where there is no space; those with the greatest number first.
+    /// Left out if there is no space; columns with the highest number first.
     pub const fn dropped(self, order: u8) -> Column {
         Column { dropped: order, ..self }
     }
 }
 
 impl From<&'static str> for Column {
-    /// Ids and names are whole, other columns may be shortened.
+    /// Ids and names are never shortened, other columns may be.
     fn from(name: &'static str) -> Column {
         if ["ID", "NAME", "DIGEST", "KEY", ""].contains(&name) {
             return Column::whole(name);
@@ -51,7 +52,7 @@ impl From<&'static str> for Column {
     }
 }
 
-/// A table with a heading and rows; ends with a line end. Cells that name a state are coloured.
+/// A table with a heading and rows; ends with a line break. Cells that name a state are colored.
 pub fn table<const N: usize>(
     style: Style,
     columns: [impl Into<Column>; N],
@@ -90,7 +91,8 @@ pub fn table<const N: usize>(
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// The columns' widths so that all fits, `None` for one that is left out. What cannot fit is as narrow as it may be.
+/// The widths of the columns so that everything fits, `None` for one that is left out. If it cannot fit, every column
+/// has its minimum width.
 fn fitting<const N: usize>(columns: &[Column; N], full: [usize; N], available: usize) -> [Option<usize>; N] {
     let mut widths = full.map(Some);
     let sum = |widths: &[Option<usize>; N]| {
@@ -115,12 +117,12 @@ fn fitting<const N: usize>(columns: &[Column; N], full: [usize; N], available: u
     widths
 }
 
-/// Cells that a text takes.
+/// The number of terminal columns that a text takes.
 fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// As much of a text as there is space for.
+/// The part of a text that fits.
 fn cut(text: String, room: usize) -> String {
     if width(&text) <= room {
         return text;

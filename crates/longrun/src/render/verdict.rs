@@ -1,4 +1,4 @@
-//! Verdicts of evidence evaluations, readable for people.
+//! Verdicts of evidence evaluations, in a readable form.
 
 use longrun_client::Operation;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Style, printable};
 use crate::exit::Exit;
 
-/// What the output of an `evidence_evaluation` says, as far as it is shown; `-o json` has all of it.
+/// The parts of an `evidence_evaluation`'s output that are shown; `-o json` prints all of it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Verdict {
     evidence: Evidence,
@@ -64,18 +64,18 @@ struct Waived {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 struct WaivedByVex {
-    /// What the VEX document says.
+    /// The statement of the VEX document.
     #[serde(default)]
     statement: String,
 }
 
 impl Verdict {
-    /// The verdict in the output of an operation, if the operation is an evaluation that came to one.
+    /// The verdict in the output of an operation, if the operation is an evaluation that reached one.
     pub fn of(operation: &Operation) -> Option<Verdict> {
         serde_json::from_str(&operation.output).ok()
     }
 
-    /// What it answers to whoever asked: only `passed` is a yes, and what nobody looked at is neither yes nor no.
+    /// The answer for the caller: only `passed` is a yes, and evidence that no policy evaluated is neither yes nor no.
     pub fn exit(&self) -> Exit {
         match self.status.as_str() {
             "passed" => Exit::Done,
@@ -84,8 +84,8 @@ impl Verdict {
         }
     }
 
-    /// The verdict, each policy and each violation on a line of its own. At most `most` violations of a policy are
-    /// shown; how many are not is said.
+    /// The verdict, with each policy and each violation on its own line. At most `most` violations of a policy are
+    /// shown, followed by the number of the others.
     pub fn render(&self, style: Style, most: usize) -> String {
         let Evidence { name, digest, kind } = &self.evidence;
         let name = if name.is_empty() { digest } else { name };
@@ -98,7 +98,7 @@ impl Verdict {
         for policy in &self.policies {
             text += &policy.render(style, most);
         }
-        // Why nothing was evaluated matters; beside a verdict, what does not apply is noise.
+        // The reasons matter if nothing was evaluated; next to a verdict, policies that do not apply are noise.
         if self.policies.is_empty() {
             for LeftOut { name, reason } in &self.left_out {
                 text += &format!("  {} {}: {}\n", style.notable("-"), printable(name), printable(reason));

@@ -20,7 +20,7 @@ fn shown(times: &[Timestamp]) -> Vec<String> {
     times.iter().map(|time| time.to_string().replace(".000Z", "Z")).collect()
 }
 
-/// The time zone, the expression, the time after which, and the next times.
+/// The time zone, the expression, the time to start after, and the next due times.
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 /// The table of docs/schedules.md.
@@ -54,16 +54,16 @@ const SET_CLOCKS: &[Row] = &[
     // New York: forward on 2026-03-08 at 07:00Z, back on 2026-11-01 at 06:00Z.
     ("America/New_York", "15 2 * * *", "2026-03-07T12:00:00Z", &["2026-03-08T07:00:00Z", "2026-03-09T06:15:00Z"]),
     ("America/New_York", "15 1 * * *", "2026-10-31T12:00:00Z", &["2026-11-01T05:15:00Z", "2026-11-02T06:15:00Z"]),
-    // Lord Howe sets its clock by half an hour: forward on 2026-10-03 at 15:30Z, from 02:00 to 02:30.
+    // Lord Howe moves its clock by half an hour: forward on 2026-10-03 at 15:30Z, from 02:00 to 02:30.
     ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03T00:00:00Z", &["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]),
-    // Samoa had no 2011-12-30: it went over the date line.
+    // Samoa had no 2011-12-30: it moved across the date line.
     (
         "Pacific/Apia",
         "0 12 * * *",
         "2011-12-29T00:00:00Z",
         &["2011-12-29T22:00:00Z", "2011-12-30T10:00:00Z", "2011-12-30T22:00:00Z"],
     ),
-    // A zone whose clocks are never set.
+    // A zone whose clocks never change.
     ("Asia/Kolkata", "30 2 * * *", "2026-03-28T22:00:00Z", &["2026-03-29T21:00:00Z", "2026-03-30T21:00:00Z"]),
     ("", "0 0 12 * * MON", "2026-11-28T00:00:00Z", &["2026-11-30T12:00:00Z", "2026-12-07T12:00:00Z"]),
 ];
@@ -86,8 +86,8 @@ fn every_goes_by_the_time_that_passes() {
 }
 
 #[test]
-fn what_is_wrong_with_an_expression_is_told_with_an_example() {
-    for (text, told) in [
+fn errors_of_expressions_contain_an_example() {
+    for (text, problem) in [
         ("* * *", "has 3 fields"),
         ("0 25 * * *", "has no hour in \"25\""),
         ("0 0 25 * * *", "has no hour in \"25\""),
@@ -95,11 +95,11 @@ fn what_is_wrong_with_an_expression_is_told_with_an_example() {
         ("61 * * * * *", "has no second in \"61\""),
         ("* * * * * * 2027", "has 7 fields"),
         ("@daily", "has 1 fields"),
-        ("é * * * *", "must be plain text"),
+        ("é * * * *", "must be ASCII text"),
     ] {
         let violations = Timing::new(text, None, "", at("2026-01-01T00:00:00Z")).expect_err(text);
         assert_eq!(violations[0].field, "cron");
-        assert!(violations[0].description.contains(told), "{text}: {}", violations[0].description);
+        assert!(violations[0].description.contains(problem), "{text}: {}", violations[0].description);
         assert!(violations[0].description.contains("e.g. \"0 3 * * *\""));
     }
     let wrong = |cron: &str, every: Option<u64>, zone: &str| {
@@ -128,14 +128,14 @@ fn a_schedule_that_is_never_due_and_a_jitter_that_is_too_long_are_refused() {
     };
     let now = at("2026-01-01T00:00:00Z");
     let begun = Instant::now();
-    let told = |schedule: NewSchedule| -> Vec<String> {
+    let wrong_fields = |schedule: NewSchedule| -> Vec<String> {
         schedule.violations(now).into_iter().map(|violation| violation.field).collect()
     };
-    assert_eq!(told(schedule("0 0 30 2 *", 0)), ["cron"]);
-    assert!(begun.elapsed() < Duration::from_secs(5), "to find that out takes {:?}", begun.elapsed());
-    assert_eq!(told(schedule("0 0 29 2 *", 0)), [""; 0]);
-    assert_eq!(told(schedule("0 * * * *", 3_600)), [""; 0]);
-    assert_eq!(told(schedule("0 * * * *", 3_601)), ["jitter"]);
+    assert_eq!(wrong_fields(schedule("0 0 30 2 *", 0)), ["cron"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "determining that took {:?}", begun.elapsed());
+    assert_eq!(wrong_fields(schedule("0 0 29 2 *", 0)), [""; 0]);
+    assert_eq!(wrong_fields(schedule("0 * * * *", 3_600)), [""; 0]);
+    assert_eq!(wrong_fields(schedule("0 * * * *", 3_601)), ["jitter"]);
     let operation = NewOperation {
         priority: 101,
         run_after: Some(now),
@@ -144,7 +144,7 @@ fn a_schedule_that_is_never_due_and_a_jitter_that_is_too_long_are_refused() {
     };
     let all = NewSchedule { name: "a b".to_owned(), operation, ..schedule("* * * * *", 0) };
     assert_eq!(
-        told(all),
+        wrong_fields(all),
         ["name", "operation.run_after", "operation.unique_key", "operation.kind", "operation.priority"]
     );
 }
@@ -166,13 +166,13 @@ fn after_a_week_off_what_is_made_up_is_as_was_asked() {
     let all = made_up(CatchUp::All);
     assert_eq!(all.create.len(), 100, "of 169 the latest hundred");
     assert_eq!(all.create.last().copied(), Some(at("2026-01-09T01:00:00Z")));
-    assert_eq!(all.passed_over, Some(at("2026-01-04T21:00:00Z")), "the latest of the 69 that were too many");
-    // A time that is due now stands for those that were missed.
+    assert_eq!(all.passed_over, Some(at("2026-01-04T21:00:00Z")), "the latest of the 69 beyond the limit");
+    // A time that is due now takes the place of those that were missed.
     let now = at("2026-01-09T02:00:30Z");
     let latest = terms(Overlap::Allow, CatchUp::Latest).fire(&timing, first, false, now);
     assert_eq!(shown(&latest.create), ["2026-01-09T02:00:00Z"]);
     let none = terms(Overlap::Allow, CatchUp::None).fire(&timing, first, false, now);
-    assert_eq!(none.create, latest.create, "in time, by less than a minute");
+    assert_eq!(none.create, latest.create, "on time, within less than a minute");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn an_overlap_is_dealt_with_as_was_asked() {
     assert_eq!(fired(Overlap::Allow, true).create.len(), 3);
     assert_eq!(fired(Overlap::Skip, true).create, []);
     assert_eq!(fired(Overlap::Skip, true).passed_over, Some(at(last[0])));
-    assert_eq!(shown(&fired(Overlap::Skip, false).create), last, "three at once would overlap");
+    assert_eq!(shown(&fired(Overlap::Skip, false).create), last, "three operations at once would overlap");
     assert_eq!(shown(&fired(Overlap::CancelPrevious, true).create), last);
 }
 
@@ -232,14 +232,14 @@ proptest! {
         if let Ok(timing) = Timing::new(&text, None, "Europe/Berlin", Timestamp::from_millis(0)) {
             let begun = Instant::now();
             timing.upcoming(Timestamp::from_millis(1_800_000_000_000), 5);
-            prop_assert!(begun.elapsed() < Duration::from_secs(10), "{text:?} takes {:?}", begun.elapsed());
+            prop_assert!(begun.elapsed() < Duration::from_secs(10), "{text:?} took {:?}", begun.elapsed());
         }
     }
 
-    /// However late and however often it is looked at: each due time is dealt with once, in order, and with `all`
-    /// within the bound none is left out.
+    /// However late and however often the schedule is checked: each due time is processed once, in order, and with
+    /// `all` none within the bound is omitted.
     #[test]
-    fn each_due_time_is_dealt_with_once(
+    fn each_due_time_is_processed_once(
         looks in prop::collection::vec(1_u64..400, 1..40),
         jitter in 0_u64..10,
         catch_up in 0..3_usize,
@@ -260,7 +260,7 @@ proptest! {
             created.extend(firing.create);
             next_due = next.due;
         }
-        prop_assert!(created.is_sorted_by(|a, b| a < b), "none is doubled");
+        prop_assert!(created.is_sorted_by(|a, b| a < b), "none is created twice");
         if catch_up == CatchUp::All {
             let before = Timestamp::from_millis(first.as_millis() - 1);
             let end = Timestamp::from_millis(next_due.as_millis() - 1);

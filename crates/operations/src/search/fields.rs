@@ -1,4 +1,4 @@
-//! The fields of filters, and how each may be compared.
+//! The fields of filters, and which operators apply to each.
 
 use super::MAX_LABEL_KEY_BYTES;
 use super::lexer::{Token, is_word};
@@ -26,20 +26,20 @@ pub(super) enum Field {
     Output,
 }
 
-/// What the values of a field are.
+/// The type of the values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// One of several; whether values can be excluded.
+    /// One of several values; whether values can be excluded.
     Set {
         can_exclude: bool,
     },
     Time,
     Number,
-    /// Texts that are contained.
+    /// Texts that must occur in the field.
     Contained,
 }
 
-/// Every field by its name; labels have names of their own.
+/// All fields by their names; labels have names of their own.
 const FIELDS: [(&str, Field); 17] = [
     ("status", Field::Status),
     ("kind", Field::Kind),
@@ -61,20 +61,20 @@ const FIELDS: [(&str, Field); 17] = [
 ];
 
 impl Field {
-    /// The field of a name, or what is wrong with it.
+    /// The field with this name, or what is wrong with the name.
     pub(super) fn named(name: &str) -> Result<Field, String> {
         if let Some(key) = name.strip_prefix("labels.") {
             return match key.len() {
                 0 => Err("\"labels.\" must be followed by the key of a label, e.g. labels.team".to_owned()),
                 1..=MAX_LABEL_KEY_BYTES if key.chars().all(is_word) => Ok(Field::Label(key.to_owned())),
-                _ => Err(format!("the key of a label has at most {MAX_LABEL_KEY_BYTES} bytes")),
+                _ => Err(format!("the key of a label must not have more than {MAX_LABEL_KEY_BYTES} bytes")),
             };
         }
         let found = FIELDS.into_iter().find(|(of, _)| *of == name);
         found.map(|(_, field)| field).ok_or_else(|| {
             let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
             let what = Token::Word(name.to_owned()).shown();
-            format!("{what} is no field; the fields are {} and labels.KEY", names.join(", "))
+            format!("{what} is not a field; the fields are {} and labels.KEY", names.join(", "))
         })
     }
 
@@ -102,7 +102,7 @@ impl Field {
 }
 
 impl Sort {
-    /// Whether values may be compared by a sign.
+    /// Whether values may be compared with this operator.
     pub(super) fn takes(self, sign: &Token) -> bool {
         let order = matches!(sign, Token::Less | Token::LessOrEqual | Token::Greater | Token::GreaterOrEqual);
         match self {
@@ -113,7 +113,7 @@ impl Sort {
         }
     }
 
-    /// The signs that it takes, for people.
+    /// The operators that may be used, as messages show them.
     pub(super) fn signs(self) -> &'static str {
         match self {
             Sort::Set { can_exclude: true } => "= and !=",

@@ -1,13 +1,13 @@
-//! A filter as words, texts and signs, each with its position.
+//! Splits a filter into words, texts and operators, each with its position.
 
 use super::InvalidFilter;
 
-/// What a filter is made of.
+/// A token of a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// Letters, digits and `_ - . /`: a field, a keyword or a value.
     Word(String),
-    /// The text that stood in quotes.
+    /// A text that was written in quotes.
     Text(String),
     Open,
     Close,
@@ -22,7 +22,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// How a refusal names it.
+    /// How an error message shows the token.
     pub(super) fn shown(&self) -> String {
         match self {
             Token::Word(word) => format!("\"{}\"", cut(word)),
@@ -41,7 +41,7 @@ impl Token {
     }
 }
 
-/// As much of a text as a message should repeat.
+/// As much of a text as an error message should repeat.
 pub(super) fn cut(text: &str) -> String {
     const MOST: usize = 40;
     if text.chars().count() <= MOST {
@@ -50,12 +50,12 @@ pub(super) fn cut(text: &str) -> String {
     text.chars().take(MOST).chain(['…']).collect()
 }
 
-/// Whether a character may stand in a word, which needs no quotes.
+/// Whether a character may be part of a word, which needs no quotes.
 pub(super) fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_-./".contains(c)
 }
 
-/// Every token with the position of its first character; the end of the filter is the last.
+/// All tokens, each with the position of its first character; the last one is the end of the filter.
 pub(super) fn tokens(filter: &str) -> Result<Vec<(usize, Token)>, InvalidFilter> {
     let chars: Vec<char> = filter.chars().collect();
     let mut tokens = Vec::new();
@@ -88,11 +88,14 @@ pub(super) fn tokens(filter: &str) -> Result<Vec<(usize, Token)>, InvalidFilter>
                 Token::Word(chars[start..at].iter().collect())
             }
             '\'' => {
-                return Err(refused(start, "\"'\" is no quotation mark of filters; texts stand in \"…\"".to_owned()));
+                return Err(refused(
+                    start,
+                    "\"'\" is not a quotation mark in filters; write texts as \"…\"".to_owned(),
+                ));
             }
             other => {
                 let problem = format!(
-                    "{other:?} can stand in a text only; values of other characters than letters, digits, \"_\", \
+                    "{other:?} is allowed in quoted texts only; values with characters other than letters, digits, \"_\", \
                      \"-\", \".\" and \"/\" must be in quotes, e.g. \"sha256:…\""
                 );
                 return Err(refused(start, problem));
@@ -104,12 +107,12 @@ pub(super) fn tokens(filter: &str) -> Result<Vec<(usize, Token)>, InvalidFilter>
     Ok(tokens)
 }
 
-/// The text whose opening quotation mark was read.
+/// Reads the text whose opening quotation mark has been read.
 fn text(chars: &[char], at: &mut usize) -> Result<String, InvalidFilter> {
     let opened = *at - 1;
     let mut text = String::new();
     while let Some(&c) = chars.get(*at) {
-        let place = *at;
+        let position = *at;
         *at += 1;
         match c {
             '"' => return Ok(text),
@@ -121,22 +124,22 @@ fn text(chars: &[char], at: &mut usize) -> Result<String, InvalidFilter> {
                     Some(c @ ('"' | '\\')) => *c,
                     _ => {
                         let problem = "\"\\\" must be followed by one of \" \\ n r t".to_owned();
-                        return Err(refused(place, problem));
+                        return Err(refused(position, problem));
                     }
                 });
                 *at += 1;
             }
             c if c.is_control() => {
-                let problem = format!("the control character {c:?} cannot stand in a text; write \\n, \\r or \\t");
-                return Err(refused(place, problem));
+                let problem = format!("the control character {c:?} is not allowed in a text; write \\n, \\r or \\t");
+                return Err(refused(position, problem));
             }
             c => text.push(c),
         }
     }
-    Err(refused(opened, "the text that begins here has no end; add a \"".to_owned()))
+    Err(refused(opened, "the text that begins here is not closed; add a \"".to_owned()))
 }
 
-/// A refusal at a position that is counted from 0.
+/// An error at a position that is counted from 0.
 fn refused(at: usize, problem: String) -> InvalidFilter {
     InvalidFilter { position: at + 1, problem }
 }

@@ -1,10 +1,10 @@
-//! What a search, a count, a bulk action or a saved view asks for: one filter grammar for all of them, a bounded part
-//! of [AIP-160](https://google.aip.dev/160).
+//! Filters of searches, counts, bulk actions and saved views: one grammar for all of them, a bounded part of
+//! [AIP-160](https://google.aip.dev/160).
 //!
-//! A filter is comparisons joined by `AND`. `OR` and `NOT` stand within one field only, so that every filter is one set
-//! or one range per field: that is what [`Search`] holds, and what stores can serve by their counters and indexes.
-//! [`Search::parse`] reads what people write; `Display` writes a canonical form, which [`FromStr`](std::str::FromStr)
-//! reads again.
+//! A filter consists of comparisons that are joined by `AND`. `OR` and `NOT` are allowed within one field only, so that
+//! every filter amounts to one set or one range per field: that is what [`Search`] holds, and what stores can answer
+//! from their counters and indexes. [`Search::parse`] reads what people write; `Display` writes a canonical form, which
+//! [`FromStr`](std::str::FromStr) reads again.
 
 mod fields;
 mod lexer;
@@ -25,23 +25,24 @@ pub use range::{Numbers, Times};
 pub use set::Set;
 pub use written::{Written, value, written};
 
-/// The most bytes of a filter that a caller may send.
+/// The maximum length of a filter that a caller may send, in bytes.
 pub const MAX_FILTER_BYTES: usize = 2_048;
-/// The most comparisons of a filter that a caller may send; a list of values counts as one.
+/// The maximum number of comparisons in a filter that a caller may send; a list of values counts as one.
 pub const MAX_COMPARISONS: usize = 16;
-/// The most bytes of the canonical form: quotes, spaces and times that were durations make it longer.
+/// The maximum length of the canonical form, in bytes: quotes, spaces and durations that became times make it longer.
 const MAX_CANONICAL_BYTES: usize = 64 * 1024;
-/// The longest key of a label, in bytes.
+/// The maximum length of a label's key, in bytes.
 const MAX_LABEL_KEY_BYTES: usize = 63;
 
-/// Which operations are meant. The default is any, except those of the kind [`NOTICE_KIND`].
+/// A parsed filter: which operations match. The default matches every operation except those of the kind
+/// [`NOTICE_KIND`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Search {
-    /// Where they stand.
+    /// Their status.
     pub status: Set<Status>,
-    /// Their kind. Operations of [`NOTICE_KIND`] are meant only where it is named: see [`Search::means_kind`].
+    /// Their kind. Operations of [`NOTICE_KIND`] match only where this kind is named: see [`Search::means_kind`].
     pub kind: Set<String>,
-    /// Their project; the empty text is no project.
+    /// Their project; the empty text stands for no project.
     pub project_id: Set<String>,
     /// When they were created.
     pub created_at: Times,
@@ -49,33 +50,33 @@ pub struct Search {
     pub started_at: Times,
     /// When they ended; an operation that has not ended is in no bounded range.
     pub finished_at: Times,
-    /// The type of the resource that they are about; the empty text is none.
+    /// The type of their resource; the empty text stands for none.
     pub resource_type: Set<String>,
-    /// The id of that resource.
+    /// The id of their resource.
     pub resource_id: Set<String>,
     /// Their ids.
     pub id: Set<OperationId>,
     /// Their unique keys.
     pub unique_key: Set<String>,
-    /// The names of the schedules that made them.
+    /// The names of the schedules that created them.
     pub schedule: Set<String>,
-    /// Values by the key of a label, all of which they have.
+    /// Values of labels, by the keys of the labels; an operation must match all of them.
     pub labels: BTreeMap<String, Set<String>>,
-    /// The worker of their latest attempt; the empty text is none.
+    /// The worker of their latest attempt; the empty text stands for none.
     pub worker: Set<String>,
-    /// Attempts that were charged.
+    /// The number of attempts that were charged.
     pub attempts: Numbers,
     /// Their priority.
     pub priority: Numbers,
-    /// Texts that the error message contains, each of them, case-sensitive.
+    /// Texts that the error message contains, all of them, case-sensitive.
     pub error_message: BTreeSet<String>,
-    /// Texts that the input contains.
+    /// Texts that the input contains, all of them.
     pub input: BTreeSet<String>,
-    /// Texts that the output contains.
+    /// Texts that the output contains, all of them.
     pub output: BTreeSet<String>,
 }
 
-/// What [`Search::matches`] looks at besides the twelve fields of an operation.
+/// What [`Search::matches`] reads: an operation, and what its twelve fields do not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Searched<'a> {
     /// The twelve fields.
@@ -84,11 +85,11 @@ pub struct Searched<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Its unique key.
     pub unique_key: Option<&'a str>,
-    /// The name of the schedule that made it.
+    /// The name of the schedule that created it.
     pub schedule: Option<&'a str>,
     /// The worker of its latest attempt, or empty.
     pub worker: &'a str,
-    /// Attempts that were charged.
+    /// The number of attempts that were charged.
     pub attempts: u32,
     /// Its priority.
     pub priority: i16,
@@ -96,12 +97,12 @@ pub struct Searched<'a> {
     pub input: &'a str,
 }
 
-/// A filter that is refused: where and why.
+/// Why and where a filter is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidFilter {
-    /// The position of the character that is not understood; the first is 1.
+    /// The position of the character at which the filter stops being valid; the first is 1.
     pub position: usize,
-    /// What stands there and what would be right.
+    /// What is at this position and what would be valid.
     pub problem: String,
 }
 
@@ -119,11 +120,11 @@ impl InvalidFilter {
 }
 
 impl Search {
-    /// Reads a filter as callers write it; the empty text means every operation. Durations such as `"-1h"` are before
-    /// `now`.
+    /// Reads a filter as callers write it; the empty text matches every operation. Durations such as `"-1h"` count back
+    /// from `now`.
     ///
     /// # Errors
-    /// [`InvalidFilter`] for anything outside the grammar: nothing is ignored.
+    /// [`InvalidFilter`] for anything outside of the grammar: nothing is ignored.
     pub fn parse(filter: &str, now: Timestamp) -> Result<Search, InvalidFilter> {
         if filter.len() > MAX_FILTER_BYTES {
             let position = filter.char_indices().take_while(|(at, _)| *at < MAX_FILTER_BYTES).count() + 1;
@@ -133,8 +134,8 @@ impl Search {
         parse::parse(filter, Some(now), MAX_COMPARISONS)
     }
 
-    /// Whether operations of a kind can be meant. There are many notices and few people want to see them: they are left
-    /// out unless their kind is named by `=`.
+    /// Whether operations of this kind can match. There are many notices and few people want to see them, so they do
+    /// not match unless their kind is named by `=`.
     pub fn means_kind(&self, kind: &str) -> bool {
         match &self.kind {
             Set::Among(kinds) => kinds.contains(kind),
@@ -142,7 +143,7 @@ impl Search {
         }
     }
 
-    /// Whether the operation is one that the search asks for. The stores' queries mean exactly this.
+    /// Whether the operation matches. The queries of the stores have exactly this meaning.
     pub fn matches(&self, searched: Searched<'_>) -> bool {
         let operation = searched.operation;
         let (resource_type, resource_id) =
@@ -173,8 +174,8 @@ impl Search {
             && contains(&self.output, &operation.output)
     }
 
-    /// The first field that neither a counter nor an index serves, by its name in filters, if there is one: for it,
-    /// rows are looked at one by one.
+    /// The name of the first field in the filter that neither a counter nor an index serves, if there is one: the store
+    /// checks this field row by row.
     pub fn looked_at_by_row(&self) -> Option<&'static str> {
         let resource = !self.resource_type.is_any() || !self.resource_id.is_any();
         [
@@ -186,7 +187,7 @@ impl Search {
             ("error_message", !self.error_message.is_empty()),
             ("input", !self.input.is_empty()),
             ("output", !self.output.is_empty()),
-            // A resource is found by both of its parts.
+            // A resource is found only by both of its parts together.
             ("resource_type", resource && self.resource_id.is_any()),
             ("resource_id", resource && self.resource_type.is_any()),
         ]
@@ -194,8 +195,8 @@ impl Search {
         .find_map(|(field, is_asked_for)| is_asked_for.then_some(field))
     }
 
-    /// Whether something that an index serves keeps the number of rows small that are looked at: where creations begin,
-    /// a resource, an id, a unique key, a schedule, a label, or that they have not ended.
+    /// Whether an index keeps the number of rows small that the store reads: a lower bound of the creation time, a
+    /// resource, an id, a unique key, a schedule, a label, or a status that means that the operation has not ended.
     pub fn is_bounded(&self) -> bool {
         let has_not_ended = match &self.status {
             Set::Among(statuses) => statuses.iter().all(|status| !status.is_terminal()),
@@ -204,7 +205,8 @@ impl Search {
         self.created_at.from.is_some() || self.is_by_index() || has_not_ended
     }
 
-    /// Whether a resource, an id, a unique key, a schedule or a label is asked for, which have indexes of their own.
+    /// Whether the filter names a resource, an id, a unique key, a schedule or a label, which have indexes of their
+    /// own.
     pub fn is_by_index(&self) -> bool {
         let is_resource = !self.resource_type.is_any() && !self.resource_id.is_any();
         is_resource
@@ -214,8 +216,8 @@ impl Search {
             || !self.labels.is_empty()
     }
 
-    /// The same as what a list asks for ([`Filter`]), where it is that of one resource: any status or one, any kind or
-    /// one, and nothing else but projects, which the filter of a list does not have.
+    /// The same as the [`Filter`] of a list, if this is a list of one resource: with any status or one, any kind or
+    /// one, and no other conditions except for projects, which the filter of a list does not have.
     pub fn of_one_resource(&self) -> Option<Filter> {
         let resource =
             Resource { resource_type: self.resource_type.one()?.clone(), resource_id: self.resource_id.one()?.clone() };
@@ -233,16 +235,16 @@ impl Search {
         (rest == Search::default() && has_resource).then_some(Filter { status, kind, resource: Some(resource) })
     }
 
-    /// Refuses a filter for which all operations would have to be looked at one by one.
+    /// Refuses a filter for which the store would have to read all operations one by one.
     ///
     /// # Errors
-    /// A violation of the field `filter` that says what to add.
+    /// A violation of the field `filter` that names what to add.
     pub fn check_cost(&self) -> Result<(), Violation> {
         match self.looked_at_by_row() {
             Some(field) if !self.is_bounded() => Err(Violation::new(
                 "filter",
                 format!(
-                    "{field} is looked at operation by operation, so the filter must also say among which: add \
+                    "{field} is checked operation by operation, so the filter must also limit the operations: add \
                      created_at >= a time or a duration such as \"-24h\", status = (PENDING OR RUNNING), or a \
                      comparison with id, unique_key, schedule, a label, or resource_type and resource_id together"
                 ),

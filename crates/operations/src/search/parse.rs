@@ -10,14 +10,14 @@ use super::lexer::{Token, tokens};
 use super::{InvalidFilter, MAX_CANONICAL_BYTES, Numbers, Search, Set, Times};
 use crate::{OperationId, Status, Timestamp, check_text};
 
-/// The most bytes of a text that is looked for within another one.
+/// The maximum length of a text that is searched for within another one, in bytes.
 const MAX_CONTAINED_BYTES: usize = 256;
 
 impl FromStr for Search {
     type Err = InvalidFilter;
 
-    /// Reads the canonical form, as `Display` writes it: times are absolute, and longer filters are taken than from
-    /// callers.
+    /// Reads the canonical form, as `Display` writes it: times are absolute, and the filter may be longer than one that
+    /// a caller sends.
     fn from_str(filter: &str) -> Result<Search, InvalidFilter> {
         if filter.len() > MAX_CANONICAL_BYTES {
             return refuse(1, format!("the filter is longer than {MAX_CANONICAL_BYTES} bytes"));
@@ -26,7 +26,7 @@ impl FromStr for Search {
     }
 }
 
-/// Reads a filter; durations are before `now`, or refused when it is left out.
+/// Reads a filter; durations count back from `now`, and are not valid when it is `None`.
 pub(super) fn parse(filter: &str, now: Option<Timestamp>, most: usize) -> Result<Search, InvalidFilter> {
     let mut search = Search::default();
     each(tokens(filter)?, most, |_, comparison| add(&mut search, comparison, now))?;
@@ -39,14 +39,14 @@ pub(super) fn comparisons(
     most: usize,
 ) -> Result<Vec<(Range<usize>, Comparison)>, InvalidFilter> {
     let mut found = Vec::new();
-    each(tokens, most, |place, comparison| {
-        found.push((place, comparison));
+    each(tokens, most, |position, comparison| {
+        found.push((position, comparison));
         Ok(())
     })?;
     Ok(found)
 }
 
-/// Reads one comparison after the other.
+/// Reads the comparisons one after the other.
 fn each(
     tokens: Vec<(usize, Token)>,
     most: usize,
@@ -57,20 +57,20 @@ fn each(
         return Ok(());
     }
     loop {
-        let begin = parser.place();
+        let begin = parser.position();
         let comparison = parser.term()?;
-        take(begin..parser.place(), comparison)?;
+        take(begin..parser.position(), comparison)?;
         match parser.peek() {
             Token::End => return Ok(()),
             Token::Word(word) if word == "AND" => parser.at += 1,
             Token::Word(word) if word == "OR" => {
                 let problem = "OR joins alternatives of one field, within parentheses only: \
                                status = (PENDING OR RUNNING), or (status = PENDING OR status = RUNNING)";
-                return refuse(parser.place(), problem);
+                return refuse(parser.position(), problem);
             }
             other => {
                 let problem = format!("{} cannot follow a comparison; join comparisons by AND", other.shown());
-                return refuse(parser.place(), problem);
+                return refuse(parser.position(), problem);
             }
         }
     }
@@ -83,11 +83,11 @@ struct Parser {
     most: usize,
 }
 
-/// A field, how it is compared, and with what; each with its position.
+/// A field, an operator and values; the field, the operator and each value with their positions.
 pub(super) struct Comparison {
-    place: usize,
+    position: usize,
     pub(super) field: Field,
-    sign_place: usize,
+    sign_position: usize,
     pub(super) sign: Token,
     pub(super) values: Vec<(usize, String)>,
 }
@@ -97,13 +97,13 @@ impl Parser {
         self.tokens.get(self.at).map_or(&Token::End, |(_, token)| token)
     }
 
-    fn place(&self) -> usize {
-        self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |(place, _)| *place)
+    fn position(&self) -> usize {
+        self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |(position, _)| *position)
     }
 
-    /// The next token and its position; at the end, the end again and again.
+    /// The next token and its position; after the end of the filter, the end token again and again.
     fn next(&mut self) -> (usize, Token) {
-        let next = (self.place(), self.peek().clone());
+        let next = (self.position(), self.peek().clone());
         self.at = (self.at + 1).min(self.tokens.len() - 1);
         next
     }
@@ -114,9 +114,9 @@ impl Parser {
         is_it
     }
 
-    /// A comparison, or alternatives in parentheses; NOT may stand before it.
+    /// A comparison, or alternatives in parentheses; `NOT` may precede it.
     fn term(&mut self) -> Result<Comparison, InvalidFilter> {
-        let place = self.place();
+        let position = self.position();
         let is_negated = self.takes_word("NOT");
         let mut term = if *self.peek() == Token::Open { self.alternatives()? } else { self.comparison()? };
         if is_negated {
@@ -125,11 +125,11 @@ impl Parser {
                 (Token::NotEqual, _) => Token::Equal,
                 _ => {
                     let problem = format!(
-                        "NOT can stand before status, kind, project_id and worker with = or !=, not before this \
+                        "NOT is allowed before status, kind, project_id and worker with = or !=, but not before this \
                          comparison of {}",
                         term.field.name()
                     );
-                    return refuse(place, problem);
+                    return refuse(position, problem);
                 }
             };
         }
@@ -145,13 +145,13 @@ impl Parser {
             if other.field != first.field {
                 let (one, two) = (first.field.name(), other.field.name());
                 let problem = format!("OR joins alternatives of one field, and this one begins with {one}, not {two}");
-                return refuse(other.place, problem);
+                return refuse(other.position, problem);
             }
-            for sign in [(first.sign_place, &first.sign), (other.sign_place, &other.sign)] {
+            for sign in [(first.sign_position, &first.sign), (other.sign_position, &other.sign)] {
                 if *sign.1 != Token::Equal {
                     return refuse(
                         sign.0,
-                        format!("alternatives that OR joins are compared by =, not by {}", sign.1.shown()),
+                        format!("alternatives that OR joins must be compared with =, not with {}", sign.1.shown()),
                     );
                 }
             }
@@ -159,39 +159,39 @@ impl Parser {
         }
         match self.next() {
             (_, Token::Close) => Ok(first),
-            (place, token) => {
-                let problem = format!("{} stands where OR or \")\" was expected", token.shown());
-                refuse(place, problem)
+            (position, token) => {
+                let problem = format!("{} was found where OR or \")\" was expected", token.shown());
+                refuse(position, problem)
             }
         }
     }
 
-    /// `field sign value`, or `field = (a OR b)`.
+    /// `field operator value`, or `field = (a OR b)`.
     fn comparison(&mut self) -> Result<Comparison, InvalidFilter> {
-        let (place, token) = self.next();
+        let (position, token) = self.next();
         let field = match token {
             Token::Word(word) if !is_keyword(&word) => {
-                Field::named(&word).map_err(|problem| InvalidFilter { position: place, problem })?
+                Field::named(&word).map_err(|problem| InvalidFilter { position, problem })?
             }
             other => {
-                let problem = format!("{} stands where a field such as status was expected", other.shown());
-                return refuse(place, problem);
+                let problem = format!("{} was found where a field such as status was expected", other.shown());
+                return refuse(position, problem);
             }
         };
         self.comparisons += 1;
         if self.comparisons > self.most {
             let problem = format!("the filter has more than {} comparisons; write alternatives as a list", self.most);
-            return refuse(place, problem);
+            return refuse(position, problem);
         }
-        let (sign_place, sign) = self.next();
+        let (sign_position, sign) = self.next();
         if !field.sort().takes(&sign) {
             let (name, signs) = (field.name(), field.sort().signs());
-            return refuse(sign_place, format!("{name} is compared by {signs}, not by {}", sign.shown()));
+            return refuse(sign_position, format!("{name} can be compared with {signs}, not with {}", sign.shown()));
         }
         let mut values = Vec::new();
         if *self.peek() == Token::Open {
             if !matches!(field.sort(), Sort::Set { .. }) {
-                return refuse(self.place(), format!("{} takes one value, not a list", field.name()));
+                return refuse(self.position(), format!("{} takes one value, not a list", field.name()));
             }
             self.at += 1;
             values.push(self.value()?);
@@ -200,30 +200,30 @@ impl Parser {
             }
             match self.next() {
                 (_, Token::Close) => {}
-                (place, token) => {
-                    let problem = format!("{} stands where OR or \")\" was expected", token.shown());
-                    return refuse(place, problem);
+                (position, token) => {
+                    let problem = format!("{} was found where OR or \")\" was expected", token.shown());
+                    return refuse(position, problem);
                 }
             }
         } else {
             values.push(self.value()?);
         }
-        Ok(Comparison { place, field, sign_place, sign, values })
+        Ok(Comparison { position, field, sign_position, sign, values })
     }
 
     fn value(&mut self) -> Result<(usize, String), InvalidFilter> {
         match self.next() {
-            (place, Token::Text(text)) => Ok((place, text)),
-            (place, Token::Word(word)) if !is_keyword(&word) => Ok((place, word)),
-            (place, other) => {
-                let problem = format!("{} stands where a value was expected", other.shown());
-                refuse(place, problem)
+            (position, Token::Text(text)) => Ok((position, text)),
+            (position, Token::Word(word)) if !is_keyword(&word) => Ok((position, word)),
+            (position, other) => {
+                let problem = format!("{} was found where a value was expected", other.shown());
+                refuse(position, problem)
             }
         }
     }
 }
 
-/// Makes a search mean a comparison as well.
+/// Adds a comparison to a search.
 fn add(search: &mut Search, comparison: Comparison, now: Option<Timestamp>) -> Result<(), InvalidFilter> {
     let text = |name: &'static str| {
         move |value: &str| check_text(name, value).map(|()| value.to_owned()).map_err(|wrong| wrong.description)
@@ -260,47 +260,47 @@ fn refuse<T>(position: usize, problem: impl Into<String>) -> Result<T, InvalidFi
     Err(InvalidFilter { position, problem: problem.into() })
 }
 
-/// Takes values of a set; a comparison that contradicts an earlier one is refused, since it is never meant.
+/// Adds values to a set; a comparison that contradicts an earlier one is an error, since nobody means that.
 fn among<T: Ord + Clone>(
     set: &mut Set<T>,
     comparison: &Comparison,
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Result<(), InvalidFilter> {
     let mut values = BTreeSet::new();
-    for (place, value) in &comparison.values {
-        values.insert(read(value).map_err(|problem| InvalidFilter { position: *place, problem })?);
+    for (position, value) in &comparison.values {
+        values.insert(read(value).map_err(|problem| InvalidFilter { position: *position, problem })?);
     }
     let wanted = if comparison.sign == Token::NotEqual { Set::Except(values) } else { Set::Among(values) };
     *set = std::mem::take(set).and(wanted);
     if set.is_none() {
         let name = comparison.field.name();
         let problem = format!(
-            "{name} is compared before in a way that leaves nothing; write alternatives as {name} = (one OR other)"
+            "an earlier comparison of {name} excludes every value of this one; write alternatives as {name} = (one OR other)"
         );
-        return refuse(comparison.place, problem);
+        return refuse(comparison.position, problem);
     }
     Ok(())
 }
 
-/// A status by its name, with or without the prefix that all of them have, or by its number.
+/// A status by its name, with or without the prefix that all names have, or by its number.
 fn status(value: &str) -> Result<Status, String> {
     let by_short_name = || Status::ALL.into_iter().find(|status| status.to_string() == value);
     let by_number = || value.parse().ok().filter(|_| !value.starts_with('+')).and_then(Status::from_number);
     Status::from_wire_name(value).or_else(by_short_name).or_else(by_number).ok_or_else(|| {
         let names = Status::ALL.map(|status| status.to_string()).join(", ");
-        format!("{} is no status; they are {names}", Token::Word(value.to_owned()).shown())
+        format!("{} is not a status; the statuses are {names}", Token::Word(value.to_owned()).shown())
     })
 }
 
 fn id(value: &str) -> Result<OperationId, String> {
     let shown = || Token::Word(value.to_owned()).shown();
-    value.parse().map_err(|_| format!("{} is no id of an operation, which is a UUID of 36 characters", shown()))
+    value.parse().map_err(|_| format!("{} is not an operation id, which is a UUID of 36 characters", shown()))
 }
 
 fn within(times: &mut Times, comparison: &Comparison, now: Option<Timestamp>) -> Result<(), InvalidFilter> {
-    for (place, value) in &comparison.values {
-        let time = time(value, now).map_err(|problem| InvalidFilter { position: *place, problem })?;
-        // Times have whole milliseconds.
+    for (position, value) in &comparison.values {
+        let time = time(value, now).map_err(|problem| InvalidFilter { position: *position, problem })?;
+        // Times have millisecond precision.
         let next = Timestamp::from_millis(time.as_millis().saturating_add(1));
         let wanted = match comparison.sign {
             Token::GreaterOrEqual => Times { from: Some(time), before: None },
@@ -321,14 +321,14 @@ fn time(value: &str, now: Option<Timestamp>) -> Result<Timestamp, String> {
     let unknown = || {
         let shown = Token::Text(value.to_owned()).shown();
         format!(
-            "{shown} is no time; write RFC 3339 in quotes, e.g. \"2026-01-23T04:56:07Z\", or a duration before now, e.g. \"-1h\""
+            "{shown} is not a time; write RFC 3339 in quotes, e.g. \"2026-01-23T04:56:07Z\", or a duration before now, e.g. \"-1h\""
         )
     };
     let before = value.strip_prefix('-').and_then(duration).ok_or_else(unknown)?;
     now.map(|now| now.before(before)).ok_or_else(unknown)
 }
 
-/// Numbers with a unit each, one after the other: `1h`, `90m`, `1d12h`.
+/// Numbers with one unit each, one after the other: `1h`, `90m`, `1d12h`.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds: u64 = 0;
@@ -350,10 +350,10 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 fn between(numbers: &mut Numbers, comparison: &Comparison) -> Result<(), InvalidFilter> {
-    for (place, value) in &comparison.values {
+    for (position, value) in &comparison.values {
         let Ok(number) = value.parse::<i32>().map(i64::from) else {
             let shown = Token::Word(value.clone()).shown();
-            return refuse(*place, format!("{shown} is no whole number such as 3 or -10"));
+            return refuse(*position, format!("{shown} is not a whole number such as 3 or -10"));
         };
         let (least, most) = match comparison.sign {
             Token::Equal => (Some(number), Some(number)),
@@ -368,10 +368,11 @@ fn between(numbers: &mut Numbers, comparison: &Comparison) -> Result<(), Invalid
 }
 
 fn contained(texts: &mut BTreeSet<String>, comparison: Comparison) -> Result<(), InvalidFilter> {
-    for (place, text) in comparison.values {
+    for (position, text) in comparison.values {
         if text.is_empty() || text.len() > MAX_CONTAINED_BYTES {
-            let problem = format!("a text that is looked for has 1 to {MAX_CONTAINED_BYTES} bytes, not {}", text.len());
-            return refuse(place, problem);
+            let problem =
+                format!("a text to search for must have 1 to {MAX_CONTAINED_BYTES} bytes, not {}", text.len());
+            return refuse(position, problem);
         }
         texts.insert(text);
     }

@@ -6,10 +6,10 @@ use std::fmt;
 use super::{Numbers, Search, Set, Times};
 
 impl fmt::Display for Search {
-    /// One comparison or two for each field that is asked for, always in the same order; the empty text for any
-    /// operation. Times are absolute.
+    /// Writes one or two comparisons for each field that is compared, always in the same order; the empty text for a
+    /// search that every operation matches. Times are absolute.
     ///
-    /// The text is read again by `parse::<Search>()`, unless it asks for nothing at all: no filter says that.
+    /// `parse::<Search>()` reads the text again, unless the search matches nothing at all: no filter expresses that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = Comparisons(Vec::new());
         out.set("status", &self.status, ToString::to_string);

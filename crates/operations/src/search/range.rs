@@ -2,7 +2,7 @@
 
 use crate::Timestamp;
 
-/// From a time on and before another one; a bound that is left out is no bound.
+/// From a time (included) to a later time (excluded); `None` means that there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Times {
     /// Not earlier than this.
@@ -17,7 +17,7 @@ impl Times {
         self == Times::default()
     }
 
-    /// Whether a time lies within; one that is not set lies only where there is no bound.
+    /// Whether a time is in the range; a time that is not set is only in a range without bounds.
     pub fn contains(self, time: Option<Timestamp>) -> bool {
         match time {
             None => self.is_any(),
@@ -25,7 +25,7 @@ impl Times {
         }
     }
 
-    /// What lies within both.
+    /// The times that are in both ranges.
     pub fn and(self, other: Times) -> Times {
         Times {
             from: self.from.max(other.from),
@@ -37,7 +37,7 @@ impl Times {
     }
 }
 
-/// From a number to another one, both included; a bound that is left out is no bound.
+/// From a number to another one, both included; `None` means that there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Numbers {
     /// Not less than this.
@@ -52,12 +52,12 @@ impl Numbers {
         self == Numbers::default()
     }
 
-    /// Whether a number lies within.
+    /// Whether a number is in the range.
     pub fn contains(self, number: i64) -> bool {
         self.least.is_none_or(|least| number >= least) && self.most.is_none_or(|most| number <= most)
     }
 
-    /// What lies within both.
+    /// The numbers that are in both ranges.
     pub fn and(self, other: Numbers) -> Numbers {
         Numbers {
             least: self.least.max(other.least),

@@ -1,4 +1,4 @@
-//! Which values of a field are meant.
+//! The values of a field that match.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 /// Some values, or all but some. The default is any value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Set<T: Ord> {
-    /// One of these; when it is empty, nothing is meant.
+    /// One of these; when it is empty, no value matches.
     Among(BTreeSet<T>),
     /// Anything but these.
     Except(BTreeSet<T>),
@@ -29,17 +29,17 @@ impl<T: Ord + Clone> Set<T> {
         Set::Except(values.into_iter().collect())
     }
 
-    /// Whether every value is meant.
+    /// Whether every value matches.
     pub fn is_any(&self) -> bool {
         matches!(self, Set::Except(values) if values.is_empty())
     }
 
-    /// Whether no value is meant.
+    /// Whether no value matches.
     pub fn is_none(&self) -> bool {
         matches!(self, Set::Among(values) if values.is_empty())
     }
 
-    /// The value that is meant, where it is the only one.
+    /// The value that matches, if it is the only one.
     pub fn one(&self) -> Option<&T> {
         match self {
             Set::Among(values) if values.len() == 1 => values.first(),
@@ -47,7 +47,7 @@ impl<T: Ord + Clone> Set<T> {
         }
     }
 
-    /// Whether this value is meant.
+    /// Whether this value matches.
     pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -58,7 +58,7 @@ impl<T: Ord + Clone> Set<T> {
         }
     }
 
-    /// What is meant by both.
+    /// The values that match both.
     pub fn and(self, other: Set<T>) -> Set<T> {
         match (self, other) {
             (Set::Among(one), Set::Among(other)) => Set::Among(one.intersection(&other).cloned().collect()),
@@ -72,7 +72,7 @@ impl<T: Ord + Clone> Set<T> {
         }
     }
 
-    /// Every value that is not meant by this.
+    /// All values that do not match.
     pub fn negated(self) -> Set<T> {
         match self {
             Set::Among(values) => Set::Except(values),

@@ -56,54 +56,54 @@ fn durations_are_before_now() {
 #[test]
 fn refusals_say_where_and_what_is_allowed() {
     for (filter, position, says) in [
-        ("colour = red", 1, "is no field; the fields are status, kind"),
-        ("status = DONE", 10, "they are PENDING, RUNNING, COMPLETED, FAILED"),
-        ("status > FAILED", 8, "status is compared by = and !=, not by \">\""),
+        ("colour = red", 1, "is not a field; the fields are status, kind"),
+        ("status = DONE", 10, "the statuses are PENDING, RUNNING, COMPLETED, FAILED"),
+        ("status > FAILED", 8, "status can be compared with = and !=, not with \">\""),
         ("kind = a kind = b", 10, "join comparisons by AND"),
         ("kind = a OR kind = b", 10, "within parentheses"),
         ("(kind = a OR status = FAILED)", 14, "alternatives of one field"),
         ("(kind = a AND status = FAILED)", 11, "OR or \")\""),
-        ("(kind != a OR kind = b)", 7, "compared by ="),
+        ("(kind != a OR kind = b)", 7, "compared with ="),
         ("kind = a AND kind = b", 14, "write alternatives as kind = (one OR other)"),
-        ("NOT created_at >= -1h", 1, "NOT can stand before"),
-        ("NOT id = 01980000-0000-7000-8000-000000000000", 1, "NOT can stand before"),
+        ("NOT created_at >= -1h", 1, "NOT is allowed before"),
+        ("NOT id = 01980000-0000-7000-8000-000000000000", 1, "NOT is allowed before"),
         ("NOT NOT kind = a", 5, "where a field"),
         ("((kind = a))", 2, "where a field"),
         ("id = 7", 6, "UUID"),
-        ("id != 7", 4, "id is compared by =, not by \"!=\""),
+        ("id != 7", 4, "id can be compared with =, not with \"!=\""),
         ("created_at >= 1h", 15, "a duration before now, e.g. \"-1h\""),
-        ("created_at >= -1", 15, "is no time"),
-        ("created_at >= -99999999999999999999h", 15, "is no time"),
-        ("created_at >= \"yesterday\"", 15, "is no time"),
-        ("created_at = -1h", 12, "created_at is compared by >="),
+        ("created_at >= -1", 15, "is not a time"),
+        ("created_at >= -99999999999999999999h", 15, "is not a time"),
+        ("created_at >= \"yesterday\"", 15, "is not a time"),
+        ("created_at = -1h", 12, "created_at can be compared with >="),
         ("created_at >= (-1h)", 15, "takes one value"),
         ("attempts = many", 12, "whole number"),
         ("attempts = 99999999999", 12, "whole number"),
-        ("error_message = x", 15, "compared by : (contains)"),
+        ("error_message = x", 15, "compared with : (contains)"),
         ("input : \"\"", 9, "1 to 256 bytes"),
-        ("kind = \"a", 8, "has no end"),
-        ("kind = 'a'", 8, "texts stand in"),
+        ("kind = \"a", 8, "is not closed"),
+        ("kind = 'a'", 8, "write texts as"),
         ("kind = a:b", 9, "cannot follow"),
         ("kind = é", 8, "must be in quotes"),
         ("kind = \"\\x\"", 9, "must be followed by"),
         ("kind = \"\\n\"", 8, "control character"),
         ("kind = \"é\u{7}\"", 10, "control character"),
-        ("kind =", 7, "the end of the filter stands where a value"),
-        ("kind", 5, "kind is compared by"),
+        ("kind =", 7, "the end of the filter was found where a value"),
+        ("kind", 5, "kind can be compared with"),
         ("kind = AND", 8, "where a value was expected"),
         ("kind = (a b)", 11, "OR or \")\""),
         ("kind = (a", 10, "the end of the filter"),
         ("kind = a AND", 13, "where a field"),
         ("kind = a and status = FAILED", 10, "join comparisons by AND"),
         ("labels. = a", 1, "key of a label"),
-        ("! = a", 1, "can stand in a text only"),
+        ("! = a", 1, "is allowed in quoted texts only"),
     ] {
         let (at, problem) = refused(filter);
         assert!(at == position && problem.contains(says), "{filter}: at {at}: {problem}");
     }
     assert_eq!(
         Search::parse("a = 1", now()).unwrap_err().violation("filter").to_string().split(';').next().unwrap(),
-        "filter: at character 1: \"a\" is no field"
+        "filter: at character 1: \"a\" is not a field"
     );
 }
 
@@ -128,7 +128,7 @@ fn notices_are_meant_only_where_they_are_named() {
 }
 
 #[test]
-fn what_is_looked_at_by_row_must_be_bounded() {
+fn fields_that_are_checked_by_row_need_a_bound() {
     for filter in
         ["worker = w", "output : x AND status = FAILED", "resource_type = t", "created_at < -1h AND attempts > 1"]
     {

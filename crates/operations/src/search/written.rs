@@ -1,5 +1,4 @@
-//! The comparisons of a filter as they were written, for callers that show a filter piece by piece and put it together
-//! again.
+//! The comparisons of a filter as they were written, for callers that show a filter in parts and assemble it again.
 
 use super::lexer::{Token, is_word, tokens};
 use super::parse::is_keyword;
@@ -10,35 +9,35 @@ use super::{InvalidFilter, MAX_COMPARISONS, MAX_FILTER_BYTES, parse, print};
 pub struct Written {
     /// The name of the field, e.g. `status` or `labels.team`.
     pub field: String,
-    /// `=`, `!=`, `>=`, `>`, `<=`, `<` or `:`; negated where `NOT` stands before it.
+    /// `=`, `!=`, `>=`, `>`, `<=`, `<` or `:`; negated where `NOT` precedes the comparison.
     pub sign: &'static str,
-    /// The values, any of which is meant.
+    /// The values; an operation matches if it has any of them.
     pub values: Vec<String>,
     /// The whole comparison, character by character.
     pub text: String,
 }
 
-/// Takes a filter apart. Joined by `AND`, the texts of the comparisons are the filter again; durations stay durations.
+/// Splits a filter into its comparisons. Joined by `AND`, their texts are the filter again; durations stay durations.
 ///
 /// # Errors
-/// [`InvalidFilter`], as [`Search::parse`](super::Search::parse) refuses what is not a comparison. Whether values make
-/// sense is not checked.
+/// [`InvalidFilter`], where [`Search::parse`](super::Search::parse) refuses the syntax as well. The values are not
+/// checked.
 pub fn written(filter: &str) -> Result<Vec<Written>, InvalidFilter> {
     if filter.len() > MAX_FILTER_BYTES {
         return super::Search::parse(filter, crate::Timestamp::from_millis(0)).map(|_| Vec::new());
     }
     let found = parse::comparisons(tokens(filter)?, MAX_COMPARISONS)?;
     let chars: Vec<char> = filter.chars().collect();
-    let written = found.into_iter().map(|(place, comparison)| Written {
+    let written = found.into_iter().map(|(position, comparison)| Written {
         field: comparison.field.name(),
         sign: sign(&comparison.sign),
         values: comparison.values.into_iter().map(|(_, value)| value).collect(),
-        text: chars[place.start - 1..place.end - 1].iter().collect::<String>().trim_end().to_owned(),
+        text: chars[position.start - 1..position.end - 1].iter().collect::<String>().trim_end().to_owned(),
     });
     Ok(written.collect())
 }
 
-/// A text as a filter takes it for a value: in quotes where it needs them.
+/// A text in the form in which a filter accepts it as a value: in quotes where it needs them.
 pub fn value(text: &str) -> String {
     let is_plain = !text.is_empty() && text.chars().all(is_word) && !is_keyword(text);
     if is_plain { text.to_owned() } else { print::quoted(text) }
@@ -71,7 +70,7 @@ mod tests {
     #[test]
     fn comparisons_come_as_they_were_written() {
         let filter = r#" kind=(scan OR "a b")  AND created_at >= "-1h" AND NOT status = FAILED AND labels.é = x"#;
-        assert_eq!(written(filter).unwrap_err(), read(filter).unwrap_err(), "it is refused as by everybody else");
+        assert_eq!(written(filter).unwrap_err(), read(filter).unwrap_err(), "the error is the same as everywhere else");
         let filter = r#" kind=(scan OR "a b")  AND created_at >= "-1h" AND NOT status = FAILED AND labels.team="é" "#;
         let found = written(filter).unwrap();
         let texts: Vec<&str> = found.iter().map(|one| &*one.text).collect();

@@ -1,13 +1,15 @@
 //! What went wrong, as a page.
 
 use askama::Template;
+use axum::extract::Request;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::assets::Assets;
 use super::format::short;
-use super::visitor::{Frame, Visitor};
+use super::visitor::{Frame, SignedIn, Visitor};
 use crate::error::ApiError;
 
 /// The title where something does not exist.
@@ -30,7 +32,14 @@ const LISTS: [(&str, &str, &str, &str); 7] = [
 pub(crate) struct Problem {
     error: ApiError,
     /// With the navigation, where it is known who sees it.
-    page: Option<Box<Missing>>,
+    page: Option<Box<Framed>>,
+}
+
+/// An error on a page without the navigation, which gets one if somebody is signed in (see [`framed`]).
+#[derive(Clone)]
+struct Shown {
+    title: &'static str,
+    message: String,
 }
 
 impl From<ApiError> for Problem {
@@ -64,7 +73,7 @@ impl Problem {
         // There is no link to a list that the caller may not see.
         let list = list.filter(|_| frame.pages.iter().any(|page| page.is_here));
         let (back, back_name) = list.map_or((super::HOME, "overview"), |(_, _, url, name)| (*url, *name));
-        let page = Missing { assets: Assets, frame, title: MISSING, message, back, back_name };
+        let page = Framed { assets: Assets, frame, title: MISSING, message, back, back_name };
         Problem { error, page: Some(Box::new(page)) }
     }
 }
@@ -87,8 +96,8 @@ struct Page {
 
 /// The same for somebody who is signed in: the navigation stays.
 #[derive(Template)]
-#[template(path = "ui/missing.html")]
-struct Missing {
+#[template(path = "ui/problem.html")]
+struct Framed {
     assets: Assets,
     frame: Frame,
     title: &'static str,
@@ -115,7 +124,26 @@ impl IntoResponse for Problem {
         };
         let page = Page { assets: Assets, title, message: error.to_string() };
         let html = page.render().unwrap_or_else(|_| page.message.clone());
-        answer(error, html)
+        let mut response = answer(error, html);
+        response.extensions_mut().insert(Shown { title, message: page.message });
+        response
+    }
+}
+
+/// Adds the navigation to the errors of somebody who is signed in, wherever in the handling of a request they arose.
+pub(super) async fn framed(mut request: Request, next: Next) -> Response {
+    let signed_in = SignedIn::default();
+    request.extensions_mut().insert(signed_in.clone());
+    let response = next.run(request).await;
+    let (Some(Shown { title, message }), Some(visitor)) = (response.extensions().get().cloned(), signed_in.visitor())
+    else {
+        return response;
+    };
+    let (back, back_name) = (super::HOME, "overview");
+    let page = Framed { assets: Assets, frame: visitor.frame(""), title, message, back, back_name };
+    match page.render() {
+        Ok(html) => with_page(response, html),
+        Err(_) => response,
     }
 }
 
@@ -130,7 +158,11 @@ pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
 
 /// An error with a page in place of its body. Status, headers and what goes into the log are those of the API.
 fn answer(error: ApiError, html: String) -> Response {
-    let (mut parts, _) = error.into_response().into_parts();
+    with_page(error.into_response(), html)
+}
+
+fn with_page(response: Response, html: String) -> Response {
+    let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     Response::from_parts(parts, html.into())

@@ -83,6 +83,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/views/{id}", get(Within(limit, views::show)).post(Within(limit, views::update)))
         .route("/ui/views/{id}/delete", only_sent.clone().post(Within(limit, views::delete)))
         .route("/ui/assets/{version}/{name}", get(assets::asset))
+        .layer(axum::middleware::from_fn(error::framed))
 }
 
 async fn home() -> Redirect {

@@ -1,5 +1,7 @@
 //! Who looks at a page.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
@@ -16,7 +18,19 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::link::Link;
 
+/// The visitor of a request, once it is known who it is.
+#[derive(Clone, Default)]
+pub(super) struct SignedIn(Arc<OnceLock<Visitor>>);
+
+impl SignedIn {
+    /// The visitor, if somebody is signed in.
+    pub(super) fn visitor(&self) -> Option<&Visitor> {
+        self.0.get()
+    }
+}
+
 /// The session of a browser: who calls, and what forms bring back.
+#[derive(Clone)]
 pub(crate) struct Visitor {
     pub(super) caller: Caller,
     csrf_token: String,
@@ -105,7 +119,11 @@ impl FromRequestParts<App> for Visitor {
         let found = app.auth.visitor(&parts.headers, parts.extensions.get::<Link>()).await;
         let (found, csrf_token) = found.map_err(|error| refused(error, parts))?;
         let caller = Caller::admitted(parts, app, found).await.map_err(|error| refused(error, parts))?;
-        Ok(Visitor { caller, csrf_token, headers: parts.headers.clone() })
+        let visitor = Visitor { caller, csrf_token, headers: parts.headers.clone() };
+        if let Some(signed_in) = parts.extensions.get::<SignedIn>() {
+            let _ = signed_in.0.set(visitor.clone());
+        }
+        Ok(visitor)
     }
 }
 

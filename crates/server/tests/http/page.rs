@@ -7,7 +7,7 @@ use store::Scope;
 use crate::harness::{Answer, Caller, Server};
 
 /// How the page of somebody who is signed in begins.
-const NAVIGATION: &str = "<nav class=\"pages-of\"";
+pub const NAVIGATION: &str = "<nav class=\"pages-of\"";
 
 pub const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 

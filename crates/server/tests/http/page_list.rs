@@ -124,11 +124,11 @@ async fn what_is_wrong_with_a_filter_is_told_at_its_field_and_nothing_is_lost() 
     let server = stocked().await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     for (query, says) in [
-        ("filter=colour+%3D+red", "at character 1: &#34;colour&#34; is no field"),
+        ("filter=colour+%3D+red", "at character 1: &#34;colour&#34; is not a field"),
         ("status=BROKEN", "is no status; they are PENDING"),
         ("from=yesterday", "is no time"),
         ("label=team", "must be a key and a value"),
-        ("filter=output+:+x", "output is looked at operation by operation"),
+        ("filter=output+:+x", "output is checked operation by operation"),
         ("kind=scan&token=nonsense", "must be the next_page_token"),
         ("filter=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "at character 1"),
     ] {

@@ -5,7 +5,7 @@ use operations::{Access, NewOperation, OperationId, Outcome};
 use store::Scope;
 
 use crate::harness::{Answer, Server};
-use crate::page::{Browser, assert_is_missing};
+use crate::page::{Browser, NAVIGATION, assert_is_missing};
 use crate::page_views::ids;
 
 /// The id of no operation, of the form of one.
@@ -171,4 +171,28 @@ async fn who_may_not_see_a_list_is_not_led_there() {
     let page = browser.get(&format!("/ui/evidence/sha256:{}", "0".repeat(64))).await;
     assert_is_missing(&page);
     assert!(page.text().contains("href=\"/ui\">To the overview<") && !page.text().contains("/ui/evidence\""));
+}
+
+#[tokio::test]
+async fn other_errors_have_the_navigation_too() {
+    let server = Server::start().await;
+    let browser = Browser::sign_in(&server, &server.acme().await).await;
+    let ended = server.completed("scan", "{}").await;
+    let act = format!("/ui/operations/{}/cancel", ended.id);
+    let errors = [
+        (StatusCode::FORBIDDEN, "The page was too old", browser.post(&act, "csrf_token=wrong").await),
+        (StatusCode::BAD_REQUEST, "This did not work", browser.send("/ui/views", &act, &[]).await),
+    ];
+    let reader = server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await;
+    let reader = Browser::sign_in(&server, &reader).await;
+    let forbidden = (StatusCode::FORBIDDEN, "This is not yours to do", reader.send("/ui/views", &act, &[]).await);
+    for (status, title, answer) in errors.into_iter().chain([forbidden]) {
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        assert!(answer.text().contains(&format!("<h1>{title}</h1>")), "{}", answer.text());
+        assert!(answer.text().contains(NAVIGATION), "{title}: {}", answer.text());
+    }
+    let nobodys = server.nobody().get("/ui/nothing").await;
+    assert_eq!(nobodys.status, StatusCode::NOT_FOUND);
+    assert!(!nobodys.text().contains(NAVIGATION), "there is nothing for somebody who is not signed in");
 }

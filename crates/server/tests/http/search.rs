@@ -160,10 +160,10 @@ async fn refusals_say_what_was_wrong() {
     let server = Server::start().await;
     let acme = server.acme().await;
     for (call, filter, more, says) in [
-        ("search", "status = DONE", "", "filter: at character 10: \"DONE\" is no status"),
-        ("count", "colour = red", "", "filter: at character 1: \"colour\" is no field"),
-        ("search", "output : x", "", "filter: output is looked at operation by operation"),
-        ("count", "worker = w", "", "filter: worker is looked at operation by operation"),
+        ("search", "status = DONE", "", "filter: at character 10: \"DONE\" is not a status"),
+        ("count", "colour = red", "", "filter: at character 1: \"colour\" is not a field"),
+        ("search", "output : x", "", "filter: output is checked operation by operation"),
+        ("count", "worker = w", "", "filter: worker is checked operation by operation"),
         ("search", "", "&order_by=kind", "order_by: kind is neither created_at nor created_at desc"),
         ("count", "", "&group_by=worker", "group_by: worker is not one of status, kind and project_id"),
         ("search", "", "&page=-1", "page: "),

@@ -73,7 +73,7 @@ async fn an_operation_is_claimed_kept_and_settled() {
     insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#);
     let other = json!({"results": [row(&claimed, json!({"output": "other"}))]}).to_string();
     let answer = worker.post("/v1/operations:settle", other).await;
-    insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","error":{"code":10,"message":"the lease token is not that of the current attempt; the attempt was lost or has been settled otherwise, and this result is not recorded","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"STALE_LEASE","domain":"longrun","metadata":{}}]}}]}"#);
+    insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","error":{"code":10,"message":"the lease token does not belong to the current attempt: the attempt was lost or has been settled with another outcome, and this result is not recorded","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"STALE_LEASE","domain":"longrun","metadata":{}}]}}]}"#);
 }
 
 #[tokio::test]

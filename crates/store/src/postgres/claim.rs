@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row};
 use super::concurrency::{self, lock_number};
 use super::connections::Connections;
 use super::heads::{Begin, Heads};
+use super::unanswered::{self, Claims};
 use super::{resources, rows};
 use crate::quota::Quotas;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
@@ -33,7 +34,7 @@ const PROMOTE: &str = "
 /// that another server is claiming are passed over. Served by queue_in_order, queue_ready and active_by_kind, once per
 /// row: without the kind active's primary key would do as well, but while all rows are dead or there are none, the
 /// planner cannot tell one index from the other, and may read all of active_by_kind. The last column is when more
-/// becomes due, after $11.
+/// becomes due, after $11. The leases get the number $12 (see [`unanswered`]).
 ///
 /// The transaction that holds a row of the queue may start its operation, so that the operation is not locked before it
 /// is written. No two parts are joined: see [`COMPLETE`](super::complete).
@@ -67,8 +68,8 @@ const CLAIM: &str = "
         WHERE ctid = ANY (ARRAY(SELECT at FROM picked)) AND organization_id IS NOT DISTINCT FROM $1
         RETURNING 1
     ), leased AS (
-        INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-        SELECT $1, seq, fence, ($5::text[])[worker], ($6::bigint[])[worker] FROM picked
+        INSERT INTO leases (organization_id, seq, fence, worker, expires_at, claim)
+        SELECT $1, seq, fence, ($5::text[])[worker], ($6::bigint[])[worker], $12 FROM picked
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM picked GROUP BY 2, 3, 4
@@ -116,11 +117,19 @@ pub(super) const RUNNING: &str = "
 /// Walks past the operations of other projects in the queue, unless these projects have nothing at all. Served by
 /// active_by_project.
 const OF_PROJECTS: &str = "
-    AND EXISTS (SELECT FROM unnest($12::text[]) AS p (project_id) CROSS JOIN LATERAL (
+    AND EXISTS (SELECT FROM unnest($13::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
     AND EXISTS (SELECT FROM active a
-        WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($12))";
+        WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($13))";
+
+/// What several workers are given.
+pub(super) struct Answers<'a> {
+    /// The claimed operations by request.
+    pub(super) claimed: Vec<Vec<Claimed>>,
+    /// The numbers of the statements that claim.
+    pub(super) claims: &'a mut Claims,
+}
 
 /// Claims for several workers of one organization, into their `answers`. Workers that can run the same operations are
 /// served together, one after the other from the queue. After an error `answers` has what was claimed before it, which
@@ -132,7 +141,7 @@ pub(super) async fn claim(
     quotas: &Quotas,
     organization: &str,
     requests: &[&ClaimRequest],
-    answers: &mut [Vec<Claimed>],
+    answers: &mut Answers<'_>,
 ) -> Result<(), StoreError> {
     for ((projects, kinds), indexes) in alike(requests) {
         // The request that each place in the queue belongs to.
@@ -195,16 +204,22 @@ impl Line<'_> {
         connection: &mut PgConnection,
         begin: Begin,
         places: &mut Vec<usize>,
-        answers: &mut [Vec<Claimed>],
+        answers: &mut Answers<'_>,
     ) -> Result<Option<Timestamp>, StoreError> {
-        if self.limited.is_empty() {
-            return self.start(connection, begin, &Rooms::default(), places, answers).await;
-        }
-        let before: Vec<usize> = answers.iter().map(Vec::len).collect();
-        let taken = self.take_limited(connection, begin, places, answers).await;
-        if taken.is_err() {
-            // The transaction is rolled back.
-            answers.iter_mut().zip(before).for_each(|(answer, length)| answer.truncate(length));
+        let sent = answers.claims.sent();
+        let taken = if self.limited.is_empty() {
+            self.start(connection, begin, &Rooms::default(), places, answers).await
+        } else {
+            let before: Vec<usize> = answers.claimed.iter().map(Vec::len).collect();
+            let taken = self.take_limited(connection, begin, places, answers).await;
+            if taken.is_err() {
+                // The transaction is rolled back, or nobody knows whether it was committed.
+                answers.claimed.iter_mut().zip(before).for_each(|(answer, length)| answer.truncate(length));
+            }
+            taken
+        };
+        if taken.is_ok() {
+            answers.claims.answered(sent);
         }
         taken
     }
@@ -217,7 +232,7 @@ impl Line<'_> {
         connection: &mut PgConnection,
         begin: Begin,
         places: &mut Vec<usize>,
-        answers: &mut [Vec<Claimed>],
+        answers: &mut Answers<'_>,
     ) -> Result<Option<Timestamp>, StoreError> {
         // A connection on which this breaks off is not used again.
         connection.execute("BEGIN").await?;
@@ -227,8 +242,8 @@ impl Line<'_> {
         let running: Vec<(String, i64)> =
             sqlx::query_as(RUNNING).bind(self.organization).bind(kinds).fetch_all(&mut *connection).await?;
         let mut rooms = Rooms::default();
-        let of_kind = |answers: &[Vec<Claimed>], kind: &str| {
-            answers.iter().flatten().filter(|claimed| claimed.operation.kind == kind).count()
+        let of_kind = |answers: &Answers<'_>, kind: &str| {
+            answers.claimed.iter().flatten().filter(|claimed| claimed.operation.kind == kind).count()
         };
         let before: BTreeMap<String, usize> =
             running.iter().map(|(kind, _)| (kind.clone(), of_kind(answers, kind))).collect();
@@ -255,7 +270,7 @@ impl Line<'_> {
         begin: Begin,
         rooms: &Rooms,
         places: &mut Vec<usize>,
-        answers: &mut [Vec<Claimed>],
+        answers: &mut Answers<'_>,
     ) -> Result<Option<Timestamp>, StoreError> {
         let (mut workers, mut expiries) = (Vec::new(), Vec::new());
         for request in self.requests {
@@ -268,7 +283,7 @@ impl Line<'_> {
         static OF: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
             let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
             let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
-            [("", "$12", "$13"), (OF_PROJECTS, "$13", "$14")].map(|(projects, kinds, rooms)| {
+            [("", "$13", "$14"), (OF_PROJECTS, "$14", "$15")].map(|(projects, kinds, rooms)| {
                 let sql = sql.replace("{projects}", projects);
                 [false, true].map(|is_limited| {
                     let with = |sql: String, (part, text): &(&str, &str)| {
@@ -291,7 +306,8 @@ impl Line<'_> {
             .bind(begin.ranks)
             .bind(begin.seqs)
             .bind(begin.floors)
-            .bind(begin.due);
+            .bind(begin.due)
+            .bind(answers.claims.send());
         if let Projects::Only(projects) = self.projects {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
         }
@@ -315,7 +331,7 @@ impl Line<'_> {
             let index = usize::try_from(place - 1).ok().and_then(|place| places.get(place)).copied();
             let index = index.ok_or_else(|| StoreError::Unusable("a claim gave more than was asked".to_owned()))?;
             let expires_at = self.now.after(self.requests[index].lease);
-            answers[index].push(self.claimed(row, expires_at)?);
+            answers.claimed[index].push(self.claimed(row, expires_at)?);
             let rank = -row.try_get::<i16, _>("priority")?;
             taken.push((row.try_get::<&str, _>("kind")?, (rank, row.try_get("seq")?), row.try_get("in_order")?));
         }
@@ -381,14 +397,7 @@ pub(super) async fn lost_leases(
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
-    found
-        .iter()
-        .map(|row| {
-            let lease = rows::lease(row)?;
-            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
-            Ok(LostLease { lease, kind: row.try_get("kind")?, attempts })
-        })
-        .collect()
+    found.iter().map(unanswered::lost).collect()
 }
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table

@@ -54,7 +54,7 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// An operation that has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is
 /// paused: then it has no place in the queue, and a lease until $17. An operation that has a concurrency key of $23 and
 /// is due comes into the queue once it has a place of the key. The queue is looked at from the places on that $18 to
-/// $22 give (see [`super::heads`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
+/// $22 give (see [`super::heads`]). The leases get the number $25 (see [`super::unanswered`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
 /// and the primary key of pauses.
 const INSERT: &str = "
     WITH numbered AS (
@@ -95,8 +95,8 @@ const INSERT: &str = "
         SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new
         WHERE NOT starts AND (concurrency_key IS NULL OR due_at IS NOT NULL)
     ), leased AS (
-        INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-        SELECT $1, seq, 1, worker, expires_at FROM new WHERE starts
+        INSERT INTO leases (organization_id, seq, fence, worker, expires_at, claim)
+        SELECT $1, seq, 1, worker, expires_at, $25 FROM new WHERE starts
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0
@@ -126,7 +126,7 @@ const AUDITED: [(&str, &str); 3] = [
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
-const BY_PLACE: &str = "ctid = $25::text::tid AND organization_id IS NOT DISTINCT FROM $1";
+const BY_PLACE: &str = "ctid = $26::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -177,13 +177,15 @@ impl Rows {
 }
 
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
-/// exceeded, fail that creation only. Without keys and details and below the limit it is one statement.
+/// exceeded, fail that creation only. Without keys and details and below the limit it is one statement. `claim` is the
+/// number of the claim of those that start, if any may.
 pub(super) async fn create(
     tx: &mut Tx<'_>,
     now: Timestamp,
     admission: &Admission,
     heads: &Heads,
     organization: &str,
+    claim: Option<Uuid>,
     creates: &[&Create],
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
@@ -214,13 +216,13 @@ pub(super) async fn create(
     let mut plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, organization, ceiling).await?
+        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, (organization, claim), ceiling).await?
     {
         return plan.keep(tx, now, organization).await;
     }
     let Some(limit) = limit else {
         admin::create_organization(tx, now, organization).await?;
-        if !plan.insert(tx, now, heads, organization, None).await? {
+        if !plan.insert(tx, now, heads, (organization, claim), None).await? {
             return Err(StoreError::OrganizationGone);
         }
         return plan.keep(tx, now, organization).await;
@@ -229,7 +231,7 @@ pub(super) async fn create(
     let room = room(tx, now, admission, organization, limit).await?;
     let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
-        plan.insert(tx, now, heads, organization, None).await?;
+        plan.insert(tx, now, heads, (organization, claim), None).await?;
     }
     plan.keep(tx, now, organization).await
 }
@@ -357,10 +359,10 @@ impl<'c> Plan<'c> {
         connection: &mut PgConnection,
         now: Timestamp,
         heads: &Heads,
-        organization: &str,
+        (organization, claim): (&str, Option<Uuid>),
         ceiling: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref() };
+        let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref(), claim };
         let started = insert(connection, heads, &what).await?;
         let Some(Inserted { first, started }) = started else { return Ok(false) };
         self.first = first;
@@ -457,6 +459,8 @@ struct Insertion<'i> {
     ceiling: Option<i64>,
     /// The number of entries of the audit log that go along, and the entries.
     audited: Option<&'i (i32, String)>,
+    /// The number of the claim of those that start.
+    claim: Option<Uuid>,
 }
 
 /// Inserts the rows; answers which of them have started. `None` when there is no such organization, or its numbers
@@ -502,14 +506,14 @@ async fn insert_at(
     what: &Insertion<'_>,
     place: Option<&str>,
 ) -> Result<Option<Made>, StoreError> {
-    let &Insertion { now, organization, rows, ceiling, audited } = what;
+    let &Insertion { now, organization, rows, ceiling, audited, claim } = what;
     let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
     /// By the key or the place of the organization's row, each without and with the audit log.
     static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
         let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
-        [(BY_KEY, "$25::int", "$26::text"), (BY_PLACE, "$26::int", "$27::text")].map(|(row, entries, log)| {
+        [(BY_KEY, "$26::int", "$27::text"), (BY_PLACE, "$27::int", "$28::text")].map(|(row, entries, log)| {
             let sql = sql.replace("{row}", row);
             [false, true].map(|is_audited| {
                 let with =
@@ -543,7 +547,8 @@ async fn insert_at(
         .bind(begin.seqs)
         .bind(begin.due)
         .bind(&rows.keys)
-        .bind(&rows.limits);
+        .bind(&rows.limits)
+        .bind(claim);
     if let Some(place) = place {
         query = query.bind(place);
     }

@@ -179,7 +179,7 @@ async fn drain_one(
         }
     }
     let requests: Vec<&Create> = creates.iter().map(|(_, _, (create, _))| create).collect();
-    let mut results = create::create(connection, now, admission, heads, organization, &requests).await?;
+    let mut results = create::create(connection, now, admission, heads, organization, None, &requests).await?;
     // A key may have been used for the same request while another encryption key was the active one.
     for way in 0.. {
         let conflicts = creates.iter_mut().zip(&mut results).filter_map(|((_, _, (create, fingerprints)), result)| {
@@ -193,7 +193,7 @@ async fn drain_one(
         if requests.is_empty() {
             break;
         }
-        let again = create::create(connection, now, admission, heads, organization, &requests).await?;
+        let again = create::create(connection, now, admission, heads, organization, None, &requests).await?;
         again.into_iter().zip(answers).for_each(|(result, answer)| *answer = result);
     }
     let mut left = 0;

@@ -54,6 +54,7 @@ mod texts;
 mod traced;
 mod transition;
 mod tx;
+mod unanswered;
 mod views;
 mod waiting;
 mod waivers;
@@ -103,6 +104,7 @@ pub use import::Snapshot;
 pub(crate) use moving::{AWAY, Left};
 use replica::{Replica, Written};
 use resources::Resources;
+use unanswered::Unanswered;
 use writer::Writer;
 
 /// Batchers for each sort of write: this many transactions of different organizations are under way at a time.
@@ -132,6 +134,7 @@ pub struct PostgresStore {
     rotations: Arc<Mutex<Rotations>>,
     heads: Heads,
     folds: Folds,
+    unanswered: Unanswered,
     resources: Resources,
     times: TimesCache,
     /// Searches, which may take long. They leave connections to other reads; one organization has half of them at most.
@@ -233,7 +236,7 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let resources = Resources::start(pool.clone(), &health, &closing);
-        let (retention, admission) = (Retention::default(), Admission::default());
+        let (retention, admission, unanswered) = (Retention::default(), Admission::default(), Unanswered::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
         let batchers = |queue| {
@@ -246,6 +249,7 @@ impl PostgresStore {
                     admission.clone(),
                     heads.clone(),
                     folds.clone(),
+                    unanswered.clone(),
                 )
             };
             let batcher = |_| WriteBatcher::start(writer(), queue, &meters, &health, &commits);
@@ -273,6 +277,7 @@ impl PostgresStore {
             rotations,
             heads,
             folds,
+            unanswered,
             resources,
             times: TimesCache::default(),
             searches: Turns::new(searches, searches / 2),
@@ -429,7 +434,11 @@ impl Store for PostgresStore {
     }
 
     async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.pool, which, self.now(), limit).await.map_err(StoreError::or_unavailable)
+        let found = match which {
+            Lost::Unanswered => self.unanswered.leases(&self.pool, limit).await,
+            Lost::Expired | Lost::Local => claim::lost_leases(&self.pool, which, self.now(), limit).await,
+        };
+        found.map_err(StoreError::or_unavailable)
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {

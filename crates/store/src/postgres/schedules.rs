@@ -204,7 +204,7 @@ impl ScheduleTable for Table<'_, '_> {
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(self.tx, self.now, self.admission, self.heads, self.organization, creates).await
+        create::create(self.tx, self.now, self.admission, self.heads, self.organization, None, creates).await
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -15,6 +14,7 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
+use super::unanswered::{Claims, Unanswered};
 use super::{
     admin, audit, claim, command, complete, create, evidence, heartbeat, limits, pause, purge, schedules, sessions,
     transition, views, waivers,
@@ -63,7 +63,9 @@ pub(super) struct Writer {
     heads: Heads,
     folds: Folds,
     /// Something may be claimed in the place of operations that ended in the last batch.
-    frees: AtomicBool,
+    frees: bool,
+    claims: Claims,
+    unanswered: Unanswered,
 }
 
 impl Writer {
@@ -74,6 +76,7 @@ impl Writer {
         admission: Admission,
         heads: Heads,
         folds: Folds,
+        unanswered: Unanswered,
     ) -> Writer {
         Writer {
             pool,
@@ -85,7 +88,9 @@ impl Writer {
             admission,
             heads,
             folds,
-            frees: AtomicBool::new(false),
+            frees: false,
+            claims: Claims::new(),
+            unanswered,
         }
     }
 
@@ -103,8 +108,22 @@ impl Writer {
                 Err(error) if tries < TRIES && error.lost_against_another() => {
                     writes.iter_mut().for_each(|write| write.clear());
                 }
-                result => return result.map_err(StoreError::or_unavailable),
+                result => {
+                    let result = result.map_err(StoreError::or_unavailable);
+                    self.note_unanswered(organization, writes, &result);
+                    return result;
+                }
             }
+        }
+    }
+
+    /// Keeps the numbers of claims that may have been carried out although the writes failed, or some of them did.
+    fn note_unanswered(&mut self, organization: &str, writes: &[&mut Write], result: &Result<(), StoreError>) {
+        let sent = self.claims.take();
+        // What failed for another reason was rolled back.
+        let may_be_durable = matches!(result, Ok(()) | Err(StoreError::Unavailable(_)));
+        if may_be_durable && !sent.is_empty() {
+            self.unanswered.keep(organization, sent, writes);
         }
     }
 
@@ -137,7 +156,7 @@ impl Writer {
 
     /// Carries out the writes and makes them durable.
     async fn carry_out(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         organization: &str,
         writes: &mut [&mut Write],
@@ -155,11 +174,15 @@ impl Writer {
             organization,
             frees: false,
             carried: Carried::Out,
+            claims: &mut self.claims,
         };
         perform(&mut whole, writes).await?;
-        self.frees.fetch_or(whole.frees, Ordering::Relaxed);
-        let carried = whole.carried;
-        whole.tx.commit().await?;
+        let Whole { tx, frees, carried, claims, .. } = whole;
+        tx.commit().await?;
+        if carried == Carried::Out {
+            claims.answered(0);
+        }
+        self.frees |= frees;
         Ok(carried)
     }
 
@@ -292,7 +315,7 @@ impl Commit for Writer {
     }
 
     fn frees(&mut self) -> bool {
-        std::mem::take(self.frees.get_mut())
+        std::mem::take(&mut self.frees)
     }
 }
 
@@ -328,6 +351,7 @@ struct Whole<'w> {
     /// Something may be claimed in the place of operations that ended.
     frees: bool,
     carried: Carried,
+    claims: &'w mut Claims,
 }
 
 impl Transaction for Whole<'_> {
@@ -355,15 +379,19 @@ impl Transaction for Whole<'_> {
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(&mut self.tx, self.now, self.admission, self.heads, self.organization, creates).await
+        let claim = creates.iter().any(|create| create.start.is_some()).then(|| self.claims.send());
+        create::create(&mut self.tx, self.now, self.admission, self.heads, self.organization, claim, creates).await
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Result<Vec<Claimed>, StoreError>>, StoreError> {
         let (quotas, organization) = (self.admission.quotas(), self.organization);
-        let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
+        let claimed = requests.iter().map(|_| Vec::new()).collect();
+        let mut answers = claim::Answers { claimed, claims: self.claims };
         let claim = claim::claim(&mut self.tx, self.now, self.heads, &quotas, organization, requests, &mut answers);
-        let Err(error) = claim.await else { return Ok(answers.into_iter().map(Ok).collect()) };
-        if self.tx.has_begun() || answers.iter().all(Vec::is_empty) {
+        let failed = claim.await.err();
+        let claimed = answers.claimed;
+        let Some(error) = failed else { return Ok(claimed.into_iter().map(Ok).collect()) };
+        if self.tx.has_begun() || claimed.iter().all(Vec::is_empty) {
             return Err(error);
         }
         // Each step of a claim is committed by itself. Trying all of it again would leave the claimed operations to
@@ -374,7 +402,7 @@ impl Transaction for Whole<'_> {
         let answer = |claimed: Vec<Claimed>| {
             if claimed.is_empty() { Err(StoreError::Unavailable(why.clone())) } else { Ok(claimed) }
         };
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(claimed.into_iter().map(answer).collect())
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {

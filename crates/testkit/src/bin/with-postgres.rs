@@ -1,5 +1,6 @@
-//! `with-postgres COMMAND ARGUMENTS…` makes a PostgreSQL cluster with fsync as in production, runs the command with the
-//! URL of an empty database as one more argument, and removes the cluster. `make bench` measures PostgreSQL this way.
+//! `with-postgres COMMAND ARGUMENTS…` creates a PostgreSQL cluster with fsync as in production, runs the command with
+//! the URL of an empty database as an additional argument, and removes the cluster. `make bench` measures PostgreSQL
+//! this way.
 
 use std::process::{Command, ExitCode};
 
@@ -22,6 +23,6 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let url = runtime.block_on(cluster.database())?;
     let status = Command::new(program).args(words).arg(url).status()?;
-    // A command that a signal ended has no code.
+    // A command that was ended by a signal has no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
 }

@@ -1,5 +1,5 @@
-//! Evidence on its way into a backup and out of it: files that are named by the SHA-256 of what is in them, so each copy
-//! is checked. What is encrypted is copied as it is: a backup needs no key.
+//! Copies evidence into a backup and out of it. Files are named by the SHA-256 of their content, so each copy is
+//! verified. Encrypted content is copied as it is: a backup needs no key.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,21 +8,21 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-/// The part of the evidence folder that is kept. The rest are uploads under way.
+/// The part of the evidence folder that is copied. The rest are uploads in progress.
 const KEPT: &str = "organizations";
 
 /// How much evidence there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// Pieces.
+    /// Number of pieces.
     pub files: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
 impl Content {
-    /// Copies the evidence of one folder into another and checks every piece. What is there already is left as it is:
-    /// the same name is the same content.
+    /// Copies the evidence of one folder into another and verifies every piece. Existing files are left as they are:
+    /// the same name means the same content.
     ///
     /// # Errors
     /// When a piece is damaged or a file cannot be read or written.
@@ -35,12 +35,12 @@ impl Content {
             }
             Ok(content)
         });
-        copied.await.context("the copy was stopped")?
+        copied.await.context("the copy was aborted")?
     }
 }
 
 fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
@@ -65,7 +65,7 @@ fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> any
     sync_folder(to)
 }
 
-/// Without the key it can only be said of an encrypted piece whether it may be whole.
+/// Without the key, an encrypted piece can only be checked for plausibility.
 fn is_sound(all: &Path, file: &Path, bytes: &[u8], digest: Digest) -> bool {
     if store::is_sealed_content(file.strip_prefix(all).unwrap_or(file)) {
         store::seal::check_structure(bytes, bytes.len() as u64)
@@ -74,7 +74,7 @@ fn is_sound(all: &Path, file: &Path, bytes: &[u8], digest: Digest) -> bool {
     }
 }
 
-/// A file appears under its name only once all of it is on disk.
+/// A file appears under its name only once its whole content is on disk.
 fn write_whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = target.parent().context("no folder")?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -84,10 +84,10 @@ fn write_whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes sure that the names of a folder are on disk.
+/// Makes sure that the directory entries of a folder are on disk.
 ///
 /// # Errors
-/// When it cannot be.
+/// When that fails.
 pub fn sync_folder(folder: &Path) -> anyhow::Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("cannot sync {}", folder.display()))
 }

@@ -1,4 +1,4 @@
-//! `manifest.json`: what a backup is and what it holds, for whoever restores it.
+//! `manifest.json`: what a backup is and what it contains, for those who restore it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::exit::{Hint, failure};
 use crate::render::{count, pieces};
 
 const FILE: &str = "manifest.json";
-/// The form of a backup that this program makes and reads.
+/// The format version of backups that this program writes and reads.
 const FORM: u32 = 1;
 
 /// What kind of store was backed up.
@@ -38,16 +38,16 @@ impl Engine {
     }
 }
 
-/// What a backup is and what it holds.
+/// What a backup is and what it contains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     form: u32,
-    /// The longrun that made it.
+    /// The version of longrun that created it.
     longrun: String,
     /// What was backed up.
     pub engine: Engine,
     engine_version: String,
-    /// Pieces of evidence and their bytes.
+    /// Number of pieces of evidence and their size in bytes.
     pub content: Content,
     organizations: Vec<Organization>,
     operations: Vec<Operations>,
@@ -71,7 +71,7 @@ struct Operations {
 }
 
 impl Manifest {
-    /// The manifest of a backup with these numbers.
+    /// The manifest of a backup with these counts.
     pub fn new(engine: Engine, engine_version: String, census: &Census, content: Content) -> Manifest {
         let organizations = census.organizations.iter();
         let operations = census.operations.iter();
@@ -101,7 +101,7 @@ impl Manifest {
         }
     }
 
-    /// Writes it into a backup, which is whole from then on.
+    /// Writes the manifest into a backup, which is complete from then on.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -115,24 +115,24 @@ impl Manifest {
         write().with_context(|| format!("cannot write {FILE}"))
     }
 
-    /// Reads that of a backup.
+    /// Reads the manifest of a backup.
     ///
     /// # Errors
-    /// When there is none, or it is not of a form that this program knows.
+    /// When there is none, or its format is unknown to this program.
     pub fn read(folder: &Path) -> anyhow::Result<Manifest> {
         let text = std::fs::read_to_string(folder.join(FILE))
-            .with_context(|| format!("{} is no backup: {FILE} cannot be read", folder.display()))
-            .hint("name a folder that `longrun backup` made")?;
+            .with_context(|| format!("{} is not a backup: {FILE} cannot be read", folder.display()))
+            .hint("name a folder that `longrun backup` created")?;
         let form: Form = serde_json::from_str(&text).with_context(|| format!("{FILE} is damaged"))?;
         if form.form != FORM {
             let message =
-                format!("{} is a backup of form {}; this longrun reads form {FORM}", folder.display(), form.form);
-            return Err(failure(message, "use the longrun that made it, or a newer one"));
+                format!("{} is a backup in format {}; this longrun reads format {FORM}", folder.display(), form.form);
+            return Err(failure(message, "use the version of longrun that created it, or a newer one"));
         }
         serde_json::from_str(&text).with_context(|| format!("{FILE} is damaged"))
     }
 
-    /// The numbers in it.
+    /// The counts in the manifest.
     ///
     /// # Errors
     /// When a status is invalid.
@@ -140,7 +140,7 @@ impl Manifest {
         let mut operations = BTreeMap::new();
         for Operations { organization, kind, status, count } in &self.operations {
             let Some(status) = Status::from_wire_name(status) else {
-                bail!("{FILE} is damaged: {status:?} is no status")
+                bail!("{FILE} is damaged: {status:?} is not a status")
             };
             operations.insert((organization.clone(), kind.clone(), status), *count);
         }
@@ -155,7 +155,7 @@ struct Form {
     form: u32,
 }
 
-/// The numbers for people.
+/// The counts for people.
 pub fn summary(census: &Census, content: Content) -> String {
     format!(
         "{} of {}, {}, {} ({})",
@@ -167,17 +167,17 @@ pub fn summary(census: &Census, content: Content) -> String {
     )
 }
 
-/// Accepts a report without findings only.
+/// Accepts only a report without findings.
 ///
 /// # Errors
 /// When an invariant does not hold.
 pub fn sound(report: &Report) -> anyhow::Result<()> {
     let Some(first) = report.findings.first() else { return Ok(()) };
     let message = format!("the store is not sound: {}: {}", first.invariant, first.detail);
-    Err(failure(message, "`longrun doctor` tells everything that is wrong"))
+    Err(failure(message, "`longrun doctor` reports everything that is wrong"))
 }
 
-/// Accepts a store only that holds what the backup's manifest says.
+/// Accepts only a store that contains what the backup's manifest says.
 ///
 /// # Errors
 /// When a number differs.
@@ -187,6 +187,6 @@ pub fn agree(manifest: &Census, restored: &Census) -> anyhow::Result<()> {
         return Ok(());
     }
     let message =
-        format!("what was restored is not what was backed up (manifest and store): {}", differences.join("; "));
-    Err(failure(message, "the backup is damaged, or was changed; use another one"))
+        format!("the restored data differs from what was backed up (manifest and store): {}", differences.join("; "));
+    Err(failure(message, "the backup is damaged or was changed; use another one"))
 }

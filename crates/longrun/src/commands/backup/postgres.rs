@@ -1,4 +1,4 @@
-//! PostgreSQL's own programs for dumps, called so that no password shows in a list of processes.
+//! Calls PostgreSQL's own programs for dumps, so that no password is visible in a list of processes.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::exit::failure;
 
-/// Has `pg_dump` write the schema `longrun`, as of a snapshot, in its custom format.
+/// Lets `pg_dump` write the schema `longrun`, as of a snapshot, in its custom format.
 ///
 /// # Errors
 /// When the program is missing or fails.
@@ -18,16 +18,16 @@ pub async fn dump(url: &str, snapshot: &str, file: &Path) -> anyhow::Result<()> 
     command.args(["--format=custom", "--schema=longrun", "--lock-wait-timeout=30s", "--snapshot", snapshot, "--file"]);
     command.arg(file);
     run(command, "pg_dump").await?;
-    std::fs::File::open(file).and_then(|file| file.sync_all()).context("the dump is not on disk")
+    std::fs::File::open(file).and_then(|file| file.sync_all()).context("cannot write the dump to disk")
 }
 
-/// Has `pg_restore` bring such a dump into a database without that schema: all of it or nothing.
+/// Lets `pg_restore` restore such a dump into a database without that schema: all of it or nothing.
 ///
 /// # Errors
 /// When the program is missing or fails.
 pub async fn restore(url: &str, file: &Path) -> anyhow::Result<()> {
     let mut command = program("pg_restore", url);
-    // Whoever restores owns it. The grants of the inbox are restored: their roles must exist.
+    // The user that restores it becomes the owner. The grants of the inbox are restored: their roles must exist.
     command.args(["--no-owner", "--exit-on-error", "--single-transaction"]).arg(file);
     run(command, "pg_restore").await
 }
@@ -43,7 +43,7 @@ fn program(name: &str, url: &str) -> Command {
 }
 
 async fn run(mut command: Command, name: &str) -> anyhow::Result<()> {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.context("it was stopped")?;
+    let output = tokio::task::spawn_blocking(move || command.output()).await.context("it was aborted")?;
     let output = match output {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -63,7 +63,7 @@ async fn run(mut command: Command, name: &str) -> anyhow::Result<()> {
     } else if said.contains("role ") && said.contains("does not exist") {
         "create the roles that the inbox is granted to first, or drop the grants after `pg_restore --no-privileges`"
     } else {
-        "the database says what is wrong; nothing was changed"
+        "see the database's message; nothing was changed"
     };
     Err(failure(format!("{name} failed: {}", said.trim()), hint))
 }

@@ -1,4 +1,4 @@
-//! What the demonstration shows: the repository's examples, in the binary so that it needs no file.
+//! The material of the demonstration: the repository's examples, embedded in the binary so that it needs no files.
 
 /// Evidence: name and content.
 pub const EVIDENCE: [(&str, &[u8]); 3] = [

@@ -1,4 +1,4 @@
-//! `longrun policy test`: runs the cases of policies, without a server, and reports which lines no case evaluates.
+//! `longrun policy test`: runs the test cases of policies, without a server, and reports which lines no case evaluates.
 
 mod junit;
 
@@ -20,43 +20,43 @@ use crate::render::{self, Answer, Format, Style, count, printable, table};
 /// What `longrun policy test` takes.
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
-    /// Policies and groups, or folders that are searched for them; the cases of NAME.yaml stand in NAME.cases.yaml or
-    /// cases.yaml beside it
+    /// Policies and groups, or folders to search for them; the cases of NAME.yaml are in NAME.cases.yaml or cases.yaml
+    /// next to it
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Only cases with this in POLICY/CASE, e.g. sbom- or "sbom-freshness/an old one"
+    /// Only run cases with this text in POLICY/CASE, e.g. sbom- or "sbom-freshness/an old one"
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Exit with 1 when the cases of a policy evaluate less of its lines, in percent
+    /// Exit with 1 if the cases of a policy evaluate less than this percentage of its lines
     #[arg(long, value_name = "PERCENT", conflicts_with = "filter", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_coverage: Option<u8>,
-    /// Report for a build system, in the place of the answer
+    /// Print a report for a build system instead of the results
     #[arg(long = "format", value_name = "REPORT", conflicts_with = "format")]
     report: Option<TestReport>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// The form of a report.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum TestReport {
-    /// A JUnit report: a suite for each policy, a test for each case.
+    /// A JUnit report: one suite per policy, one test per case.
     Junit,
-    /// As `-o json`.
+    /// The same as `-o json`.
     Json,
 }
 
-/// Runs the cases; the answer is no when one comes out otherwise than it says, or too little of a policy is evaluated.
+/// Runs the cases; the answer is no if one fails, or too little of a policy is evaluated.
 ///
 /// # Errors
-/// When there is nothing to test, or the answer cannot be written. A policy that is not in order is in the answer, and
-/// the command ends with 2.
+/// When there is nothing to test, or the result cannot be written. An invalid policy is part of the result, and the
+/// command ends with 2.
 pub fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let spinner = Spinner::start("testing");
     let mut tally = Tally::new();
     let (mut files, mut is_complete) = (Vec::new(), true);
     for path in &args.paths {
-        match find(path).context("cannot look for policies") {
+        match find(path).context("cannot search for policies") {
             Ok(found) => files.extend(found.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>()),
             Err(error) => {
                 is_complete = false;
@@ -72,7 +72,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<Exit> {
         let shown = file.display().to_string();
         spinner.say(format!("testing {shown}"));
         let result = check_some(file, chosen).map_err(|error| error.to_string());
-        // Policies that were not asked for are not mentioned.
+        // Policies that were not selected are not mentioned.
         let is_meant = args.filter.is_none() || result.as_ref().map_or(true, |report| !report.cases.is_empty());
         if is_meant {
             tested.push(Tested { file: shown, result });
@@ -108,33 +108,33 @@ fn nothing(args: &TestArgs) -> anyhow::Error {
     }
 }
 
-/// A policy file and what came of it.
+/// A policy file and its result.
 struct Tested {
     file: String,
-    /// What its cases came to, or why it cannot be tested.
+    /// The report of its cases, or why it cannot be tested.
     result: Result<Report, String>,
 }
 
 struct All {
     tested: Vec<Tested>,
-    /// How much of each policy is to be evaluated, in percent.
+    /// The required coverage of each policy, in percent.
     least: Option<u8>,
-    /// Whether all cases ran, so that what they evaluated says something.
+    /// Whether all cases ran, so that the coverage is meaningful.
     covers: bool,
 }
 
-/// How much was evaluated, in percent, rounded down: only all of it is 100.
+/// The coverage in percent, rounded down: it is 100 only if every line was evaluated.
 fn percent((lines, evaluated): (usize, usize)) -> usize {
     (100 * evaluated).checked_div(lines).unwrap_or(100)
 }
 
 impl All {
-    /// What is wrong with a policy that can be tested, besides its cases.
+    /// What is wrong with a policy that can be tested, apart from its cases.
     fn shortfall(&self, report: &Report) -> Option<String> {
         // A group has no lines of its own.
         let lines = Some(report.lines()).filter(|(all, _)| *all > 0)?;
         let (least, reached) = (usize::from(self.least?), percent(lines));
-        (reached < least).then(|| format!("its cases evaluate {reached} % of its lines, and {least} % are asked for"))
+        (reached < least).then(|| format!("its cases evaluate {reached} % of its lines, and {least} % are required"))
     }
 
     fn exit(&self, one: &Tested) -> Exit {
@@ -198,14 +198,14 @@ fn policies(number: usize) -> String {
     if number == 1 { "1 policy".to_owned() } else { format!("{number} policies") }
 }
 
-/// What no case evaluates of a script: `cyclonedx.rego: violations 12-14, 17; name_of 21`.
+/// The lines of a script that no case evaluates: `cyclonedx.rego: violations 12-14, 17; name_of 21`.
 fn gaps(script: &ScriptCoverage) -> String {
     let rules: Vec<String> =
         script.gaps.iter().map(|Gap { rule, lines }| format!("{rule} {}", ranges(lines))).collect();
     format!("{}: {}", script.script, rules.join("; "))
 }
 
-/// Numbers in rising order, those that follow one another as `from-to`.
+/// Numbers in ascending order, with consecutive ones as `from-to`.
 fn ranges(numbers: &[u32]) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for number in numbers {
@@ -252,7 +252,7 @@ impl Answer for All {
         let broken = self.tested.len() - reports.len();
         text += &format!("\n{}, {}", policies(reports.len()), count(cases().count() as u64, "case"));
         if wrong > 0 {
-            text += &style.bad(&format!(", {wrong} of them otherwise than expected"));
+            text += &style.bad(&format!(", {wrong} of them failed"));
         }
         if broken > 0 {
             text += &style.bad(&format!("; {} could not be tested", policies(broken)));
@@ -263,7 +263,7 @@ impl Answer for All {
         text + "\n"
     }
 
-    /// The files of which something is wrong.
+    /// The files with problems.
     fn ids(&self) -> Vec<String> {
         self.tested.iter().filter(|one| self.exit(one) != Exit::Done).map(|one| one.file.clone()).collect()
     }

@@ -1,8 +1,8 @@
 //! What `longrun top` shows, as the API reports it.
 //!
-//! A refresh makes four calls at once, and at most two more: how many operations each kind has by status, those that
-//! run (with their workers), those that have waited longest, the failures, the statistics of the last minutes. None of
-//! them costs more when there are more operations.
+//! A refresh makes four calls at once, and at most two more: for the number of operations of each kind by status, the
+//! running operations (with their workers), those that have waited longest, the failures, and the statistics of the
+//! last minutes. None of these calls takes longer when there are more operations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use operations::search::value;
 
 use crate::render::age;
 
-/// Running operations, and those that have waited longest, that are looked at.
+/// How many running operations, and how many of those that have waited longest, are read.
 const LOOKED_AT: i32 = 100;
-/// Failures that are shown.
+/// How many failures are shown.
 const FAILURES: i32 = 50;
-/// Kinds that one refresh asks for what has waited longest in them, when it is not among the longest of all.
+/// How many kinds one refresh asks separately for their longest wait, if it is not among the longest of all.
 const ASKED_KINDS: usize = 2;
-/// A minute, over which rates are taken.
+/// One minute, over which rates are computed.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Operations of one kind.
@@ -29,7 +29,7 @@ pub struct Queue {
     pub kind: String,
     pub pending: u64,
     pub running: u64,
-    /// What has waited longest: its id, and since when.
+    /// The operation that has waited longest: its id, and since when.
     pub oldest: Option<(String, Timestamp)>,
     pub rates: Rates,
 }
@@ -42,7 +42,7 @@ pub struct Rates {
     pub failed: f64,
 }
 
-/// A worker and what it holds.
+/// A worker and the operations that it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     pub name: String,
@@ -54,16 +54,16 @@ pub struct Worker {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     pub at: Option<Timestamp>,
-    /// By kind.
+    /// Queues by kind.
     pub queues: Vec<Queue>,
-    /// Those that hold most first.
+    /// Workers with most operations first.
     pub workers: Vec<Worker>,
-    /// Whether more operations run than were looked at.
+    /// Whether there are more running operations than were read.
     pub more_running: bool,
     /// Newest first.
     pub failures: Vec<OperationDetail>,
     pub rates: Rates,
-    /// Up to when statistics are complete.
+    /// The time up to which statistics are complete.
     pub counted_until: Option<Timestamp>,
 }
 
@@ -77,23 +77,23 @@ impl Seen {
     }
 }
 
-/// When an operation was created, started or ended, if it was.
+/// The time at which an operation was created, started or ended, if it was.
 pub fn time(text: Option<&String>) -> Option<Timestamp> {
     text.and_then(|text| text.parse().ok())
 }
 
-/// Asks for it, again and again.
+/// Fetches the state repeatedly.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// The kinds that were asked for by themselves, with what has waited longest in them; the least recent first.
+    /// The kinds that were asked for separately, with their longest wait; the least recent first.
     asked: Vec<(String, Option<(String, Timestamp)>)>,
 }
 
 impl Source {
-    /// Asks the server.
+    /// Fetches the state of the server.
     ///
     /// # Errors
-    /// What the calls may fail with.
+    /// When one of the calls fails.
     pub async fn refresh(&mut self, client: &Client) -> Result<Seen, Error> {
         let now = age::now();
         let search = |filter: &str, page_size, oldest_first| {
@@ -140,7 +140,7 @@ impl Source {
         })
     }
 
-    /// The longest wait of each kind that has none among the longest of all.
+    /// Fetches the longest wait of each kind that has none among the longest of all.
     async fn ask_kinds(&mut self, client: &Client, queues: &mut [Queue]) -> Result<(), Error> {
         let lacks = |queue: &Queue| queue.pending > 0 && queue.oldest.is_none();
         self.asked.retain(|(kind, _)| queues.iter().any(|queue| lacks(queue) && queue.kind == *kind));
@@ -169,7 +169,7 @@ fn waiting_since(found: &OperationDetail) -> Option<(String, Timestamp)> {
     Some((found.operation.id.clone(), time(found.operation.created_at.as_ref())?))
 }
 
-/// The kinds with their counts, and what has waited longest in each as far as it is among `waiting`.
+/// The kinds with their counts, and the longest wait of each as far as it is among `waiting`.
 fn queues<'a>(counts: impl Iterator<Item = (&'a str, &'a str, u64)>, waiting: &[OperationDetail]) -> Vec<Queue> {
     let mut oldest = HashMap::new();
     for found in waiting {
@@ -202,8 +202,8 @@ impl Rates {
     }
 }
 
-/// Gives each kind its rates. The minute behind the last moment that is counted spans two steps: the later one as a whole
-/// and as much of the one before it as is missing.
+/// Computes the rates of each kind. The minute before the last moment that has been counted spans two steps: the later
+/// one as a whole, and the missing part of the one before it.
 fn rate(queues: &mut Vec<Queue>, stats: &Stats, now: Timestamp) {
     let until = time(stats.complete_until.as_ref()).filter(|until| *until < now).unwrap_or(now).as_millis();
     let minute = i64::try_from(MINUTE.as_millis()).unwrap_or(i64::MAX);
@@ -214,7 +214,7 @@ fn rate(queues: &mut Vec<Queue>, stats: &Stats, now: Timestamp) {
         if within <= 0 {
             continue;
         }
-        // The time after `until` is not counted yet: the step's count is of what it has so far.
+        // The time after `until` has not been counted yet: the step's count covers only the part before it.
         let share = if start.as_millis() >= from { 1.0 } else { within as f64 / minute as f64 };
         let per_second = |count: u64| count as f64 * share / MINUTE.as_secs_f64();
         let StatsPoint { created, completed, failed, .. } = point;
@@ -229,7 +229,7 @@ fn rate(queues: &mut Vec<Queue>, stats: &Stats, now: Timestamp) {
     }
 }
 
-/// Who holds what.
+/// Which worker runs which operations.
 fn workers(running: Vec<OperationDetail>) -> Vec<Worker> {
     let mut workers: BTreeMap<String, Vec<OperationDetail>> = BTreeMap::new();
     for found in running {
@@ -278,7 +278,7 @@ mod tests {
         let stats = Stats { complete_until: until, points, ..Stats::default() };
         let mut queues = Vec::new();
         rate(&mut queues, &stats, Timestamp::from_millis(80_000));
-        // 45 of the 60 seconds of the first step, and all that the second one has.
+        // 45 of the 60 seconds of the first step, and everything in the second one.
         assert_eq!(queues[0].rates.completed, (120.0 * 0.75 + 30.0) / 60.0);
     }
 

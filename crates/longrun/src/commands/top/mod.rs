@@ -1,7 +1,7 @@
-//! `longrun top`: what waits, runs and fails, live, on the whole terminal.
+//! `longrun top`: queues, running operations and failures, live, on the whole terminal.
 //!
-//! Promises: the terminal is as it was before when the command ends, however it ends (a key, an error, a panic, SIGTERM,
-//! SIGINT, SIGHUP); a server that goes away is asked again, and what was seen last stays on the screen meanwhile.
+//! Guarantees: the terminal is restored when the command ends, however it ends (a key, an error, a panic, SIGTERM,
+//! SIGINT, SIGHUP); a server that goes away is asked again, and the last known state stays on the screen meanwhile.
 
 mod data;
 mod screen;
@@ -24,39 +24,39 @@ use crate::terminal::{self, Event, Screen};
 use data::{Seen, Source};
 use view::{Mode, View, Wish};
 
-/// The shortest time between two refreshes, so that no one floods a server by mistake.
+/// The shortest time between two refreshes, so that nobody floods a server by mistake.
 const SHORTEST: Duration = Duration::from_millis(500);
 /// How long a call may take before the screen says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The size of a frame that is printed where there is no terminal.
+/// The size of a screen that is printed without a terminal.
 const FRAME: (u16, u16) = (100, 40);
 
 /// What `longrun top` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How often to ask the server; at least 500ms
+    /// Interval between refreshes; at least 500ms
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     every: Span,
-    /// Only kinds whose names contain this; / changes it
+    /// Only show kinds whose names contain this text; can be changed with /
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
-    /// Print the screen once, as text, and end; needs no terminal
+    /// Print the screen once as text and exit; needs no terminal
     #[arg(long, action = ArgAction::SetTrue)]
     once: bool,
     #[command(flatten)]
     server: ClientArgs,
 }
 
-/// Shows it until it is told to quit.
+/// Shows the screen until the user quits.
 ///
 /// # Errors
-/// When there is no terminal, `--every` is too short, or the server cannot be asked at all.
+/// When there is no terminal, `--every` is too short, or the first call to the server fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let Span(every) = args.every;
     if every < SHORTEST {
         return Err(failure("--every is too short", "give 500ms or more"));
     }
-    // Calls are not repeated by the client: the next refresh is soon enough, and what went wrong is on the screen.
+    // The client does not repeat calls: the next refresh is soon enough, and errors are shown on the screen.
     let settings = Settings { retries: 0, read_timeout: PATIENCE, ..Settings::default() };
     let client = args.server.client_with(settings)?;
     let mut view = View::new(client.url());
@@ -73,14 +73,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             "`longrun top --once` prints the screen as text; `longrun operations count --group-by kind,status` counts";
         return Err(failure("top needs a terminal", hint));
     }
-    // An error at the beginning is reported as every command reports it.
+    // An error at the beginning is reported as in every other command.
     view.seen = source.refresh(&client).await?;
     let mut screen = Screen::open()?;
     live(&client, &mut view, source, &mut screen, every).await?;
     Ok(Exit::Done)
 }
 
-/// Draws, asks and obeys keys until it is told to quit.
+/// Draws the screen, refreshes it and handles keys until the user quits.
 async fn live(
     client: &Client,
     view: &mut View,
@@ -91,7 +91,7 @@ async fn live(
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    // While the server is asked, keys are obeyed; it is never asked twice at a time.
+    // Keys are handled during a call to the server; there is only one refresh at a time.
     let mut source = Some(source);
     let (seen_sender, mut seen) = tokio::sync::mpsc::channel::<(Source, Result<Seen, Error>)>(1);
     let (shown_sender, mut shown) = tokio::sync::mpsc::channel::<String>(1);
@@ -113,7 +113,8 @@ async fn live(
             Some((back, seen)) = seen.recv() => {
                 source = Some(back);
                 match seen {
-                    // The answer to a question from before the pause does not change the screen during it.
+                    // The result of a refresh that started before the pause does not change the screen during the
+                    // pause.
                     Ok(_) if view.paused => {}
                     Ok(seen) => (view.seen, view.problem) = (seen, None),
                     Err(error) => view.problem = Some(reason(&error)),
@@ -136,7 +137,7 @@ async fn live(
     }
 }
 
-/// An operation as `longrun operations get` shows it.
+/// An operation in the format of `longrun operations get`.
 async fn described(client: &Client, id: &str) -> String {
     match client.get_detail(id).await {
         Ok(answer) => description::describe(render::Style::PLAIN, &answer.value.operation, age::now()),
@@ -144,7 +145,7 @@ async fn described(client: &Client, id: &str) -> String {
     }
 }
 
-/// The screen as text, without colours; lines end where their text does.
+/// The screen as text, without colors and trailing spaces.
 fn text(view: &mut View, width: u16, height: u16, now: Timestamp) -> String {
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
     let Ok(_) = terminal.draw(|frame| screen::draw(frame, view, now));
@@ -153,7 +154,7 @@ fn text(view: &mut View, width: u16, height: u16, now: Timestamp) -> String {
     (0..height).map(line).collect()
 }
 
-/// The size of a printed screen: that of `COLUMNS` and `LINES`, or of the terminal.
+/// The size of a printed screen: from `COLUMNS` and `LINES`, or that of the terminal.
 fn columns_and_lines() -> (u16, u16) {
     let number =
         |name| std::env::var(name).ok().and_then(|text| text.parse::<u16>().ok()).filter(|n| (1..=1_000).contains(n));

@@ -1,6 +1,7 @@
-//! The screen of `longrun top`: three lists under a line of totals, one operation when it is asked for, a line of keys.
+//! The screen of `longrun top`: three lists below a line of totals, or a single operation on request, and a line of
+//! keys.
 //!
-//! Draws a [`View`] and changes nothing but where its lists are scrolled to.
+//! Draws a [`View`] and changes nothing in it except the scroll positions of its lists.
 
 use operations::Timestamp;
 use ratatui::Frame;
@@ -13,12 +14,12 @@ use super::data::{Seen, time};
 use super::view::{Mode, Pane, View};
 use crate::render::{age, printable};
 
-/// Lines of the queues and of the workers, beside their titles and headings, at least.
+/// Minimum number of rows of the queues and of the workers, in addition to their titles and headings.
 const FEWEST: u16 = 3;
-/// What stands above the first and below the last list, in lines.
+/// Number of lines above the first list and below the last one.
 const AROUND: u16 = 3;
 
-/// Draws it.
+/// Draws the screen.
 pub fn draw(frame: &mut Frame<'_>, view: &mut View, now: Timestamp) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(2), Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
@@ -38,8 +39,8 @@ pub fn draw(frame: &mut Frame<'_>, view: &mut View, now: Timestamp) {
 }
 
 fn lists(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
-    // Each list has what it needs; what is left over belongs to the failures, and what is missing is missing in the
-    // longest.
+    // Each list gets as many rows as it needs; spare rows go to the failures, and missing rows are taken from the
+    // longest list.
     let rows = area.height.saturating_sub(2 * AROUND);
     let third = (rows / 3).max(FEWEST);
     let lines = |count: usize| u16::try_from(count).unwrap_or(u16::MAX).saturating_add(2).clamp(FEWEST, third);
@@ -54,7 +55,7 @@ fn lists(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
     failures(frame, view, bottom, now);
 }
 
-/// What is said of all: where, how much, how fast; and what is wrong.
+/// The heading: which server, totals and rates; and errors.
 fn heading(view: &View, now: Timestamp) -> Paragraph<'static> {
     let Seen { rates, at, .. } = &view.seen;
     let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -76,8 +77,11 @@ fn heading(view: &View, now: Timestamp) -> Paragraph<'static> {
         (None, None) => Line::raw("asking the server"),
         (None, Some(at)) => {
             let behind = view.seen.counted_until.map(|until| age::between(until, *at)).unwrap_or_default();
-            let lag =
-                if behind.as_secs() >= 15 { format!(", counted {} late", age::brief(behind)) } else { String::new() };
+            let lag = if behind.as_secs() >= 15 {
+                format!(", statistics {} behind", age::brief(behind))
+            } else {
+                String::new()
+            };
             Line::raw(format!(
                 "per second: {} created, {} completed, {} failed{lag}; as of {}",
                 rate(rates.created),
@@ -92,7 +96,7 @@ fn heading(view: &View, now: Timestamp) -> Paragraph<'static> {
 
 fn keys(view: &View) -> Paragraph<'static> {
     let text = match &view.mode {
-        Mode::Filter => format!("/{}_  enter: done, esc: no filter", printable(&view.filter)),
+        Mode::Filter => format!("/{}_  enter: apply, esc: clear", printable(&view.filter)),
         Mode::One { .. } => "q quit  esc back  up/down scroll".to_owned(),
         Mode::Lists => {
             let filter = match view.filter.as_str() {
@@ -102,7 +106,7 @@ fn keys(view: &View) -> Paragraph<'static> {
             format!(
                 "q quit  tab list  up/down choose  enter show  s sort: {}  {filter}  p {}",
                 view.sort.name(),
-                if view.paused { "go on" } else { "pause" }
+                if view.paused { "resume" } else { "pause" }
             )
         }
     };
@@ -158,7 +162,7 @@ fn workers(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
             ])
         })
         .collect();
-    // An id is never cut: it is what one copies.
+    // An id is never cut, so that it can be copied.
     let widths = [
         Constraint::Max(20),
         Constraint::Length(5),
@@ -193,8 +197,8 @@ fn failures(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) 
     list(frame, view, area, Pane::Failures, " Failures, newest first ".to_owned(), &names, &widths, rows, 0..0);
 }
 
-/// One list; columns of numbers stand to the right, with their names.
-#[expect(clippy::too_many_arguments, reason = "a list is what all of these say")]
+/// One list; columns of numbers are right-aligned, with their headings.
+#[expect(clippy::too_many_arguments, reason = "a list needs all of these")]
 fn list(
     frame: &mut Frame<'_>,
     view: &mut View,
@@ -231,7 +235,7 @@ fn number(text: String) -> Cell<'static> {
     Cell::new(Line::from(text).right_aligned())
 }
 
-/// A rate in few characters; one above zero is always visible.
+/// A rate in few characters; a rate above zero is never shown as zero.
 fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate <= 0.0 => "0".to_owned(),

@@ -1,5 +1,5 @@
-//! What `longrun top` shows of what it has seen: which list is chosen and what in it, the order, the filter; and what
-//! keys do to that.
+//! The view state of `longrun top`: which list and which row are selected, the sort order, the filter; and how keys
+//! change it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use longrun_client::OperationDetail;
@@ -14,7 +14,7 @@ pub enum Pane {
     Failures,
 }
 
-/// The order of the queues; numbers with the greatest first.
+/// The sort order of the queues; numbers are sorted with the highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     Pending,
@@ -25,7 +25,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// As the line of keys calls it.
+    /// The name shown in the line of keys.
     pub fn name(self) -> &'static str {
         match self {
             Sort::Pending => "pending",
@@ -60,7 +60,7 @@ pub enum Mode {
     },
 }
 
-/// What a key asks for that the view cannot do by itself.
+/// An action that the view cannot do itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     Nothing,
@@ -69,7 +69,7 @@ pub enum Wish {
     Show(String),
 }
 
-/// What is shown.
+/// The state of the screen.
 #[derive(Debug)]
 pub struct View {
     pub url: String,
@@ -79,16 +79,16 @@ pub struct View {
     pub sort: Sort,
     /// Part of a kind's name; empty: every kind.
     pub filter: String,
-    /// What is shown stays as it is.
+    /// The screen does not change.
     pub paused: bool,
-    /// Why nothing newer is shown.
+    /// Why the screen is not up to date.
     pub problem: Option<String>,
-    /// In each list, which row is chosen and which is the first on the screen.
+    /// For each list, the selected row and the first row on the screen.
     places: [(usize, usize); 3],
 }
 
 impl View {
-    /// Of a server, at first.
+    /// The view of a server, at the start.
     pub fn new(url: String) -> View {
         View {
             url,
@@ -107,7 +107,7 @@ impl View {
         kind.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
-    /// The queues that are shown, in order.
+    /// The queues to show, in order.
     pub fn queues(&self) -> Vec<&Queue> {
         let mut queues: Vec<&Queue> = self.seen.queues.iter().filter(|queue| self.shows(&queue.kind)).collect();
         match self.sort {
@@ -123,7 +123,7 @@ impl View {
         queues
     }
 
-    /// What each worker that is shown holds, with how much that is.
+    /// The operations of each worker to show, with the number of operations of the worker.
     pub fn held(&self) -> Vec<(&str, usize, &OperationDetail)> {
         let each = self
             .seen
@@ -133,17 +133,17 @@ impl View {
         each.filter(|(_, _, found)| self.shows(&found.operation.kind)).collect()
     }
 
-    /// The failures that are shown.
+    /// The failures to show.
     pub fn failures(&self) -> Vec<&OperationDetail> {
         self.seen.failures.iter().filter(|found| self.shows(&found.operation.kind)).collect()
     }
 
-    /// Which row of a list is chosen.
+    /// The selected row of a list.
     pub fn chosen(&self, pane: Pane) -> usize {
         self.places[pane as usize].0
     }
 
-    /// Which row of a list is the first on the screen.
+    /// The first row of a list on the screen.
     pub fn offset(&self, pane: Pane) -> usize {
         self.places[pane as usize].1
     }
@@ -161,7 +161,7 @@ impl View {
         }
     }
 
-    /// The operation that is chosen; of a queue, the one that has waited longest.
+    /// The selected operation; for a queue, the one that has waited longest.
     fn chosen_operation(&self) -> Option<String> {
         let row = self.chosen(self.pane).min(self.rows().checked_sub(1)?);
         match self.pane {
@@ -181,7 +181,7 @@ impl View {
         *row = (*row).min(last).saturating_add_signed(rows).min(last);
     }
 
-    /// Does what a key asks for.
+    /// Handles a key.
     pub fn press(&mut self, key: KeyEvent) -> Wish {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return if key.code == KeyCode::Char('c') { Wish::Quit } else { Wish::Nothing };

@@ -1,4 +1,5 @@
-//! The live table of `longrun operations watch`: a row for each operation, changed in place, what changed last on top.
+//! The live table of `longrun operations watch`: one row per operation, updated in place, with the latest change on
+//! top.
 
 use std::collections::VecDeque;
 
@@ -15,16 +16,16 @@ use tokio::sync::mpsc::channel;
 use crate::render::{self, age, operations::operations_table, printable};
 use crate::terminal::{Event, Screen};
 
-/// Operations that are remembered.
+/// How many operations are remembered.
 const REMEMBERED: usize = 200;
 
 /// What has been reported.
 #[derive(Debug, Default)]
 struct Rows {
-    /// What changed last comes first; with when it was reported, and whether it is deleted.
+    /// The latest change comes first; each with the time when it was reported, and whether the operation was deleted.
     rows: VecDeque<(Timestamp, Operation, bool)>,
     told: u64,
-    /// The server is away, for this reason.
+    /// Why the server cannot be reached, if so.
     away: Option<String>,
 }
 
@@ -32,7 +33,7 @@ impl Rows {
     fn tell(&mut self, event: WatchEvent, now: Timestamp) {
         let before = self.rows.iter().position(|(_, of, _)| of.id == event.operation.id);
         let before = before.and_then(|at| self.rows.remove(at));
-        // A deletion reports nothing but the id.
+        // A deletion only reports the id.
         let operation = match before {
             Some((_, operation, _)) if event.is_deletion => operation,
             _ => Operation { output: String::new(), ..event.operation },
@@ -84,10 +85,10 @@ impl Rows {
     }
 }
 
-/// Shows transitions until somebody quits, or `left` were shown. The table stays on the terminal as it was at the end.
+/// Shows transitions until the user quits, or `left` were shown. The final table stays on the terminal.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn show(watch: Watch, left: u64, limit: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut rows = Rows::default();
     let mut screen = Screen::open()?;
@@ -108,7 +109,7 @@ async fn follow(
     screen: &mut Screen,
 ) -> anyhow::Result<()> {
     let mut limit = std::pin::pin!(limit);
-    // On its own: neither keys nor the clock interrupt an attempt to reach the server again.
+    // In a separate task: neither keys nor the clock interrupt a reconnection attempt.
     let (sender, mut steps) = channel(64);
     tokio::spawn(async move {
         loop {
@@ -119,7 +120,7 @@ async fn follow(
             }
         }
     });
-    // Ages grow while nothing happens.
+    // Ages are updated while nothing happens.
     let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
     while rows.told < left {
         screen.draw(|frame| rows.draw(frame, age::now()))?;

@@ -1,4 +1,4 @@
-//! `longrun operations watch`: transitions as they happen, one a line, or on a terminal as a live table.
+//! `longrun operations watch`: transitions as they happen, one per line, or as a live table on a terminal.
 
 mod live;
 
@@ -27,22 +27,22 @@ pub struct WatchArgs {
     /// Only operations about a resource of this type
     #[arg(long, value_name = "TYPE", requires = "resource_id")]
     resource_type: Option<String>,
-    /// Only operations about this resource
+    /// Only operations about the resource with this id
     #[arg(long, value_name = "ID", requires = "resource_type")]
     resource_id: Option<String>,
-    /// Begin after this event; event ids are printed with --show-ids, and with -o json
+    /// Start after this event; event ids are printed with --show-ids, and with -o json
     #[arg(long, value_name = "EVENT")]
     after: Option<String>,
     /// Print the id of each event at the beginning of its line
     #[arg(long)]
     show_ids: bool,
-    /// Print a line for each transition on a terminal too, instead of a live table
+    /// Print one line per transition on a terminal too, instead of a live table
     #[arg(long)]
     lines: bool,
-    /// End after so many events
+    /// Exit after this many events
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// End after so long, e.g. 5m
+    /// Exit after this time, e.g. 5m
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
     #[command(flatten)]
@@ -53,11 +53,11 @@ pub struct WatchArgs {
     server: ClientArgs,
 }
 
-/// Prints transitions until it is interrupted, or has printed enough. When the connection breaks it is made again, and
-/// what happened meanwhile follows.
+/// Prints transitions until it is interrupted, or has printed enough. When the connection breaks, it reconnects and
+/// continues with what happened meanwhile.
 ///
 /// # Errors
-/// What the call may fail with.
+/// When the call fails.
 pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let request = WatchRequest {
         status: args.status.map(|status| status.wire_name().to_owned()),
@@ -69,7 +69,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let limit = args.timeout.map_or(Duration::MAX, |Span(limit)| limit);
     let client = args.server.client_with(args.reconnect.settings())?;
     let url = client.url();
-    // What is asked for beside the table has no place in it.
+    // The table has no column for event ids.
     let as_table = args.output.format == Format::Table && !args.lines && !args.show_ids;
     if as_table && terminal::is_there() {
         live::show(client.watch(&request).await?, args.limit.unwrap_or(u64::MAX), tokio::time::sleep(limit)).await?;
@@ -100,7 +100,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// What the server sent, with the id of the event in front.
+/// The event as the server sent it, preceded by its id.
 fn json(event: &WatchEvent) -> String {
     if event.is_deletion {
         return serde_json::json!({ "id": event.id, "deleted": event.operation.id }).to_string();
@@ -108,7 +108,7 @@ fn json(event: &WatchEvent) -> String {
     format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'))
 }
 
-/// What is printed of an event that was reported at this time. The stream does not say when an event happened, and the
+/// The output for an event that was reported at this time. The stream does not say when an event happened, and the
 /// times of an operation are not those of its transitions: one that waits for another attempt was created long before.
 fn line(format: Format, show_ids: bool, event: &WatchEvent, told: Timestamp) -> anyhow::Result<String> {
     let operation = &event.operation;

@@ -1,4 +1,4 @@
-//! One operation as one run of a command, in a process group of its own, so that its children end with it.
+//! Runs an operation as one run of a command, in a process group of its own, so that its children end with it.
 
 use std::ffi::OsString;
 use std::pin::pin;
@@ -13,30 +13,30 @@ use tokio::process::Child;
 
 use super::program;
 
-/// How long a command that is no longer wanted may take to end by itself, between SIGTERM and SIGKILL.
+/// How long a command that is no longer wanted may take to end voluntarily, between SIGTERM and SIGKILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
-/// The most bytes of an output; the server keeps no more.
+/// Maximum size of an output; the server does not store more.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
-/// The most bytes of a line of progress; the rest of a longer one is passed over.
+/// Maximum size of a progress line; the rest of a longer one is ignored.
 const MAX_LINE_BYTES: usize = 1024;
-/// EX_DATAERR of sysexits.h: the input is wrong, so another attempt would only repeat the failure.
+/// EX_DATAERR of sysexits.h: the input is invalid, so another attempt would fail too.
 const PERMANENT: i32 = 65;
-/// What shells, `env`, `timeout` and the like end with when the program that they were to become may not be executed,
-/// or is not there: the operation was not begun.
+/// The exit codes of shells, `env`, `timeout` and similar programs if the program to run cannot be executed or does not
+/// exist: the operation was not started.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// A command that runs operations.
 #[derive(Debug)]
 pub struct Command {
-    /// The program and its arguments; never a shell.
+    /// The program and its arguments; no shell is involved.
     words: Vec<OsString>,
 }
 
 impl Command {
-    /// The program is the first of the words.
+    /// Creates the command; the first word is the program.
     ///
     /// # Errors
-    /// When there is no such program, or it may not be executed.
+    /// When there is no such program, or it is not executable.
     pub fn new(words: Vec<OsString>) -> anyhow::Result<Command> {
         let program = words.first().context("there is no command to run")?;
         program::check(program, std::env::var_os("PATH").as_deref())?;
@@ -54,7 +54,7 @@ impl Command {
         };
         command
             .args(arguments)
-            // The worker's token is not for the command.
+            // The command must not see the worker's token.
             .env_remove("LONGRUN_TOKEN")
             .env_remove("LONGRUN_TOKEN_FILE")
             .env("LONGRUN_OPERATION_ID", &operation.id)
@@ -79,14 +79,14 @@ impl Handler for Command {
         let mut child = self.start(&attempt)?;
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(Failure::transient("the command has no pipes"));
+            return Err(Failure::transient("the command has no pipes for its output"));
         };
         let group = Group::of(&child);
         let input = if attempt.input.is_empty() { "null" } else { &attempt.input };
         let mut ended = pin!(async {
             let exit = async {
                 let status = child.wait().await;
-                // Processes that it left running would keep the pipes open, and go on without anybody knowing of them.
+                // Processes left running would keep the pipes open, and continue unnoticed.
                 group.signal(Signal::KILL);
                 status
             };
@@ -111,17 +111,17 @@ impl Handler for Command {
     }
 }
 
-/// What the end of the command means.
+/// Interprets the end of the command.
 fn judge(status: ExitStatus, output: Result<Vec<u8>, TooLong>, last_line: &str) -> Result<String, Failure> {
     let output = output.map_err(|TooLong| {
         Failure::permanent(format!("the command wrote more than {MAX_OUTPUT_BYTES} bytes to standard output"))
     })?;
     if status.success() {
         return String::from_utf8(output)
-            .map_err(|_| Failure::permanent("the command wrote something to standard output that is not UTF-8"));
+            .map_err(|_| Failure::permanent("the command's standard output is not valid UTF-8"));
     }
-    // The status is "exit status: 3", or "signal: 9 (SIGKILL)". What the command says comes first: a list shows no more
-    // than the beginning of an error.
+    // The status is "exit status: 3", or "signal: 9 (SIGKILL)". The command's own message comes first: a list shows
+    // only the beginning of an error.
     let message = match last_line {
         "" => format!("the command ended with {status}"),
         line => format!("{line} ({status})"),
@@ -133,7 +133,7 @@ fn judge(status: ExitStatus, output: Result<Vec<u8>, TooLong>, last_line: &str) 
     })
 }
 
-/// A process group; what is left of it is killed when this is dropped.
+/// A process group; its remaining processes are killed when this is dropped.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -144,7 +144,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
-            // An error means that nothing is left of it.
+            // An error means that no process of the group is left.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -163,14 +163,14 @@ async fn feed(mut stdin: impl AsyncWrite + Unpin, input: &str) {
     }
 }
 
-/// More was written than is accepted.
+/// The command wrote more than is allowed.
 #[derive(Debug)]
 struct TooLong;
 
-/// Reads the output whole; ends the command when it writes too much.
+/// Reads the whole output; stops the command if it writes too much.
 async fn collect(stdout: impl AsyncRead + Unpin, group: &Group) -> Result<Vec<u8>, TooLong> {
     let mut output = Vec::new();
-    // An error of a pipe is its end.
+    // An error of a pipe is treated as its end.
     let _ = stdout.take(MAX_OUTPUT_BYTES as u64 + 1).read_to_end(&mut output).await;
     if output.len() > MAX_OUTPUT_BYTES {
         group.signal(Signal::KILL);
@@ -179,7 +179,7 @@ async fn collect(stdout: impl AsyncRead + Unpin, group: &Group) -> Result<Vec<u8
     Ok(output)
 }
 
-/// Reports each line as progress; answers the last one.
+/// Reports each line as progress; returns the last one.
 async fn tell(mut stderr: impl AsyncRead + Unpin, progress: &Progress) -> String {
     let (mut buffer, mut line, mut last) = ([0; 8 * 1024], Vec::new(), String::new());
     loop {

@@ -1,4 +1,4 @@
-//! Whether a program can be started, looked at before anything is claimed for it.
+//! Checks whether a program can be started, before anything is claimed for it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,19 +8,19 @@ use rustix::fs::{Access, access};
 
 use crate::exit::{Hint, failure};
 
-/// Where programs are looked for when `PATH` is not set.
+/// Where programs are searched for if `PATH` is not set.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Looks for the program as `execvp` does: a name with a slash is a path, another one is looked for in the folders of
-/// `PATH`, of which an empty one is the current folder.
+/// Searches for the program as `execvp` does: a name with a slash is a path, any other name is searched for in the
+/// folders of `PATH`, where an empty entry is the current folder.
 ///
 /// # Errors
-/// When there is none, or it may not be executed by this user.
+/// When it does not exist, or this user is not allowed to execute it.
 pub fn check(program: &OsStr, path: Option<&OsStr>) -> anyhow::Result<()> {
     let shown = program.display();
     if program.as_encoded_bytes().contains(&b'/') {
         return executable(Path::new(program)).map_err(|error| anyhow::anyhow!("cannot run {shown}: {error}")).hint(
-            "the command is a program and its arguments: `chmod +x` makes a script one, with an interpreter in its first line (#!/bin/sh)",
+            "the command is a program and its arguments: a script needs `chmod +x` and an interpreter in its first line (#!/bin/sh)",
         );
     }
     let mut denied = None;
@@ -34,12 +34,12 @@ pub fn check(program: &OsStr, path: Option<&OsStr>) -> anyhow::Result<()> {
     }
     Err(match denied {
         Some(candidate) => {
-            failure(format!("cannot run {}: it may not be executed", candidate.display()), "check its permissions")
+            failure(format!("cannot run {}: it is not executable", candidate.display()), "check its permissions")
         }
         None => failure(
             format!("there is no program {shown} in the folders of PATH"),
             format!(
-                "a program of the current folder is ./{shown}; one word is one argument: -- sh -c 'a | b' for a shell"
+                "a program of the current folder is ./{shown}; each word is one argument: use -- sh -c 'a | b' for a shell"
             ),
         ),
     })
@@ -51,7 +51,7 @@ fn executable(file: &Path) -> io::Result<()> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    access(file, Access::EXEC_OK).map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "it may not be executed"))
+    access(file, Access::EXEC_OK).map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "it is not executable"))
 }
 
 #[cfg(test)]
@@ -76,8 +76,8 @@ mod tests {
         let told = |program: &OsStr| check(program, Some(&path)).map_err(|error| error.to_string());
         assert_eq!(told(good.as_os_str()), Ok(()));
         assert_eq!(told(OsStr::new("good")), Ok(()));
-        assert!(told(bad.as_os_str()).unwrap_err().ends_with("it may not be executed"));
-        assert!(told(OsStr::new("bad")).unwrap_err().ends_with("bad: it may not be executed"));
+        assert!(told(bad.as_os_str()).unwrap_err().ends_with("it is not executable"));
+        assert!(told(OsStr::new("bad")).unwrap_err().ends_with("bad: it is not executable"));
         assert!(told(folder.path().as_os_str()).unwrap_err().ends_with("it is not a file"));
         assert_eq!(told(OsStr::new("none")).unwrap_err(), "there is no program none in the folders of PATH");
         assert_eq!(check(OsStr::new("sh"), None).map_err(|error| error.to_string()), Ok(()));

@@ -1,4 +1,4 @@
-//! Annotations of GitHub Actions: a line for each violation, which the runner shows beside the file that it names.
+//! Annotations for GitHub Actions: one line per violation, which the runner shows next to the file that it names.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ pub fn render(report: &Report) -> String {
             let reasons = data(&reasons.join("; "));
             let _ = writeln!(
                 text,
-                "::warning file={},title=longrun::no policy looked at it: {reasons}",
+                "::warning file={},title=longrun::no policy evaluated it: {reasons}",
                 property(&one.file)
             );
         }
@@ -42,12 +42,12 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-/// The message of a command, on one line.
+/// The message of a workflow command, on one line.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// The value of a property, which colons and commas would end.
+/// The value of a property; colons and commas, which would end it, are escaped.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

@@ -1,4 +1,4 @@
-//! A code quality report of GitLab, which merge requests show by what is new and what is gone.
+//! A GitLab code quality report; merge requests show which entries are new and which are gone.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ pub fn render(report: &Report) -> String {
             Level::Warning => "minor",
             Level::Note => "info",
         };
-        // Lines move; what is the same in the next report is rule, file and message.
+        // Line numbers change; rule, file and message identify the same entry in the next report.
         let identity = format!("{}\0{}\0{}", problem.rule, problem.path, problem.message);
         let digest = evidence::digest(identity.as_bytes());
         json!({

@@ -1,4 +1,4 @@
-//! A JUnit report: a suite for each file, a test for each policy.
+//! A JUnit report: one suite per file, one test per policy.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ fn suite(Evaluated { file, outcome }: &Evaluated, text: &mut String) {
     text.push_str("  </testsuite>\n");
 }
 
-/// The suite of a file, escaped already, of which only this is known: why nothing could be tested.
+/// The suite of a file (already escaped) of which only the reason is known why nothing could be tested.
 pub fn broken(file: &str, test: &str, reason: &str, text: &mut String) {
     let reason = escape(reason);
     let _ = write!(
@@ -79,7 +79,7 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Text for attributes and elements; what XML cannot hold is left out.
+/// Text for attributes and elements, without the characters that XML does not allow.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

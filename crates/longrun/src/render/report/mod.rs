@@ -1,7 +1,7 @@
-//! Verdicts in the forms that build systems read: JUnit, SARIF, GitHub's annotations, GitLab's code quality.
+//! Verdicts in the formats that build systems read: JUnit, SARIF, GitHub annotations, GitLab code quality.
 //!
-//! All evaluations of a command are one report. Files that could not be evaluated are in it too: a build system that
-//! only looks at the report must not take it for a pass.
+//! All evaluations of a command go into one report. Files that could not be evaluated are included: a build system that
+//! only reads the report must not treat them as passed.
 
 mod github;
 mod gitlab;
@@ -15,35 +15,35 @@ use longrun_client::Operation;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The form of a report.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
-    /// A JUnit report: a suite for each file, a test for each policy.
+    /// A JUnit report: one suite per file, one test per policy.
     Junit,
-    /// SARIF 2.1.0: a result for each violation.
+    /// SARIF 2.1.0: one result per violation.
     Sarif,
-    /// Annotations of GitHub Actions.
+    /// Annotations for GitHub Actions.
     Github,
-    /// A code quality report of GitLab.
+    /// A GitLab code quality report.
     Gitlab,
 }
 
-/// What became of each file.
+/// The results of all files.
 #[derive(Debug, Default)]
 pub struct Report {
     files: Vec<Evaluated>,
 }
 
-/// What became of a file.
+/// The result of one file.
 #[derive(Debug)]
 struct Evaluated {
-    /// As it was named.
+    /// The name of the file as it was given.
     file: String,
     /// The verdict, or why there is none.
     outcome: Result<Verdict, String>,
 }
 
-/// What the output of an evaluation says, as far as reports show it.
+/// The parts of an evaluation's output that reports show.
 #[derive(Clone, Debug, Deserialize)]
 struct Verdict {
     status: String,
@@ -66,7 +66,7 @@ struct Policy {
     duration_ms: u64,
 }
 
-/// The violations that nobody lives with: to a build system the others are none.
+/// The violations without a waiver: a build system does not see the others.
 fn not_waived<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Violation>, D::Error> {
     #[derive(Deserialize)]
     struct Found {
@@ -92,7 +92,7 @@ struct Violation {
     finding: Option<Value>,
 }
 
-/// How bad a violation is.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Error,
@@ -100,20 +100,20 @@ enum Level {
     Note,
 }
 
-/// A violation and where it belongs.
+/// A violation and its location.
 struct Problem<'a> {
-    /// The policy, and its own rule where the finding names one: `no-secrets/generic-api-key`.
+    /// The policy, and the policy's own rule if the finding names one: `no-secrets/generic-api-key`.
     rule: String,
     message: &'a str,
     level: Level,
-    /// Where the finding says that it is, else the file of the evidence.
+    /// The location that the finding names, else the file of the evidence.
     path: &'a str,
     /// Counted from 1.
     line: u64,
 }
 
 impl Report {
-    /// Adds what came of a file.
+    /// Adds the result of a file.
     pub fn add(&mut self, file: &str, operation: &Operation) {
         let outcome = if operation.is_failed() {
             Err(operation.error_message.clone())
@@ -136,7 +136,7 @@ impl Report {
         self.files.iter().any(|one| one.outcome.as_ref().is_ok_and(skipped))
     }
 
-    /// The report, with a line end.
+    /// The report, with a line break at the end.
     pub fn render(&self, format: ReportFormat) -> String {
         match format {
             ReportFormat::Junit => junit::render(self),
@@ -146,7 +146,7 @@ impl Report {
         }
     }
 
-    /// What is wrong, file by file; a file without a verdict is wrong as a whole.
+    /// All problems, file by file; a file without a verdict counts as one problem.
     fn problems(&self) -> Vec<Problem<'_>> {
         let mut problems = Vec::new();
         for Evaluated { file, outcome } in &self.files {
@@ -180,7 +180,7 @@ impl Violation {
         let level = match self.text("severity").map(str::to_ascii_uppercase).as_deref() {
             Some("MEDIUM" | "WARNING") => Level::Warning,
             Some("LOW" | "INFO" | "NOTE") => Level::Note,
-            // Every objection of a policy is an error, whatever the policy calls it.
+            // Every violation that a policy reports is an error, whatever severity the policy gives it.
             _ => Level::Error,
         };
         let location = self.text("location");

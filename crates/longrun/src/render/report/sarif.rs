@@ -1,4 +1,4 @@
-//! SARIF 2.1.0: a result for each violation, a rule for each policy and each of its own rules.
+//! SARIF 2.1.0: one result per violation, one rule for each policy and for each of its own rules.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Level, Report};
 
 pub fn render(report: &Report) -> String {
     let problems = report.problems();
-    // The rules by their numbers, in the order in which they come.
+    // The rules with their numbers, in order of appearance.
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     let mut rules: Vec<Value> = Vec::new();
     for problem in &problems {
@@ -37,7 +37,7 @@ pub fn render(report: &Report) -> String {
             "results": results.collect::<Vec<Value>>(),
         }],
     });
-    // A file that was not evaluated is reported by the run: it has not done all that it was asked to.
+    // A file that was not evaluated is reported by the run: the run has not done everything it was asked to do.
     let reasons: Vec<Value> = report
         .files
         .iter()
@@ -57,7 +57,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// A path as a relative reference: what a reference cannot hold is escaped.
+/// A path as a relative reference: characters that a reference cannot contain are escaped.
 fn uri(path: &str) -> String {
     let mut uri = String::new();
     for byte in path.replace('\\', "/").bytes() {

@@ -1,4 +1,4 @@
-//! A JUnit report: a suite for each policy, a test for each case, and one for the coverage that is asked for.
+//! A JUnit report: one suite per policy, one test per case, and one for the required coverage.
 
 use std::fmt::Write as _;
 
