@@ -2,12 +2,12 @@
 //!
 //! # Design
 //! - **Where errors come from.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content
-//!   store are converted to one here, by `From`. Nothing else decides a status code. When hyper refuses something before
-//!   a request exists (a broken request line, headers that are too large), the response has no body.
+//!   store are converted to one here, by `From`. Nothing else decides a status code. When hyper refuses something
+//!   before a request exists (a broken request line, headers that are too large), the response has no body.
 //! - **What a client may rely on.** The body is `google.rpc.Status` as proto3 JSON. `code` and the HTTP status follow
-//!   from the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`. If
-//!   fields are not valid, it has a `BadRequest` with one violation for each, all at once; if a later try may succeed, a
-//!   `RetryInfo` that agrees with the `Retry-After` header. `message` is for people and may change.
+//!   from the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`.
+//!   If fields are not valid, it has a `BadRequest` with one violation for each, all at once; if a later try may
+//!   succeed, a `RetryInfo` that agrees with the `Retry-After` header. `message` is for people and may change.
 //! - **What is logged and never sent.** The causes of [`ApiError::Internal`] and [`ApiError::Unavailable`]: they travel
 //!   together with the response ([`Cause`]) to the access log, which writes them with the request id.
 

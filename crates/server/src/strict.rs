@@ -2,12 +2,12 @@
 //!
 //! `serde` stops at the first error; a client gets all errors at once. So [`Read`] runs the struct's own `Deserialize`
 //! again without the field that failed, until it succeeds: the errors of all fields are collected, and the rest of the
-//! struct can still be checked. Each field is therefore `#[serde(default)]`; the domain decides whether it may be missing.
-//! `null` counts as missing.
+//! struct can still be checked. Each field is therefore `#[serde(default)]`; the domain decides whether it may be
+//! missing. `null` counts as missing.
 //!
-//! Names are accepted in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON remain text until they
-//! are needed ([`RawValue`]), so that an operation's `input` is stored digit for digit and a piece of evidence in base64
-//! is not copied.
+//! Names are accepted in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON remain text until
+//! they are needed ([`RawValue`]), so that an operation's `input` is stored digit for digit and a piece of evidence in
+//! base64 is not copied.
 
 mod canonical;
 mod query;
@@ -164,8 +164,8 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
 
 /// A list of at least one and at most `MOST` elements, or one that is left out.
 ///
-/// Of JSON, no more elements than that are read. A list from another interface is not yet counted, nor checked for being
-/// left out: the code that takes the elements checks both.
+/// Of JSON, no more elements than that are read. A list from another interface is not yet counted, nor checked for
+/// being left out: the code that takes the elements checks both.
 #[derive(Debug)]
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
 

@@ -1,5 +1,5 @@
-//! `GET /ui/evidence/{digest}`: a piece of evidence, its evaluations over time, and what the last one found that the one
-//! before did not, or did.
+//! `GET /ui/evidence/{digest}`: a piece of evidence, its evaluations over time, and what the last one found that the
+//! one before did not, or did.
 
 use std::collections::BTreeSet;
 

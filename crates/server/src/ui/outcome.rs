@@ -1,5 +1,5 @@
-//! What came of an operation of a built-in kind, read from its output: the verdict of an evaluation, the counts of a bulk
-//! operation.
+//! What came of an operation of a built-in kind, read from its output: the verdict of an evaluation, the counts of a
+//! bulk operation.
 
 use kinds::bulk;
 use operations::{Operation, Status};

@@ -270,8 +270,8 @@ async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError
     }
 }
 
-/// What waits and runs now, and what has become of what was created lately: each figure is that of the list that it leads
-/// to.
+/// What waits and runs now, and what has become of what was created lately: each figure is that of the list that it
+/// leads to.
 fn tiles(
     range: Range,
     kind: &str,

@@ -180,12 +180,12 @@ async fn other_errors_have_the_navigation_too() {
     let ended = server.completed("scan", "{}").await;
     let act = format!("/ui/operations/{}/cancel", ended.id);
     let errors = [
-        (StatusCode::FORBIDDEN, "The page was too old", browser.post(&act, "csrf_token=wrong").await),
-        (StatusCode::BAD_REQUEST, "This did not work", browser.send("/ui/views", &act, &[]).await),
+        (StatusCode::FORBIDDEN, "The page is out of date", browser.post(&act, "csrf_token=wrong").await),
+        (StatusCode::BAD_REQUEST, "Something went wrong", browser.send("/ui/views", &act, &[]).await),
     ];
     let reader = server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await;
     let reader = Browser::sign_in(&server, &reader).await;
-    let forbidden = (StatusCode::FORBIDDEN, "This is not yours to do", reader.send("/ui/views", &act, &[]).await);
+    let forbidden = (StatusCode::FORBIDDEN, "You may not do this", reader.send("/ui/views", &act, &[]).await);
     for (status, title, answer) in errors.into_iter().chain([forbidden]) {
         assert_eq!(answer.status, status, "{answer:?}");
         assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
