@@ -65,7 +65,7 @@ pub(super) async fn about(
     prefix: &str,
 ) -> Result<(), ApiError> {
     if !request.names_policies() && request.prompt.is_none() && !app.has_default_policies {
-        let description = "are missing, and the server has no default policies: give at least one policy";
+        let description = "are missing, and no default policies are configured: give at least one policy";
         return Err(ApiError::field(format!("{prefix}policies"), description));
     }
     let field = format!("{prefix}digest");
