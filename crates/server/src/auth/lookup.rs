@@ -111,7 +111,7 @@ impl Read for Looks {
     type Found = Option<Arc<Token>>;
 
     async fn read(&self, hash: &[u8; 32], items: Vec<()>) -> Result<Vec<Option<Arc<Token>>>, StoreError> {
-        // Requests that came while the last look-up was under way are served by it as well as those that come now.
+        // Requests that arrived during the last look-up are served by its result, like those that arrive now.
         let known = lock(&self.memory).found.get(hash).filter(|(_, at)| at.elapsed() < FRESH).cloned();
         let token = match known {
             Some((token, _)) => Some(token),

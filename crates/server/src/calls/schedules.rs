@@ -33,7 +33,7 @@ pub(crate) struct CreateSchedule<'a> {
     #[serde(default)]
     pub(crate) name: String,
     /// A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
-    /// six, the first of which is the second. Give either this or every.
+    /// six with the seconds first. Give either this or every.
     #[schema(value_type = Option<String>, max_length = 256, example = "0 3 * * *")]
     #[serde(default)]
     pub(crate) cron: String,
@@ -74,7 +74,7 @@ pub(crate) struct CreateSchedule<'a> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateSchedule<'a> {
     /// A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
-    /// six, the first of which is the second. Give either this or every.
+    /// six with the seconds first. Give either this or every.
     #[schema(value_type = Option<String>, max_length = 256, example = "0 3 * * *")]
     #[serde(default)]
     pub(crate) cron: String,

@@ -165,9 +165,8 @@ pub(crate) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
 
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
 ///
-/// # Errors
-/// [`ApiError::Busy`] when the caller's organization has no place left for it in memory: waiting would keep the
-/// client's upload in the kernel for who knows how long.
+/// # Errors [`ApiError::Busy`] when no memory is left for the caller's organization: waiting would keep the client's
+/// upload in the kernel for an unknown time.
 pub(super) async fn read_json(
     app: &App,
     caller: &Caller,
