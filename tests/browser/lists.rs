@@ -166,11 +166,11 @@ async fn an_operation_is_retried_with_an_edited_input() {
     browser.open(&format!("/ui/operations/{id}")).await;
     browser.press("Retry with another input…").await;
     browser.fill("#input", "{\"target\": }").await;
-    browser.press("Create it").await;
-    browser.shows("is no JSON").await;
+    browser.press("Create operation").await;
+    browser.shows("is not JSON").await;
     browser.fill("#input", "{\"target\": \"web-2\"}").await;
-    browser.press("Create it").await;
-    browser.shows("It repeats").await;
+    browser.press("Create operation").await;
+    browser.shows("This operation repeats").await;
     browser.shows("web-2").await;
     browser.close().await;
 }
@@ -185,10 +185,10 @@ async fn a_schedule_is_made_paused_and_triggered() {
     browser.fill("#name", "nightly-scan").await;
     browser.fill("#cron", "0 3 * *").await;
     browser.fill("#kind", "scan").await;
-    browser.press("Make it").await;
+    browser.press("Create schedule").await;
     browser.find("#cron-wrong").await;
     browser.fill("#cron", "0 3 * * *").await;
-    browser.press("Make it").await;
+    browser.press("Create schedule").await;
     browser.until_path("/ui/schedules/nightly-scan").await;
     let times = browser.script("return document.querySelectorAll('.times li').length").await;
     assert_eq!(times, 5);

@@ -1,4 +1,4 @@
-// The overview stays true: it is fetched again while somebody looks at it and does nothing in it.
+// Keeps the overview up to date: it is fetched again while it is visible and not being used.
 "use strict";
 
 (() => {
@@ -9,7 +9,7 @@
   setInterval(async () => {
     if (!isAtRest()) return;
     const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => undefined);
-    // Who is not signed in any more stays here until the next click.
+    // A visitor who is no longer signed in stays here until the next click.
     if (!answer?.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("overview");

@@ -1,9 +1,9 @@
-// What makes the page lively. Without it every link and every form works all the same.
+// Keeps the page up to date. Without this script, every link and every form still works.
 "use strict";
 
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
-// What is ahead is told in days that are rounded up, as the server does.
+// Days until a future time are rounded up, as on the server.
 function duration(millis, whole = Math.floor) {
   if (millis < MINUTE) return `${whole(millis / SECOND)} s`;
   if (millis < HOUR) return `${Math.floor(millis / MINUTE)} min`;
@@ -11,14 +11,15 @@ function duration(millis, whole = Math.floor) {
   return `${whole(millis / DAY)} d`;
 }
 
-// How long ago a time is, or how long it is until then. What was ahead when the page was made is due once it has passed.
+// How long ago a time is, or how long it is until then. A time that was in the future when the page was rendered is
+// shown as due once it has passed.
 function relative(time) {
   const passed = Date.now() - Date.parse(time.dateTime), shown = time.textContent;
   if (shown === "due" || shown.startsWith("in ")) return passed < 0 ? `in ${duration(-passed, Math.ceil)}` : "due";
   return passed < SECOND ? shown : `${duration(passed)} ago`;
 }
 
-// Relative times go on; the exact one stays in the title.
+// Relative times are updated; the exact time remains in the title.
 function showTimes() {
   if (document.hidden) return;
   for (const time of document.querySelectorAll("main time[datetime]:not(.clock)")) {
@@ -31,7 +32,7 @@ function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
-// One stream of events for the page that is shown.
+// A single stream of events for the current page.
 let events;
 
 function watch() {
@@ -45,15 +46,16 @@ function watch() {
   else followList(place);
 }
 
-// Another state of a page of ours; nothing where there is none.
+// Fetches the current state of a page of this server; nothing if there is none.
 async function pageAt(url) {
   const answer = await fetch(url, { headers: { accept: "text/html" } }).catch(() => undefined);
-  // Who is not signed in any more stays here until the next click.
+  // A visitor who is no longer signed in stays here until the next click.
   if (!answer?.ok || answer.redirected) return undefined;
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-// What asks for this page again and hands it on: one at a time, a second apart, and while somebody can see it.
+// Fetches this page again and passes it on: one request at a time, at least a second apart, and only while the page is
+// visible.
 function asking(take) {
   let timer, last = -SECOND, isAsking = false, isWanted = false;
   const ask = async () => {
@@ -75,25 +77,25 @@ function asking(take) {
   return soon;
 }
 
-// What tells an element from those beside it: it is not made into another one.
+// Identifies an element among its siblings: it is not turned into another one.
 function nameOf(node) {
   if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
   const names = ["id", "name", "href", "action", "data-part"].map((name) => node.getAttribute(name));
   return [node.nodeName, ...names].join(" ");
 }
 
-// What scripts and readers change stays as it is: what is unfolded, and buttons that need a script.
+// What scripts and readers change is preserved: unfolded details, and buttons that need a script.
 const KEPT = { DETAILS: "open", BUTTON: "hidden" };
 
-// Makes what is shown what it is now. What is the same is not touched, so that the focus stays where it is, and what is
-// ticked, selected or unfolded stays so.
+// Updates what is shown to the current state. Unchanged parts are not touched, so that the focus, ticks, selections and
+// unfolded details are preserved.
 function renew(shown, next) {
   if (shown.isEqualNode(next)) return;
   if (shown.nodeType !== Node.ELEMENT_NODE) {
     shown.nodeValue = next.nodeValue;
     return;
   }
-  // Its text is ours.
+  // Its text is set by this script.
   if (shown.nodeName === "TIME" && shown.dateTime === next.dateTime) return;
   const names = new Set([...shown.getAttributeNames(), ...next.getAttributeNames()]);
   names.delete(KEPT[shown.nodeName]);
@@ -116,9 +118,9 @@ function renew(shown, next) {
   old.forEach((one) => one.remove());
 }
 
-// New rows are counted and announced; they do not come in under the pointer, and no row moves. Which of the operations
-// that something happens to belong to the list is what the server says of its filter. Rows that are shown, and the
-// numbers above them, are those of the page as it is now.
+// New rows are counted and announced; they are not inserted under the pointer, and no row moves. The server decides by
+// its filter which of the changed operations belong to the list. The shown rows, and the numbers above them, are
+// updated.
 function followList(place) {
   const { filter, now } = place.dataset;
   const waiting = new Set(), fresh = new Set(), changed = new Set();
@@ -128,7 +130,7 @@ function followList(place) {
     changed.clear();
     renewRows(page);
     renewNumbers(page);
-    // What is not on this page any more, or does not match any more, stays and is told truly.
+    // Rows that are no longer on this page, or no longer match, remain and are updated.
     const others = ids.filter((id) => !rowOf(page, id)).slice(0, 30);
     if (others.length > 0) {
       const query = new URLSearchParams({ filter: `id = (${others.join(" OR ")})`, size: "100" });
@@ -137,12 +139,12 @@ function followList(place) {
     }
     showTimes();
   });
-  // What was created since the page was made, and before this can hear of it.
+  // Finds operations that were created after the page was rendered and before the first event.
   events.addEventListener("open", () => {
     find(`created_at >= "${now}"`);
     refresh();
   }, { once: true });
-  // The menus count other kinds too, also where only those of one are heard of.
+  // The menus count other kinds, too, even if only the events of one kind are received.
   document.querySelector(".filter").addEventListener("toggle", (event) => event.target.open && refresh(), true);
   events.addEventListener("deleted", refresh);
   events.onmessage = (event) => {
@@ -189,7 +191,7 @@ function rowOf(page, id) {
   return page.querySelector(`.list a.main[href$="/${id}"]`)?.closest("tr");
 }
 
-// Rows that are shown change where they stand.
+// Updates the shown rows in place.
 function renewRows(page) {
   for (const link of document.querySelectorAll(".list a.main")) {
     const next = rowOf(page, link.pathname.split("/").pop());
@@ -197,7 +199,8 @@ function renewRows(page) {
   }
 }
 
-// The counts of the list: above it, of its tabs, below it, of all that can be picked unless they are, and in the menus.
+// Updates the counts of the list: above it, in its tabs, below it, next to the option for all (unless it is chosen),
+// and in the menus.
 function renewNumbers(page) {
   for (const place of [".total", ".tabs", ".views", ".pages > p"]) {
     const shown = document.querySelector(place), next = page.querySelector(place);
@@ -211,8 +214,8 @@ function renewNumbers(page) {
   }
 }
 
-// The counts of a menu of the filter. Each choice stays where it is, ticked or not, and new ones come behind the others. Of
-// one that is not offered any more there is no count.
+// Updates the counts of a menu of the filter. Each choice stays in its place, ticked or not, and new ones come after
+// the others. A choice that is no longer offered has no count.
 function renewChoices(menu, next) {
   const choices = new Map([...next.querySelectorAll(".tick")].map((label) => [label.control.value, label]));
   let last = menu.querySelector("legend");
@@ -226,8 +229,8 @@ function renewChoices(menu, next) {
   last.after(...choices.values());
 }
 
-// The page of one operation is made anew when something happens to it, and from time to time, since its progress is no
-// event; and once when events can be heard: something may have happened before.
+// The page of one operation is updated when something happens to it, and from time to time, since progress causes no
+// event; and once when the stream of events opens, because something may have happened before.
 function followOne(id) {
   const refresh = asking((page) => {
     const next = page.getElementById("operation"), place = document.getElementById("operation");
@@ -247,7 +250,7 @@ function followOne(id) {
   };
 }
 
-// What is picked is counted, and all of a page can be picked at once.
+// Counts the selected rows, and allows to select all rows of a page at once.
 function preparePicking() {
   const form = document.getElementById("bulk"), all = document.getElementById("pick-all");
   if (!form || !all) return;
@@ -257,7 +260,7 @@ function preparePicking() {
     const count = boxes.filter((box) => box.checked).length;
     all.checked = count === boxes.length;
     all.indeterminate = count > 0 && !all.checked;
-    picked.textContent = count > 0 ? `${count} selected, or` : "Tick operations, or";
+    picked.textContent = count > 0 ? `${count} selected, or` : "Select operations, or";
     for (const button of form.querySelectorAll("button")) button.disabled = count === 0 && !form.elements.all.checked;
   };
   all.onchange = () => { boxes.forEach((box) => { box.checked = all.checked; }); show(); };
@@ -293,7 +296,7 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
-// A menu closes when something else is meant.
+// Closes an open menu when the visitor does something else.
 const MENUS = "details.choice[open], details.site-menu[open]";
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll(MENUS)) if (!menu.contains(event.target)) menu.open = false;

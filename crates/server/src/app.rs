@@ -20,16 +20,16 @@ use crate::waiters::Waiters;
 #[derive(Clone)]
 pub(crate) struct App(Arc<State>);
 
-/// The state beside the [`Services`].
+/// The state in addition to the [`Services`].
 pub(crate) struct State {
     services: Services,
     /// Finds callers.
     pub(crate) auth: Arc<Authenticator>,
     /// Reads that requests share.
     pub(crate) reads: Reads,
-    /// Notifies those who wait for operations.
+    /// Notifies calls that wait for operations.
     pub(crate) hub: Hub,
-    /// One place for each client that watches.
+    /// One share for each client that watches.
     pub(crate) watchers: Shares,
     /// Workers that wait for work.
     pub(crate) waiters: Waiters,
@@ -37,18 +37,18 @@ pub(crate) struct State {
     pub(crate) refused: Refused,
     /// The memory of bodies.
     pub(crate) memory: Memory,
-    /// One for each process that checks policies or looks into evidence.
+    /// One slot for each process that checks policies or examines evidence.
     pub(crate) checks: Turns,
-    /// One for each call that is worked on.
+    /// One slot for each call in progress.
     pub(crate) places: Places,
-    /// The same for heartbeats and settlements, beside the others.
+    /// The same for heartbeats and settlements, in addition to the others.
     pub(crate) keeping: Places,
     /// How many calls tokens and organizations may make.
     pub(crate) rates: Rates,
 }
 
 impl App {
-    /// Starts what runs beside the requests. Must be called within a tokio runtime.
+    /// Starts the background tasks. Must be called within a tokio runtime.
     pub(crate) fn new(services: Services) -> App {
         let settings = &services.settings;
         let places = |patience| Places::new(settings.max_in_flight, settings.max_in_flight_per_organization, patience);
@@ -60,10 +60,10 @@ impl App {
             waiters: Waiters::new(&services),
             refused: Refused::default(),
             memory: Memory::new(settings),
-            // The last one is left to other organizations.
+            // The last slot is left to other organizations.
             checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),
             places: places(settings.overload_patience),
-            // They are refused as late as any call may be: to refuse one loses work.
+            // They wait as long as any call may, because refusing one loses work.
             keeping: places(settings.request_timeout),
             rates: Rates::new(&services.call_limits),
             services,

@@ -1,5 +1,5 @@
-//! How calls come into the audit log: a call that changes something is recorded with the change; an administrative call
-//! that was refused is recorded by itself, up to a limit per minute.
+//! How calls get into the audit log: a call that changes something is recorded together with the change; a refused
+//! administrative call is recorded on its own, up to a limit per minute.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,9 @@ use crate::error::ApiError;
 use crate::http::{Caller, Origin};
 use crate::windows::Windows;
 
-/// Refusals of one log that are recorded in a window: enough to see that somebody tries, and no way to fill a disk.
+/// The most refusals that are recorded in one log per window: enough to notice attempts, too few to fill a disk.
 const REFUSALS: u32 = 60;
-/// What the ids of API tokens begin with; other identities have other ids.
+/// The prefix of the ids of API tokens; other identities have other ids.
 const TOKEN_PREFIX: &str = "tok_";
 
 /// Counts refused calls, by log.
@@ -31,7 +31,7 @@ impl Refused {
     }
 }
 
-/// A call of somebody, as it is recorded in the log of an organization; with the empty name in that of the instance.
+/// A call, as it is recorded in the log of an organization; with the empty name in that of the instance.
 pub(crate) fn recorded(
     token: &Token,
     origin: &Origin,
@@ -65,7 +65,7 @@ impl Caller {
         recorded(self.token(), self.origin(), organization, action, targets)
     }
 
-    /// The store for a call in the caller's own organization, which is recorded with what it changes.
+    /// The store for a call in the caller's own organization, which is recorded with its changes.
     pub(crate) fn store(&self, app: &App, action: &'static str, targets: Vec<String>) -> Arc<dyn Store> {
         app.store.on_behalf_of(self.recorded(self.organization(), action, targets))
     }
@@ -83,8 +83,8 @@ pub(crate) async fn administrative<T, F: Future<Output = Result<T, ApiError>> + 
         && app.refused.take(&call.organization, Instant::now())
         && let Err(failed) = app.store.record(call, i32::from(error.code())).await
     {
-        // The caller learns why it was refused, and not that the refusal could not be recorded.
-        tracing::warn!(error = &failed as &dyn std::error::Error, "a refused call could not be recorded");
+        // The caller gets the reason of the refusal, and not that it could not be recorded.
+        tracing::warn!(error = &failed as &dyn std::error::Error, "could not record a refused call in the audit log");
     }
     result
 }

@@ -1,8 +1,8 @@
-//! Reads that many ask for at the same time, carried out together.
+//! Reads that many calls request at the same time, carried out together.
 //!
-//! Nothing is kept: every answer was read after it was asked for. A thousand clients that poll do not cost a thousand
-//! queries, because requests with the same key that arrive while a read is under way share the next one. A lone request
-//! is read at once, and different keys do not wait for each other.
+//! Nothing is cached: every answer was read after it was requested. A thousand clients that poll do not cost a thousand
+//! queries, because requests with the same key that arrive during a read share the next one. A single request is read
+//! at once, and different keys do not wait for each other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,7 +20,7 @@ use crate::error::chain;
 /// The most requests that one read serves.
 const BATCH: usize = 1_000;
 
-/// How often, at most, everything else that is ready runs before the next read: microseconds where there is little.
+/// How often, at most, all other ready tasks run before the next read; this takes microseconds when there are few.
 const GATHER: usize = 32;
 
 /// What can be read for several requests at once.
@@ -28,18 +28,18 @@ const GATHER: usize = 32;
 pub(crate) trait Read: Send + Sync + 'static {
     /// What requests must have in common.
     type Key: Clone + Eq + Hash + Send + Sync;
-    /// What each asks for besides.
+    /// What each request asks for in addition.
     type Item: Send;
-    /// What each gets.
+    /// What each request gets.
     type Found: Send;
 
-    /// Reads for several; answers in their order.
+    /// Reads for several requests; returns the results in their order.
     async fn read(&self, key: &Self::Key, items: Vec<Self::Item>) -> Result<Vec<Self::Found>, StoreError>;
 }
 
 type Waiting<R> = Vec<(<R as Read>::Item, oneshot::Sender<Result<<R as Read>::Found, StoreError>>)>;
 
-/// Carries out reads of one sort.
+/// Carries out reads of one type.
 pub(crate) struct Coalescer<R: Read>(Arc<Inner<R>>);
 
 struct Inner<R: Read> {
@@ -53,14 +53,14 @@ impl<R: Read> Coalescer<R> {
         Coalescer(Arc::new(Inner { reader, waiting: Mutex::default() }))
     }
 
-    /// The item that is asked for, as it is after this call began.
+    /// The requested item, as it is after the start of this call.
     pub(crate) async fn get(&self, key: R::Key, item: R::Item) -> Result<R::Found, StoreError> {
         let answer = {
             let mut waiting = self.0.lock();
             match waiting.get_mut(&key) {
-                Some(line) => {
+                Some(queue) => {
                     let (reply, answer) = oneshot::channel();
-                    line.push((item, reply));
+                    queue.push((item, reply));
                     Ok(answer)
                 }
                 None => {
@@ -74,18 +74,18 @@ impl<R: Read> Coalescer<R> {
                 answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read broke off".to_owned())))
             }
             Err(item) => {
-                // Read by the caller itself: a lone one needs no task. Whether it stays to the end, leaves or panics,
-                // requests that have arrived meanwhile are served on a task of their own.
+                // The caller reads itself: a single one needs no task. Whether it stays to the end, leaves or panics,
+                // requests that have arrived in the meantime are served by a task of their own.
                 let turn = Turn { inner: &self.0, key: Some(key) };
                 let found = self.0.read(turn.key(), vec![item]).await;
                 let mut found = found.map_err(|error| copy(&error))?;
-                found.pop().ok_or_else(|| StoreError::Unusable("a read answered nothing".to_owned()))
+                found.pop().ok_or_else(|| StoreError::Unusable("a read returned nothing".to_owned()))
             }
         }
     }
 }
 
-/// The read of a key that its first caller carries out. When dropped, it hands over to those who wait.
+/// The read of a key that its first caller carries out. When dropped, it passes the key on to the calls that wait.
 struct Turn<'a, R: Read> {
     inner: &'a Arc<Inner<R>>,
     key: Option<R::Key>,
@@ -103,7 +103,7 @@ impl<R: Read> Drop for Turn<'_, R> {
         if let Some(batch) = self.inner.next(&key) {
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(Arc::clone(self.inner).serve(key, batch))),
-                // The process is ending. Those who wait get an error.
+                // The process is ending. The calls that wait get an error.
                 Err(_) => drop(self.inner.lock().remove(&key)),
             }
         }
@@ -111,7 +111,7 @@ impl<R: Read> Drop for Turn<'_, R> {
 }
 
 impl<R: Read> Inner<R> {
-    /// Reads until nobody waits for the key any more.
+    /// Reads until no call waits for the key.
     async fn serve(self: Arc<Self>, key: R::Key, mut batch: Waiting<R>) {
         loop {
             let (items, replies): (Vec<R::Item>, Vec<_>) = batch.into_iter().unzip();
@@ -119,7 +119,7 @@ impl<R: Read> Inner<R> {
             match self.read(&key, items).await {
                 Ok(found) => {
                     for (reply, found) in replies.into_iter().zip(found) {
-                        // A caller that is gone does not want the answer.
+                        // A caller that is gone does not need the answer.
                         let _ = reply.send(Ok(found));
                     }
                 }
@@ -137,9 +137,9 @@ impl<R: Read> Inner<R> {
         }
     }
 
-    /// Waits for the callers that were just served, in case they ask again at once: without it they would be split into
-    /// two groups that are served alternately, with twice as many reads. A caller that was served alone has nobody to
-    /// wait for.
+    /// Waits for the callers that were just served, in case they call again at once: without this they would be split
+    /// into two groups that are served alternately, with twice as many reads. After a caller that was served alone
+    /// there is nobody to wait for.
     async fn gather(&self, key: &R::Key, served: usize) {
         for _ in 0..GATHER {
             let waiting = self.lock().get(key).map_or(0, Vec::len);
@@ -159,16 +159,16 @@ impl<R: Read> Inner<R> {
         })
     }
 
-    /// The requests that wait for the next read of a key; when there are none, the key is not being read any more.
+    /// The requests that wait for the next read of a key; when there are none, the key is no longer being read.
     fn next(&self, key: &R::Key) -> Option<Waiting<R>> {
         let mut waiting = self.lock();
-        let line = waiting.get_mut(key)?;
-        if line.is_empty() {
+        let queue = waiting.get_mut(key)?;
+        if queue.is_empty() {
             waiting.remove(key);
             return None;
         }
-        let rest = line.split_off(line.len().min(BATCH));
-        Some(std::mem::replace(line, rest))
+        let rest = queue.split_off(queue.len().min(BATCH));
+        Some(std::mem::replace(queue, rest))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<R::Key, Waiting<R>>> {
@@ -176,7 +176,7 @@ impl<R: Read> Inner<R> {
     }
 }
 
-/// Errors cannot be cloned: every caller gets what it can act on.
+/// Errors cannot be cloned: every caller gets the part that it can act on.
 fn copy(error: &StoreError) -> StoreError {
     match error {
         StoreError::PositionUnknown => StoreError::PositionUnknown,
@@ -190,13 +190,13 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("the column seq is no number")]
+    #[error("the column seq is not a number")]
     struct Cause;
 
     #[test]
     fn the_log_learns_what_failed() {
         let failed = StoreError::Database(sqlx::Error::Decode(Box::new(Cause)));
         let copied = copy(&failed).to_string();
-        assert!(copied.ends_with("the column seq is no number"), "{copied}");
+        assert!(copied.ends_with("the column seq is not a number"), "{copied}");
     }
 }

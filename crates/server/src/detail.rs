@@ -1,4 +1,4 @@
-//! Operations in JSON with everything that is known of them: the twelve fields of [`crate::render`] and more.
+//! Operations in JSON with all their fields: the twelve of [`crate::render`] and more.
 
 use operations::{Labels, OperationId, Timestamp};
 use serde::Serialize;
@@ -11,12 +11,12 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::calls::duration;
 use crate::render::{AsyncOperationStatus, shown, shown_if_set};
 
-/// An operation with everything that is known of it. Texts that are not set are empty; times and durations that are not
-/// set are left out.
+/// An operation with all its fields. Texts that are not set are empty; times and durations that are not set are left
+/// out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OperationDetail)]
 pub(crate) struct WireDetail<'a> {
-    /// What came out, empty before; structured output is JSON in this text.
+    /// The output; empty until the operation is completed. Structured output is JSON in this text.
     output: &'a str,
     /// Why it failed; empty unless it did.
     error_message: &'a str,
@@ -26,7 +26,7 @@ pub(crate) struct WireDetail<'a> {
     finished_at: Option<Timestamp>,
     /// The project that it belongs to.
     project_id: &'a str,
-    /// What kind of work it is.
+    /// The kind of work.
     #[schema(example = "evidence_evaluation")]
     kind: &'a str,
     /// The type of the resource that it is about.
@@ -48,45 +48,46 @@ pub(crate) struct WireDetail<'a> {
     id: OperationId,
     /// The version of the project.
     project_version_id: &'a str,
-    /// Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    /// Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message.
     #[schema(value_type = AsyncOperationStatus)]
     status: &'static str,
-    /// As it was written; `null` when there is none.
+    /// The input that it was created with, as it was written; `null` when there is none.
     #[schema(value_type = serde_json::Value)]
     input: Option<&'a RawValue>,
-    /// What it was labelled with.
+    /// Its labels.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     labels: &'a Labels,
-    /// While it has not ended, creations with this key are answered with it.
+    /// While it has not ended, a creation with the same key returns this operation.
     unique_key: &'a str,
-    /// Of the operations with this key so many run at a time as `concurrency_limit` says.
+    /// At most `concurrency_limit` operations with this key run at a time.
     concurrency_key: &'a str,
-    /// How many; left out without a key.
+    /// How many operations with the `concurrency_key` may run at a time; left out without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     concurrency_limit: Option<u32>,
-    /// Higher comes first among those that wait.
+    /// Its priority: among pending operations, those with a higher one start first.
     #[schema(minimum = -100, maximum = 100)]
     priority: i16,
-    /// Attempts that count, the one under way included.
+    /// How many attempts were charged, including the running one.
     attempts: u32,
-    /// How many attempts there may be.
+    /// The largest number of attempts.
     max_attempts: u32,
-    /// Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones.
+    /// The earliest time at which a PENDING operation may start: as requested, or as set after a failed attempt.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     run_after: Option<Timestamp>,
-    /// How long one attempt may take, in seconds with an s, if the operation says so itself.
+    /// How long one attempt may take, in seconds with the suffix s; left out if the operation has no timeout of its
+    /// own.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "60s")]
     timeout: Option<String>,
-    /// Who runs it, or ran its last attempt.
+    /// The worker or server that runs it, or ran its last attempt.
     worker: &'a str,
-    /// Whether the attempt under way was asked to stop.
+    /// Whether the running attempt was asked to stop.
     cancel_requested: bool,
-    /// What the worker of the latest attempt said last of how far it is.
+    /// The progress that the worker of the latest attempt reported last.
     progress: &'a str,
-    /// The name of the schedule that made it.
+    /// The name of the schedule that created it.
     schedule: &'a str,
 }
 
@@ -126,7 +127,7 @@ impl<'a> From<&'a OperationDetail> for WireDetail<'a> {
     }
 }
 
-/// `{"operation":{…}}` with everything.
+/// `{"operation":{…}}` with all fields.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OperationDetailAnswer<'a> {
     /// The operation.
@@ -139,7 +140,7 @@ impl<'a> From<&'a OperationDetail> for OperationDetailAnswer<'a> {
     }
 }
 
-/// What a call answers that shows as much of an operation as it is asked for.
+/// The answer of a call that shows as much of an operation as the client requests.
 pub(crate) struct AnyOperationAnswer;
 
 impl PartialSchema for AnyOperationAnswer {

@@ -1,15 +1,15 @@
 //! The one error of the HTTP layer and its form on the wire.
 //!
 //! # Design
-//! - **Who makes which.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content store
-//!   become one here, by `From`. Nothing else decides a status code. What hyper refuses before a request exists (a
-//!   broken request line, headers that are too large) has no body.
+//! - **Where errors come from.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content
+//!   store are converted to one here, by `From`. Nothing else decides a status code. When hyper refuses something
+//!   before a request exists (a broken request line, headers that are too large), the response has no body.
 //! - **What a client may rely on.** The body is `google.rpc.Status` as proto3 JSON. `code` and the HTTP status follow
-//!   from the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`;
-//!   with fields at fault a `BadRequest`, one violation each, all at once; with a chance of later success a `RetryInfo`
-//!   that agrees with the `Retry-After` header. `message` is for people and may change.
+//!   from the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`.
+//!   If fields are not valid, it has a `BadRequest` with one violation for each, all at once; if a later try may
+//!   succeed, a `RetryInfo` that agrees with the `Retry-After` header. `message` is for people and may change.
 //! - **What is logged and never sent.** The causes of [`ApiError::Internal`] and [`ApiError::Unavailable`]: they travel
-//!   beside the response ([`Cause`]) to the access log, which writes them with the request id.
+//!   together with the response ([`Cause`]) to the access log, which writes them with the request id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,17 +22,17 @@ use serde::Serialize;
 use store::{ContentError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
-/// When a busy or unavailable server may be asked again.
+/// When a client may try again at a busy or unavailable server.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// When a claim that may not wait here now may come again: by then others have waited for as long as they wanted to.
+/// When a claim for which there was no slot to wait may try again: by then the waits of other claims have ended.
 const WAITING_DELAY: Duration = Duration::from_secs(5);
 /// Violations named in `message`; the others are in the details only.
 const VIOLATIONS_IN_MESSAGE: usize = 5;
 
-/// Violations in the details; a small request must not ask for a huge answer.
+/// Violations in the details; a small request must not cause a huge answer.
 const VIOLATIONS_IN_DETAILS: usize = 100;
 
-/// Why a request was not answered as asked.
+/// Why a request was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// Parameters or fields are not valid; never empty.
@@ -44,15 +44,15 @@ pub enum ApiError {
     /// No valid token. One message for all causes.
     #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
     Unauthenticated,
-    /// A session's cookie came alone, which another site's page can cause.
+    /// The cookie of a session came without the other headers, which a page of another site can cause.
     #[error(
-        "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
+        "with a session, a call that changes something needs the header Origin with this server's origin, and the header X-CSRF-Token with the token that GET /auth/session returns"
     )]
     CrossSite,
-    /// A form did not send back what its page has.
-    #[error("the form was not sent from a page of this session; open the page again and repeat it")]
+    /// A form did not send the token of its page.
+    #[error("the form was not sent from a page of this session; open the page again and repeat what you did")]
     StaleForm,
-    /// Somebody was not signed in.
+    /// A person could not be signed in.
     #[error(transparent)]
     SignIn(#[from] SignInError),
     /// The token lacks a scope.
@@ -65,77 +65,81 @@ pub enum ApiError {
         place: String,
         /// Whether the request named a project.
         given: bool,
-        /// The token's own projects.
+        /// The projects that the token is limited to.
         allowed: String,
     },
-    /// The call is for those who manage organizations.
-    #[error("this call is for tokens of the instance, which are made by `longrun token create --instance`")]
+    /// The call is only for tokens that manage organizations.
+    #[error("this call is for tokens of the instance, which are created by `longrun token create --instance`")]
     OfInstance,
-    /// The call is about the whole organization, and the token is limited to projects.
-    #[error("this call is about the whole organization; the token is limited to projects")]
+    /// The call concerns the whole organization, and the token is limited to projects.
+    #[error("this call concerns the whole organization, and the token is limited to projects")]
     WholeOrganization,
-    /// There is no such thing, or not for this caller: the two are indistinguishable.
+    /// It does not exist, or the caller may not see it: the error is the same in both cases.
     #[error("{0} not found")]
     NotFound(&'static str),
     /// The operation has no signed result.
-    #[error("there is no attestation of this operation: {0}")]
+    #[error("this operation has no attestation: {0}")]
     NoAttestation(String),
     /// The stored output of an evaluation is not the one that was signed.
-    #[error("the output of this operation is not the one that was signed when the evaluation ended: do not rely on it")]
+    #[error(
+        "the output of this operation differs from the one that was signed when the evaluation ended: do not rely on it"
+    )]
     NotAsSigned,
     /// The path exists, the method does not; the router adds `Allow`.
-    #[error("the method is not allowed here; the header Allow names those that are")]
+    #[error("the method is not allowed here; the header Allow lists those that are")]
     MethodNotAllowed,
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
-    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or one other than
-    /// the operation to retry.
+    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or another one
+    /// than the operation to retry.
     #[error(
-        "the unique_key is in use by another operation that has not ended: wait until it has, or cancel it, if it is yours to see"
+        "the unique_key is in use by another operation that has not ended: wait until it has ended, or cancel it if you may see it"
     )]
     UniqueKeyInUse,
-    /// The event to resume after is not one of this server's, or the changes after it are not kept any more.
+    /// The event to resume after is unknown, or the changes after it are no longer stored.
     #[error(
-        "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
+        "the events after this Last-Event-ID are no longer stored: list the operations, then watch without Last-Event-ID"
     )]
     EventUnknown,
     /// The operation that the idempotency key created was deleted.
-    #[error("the operation that this Idempotency-Key created was deleted since; to create another one use a new key")]
+    #[error(
+        "the operation that was created with this Idempotency-Key has been deleted; use a new key to create another one"
+    )]
     IdempotencyGone,
     /// The state of the operation does not allow it.
     #[error("the operation is {status}; {allowed}")]
     WrongStatus {
-        /// Where it stands.
+        /// The current status.
         status: operations::Status,
         /// Which statuses allow it.
         allowed: &'static str,
     },
     /// More or fewer operations match than the caller of a bulk action expects.
     #[error(
-        "{now} operations match now, and {expected} were expected: look at them again, and call with expected_count {now}"
+        "{now} operations match now, and {expected} were expected: check them again, and call with expected_count {now}"
     )]
     CountDiffers {
         /// How many match.
         now: u64,
-        /// How many were expected to.
+        /// How many were expected to match.
         expected: u64,
     },
-    /// A token that is revoked or has expired is not replaced.
-    #[error("the token is revoked or has expired: there is nothing to replace; create a new one")]
+    /// A token that is revoked or has expired cannot be replaced.
+    #[error("the token is revoked or has expired, so that it cannot be replaced; create a new one")]
     TokenEnded,
-    /// There is such an organization already.
-    #[error("there is an organization of this name already")]
+    /// An organization with this name exists already.
+    #[error("an organization with this name exists already")]
     OrganizationExists,
     /// The organization is being deleted.
-    #[error("the organization is being deleted; DELETE goes on with it")]
+    #[error("the organization is being deleted; DELETE continues the deletion")]
     OrganizationEnding,
-    /// Nothing was done to a schedule.
+    /// A call about a schedule was refused.
     #[error("{0}")]
     Schedule(ScheduleRefusal),
-    /// The organization has as much evidence as it may.
+    /// The organization has as much evidence as it may have.
     #[error(
-        "the organization may have {limit} bytes of evidence, has {used}, and this has {size}: delete some that is not needed"
+        "the organization may store {limit} bytes of evidence, stores {used}, and this evidence has {size}: delete some that is not needed"
     )]
     EvidenceFull {
         /// Bytes.
@@ -145,36 +149,38 @@ pub enum ApiError {
         /// Bytes.
         size: u64,
     },
-    /// It cannot be removed now.
+    /// The evidence cannot be removed now.
     #[error("{}", store::EvidenceKept::InUse)]
     EvidenceInUse,
-    /// Everything that it has would be deleted with it.
-    #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
+    /// Everything that the organization has would be deleted with it.
+    #[error(
+        "the organization has {what}; wait until they are removed, or delete the organization with all that it has by force=true"
+    )]
     OrganizationNotEmpty {
         /// What it has.
         what: String,
     },
     /// The body is too large.
-    #[error("the body is larger than {limit} bytes, the most that is taken here")]
+    #[error("the body is larger than {limit} bytes, the maximum of this call")]
     TooLarge {
         /// In bytes.
         limit: u64,
     },
-    /// The body is of another type than the one that is understood.
+    /// The body has another type than the one that the call accepts.
     #[error("the body must be sent as Content-Type: {0}, without Content-Encoding")]
     UnsupportedMediaType(&'static str),
     /// The organization has, or creates, as much as it may.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
     /// Too many large bodies at a time.
-    #[error("too many large bodies are in work; try again later")]
+    #[error("too many large bodies are being processed; try again later")]
     Busy,
     /// Too many claims wait.
     #[error(
-        "too many claims of this token or of its organization wait; try again later, with fewer or with the same kinds"
+        "too many claims of this token or of its organization wait; try again later, with fewer claims or with the same kinds"
     )]
     TooManyWaiting,
-    /// The address of the client has tried too many tokens that nobody knows.
+    /// Too many unknown tokens came from the address of the client.
     #[error("too many unknown tokens came from this address; try again later")]
     TooManyUnknownTokens {
         /// When it may try the next.
@@ -182,7 +188,7 @@ pub enum ApiError {
     },
     /// The token or its organization makes more calls than it may.
     #[error(
-        "the {of} may make {} calls a second, and {} at once after a pause: wait as long as Retry-After says",
+        "the {of} may make {} calls per second, and {} at once after a pause: wait as long as Retry-After says",
         rate.per_second, rate.burst
     )]
     TooManyCalls {
@@ -193,30 +199,30 @@ pub enum ApiError {
         /// Until another call is allowed.
         wait: Duration,
     },
-    /// The server works on as much as it can.
-    #[error("the server has more to do than it can do in time; try again later")]
+    /// The server is working on as many calls as it can.
+    #[error("the server is overloaded; try again later")]
     Overloaded,
     /// Too many clients watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
-    /// The store cannot be asked now; the cause is logged.
+    /// The store is not available now; the cause is logged.
     #[error("the service is unavailable now; try again later")]
     Unavailable(#[source] BoxError),
     /// The answer to a probe of readiness, which names what is wrong: only operators reach it.
     #[error("not ready: {0}")]
     NotReady(String),
-    /// It took too long; says what.
+    /// Something took too long; the text says what.
     #[error("{0} took too long")]
     Timeout(&'static str),
     /// A defect or a damaged store; the cause is logged.
-    #[error("internal error; the log has more under the X-Request-Id of this response")]
+    #[error("internal error; the server's log has the details under the X-Request-Id of this response")]
     Internal(#[source] BoxError),
 }
 
 /// The domain of an `ErrorInfo`.
 pub(crate) const DOMAIN: &str = "longrun";
 
-/// What every face says of an error, beside its message.
+/// What every interface reports about an error, in addition to its message.
 pub(crate) struct Refused<'e> {
     /// `google.rpc.Code`.
     pub(crate) code: u8,
@@ -225,28 +231,30 @@ pub(crate) struct Refused<'e> {
     pub(crate) metadata: BTreeMap<&'static str, String>,
     /// When a retry may succeed.
     pub(crate) retry_delay: Option<Duration>,
-    /// Fields at fault; not more than an answer should have.
+    /// The fields that are not valid; not more than an answer should have.
     pub(crate) violations: &'e [Violation],
 }
 
-/// Why somebody was not signed in.
+/// Why a person was not signed in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// The provider cannot be asked, or its answer cannot be used; the cause is logged.
-    #[error("the identity provider did not answer as it should; try again later, and tell the operator if it stays so")]
+    /// The provider cannot be reached, or its answer cannot be used; the cause is logged.
+    #[error(
+        "the identity provider did not answer as it should; try again later, and ask the operator for help if this continues"
+    )]
     Provider(#[source] BoxError),
-    /// What the provider sent back belongs to no sign-in of this browser.
-    #[error("this sign-in took too long, was begun in another browser, or has ended already; begin again")]
+    /// The answer of the provider belongs to no sign-in of this browser.
+    #[error("this sign-in took too long, was started in another browser, or has ended already; start again")]
     Stale,
-    /// The provider says no.
-    #[error("the identity provider refused with {error:?} {why}")]
+    /// The provider refused the sign-in.
+    #[error("the identity provider refused the sign-in: {error:?} {why}")]
     Refused {
-        /// Its code of the error.
+        /// The error code of the provider.
         error: String,
-        /// Its description of it; may be empty.
+        /// The description of the error; may be empty.
         why: String,
     },
-    /// The provider knows the person, and this server grants nothing.
+    /// The provider knows the person, but this server grants no access.
     #[error("the account is known to the identity provider, but may not use this server: {0}; ask its operator")]
     NotAllowed(String),
 }
@@ -254,17 +262,17 @@ pub enum SignInError {
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the access log writes and the client does not see; an extension of the response.
+/// The cause that the access log writes and the client does not see; an extension of the response.
 #[derive(Clone, Debug)]
 pub(crate) struct Cause(pub(crate) String);
 
 impl ApiError {
-    /// One field at fault.
+    /// An error about one field.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> ApiError {
         ApiError::Invalid(vec![Violation::new(field, description)])
     }
 
-    /// What every face says of it.
+    /// What every interface reports about it.
     pub(crate) fn refused(&self) -> Refused<'_> {
         let (_, code, reason) = self.class();
         let violations = match self {
@@ -337,7 +345,7 @@ impl ApiError {
         self.class().1
     }
 
-    /// Whether it is the caller's doing, and not a failure of the service to answer.
+    /// Whether the caller caused it, and not a failure of the service.
     pub(crate) fn is_refusal(&self) -> bool {
         !matches!(self.class().0.as_u16(), 500..)
     }
@@ -391,13 +399,13 @@ fn summary(violations: &[Violation]) -> String {
     shown.join("; ")
 }
 
-/// The header has whole seconds: rounded up, so that it is not too early.
+/// The header has whole seconds: rounded up, so that the client does not try too early.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
 }
 
 fn project_problem(given: bool) -> &'static str {
-    if given { "project_id names a project outside of the token's list:" } else { "project_id is missing:" }
+    if given { "project_id is not one of the token's projects:" } else { "project_id is missing:" }
 }
 
 impl From<StoreError> for ApiError {
@@ -407,7 +415,7 @@ impl From<StoreError> for ApiError {
             StoreError::UniqueKeyInUse => ApiError::UniqueKeyInUse,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
-            // Its tokens are revoked; this one was looked up a moment before.
+            // Its tokens are revoked; this one was looked up a moment earlier.
             StoreError::OrganizationGone => ApiError::Unauthenticated,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
@@ -450,7 +458,7 @@ impl From<ContentError> for ApiError {
     }
 }
 
-/// The same model for one row of an answer whose other rows stand: code 10, ABORTED.
+/// The same model for one row of an answer whose other rows took effect: code 10, ABORTED.
 #[derive(Serialize)]
 pub(crate) struct RowStatus(Status<'static>);
 
@@ -474,18 +482,19 @@ impl From<Refusal> for RowStatus {
 /// Why a request was refused: `google.rpc.Status`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Status<'a> {
-    /// A number of `google.rpc.Code`.
+    /// The error code, a number of `google.rpc.Code`.
     code: u8,
-    /// For people; may change.
+    /// A message for people; it may change.
     message: String,
-    /// For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo where
-    /// they apply.
+    /// Details for programs: always an ErrorInfo with a stable reason; where they apply, also a BadRequest with the
+    /// fields that are not valid, and a RetryInfo.
     details: Vec<Detail<'a>>,
 }
 
 /// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
 ///
-/// Each is a struct that names its type, and no variant of a tagged enum: generators of clients want a name for each.
+/// Each is a struct that names its type and not a variant of a tagged enum, because client generators need a name for
+/// each.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Detail<'a> {
@@ -494,18 +503,18 @@ enum Detail<'a> {
     RetryInfo(RetryInfo),
 }
 
-/// What is wrong with the request, all at once.
+/// Everything that is wrong with the fields of the request.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BadRequest<'a> {
     /// `type.googleapis.com/google.rpc.BadRequest`.
     #[serde(rename = "@type")]
     type_url: &'static str,
-    /// One for each field at fault.
+    /// One violation for each field that is not valid.
     field_violations: Vec<FieldViolation<'a>>,
 }
 
-/// Which error it is.
+/// Identifies the error.
 #[derive(Serialize, ToSchema)]
 struct ErrorInfo {
     /// `type.googleapis.com/google.rpc.ErrorInfo`.
@@ -515,7 +524,7 @@ struct ErrorInfo {
     reason: &'static str,
     /// Always longrun.
     domain: &'static str,
-    /// What a program may want to know, such as a limit.
+    /// Values for programs, such as a limit.
     metadata: BTreeMap<&'static str, String>,
 }
 
@@ -533,16 +542,16 @@ struct RetryInfo {
     /// `type.googleapis.com/google.rpc.RetryInfo`.
     #[serde(rename = "@type")]
     type_url: &'static str,
-    /// Seconds with an s.
+    /// The delay in seconds with the suffix s.
     retry_delay: String,
 }
 
-/// What is wrong with a field.
+/// A field that is not valid.
 #[derive(Serialize, ToSchema)]
 struct FieldViolation<'a> {
     /// Its path in the request.
     field: &'a str,
-    /// What would be right.
+    /// What is wrong with the field, or what it must be.
     description: &'a str,
 }
 
@@ -552,9 +561,9 @@ impl IntoResponse for ApiError {
         let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
         let mut details = vec![ErrorInfo::detail(reason, metadata)];
         if matches!(self, ApiError::Invalid(_)) {
-            let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
+            let shown = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
             let type_url = "type.googleapis.com/google.rpc.BadRequest";
-            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: told.collect() }));
+            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: shown.collect() }));
         }
         if let Some(delay) = retry_delay {
             let type_url = "type.googleapis.com/google.rpc.RetryInfo";

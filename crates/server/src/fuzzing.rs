@@ -1,7 +1,7 @@
 //! Entry points for fuzzers: the code that reads what callers send, without a server around it. Not part of the crate's
 //! promises.
 //!
-//! Each reads as the calls do, continues as far as that is possible without a store, and asserts what has to hold.
+//! Each reads as the calls do, continues as far as that is possible without a store, and asserts its invariants.
 
 use http::Request;
 use http::header::AUTHORIZATION;
@@ -31,11 +31,11 @@ pub fn query(text: &str) {
         let (asked, found) = read.into_parts();
         let settings = ApiSettings::default();
         assert!((1..=settings.max_page_size).contains(&list::page(&asked, &settings).page_size));
-        told(list::filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id));
+        described(list::filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id));
     }
     if let Ok(read) = strict::query::<WatchOperations>(text) {
         let (asked, found) = read.into_parts();
-        told(list::filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id));
+        described(list::filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id));
     }
     parameters::<WaitOperation>(text);
     parameters::<ListEvents>(text);
@@ -81,7 +81,7 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-/// The lease token that a worker shows.
+/// The lease token that a worker sends.
 pub fn lease_token(text: &str) {
     if let Ok(token) = text.parse::<LeaseToken>() {
         assert_eq!(token.to_string(), text, "one spelling each");
@@ -98,12 +98,12 @@ fn fields<'a, T: Deserialize<'a>>(bytes: &'a [u8]) {
 
 fn finish<T>(read: Result<Read<T>, ApiError>) {
     if let Ok(read) = read {
-        told(read.into_parts().1.none());
+        described(read.into_parts().1.none());
     }
 }
 
-/// Every refusal has a text.
-fn told<T>(read: Result<T, ApiError>) {
+/// Checks that every refusal has a text.
+fn described<T>(read: Result<T, ApiError>) {
     if let Err(error) = read {
         assert!(!error.to_string().is_empty());
     }

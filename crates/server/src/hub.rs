@@ -1,12 +1,12 @@
-//! Notifies those who wait for operations, and those who watch them, that something happened.
+//! Notifies the calls that wait for operations, and those that watch them, when something happens.
 //!
-//! The store's change log is read once for each organization that somebody waits in, however many wait: at once when
-//! this process has committed something or was notified of a commit of another one (see [`store::Commits`]), and from
-//! time to time for commits that it was not notified of; no notification is depended on. When nobody waits, nothing is
-//! read. A call that waits registers before its first look at the operation, so that an end between the look and the
-//! wait is not missed.
+//! The hub reads the store's change log once for each organization in which calls wait, however many there are: at once
+//! when this process has committed something or was notified of a commit of another one (see [`store::Commits`]), and
+//! from time to time for commits that it was not notified of, so that it does not depend on notifications. When no call
+//! waits, it reads nothing. A call that waits registers before it first reads the operation, so that an end between the
+//! read and the wait is not missed.
 //!
-//! One task does it all. It ends when [`Hub`] is dropped.
+//! A single task does all this. It ends when [`Hub`] is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,23 +22,23 @@ use tokio_util::sync::CancellationToken;
 
 /// The time between two reads of the change log of a store that other processes write to without notifying this one.
 const POLL: Duration = Duration::from_millis(50);
-/// The same where only this process writes: it learns of its own commits at once, and this is for the rest.
+/// The same where only this process writes: it is notified of its own commits at once, and this is for the rest.
 const POLL_ALONE: Duration = Duration::from_secs(1);
 /// The time between two reads of a change log with changes that cannot be read yet, because a transaction that began
-/// earlier is under way: nothing reports its end. Most are over in a moment, so the first wait is this, and each is
-/// twice the one before up to [`POLL`].
+/// earlier is still open: nothing reports its end. Most end in a moment, so this is the first wait, and each is twice
+/// the previous one, up to [`POLL`].
 const POLL_HELD_UP: Duration = Duration::from_millis(3);
-/// The least time between two reads, however much is committed, so that a read serves what was committed meanwhile.
+/// The shortest time between two reads, however much is committed, so that one read covers several commits.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How many organizations' changes are read at a time.
+/// How many change logs of organizations are read at a time.
 const LOOKS: usize = 4;
-/// Changes that one read takes; there are further reads at once when there are more.
+/// The most changes of one read; when there are more, further reads follow at once.
 const BATCH: u32 = 1_000;
-/// When the reading is held up for this long (by a transaction that somebody else has open), ends are no longer
-/// reported: those who wait then look for themselves, this often.
+/// When reading is held up for this long (by an open transaction of another process), ends are no longer reported: the
+/// calls that wait then read their operations themselves, this often.
 const HELD_UP: Duration = Duration::from_secs(2);
 
-/// The organizations that somebody waits in.
+/// The organizations in which calls wait.
 pub(crate) struct Hub(Arc<Inner>);
 
 struct Inner {
@@ -50,7 +50,7 @@ struct Inner {
 
 struct Feed {
     organization: String,
-    /// Where the change log was when the first waiter came; set before anybody looks at an operation.
+    /// The end of the change log when the first waiter came; set before any waiter reads an operation.
     start: OnceCell<Position>,
     progress: Mutex<Progress>,
     /// Marked as changed when there are changes.
@@ -61,26 +61,26 @@ struct Feed {
 struct Progress {
     /// Up to where it was read; `None` before the first read.
     position: Option<Position>,
-    /// By the operation that is waited for.
+    /// By the operation that calls wait for.
     waiting: HashMap<OperationId, watch::Sender<()>>,
-    /// When those who wait last looked for themselves.
+    /// When the calls that wait last read their operations themselves.
     looked: Option<Instant>,
-    /// There are changes that cannot be read yet.
+    /// Whether there are changes that cannot be read yet.
     is_held_up: bool,
 }
 
-/// Waits for the end of an operation. When dropped, it waits no more.
+/// Waits for the end of an operation. When dropped, it stops waiting.
 pub(crate) struct Ending {
     feed: Arc<Feed>,
     id: OperationId,
-    told: Option<watch::Receiver<()>>,
+    ended: Option<watch::Receiver<()>>,
 }
 
 impl Ending {
-    /// Returns when the operation has ended, perhaps, since this was registered or this returned last.
+    /// Returns when the operation may have ended since this was registered or since this last returned.
     pub(crate) async fn ended(&mut self) {
-        let Some(told) = &mut self.told else { return std::future::pending().await };
-        if told.changed().await.is_err() {
+        let Some(ended) = &mut self.ended else { return std::future::pending().await };
+        if ended.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -88,7 +88,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.told = None;
+        self.ended = None;
         let mut progress = self.feed.lock();
         if progress.waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
             progress.waiting.remove(&self.id);
@@ -100,7 +100,7 @@ impl Drop for Ending {
 pub(crate) struct Moves {
     _feed: Arc<Feed>,
     moved: watch::Receiver<()>,
-    /// Where the change log was when this was registered, or before.
+    /// The end of the change log when this was registered, or earlier.
     pub(crate) end: Position,
 }
 
@@ -112,7 +112,7 @@ impl Moves {
         }
     }
 
-    /// Notes what has happened until now. To be called before a read of the change log.
+    /// Marks everything until now as seen. Must be called before a read of the change log.
     pub(crate) fn forget(&mut self) {
         self.moved.mark_unchanged();
     }
@@ -139,8 +139,8 @@ impl Hub {
     /// Registers for the end of an operation. An end after this has returned is reported.
     pub(crate) async fn ending(&self, organization: &str, id: OperationId) -> Result<Ending, StoreError> {
         let feed = self.feed(organization);
-        let told = feed.lock().waiting.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
-        let ending = Ending { feed, id, told: Some(told) };
+        let ended = feed.lock().waiting.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
+        let ending = Ending { feed, id, ended: Some(ended) };
         self.started(&ending.feed).await?;
         Ok(ending)
     }
@@ -179,18 +179,18 @@ impl Inner {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The feeds of organizations that somebody waits in; the others are given up.
+    /// The feeds of organizations in which calls wait; the others are dropped.
     fn waited_for(&self) -> Vec<Arc<Feed>> {
         let mut feeds = self.lock();
-        // Handles are made under this lock only, so that a feed that nobody else holds stays so.
+        // Handles are only created under this lock, so that a feed that nobody else holds remains unused.
         feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
         feeds.values().cloned().collect()
     }
 }
 
-/// What makes the task look.
+/// What makes the task read.
 struct Wakes {
-    /// Somebody waits who did not before.
+    /// A new call waits.
     arrived: watch::Receiver<()>,
     /// Something was committed.
     commits: watch::Receiver<()>,
@@ -218,13 +218,13 @@ async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
         task.expect();
         let look = async |feed: &Arc<Feed>| {
             if timeout(ROUND_LIMIT, feed.advance(&*store)).await.is_err() {
-                tracing::error!(organization = feed.organization, "to read a feed of changes took too long; later");
+                tracing::error!(organization = feed.organization, "reading the change log took too long; trying again");
             }
         };
         stream::iter(&feeds).for_each_concurrent(LOOKS, look).await;
         task.succeeded();
         let is_held_up = feeds.iter().any(|feed| feed.lock().is_held_up);
-        // Not kept while this sleeps: feeds that nobody else holds are given up.
+        // Not held while this sleeps: feeds that nobody else holds are dropped.
         drop(feeds);
         looks_at_all = true;
         if is_idle {
@@ -236,7 +236,7 @@ async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 () = tokio::time::sleep(poll(store.commits().coverage())) => {}
-                // A store that is gone commits nothing more.
+                // A store that was dropped commits nothing more.
                 Ok(()) = wakes.commits.changed() => {}
                 () = tokio::time::sleep(held_up_pause), if is_held_up => looks_at_all = false,
             }
@@ -250,7 +250,7 @@ impl Feed {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads further, and notifies those who wait.
+    /// Reads further, and notifies the calls that wait.
     async fn advance(&self, store: &dyn Store) {
         let Some(start) = self.start.get() else { return };
         loop {
@@ -261,13 +261,13 @@ impl Feed {
                     progress.position = Some(part.next);
                     progress.is_held_up = part.held_up.is_some();
                     for change in part.changes.iter().filter(|change| change.status.is_none_or(Status::is_terminal)) {
-                        if let Some(told) = progress.waiting.get(&change.id) {
-                            told.send_replace(());
+                        if let Some(waiting) = progress.waiting.get(&change.id) {
+                            waiting.send_replace(());
                         }
                     }
                     let late = part.held_up.is_some_and(|at| at.after(HELD_UP) <= store.now());
                     if late && progress.looked.is_none_or(|at| at.elapsed() >= HELD_UP) {
-                        progress.tell_all();
+                        progress.notify_all();
                     }
                     drop(progress);
                     if part.changes.is_empty() {
@@ -278,17 +278,20 @@ impl Feed {
                         return;
                     }
                 }
-                // The store was unavailable for longer than it keeps changes: everybody who waits looks again.
+                // The store was unavailable for longer than it keeps changes: all calls that wait read again.
                 Err(StoreError::PositionUnknown) => {
                     let Ok(end) = store.end_of_changes(&self.organization).await else { return };
                     let mut progress = self.lock();
                     progress.position = Some(end);
-                    progress.tell_all();
+                    progress.notify_all();
                     self.moved.send_replace(());
                 }
-                // Those who wait learn of it from their own looks.
+                // The calls that wait notice it when they read.
                 Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a feed of changes was not read; later");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "could not read the change log; trying again"
+                    );
                     return;
                 }
             }
@@ -297,10 +300,10 @@ impl Feed {
 }
 
 impl Progress {
-    fn tell_all(&mut self) {
+    fn notify_all(&mut self) {
         self.looked = Some(Instant::now());
-        for told in self.waiting.values() {
-            told.send_replace(());
+        for waiting in self.waiting.values() {
+            waiting.send_replace(());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A connection as its requests know it: where it comes from, whether anybody was authenticated on it, how long it has
-//! been quiet. [`crate::http::serve()`] puts it into each request.
+//! A connection as its requests see it: where it comes from, whether a caller was authenticated on it, how long it has
+//! been idle. [`crate::http::serve()`] puts it into each request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,11 @@ pub(crate) struct Link(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     address: SocketAddr,
-    /// The address as clients are counted by it; `None` when they are not.
+    /// The address by which clients are counted; `None` when they are not.
     counted: Option<IpAddr>,
     is_tls: bool,
     opened: Instant,
-    /// Notified when the connection's place is needed.
+    /// Notified when the slot of the connection is needed.
     wanted: Notify,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ struct State {
     last_caller: Option<LastCaller>,
 }
 
-/// A request that is under way on a connection, until this is dropped.
+/// A request in progress on a connection, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay(Link);
 
@@ -46,12 +46,12 @@ impl Link {
         Link(Arc::new(Inner { address, counted, is_tls, opened, wanted, state }))
     }
 
-    /// The other end.
+    /// The address of the other end.
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// The address that refusals are counted by, if they are.
+    /// The address by which refusals are counted, if they are.
     pub(crate) fn counted(&self) -> Option<IpAddr> {
         self.0.counted
     }
@@ -61,23 +61,23 @@ impl Link {
         self.0.is_tls
     }
 
-    /// Since when no request is under way, if none is, and whether one had a valid token.
+    /// Since when no request has been in progress, if none is, and whether one had a valid token.
     pub(crate) fn quiet(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         (state.under_way == 0).then_some((state.is_authenticated, state.quiet_since))
     }
 
-    /// Asks for the place of the connection.
+    /// Requests the slot of the connection.
     pub(crate) fn want(&self) {
         self.0.wanted.notify_one();
     }
 
-    /// Returns when somebody wants the place of the connection.
+    /// Returns when the slot of the connection is needed.
     pub(crate) async fn is_wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// Takes note that a request had a valid token.
+    /// Records that a request had a valid token.
     pub(crate) fn authenticated(&self) {
         self.lock().is_authenticated = true;
     }
@@ -87,31 +87,31 @@ impl Link {
         self.lock().last_caller.as_ref().map(look)
     }
 
-    /// Takes note of a caller.
+    /// Records a caller.
     pub(crate) fn remember(&self, caller: LastCaller) {
         self.lock().last_caller = Some(caller);
     }
 
-    /// Takes note of a request until the guard is dropped: to be kept until the answer was sent.
+    /// Records a request until the guard is dropped, which must be kept until the answer was sent.
     pub(crate) fn begin(&self) -> UnderWay {
         self.lock().under_way += 1;
         UnderWay(self.clone())
     }
 
-    /// Whether no request is under way.
+    /// Whether no request is in progress.
     pub(crate) fn is_quiet(&self) -> bool {
         self.lock().under_way == 0
     }
 
-    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for too long.
-    /// With a time of zero, there is no such limit.
+    /// Returns when the connection must be closed: no caller was authenticated in time, or it was idle for too long. A
+    /// time of zero means that there is no such limit.
     pub(crate) async fn has_expired(&self, unauthenticated: Duration, idle: Duration) {
         let after = |from: Instant, time: Duration| from.checked_add(time).filter(|_| !time.is_zero());
         loop {
             let now = Instant::now();
             let look_at = {
                 let state = self.lock();
-                // While a request is under way, the connection is not quiet; the time begins when the request ends.
+                // During a request, the connection is not idle; the time begins when the request ends.
                 let quiet = after(if state.under_way == 0 { state.quiet_since } else { now }, idle);
                 let stranger = after(self.0.opened, unauthenticated).filter(|_| !state.is_authenticated);
                 [quiet, stranger].into_iter().flatten().min()
@@ -119,7 +119,7 @@ impl Link {
             match look_at {
                 Some(at) if at <= now => return,
                 Some(at) => tokio::time::sleep_until(at).await,
-                // Somebody who is authenticated later is not to be closed either.
+                // If a caller is authenticated later, the connection remains open, too.
                 None => std::future::pending().await,
             }
         }

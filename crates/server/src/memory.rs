@@ -1,16 +1,16 @@
-//! How much memory the bodies of requests have, and who has it.
+//! How much memory the bodies of requests may use, and which organizations use it.
 
 use crate::services::ApiSettings;
 use crate::shares::Shares;
 
-/// Bodies of workers have this fraction of the memory for bodies, in addition to it.
+/// The bodies of workers have this fraction of the memory for bodies, in addition to it.
 const WORKERS_PART: u64 = 4;
 
 /// The memory of bodies.
 pub(crate) struct Memory {
-    /// Bytes of JSON bodies, large ones apart.
+    /// Bytes of JSON bodies, except large ones.
     pub(crate) small: Shares,
-    /// Bytes of what workers send.
+    /// Bytes of the bodies of workers.
     pub(crate) work: Shares,
     /// One for each large body, or each large piece of evidence that is being read.
     pub(crate) large: Shares,

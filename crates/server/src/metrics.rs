@@ -1,4 +1,5 @@
-//! What is measured of the API: each request once, when its answer has been handed to the connection or broken off.
+//! The metrics of the API: each request is counted once, when its answer has been passed to the connection or broken
+//! off.
 //!
 //! Labels are route templates, methods that routes have, and status classes, so their number is bounded.
 
@@ -19,7 +20,7 @@ use store::meters::{Form, Meters, Present, render};
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// What is measured of the API, and of the layers below it. Clones share everything.
+/// The metrics of the API, and of the layers below it. Clones share everything.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -70,11 +71,11 @@ impl EncodeLabelValue for Class {
     }
 }
 
-/// Why a call was sent away before it was worked on.
+/// Why a call was refused before it was processed.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names are the values of the label")]
 pub(crate) enum Shed {
-    /// The server had too much to do.
+    /// The server was overloaded.
     overloaded,
     /// Its token or organization made more calls than it may.
     call_rate,
@@ -101,7 +102,7 @@ impl Collector for Others {
     }
 }
 
-/// The label of a method: those that no route has share one, whatever clients make up.
+/// The label of a method: methods that no route has share one, whatever clients send.
 fn method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -128,17 +129,17 @@ impl Metrics {
             shed: Family::default(),
             others: Others::default(),
         };
-        // Prometheus cannot tell a counter that is not there yet from one that grew by one.
+        // Prometheus cannot distinguish a counter that does not exist yet from one that grew by one.
         for reason in [Shed::overloaded, Shed::call_rate] {
             drop(inner.shed.get_or_create(&ShedLabel { reason }));
         }
         let registry = &mut inner.registry;
         let answered = "Requests answered, by route, method and class of status";
         registry.register("http_requests", answered, inner.requests.clone());
-        let took = "From the headers of the request to the end of the answer";
+        let took = "Time from the headers of a request to the end of its answer";
         registry.register_with_unit("http_request_duration", took, Unit::Seconds, inner.durations.clone());
-        registry.register("http_requests_in_flight", "Requests under way", inner.in_flight.clone());
-        registry.register("shed", "Calls that were sent away unanswered", inner.shed.clone());
+        registry.register("http_requests_in_flight", "Requests in progress", inner.in_flight.clone());
+        registry.register("shed", "Calls that were refused because of overload or a call rate", inner.shed.clone());
         registry.register_collector(Box::new(inner.others.clone()));
         let started = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         started.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
@@ -146,17 +147,18 @@ impl Metrics {
         Metrics(Arc::new(inner))
     }
 
-    /// Shows a counter of the process that is counted elsewhere; its name is without the prefix and the `_total`.
+    /// Shows a counter of the process that is counted elsewhere; its name is given without the prefix and without
+    /// `_total`.
     pub fn add_counter(&self, name: &'static str, help: &'static str, read: fn() -> u64) {
         self.0.others.0.lock().unwrap_or_else(PoisonError::into_inner).push(Other { name, help, read });
     }
 
-    /// Counts a request as under way.
+    /// Counts a request as in progress.
     pub(crate) fn enter(&self) -> Present {
         Present::one_more(&self.0.in_flight)
     }
 
-    /// Counts a call that was sent away.
+    /// Counts a call that was refused.
     pub(crate) fn shed(&self, reason: Shed) {
         self.0.shed.get_or_create(&ShedLabel { reason }).inc();
     }
@@ -170,7 +172,7 @@ impl Metrics {
         self.0.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     }
 
-    /// The text of everything, and of what was found just now.
+    /// The text of all metrics, together with these registries.
     pub(crate) fn render_with(&self, found: &[&Registry], form: Form) -> String {
         let own = [&self.0.registry, self.0.below.registry(), &self.0.process];
         render(&[&own, found].concat(), form)

@@ -1,12 +1,13 @@
-//! How many calls are worked on at a time, in all and of one organization; the others wait a moment and are then turned
-//! away.
+//! How many calls are processed at a time, in total and for each organization; the others wait a moment and are then
+//! refused.
 //!
-//! A server that takes on more than it can do answers everything late, and in the end answers calls that nobody waits
-//! for any more. So a call needs a place while it is worked on. A call that finds none waits for one, in the order of
-//! arrival, for a bounded time and among a bounded number; then it is asked to come again later, which costs little.
+//! A server that accepts more than it can do answers everything late, and in the end answers calls whose clients no
+//! longer wait. So a call needs a place while it is processed. If there is none, the call waits for one, in the order
+//! of arrival, for a bounded time and among a bounded number of calls; then it is refused and may try again later,
+//! which costs little.
 //!
-//! An organization that has all the places that it may have waits for its own, and takes none of those that are left to
-//! others meanwhile.
+//! An organization that uses all the places that it may have waits for its own, and takes none of those that are left
+//! for others.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Calls that may wait for each place. How long they wait is bounded by time: this bounds the memory that they take,
-/// and should turn away no call that would get a place in time.
+/// The calls that may wait for each place. How long they wait is bounded by time; this bounds the memory that they use,
+/// and should not refuse a call that would get a place in time.
 const WAITING_PER_PLACE: usize = 16;
-/// Organizations remembered before those without a call are forgotten.
+/// How many organizations are remembered before those without a call are forgotten.
 const REMEMBERED: usize = 1_000;
 
 /// The places. Clones share them.
@@ -28,7 +29,7 @@ pub(crate) struct Places(Arc<Inner>);
 
 struct Inner {
     all: Arc<Semaphore>,
-    /// Of one organization.
+    /// The places of one organization.
     each: usize,
     patience: Duration,
     organizations: Mutex<HashMap<String, Arc<Organization>>>,
@@ -48,7 +49,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Whether a call that came now would be turned away at once.
+    /// Whether a call that arrived now would be refused at once.
     pub(crate) fn is_full(&self) -> bool {
         self.organization.upgrade().is_some_and(|own| own.waiting.load(Ordering::Relaxed) >= self.most)
     }
@@ -66,8 +67,7 @@ pub(crate) struct Place {
 pub(crate) struct NoPlace;
 
 impl Places {
-    /// `most` places, of which an organization has `each` at most, and for which a call waits no longer than
-    /// `patience`.
+    /// `most` places, of which one organization may have `each`, and for which a call waits no longer than `patience`.
     pub(crate) fn new(most: usize, each: usize, patience: Duration) -> Places {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let each = each.clamp(1, most);
@@ -78,13 +78,13 @@ impl Places {
     /// Takes a place.
     ///
     /// # Errors
-    /// [`NoPlace`] when too many wait, or it took too long.
+    /// [`NoPlace`] when too many calls wait, or it took too long.
     pub(crate) async fn take(&self, organization: &str) -> Result<Place, NoPlace> {
         self.take_among(organization, self.most_waiting()).await
     }
 
-    /// Takes a place for a call that had one before, however many wait: it was admitted, and what was done for it would
-    /// be lost.
+    /// Takes a place for a call that had one before, however many calls wait: it was admitted, and the work for it
+    /// would be lost.
     ///
     /// # Errors
     /// [`NoPlace`] when it took too long.

@@ -1,9 +1,9 @@
-//! How many calls a token and an organization may make in a time.
+//! How many calls a token and an organization may make per time.
 //!
-//! By the generic cell rate algorithm, of `governor`: one number per key, in each process. There is a key for a token
-//! or an organization that has called, and it is forgotten once it has all that it may save up. The limit of creations
-//! ([`store::Quota::rate`]) is kept by the store itself: a batch may go into debt there, and what was not created is
-//! credited again, which this algorithm does not do.
+//! The generic cell rate algorithm of `governor` keeps one number per key, in each process. There is a key for each
+//! token and each organization that has called; it is forgotten once its whole burst is available again. The store
+//! itself enforces the limit of creations ([`store::Quota::rate`]): there, a batch may go into debt, and operations
+//! that were not created are credited again, which this algorithm does not do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -21,12 +21,12 @@ use store::{Rate, Token};
 
 use crate::error::ApiError;
 
-/// Calls between two times that idle keys are forgotten.
+/// The number of calls after which idle keys are forgotten.
 const TIDY_EVERY: u32 = 4_096;
-/// The most keys that are kept; when there are more that are not idle, all begin anew.
+/// The most keys that are kept; when more are not idle, all are reset.
 const MOST_KEYS: usize = 100_000;
 
-/// How fast calls may be made. `None`: as fast as they come.
+/// How fast calls may be made. `None` means without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CallLimit {
     /// By all tokens of the organization together.
@@ -38,13 +38,13 @@ pub struct CallLimit {
 /// How fast every organization may make calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallLimits {
-    /// Organizations that are not named in `named`.
+    /// The limit of organizations that are not in `named`.
     pub everybody: CallLimit,
-    /// By the organization's name.
+    /// The limits by the name of the organization.
     pub named: BTreeMap<String, CallLimit>,
 }
 
-/// The limits and how much of them is used.
+/// The limits, and how much of them is used.
 pub(crate) struct Rates {
     everybody: Limiters,
     named: HashMap<String, Limiters>,
@@ -57,7 +57,7 @@ struct Limiters {
 
 type Keyed = RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
-/// One limit, and its use by each who has it.
+/// One limit, and its use by each token or organization.
 struct Limiter {
     /// Whose it is, as clients see it.
     of: &'static str,
@@ -73,11 +73,11 @@ struct Left {
     of: &'static str,
     rate: Rate,
     calls: u32,
-    /// Seconds until there is more: the whole limit, or one call when there is none left.
+    /// Seconds until more calls are allowed: the whole limit, or one call when none is left.
     seconds: u64,
 }
 
-/// What is left of the limits that a call came under, for its answer.
+/// What is left of the limits that apply to a call, for its answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     left: [Option<Left>; 2],
@@ -125,7 +125,7 @@ impl Limiters {
 
 impl Limiter {
     fn new(of: &'static str, rate: Rate) -> Limiter {
-        // Neither a burst nor a period may be zero; rates that are refused by the configuration are the slowest here.
+        // Neither a burst nor a period may be zero; rates that the configuration would refuse become the slowest here.
         let burst = NonZeroU32::new(rate.burst as u32).unwrap_or(NonZeroU32::MIN);
         let period = Duration::try_from_secs_f64(1.0 / rate.per_second).unwrap_or(Duration::MAX);
         let period = period.clamp(Duration::from_nanos(1), Duration::from_secs(24 * 3600));
@@ -133,7 +133,7 @@ impl Limiter {
         Limiter { of, rate, quota, keyed: RwLock::new(keyed(quota)), checks: AtomicU32::new(0) }
     }
 
-    /// What is left, and how long to wait when there was nothing.
+    /// What is left, and how long to wait when nothing was.
     fn take(&self, key: &String) -> (Left, Option<Duration>) {
         if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
             self.tidy();
@@ -154,7 +154,7 @@ impl Limiter {
         (f64::from(used) / self.rate.per_second).ceil() as u64
     }
 
-    /// Forgets keys without calls for so long that nothing of their limit is used.
+    /// Forgets keys that have had no calls for so long that their whole limit is available.
     fn tidy(&self) {
         let many = {
             let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
@@ -173,8 +173,8 @@ fn keyed(quota: Quota) -> Keyed {
 }
 
 impl Standing {
-    /// The values of `RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers has them since its 8th
-    /// version: lists of structured fields.
+    /// The values of `RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers defines them since its
+    /// 8th version: lists of structured fields.
     pub(crate) fn headers(&self) -> (HeaderValue, HeaderValue) {
         let (mut policies, mut limits) = (String::new(), String::new());
         for Left { of, rate, calls, seconds } in self.left.iter().flatten() {

@@ -1,5 +1,5 @@
-//! The reads of operations that many clients ask for at the same time: each is carried out once for all who ask for the
-//! same (see [`crate::coalesce`]).
+//! The reads of operations that many clients request at the same time: each is carried out once for all that request
+//! the same (see [`crate::coalesce`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,8 +15,8 @@ use crate::services::FirstPage;
 
 /// Changes of one batch of the change log.
 const BATCH: u32 = 64;
-/// Outputs in it longer than this are read when their event is sent, so that a client that does not take what it asked
-/// for holds at most 64 times this, and errors, in memory.
+/// Longer outputs in a batch are read when their event is sent, so that a client that does not read its events holds at
+/// most 64 times this, and errors, in memory.
 const HELD_OUTPUT_BYTES: usize = 4 * 1024;
 /// What handlers read.
 pub(crate) struct Reads {
@@ -34,10 +34,11 @@ impl Reads {
         }
     }
 
-    /// An operation, if it is there and the caller may see it.
+    /// An operation, if it exists and the caller may see it.
     ///
     /// # Errors
-    /// When its output cannot be opened; what others read with it is not affected. And when the store cannot be asked.
+    /// When its output cannot be decrypted, which does not affect what others read together with it; and when the store
+    /// cannot be queried.
     pub(crate) async fn operation(&self, access: &Access, id: OperationId) -> Result<Option<Arc<Found>>, StoreError> {
         let found = self.operations.get(access.clone(), id).await?;
         found.as_ref().map_or(Ok(()), |found| store::seal::readable(&found.operation))?;
@@ -54,17 +55,18 @@ impl Reads {
         self.pages.get((access.clone(), filter, page), ()).await
     }
 
-    /// The changes behind a position in the change log.
+    /// The changes after a position in the change log.
     ///
     /// # Errors
-    /// [`StoreError::PositionUnknown`] when that is forgotten, or never was; and when the store cannot be asked.
+    /// [`StoreError::PositionUnknown`] when the position is forgotten, or never existed; and when the store cannot be
+    /// queried.
     pub(crate) async fn changes(&self, access: &Access, position: Position) -> Result<Arc<FeedBatch>, StoreError> {
         self.feed.get((access.clone(), position), ()).await
     }
 }
 
-/// An operation as it was read for all who asked for it together. It is written out once, when the first of them wants
-/// it.
+/// An operation as it was read for all calls that requested it together. It is serialized once, when the first of them
+/// needs it.
 pub(crate) struct Found {
     pub(crate) operation: Operation,
     answer: OnceLock<Answer>,
@@ -82,7 +84,7 @@ impl Found {
     pub(crate) fn answer(&self) -> &Answer {
         self.answer.get_or_init(|| {
             let json = render::to_json(&OperationAnswer::from(&self.operation));
-            // The body holds the id, the status, the times and the output: its digest is as strong as a tag can be.
+            // The body holds the id, the status, the times and the output: its digest is a strong tag.
             let etag = format!("\"{}\"", &Digest::of(&json).to_string()["sha256:".len()..][..32]);
             let etag = HeaderValue::try_from(etag).expect("a quoted hexadecimal text is a header value");
             Answer { json: json.into(), etag }
@@ -112,10 +114,10 @@ impl Read for Operations {
     }
 }
 
-/// Reads pages; callers with the same access who ask for the same page share it.
+/// Reads pages; callers with the same access that request the same page share it.
 struct Pages(Arc<dyn Store>);
 
-/// A page as it was read for all who asked for it together.
+/// A page as it was read for all calls that requested it together.
 pub(crate) struct Page {
     /// Long outputs are left out.
     pub(crate) listing: Listing,
@@ -123,7 +125,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The page in one piece, which is written out once, when the first of them wants it; `None`: it has long outputs.
+    /// The page in one piece, which is serialized once, when the first call needs it; `None` if it has long outputs.
     pub(crate) fn json(&self, first_page: FirstPage) -> Option<Bytes> {
         let is_whole = !self.listing.entries.iter().any(|entry| entry.output_left_out);
         is_whole.then(|| self.json.get_or_init(|| render::page(&self.listing, first_page)).clone())
@@ -146,7 +148,7 @@ impl Read for Pages {
 /// Reads batches of the change log, each for all clients at the same position with the same access.
 struct Feed(Arc<dyn Store>);
 
-/// A batch of the change log, with the operations as they were.
+/// A batch of the change log, with the operations as they were after each change.
 pub(crate) struct FeedBatch {
     pub(crate) events: Vec<Event>,
     /// Up to where it was read.
@@ -188,7 +190,7 @@ impl Read for Feed {
                 let deleted = Event { position: change.position, what: What::Deleted(change.id) };
                 return Some(deleted).filter(|_| access.projects == Projects::All);
             }
-            // Operations that were deleted since, or that the caller may not see, make no event.
+            // Operations that were deleted since, or that the caller may not see, cause no event.
             let index = ids.binary_search(&change.id).ok()?;
             let operation = change.then(found.get(index)?.clone()?)?;
             let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;

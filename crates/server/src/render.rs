@@ -16,11 +16,12 @@ use crate::services::FirstPage;
 /// An operation with a short output fits into this many bytes.
 const USUAL_BYTES: usize = 512;
 
-/// Long work that was asked for. Texts that are not set are empty; times that are not set are left out.
+/// An operation: long work that a client requested. Texts that are not set are empty; times that are not set are left
+/// out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AsyncOperation)]
 pub(crate) struct WireOperation<'a> {
-    /// What came out, empty before; structured output is JSON in this text.
+    /// The output; empty until the operation is completed. Structured output is JSON in this text.
     output: &'a str,
     /// Why it failed; empty unless it did.
     error_message: &'a str,
@@ -30,7 +31,7 @@ pub(crate) struct WireOperation<'a> {
     finished_at: Option<Timestamp>,
     /// The project that it belongs to.
     project_id: &'a str,
-    /// What kind of work it is.
+    /// The kind of work.
     #[schema(example = "evidence_evaluation")]
     kind: &'a str,
     /// The type of the resource that it is about.
@@ -52,12 +53,12 @@ pub(crate) struct WireOperation<'a> {
     id: operations::OperationId,
     /// The version of the project.
     project_version_id: &'a str,
-    /// Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    /// Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message.
     #[schema(value_type = AsyncOperationStatus)]
     status: &'static str,
 }
 
-/// Where an operation stands.
+/// The status of an operation.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub(crate) enum AsyncOperationStatus {
@@ -70,7 +71,7 @@ pub(crate) enum AsyncOperationStatus {
     /// Has ended and has an output.
     #[schema(rename = "ASYNC_OPERATION_STATUS_COMPLETED")]
     Completed,
-    /// Has ended without one.
+    /// Has ended without an output: error_message says why.
     #[schema(rename = "ASYNC_OPERATION_STATUS_FAILED")]
     Failed,
 }
@@ -108,17 +109,17 @@ impl<'a> From<&'a Operation> for OperationAnswer<'a> {
     }
 }
 
-/// One page of operations, as the document shows it: it is written piece by piece ([`page`]).
+/// One page of operations.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub(crate) struct OperationsPage<'a> {
     /// Newest first.
     operations: Vec<WireOperation<'a>>,
-    /// Which page, and of how many.
+    /// The number of the page, and how many there are.
     pagination: WirePagination,
 }
 
-/// Which page it is, and of how many.
+/// The number of the page, and how many there are.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Pagination)]
 pub(crate) struct WirePagination {
@@ -141,7 +142,7 @@ pub(crate) struct WirePagination {
 pub(crate) struct Empty {}
 
 impl WirePagination {
-    /// `page` is shown in the client's way of counting.
+    /// `page` is shown as the client counts pages, from zero or from one.
     pub(crate) fn new(info: PageInfo, first_page: FirstPage) -> WirePagination {
         WirePagination {
             total_count: info.wire_total_count(),
@@ -152,7 +153,7 @@ impl WirePagination {
     }
 }
 
-/// A page whose outputs are all there.
+/// A page that has all its outputs.
 pub(crate) fn page(listing: &Listing, first_page: FirstPage) -> Bytes {
     let mut json = Vec::from(*PAGE_HEAD);
     for (index, entry) in listing.entries.iter().enumerate() {
@@ -165,7 +166,7 @@ pub(crate) fn page(listing: &Listing, first_page: FirstPage) -> Bytes {
 /// What a page begins with.
 pub(crate) const PAGE_HEAD: &[u8; 15] = br#"{"operations":["#;
 
-/// Writes an entry of a page behind those before it.
+/// Writes an entry of a page after the previous ones.
 pub(crate) fn push_entry(json: &mut Vec<u8>, index: usize, entry: &Listed) {
     if index > 0 {
         json.push(b',');
@@ -181,7 +182,7 @@ pub(crate) fn page_tail(listing: &Listing, first_page: FirstPage) -> Vec<u8> {
     json
 }
 
-/// An answer of JSON.
+/// An answer with a JSON body.
 pub(crate) fn response(json: impl Into<Body>) -> Response {
     let mut response = Response::new(json.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -195,7 +196,7 @@ pub(crate) fn to_json(answer: &impl Serialize) -> Vec<u8> {
     json
 }
 
-/// Appends the JSON text to what is there.
+/// Appends the JSON text of an answer.
 fn write_json(json: &mut Vec<u8>, answer: &impl Serialize) {
     serde_json::to_writer(json, answer).expect("strings and numbers always serialise, and memory takes them");
 }

@@ -1,4 +1,4 @@
-//! What the handlers work with, and the settings of the API.
+//! The services that the handlers use, and the settings of the API.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,37 +31,37 @@ pub struct Services {
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
-    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in place of a
-    /// server what it runs.
+    /// The kinds that servers run themselves, including reserved ones. No worker may claim their operations, or settle
+    /// the attempts of a server.
     pub local_kinds: Arc<[String]>,
-    /// What an operation of a kind gets when its creation does not say, by kind.
+    /// The defaults of creations, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
     /// How fast tokens and organizations may make calls.
     pub call_limits: Arc<CallLimits>,
-    /// Whether operations of other kinds are accepted too; they wait for a remote worker.
+    /// Whether operations of other kinds are accepted, too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
-    /// When given, an evaluation whose policies cannot be found or are not valid is refused at once, and the kind of
+    /// If it is given, an evaluation whose policies are not found or not valid is refused at once, and the kind of
     /// evidence is detected when it is stored. Otherwise the operation fails later, and evidence is stored without a
     /// kind.
     pub evaluations: Option<Arc<Evaluations>>,
-    /// The keys with which results are signed; none: they are not.
+    /// The keys with which results are signed; without them, results are not signed.
     pub signer: Option<Arc<Signer>>,
     /// Whether `prompt` checks can be evaluated.
     pub has_ai_provider: bool,
-    /// Whether an evaluation may leave its policies out.
+    /// Whether an evaluation may be requested without policies.
     pub has_default_policies: bool,
-    /// Who may call beside those who have API tokens; by default nobody.
+    /// Who may call in addition to holders of API tokens; by default nobody.
     pub identity: Arc<Identity>,
     /// Links that sign a browser in once.
     pub sign_in_links: SignInLinks,
     /// Limits and defaults.
     pub settings: ApiSettings,
-    /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. Must be the token
-    /// that [`crate::http::serve`] gets.
+    /// Cancelled when the server is asked to stop: the calls of workers that wait for work then return. Must be the
+    /// token that [`crate::http::serve`] gets.
     pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
-    /// What becomes of traces; by default nothing.
+    /// How traces are handled; by default they are not recorded.
     pub traces: Traces,
 }
 
@@ -92,12 +92,12 @@ impl Services {
     }
 }
 
-/// What an operation gets when its creation does not say.
+/// The defaults of a creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindDefaults {
-    /// Attempts that may be charged.
+    /// The largest number of attempts.
     pub max_attempts: u32,
-    /// How long one attempt may take; `None` leaves that to whatever runs it.
+    /// How long one attempt may take; `None` leaves that to the server or worker that runs it.
     pub timeout: Option<Duration>,
 }
 
@@ -120,7 +120,7 @@ pub enum FirstPage {
     /// Page 0 is the first, as documented.
     #[default]
     Zero,
-    /// Page 1 is the first, for clients of servers that count from one; 0 is taken for 1.
+    /// Page 1 is the first, for clients that count from one; 0 is treated as 1.
     One,
 }
 
@@ -147,25 +147,25 @@ impl FirstPage {
 /// Limits and defaults of the API and of its listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiSettings {
-    /// Entries of a page when the client does not say; default 50.
+    /// Entries of a page when the client does not request a number; default 50.
     pub default_page_size: u32,
-    /// The most entries of a page; larger requests get this many; default 100.
+    /// The most entries of a page; larger requests are reduced to this; default 100.
     pub max_page_size: u32,
-    /// How clients count pages; default from zero.
+    /// How clients count pages; default: from zero.
     pub first_page: FirstPage,
-    /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with space for escapes. A body that carries
-    /// evidence in base64 may be larger by what the content store takes.
+    /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with space for escapes. A body with evidence in
+    /// base64 may be larger by what the content store accepts.
     pub body_limit: u64,
-    /// How many bytes of JSON bodies are in memory at a time, larger ones than `body_limit` apart; default 256 MiB, and
-    /// a fourth of it in addition for what workers send. Beyond it, and for an organization beyond its share (as much
-    /// as is left for others), 429.
+    /// How many bytes of JSON bodies are in memory at a time, except bodies above `body_limit`; default 256 MiB, and a
+    /// fourth of it in addition for the bodies of workers. Beyond it, and for an organization beyond its share (as much
+    /// as is left for others), calls are refused with 429.
     pub body_memory: u64,
-    /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4, of
-    /// which one organization has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes
-    /// about 235 MiB while it is decoded.
+    /// How many bodies above `body_limit` are in memory at a time, including evidence that is being read; default 4, of
+    /// which one organization has 2 at most. Further ones are refused with 429. At the default content limit of 100 MiB
+    /// one takes about 235 MiB while it is decoded.
     pub max_large_bodies: usize,
-    /// How many processes at a time look into evidence that was stored (for its kind) and check the policies of
-    /// requests; one organization has all but one of them at most; default 3.
+    /// How many processes at a time examine stored evidence to detect its kind and check the policies of requests; one
+    /// organization has all but one of them at most; default 3.
     pub max_checks: usize,
     /// How long a request may take, apart from sending the answer; default 30 s.
     pub request_timeout: Duration,
@@ -173,58 +173,61 @@ pub struct ApiSettings {
     pub upload_timeout: Duration,
     /// How long a body may pause between two pieces, in either direction; default 15 s.
     pub body_idle_timeout: Duration,
-    /// How many bytes per second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4
-    /// KiB.
+    /// How many bytes per second a request's body must have, after it has paused for `body_idle_timeout` in total;
+    /// default 4 KiB.
     pub body_min_rate: u64,
     /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none
     /// arrive for this long is closed.
     pub header_read_timeout: Duration,
-    /// The most bytes of a request's headers, its first line included; default 32 KiB (at least 8 KiB).
+    /// The most bytes of a request's headers, including its first line; default 32 KiB (at least 8 KiB).
     pub max_header_bytes: usize,
-    /// The most calls that are worked on at a time; further ones wait for `overload_patience` and get 503; default 512.
-    /// Calls that wait for something to happen do not count, nor do heartbeats and settlements, which have as many
-    /// places of their own.
+    /// The most calls that are processed at a time; further ones wait for `overload_patience` and are then refused with
+    /// 503; default 512. Calls that wait for something to happen do not count, nor do heartbeats and settlements, which
+    /// have as many places of their own.
     pub max_in_flight: usize,
-    /// The most of them of one organization; default 384.
+    /// The most of these calls of one organization; default 384.
     pub max_in_flight_per_organization: usize,
-    /// How long a call waits to be worked on; default 500 ms.
+    /// How long a call waits to be processed; default 500 ms.
     pub overload_patience: Duration,
-    /// Pages of which origins (`https://host[:port]`) may call the API from a browser; default none.
+    /// The origins (`https://host[:port]`) whose pages may call the API from a browser; default none.
     pub cors_origins: Vec<HeaderValue>,
-    /// The most connections at a time; for further ones, idle ones are closed, or else the further ones; default
-    /// 10,000.
+    /// The most connections at a time. For further ones, idle connections are closed; if there are none, the further
+    /// ones are closed; default 10,000.
     pub max_connections: usize,
     /// The most connections of one client address (of an IPv6 network of 64 bits) at a time; further ones are closed;
-    /// default 1,000. At 0 clients are not told apart by addresses, neither for this nor for the tokens that they try.
+    /// default 1,000. With 0, clients are not distinguished by addresses, neither for this nor for counting unknown
+    /// tokens.
     pub max_connections_per_address: usize,
-    /// Addresses that many clients come from, whose connections and unknown tokens are therefore not counted; default
-    /// the loopback addresses.
+    /// Addresses of proxies, from which many clients come, so that their connections and unknown tokens are not
+    /// counted; default the loopback addresses.
     pub proxies: Vec<IpAddr>,
-    /// A connection on which no request had a valid token for this long is closed; default 30 s; zero: never.
+    /// A connection on which no request had a valid token for this long is closed; default 30 s; zero for never.
     pub unauthenticated_timeout: Duration,
-    /// A connection without a request under way for this long is closed; default 5 min; zero: never.
+    /// A connection without a request in progress for this long is closed; default 5 min; zero for never.
     pub idle_timeout: Duration,
     /// The most requests at a time on one HTTP/2 connection; default 200.
     pub max_streams: u32,
-    /// The most clients that watch operations at a time; default 1,000. A slow one holds some hundred KiB of events.
+    /// The most clients that watch operations at a time; default 1,000. The events of a slow client take some hundred
+    /// KiB.
     pub max_watchers: usize,
     /// The most claims of one organization that wait for work at a time, of which one token has half at most; further
-    /// ones get 429; default 4,000.
+    /// ones are refused with 429; default 4,000.
     pub max_waiting_claims: usize,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,
-    /// What remote workers are given.
+    /// The settings of remote workers.
     pub work: WorkSettings,
 }
 
-/// What remote workers are given. The defaults are those of the engine.
+/// The settings of remote workers. The defaults are those of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkSettings {
-    /// How long a claim stands without a heartbeat; default 30 s.
+    /// How long a lease lasts without a heartbeat; default 30 s.
     pub lease: Duration,
-    /// How long an attempt may take when neither its operation nor its kind says; default 10 min. Workers enforce it.
+    /// How long an attempt may take if neither its operation nor its kind has a timeout; default 10 min. Workers
+    /// enforce it.
     pub attempt_timeout: Duration,
-    /// How long an operation waits after a failed attempt for the next one.
+    /// How long an operation waits after a failed attempt before the next one.
     pub backoff: Backoff,
 }
 

@@ -1,13 +1,13 @@
-//! What all organizations share: there is only so much at a time, and none of them can take it all.
+//! A limited amount that all organizations share, and that none of them can use up.
 //!
-//! An organization may hold as much as it leaves free: alone a half, next to another that holds all it may a third, and
-//! so on. So there is always something left for the next one, without an idle part for each. In addition, an
-//! organization that holds nothing gets a least amount, as long as there is any capacity.
+//! An organization may hold as much as it leaves free: half if it is alone, a third next to another one that holds its
+//! maximum, and so on. So there is always something left for the next one, without reserving an idle part for each. In
+//! addition, an organization that holds nothing gets a minimum amount, as long as there is any capacity.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An amount of something, of which organizations hold shares. Clones share it.
+/// An amount of which organizations hold shares. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Shares(Arc<Inner>);
 
@@ -23,7 +23,7 @@ struct Held {
     by_organization: HashMap<String, u64>,
 }
 
-/// What an organization holds until this is dropped.
+/// The share that an organization holds until this is dropped.
 pub(crate) struct Share {
     of: Shares,
     organization: String,
@@ -31,7 +31,7 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    /// `total` for all, of which each may hold `least` while there is capacity.
+    /// `total` for all, of which each organization may hold `least` while there is capacity.
     pub(crate) fn new(total: u64, least: u64) -> Shares {
         Shares(Arc::new(Inner { total, least, held: Mutex::default() }))
     }
@@ -48,7 +48,7 @@ impl Shares {
 }
 
 impl Share {
-    /// Takes more; says whether that much was left.
+    /// Takes more; returns whether that much was left.
     pub(crate) fn grow(&mut self, by: u64) -> bool {
         let mut held = self.of.lock();
         let sum = held.sum.saturating_add(by);

@@ -1,13 +1,13 @@
-//! Requests, read strictly into typed structs: every field is known, given once, in one spelling, and of its type.
+//! Requests, read strictly into typed structs: every field is known, given once, in one spelling, and has its type.
 //!
-//! `serde` stops at the first thing that is wrong; a client gets all errors at once. So [`Read`] asks the struct's own
-//! `Deserialize` again without the field that it stumbled over, until it gets through: what was wrong with each field
-//! is kept, and the rest of the struct can still be checked. Each field is therefore `#[serde(default)]`; whether it
-//! may be missing is for the domain to say. `null` counts as missing.
+//! `serde` stops at the first error; a client gets all errors at once. So [`Read`] runs the struct's own `Deserialize`
+//! again without the field that failed, until it succeeds: the errors of all fields are collected, and the rest of the
+//! struct can still be checked. Each field is therefore `#[serde(default)]`; the domain decides whether it may be
+//! missing. `null` counts as missing.
 //!
-//! Names are taken in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON stay text until they are
-//! asked for ([`RawValue`]), so that an operation's `input` is kept digit for digit and a piece of evidence in base64 is
-//! not copied.
+//! Names are accepted in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON remain text until
+//! they are needed ([`RawValue`]), so that an operation's `input` is stored digit for digit and a piece of evidence in
+//! base64 is not copied.
 
 mod canonical;
 mod query;
@@ -28,13 +28,13 @@ use crate::error::ApiError;
 
 /// The most members of an object: far more than there are fields, far fewer than would fill the memory.
 const MAX_MEMBERS: usize = 10_000;
-/// Violations of a request at most: one more than an answer names. A request is cheap to send, and each of its members
+/// The most violations of a request: one more than an answer names. A request is cheap to send, and each of its members
 /// may be wrong.
 const MOST_VIOLATIONS: usize = 101;
 /// Names and values of a refused request are quoted up to this length.
 const QUOTED_CHARS: usize = 64;
 
-/// What was read, and everything that was found wrong on the way. A field that is at fault has its default value.
+/// What was read, and everything that is wrong with it. A field that is not valid has its default value.
 #[derive(Debug, Default)]
 pub(crate) struct Read<T> {
     pub(crate) value: T,
@@ -50,36 +50,37 @@ impl<T> Read<T> {
     }
 }
 
-/// The violations found in a request so far: the first ones, as many as an answer can hold.
+/// The violations found in a request so far: the first ones, as many as an answer can have.
 #[derive(Debug, Default)]
 pub(crate) struct Found(Vec<Violation>);
 
 impl Found {
-    /// Adds a violation, unless its field has one, or the whole: a kind that is not a string is not a bad name too.
+    /// Adds a violation, unless its field or the whole request has one already: a kind that is not a string is not
+    /// reported as a bad name as well.
     pub(crate) fn add(&mut self, violation: Violation) {
-        let is_told = |known: &Violation| {
+        let is_reported = |known: &Violation| {
             let rest = known.field.strip_prefix(&violation.field);
             known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
         };
-        if self.room() > 0 && !self.0.iter().any(is_told) {
+        if self.left() > 0 && !self.0.iter().any(is_reported) {
             self.0.push(violation);
         }
     }
 
     /// Adds a violation of a field that may have several, such as one for each element of a list.
     pub(crate) fn add_another(&mut self, violation: Violation) {
-        if self.room() > 0 {
+        if self.left() > 0 {
             self.0.push(violation);
         }
     }
 
-    /// Whether no more are kept.
+    /// Whether no more violations are collected.
     pub(crate) fn is_full(&self) -> bool {
-        self.room() == 0
+        self.left() == 0
     }
 
-    /// How many more are kept.
-    fn room(&self) -> usize {
+    /// How many more violations are collected.
+    fn left(&self) -> usize {
         MOST_VIOLATIONS.saturating_sub(self.0.len())
     }
 
@@ -89,14 +90,14 @@ impl Found {
 
     /// Adds the violations of a part that is at `place`.
     pub(crate) fn add_at(&mut self, place: &str, part: Found) {
-        let room = self.room();
-        self.0.extend(part.0.into_iter().take(room).map(|violation| {
+        let left = self.left();
+        self.0.extend(part.0.into_iter().take(left).map(|violation| {
             let dot = if violation.field.is_empty() { "" } else { "." };
             Violation::new(format!("{place}{dot}{}", violation.field), violation.description)
         }));
     }
 
-    /// Nothing, or the refusal that names everything.
+    /// Nothing, or the refusal that names all violations.
     pub(crate) fn none(self) -> Result<(), ApiError> {
         if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
     }
@@ -105,11 +106,11 @@ impl Found {
 /// Reads a body that is a JSON object.
 ///
 /// # Errors
-/// [`ApiError::Malformed`] when it is no such object at all.
+/// [`ApiError::Malformed`] when it is not an object at all.
 pub(crate) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Read<T>, ApiError> {
     let text = std::str::from_utf8(body).map_err(|_| ApiError::Malformed("the body is not UTF-8".to_owned()))?;
     let Members::<MAX_MEMBERS>(members) = serde_json::from_str(text)
-        .map_err(|error| ApiError::Malformed(format!("the body is not the JSON object that is wanted: {error}")))?;
+        .map_err(|error| ApiError::Malformed(format!("the body is not the expected JSON object: {error}")))?;
     let members = members.into_iter().map(|(name, raw)| (name, Value::Json(raw.get())));
     Object::read(members.collect(), "field").map_err(|problem| ApiError::Malformed(problem.to_string()))
 }
@@ -123,7 +124,7 @@ pub(crate) fn query<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Read<T>, Ap
     Ok(read)
 }
 
-/// Reads the part of a URL after `?` of which each parameter belongs to one of two structs, which have no name in common.
+/// Reads the part of a URL after `?`, each parameter of which belongs to one of two structs without common names.
 pub(crate) fn query_of_two<'a, A: Deserialize<'a> + Default, B: Deserialize<'a>>(
     text: &'a str,
 ) -> Result<(Read<A>, Read<B>), ApiError> {
@@ -140,7 +141,7 @@ pub(crate) fn query_of_two<'a, A: Deserialize<'a> + Default, B: Deserialize<'a>>
 /// The names of a struct's fields.
 fn known_names<'a, T: Deserialize<'a>>() -> &'static [&'static str] {
     let (without, mut known) = (BTreeSet::new(), <&[&str]>::default());
-    // Every field may be left out, so that this only asks for the names.
+    // Every field may be left out, so that this only collects the names.
     let _ = T::deserialize(Object { members: &[], without: &without, known: &mut known });
     known
 }
@@ -149,7 +150,7 @@ fn knows(known: &[&str], name: &str) -> bool {
     known.iter().any(|known| is_spelling(name, known))
 }
 
-/// An element of a list. An element that is no object at all has one violation, without a field.
+/// An element of a list. An element that is not an object at all has one violation, without a field.
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Read<T>, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
@@ -163,13 +164,14 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
 
 /// A list of at least one and at most `MOST` elements, or one that is left out.
 ///
-/// Of JSON, no more than that is read. A list that another face makes has not been counted, nor checked for having been
-/// left out: whoever takes the elements checks both.
+/// Of JSON, no more elements than that are read. A list from another interface is not yet counted, nor checked for
+/// being left out: the code that takes the elements checks both.
 #[derive(Debug)]
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
 
 impl<T, const MOST: usize> List<T, MOST> {
-    /// A list that another face was given, element by element. When it is too long, only as many are made as show that.
+    /// A list from another interface, element by element. When it is too long, only as many elements are converted as
+    /// show that.
     pub(crate) fn of<G>(given: impl IntoIterator<Item = G>, element: impl FnMut(G) -> T) -> List<T, MOST> {
         List(given.into_iter().take(MOST.saturating_add(1)).map(element).collect())
     }
@@ -227,7 +229,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
 /// The members of an object, or the parameters of a query, as a struct's `Deserialize` gets them.
 struct Object<'o, 'a> {
     members: &'o [(Cow<'a, str>, Value<'a>)],
-    /// Fields that the struct stumbled over.
+    /// Fields that the struct could not read.
     without: &'o BTreeSet<usize>,
     /// The names that the struct knows, once it has reported them.
     known: &'o mut &'static [&'static str],
@@ -241,7 +243,7 @@ impl<'a> Object<'_, 'a> {
         Object::read_beside(members, &[], noun)
     }
 
-    /// Reads a struct that stands beside another one, whose names are reported as well.
+    /// Reads a struct that shares its members with another one, whose names are reported as well.
     fn read_beside<T: Deserialize<'a>>(
         members: Vec<(Cow<'a, str>, Value<'a>)>,
         beside: &[&'static str],
@@ -266,7 +268,8 @@ impl<'a> Object<'_, 'a> {
     }
 }
 
-/// What is wrong with the names: unknown, doubled, or in both spellings. It ends when an answer can hold no more.
+/// What is wrong with the names: unknown, doubled, or in both spellings. It ends when an answer can have no more
+/// violations.
 fn spellings(
     members: &[(Cow<'_, str>, Value<'_>)],
     known: &'static [&'static str],
@@ -317,7 +320,7 @@ impl<'de> Deserializer<'de> for Object<'_, 'de> {
         let mut given = vec![false; fields.len()];
         let wanted = self.members.iter().enumerate().filter_map(|(at, (name, value))| {
             let field = fields.iter().position(|field| is_spelling(name, field))?;
-            // Of a field that is given twice, the first value counts; it is refused in any case.
+            // If a field is given twice, the first value counts; the request is refused in any case.
             let is_wanted = !given[field] && !self.without.contains(&at) && !value.is_null();
             given[field] = true;
             is_wanted.then_some((at, fields[field], value))
@@ -335,7 +338,7 @@ impl<'de> Deserializer<'de> for Object<'_, 'de> {
     }
 }
 
-/// The members that the struct is to see.
+/// The members that the struct reads.
 struct Wanted<'o, 'a, I> {
     members: I,
     next: Option<(usize, &'o Value<'a>)>,
@@ -356,7 +359,7 @@ impl<'o, 'a: 'o, I: Iterator<Item = (usize, &'static str, &'o Value<'a>)>> MapAc
     }
 }
 
-/// Whether a client's spelling means this name: the same, or with humps for underscores.
+/// Whether a client's spelling means this name: the same, or its camelCase form.
 fn is_spelling(given: &str, name: &str) -> bool {
     if given == name {
         return true;
@@ -384,7 +387,7 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{}{dots}", short.escape_debug())
 }
 
-/// The members of a JSON object in their order, values unread.
+/// The members of a JSON object in their order, with unread values.
 struct Members<'a, const MOST: usize>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de, const MOST: usize> Deserialize<'de> for Members<'de, MOST> {

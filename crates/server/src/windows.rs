@@ -1,25 +1,25 @@
-//! Counting what happens too often: by key, within a window of time, in bounded memory.
+//! Counts events by key within a window of time, in bounded memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// How long a window is; the next thing that happens after it begins a new one.
+/// The length of a window; the next event after it begins a new one.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
-/// The most keys remembered; beyond it, all that have nothing under way are forgotten.
+/// The most keys remembered; beyond it, all keys with nothing in progress are forgotten.
 pub(crate) const REMEMBERED: usize = 10_000;
 
 /// Counts by key.
 #[derive(Debug)]
 pub(crate) struct Windows<K>(HashMap<K, Count>);
 
-/// What is counted of one key.
+/// The count of one key.
 #[derive(Debug)]
 pub(crate) struct Count {
     since: Instant,
-    /// How often it happened in this window.
+    /// The number of events in this window.
     pub(crate) happened: u32,
-    /// What is under way, whenever it began.
+    /// What is in progress, whenever it began.
     pub(crate) under_way: u32,
 }
 
@@ -57,7 +57,7 @@ impl<K: Eq + Hash> Windows<K> {
         self.0.get_mut(key)
     }
 
-    /// Forgets a key of which there is nothing to remember.
+    /// Forgets a key that has nothing to remember.
     pub(crate) fn tidy(&mut self, key: &K) {
         if self.0.get(key).is_some_and(|count| count.happened == 0 && count.under_way == 0) {
             self.0.remove(key);

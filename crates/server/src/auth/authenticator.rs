@@ -1,5 +1,5 @@
-//! Finds out who is calling by what a request carries: an API token, a token of an identity provider, or the cookie of
-//! a session.
+//! Finds the caller of a request by its credentials: an API token, a token of an identity provider, or the cookie of a
+//! session.
 //!
 //! Whatever is wrong with it, the answer is the same, so that nothing can be learnt from it. A header `Authorization`
 //! takes precedence over a cookie, even when it is wrong.
@@ -33,7 +33,7 @@ use crate::link::Link;
 /// The header that a request with a session's cookie needs when it changes something.
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-/// Where a browser says a request comes from.
+/// The header in which a browser says where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// How long a session lasts that began with an API token.
 const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
@@ -43,12 +43,12 @@ const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
 struct PageSession {
     secret: String,
     csrf_token: String,
-    /// In milliseconds since 1970. By then the browser has forgotten the cookie; somebody who copied it has not.
+    /// In milliseconds since 1970. The browser removes the cookie then, but somebody may have copied it.
     expires_at: i64,
 }
 
 impl PageSession {
-    /// The session that a cookie holds, unless its time is over.
+    /// The session that a cookie holds, unless it has expired.
     fn open(sealer: &Sealer, cookie: &str, now: Timestamp) -> Option<PageSession> {
         let session: PageSession = sealer.open(Purpose::Page, cookie)?;
         (now.as_millis() < session.expires_at).then_some(session)
@@ -63,7 +63,7 @@ pub(crate) struct Authenticator {
     usage: Usage,
     refusals: Arc<Refusals>,
     sessions: StandingSessions,
-    /// Made when it is first needed: the key may be the store's.
+    /// Created when it is first needed: its key may come from the store.
     sealer: OnceCell<Sealer>,
     /// The same for sessions that begin with an API token.
     page_sealer: OnceCell<Sealer>,
@@ -73,24 +73,24 @@ pub(crate) struct Authenticator {
 /// The caller that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Authenticated {
-    /// What the caller is and may do; made up for one without an API token.
+    /// Who the caller is and what it may do; synthesized for a caller without an API token.
     pub(crate) token: Arc<Token>,
     proof: Proof,
 }
 
-/// How a caller was found, and can be found again.
+/// How a caller was found, and how it can be found again.
 #[derive(Clone, Debug)]
 enum Proof {
     /// By an API token whose secret has this SHA-256.
     Secret([u8; 32]),
     /// By a token of an identity provider.
     Jwt(Arc<Verified>),
-    /// By a session that the store knows by this.
+    /// By a session with this key in the store.
     Session(SessionKey),
 }
 
 impl Authenticator {
-    /// Starts what fetches keys and notes uses. Must be called within a tokio runtime.
+    /// Starts the tasks that fetch keys and record uses. Must be called within a tokio runtime.
     pub(crate) fn start(store: Arc<dyn Store>, identity: Arc<Identity>) -> Authenticator {
         let stop = CancellationToken::new();
         for issuer in 0..identity.jwt.issuers() {
@@ -98,7 +98,7 @@ impl Authenticator {
             tokio::spawn(async move {
                 let schedule = Schedule::every("identity_provider_keys", identity.jwt.period(issuer));
                 run_periodic(&health, schedule, &stop, || async {
-                    // A provider that is unavailable is no failure of this server: the known keys stay.
+                    // An unavailable provider is not a failure of this server: the known keys remain in use.
                     identity.jwt.refresh(issuer).await;
                     Ok::<_, std::convert::Infallible>(Next::AfterPeriod)
                 })
@@ -124,7 +124,7 @@ impl Authenticator {
     /// # Errors
     /// [`ApiError::Unauthenticated`] when nobody is found; [`ApiError::CrossSite`] when a session's cookie alone is not
     /// enough; [`ApiError::TooManyUnknownTokens`] when the address has tried too many; and when the store cannot be
-    /// asked.
+    /// queried.
     pub(crate) async fn authenticate(
         &self,
         method: &Method,
@@ -148,8 +148,8 @@ impl Authenticator {
     }
 
     /// Whether a caller is still what it was at the start of a call that takes long: neither revoked nor expired. One
-    /// that cannot be looked up now counts as valid. Costs one query per second at most, however many ask (see
-    /// [`TokenLookup`]).
+    /// that cannot be looked up now counts as valid. Costs one query per second at most, however many calls check it
+    /// (see [`TokenLookup`]).
     pub(crate) async fn is_still_valid(&self, caller: &Authenticated) -> bool {
         match &caller.proof {
             Proof::Secret(hash) => match self.tokens.find(*hash, None).await {
@@ -209,7 +209,7 @@ impl Authenticator {
         Ok(Authenticated { token: Arc::new(token), proof: Proof::Session(session.key()) })
     }
 
-    /// By the cookie of whichever sign-in there was.
+    /// Finds the caller by its cookie, whichever way it signed in.
     async fn by_cookie(
         &self,
         method: &Method,
@@ -225,8 +225,8 @@ impl Authenticator {
         Ok(found)
     }
 
-    /// The visitor of a page, and what a form on it must send back. A form cannot send a header, so the handler of the
-    /// form calls [`is_from_own_page`] with the value that the form sent.
+    /// The visitor of a page, and the token that a form on it must send back. A form cannot send a header, so the
+    /// handler of the form calls [`is_from_own_page`] with the value that the form sent.
     pub(crate) async fn visitor(
         &self,
         headers: &HeaderMap,
@@ -247,8 +247,8 @@ impl Authenticator {
         Ok(visitor)
     }
 
-    /// Begins a browser session for the holder of this API token: the headers that set its cookie, and have the browser
-    /// forget a session of the provider, which may be somebody else's and would otherwise be there when this one has
+    /// Starts a browser session for the holder of this API token: returns the headers that set its cookie, and that
+    /// remove a session of the provider, which may belong to somebody else and would otherwise remain when this one has
     /// ended.
     pub(crate) async fn begin_page_session(
         &self,
@@ -265,7 +265,7 @@ impl Authenticator {
         Ok(cookies)
     }
 
-    /// The headers that have a browser forget its sessions.
+    /// The headers that remove the sessions of a browser.
     pub(crate) fn forget_sessions(&self, link: Option<&Link>) -> Vec<String> {
         let mut forget = vec![self.page_cookies(link).remove(Purpose::Page)];
         forget.extend(self.identity.sign_in.as_ref().map(|sign_in| sign_in.cookies.remove(Purpose::Session)));
@@ -284,9 +284,8 @@ impl Authenticator {
         Cookies { secure: is_public || link.is_some_and(Link::is_tls) }
     }
 
-    /// The caller of a session that began with an API token. It ends when its time is over, and when the token does. A
-    /// cookie of it that is left in a browser then counts for nothing, so that it does not take precedence over a
-    /// session of the provider.
+    /// The caller of a session that began with an API token. The session ends when it expires, and when the token does.
+    /// Its cookie is ignored from then on, so that it does not take precedence over a session of the provider.
     async fn by_page_session(
         &self,
         headers: &HeaderMap,
@@ -312,20 +311,20 @@ impl Authenticator {
         self.page_sealer.get_or_try_init(make).await
     }
 
-    /// A look-up of a secret that may be unknown; refused beforehand when this address has had too many in vain.
+    /// A look-up of a secret that may be unknown; refused beforehand when this address has tried too many unknown ones.
     pub(super) fn look(&self, address: Option<IpAddr>) -> Result<Option<Look<'_>>, ApiError> {
         let look = address.map(|address| self.refusals.begin(address, Instant::now())).transpose();
         look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })
     }
 
-    /// Takes note that a session was ended.
+    /// Records that a session was ended.
     pub(crate) fn session_ended(&self, organization: &str, id: &str) {
         self.sessions.forget(&(organization.to_owned(), id.to_owned()));
     }
 
     /// The session of a request's cookie, if it is valid.
     pub(super) async fn session(&self, sign_in: &SignIn, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
-        // A request without a cookie has no session, whether the store can be asked for its key or not.
+        // A request without a cookie has no session, even if the key cannot be read from the store.
         if sign_in.cookies.find(headers, Purpose::Session).is_none() {
             return Ok(None);
         }
@@ -354,14 +353,14 @@ fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// Whether a request that changes something was sent by a page of this server: it carries what only such a page can
-/// read, and no browser says otherwise.
+/// Whether a request that changes something was sent by a page of this server: it has the token that only such a page
+/// can read, and no browser says otherwise.
 pub(crate) fn is_from_own_page(headers: &HeaderMap, given: &str, csrf_token: &str) -> bool {
     let is_foreign = only(headers, SEC_FETCH_SITE).is_some_and(|site| site != "same-origin");
     !is_foreign && is_same(given, csrf_token)
 }
 
-/// Refuses a request that changes something and does not come from a page of this server that could read the session.
+/// Refuses a request that changes something, unless it comes from a page of this server that could read the session.
 pub(super) fn require_own_page(sign_in: &SignIn, headers: &HeaderMap, session: &Session) -> Result<(), ApiError> {
     let given = only(headers, CSRF_TOKEN).unwrap_or_default();
     if has_own_origin(sign_in, headers) && is_same(given, &session.csrf_token) {
@@ -376,7 +375,7 @@ pub(super) fn has_own_origin(sign_in: &SignIn, headers: &HeaderMap) -> bool {
     only(headers, ORIGIN).is_some_and(|origin| sign_in.is_own_origin(origin))
 }
 
-/// The value of a header that is there exactly once.
+/// The value of a header that is given exactly once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
@@ -405,6 +404,6 @@ mod tests {
         assert!(stands(&cookie, 999));
         assert!(!stands(&cookie, 1_000) && !stands(&cookie, 2_000));
         let endless = sealer.seal(Purpose::Page, &json!({"secret": "s", "csrf_token": "c"})).unwrap();
-        assert!(!stands(&endless, 999), "one that tells no time is none");
+        assert!(!stands(&endless, 999), "a session without an end is not valid");
     }
 }

@@ -1,7 +1,7 @@
 //! What the claims of an identity provider mean here: organization, scopes, projects.
 //!
-//! The operator configures it, by provider, in [`ClaimMapping`]; nothing is guessed. Whatever a mapping does not know
-//! grants nothing. Where it is ambiguous, the caller is refused.
+//! The operator configures the mapping for each provider in [`ClaimMapping`]; nothing is guessed. Claims that a mapping
+//! does not mention grant nothing. If the result is ambiguous, the caller is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,26 +16,26 @@ const ALL_PROJECTS: &str = "*";
 /// objects: `realm_access.roles`. A name that has dots itself is found too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimMapping {
-    /// Claims that must be there with one of these values.
+    /// Claims that must have one of these values.
     pub required: BTreeMap<String, Vec<String>>,
-    /// The claim that names the organization; empty: none does.
+    /// The claim that names the organization; empty for none.
     pub organization_claim: String,
     /// Organizations here, by the values of that claim. When there are any, other values are refused; when there are
     /// none, a value is the name of the organization.
     pub organizations: BTreeMap<String, String>,
-    /// The organization of those whose claim is missing and whose roles name none; empty: they are refused.
+    /// The organization of callers whose claim is missing and whose roles name none; if it is empty, they are refused.
     pub organization: String,
-    /// The claim that lists scopes by the names that they have here, as text with spaces between or as a list; empty:
-    /// none does. Names of other scopes grant nothing.
+    /// The claim that lists scopes by their names on this server, as a text with spaces between them or as a list;
+    /// empty for none. Names of other scopes grant nothing.
     pub scopes_claim: String,
-    /// What everybody may do.
+    /// The scopes that every caller gets.
     pub scopes: BTreeSet<Scope>,
-    /// The claim that lists projects, or names one; empty: none does.
+    /// The claim that lists projects, or names one; empty for none.
     pub projects_claim: String,
-    /// The projects of those whose claim is missing. As soon as the mapping says anything about projects, a caller
-    /// sees those that it is given and no others; `*` is all.
+    /// The projects of callers whose claim is missing. If the mapping says anything about projects, a caller sees only
+    /// the projects that it is granted; `*` stands for all.
     pub projects: Vec<String>,
-    /// The claim that lists roles or groups, or names one; empty: none does.
+    /// The claim that lists roles or groups, or names one; empty for none.
     pub roles_claim: String,
     /// What each role grants, by its name. Roles that are not listed here grant nothing.
     pub roles: BTreeMap<String, Role>,
@@ -44,11 +44,11 @@ pub struct ClaimMapping {
 /// What a role of the provider grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Role {
-    /// The organization that this is about. Empty: whichever the caller belongs to.
+    /// The organization that the role concerns; empty for whichever the caller belongs to.
     pub organization: String,
-    /// What they may do.
+    /// The scopes that it grants.
     pub scopes: BTreeSet<Scope>,
-    /// Projects that they see; `*` is all.
+    /// The projects that it grants; `*` stands for all.
     pub projects: Vec<String>,
 }
 
@@ -59,11 +59,11 @@ pub(crate) struct Granted {
     pub(crate) scopes: BTreeSet<Scope>,
 }
 
-/// Why claims grant nothing; said without their values.
+/// Why claims grant nothing; the texts do not contain values of claims.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotGranted {
     /// A claim does not have the value that it must have.
-    #[error("its claim {0} has none of the values that are required here")]
+    #[error("its claim {0} has none of the values that this server requires")]
     Required(String),
     /// The claim names an organization that is not known here.
     #[error("its claim {0} names no organization of this server")]
@@ -72,10 +72,10 @@ pub enum NotGranted {
     #[error("neither its claims nor its roles name an organization of this server")]
     OrganizationMissing,
     /// Several are named, and a caller has only one.
-    #[error("its claims or roles name several organizations, and a caller has one")]
+    #[error("its claims or roles name several organizations, but a caller can have only one")]
     OrganizationAmbiguous,
-    /// The organization is named by a text that is not a valid name.
-    #[error("its claims name an organization by what is no name: it {0}")]
+    /// The claims name an organization by a text that is not a valid name.
+    #[error("its claims name an organization whose name is not valid: it {0}")]
     OrganizationInvalid(String),
 }
 
@@ -152,7 +152,7 @@ impl ClaimMapping {
     }
 }
 
-/// The texts of the claim at this path; `None` when there is no such claim, or no path.
+/// The texts of the claim at this path; `None` when the claim is missing, or the path is empty.
 fn values(claims: &Map<String, Value>, path: &str) -> Option<Vec<String>> {
     if path.is_empty() { None } else { find(claims, path).map(texts) }
 }

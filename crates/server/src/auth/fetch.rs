@@ -1,5 +1,5 @@
-//! Calls to identity providers: bounded in time and size, encrypted unless the operator allows otherwise, without
-//! redirects and proxies, which would lead elsewhere.
+//! Calls to identity providers: bounded in time and size, encrypted unless the operator allows otherwise, and without
+//! redirects and proxies, which could lead elsewhere.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,13 +19,13 @@ const LIMIT: usize = 512 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// This machine cannot make such calls.
-    #[error("calls cannot be made: {0}")]
+    #[error("this machine cannot make calls to identity providers: {0}")]
     Setup(String),
     /// The text is not an address that may be called.
-    #[error("{0} is no https:// address (allow_http would allow http://)")]
+    #[error("{0} is not an https:// address (allow_http would allow http://)")]
     Address(String),
     /// The call failed.
-    #[error("{host} could not be called: {why}")]
+    #[error("could not call {host}: {why}")]
     Call {
         /// The host that was called.
         host: String,
@@ -33,7 +33,7 @@ pub enum FetchError {
         why: String,
     },
     /// The answer is not a success.
-    #[error("the answer of {host} is {status}")]
+    #[error("{host} answered {status}")]
     Status {
         /// The host that answered.
         host: String,
@@ -43,7 +43,7 @@ pub enum FetchError {
     /// The answer is too long.
     #[error("the answer of {0} is longer than {LIMIT} bytes")]
     TooLong(String),
-    /// The answer is not what was asked for.
+    /// The answer is not what was requested.
     #[error("the answer of {host} cannot be used: {why}")]
     Unusable {
         /// The host that answered.
@@ -61,7 +61,7 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// With `allow_http`, providers are also called without encryption; those on this machine are in any case.
+    /// With `allow_http`, providers are also called without encryption; those on this machine may always be.
     pub(crate) fn new(allow_http: bool, encrypted: bool) -> Result<Fetcher, FetchError> {
         install_crypto_provider();
         let mut builder = Client::builder()
@@ -118,7 +118,7 @@ impl<'c> AsyncHttpClient<'c> for Fetcher {
     }
 }
 
-/// The address of a provider, if it may be called: encrypted, or on this machine, or in any case with `allow_http`.
+/// The address of a provider, if it may be called: it uses encryption, is on this machine, or `allow_http` is set.
 ///
 /// # Errors
 /// A description of what would be valid.
@@ -138,8 +138,8 @@ pub fn check_url(text: &str, allow_http: bool) -> Result<Url, String> {
         "https" => Ok(url),
         "http" if is_here || allow_http => Ok(url),
         "http" => {
-            Err("must begin with https://: whoever is between could say who is let in. allow_http = true allows \
-                       http:// where the way is safe"
+            Err("must begin with https://, because anybody on the way could otherwise forge identities. allow_http = true allows \
+                       http:// on a trusted network"
                 .to_owned())
         }
         _ => Err(format!("must be an address {example}")),

@@ -6,7 +6,7 @@ use super::fetch::FetchError;
 use super::jwt::{JwtSettings, JwtVerifier};
 use super::oidc::{OidcSettings, SignIn};
 
-/// Which identity providers there are.
+/// The configured identity providers.
 #[derive(Clone, Debug, Default)]
 pub struct IdentitySettings {
     /// Those whose tokens are accepted, each with an issuer of its own.
@@ -15,7 +15,7 @@ pub struct IdentitySettings {
     pub oidc: Option<OidcSettings>,
 }
 
-/// The identity providers of a server, ready to be asked.
+/// The identity providers of a server, ready for use.
 #[derive(Default)]
 pub struct Identity {
     pub(super) jwt: JwtVerifier,

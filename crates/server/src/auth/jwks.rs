@@ -1,9 +1,8 @@
 //! The keys of a provider, from a file or an address.
 //!
-//! They are kept, and fetched again from time to time and when a token names a key that is not among them; but never
-//! more often than once per [`KeySettings::refetch_after`], whatever tokens name. When a provider is unavailable, the
-//! keys stay as they are. Nothing in a token is used as an address or a path here: its key id is compared, and that is
-//! all.
+//! They are kept, and fetched again from time to time and when a token names an unknown key, but never more often than
+//! once per [`KeySettings::refetch_after`], whatever tokens name. When a provider is unavailable, the known keys remain
+//! in use. Nothing in a token is used as an address or a path here: its key id is only compared.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -43,13 +42,13 @@ pub enum KeySource {
 /// Where keys come from and how often they are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySettings {
-    /// Where from.
+    /// The source.
     pub source: KeySource,
     /// Whether an address may be `http://`.
     pub allow_http: bool,
     /// How often they are fetched again.
     pub refresh: Duration,
-    /// The shortest time between two fetches that unknown key ids ask for.
+    /// The shortest time between two fetches because of unknown key ids.
     pub refetch_after: Duration,
 }
 
@@ -73,7 +72,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// The keys of a file, or none yet of an address.
+    /// The keys of a file; for an address, none yet.
     ///
     /// # Errors
     /// When the file holds no keys, or the address is not valid.
@@ -88,7 +87,7 @@ impl KeySet {
         Ok(KeySet { settings, fetcher, keys: RwLock::new(keys.into()), tried_at: Mutex::default() })
     }
 
-    /// How often [`KeySet::refresh`] is to be called.
+    /// How often [`KeySet::refresh`] should be called.
     pub(super) fn period(&self) -> Duration {
         self.settings.refresh
     }
@@ -103,7 +102,7 @@ impl KeySet {
         self.fetch().await
     }
 
-    /// The key with this id that is for this algorithm. For a token that names none, the only one that there is.
+    /// The key with this id for this algorithm. For a token that names no key, the only key that there is.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         if let Some(key) = self.known(id, algorithm) {
             return Some(key);
@@ -121,7 +120,7 @@ impl KeySet {
         let keys = self.snapshot();
         let mut fitting =
             keys.iter().filter(|key| key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id)));
-        // When several have the same id, any of them could be meant; then none is taken.
+        // When several have the same id, any of them could be meant; then none is used.
         let (key, None) = (fitting.next()?, fitting.next()) else { return None };
         Some(Arc::clone(key))
     }
@@ -130,8 +129,8 @@ impl KeySet {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches the keys, unless that was tried a short time ago: a caller that waits for another's fetch is served by
-    /// it.
+    /// Fetches the keys, unless that was tried a short time ago: a caller that waits for the fetch of another one uses
+    /// its result.
     async fn refetch(&self) {
         let mut tried_at = self.tried_at.lock().await;
         if tried_at.is_some_and(|at| at.elapsed() < self.settings.refetch_after) {
@@ -139,7 +138,7 @@ impl KeySet {
         }
         *tried_at = Some(Instant::now());
         if let Err(error) = self.fetch().await {
-            tracing::warn!(%error, "the keys of an identity provider were not fetched; the known ones stay");
+            tracing::warn!(%error, "could not fetch the keys of an identity provider; the known keys remain in use");
         }
     }
 
@@ -177,7 +176,7 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, FetchError> {
     read().map_err(|error| unusable(&shown(path), error.to_string()))
 }
 
-/// A JWK set (RFC 7517, section 5), of which only the list counts.
+/// A JWK set (RFC 7517, section 5), of which only the list matters.
 #[derive(Deserialize)]
 struct Set {
     keys: Vec<Value>,
@@ -202,10 +201,12 @@ struct Jwk {
 /// The keys of a JWK set that can be used here. Others serve other purposes and are not an error: a provider also has
 /// keys to encrypt with, and new types that an old program does not know.
 fn parse(bytes: &[u8]) -> Result<Vec<Arc<Key>>, String> {
-    let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is no JWK set: {error}"))?;
+    let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is not a JWK set: {error}"))?;
     let keys: Vec<Arc<Key>> = set.keys.into_iter().take(MAX_KEYS).filter_map(usable).map(Arc::new).collect();
     if keys.is_empty() {
-        tracing::warn!("the key set of an identity provider has no key for RS256, ES256 or EdDSA: no token is valid");
+        tracing::warn!(
+            "the key set of an identity provider has no key for RS256, ES256 or EdDSA, so that none of its tokens is valid"
+        );
     }
     Ok(keys)
 }
@@ -222,7 +223,7 @@ fn usable(jwk: Value) -> Option<Key> {
     let (algorithm, name, decoding, parts) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => {
             let (n, e) = (bytes(&jwk.n)?, bytes(&jwk.e)?);
-            // An exponent of one would make every text its own signature.
+            // With an exponent of one, every text would be its own signature.
             let is_sound = n.first() != Some(&0) && RSA_BYTES.contains(&n.len()) && e.last()? % 2 == 1 && e != [1];
             let key = is_sound.then(|| DecodingKey::from_rsa_raw_components(&n, &e))?;
             (Algorithm::RS256, "RS256", key, [n, e].concat())

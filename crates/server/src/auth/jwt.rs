@@ -1,9 +1,9 @@
 //! Tokens of identity providers: JSON Web Tokens (RFC 7519), signed with a key of the provider.
 //!
-//! Few tokens are accepted (RFC 8725): three algorithms, the issuers that the operator named, their audiences, their
-//! keys. The header of a token chooses among the provider's keys and does nothing else. Everything else is refused, and
-//! the refusals are alike. A verified token is remembered until it expires, as long as its key is one of the
-//! provider's.
+//! Few tokens are accepted (RFC 8725): three algorithms, and the issuers that the operator configured with their
+//! audiences and keys. The header of a token chooses among the provider's keys and does nothing else. Everything else
+//! is refused, always with the same answer. A verified token is remembered until it expires, as long as its key is
+//! still one of the provider's keys.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,9 +23,9 @@ use super::claims::ClaimMapping;
 use super::fetch::FetchError;
 use super::jwks::{Key, KeySet, KeySettings, MAX_KEY_ID};
 
-/// The most bytes of a token; those with hundreds of groups have fewer.
+/// The most bytes of a token; even tokens with hundreds of groups are smaller.
 const MAX_BYTES: usize = 16 * 1024;
-/// The most tokens remembered; beyond it, those that have expired are forgotten, and if there are none, all.
+/// The most tokens remembered; beyond it, expired ones are forgotten, and if there are none, all.
 const REMEMBERED: usize = 10_000;
 
 /// A provider whose tokens are accepted.
@@ -33,7 +33,7 @@ const REMEMBERED: usize = 10_000;
 pub struct JwtSettings {
     /// The operator's name for it; a part of the ids of its callers.
     pub name: String,
-    /// What its tokens have as `iss`, to the letter.
+    /// The exact `iss` of its tokens.
     pub issuer: String,
     /// A token must have one of these as `aud`; not empty.
     pub audiences: Vec<String>,
@@ -41,7 +41,7 @@ pub struct JwtSettings {
     pub keys: KeySettings,
     /// How far the provider's clock may be from the store's.
     pub leeway: Duration,
-    /// What its claims mean.
+    /// How its claims are mapped.
     pub claims: ClaimMapping,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Verified {
     /// The caller, as if by an API token.
     pub(crate) token: Arc<Token>,
     key: Arc<Key>,
-    /// Which of the providers.
+    /// The index of the provider.
     issuer: usize,
 }
 
@@ -58,13 +58,13 @@ pub(crate) struct Verified {
 pub(crate) enum Outcome {
     /// It is valid.
     Valid(Arc<Verified>),
-    /// It is signed as it should be, but not valid now or not here.
+    /// Its signature is valid, but the token is not valid now or not here.
     Refused,
     /// It was not signed by a provider whose tokens are accepted here.
     Unknown,
 }
 
-/// Verifies tokens. By default, no provider's are accepted.
+/// Verifies tokens. By default, no provider is accepted.
 #[derive(Default)]
 pub(crate) struct JwtVerifier {
     issuers: Vec<Issuer>,
@@ -76,7 +76,7 @@ struct Issuer {
     keys: KeySet,
 }
 
-/// The header, as far as it matters. A member that is there twice is an error.
+/// The header, as far as it matters. A duplicate member is an error.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -112,17 +112,17 @@ impl JwtVerifier {
         self.issuers.len()
     }
 
-    /// How often the keys of a provider are to be fetched.
+    /// How often the keys of a provider should be fetched.
     pub(crate) fn period(&self, issuer: usize) -> Duration {
         self.issuers[issuer].keys.period()
     }
 
-    /// Fetches the keys of a provider. When they cannot be fetched, the known ones stay.
+    /// Fetches the keys of a provider. When that fails, the known keys remain in use.
     pub(crate) async fn refresh(&self, issuer: usize) {
         let Issuer { settings, keys } = &self.issuers[issuer];
         if let Err(error) = keys.refresh().await {
             let name = &settings.name;
-            tracing::warn!(issuer = name, %error, "the keys of an identity provider were not fetched; the known stay");
+            tracing::warn!(issuer = name, %error, "could not fetch the keys of an identity provider; the known keys remain in use");
         }
     }
 
@@ -137,7 +137,7 @@ impl JwtVerifier {
         verified.token.is_valid(now) && self.issuers[verified.issuer].keys.holds(&verified.key)
     }
 
-    /// Verifies a token; calls the provider when it may and the token's key is not known.
+    /// Verifies a token; calls the provider if the token's key is unknown and a call is allowed.
     pub(crate) async fn verify(&self, text: &str, now: Timestamp) -> Outcome {
         let Some(signed) = self.signed(text).await else { return Outcome::Unknown };
         let (issuer, key, claims) = signed;
@@ -148,8 +148,12 @@ impl JwtVerifier {
                 Outcome::Valid(verified)
             }
             Err(why) => {
-                // For the operator, who may have mapped claims wrongly; the caller learns nothing.
-                tracing::debug!(issuer = self.issuers[issuer].settings.name, why, "a token of a provider was refused");
+                // For the operator, who may have mapped claims wrongly; the caller does not get the reason.
+                tracing::debug!(
+                    issuer = self.issuers[issuer].settings.name,
+                    why,
+                    "refused a token of an identity provider"
+                );
                 Outcome::Refused
             }
         }
@@ -166,7 +170,7 @@ impl JwtVerifier {
         };
         let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         let algorithm = header.algorithm()?;
-        // Not believed before the signature holds: it only says whose keys to look at.
+        // Not trusted before the signature is verified: it only selects the keys to use.
         let claims = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
         let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
         let named = claims.get("iss")?.as_str()?;
@@ -207,10 +211,10 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 impl Header {
-    /// The algorithm, if the header asks for nothing that is not supported here.
+    /// The algorithm, if the header requires nothing that is not supported here.
     fn algorithm(&self) -> Option<Algorithm> {
         let brings_keys = [&self.jku, &self.jwk, &self.x5u, &self.x5c].into_iter().any(Option::is_some);
-        // Tokens of other types (of a logout, of an event) say other things with the same claims.
+        // In tokens of other types (for a logout, for an event) the same claims have another meaning.
         let typ = self.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         let is_access = matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt");
         let names_key = self.kid.as_ref().is_none_or(|id| (1..=MAX_KEY_ID).contains(&id.len()));
@@ -227,11 +231,11 @@ impl Header {
 }
 
 impl JwtSettings {
-    /// The caller that these claims describe; or why there is none, for the log.
+    /// The caller that these claims describe; or the reason why they describe none, for the log.
     fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Token, String> {
         let time = |name: &'static str| match claims.get(name) {
             None => Ok(None),
-            Some(value) => millis(value).map(Some).ok_or_else(|| format!("its claim {name} is no time")),
+            Some(value) => millis(value).map(Some).ok_or_else(|| format!("its claim {name} is not a time")),
         };
         let expires_at = time("exp")?.ok_or("it has no claim exp")?.after(self.leeway);
         let latest = now.after(self.leeway);
@@ -243,13 +247,13 @@ impl JwtSettings {
                 return Err(format!("its claim {begin} is in the future"));
             }
         }
-        // Bound to a key that its holder would have to prove, which a bearer does not (RFC 7800).
+        // It is bound to a key whose possession its holder would have to prove, which a bearer does not (RFC 7800).
         if claims.contains_key("cnf") {
             return Err("it is bound to a key of its holder".to_owned());
         }
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
         if subject.is_empty() || check_text("sub", subject).is_err() {
-            return Err("its claim sub is missing or no short printable text".to_owned());
+            return Err("its claim sub is missing or not a short printable text".to_owned());
         }
         let granted = self.claims.apply(claims).map_err(|why| why.to_string())?;
         Ok(Token {

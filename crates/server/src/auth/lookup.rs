@@ -1,10 +1,10 @@
 //! Looks tokens up in the store.
 //!
 //! A valid token is trusted for [`FRESH`] without another look-up; a busy client costs one query per second and not one
-//! per request. So a token that is revoked is refused at most a second later, by any server. That a token is unknown is
-//! remembered for as long: one that was tried before it was made is accepted at most a second after that, and any other
-//! at once. Concurrent requests with one token share a look-up (see [`crate::coalesce`]). How many unknown tokens an
-//! address may try is bounded ([`Refusals`]).
+//! per request. So a revoked token is refused within a second, by any server. It is remembered for the same time that a
+//! token is unknown: one that was tried before it was created is accepted within a second after its creation, and any
+//! other at once. Concurrent requests with one token share a look-up (see [`crate::coalesce`]). How many unknown tokens
+//! an address may try is bounded ([`Refusals`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,10 +20,10 @@ use crate::error::ApiError;
 
 /// How long a token that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
-/// The most tokens remembered, and as many unknown ones apart from them; beyond it, all are looked up anew.
+/// The most tokens remembered, and separately the most unknown ones; beyond it, all are looked up again.
 const REMEMBERED: usize = 10_000;
 
-/// By the SHA-256 of the secrets: what is known, and when it was asked for.
+/// By the SHA-256 of the secrets: what is known, and when it was looked up.
 #[derive(Default)]
 struct Memory {
     found: HashMap<[u8; 32], (Arc<Token>, Instant)>,
@@ -48,8 +48,8 @@ impl TokenLookup {
     /// if they are.
     ///
     /// # Errors
-    /// [`ApiError::TooManyUnknownTokens`] when the token was not seen here before, and its address has tried too many
-    /// that nobody knows; and when the store cannot be asked.
+    /// [`ApiError::TooManyUnknownTokens`] when the token was not used here before, and its address has tried too many
+    /// unknown ones; and when the store cannot be queried.
     pub(crate) async fn find(&self, hash: [u8; 32], address: Option<IpAddr>) -> Result<Option<Arc<Token>>, ApiError> {
         let is_known = {
             let memory = lock(&self.memory);
@@ -111,7 +111,7 @@ impl Read for Looks {
     type Found = Option<Arc<Token>>;
 
     async fn read(&self, hash: &[u8; 32], items: Vec<()>) -> Result<Vec<Option<Arc<Token>>>, StoreError> {
-        // Requests that came while the last look-up was under way are served by it as well as those that come now.
+        // Requests that arrived during the last look-up are served by its result, like those that arrive now.
         let known = lock(&self.memory).found.get(hash).filter(|(_, at)| at.elapsed() < FRESH).cloned();
         let token = match known {
             Some((token, _)) => Some(token),

@@ -1,10 +1,10 @@
 //! Who is calling: API tokens, tokens of identity providers, sessions of people who signed in.
 //!
-//! [`Authenticator`] finds the caller of a request by what it carries. API tokens have their secrets
-//! ([`Secret`]), are looked up in the store, and their uses are noted. Tokens of identity providers are verified with
-//! the providers' keys, and their claims are mapped by the operator's rules ([`ClaimMapping`]). People sign in at an
-//! OpenID Connect provider by the routes of [`routes`](sign_in_routes), and have a cookie. How many wrong tokens an
-//! address may try is bounded for all of them together.
+//! [`Authenticator`] finds the caller of a request by its credentials. API tokens have their secrets ([`Secret`]), are
+//! looked up in the store, and their uses are recorded. Tokens of identity providers are verified with the providers'
+//! keys, and their claims are mapped by the operator's rules ([`ClaimMapping`]). People sign in at an OpenID Connect
+//! provider by the routes of [`routes`](sign_in_routes), and have a cookie. How many wrong tokens an address may try is
+//! bounded for all of them together.
 
 mod authenticator;
 mod claims;

@@ -1,8 +1,8 @@
 //! Sign-in of people at an OpenID Connect provider: the authorization code flow with PKCE, state and nonce.
 //!
 //! The state of a sign-in under way is in a sealed cookie of the browser that began it, for ten minutes; so it can end
-//! at any server of the store, and only in that browser. The provider's own document and keys are fetched when they are
-//! needed and kept for a while.
+//! at any server of the store, and only in that browser. The provider's discovery document and keys are fetched when
+//! they are needed and kept for a while.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ use super::fetch::{FetchError, Fetcher, check_url};
 use super::session::{Cookies, Purpose, Sealer, Session, random_text};
 use crate::error::SignInError;
 
-/// How long a person may take at the provider.
+/// How long a person may take to sign in at the provider.
 pub(super) const LOGIN_TIME: Duration = Duration::from_secs(600);
-/// How long the provider's document and keys are kept.
+/// How long the provider's discovery document and keys are kept.
 const METADATA_TIME: Duration = Duration::from_secs(600);
 /// The shortest time between two fetches of them.
 const METADATA_PAUSE: Duration = Duration::from_secs(5);
@@ -40,18 +40,18 @@ const EXCHANGES: usize = 16;
 /// The path that the provider sends browsers back to.
 pub(super) const CALLBACK: &str = "/auth/callback";
 
-/// The provider that people sign in at, and what a session is.
+/// The provider that people sign in at, and the settings of sessions.
 #[derive(Clone, Debug)]
 pub struct OidcSettings {
-    /// The provider; its document stands below it, at `/.well-known/openid-configuration`.
+    /// The address of the provider; its discovery document is below it, at `/.well-known/openid-configuration`.
     pub issuer: String,
     /// This server as the provider knows it.
     pub client_id: String,
-    /// The secret that the provider gave it; none for a public client.
+    /// The client secret that the provider issued; none for a public client.
     pub client_secret: Option<SecretString>,
     /// Where browsers reach this server, without a path: `https://longrun.example.com`.
     pub public_url: String,
-    /// The scopes that the provider is asked for, `openid` included.
+    /// The scopes that are requested from the provider, including `openid`.
     pub request_scopes: Vec<String>,
     /// Whether the provider may be called by `http://`.
     pub allow_http: bool,
@@ -138,7 +138,7 @@ impl SignIn {
         origin == self.origin
     }
 
-    /// Begins a sign-in: where the browser is to go, and what its cookie is to hold.
+    /// Starts a sign-in: returns where the browser should go, and the content of its cookie.
     pub(super) async fn begin(&self, return_to: String, now: Timestamp) -> Result<(Url, Login), SignInError> {
         let metadata = self.metadata(false).await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
@@ -163,7 +163,7 @@ impl SignIn {
         Ok((url, login))
     }
 
-    /// Ends a sign-in: the session of the person who came back.
+    /// Completes a sign-in: returns the session of the person who came back.
     pub(super) async fn end(&self, login: &Login, returned: &Returned, now: Timestamp) -> Result<Session, SignInError> {
         if now.as_millis() >= login.expires_at {
             return Err(SignInError::Stale);
@@ -188,18 +188,18 @@ impl SignIn {
         let client = self.client(metadata)?;
         let exchange = client
             .exchange_code(AuthorizationCode::new(code))
-            .map_err(|error| provider(format!("it names no address for tokens: {error}")))?
+            .map_err(|error| provider(format!("its discovery document has no token endpoint: {error}")))?
             .set_pkce_verifier(PkceCodeVerifier::new(login.verifier.clone()));
         let answer = exchange.request_async(&self.fetcher).await.map_err(|error| match error {
-            // The code is used up or was never valid: signing in again helps.
+            // The code was used before or was never valid: signing in again helps.
             openidconnect::RequestTokenError::ServerResponse(answer)
                 if *answer.error() == openidconnect::core::CoreErrorResponseType::InvalidGrant =>
             {
                 SignInError::Stale
             }
-            other => provider(format!("the code was not exchanged: {}", crate::error::chain(&other))),
+            other => provider(format!("could not exchange the code: {}", crate::error::chain(&other))),
         })?;
-        answer.id_token().cloned().ok_or_else(|| provider("it gave no ID token".to_owned()))
+        answer.id_token().cloned().ok_or_else(|| provider("it returned no ID token".to_owned()))
     }
 
     /// The claims of an ID token that is the provider's answer to this sign-in.
@@ -259,7 +259,7 @@ impl SignIn {
         })
     }
 
-    /// The provider's description of itself, no older than it may be; `anew`: fetched now, unless it just was.
+    /// The provider's discovery document, not older than allowed; with `anew` it is fetched now, unless it just was.
     async fn metadata(&self, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
         let mut known = self.metadata.lock().await;
         let is_due = |at: Instant, time: Duration| at.elapsed() >= time;
@@ -272,13 +272,13 @@ impl SignIn {
                 Ok(metadata) => known.metadata = Some((metadata, Instant::now())),
                 Err(error) => {
                     let error = crate::error::chain(&error);
-                    tracing::warn!(error, "the document of the identity provider was not fetched");
+                    tracing::warn!(error, "could not fetch the discovery document of the identity provider");
                 }
             }
         }
         match &known.metadata {
             Some((metadata, _)) => Ok(metadata.clone()),
-            None => Err(provider("its document was not fetched; the log says why".to_owned())),
+            None => Err(provider("its discovery document could not be fetched; the log says why".to_owned())),
         }
     }
 }
@@ -329,7 +329,7 @@ fn provider(cause: String) -> SignInError {
     SignInError::Provider(cause.into())
 }
 
-/// A text of the provider's as it may be shown: short and printable.
+/// A text of the provider in a form that may be shown: short and printable.
 fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(200).collect()
 }

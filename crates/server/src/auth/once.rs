@@ -1,7 +1,7 @@
 //! Links that sign a browser in once: what `longrun dev` prints.
 //!
-//! A link is known to the process that made it and to whoever reads it there. It holds a code of 256 random bits, of
-//! which only the SHA-256 is kept; the first caller that presents it gets the session of the token that it was made
+//! A link is known to the process that created it and to those who read it there. It holds a code of 256 random bits,
+//! of which only the SHA-256 is kept; the first caller that presents it gets the session of the token that it was made
 //! for, and nobody after that.
 
 use std::collections::VecDeque;
@@ -15,10 +15,10 @@ use super::session::random_text;
 
 /// How long a link can be used.
 const VALID_FOR: Duration = Duration::from_secs(600);
-/// The most links that can be used at a time; beyond it, the oldest is no longer valid.
+/// The most links that can be valid at a time; beyond it, the oldest is no longer valid.
 const MOST: usize = 16;
 
-/// The links of a process that have not been used. Clones are the same.
+/// The links of a process that have not been used. Clones share them.
 #[derive(Clone, Default)]
 pub struct SignInLinks(Arc<Mutex<VecDeque<Unused>>>);
 
@@ -79,7 +79,7 @@ mod tests {
         assert_ne!(code, other);
         assert_eq!(links.redeem_at(&code, now + VALID_FOR - Duration::from_secs(1)), Some(secret));
         assert_eq!(links.redeem_at(&code, now), None, "it was used");
-        assert_eq!(links.redeem_at(&other, now + VALID_FOR), None, "its time is over");
+        assert_eq!(links.redeem_at(&other, now + VALID_FOR), None, "it has expired");
         assert_eq!(SignInLinks::default().redeem_at(&other, now), None, "another process knows nothing of it");
     }
 

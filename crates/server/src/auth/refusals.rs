@@ -11,7 +11,7 @@ use crate::windows::Windows;
 
 /// Unknown tokens of one address in a window.
 pub(crate) const UNKNOWN: u32 = 100;
-/// The most look-ups of one address that are under way: how far it can exceed the limit.
+/// The most simultaneous look-ups of one address: how far it can exceed the limit.
 const LOOKS: u32 = 1_000;
 /// When too many look-ups are under way, some will have ended after this time.
 const SOON: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub(crate) struct Refusals(Mutex<Windows<IpAddr>>);
 pub(crate) struct Look<'a>(&'a Refusals, IpAddr);
 
 impl Refusals {
-    /// Begins a look-up, or answers when to try again.
+    /// Begins a look-up, or returns when to try again.
     pub(crate) fn begin(&self, address: IpAddr, now: Instant) -> Result<Look<'_>, Duration> {
         let mut counts = self.lock();
         let count = counts.count(address, now);
@@ -45,7 +45,7 @@ impl Refusals {
 }
 
 impl Look<'_> {
-    /// Notes that nobody knows the token.
+    /// Records that the token is unknown.
     pub(crate) fn found_nothing(&self) {
         if let Some(count) = self.0.lock().known(&self.1) {
             count.happened += 1;
@@ -74,7 +74,7 @@ mod tests {
         let (refusals, now) = (Refusals::default(), Instant::now());
         let address = |last: u8| IpAddr::from([192, 0, 2, last]);
         drop(refusals.begin(address(1), now).unwrap());
-        assert_eq!(refusals.lock().len(), 0, "who knew its token leaves nothing");
+        assert_eq!(refusals.lock().len(), 0, "a valid token leaves no count");
         for _ in 0..UNKNOWN {
             refusals.begin(address(1), now).unwrap().found_nothing();
         }

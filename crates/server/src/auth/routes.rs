@@ -1,5 +1,5 @@
 //! The routes by which people sign in and out: `GET /auth/login`, `GET /auth/callback`, `GET /auth/session`,
-//! `POST /auth/logout`. They are there when a provider is configured.
+//! `POST /auth/logout`. They exist only if a provider is configured.
 //!
 //! An error is shown to a person in a browser as a page that says what to do, and to a program like any other error.
 
@@ -24,7 +24,7 @@ use crate::error::{ApiError, SignInError};
 use crate::http::Origin;
 use crate::link::Link;
 
-/// Where a person is sent who did not say where to go.
+/// Where a person is sent by default.
 const HOME: &str = "/";
 /// The most bytes of a path to return to.
 const MAX_RETURN_TO: usize = 1_024;
@@ -62,8 +62,8 @@ async fn login(State(auth): Auth, RawQuery(query): RawQuery, headers: HeaderMap)
     begin.await.unwrap_or_else(|error| refused(error, &headers))
 }
 
-/// Takes the browser back from the provider, and begins its session. A session that began with an API token is forgotten: it
-/// may have been somebody else's.
+/// Receives the browser from the provider, and starts its session. A session that began with an API token is removed
+/// from the browser: it may belong to somebody else.
 async fn callback(
     State(auth): Auth,
     link: Option<Extension<Link>>,
@@ -105,7 +105,7 @@ async fn end(
     let sealed = sealer.seal(Purpose::Session, &session);
     let sealed = sealed.map_err(|error| SignInError::NotAllowed(error.to_string()))?;
     recorded(auth, &session, "sessions.begin", extensions).begin_session(session.stored()).await?;
-    tracing::info!(subject = session.subject, organization = session.organization, "somebody signed in");
+    tracing::info!(subject = session.subject, organization = session.organization, "a person signed in");
     let lasts = sign_in.session_time().as_secs();
     let mut cookies =
         vec![sign_in.cookies.set(Purpose::Session, &sealed, lasts), sign_in.cookies.remove(Purpose::Login)];
@@ -113,7 +113,7 @@ async fn end(
     Ok(redirect(&login.return_to, &cookies))
 }
 
-/// The store, which records what the person does with the session.
+/// The store, which records that the person starts or ends the session.
 fn recorded(
     auth: &Authenticator,
     session: &Session,
@@ -131,7 +131,7 @@ struct SessionAnswer {
     session: WireSession,
 }
 
-/// Who is signed in, as the page sees it.
+/// The person who is signed in, as the page sees it.
 #[derive(Serialize)]
 struct WireSession {
     name: String,
@@ -145,7 +145,7 @@ struct WireSession {
     csrf_token: String,
 }
 
-/// Who is signed in.
+/// Returns who is signed in.
 async fn session(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiError> {
     let session = auth.session(provider(&auth), &headers).await?.ok_or(ApiError::Unauthenticated)?;
     let expires_at = operations::Timestamp::from_millis(session.expires_at).to_string();
@@ -161,10 +161,10 @@ async fn session(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiE
     Ok(json(crate::render::to_json(&SessionAnswer { session })))
 }
 
-/// Ends a session on all servers; the browser forgets it, and one that began with an API token.
+/// Ends a session on all servers; the browser removes its cookie, and that of a session that began with an API token.
 async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -> Result<Response, ApiError> {
     let sign_in = provider(&auth);
-    // Another site's page could send a browser here, without the cookie, only to have it forgotten.
+    // A page of another site could send a browser here without the cookie, only to have the cookie removed.
     if !has_own_origin(sign_in, &headers) {
         return Err(ApiError::CrossSite);
     }
@@ -207,10 +207,10 @@ fn return_to(query: &str) -> Result<String, ApiError> {
     let mut found = None;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name != "return_to" {
-            return Err(ApiError::field(name, "is not known here; the only parameter is return_to"));
+            return Err(ApiError::field(name, "is unknown; the only parameter is return_to"));
         }
         if found.replace(value.into_owned()).is_some() {
-            return Err(ApiError::field("return_to", "must stand once"));
+            return Err(ApiError::field("return_to", "must be given only once"));
         }
     }
     let path = found.unwrap_or_else(|| HOME.to_owned());
@@ -222,14 +222,14 @@ fn return_to(query: &str) -> Result<String, ApiError> {
     }
 }
 
-/// Whether a browser takes this for a path on the same server: two slashes begin another server's name, and browsers
-/// take backslashes for slashes and drop tabs and line ends.
+/// Whether a browser treats this as a path on the same server: two slashes begin the name of another server, and
+/// browsers treat backslashes as slashes and drop tabs and line ends.
 pub(crate) fn is_local(path: &str) -> bool {
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     path.starts_with('/') && !path.starts_with("//") && is_plain && path.len() <= MAX_RETURN_TO
 }
 
-/// The parameters that the provider sends in the query; others are ignored. `None` when one is there twice.
+/// The parameters that the provider sends in the query; others are ignored. `None` when one is given twice.
 fn returned(query: &str) -> Option<Returned> {
     let mut returned = Returned::default();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -1,7 +1,7 @@
 //! The secret of an API token: `lrn_`, 43 base62 digits of 256 random bits, 6 base62 digits of their CRC-32.
 //!
 //! The prefix and the checksum let secret scanners find leaked tokens, and let the server refuse a mistyped one without
-//! asking the store. Only [`Secret::hash`] is ever stored.
+//! a query to the store. Only [`Secret::hash`] is ever stored.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ impl Secret {
         (checksum(random) == sum).then(|| Secret(text.into()))
     }
 
-    /// The SHA-256 of the text: what stores keep. 256 random bits need no slow hash.
+    /// The SHA-256 of the text, which is stored. 256 random bits need no slow hash.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.expose().as_bytes()).into()
     }

@@ -1,6 +1,6 @@
 //! Sessions of people who signed in: sealed cookies that every server of the store can open.
 //!
-//! The cookie holds what a person may do, and servers keep nothing of it; the store knows whether the session has been
+//! The cookie holds what a person may do, and servers store nothing of it; the store only knows whether the session was
 //! ended ([`super::standing`]). A cookie is encrypted and authenticated (AES-256-GCM) with a key that is the store's or
 //! the operator's, and bound to its purpose and to the configuration of the sign-in: one that was made under another
 //! configuration is not valid.
@@ -23,10 +23,10 @@ use super::standing::SessionKey;
 /// The most bytes of a cookie's value; browsers take 4096 with the name and the attributes.
 const MAX_COOKIE: usize = 3_800;
 
-/// What a sealed text is for; one that was sealed for one purpose is not valid for another.
+/// The purpose of a sealed text; a text that was sealed for one purpose is not valid for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A sign-in that is under way.
+    /// A sign-in in progress.
     Login,
     /// A session.
     Session,
@@ -47,7 +47,7 @@ impl Purpose {
 /// Seals and opens cookies.
 pub(super) struct Sealer {
     key: LessSafeKey,
-    /// What all texts are bound to.
+    /// The context that all texts are bound to.
     context: Vec<u8>,
 }
 
@@ -100,19 +100,19 @@ impl Sealer {
 pub(super) struct Session {
     /// The session's id is a hash of it: knowing the id does not give anybody the cookie.
     pub(super) secret: String,
-    /// The provider's name for the person.
+    /// The identity provider's id for the person.
     pub(super) subject: String,
     /// A name to be shown.
     pub(super) name: String,
     pub(super) organization: String,
     pub(super) scopes: Vec<String>,
-    /// `None`: all.
+    /// `None` for all.
     pub(super) projects: Option<Vec<String>>,
     /// In milliseconds since 1970, like the next field.
     pub(super) begun_at: i64,
     pub(super) expires_at: i64,
-    /// What a request that changes something must have in a header: another site can have a browser send the cookie,
-    /// but cannot read this.
+    /// The token that a request that changes something must have in a header: another site can make a browser send the
+    /// cookie, but cannot read this token.
     pub(super) csrf_token: String,
 }
 
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// The caller that it stands for.
+    /// The caller that it represents.
     pub(super) fn token(&self) -> Token {
         let projects = self.projects.as_ref();
         let projects = projects.map_or(Projects::All, |only| Projects::Only(only.iter().cloned().collect()));
@@ -169,7 +169,7 @@ impl Cookies {
         format!("{}{}", if self.secure { "__Host-" } else { "" }, purpose.name())
     }
 
-    /// The cookie of a request; none when there are several, one of which may have been planted.
+    /// The cookie of a request; none when there are several, since one of them may have been planted.
     pub(super) fn find(self, headers: &HeaderMap, purpose: Purpose) -> Option<&str> {
         let name = self.name(purpose);
         let pairs = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
@@ -203,13 +203,13 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Random text that nobody guesses.
+/// Random text that cannot be guessed.
 pub(super) fn random_text() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random::<32>())
 }
 
-/// A secret as text that differs in each page: otherwise compressed pages of which somebody else chose a part would
-/// reveal it by their length.
+/// A secret as a text that differs in each page: otherwise the length of compressed pages that contain a text chosen by
+/// somebody else would reveal it.
 pub(crate) fn mask(secret: &str) -> String {
     let mut pad = random::<64>()[..].repeat(secret.len().div_ceil(64));
     pad.truncate(secret.len());
@@ -248,7 +248,7 @@ mod tests {
     fn what_was_sealed_is_opened_by_the_same_key_for_the_same_purpose() {
         let text = sealer(1, "a").seal(Purpose::Session, &"secret").unwrap();
         assert_eq!(sealer(1, "a").open::<String>(Purpose::Session, &text).unwrap(), "secret");
-        assert_ne!(sealer(1, "a").seal(Purpose::Session, &"secret").unwrap(), text, "each time another text");
+        assert_ne!(sealer(1, "a").seal(Purpose::Session, &"secret").unwrap(), text, "a different text each time");
         assert_eq!(sealer(1, "a").open::<String>(Purpose::Login, &text), None);
         assert_eq!(sealer(2, "a").open::<String>(Purpose::Session, &text), None);
         assert_eq!(sealer(1, "b").open::<String>(Purpose::Session, &text), None);

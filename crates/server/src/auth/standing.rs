@@ -1,5 +1,5 @@
-//! Whether sessions have been ended, as the store had it within the last second: a session that is ended is refused at
-//! most a second later, by any server, and a busy page costs one query per second (see [`super::lookup`]).
+//! Whether sessions were ended, as known to the store within the last second: an ended session is refused within a
+//! second, by any server, and a busy page costs one query per second (see [`super::lookup`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::coalesce::{Coalescer, Read};
 
 /// How long a session that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
-/// The most sessions remembered; beyond it, all are looked up anew.
+/// The most sessions remembered; beyond it, all are looked up again.
 const REMEMBERED: usize = 10_000;
 
 /// An organization and the id of a session in it.
 pub(crate) type SessionKey = (String, String);
 
-/// Which sessions stand, and when that was asked for.
+/// Which sessions are valid, and when that was looked up.
 type Memory = Mutex<HashMap<SessionKey, (bool, Instant)>>;
 
 /// Looks up sessions.
@@ -37,7 +37,7 @@ impl StandingSessions {
     /// Whether the session is there and has not been ended.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store cannot be queried.
     pub(crate) async fn stands(&self, key: &SessionKey) -> Result<bool, StoreError> {
         match known(&self.memory, key) {
             Some(stands) => Ok(stands),
@@ -45,7 +45,7 @@ impl StandingSessions {
         }
     }
 
-    /// Looks a session up anew when it is next asked for: this server has ended it.
+    /// Makes the next use of a session look it up again: this server has ended it.
     pub(crate) fn forget(&self, key: &SessionKey) {
         lock(&self.memory).remove(key);
     }

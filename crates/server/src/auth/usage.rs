@@ -1,6 +1,6 @@
-//! Notes when tokens were last used: at most once per minute each, in batches, off the request path.
+//! Records when tokens were last used: at most once per minute for each token, in batches, off the request path.
 //!
-//! Best effort: a note may be lost when the process ends or the store is busy. No request ever waits for one.
+//! Best effort: a record may be lost when the process ends or the store is busy. No request ever waits for one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,8 +62,8 @@ async fn write(store: &dyn Store, waiting: &mut mpsc::Receiver<String>) {
         }
         match timeout(ROUND_LIMIT, store.touch_tokens(ids)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "uses of tokens were not noted"),
-            Err(_) => tracing::debug!("uses of tokens were not noted in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "could not record uses of tokens"),
+            Err(_) => tracing::debug!("could not record uses of tokens in time"),
         }
     }
 }

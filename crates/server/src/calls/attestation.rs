@@ -16,22 +16,23 @@ pub(crate) async fn get(app: &App, caller: &Caller, id: Result<OperationId, ApiE
     let none = |why: String| ApiError::NoAttestation(why);
     if operation.kind != evaluation::KIND {
         return Err(none(format!(
-            "it is of the kind {}, and what is signed are results of {}",
+            "it is of the kind {}, and only results of the kind {} are signed",
             operation.kind,
             evaluation::KIND
         )));
     }
     if operation.status != Status::Completed {
         return Err(none(format!(
-            "it is {}, and what is signed is the result of one that is completed",
+            "it is {}, and only the results of completed evaluations are signed",
             operation.status
         )));
     }
     let envelope = evaluation::attestation_of(caller.organization(), operation).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, operation = %operation.id, "no statement can be made of an output");
+        tracing::error!(error = &error as &dyn std::error::Error, operation = %operation.id, "could not make a statement of the output of an evaluation");
         ApiError::NotAsSigned
     })?;
-    let envelope = envelope.ok_or_else(|| none("the server that evaluated had no key to sign with".to_owned()))?;
+    let envelope =
+        envelope.ok_or_else(|| none("the server that ran the evaluation had no key to sign with".to_owned()))?;
     // A signature by a key that is no longer here cannot be verified here; somebody who has the key can.
     let published = app.signer.iter().flat_map(|signer| signer.published());
     let mut known = published.filter(|key| envelope.signatures.iter().any(|one| one.keyid == key.id())).peekable();

@@ -19,15 +19,15 @@ const MAX_PAGE_SIZE: u32 = 1_000;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListAudit {
-    /// Only what this one did: the id of a token.
+    /// Only calls by the token with this id.
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) actor: String,
-    /// Only this action; with a dot at its end, all that begin so.
+    /// Only this action; if it ends with a dot, all actions that begin with it.
     #[param(required = false, max_length = 256, example = "tokens.")]
     #[serde(default)]
     pub(crate) action: String,
-    /// Only what was done to this, as entries name it.
+    /// Only calls on this object, as entries name it.
     #[param(required = false, max_length = 256, example = "operations/01a20e1a-1194-75ec-b562-a042f01e7eac")]
     #[serde(default)]
     pub(crate) target: String,
@@ -39,13 +39,13 @@ pub(crate) struct ListAudit {
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
     pub(crate) until: Option<String>,
-    /// For tokens of the instance: the log of this organization; left out, that of the instance.
+    /// For tokens of the instance: the log of this organization; by default that of the instance.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
 }
 
-/// Whether the caller may read a log without naming whose.
+/// Whether the caller may read a log without naming its organization.
 pub(crate) fn may_list(caller: &Caller) -> bool {
     pause::managed(caller, "").is_ok()
 }
@@ -53,8 +53,8 @@ pub(crate) fn may_list(caller: &Caller) -> bool {
 /// One page of entries, newest first.
 pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) -> Result<AuditPage, ApiError> {
     let (page, asked, mut found) = asked.into_parts();
-    // A caller that has only a part of an organization does not see what others do in it, and the log of the instance
-    // covers all organizations.
+    // A caller that is limited to a part of an organization does not see what others do in it, and the log of the
+    // instance covers all organizations.
     let organization = pause::managed(caller, &asked.organization)?;
     let filter = AuditFilter {
         actor: text("actor", asked.actor, &mut found),

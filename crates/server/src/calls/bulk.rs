@@ -1,4 +1,4 @@
-//! Doing the same to all operations that match a filter, or to some that were picked one by one.
+//! Bulk actions: the same command for all operations that match a filter, or for some that were picked one by one.
 
 use kinds::bulk::{self, BulkAction};
 use operations::search::Set;
@@ -13,15 +13,15 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::Read;
 
-/// What is to be done, and to which operations.
+/// A bulk action to carry out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BulkOperations {
-    /// What is done to each of them.
+    /// The action for each of the operations.
     #[schema(value_type = BulkActionName, required = true)]
     #[serde(default)]
     pub(crate) action: String,
-    /// Which operations, as for a search. Durations are before now.
+    /// Which operations, as for a search. Relative times count back from now.
     #[schema(
         required = true,
         min_length = 1,
@@ -30,11 +30,12 @@ pub(crate) struct BulkOperations {
     )]
     #[serde(default)]
     pub(crate) filter: String,
-    /// Only tell how many match.
+    /// Whether to only count the operations that match.
     #[schema(default = false)]
     #[serde(default)]
     pub(crate) dry_run: bool,
-    /// How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+    /// How many operations are expected to match. If the number now differs by more than a tenth, the call is refused
+    /// with 409.
     #[schema(minimum = 0)]
     #[serde(default)]
     pub(crate) expected_count: Option<i64>,
@@ -45,20 +46,21 @@ pub(crate) struct BulkOperations {
 #[schema(as = BulkAction, rename_all = "lowercase")]
 #[allow(dead_code)]
 pub(crate) enum BulkActionName {
-    /// End what is pending, ask what runs to stop.
+    /// Cancel pending operations, and ask running ones to stop.
     Cancel,
-    /// Try again what failed.
+    /// Retry failed operations.
     Retry,
-    /// Remove what has ended.
+    /// Delete ended operations.
     Delete,
 }
 
 /// The most operations that can be picked one by one: a page of them.
 const MAX_PICKED: usize = 1_000;
 
-/// The refusal of a caller that is limited to several projects, and would not see a bulk operation that is in none.
-const ONE_PROJECT: &str = "must name one of the projects that the token is limited to, e.g. project_id = web, since the \
-    operation that does it is in one project";
+/// The refusal of a caller that is limited to several projects, and would not see a bulk operation that is in no
+/// project.
+const ONE_PROJECT: &str = "must name one of the projects that the token is limited to, e.g. project_id = web, because the \
+    bulk operation belongs to one project";
 
 /// The outcome of the call.
 pub(crate) struct Begun {
@@ -68,7 +70,7 @@ pub(crate) struct Begun {
     pub(crate) by_status: Vec<(Status, u64)>,
     /// Whether that is all of them; otherwise at least this many match.
     pub(crate) is_exact: bool,
-    /// The operation that does it; none when the call only asks.
+    /// The operation that carries out the action; none for a dry run.
     pub(crate) operation: Option<Operation>,
 }
 
@@ -87,8 +89,8 @@ pub(crate) async fn begin(
     }
     let mut search = None;
     if asked.filter.is_empty() {
-        let told = "must say which operations are meant, e.g. status = FAILED AND created_at >= \"-1h\"";
-        found.add(Violation::new("filter", told));
+        let description = "must say which operations are meant, e.g. status = FAILED AND created_at >= \"-1h\"";
+        found.add(Violation::new("filter", description));
     } else {
         match Search::parse(&asked.filter, app.store.now()) {
             Ok(parsed) => match app.store.check_search(&parsed) {
@@ -144,7 +146,7 @@ async fn project_of(app: &App, caller: &Caller, search: &Search) -> Result<Set<S
     })
 }
 
-/// What is to be done.
+/// A bulk action, checked.
 struct Order {
     action: BulkAction,
     search: Search,

@@ -27,7 +27,7 @@ pub(crate) async fn command(
         other => ApiError::Internal(other.into()),
     })?;
     match command {
-        // The engine of this process need not wait for its next heartbeat to learn of it.
+        // The engine of this process need not wait for its next heartbeat to notice.
         OperationCommand::Cancel => app.waker.cancelled(),
         OperationCommand::Retry => app.waker.wake(),
         OperationCommand::Delete => {}
@@ -35,11 +35,11 @@ pub(crate) async fn command(
     Ok(operation)
 }
 
-/// Which states a command is for.
+/// Which statuses allow a command.
 fn allowed(command: OperationCommand) -> &'static str {
     match command {
-        OperationCommand::Cancel => "only a PENDING or RUNNING one can be cancelled",
-        OperationCommand::Retry => "only a FAILED one can be tried again",
-        OperationCommand::Delete => "only a COMPLETED or FAILED one can be deleted; cancel it first",
+        OperationCommand::Cancel => "only a PENDING or RUNNING operation can be cancelled",
+        OperationCommand::Retry => "only a FAILED operation can be retried",
+        OperationCommand::Delete => "only a COMPLETED or FAILED operation can be deleted; cancel it first",
     }
 }

@@ -18,29 +18,29 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, List, Read, canonical};
 
-/// The most creations of a batch: one transaction that nobody waits long for.
+/// The most creations of a batch, so that its transaction stays short.
 const MAX_OPERATIONS: usize = 1_000;
 /// A batch may be this many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
 /// MiB that one transaction of a store takes.
 pub(crate) const BODIES: u64 = 4;
 
-/// An operation that is to be created.
+/// An operation to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateOperation<'a> {
-    /// What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
+    /// The kind of work: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     #[schema(required = true, min_length = 1, max_length = 128, example = "scan")]
     #[serde(default)]
     pub(crate) kind: String,
-    /// The type of the resource that it is about; goes together with resource_id.
+    /// The type of the resource that it is about; must come together with resource_id.
     #[schema(value_type = Option<String>, max_length = 256, example = "repository")]
     #[serde(default)]
     pub(crate) resource_type: String,
-    /// The id of the resource that it is about; goes together with resource_type.
+    /// The id of the resource that it is about; must come together with resource_type.
     #[schema(value_type = Option<String>, max_length = 256, example = "acme/shop")]
     #[serde(default)]
     pub(crate) resource_id: String,
-    /// The project that it belongs to. A token with a list of projects must name one of them.
+    /// The project that it belongs to. A token that is limited to projects must name one of them.
     #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_id: String,
@@ -48,27 +48,27 @@ pub(crate) struct CreateOperation<'a> {
     #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_version_id: String,
-    /// What the handler or worker is given: any JSON, kept digit for digit.
+    /// The input for the handler or worker: any JSON, stored exactly as it is written.
     #[serde(default, borrow)]
     #[schema(value_type = Option<serde_json::Value>)]
     pub(crate) input: Option<&'a RawValue>,
-    /// Higher comes first among those that wait; 0 unless it is given.
+    /// Among pending operations, those with a higher priority start first.
     #[schema(minimum = -100, maximum = 100, default = 0)]
     #[serde(default)]
     pub(crate) priority: Option<i64>,
-    /// Not to be started before this time.
+    /// The earliest time at which it may start.
     #[serde(default, deserialize_with = "time")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-23T04:56:07Z")]
     pub(crate) run_after: Option<Timestamp>,
-    /// How long one attempt may take, in seconds with an s.
+    /// How long one attempt may take, in seconds with the suffix s.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "60s")]
     pub(crate) timeout: Option<Duration>,
-    /// How many attempts there may be; the server's or the kind's setting unless it is given.
+    /// The largest number of attempts; by default the setting of the kind or the server.
     #[schema(minimum = 1, maximum = 100)]
     #[serde(default)]
     pub(crate) max_attempts: Option<i64>,
-    /// How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
+    /// How long it is kept after its end, in seconds with the suffix s; by default as the server is configured.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "86400s")]
     pub(crate) retain_for: Option<Duration>,
@@ -76,24 +76,24 @@ pub(crate) struct CreateOperation<'a> {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, example = "deploy:production")]
     #[serde(default)]
     pub(crate) concurrency_key: String,
-    /// How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones, that
-    /// of the newest creation holds.
+    /// How many operations with the concurrency_key may run at a time. If operations with the same key give different
+    /// limits, that of the newest one applies.
     #[schema(minimum = 1, maximum = 10000, default = 1)]
     #[serde(default)]
     pub(crate) concurrency_limit: Option<i64>,
-    /// What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
-    /// '_', '-' or '/' that begin and end with a letter or a digit.
+    /// Labels, by which it can be found: at most 16 values of at most 255 bytes. A key has 1 to 63 lower-case letters,
+    /// digits, '.', '_', '-' or '/', and begins and ends with a letter or a digit.
     #[serde(default, deserialize_with = "labels::given")]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"team": "search"}))]
     pub(crate) labels: Labels,
-    /// While an operation of the organization with this key has not ended, that one is answered, with the header
-    /// X-Longrun-Existing: true, and none is created. At most 255 bytes.
+    /// While an operation of the organization with this key has not ended, no other one is created: the answer is that
+    /// operation, with the header X-Longrun-Existing: true. At most 255 bytes.
     #[schema(value_type = Option<String>, max_length = 255)]
     #[serde(default)]
     pub(crate) unique_key: String,
 }
 
-/// Operations that are to be created together.
+/// Operations to create together.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchCreateOperations<'a> {
@@ -113,7 +113,8 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) operation: Operation,
-    /// It has the unique key that was asked for, and was there before this call; or this call repeats another one.
+    /// Whether the operation existed before this call: it has the requested unique key, or this call repeats another
+    /// one.
     pub(crate) existing: bool,
 }
 
@@ -142,7 +143,7 @@ pub(super) async fn one(
     operation.trace = caller.trace();
     let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
     let store = caller.store(app, "operations.create", Vec::new());
-    // An operation with another id was there before.
+    // If the answer has another id, that operation existed before.
     let id = operation.unique_key.is_some().then(|| OperationId::new(app.store.now()));
     let operation = app.waker.create(&*store, caller.access(), operation, id, key).await?;
     Ok(Made { existing: id.is_some_and(|id| id != operation.id), operation })
@@ -167,7 +168,7 @@ pub(crate) async fn batch(
     // A list in which much is wrong already is not searched once more.
     let repeated = if found.is_full() { Vec::new() } else { repeated_unique_keys(&operations) };
     for index in repeated {
-        let description = "is that of another operation of this request; give each its own";
+        let description = "is also the key of another operation in this request; give each operation its own key";
         found.add(Violation::new(format!("operations[{index}].unique_key"), description));
     }
     found.none()?;
@@ -193,7 +194,7 @@ pub(crate) async fn batch(
     Ok(made.collect())
 }
 
-/// The error of a part of a request, named by its place, which ends with a dot.
+/// The error of a part of a request, with the path of that part, which ends with a dot.
 pub(super) fn at(place: String, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(violations) => ApiError::Invalid(
@@ -204,7 +205,7 @@ pub(super) fn at(place: String, error: ApiError) -> ApiError {
     }
 }
 
-/// The operation that is asked for, and everything that is wrong with it.
+/// The requested operation, and everything that is wrong with it.
 pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
     let (asked, mut found) = asked.into_parts();
     let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
@@ -244,7 +245,7 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
     if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
         found.add(Violation::new(
             "concurrency_limit",
-            "needs a concurrency_key: it is how many of it may run at a time",
+            "needs a concurrency_key: it limits how many operations with that key run at a time",
         ));
     }
     check_new(app, &operation, &mut found);
@@ -268,10 +269,10 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
         return None;
     }
     let known = if app.kinds.is_empty() { "(none)".to_owned() } else { app.kinds.join(", ") };
-    Some(Violation::new("kind", format!("is not declared here; the declared kinds are {known}")))
+    Some(Violation::new("kind", format!("is not declared on this server; the declared kinds are {known}")))
 }
 
-/// Checks what is asked of a creation besides its own fields, and adds what follows from its kind.
+/// Checks the conditions of a creation that do not concern single fields, and adds what follows from its kind.
 pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
     check_input(app, caller, operation)?;

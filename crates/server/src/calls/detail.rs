@@ -1,4 +1,4 @@
-//! One operation with everything that is known of it.
+//! One operation with all its fields.
 
 use operations::{OperationId, Violation};
 use serde::Deserialize;
@@ -11,11 +11,11 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Read, quoted};
 
-/// How much of an operation is asked for.
+/// How much of an operation is requested.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct GetOperation {
-    /// How much of the operation: BASIC, the default, are its twelve fields; FULL is everything that is known of it.
+    /// How much of the operation to show: BASIC, the default, has the twelve fields of lists; FULL has all fields.
     #[param(value_type = Option<View>, inline, required = false)]
     #[serde(default)]
     pub(crate) view: String,
@@ -27,12 +27,12 @@ pub(crate) enum View {
     /// The twelve fields of a list.
     #[schema(rename = "BASIC")]
     Basic,
-    /// Everything.
+    /// All fields.
     #[schema(rename = "FULL")]
     Full,
 }
 
-/// The view that is asked for.
+/// The requested view.
 pub(crate) fn view(asked: Read<GetOperation>) -> Result<View, ApiError> {
     let (GetOperation { view }, mut found) = asked.into_parts();
     let view = match view.as_str() {
@@ -47,7 +47,7 @@ pub(crate) fn view(asked: Read<GetOperation>) -> Result<View, ApiError> {
     Ok(view)
 }
 
-/// Everything about one operation.
+/// One operation with all its fields.
 pub(crate) async fn detail(
     app: &App,
     caller: &Caller,

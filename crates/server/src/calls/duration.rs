@@ -12,7 +12,7 @@ pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     parse(&text).map(Some).ok_or_else(|| D::Error::custom(WANTED))
 }
 
-/// Reads a parameter of a query; an empty one counts as none.
+/// Reads a parameter of a query; an empty one counts as missing.
 pub(super) fn parameter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { parse(&text).map(Some).ok_or_else(|| D::Error::custom(WANTED)) }

@@ -24,26 +24,26 @@ use crate::http::Caller;
 use crate::shares::Share;
 use crate::strict::{Read, canonical};
 
-/// A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given.
+/// A policy to evaluate. Exactly one of ref and embedded must be given.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 struct PolicyAttachment {
-    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
-    /// that the server allows, `https://…@sha256:…`.
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a
+    /// host that the server allows, `https://…@sha256:…`.
     #[schema(rename = "ref", example = "sbom-licenses-present")]
     reference: Option<String>,
-    /// The policy's document itself: its text, or an object.
+    /// The policy itself: its text, or an object.
     embedded: Option<serde_json::Value>,
     /// Arguments by name.
     with: Option<BTreeMap<String, String>>,
-    /// Which materials it is for, besides those of its kinds.
+    /// Limits the policy to materials with a given name, in addition to its own limits.
     #[schema(inline)]
     selector: Option<MaterialSelector>,
-    /// Whether it is left out, which the output says.
+    /// Whether the policy is left out; the output says so.
     disabled: Option<bool>,
 }
 
-/// Which materials a policy is for, as the document shows it.
+/// Which materials a policy applies to.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 struct MaterialSelector {
@@ -51,24 +51,24 @@ struct MaterialSelector {
     name: Option<String>,
 }
 
-/// A use of a group of policies, as the document shows it.
+/// A group of policies to evaluate.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 struct PolicyGroupAttachment {
-    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
-    /// that the server allows, `https://…@sha256:…`.
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a
+    /// host that the server allows, `https://…@sha256:…`.
     #[schema(rename = "ref", example = "release-gate")]
     reference: String,
     /// Arguments by name.
     with: Option<BTreeMap<String, String>>,
-    /// Policies of the group to leave out, by name.
+    /// The names of policies of the group to leave out.
     skip: Option<Vec<String>>,
 }
 
-/// What a request may hold besides the evidence.
+/// The most bytes of a request in addition to the evidence.
 pub(crate) const OVERHEAD_BYTES: u64 = 1024 * 1024;
 
-/// An evaluation that is to be started. Exactly one of digest and content is given.
+/// An evaluation to start. Exactly one of digest and content must be given.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluateEvidence<'a> {
@@ -76,11 +76,11 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[schema(value_type = Option<String>, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     #[serde(default)]
     pub(crate) digest: String,
-    /// The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
+    /// The evidence itself, in base64; may be empty, for example for a report without findings.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, format = Byte)]
     pub(crate) content: Option<Text<'a>>,
-    /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
+    /// The material type, such as SBOM_CYCLONEDX_JSON; by default it is detected from the content.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, example = "SBOM_CYCLONEDX_JSON")]
     pub(crate) kind: Option<&'a RawValue>,
@@ -88,12 +88,12 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>)]
     pub(crate) name: Option<&'a RawValue>,
-    /// The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
-    /// policies nor groups.
+    /// The policies to evaluate, each embedded or by reference. If neither policies nor groups are given, the server's
+    /// default policies are evaluated.
     #[serde(default, borrow)]
     #[schema(value_type = Option<Vec<PolicyAttachment>>, max_items = 100)]
     pub(crate) policies: Option<&'a RawValue>,
-    /// Groups of policies.
+    /// The groups of policies to evaluate.
     #[serde(default, borrow)]
     #[schema(value_type = Option<Vec<PolicyGroupAttachment>>, max_items = 20)]
     pub(crate) policy_groups: Option<&'a RawValue>,
@@ -113,13 +113,13 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_version_id: String,
-    /// What an AI provider is asked about the evidence; refused unless one is configured.
+    /// A question about the evidence for an AI provider; refused unless the server has one configured.
     #[schema(value_type = Option<String>)]
     #[serde(default)]
     pub(crate) prompt: String,
 }
 
-/// A text that is not copied where that can be spared.
+/// A text that is copied only where that is necessary.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -141,8 +141,8 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
-    /// Checks a request. `content` makes evidence of the text of the field, if there is one, or of what took its place.
-    /// Next to a digest, an empty text counts as none: clients write it for a field that they leave out.
+    /// Checks a request. `content` turns the text of the field, if there is one, or its replacement into evidence. In
+    /// addition to a digest, an empty text counts as missing: clients write it for a field that they leave out.
     pub(crate) fn check(
         app: &App,
         asked: Read<EvaluateEvidence<'_>>,
@@ -252,7 +252,7 @@ fn with_digest(input: &str, digest: &Digest) -> String {
     format!("{{\"digest\":\"{digest}\"{comma}{rest}")
 }
 
-/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Answers the digest
+/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Returns the digest
 /// too.
 async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
     let decoded = tokio::task::spawn_blocking(move || {

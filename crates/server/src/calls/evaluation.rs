@@ -1,5 +1,5 @@
-//! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
-//! [`EvaluateRequest`], and that everything that it names exists.
+//! The rules for operations of the kind `evidence_evaluation`, whichever call creates them: those of
+//! [`EvaluateRequest`], and that everything it names exists.
 
 use ::evidence::{EvaluateRequest, RequestError};
 use kinds::evaluation::CheckError;
@@ -38,8 +38,8 @@ pub(super) async fn request(
         return Err(ApiError::field(format!("{prefix}prompt"), description));
     }
     if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
-        let turn = app.checks.take(caller.organization()).await;
-        match evaluations.check(caller.organization(), input, turn).await {
+        let share = app.checks.take(caller.organization()).await;
+        match evaluations.check(caller.organization(), input, share).await {
             Ok(()) => {}
             Err(CheckError::Request(error)) => return Err(field(error)),
             Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),
@@ -65,21 +65,25 @@ pub(super) async fn about(
     prefix: &str,
 ) -> Result<(), ApiError> {
     if !request.names_policies() && request.prompt.is_none() && !app.has_default_policies {
-        let description = "are missing, and no default policies are configured; name at least one policy";
+        let description = "are missing, and no default policies are configured: give at least one policy";
         return Err(ApiError::field(format!("{prefix}policies"), description));
     }
     let field = format!("{prefix}digest");
     let digest: Digest =
         request.digest.parse().map_err(|e: store::InvalidDigest| ApiError::field(&field, e.to_string()))?;
     let Some(record) = app.store.evidence(caller.organization(), &digest).await? else {
-        return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
+        return Err(ApiError::field(
+            field,
+            "is not the digest of stored evidence; store it first with POST /v1/evidence",
+        ));
     };
     // From here on it is not old enough to be removed until the operation that refers to it exists.
     evidence::touch(app, caller, &record, request.name.as_deref().unwrap_or_default()).await?;
     let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
     match &operation.resource {
         Some(given) if *given != resource => {
-            let description = format!("of an evidence_evaluation is the digest: leave it out, or give {digest}");
+            let description =
+                format!("of an evidence_evaluation must be the digest of the evidence: leave it out, or give {digest}");
             Err(ApiError::field("resource_id", description))
         }
         _ => {

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::Read;
 
-/// Events of a page when the client does not say.
+/// Events of a page by default.
 const DEFAULT_PAGE: u32 = 100;
 /// The most events of a page; larger requests get this many.
 const MAX_PAGE: u32 = 1_000;
@@ -21,11 +21,11 @@ const MAX_PAGE: u32 = 1_000;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListEvents {
-    /// Events at most; above 1000, 1000.
+    /// The most events of the page, at most 1000; a larger number counts as 1000.
     #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
     #[serde(default)]
     pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
+    /// The next_page_token of the previous page.
     #[param(value_type = String, required = false)]
     #[serde(default, deserialize_with = "place")]
     pub(crate) page_token: Option<HistoryPlace>,
@@ -35,7 +35,7 @@ fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HistoryPla
     place_of(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// The place that a page token stands for; none when it is empty.
+/// The position that a page token stands for; none when it is empty.
 pub(crate) fn place_of(text: &str) -> Result<Option<HistoryPlace>, InvalidHistoryPlace> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }

@@ -1,4 +1,4 @@
-//! Pieces of evidence by the digest of their content.
+//! Pieces of evidence, identified by the digest of their content.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -28,12 +28,12 @@ const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
 /// Content that is in memory is sent, and stored, in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How long an upload waits for a removal of the same content to end, and how often it looks.
+/// How long an upload waits for a removal of the same content to end, and how often it checks.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 const REMOVAL_LOOK: Duration = Duration::from_millis(50);
 /// The most entries of a page of evidence.
 const PAGE_SIZE: u32 = 100;
-/// Longer outputs are not read for a list: it shows only one word of the last evaluation.
+/// Longer outputs are not read for a list, which shows only the verdict of the last evaluation.
 const READ_FOR_VERDICT: usize = 16 * 1024;
 
 /// Which evidence to list.
@@ -44,11 +44,11 @@ pub(crate) struct ListEvidence {
     #[param(required = false, max_length = 128, example = "SBOM_CYCLONEDX_JSON")]
     #[serde(default)]
     pub(crate) kind: String,
-    /// Only evidence of this name.
+    /// Only evidence with this name.
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) name: String,
-    /// Only evidence whose digest begins so, with or without sha256: before it.
+    /// Only evidence whose digest begins with this, with or without the prefix sha256:.
     #[param(required = false, max_length = 71, example = "sha256:9f86d081")]
     #[serde(default)]
     pub(crate) digest: String,
@@ -70,11 +70,11 @@ pub(crate) struct EvidencePage {
 /// A piece in a list.
 pub(crate) struct ListedPiece {
     pub(crate) record: EvidenceRecord,
-    /// The newest operation about it, if there is one still.
+    /// The newest operation about it, if it still exists.
     pub(crate) last: Option<LastOperation>,
 }
 
-/// What a list says of the newest operation about a piece.
+/// What a list shows of the newest operation about a piece.
 pub(crate) struct LastOperation {
     pub(crate) id: OperationId,
     pub(crate) status: Status,
@@ -104,14 +104,14 @@ pub(crate) async fn put<E: Display + Send>(
 /// Checks the name of a piece of evidence; it may be empty.
 pub(crate) fn check_evidence_name(field: &str, name: &str) -> Result<(), Violation> {
     if name.len() > MAX_EVIDENCE_NAME || name.chars().any(char::is_control) {
-        let told = format!("must be at most {MAX_EVIDENCE_NAME} bytes of printable text");
-        return Err(Violation::new(field, told));
+        let description = format!("must be at most {MAX_EVIDENCE_NAME} bytes of printable text");
+        return Err(Violation::new(field, description));
     }
     Ok(())
 }
 
-/// Keeps content that was received, if the organization has space for it. Content that is on record already is written
-/// anew as well: sending lost content again repairs it.
+/// Stores content that was received, if the organization has space for it. Content that is on record already is written
+/// again as well: sending lost content again repairs it.
 async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> Result<EvidenceRecord, ApiError> {
     let reserved = reserve(app, caller, &staged).await;
     let record = match reserved {
@@ -127,7 +127,8 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
         && is_new
         && app.content.leaves_nothing(error)
     {
-        // It no longer counts then. In other cases that happens after an hour, together with the removal of its content.
+        // Then it no longer counts. In other cases that happens after an hour, together with the removal of its
+        // content.
         let _ = app.store.end_reservation(caller.organization(), digest).await;
     }
     let (digest, size) = placed?;
@@ -141,7 +142,7 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
     }
 }
 
-/// Reserves space for it; answers its record if it is stored already.
+/// Reserves space for it; returns its record if it is stored already.
 async fn reserve(app: &App, caller: &Caller, staged: &Staged) -> Result<Option<EvidenceRecord>, ApiError> {
     let until = Instant::now() + REMOVAL_PATIENCE;
     loop {
@@ -243,7 +244,7 @@ fn verdict(output: &str) -> Option<&'static str> {
     ["passed", "failed", "skipped"].into_iter().find(|known| *known == verdict.status)
 }
 
-/// Removes a piece of evidence for good, unless an operation that has not ended or a waiver refers to it.
+/// Removes a piece of evidence permanently, unless an operation that has not ended or a waiver refers to it.
 pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceWrite)?;
     caller.require_whole_organization()?;
@@ -260,7 +261,7 @@ pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> 
     }
 }
 
-/// Notes that a piece is used, under this name, if that is worth a write.
+/// Records that a piece is used, with this name, if that is worth a write.
 pub(super) async fn touch(app: &App, caller: &Caller, record: &EvidenceRecord, name: &str) -> Result<(), ApiError> {
     if record.is_use_to_be_noted(app.store.now(), name) {
         app.store.touch_evidence(caller.organization(), record.digest, name).await?;
@@ -277,7 +278,7 @@ fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin
     )
 }
 
-/// Stores content that is in memory, unless the organization has it already, whole; answers its record.
+/// Stores content that is in memory, unless the organization has it already and whole; returns its record.
 pub(super) async fn keep(
     app: &App,
     caller: &Caller,
@@ -313,10 +314,10 @@ pub(crate) enum Unsent {
     TooSlow,
 }
 
-/// Content in pieces, read as they are sent. A client that reads too slowly cannot keep the place that large content
-/// takes, nor the file.
+/// Content in pieces, read as they are sent. A client that reads too slowly can hold neither the share of memory that
+/// large content takes nor the open file.
 ///
-/// Nobody asks the stream for more while the client takes nothing, so the clock runs in a task of its own.
+/// The stream is not polled while the client reads nothing, so the clock runs in a task of its own.
 pub(crate) fn slowly(
     mut content: Content,
     place: Option<Share>,
@@ -341,7 +342,7 @@ pub(crate) fn slowly(
                 }
             }
         };
-        // Whether it was sent or not, it is dropped now; the stream below reports which.
+        // Whether it was sent or not, it is dropped now; the stream below reports the outcome.
         let _ = tokio::time::timeout(whole, sending).await;
     });
     stream::unfold((receiver, size), |(mut receiver, left)| async move {
@@ -363,9 +364,9 @@ async fn note(app: &App, caller: &Caller, digest: Digest, size: u64, name: &str)
     let organization = caller.organization();
     let mut kind = None;
     if let Some(evaluations) = &app.evaluations {
-        let turn = app.checks.take(organization).await;
+        let share = app.checks.take(organization).await;
         let content = open(app, caller, &digest).await?;
-        let detected = evaluations.detect(organization, content, turn).await;
+        let detected = evaluations.detect(organization, content, share).await;
         kind = detected.map_err(|error| match error {
             JobError::Content(error) => ApiError::from(error),
             failed @ JobError::Failed { .. } => ApiError::Unavailable(failed.into()),

@@ -1,7 +1,8 @@
-//! The header `Idempotency-Key`, and the fingerprint that tells a repetition from another request with the same key.
+//! The header `Idempotency-Key`, and the fingerprint that distinguishes a repetition from another request with the same
+//! key.
 //!
-//! Callers that may see the same share keys: a token that is limited to projects neither gets what was made with the
-//! key elsewhere in its organization nor learns that there was something.
+//! Callers with the same access share keys: a token that is limited to projects neither gets what was created with the
+//! same key elsewhere in its organization, nor learns that it exists.
 
 use operations::Projects;
 use sha2::{Digest, Sha256};

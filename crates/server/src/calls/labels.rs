@@ -1,4 +1,4 @@
-//! Labels as JSON has them: an object of texts.
+//! Labels in JSON: an object whose values are strings.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use operations::{Labels, MAX_LABELS};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-const WANTED: &str = "must be an object of texts, such as {\"team\": \"search\"}";
+const WANTED: &str = "must be an object whose values are strings, such as {\"team\": \"search\"}";
 /// More members are not read into memory; the domain accepts far fewer.
 const MOST: usize = 4 * MAX_LABELS;
 
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for Members {
             type Value = Members;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of texts")
+                f.write_str("an object whose values are strings")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Members {
                     if labels.len() == MOST {
                         wrong = Some(format!("are more than {MOST}; at most {MAX_LABELS} are allowed"));
                     } else if labels.insert(key, value.into_owned()).is_some() {
-                        wrong = Some("name a key twice".to_owned());
+                        wrong = Some("contain a key twice".to_owned());
                     }
                 }
                 Ok(Members(wrong.map_or(Ok(labels), Err)))
@@ -68,7 +68,10 @@ mod tests {
         );
         assert_eq!(read("{}"), Ok(Labels::new()));
         for bad in [r#"{"a": 1}"#, r#"{"a": null}"#, "[]", "7", r#""a""#, r#"{"a": {}}"#] {
-            assert!(read(bad).is_err_and(|error| error.contains("must be an object of texts")), "{bad}");
+            assert!(
+                read(bad).is_err_and(|error| error.contains("must be an object whose values are strings")),
+                "{bad}"
+            );
         }
         assert!(read(r#"{"a": "1", "a": "2"}"#).is_err_and(|error| error.contains("twice")));
         let many: Vec<String> = (0..1_000).map(|n| format!("\"k{n}\": \"\"")).collect();

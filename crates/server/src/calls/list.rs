@@ -14,7 +14,7 @@ use crate::reads::{self, Page};
 use crate::services::ApiSettings;
 use crate::strict::{Found, Read, quoted};
 
-/// The answer for every operation that the caller cannot have, for whatever reason.
+/// The answer for every operation that the caller cannot get, whatever the reason.
 pub(crate) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 
 /// Which operations to list.
@@ -64,7 +64,7 @@ pub(crate) enum StatusFilter {
     /// Has ended and has an output.
     #[schema(rename = "ASYNC_OPERATION_STATUS_COMPLETED")]
     Completed,
-    /// Has ended without one: error_message says why.
+    /// Has ended without an output: error_message says why.
     #[schema(rename = "ASYNC_OPERATION_STATUS_FAILED")]
     Failed,
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_violation_of_a_filter_is_told() {
+    fn every_violation_of_a_filter_is_reported() {
         let ApiError::Invalid(violations) = asked("kind=%00&status=5&resource_id=a").unwrap_err() else { panic!() };
         let fields: Vec<&str> = violations.iter().map(|violation| &*violation.field).collect();
         assert_eq!(fields, ["kind", "resource_type", "status"]);

@@ -1,6 +1,6 @@
-//! What a caller can do, once for all faces: HTTP and gRPC read their own form of a request into the structs here,
-//! call, and write what comes back in their own form. Everything in between (who may do it, what is checked and in
-//! which order) is here and nowhere else.
+//! What a caller can do, once for all interfaces: HTTP, gRPC and the page read their own form of a request into the
+//! structs here, make the call, and write the result in their own form. Everything in between (who may do it, what is
+//! checked and in which order) is here and nowhere else.
 //!
 //! One file for each call or family of calls. The structs of requests are what `serde` reads from JSON and queries
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
@@ -35,8 +35,8 @@ pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;
 
-/// Whether this may be the name or the id of something: short, printable text. Any other text is refused without asking
-/// the store, because PostgreSQL accepts no text with the character U+0000.
+/// Whether this may be the name or the id of something: short, printable text. Any other text is refused without a
+/// query to the store, because PostgreSQL accepts no text with the character U+0000.
 fn may_be_there(name: &str) -> bool {
     operations::check_text("name", name).is_ok()
 }

@@ -1,5 +1,5 @@
-//! Organizations as those who run the service manage them, by a token of the instance with the scope `admin`: make,
-//! list, limit, delete. What an organization does with itself is in [`super::pause`].
+//! How the operators of the service manage organizations, by a token of the instance with the scope `admin`: create,
+//! list, limit, delete. The calls by which an organization manages itself are in [`super::pause`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,58 +19,59 @@ use crate::strict::{Found, Read};
 
 /// The most entries of a page.
 const PAGE_SIZE: u32 = 100;
-/// How long one call continues a deletion; then it answers how far it is, and the next call continues.
+/// How long one call works on a deletion; then it answers with the progress, and the next call continues.
 const DELETION: Duration = Duration::from_secs(10);
 
-/// Limits of an organization. What is left out is as the server is configured.
+/// The limits of an organization. Those that are left out follow the configuration of the server.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetOrganizationLimits {
-    /// Operations that have not ended, over all servers; 0: any number.
+    /// How many operations may be unfinished at a time, pending or running, on all servers together; 0 for no limit.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, example = 10000)]
     pub(crate) max_pending: Option<u32>,
-    /// Operations that may be created in a second, on each server; 0: as fast as they come.
+    /// How many operations may be created per second, on each server; 0 for no limit.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 0, example = 50)]
     pub(crate) rate: Option<u32>,
-    /// Operations that may be created at once after a pause; goes with rate.
+    /// How many operations may be created at once after a pause; only together with rate.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 0)]
     pub(crate) burst: Option<u32>,
-    /// The most bytes of an input.
+    /// The longest input, in bytes.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 1048576)]
     pub(crate) max_input: Option<u32>,
-    /// The most bytes of an output.
+    /// The longest output, in bytes.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 1048576)]
     pub(crate) max_output: Option<u32>,
-    /// Its operations that start for each one of an organization of weight 1, while both have some waiting.
+    /// How many of its operations start for each one of an organization with the weight 1, while both have pending
+    /// ones.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 1000)]
     pub(crate) weight: Option<u32>,
-    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    /// By kind, how many of its operations may run at a time, on all servers and workers together; 0 for no limit.
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, i64>>, example = json!({"scan": 4}))]
     pub(crate) max_running: BTreeMap<String, u32>,
 }
 
-/// An organization to be made.
+/// An organization to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateOrganization {
-    /// Its name: 1 to 128 bytes of printable text.
+    /// The name of the organization: 1 to 128 bytes of printable text.
     #[schema(required = true, min_length = 1, max_length = 128, example = "acme")]
     #[serde(default)]
     pub(crate) name: String,
-    /// What it may have.
+    /// The limits of the organization.
     #[schema(value_type = SetOrganizationLimits, required = false)]
     #[serde(default)]
     pub(crate) limits: Option<Read<SetOrganizationLimits>>,
 }
 
-/// Which organizations to list: all within reach.
+/// Which organizations to list: all that the caller may manage.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ListOrganizations {}
 
@@ -78,21 +79,21 @@ pub(crate) struct ListOrganizations {}
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeleteOrganization {
-    /// With everything that it has; else only when it has no operations and no evidence.
+    /// Whether to delete everything that it has, too; otherwise it must have no operations and no evidence.
     #[param(value_type = Option<bool>, default = false, required = false)]
     #[serde(default)]
     pub(crate) force: String,
 }
 
-/// How far a deletion is.
+/// The progress of a deletion.
 pub(crate) struct Deletion {
-    /// The organization is gone. Otherwise the next call continues.
+    /// The organization no longer exists. Otherwise the next call continues.
     pub(crate) done: bool,
-    /// What this call has removed.
+    /// How many rows this call removed.
     pub(crate) removed_rows: u64,
 }
 
-/// Makes an organization.
+/// Creates an organization.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
@@ -110,7 +111,7 @@ pub(crate) async fn create(
         found.add_at("limits", wrong);
         found.none()?;
         if caller.allowed_in(Scope::Admin).is_some_and(|reached| !reached.include(&asked.name)) {
-            return Err(ApiError::field("name", "is none of the organizations that the token reaches"));
+            return Err(ApiError::field("name", "is not one of the organizations that the token may manage"));
         }
         match store.create_organization(&asked.name, limits).await {
             Ok(true) => pause::read(app, &asked.name).await,
@@ -125,7 +126,7 @@ pub(crate) async fn create(
 /// An organization in a list, and since when it is paused.
 pub(crate) type Listed = (store::Organization, Option<Timestamp>);
 
-/// One page of the organizations within reach, by name, and where the next one begins.
+/// One page of the organizations that the caller may manage, sorted by name, and where the next one begins.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -232,7 +233,7 @@ fn pieces(evidence: u64) -> String {
     format!("{evidence} piece{} of evidence", if evidence == 1 { "" } else { "s" })
 }
 
-/// These calls are for those who manage organizations.
+/// These calls are for tokens that manage organizations.
 fn manages(caller: &Caller) -> Result<(), ApiError> {
     match (caller.allowed_in(Scope::Admin), &caller.token().instance) {
         (Some(_), _) => Ok(()),

@@ -1,4 +1,4 @@
-//! Which page of a list: what all calls that answer by page tokens take.
+//! Which page of a list: the parameters of all calls that page by tokens.
 
 use operations::Violation;
 use serde::Deserialize;
@@ -7,26 +7,27 @@ use utoipa::IntoParams;
 use crate::error::ApiError;
 use crate::strict::{self, Found, Read};
 
-/// Entries of a page when the client does not say.
+/// Entries of a page by default.
 const DEFAULT_SIZE: u32 = 100;
 
 /// Which page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
-    /// Entries per page; above what the list gives at a time (100, of the audit log 1000), so many. A page may have
-    /// fewer, also when there are more.
+    /// Entries per page, at most 100 (1000 for the audit log); larger numbers are reduced to that. A page may have
+    /// fewer
+    /// entries although there are more.
     #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
     #[serde(default, rename = "page_size")]
     pub(crate) wanted: Option<u32>,
-    /// The next_page_token of the page before.
+    /// The next_page_token of the previous page.
     #[param(required = false)]
     #[serde(default, rename = "page_token")]
     pub(crate) token: String,
 }
 
 impl PageQuery {
-    /// How many entries the page has; `most` is the most that the list gives.
+    /// How many entries the page has; `most` is the maximum of the list.
     pub(crate) fn size(&self, most: u32) -> u32 {
         self.wanted.filter(|size| *size > 0).unwrap_or(DEFAULT_SIZE).min(most)
     }
@@ -38,7 +39,7 @@ impl PageQuery {
         }
         let place = parse(&self.token);
         if place.is_none() {
-            found.add(Violation::new("page_token", "must be the next_page_token of an answer"));
+            found.add(Violation::new("page_token", "must be the next_page_token of a previous answer"));
         }
         place
     }

@@ -1,8 +1,8 @@
 //! Pausing and resuming an organization, or a kind within it.
 //!
-//! A caller pauses its own organization: all of it, or a kind within it. Pauses for everybody are made on the command
-//! line, by those who run the service; callers see them. For a caller, no other organization exists. Those who manage
-//! organizations by a token of the instance pause whole ones.
+//! A caller pauses its own organization: all of it, or a kind within it. The operators of the service pause kinds for
+//! everybody on the command line; callers see these pauses. For a caller, no other organization exists. A token of the
+//! instance pauses whole organizations.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use crate::audit::administrative;
 use crate::error::ApiError;
 use crate::http::Caller;
 
-/// Kinds that an organization may pause at a time: every claim looks at what is paused.
+/// The most kinds that an organization may pause at a time, because every claim checks what is paused.
 const MAX_KINDS: usize = 100;
 
 /// An organization, as its callers see it.
 pub(crate) struct Organization {
     pub(crate) name: String,
-    /// Nothing of it is started.
+    /// Whether it is paused: none of its operations is started.
     pub(crate) paused: bool,
-    /// Kinds of which nothing is started in it.
+    /// The kinds that are paused in it.
     pub(crate) paused_kinds: Vec<String>,
     pub(crate) limits: Quota,
     /// By kind, how many of its operations may run at a time.
@@ -61,7 +61,7 @@ pub(crate) async fn pause_organization(
     .await
 }
 
-/// Pauses or resumes a kind in the caller's organization; answers whether it is paused.
+/// Pauses or resumes a kind in the caller's organization; returns whether it is paused.
 pub(crate) async fn pause_kind(app: &App, caller: &Caller, kind: &str, verb: Verb) -> Result<bool, ApiError> {
     let targets = vec![format!("kinds/{}", shortened(kind))];
     let call = caller.recorded(caller.organization(), verb.action("kinds"), targets);
@@ -73,7 +73,10 @@ pub(crate) async fn pause_kind(app: &App, caller: &Caller, kind: &str, verb: Ver
         }
         let organization = caller.organization().to_owned();
         if verb == Verb::Pause && paused_kinds(app, &organization).await?.1.len() >= MAX_KINDS {
-            return Err(ApiError::field("kind", format!("is one too many: {MAX_KINDS} are paused; resume some")));
+            return Err(ApiError::field(
+                "kind",
+                format!("is one too many: {MAX_KINDS} kinds are paused; resume some of them"),
+            ));
         }
         verb.carry_out(app, &*store, Pausable::KindOf { organization, kind: kind.to_owned() }).await?;
         Ok(paused_kinds(app, caller.organization()).await?.1.iter().any(|paused| paused == kind))
@@ -92,8 +95,8 @@ pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<
     if name == caller.organization() { Ok(()) } else { Err(ApiError::NotFound("organization")) }
 }
 
-/// The organization that is meant and that the caller manages as a whole: its own, or one that its token of the instance
-/// reaches. With the empty name its own, which is the instance for one that reaches all.
+/// The named organization, which the caller must manage as a whole: its own, or one that its token of the instance may
+/// manage. With the empty name its own, which is the instance for a token that may manage all.
 pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, ApiError> {
     match caller.allowed_in(Scope::Admin) {
         Some(_) if !may_be_there(organization) => return Err(ApiError::NotFound("organization")),

@@ -1,4 +1,4 @@
-//! Trying again: as it was, or with another input.
+//! Retrying an operation: with the same input, or with another one.
 
 use operations::{Operation, OperationId, RETRY_OF, Violation};
 use serde::Deserialize;
@@ -14,18 +14,18 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Read, canonical};
 
-/// How an operation is tried again.
+/// How an operation is retried.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryOperation<'a> {
-    /// With it, a new operation is created: of the same kind, resource, project, labels and limits as the old one, with
-    /// this input, and the label retry_of, which is the id of the old one.
+    /// Another input. If it is given, a new operation is created with this input, the label retry_of, which is the id
+    /// of the old one, and the same kind, resource, project, labels and limits as the old one.
     #[serde(default, borrow)]
     #[schema(value_type = Option<serde_json::Value>)]
     pub(crate) input: Option<&'a RawValue>,
 }
 
-/// Makes a failed operation pending again; or, with an input, creates one that does the same with that.
+/// Makes a failed operation pending again; or, with an input, creates one that does the same with that input.
 pub(crate) async fn retry(
     app: &App,
     caller: &Caller,
@@ -45,7 +45,7 @@ pub(crate) async fn retry(
     let detail = app.store.detail_up_to(caller.access(), id, 0).await?.ok_or(NOT_FOUND)?;
     let Operation { status, .. } = detail.operation;
     if !status.is_terminal() {
-        let allowed = "only a COMPLETED or FAILED one can be repeated with another input; cancel it first";
+        let allowed = "only a COMPLETED or FAILED operation can be repeated with another input; cancel it first";
         return Err(ApiError::WrongStatus { status, allowed });
     }
     let mut new = detail.to_new();
@@ -65,7 +65,7 @@ pub(crate) async fn retry(
     let key_of_its_own = new.unique_key.is_some();
     let made = creation::one(app, caller, new, &format!("POST /v1/operations/{id}:retry"), key).await?;
     if key_of_its_own && made.existing {
-        // Only a repetition of this very call may be answered with an operation that is there already.
+        // Only a repetition of this very call may be answered with an operation that existed before.
         let there = app.store.detail_up_to(caller.access(), made.operation.id, 0).await?;
         let is_this = there.is_some_and(|there| there.labels.get(RETRY_OF) == Some(&id.to_string()));
         if !is_this {

@@ -1,8 +1,8 @@
-//! Schedules: operations that are created again and again, at times.
+//! Schedules, which create operations at given times.
 //!
-//! A caller that may create an operation may schedule one: a schedule is checked like a creation, when it is made and
-//! when it is changed, and continues when its maker is gone. A token that is limited to projects sees the schedules of
-//! these.
+//! A caller that may create an operation may schedule one: a schedule is checked like a creation, when it is created
+//! and when it is changed, and continues after the token that created it is revoked. A token that is limited to
+//! projects sees the schedules of these projects.
 
 use std::time::Duration;
 
@@ -19,88 +19,92 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, Read};
 
-/// Entries of a page, unless somebody wants fewer.
+/// Entries of a page, unless the client requests fewer.
 const PAGE_SIZE: u32 = 100;
 /// How often a change is tried when other changes get in its way.
 const TRIES: u32 = 5;
 
-/// A schedule that is to be made.
+/// A schedule to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateSchedule<'a> {
-    /// What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
+    /// The name of the schedule, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
     #[schema(required = true, min_length = 1, max_length = 128, example = "nightly-scan")]
     #[serde(default)]
     pub(crate) name: String,
-    /// When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
-    /// them. Either this or every.
+    /// A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
+    /// six with the seconds first. Give either this or every.
     #[schema(value_type = Option<String>, max_length = 256, example = "0 3 * * *")]
     #[serde(default)]
     pub(crate) cron: String,
-    /// Every how long it is due, in seconds with an s; a second at least.
+    /// The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "3600s")]
     pub(crate) every: Option<Duration>,
-    /// The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    /// The time zone of cron, by its name in the IANA database; by default UTC.
     #[schema(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     #[serde(default)]
     pub(crate) time_zone: String,
-    /// What is created each time; without run_after and unique_key.
+    /// The operation that it creates each time; without run_after and unique_key.
     #[serde(default, borrow)]
     #[schema(value_type = CreateOperation, required = true)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,
-    /// When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    /// What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
+    /// or cancel_previous.
     #[schema(value_type = Option<String>, pattern = "^(allow|skip|cancel_previous)$", default = "allow")]
     #[serde(default)]
     pub(crate) overlap: String,
-    /// What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    /// Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+    /// 100).
     #[schema(value_type = Option<String>, pattern = "^(none|latest|all)$", default = "latest")]
     #[serde(default)]
     pub(crate) catch_up: String,
-    /// Each due time is put off by up to so long, in seconds with an s.
+    /// The longest delay that is added to each due time, in seconds with the suffix s.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "60s")]
     pub(crate) jitter: Option<Duration>,
-    /// Nothing is created until it is resumed.
+    /// Whether it is paused: it creates nothing until it is resumed.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub(crate) paused: Option<bool>,
 }
 
-/// What is to be changed of a schedule; what is left out stays.
+/// The changes to a schedule. Fields that are left out do not change.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateSchedule<'a> {
-    /// When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
-    /// them. Either this or every.
+    /// A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
+    /// six with the seconds first. Give either this or every.
     #[schema(value_type = Option<String>, max_length = 256, example = "0 3 * * *")]
     #[serde(default)]
     pub(crate) cron: String,
-    /// Every how long it is due, in seconds with an s; a second at least.
+    /// The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "3600s")]
     pub(crate) every: Option<Duration>,
-    /// The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    /// The time zone of cron, by its name in the IANA database; by default UTC.
     #[schema(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     #[serde(default)]
     pub(crate) time_zone: String,
-    /// What is created each time; without run_after and unique_key.
+    /// The operation that it creates each time; without run_after and unique_key.
     #[serde(default, borrow)]
     #[schema(value_type = CreateOperation, required = false)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,
-    /// When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    /// What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
+    /// or cancel_previous.
     #[schema(value_type = Option<String>, pattern = "^(allow|skip|cancel_previous)$")]
     #[serde(default)]
     pub(crate) overlap: String,
-    /// What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    /// Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+    /// 100).
     #[schema(value_type = Option<String>, pattern = "^(none|latest|all)$")]
     #[serde(default)]
     pub(crate) catch_up: String,
-    /// Each due time is put off by up to so long, in seconds with an s.
+    /// The longest delay that is added to each due time, in seconds with the suffix s.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "60s")]
     pub(crate) jitter: Option<Duration>,
-    /// Nothing is created until it is resumed.
+    /// Whether it is paused: it creates nothing until it is resumed.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub(crate) paused: Option<bool>,
@@ -110,25 +114,28 @@ pub(crate) struct UpdateSchedule<'a> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListSchedules {
-    /// Entries per page; above 100, or left out, 100.
+    /// Entries per page, at most 100; a larger number counts as 100.
     #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
     #[serde(default)]
     pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
+    /// The next_page_token of the previous page.
     #[param(required = false)]
     #[serde(default)]
     pub(crate) page_token: String,
 }
 
-/// Makes a schedule.
+/// Creates a schedule.
 pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateSchedule<'_>>) -> Result<Schedule, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let (asked, mut found) = asked.into_parts();
     let operation = match asked.operation {
         Some(operation) => template(app, operation, &mut found),
         None => {
-            found.add(Violation::new("operation", "must be given: what is created each time"));
-            // Valid by itself, so that nothing else is reported about it.
+            found.add(Violation::new(
+                "operation",
+                "must be given: it is the operation that the schedule creates each time",
+            ));
+            // Valid in itself, so that nothing else is reported about it.
             NewOperation::of_kind("none")
         }
     };
@@ -160,7 +167,7 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateSchedul
     Ok(store.create_schedule(caller.organization(), wanted).await??)
 }
 
-/// One page of the schedules that the caller sees, by name, and where the next one begins.
+/// One page of the schedules that the caller sees, sorted by name, and where the next one begins.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -169,7 +176,7 @@ pub(crate) async fn list(
     caller.require(Scope::OperationsRead)?;
     let (asked, mut found) = asked.into_parts();
     if !asked.page_token.is_empty() && check_schedule_name("page_token", &asked.page_token).is_err() {
-        found.add(Violation::new("page_token", "must be the next_page_token of an answer"));
+        found.add(Violation::new("page_token", "must be the next_page_token of a previous answer"));
     }
     found.none()?;
     let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
@@ -232,7 +239,7 @@ pub(crate) async fn update(
     changed(app, caller, name, "schedules.update", operation.is_some(), change).await
 }
 
-/// Pauses or resumes a schedule; one that is so already stays as it is.
+/// Pauses or resumes a schedule; nothing changes if that was done before.
 pub(crate) async fn pause(app: &App, caller: &Caller, name: &str, paused: bool) -> Result<Schedule, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let action = if paused { "schedules.pause" } else { "schedules.resume" };
@@ -257,7 +264,7 @@ pub(crate) async fn trigger(app: &App, caller: &Caller, name: &str) -> Result<Op
     Ok(operation)
 }
 
-/// Changes a schedule as it is kept now; again when somebody else does so at the same time.
+/// Changes a schedule as it is stored now; tries again when somebody else changes it at the same time.
 async fn changed(
     app: &App,
     caller: &Caller,
@@ -285,7 +292,7 @@ async fn changed(
     }
 }
 
-/// A schedule that may be kept. The operation is looked at like a creation's, if it is a new one.
+/// A schedule that may be stored. Its operation is checked like that of a creation, if it is a new one.
 async fn checked(
     app: &App,
     caller: &Caller,
@@ -311,7 +318,7 @@ fn template(app: &App, asked: Read<CreateOperation<'_>>, found: &mut Found) -> N
     if is_none { NewOperation::of_kind("none") } else { operation }
 }
 
-/// The value of a name; the default one where it is not given or there is none.
+/// The value of a name; the default where the name is not given or not known.
 fn named<T: Default>(
     name: &str,
     field: &str,
@@ -329,7 +336,7 @@ fn named<T: Default>(
     })
 }
 
-/// A text that cannot be the name of a schedule is the name of none.
+/// No schedule has a name that is not valid.
 fn known(name: &str) -> Result<(), ApiError> {
     check_schedule_name("name", name).map_err(|_| ApiError::NotFound("schedule"))
 }

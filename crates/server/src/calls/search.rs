@@ -13,19 +13,19 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, Read, quoted};
 
-/// Groups of an answer at most; those with most operations come first.
+/// The most groups of an answer; those with the most operations come first.
 const MAX_GROUPS: usize = 1_000;
 
 /// Which operations to search for.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchOperations {
-    /// Which operations, e.g. status = FAILED AND created_at >= "-24h"; left out, all but notices.
+    /// Which operations to find, e.g. status = FAILED AND created_at >= "-24h"; by default all except notices.
     #[param(required = false, max_length = 2048, example = "status = FAILED AND created_at >= \"-24h\"")]
     #[serde(default)]
     pub(crate) filter: String,
-    /// The zero-based number of the page. For many pages page_token is better: it neither skips nor repeats anything while
-    /// operations are created.
+    /// The zero-based number of the page. To read many pages, page_token is better: it neither skips nor repeats
+    /// operations while others are created.
     #[param(value_type = Option<i32>, minimum = 0, default = 0, required = false)]
     #[serde(default)]
     pub(crate) page: Option<u32>,
@@ -33,11 +33,11 @@ pub(crate) struct SearchOperations {
     #[param(value_type = Option<i32>, minimum = 0, default = 50, required = false)]
     #[serde(default)]
     pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before, which had the same filter and order.
+    /// The next_page_token of the previous page, which was requested with the same filter and order.
     #[param(required = false)]
     #[serde(default)]
     pub(crate) page_token: String,
-    /// The order: created_at desc, newest first, is the default; created_at is oldest first.
+    /// The order: created_at desc (newest first), the default, or created_at (oldest first).
     #[param(required = false, example = "created_at desc")]
     #[serde(default)]
     pub(crate) order_by: String,
@@ -47,11 +47,11 @@ pub(crate) struct SearchOperations {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CountOperations {
-    /// Which operations; left out, all but notices.
+    /// Which operations to count; by default all except notices.
     #[param(required = false, max_length = 2048, example = "created_at >= \"-24h\"")]
     #[serde(default)]
     pub(crate) filter: String,
-    /// By what they are told apart: status, kind, project_id, or several of them with commas between.
+    /// The fields to group by: status, kind, project_id, or several of them separated by commas.
     #[param(required = false, example = "status,kind")]
     #[serde(default)]
     pub(crate) group_by: String,
@@ -60,7 +60,7 @@ pub(crate) struct CountOperations {
 /// A page of what was found, with the token of the next one.
 pub(crate) struct FoundPage {
     pub(crate) page: SearchPage,
-    /// Empty at the end.
+    /// Empty on the last page.
     pub(crate) next_page_token: String,
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn search(app: &App, caller: &Caller, asked: Read<SearchOperati
             }
             Err(_) => found.add(Violation::new(
                 "page_token",
-                "must be the next_page_token of an answer to the same filter and order_by",
+                "must be the next_page_token of a previous answer to the same filter and order_by",
             )),
         }
     }
@@ -124,7 +124,7 @@ pub(crate) struct Counts {
     pub(crate) groups_left_out: u64,
 }
 
-/// How many operations the caller may see and the filter matches.
+/// Counts the operations that the caller may see and the filter matches.
 pub(crate) async fn count(app: &App, caller: &Caller, asked: Read<CountOperations>) -> Result<Counts, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, mut found) = asked.into_parts();
@@ -137,7 +137,7 @@ pub(crate) async fn count(app: &App, caller: &Caller, asked: Read<CountOperation
     Ok(Counts { counted, groups_left_out })
 }
 
-/// Whole seconds, which is what a token keeps.
+/// Whole seconds, the precision of the time in a page token.
 fn seconds(now: Timestamp) -> u32 {
     u32::try_from(now.as_millis() / 1_000).unwrap_or_default()
 }
@@ -171,7 +171,7 @@ fn group_by(text: &str, found: &mut Found) -> GroupBy {
             "kind" => by.kind = true,
             "project_id" => by.project_id = true,
             other => {
-                let description = format!("{} is none of status, kind and project_id", quoted(other));
+                let description = format!("{} is not one of status, kind and project_id", quoted(other));
                 found.add(Violation::new("group_by", description));
             }
         }

@@ -1,4 +1,4 @@
-//! Sessions of people who signed in: an administrator sees and ends those of the organization.
+//! Sessions of people who signed in: an administrator sees and revokes those of the organization.
 
 use operations::{Timestamp, Violation};
 use serde::Deserialize;
@@ -17,11 +17,11 @@ use crate::strict::Read;
 const PAGE_SIZE: u32 = 100;
 const NOT_FOUND: ApiError = ApiError::NotFound("session");
 
-/// Whose sessions.
+/// The organization whose sessions are meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SessionsOf {
-    /// For tokens of the instance, which must name it: the organization.
+    /// The organization; tokens of the instance must give it.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     Ok((sessions, next))
 }
 
-/// Ends a session for good, on all servers; one that was ended before stays as it is.
+/// Revokes a session permanently, on all servers; one that was revoked before does not change.
 pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str, asked: Read<SessionsOf>) -> Result<Session, ApiError> {
     let (asked, found) = asked.into_parts();
     let of = organization(caller, &asked);
@@ -67,8 +67,9 @@ pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str, asked: Read<Ses
 fn organization(caller: &Caller, asked: &SessionsOf) -> Result<String, ApiError> {
     let organization = pause::managed(caller, &asked.organization)?;
     if organization.is_empty() {
-        let told = "must be given: a token of the instance belongs to no organization, and people sign in to one";
-        return Err(ApiError::Invalid(vec![Violation::new("organization", told)]));
+        let description =
+            "must be given: a token of the instance belongs to no organization, and people sign in to one";
+        return Err(ApiError::Invalid(vec![Violation::new("organization", description)]));
     }
     Ok(organization)
 }

@@ -12,37 +12,37 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, Read};
 
-/// Points of an answer at most, steps times kinds.
+/// The most points of an answer, steps times kinds.
 const MAX_POINTS: u32 = 2_000;
 
-/// Which statistics.
+/// Which statistics to get.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct GetStats {
-    /// From the step on that this time lies in; left out, an hour before the end for minutes, two days for hours, 30
-    /// days for days.
+    /// The first step is the one that contains this time; by default an hour before the end for minutes, two days for
+    /// hours, 30 days for days.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
     pub(crate) from: String,
-    /// Before this time; left out, now.
+    /// The end, exclusive; by default now.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
     pub(crate) to: String,
-    /// How finely: minute (kept for 7 days), hour (kept for a year) or day (kept for ever), in UTC.
+    /// The length of a step: minute (kept for 7 days), hour (kept for a year) or day (kept permanently), in UTC.
     #[param(required = false, default = "hour", example = "hour")]
     #[serde(default)]
     pub(crate) step: String,
-    /// kind: each kind for itself; left out, all together.
+    /// kind for separate statistics of each kind; by default all kinds are added up.
     #[param(required = false, example = "kind")]
     #[serde(default)]
     pub(crate) group_by: String,
-    /// Only this kind; left out, any but the notices of ends, as in lists.
+    /// Only operations of this kind; by default all except notices, as in lists.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) kind: String,
 }
 
-/// What was asked for, and the answer.
+/// The request and its answer.
 pub(crate) struct Stats {
     pub(crate) request: StatisticsRequest,
     pub(crate) answer: StatisticsAnswer,
@@ -56,8 +56,9 @@ pub(crate) async fn stats(app: &App, caller: &Caller, asked: Read<GetStats>) -> 
     let request = request(asked, app.store.now())?;
     let answer = app.store.statistics(caller.access(), &request, MAX_POINTS).await?;
     if answer.is_cut {
-        let description =
-            format!("these are more than {MAX_POINTS} points: ask for less time, longer steps, or a single kind");
+        let description = format!(
+            "the answer would have more than {MAX_POINTS} points: request a shorter time, longer steps, or a single kind"
+        );
         return Err(ApiError::field("from", description));
     }
     let now = app.store.now();
@@ -93,7 +94,7 @@ fn request(asked: Read<GetStats>, now: Timestamp) -> Result<StatisticsRequest, A
     let length = to.as_millis().saturating_sub(step.start(from).as_millis());
     let steps = length.saturating_add(step.millis() - 1) / step.millis();
     if steps > i64::from(MAX_POINTS) {
-        let description = format!("these are {steps} steps: ask for at most {MAX_POINTS}, or for longer ones");
+        let description = format!("the answer would have {steps} steps: request at most {MAX_POINTS}, or longer ones");
         return Err(ApiError::field("from", description));
     }
     Ok(StatisticsRequest { from, to, step, kind: Some(asked.kind).filter(|kind| !kind.is_empty()), by_kind })

@@ -1,8 +1,8 @@
 //! Managing API tokens: what the command line does too ([`store::create_token`] and its like).
 //!
 //! A token of an organization with the scope `admin` manages the tokens of its organization, one of the instance those
-//! of the organizations that it reaches. No token gives what it does not have, and what is out of its reach does not
-//! exist for it.
+//! of the organizations that it may act in. No token can grant what it does not have, and tokens that it may not manage
+//! do not exist for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,39 +23,40 @@ use crate::strict::{Found, List, Read};
 
 /// The most entries of a page of tokens.
 const PAGE_SIZE: u32 = 100;
-/// Names in one list.
+/// The most names in one list.
 const MAX_NAMES: usize = 1_000;
 
-/// What a new token is to be.
+/// A token to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateToken {
-    /// What it is for, for people: 1 to 128 bytes.
+    /// A name for people that says what the token is for: 1 to 128 bytes.
     #[schema(required = true, min_length = 1, max_length = 128, example = "ci")]
     #[serde(default)]
     pub(crate) name: String,
-    /// What it may do; never more than the token that asks may. A token of the instance may have admin and
+    /// The scopes of the new token; only scopes that the calling token has. A token of the instance may have admin and
     /// operations:work.
     #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 6, example = json!(["operations:read"]))]
     #[serde(default)]
     pub(crate) scopes: List<String, 6>,
-    /// Only operations of these projects; left out, all of the organization.
+    /// The projects that the token is limited to; by default it is not limited.
     #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
     #[serde(default)]
     pub(crate) projects: List<String, MAX_NAMES>,
-    /// How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks.
+    /// How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
+    /// token.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
     pub(crate) expires_in: Option<Duration>,
-    /// The organization that it belongs to; a token of an organization need not name its own.
+    /// The organization that it belongs to; by default that of the calling token.
     #[schema(required = false)]
     #[serde(default)]
     pub(crate) organization: String,
-    /// Make a token of the instance, which belongs to no organization; only by such a token.
+    /// Whether to create a token of the instance, which belongs to no organization; only such a token can do so.
     #[schema(default = false)]
     #[serde(default)]
     pub(crate) instance: Option<bool>,
-    /// Of a token of the instance, only these organizations; left out, all.
+    /// For a token of the instance: the organizations that it may act in; by default all.
     #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
     #[serde(default)]
     pub(crate) organizations: List<String, MAX_NAMES>,
@@ -75,11 +76,12 @@ pub(crate) struct ListTokens {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateToken {
-    /// How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
+    /// How long the old secret stays valid, in seconds with the suffix s; 30 days (2592000s) at most.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "86400s")]
     pub(crate) overlap: Option<Duration>,
-    /// How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
+    /// How long the new token is valid, in seconds with the suffix s; by default as long as the old one from
+    /// its creation, or without an end if the old one has none.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
     pub(crate) expires_in: Option<Duration>,
@@ -91,7 +93,7 @@ pub(crate) struct Issued {
     pub(crate) secret: Secret,
 }
 
-/// Makes a token.
+/// Creates a token.
 pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateToken>) -> Result<Issued, ApiError> {
     let (asked, found) = asked.into_parts();
     let of = if asked.organization.is_empty() { caller.organization() } else { &asked.organization };
@@ -111,7 +113,7 @@ pub(crate) fn may_list(caller: &Caller) -> bool {
     reach(caller).is_ok()
 }
 
-/// One page of the tokens within reach, oldest first, and where the next one begins.
+/// One page of the tokens that the caller may manage, oldest first, and where the next one begins.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -143,19 +145,19 @@ fn place(token: &str) -> Option<(Timestamp, String)> {
     Some((Timestamp::from_millis(millis.parse().ok()?), id.to_owned()))
 }
 
-/// A token within reach.
+/// A token that the caller may manage.
 pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<Token, ApiError> {
     let reach = reach(caller)?;
     known(id)?;
     app.store.token(&reach, id).await?.ok_or(ApiError::NotFound("token"))
 }
 
-/// A text that cannot be the id of a token is the id of none.
+/// No token has an id that is not valid.
 fn known(id: &str) -> Result<(), ApiError> {
     if may_be_there(id) { Ok(()) } else { Err(ApiError::NotFound("token")) }
 }
 
-/// Revokes a token for good; one that is revoked stays as it is.
+/// Revokes a token permanently; one that was revoked before does not change.
 pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Token, ApiError> {
     let call = of_token(app, caller, id, "tokens.revoke").await?;
     administrative(app, call, |store| async move {
@@ -182,19 +184,20 @@ pub(crate) async fn rotate(app: &App, caller: &Caller, id: &str, asked: Read<Rot
     .await
 }
 
-/// What the caller may manage.
+/// The tokens that the caller may manage.
 fn reach(caller: &Caller) -> Result<TokenReach, ApiError> {
     TokenReach::of(caller.token()).ok_or(ApiError::ScopeMissing(Scope::Admin))
 }
 
-/// The call in the log of this organization if the caller reaches it, otherwise in the log of its own.
+/// The audit record of a call: in the log of this organization if the caller may act in it, otherwise in that of its
+/// own.
 fn call(caller: &Caller, organization: &str, action: &'static str) -> AuditCall {
     let reaches = TokenReach::of(caller.token()).is_some_and(|reach| reach.organizations.include(organization));
     let log = if reaches && may_be_there(organization) { organization } else { caller.organization() };
     caller.recorded(log, action, Vec::new())
 }
 
-/// The call in the log of the token's organization, if the token is within reach.
+/// The audit record of a call: in the log of the token's organization, if the caller may manage the token.
 async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) -> Result<AuditCall, ApiError> {
     let token = match TokenReach::of(caller.token()) {
         Some(reach) if may_be_there(id) => app.store.token(&reach, id).await?,
@@ -212,10 +215,10 @@ fn shortened(id: &str) -> String {
 }
 
 fn secret() -> Result<Secret, ApiError> {
-    Secret::generate().map_err(|error| ApiError::Internal(format!("no random numbers: {error}").into()))
+    Secret::generate().map_err(|error| ApiError::Internal(format!("could not get random numbers: {error}").into()))
 }
 
-/// The token that is asked for, as far as it can be read.
+/// The requested token, as far as it can be read.
 fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWish, ApiError> {
     let mut set = |field: &str, names: List<String, MAX_NAMES>| -> BTreeSet<String> {
         names.optional(field, &mut found).into_iter().collect()
@@ -237,7 +240,10 @@ fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWi
         (name, _) => name,
     };
     if is_of_instance && !organization.is_empty() {
-        found.add(Violation::new("organization", "goes without instance: a token of the instance belongs to none"));
+        found.add(Violation::new(
+            "organization",
+            "must not be given together with instance: a token of the instance belongs to no organization",
+        ));
     }
     if !is_of_instance && organization.is_empty() {
         found.add(Violation::new("organization", "must be given, or instance: true for a token of the instance"));

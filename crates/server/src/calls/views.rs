@@ -1,8 +1,8 @@
 //! Saved views: a name for a filter, shared in the organization or private to the token that made it.
 //!
-//! Callers that may see operations have private views. Shared views are seen by callers that see the whole
-//! organization, since their filters reveal something about all projects, and changed by those of them that may change
-//! operations.
+//! Callers that may see operations have private views. Callers that see the whole organization also see its shared
+//! views, since the filters of these reveal something about all projects; those of them that may change operations may
+//! change the shared views.
 
 use std::time::Duration;
 
@@ -18,48 +18,50 @@ use crate::http::Caller;
 use crate::strict::{Found, List, Read};
 
 const NOT_FOUND: ApiError = ApiError::NotFound("view");
-/// Columns of a view at most.
+/// The most columns of a view.
 const MAX_COLUMNS: usize = 32;
-/// How long a list of views spends on counting what they show; views that it does not reach in time have no count.
+/// How long a list of views spends on counting operations; views that it does not reach in time have no count.
 const COUNTING: Duration = Duration::from_secs(2);
-/// The same where the views are shown next to something else, which must not wait for them.
+/// The same where the views are shown together with something else, which must not wait for them.
 const COUNTING_BESIDE: Duration = Duration::from_millis(50);
 
-/// What a view is to be.
+/// A view to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateView {
-    /// For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    /// The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+    /// the token.
     #[schema(required = true, min_length = 1, max_length = 128, example = "Failed today")]
     #[serde(default)]
     pub(crate) name: String,
-    /// What it shows, as searches take it; empty: everything.
+    /// The filter of the operations that it shows, as for a search; empty for all operations.
     #[schema(required = false, max_length = 2048, example = "status = FAILED AND created_at >= \"-24h\"")]
     #[serde(default)]
     pub(crate) filter: String,
-    /// The names of the columns, in their order; left out, those that are shown as a rule.
+    /// The names of the columns, in order; left out for the default columns.
     #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
     #[serde(default)]
     pub(crate) columns: List<String, MAX_COLUMNS>,
-    /// private: only this token has it. shared: the organization has it.
+    /// private: only the calling token sees it. shared: the whole organization sees it.
     #[schema(required = false, default = "private", example = "shared")]
     #[serde(default)]
     pub(crate) visibility: String,
 }
 
-/// What a view is to be instead. It replaces all three.
+/// The new name, filter and columns of a view, all of which are replaced.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateView {
-    /// For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    /// The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+    /// the token.
     #[schema(required = true, min_length = 1, max_length = 128, example = "Failed today")]
     #[serde(default)]
     pub(crate) name: String,
-    /// What it shows, as searches take it; empty: everything.
+    /// The filter of the operations that it shows, as for a search; empty for all operations.
     #[schema(required = false, max_length = 2048, example = "status = FAILED")]
     #[serde(default)]
     pub(crate) filter: String,
-    /// The names of the columns, in their order; left out, those that are shown as a rule.
+    /// The names of the columns, in order; left out for the default columns.
     #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
     #[serde(default)]
     pub(crate) columns: List<String, MAX_COLUMNS>,
@@ -78,7 +80,7 @@ pub(crate) fn visibility(view: &View) -> &'static str {
     if view.owner.is_none() { "shared" } else { "private" }
 }
 
-/// Makes a view.
+/// Creates a view.
 pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateView>) -> Result<View, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, mut found) = asked.into_parts();
@@ -108,7 +110,8 @@ pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<(View, Option
     counted(app, caller, COUNTING, |_| true).await
 }
 
-/// The same next to something else that is shown: filters that need a look at each operation are not counted.
+/// The same where the views are shown together with something else: filters for which each operation must be checked
+/// are not counted.
 pub(crate) async fn list_beside(app: &App, caller: &Caller) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
     counted(app, caller, COUNTING_BESIDE, |search| search.looked_at_by_row().is_none()).await
 }
@@ -202,10 +205,12 @@ fn checked(
 fn kept(outcome: ViewOutcome) -> Result<View, ApiError> {
     match outcome {
         ViewOutcome::Kept(view) => Ok(view),
-        ViewOutcome::NameTaken => Err(ApiError::field("name", "is that of another view; choose another name")),
+        ViewOutcome::NameTaken => Err(ApiError::field("name", "is the name of another view; choose another one")),
         ViewOutcome::TooMany(MAX_ALL_PRIVATE_VIEWS) => Err(ApiError::field(
             "visibility",
-            format!("the tokens of the organization have {MAX_ALL_PRIVATE_VIEWS} private views, the most; delete some"),
+            format!(
+                "the tokens of the organization have {MAX_ALL_PRIVATE_VIEWS} private views, which is the most; delete some"
+            ),
         )),
         ViewOutcome::TooMany(most) => Err(ApiError::field(
             "name",

@@ -1,7 +1,8 @@
-//! One operation, once it has ended or the time is over.
+//! One operation, when it has ended or the time is over.
 //!
-//! The [hub](crate::hub) notifies those who wait that their operation has ended; then they share the reads that the
-//! [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand of them cost no more than a few.
+//! The [hub](crate::hub) notifies the clients that wait when their operation has ended; then they share the reads that
+//! the [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand clients cost no more than a
+//! few.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::http::Caller;
 use crate::reads::Found;
 use crate::strict::Read;
 
-/// How long it waits when the client does not say.
+/// How long a call waits by default.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait; longer ones are cut to this. Below the time-outs of usual proxies and clients.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -29,7 +30,7 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WaitOperation {
-    /// How long to wait at most, in seconds with up to nine decimals and an s; above 60s, 60s are waited.
+    /// How long to wait at most, in seconds with up to nine decimals and the suffix s; longer times count as 60s.
     #[param(value_type = String, required = false, default = "30s", example = "30s")]
     #[serde(default, deserialize_with = "duration::parameter")]
     pub(crate) timeout: Option<Duration>,
@@ -49,7 +50,7 @@ pub(crate) async fn wait(
     caller.while_valid(app, ended(app, caller.access(), id, until)).await
 }
 
-/// The operation once it has ended, or as it is when the time is over.
+/// The operation when it has ended, or as it is when the time is over.
 async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Arc<Found>, ApiError> {
     // Before the operation is read.
     let mut ending = app.hub.ending(&access.organization, id).await?;
@@ -62,7 +63,7 @@ async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> R
         tokio::select! {
             () = ending.ended() => {}
             () = tokio::time::sleep_until(until) => is_over = true,
-            // A server that stops answers those who wait.
+            // A server that stops answers the calls that wait.
             () = app.shutdown.cancelled() => is_over = true,
         }
     }

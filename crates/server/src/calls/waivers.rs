@@ -1,7 +1,7 @@
 //! Waivers, and evaluating evidence again.
 //!
-//! Callers that manage the organization as a whole make and remove waivers: a caller that stores evidence must not be
-//! able to wave it through. Callers that may read evidence of the whole organization see them.
+//! Callers that manage the whole organization create and remove waivers: a caller that stores evidence must not be able
+//! to waive its violations. Callers that may read the evidence of the whole organization see the waivers.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ const MAX_POLICY: usize = 128;
 const MAX_FINDING: usize = 2_048;
 const MAX_SUBJECT: usize = 256;
 const MAX_REASON: usize = 1_024;
-/// The longest time of a waiver: ten years.
+/// The longest duration of a waiver: ten years.
 const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 3_600);
-/// The oldest evidence that is evaluated again by its age, in days.
+/// The maximum of `newest_days`.
 const MAX_DAYS: i32 = 3_650;
 
-/// What is lived with.
+/// A waiver to create.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateWaiver {
@@ -36,18 +36,18 @@ pub(crate) struct CreateWaiver {
     #[schema(required = true, min_length = 1, max_length = 128, example = "vulnerabilities")]
     #[serde(default)]
     pub(crate) policy: String,
-    /// Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability, or vex: and
-    /// the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not affect the
-    /// product or are fixed; left out, all.
+    /// Which violations of the policy it covers: a whole message; an identifier in a finding, such as that of a rule or
+    /// a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities
+    /// that the document says do not affect the product or are fixed. By default all.
     #[schema(required = false, max_length = 2048, example = "CVE-2026-0001")]
     #[serde(default)]
     pub(crate) finding: String,
-    /// Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
-    /// evidence or of its project; left out, any. Required with a VEX document.
+    /// Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
+    /// evidence or of its project. By default any evidence. Required with a VEX document.
     #[schema(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) subject: String,
-    /// Why.
+    /// Why the violation is accepted.
     #[schema(
         required = true,
         min_length = 1,
@@ -56,37 +56,37 @@ pub(crate) struct CreateWaiver {
     )]
     #[serde(default)]
     pub(crate) reason: String,
-    /// How long it has an effect, in seconds with an s; left out, until it is removed.
+    /// How long it has an effect, in seconds with the suffix s; by default until it is removed.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "2592000s")]
     pub(crate) expires_in: Option<Duration>,
 }
 
-/// Which evidence is evaluated again; at least one of the three is given, and all that are given must fit.
+/// Which evidence to evaluate again. At least one of the three fields must be given; evidence must match all that are.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReevaluateEvidence {
-    /// What this policy was evaluated on.
+    /// Only evidence that this policy was evaluated on.
     #[schema(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) policy: String,
-    /// This piece of evidence.
+    /// Only the piece of evidence with this digest.
     #[schema(required = false)]
     #[serde(default)]
     pub(crate) digest: String,
-    /// What was stored or evaluated within so many days, give or take an hour.
+    /// Only evidence that was stored or evaluated within this number of days, accurate to about an hour.
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 3650)]
     #[serde(default)]
     pub(crate) newest_days: Option<i32>,
 }
 
-/// Whether the caller may make and remove waivers.
+/// Whether the caller may create and remove waivers.
 fn may_change(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::Admin)?;
     caller.require_whole_organization()
 }
 
-/// Makes a waiver.
+/// Creates a waiver.
 pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>) -> Result<Waiver, ApiError> {
     may_change(caller)?;
     let (asked, mut found) = asked.into_parts();
@@ -119,24 +119,26 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
     match store.create_waiver(caller.organization(), waiver).await? {
         WaiverOutcome::Kept(waiver) => Ok(waiver),
         WaiverOutcome::TooMany(most) => {
-            let told = format!("is one too many: the organization has {most} waivers; remove some that have expired");
-            Err(ApiError::field("policy", told))
+            let description =
+                format!("is one too many: the organization has {most} waivers; remove some that have expired");
+            Err(ApiError::field("policy", description))
         }
         WaiverOutcome::TooManyVex(most) => {
-            let told = format!("{most} waivers of the organization name a VEX document already: remove some of them");
-            Err(ApiError::field("finding", told))
+            let description =
+                format!("is one too many: {most} waivers of the organization name a VEX document; remove some of them");
+            Err(ApiError::field("finding", description))
         }
         WaiverOutcome::Missing => Err(ApiError::NotFound("organization")),
     }
 }
 
-/// Checks that the VEX document is one, if a waiver names any.
+/// Checks the VEX document that a waiver names, if it names one.
 async fn check_vex(app: &App, caller: &Caller, asked: &CreateWaiver, found: &mut Found) -> Result<(), ApiError> {
     let Some(digest) = vex_named(&asked.finding) else { return Ok(()) };
     if asked.subject.is_empty() {
         found.add(Violation::new(
             "subject",
-            "must not be empty: say which evidence the VEX document is of, since its products are not compared",
+            "must not be empty: say which evidence the VEX document applies to, since its products are not compared",
         ));
     }
     let Ok(digest) = digest.parse::<Digest>() else {
@@ -158,11 +160,11 @@ fn check(field: &str, text: &str, most: usize, is_needed: bool, found: &mut Foun
     } else if text.len() > most {
         found.add(Violation::new(field, format!("must be at most {most} bytes long")));
     } else if text.contains('\0') {
-        found.add(Violation::new(field, "must not have the character U+0000"));
+        found.add(Violation::new(field, "must not contain the character U+0000"));
     }
 }
 
-/// Every waiver, oldest first, those that have expired included.
+/// All waivers, oldest first, including expired ones.
 pub(crate) async fn list(app: &App, caller: &Caller) -> Result<(Vec<Waiver>, Timestamp), ApiError> {
     caller.require(Scope::EvidenceRead)?;
     caller.require_whole_organization()?;
@@ -177,7 +179,7 @@ pub(crate) async fn delete(app: &App, caller: &Caller, id: &str) -> Result<(), A
     if is_removed { Ok(()) } else { Err(ApiError::NotFound("waiver")) }
 }
 
-/// Has evidence evaluated again: answers the operation that sees to it.
+/// Starts an operation that evaluates evidence again, and returns it.
 pub(crate) async fn reevaluate(
     app: &App,
     caller: &Caller,

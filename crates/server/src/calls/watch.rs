@@ -1,9 +1,9 @@
 //! Every transition of the operations that the caller may see, as it happens.
 //!
-//! Each client reads the store's change log at its own pace: changes that it does not take are not read for it, so that
-//! a slow client costs one batch of the change log in memory and nothing more, and one that takes nothing at all is cut
-//! off by the connection's patience. Clients with the same access at the same position, as all are that keep up, share
-//! what is read. The [hub](crate::hub) notifies them when there is more.
+//! Each client reads the store's change log at its own pace: the server reads no further than the client consumes, so
+//! that a slow client costs one batch of the change log in memory and nothing more. A client that reads nothing at all
+//! is disconnected by the write timeout of its connection. Clients with the same access at the same position, as all
+//! are that keep up, share the reads. The [hub](crate::hub) notifies them when there is more.
 //!
 //! The id of an event is its cursor, sealed ([`PositionKey`]), the same on every server of the store. Heartbeats carry
 //! ids that differ each time: the position that a stream begins with moves with what other organizations do.
@@ -52,15 +52,16 @@ pub(crate) struct WatchOperations {
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) kind: String,
-    /// The id of the event to go on after, for clients that cannot send the header Last-Event-ID.
+    /// The id of the last event that the client received: the stream resumes after it. For clients that cannot send the
+    /// header Last-Event-ID.
     #[param(required = false)]
     #[serde(default)]
     pub(crate) last_event_id: String,
 }
 
 /// A message to a client that watches.
-pub(crate) enum Told {
-    /// An operation has become what it is here.
+pub(crate) enum WatchEvent {
+    /// An operation as it is after a transition.
     Became { event_id: String, operation: Box<Operation> },
     /// An operation was deleted.
     Deleted { event_id: String, id: OperationId },
@@ -70,7 +71,7 @@ pub(crate) enum Told {
     Failed(ApiError),
 }
 
-/// Begins to watch: from now on, or after an event.
+/// Starts to watch, from now on or after an event.
 pub(crate) async fn watch(app: &App, caller: &Caller, asked: Read<WatchOperations>) -> Result<Watcher, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let place = app.watchers.take(caller.organization(), 1).ok_or(ApiError::TooManyWatchers)?;
@@ -118,13 +119,13 @@ pub(crate) struct Watcher {
     waiting: VecDeque<(Arc<FeedBatch>, usize)>,
     heartbeat_at: Instant,
     ended: bool,
-    /// One of the places for those who watch.
+    /// One of the slots for clients that watch.
     _place: Share,
 }
 
 impl Watcher {
     /// The next message to the client; `None` when the stream ends.
-    pub(crate) async fn next(&mut self) -> Option<Told> {
+    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
         loop {
             // A server that stops ends the stream; the client continues at another one.
             if self.ended || self.app.shutdown.is_cancelled() {
@@ -133,19 +134,22 @@ impl Watcher {
             // Before each event; the answer is remembered for a second.
             if !self.caller.is_still_valid(&self.app).await {
                 self.ended = true;
-                return Some(Told::Failed(ApiError::Unauthenticated));
+                return Some(WatchEvent::Failed(ApiError::Unauthenticated));
             }
             if let Some((batch, index)) = self.waiting.pop_front() {
                 let event = &batch.events[index];
-                match self.told(event).await {
-                    Ok(told) => {
+                match self.event(event).await {
+                    Ok(shown) => {
                         self.position = event.position;
-                        let Some(told) = told else { continue };
+                        let Some(shown) = shown else { continue };
                         self.heartbeat_at = Instant::now() + HEARTBEAT;
-                        return Some(told);
+                        return Some(shown);
                     }
                     Err(error) => {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "an output was not read; later");
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "could not read an output; trying again"
+                        );
                         self.waiting.push_front((batch, index));
                         tokio::time::sleep(RETRY).await;
                         continue;
@@ -164,12 +168,12 @@ impl Watcher {
                 }
                 Err(StoreError::PositionUnknown) => {
                     self.ended = true;
-                    return Some(Told::Failed(ApiError::EventUnknown));
+                    return Some(WatchEvent::Failed(ApiError::EventUnknown));
                 }
                 // The store is unavailable; the client need not know.
                 Err(_) => RETRY,
             };
-            // The token is looked at again even when nothing happens.
+            // The token is checked again even when nothing happens.
             let until = (Instant::now() + pause).min(next_look()).min(self.heartbeat_at);
             tokio::select! {
                 () = self.moves.next() => {}
@@ -191,26 +195,26 @@ impl Watcher {
         }
     }
 
-    /// An event for the client; `None` when its operation is gone.
-    async fn told(&self, event: &Event) -> Result<Option<Told>, StoreError> {
+    /// The message about an event; `None` when its operation no longer exists.
+    async fn event(&self, event: &Event) -> Result<Option<WatchEvent>, StoreError> {
         let event_id = self.key.seal(self.caller.organization(), event.position);
         match &event.what {
-            What::Deleted(id) => Ok(Some(Told::Deleted { event_id, id: *id })),
+            What::Deleted(id) => Ok(Some(WatchEvent::Deleted { event_id, id: *id })),
             What::Became { operation, output_left_out: false } => {
-                Ok(Some(Told::Became { event_id, operation: operation.clone() }))
+                Ok(Some(WatchEvent::Became { event_id, operation: operation.clone() }))
             }
             What::Became { operation, output_left_out: true } => {
                 let output = self.app.store.output(self.caller.access(), operation.id).await?;
                 let operation = output.map(|output| Box::new(Operation { output, ..Operation::clone(operation) }));
-                Ok(operation.map(|operation| Told::Became { event_id, operation }))
+                Ok(operation.map(|operation| WatchEvent::Became { event_id, operation }))
             }
         }
     }
 
     /// A heartbeat, with the position up to which there is nothing for this client: where it continues when it connects
     /// again, however long nothing matched.
-    fn heartbeat(&mut self) -> Told {
+    fn heartbeat(&mut self) -> WatchEvent {
         self.heartbeat_at = Instant::now() + HEARTBEAT;
-        Told::Alive { event_id: self.key.seal_anew(self.caller.organization(), self.position) }
+        WatchEvent::Alive { event_id: self.key.seal_anew(self.caller.organization(), self.position) }
     }
 }

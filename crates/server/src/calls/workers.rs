@@ -1,4 +1,4 @@
-//! Who runs what now, worker by worker.
+//! Which workers and servers run operations now, and which attempts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,37 +10,37 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
 
-/// Attempts that are shown of a worker: the oldest.
+/// The most attempts that are shown of a worker: its oldest ones.
 const SHOWN_ATTEMPTS: usize = 20;
 
-/// Who runs something.
+/// A worker or server that runs operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunningWorker {
-    /// The id of its token, or the name of a server.
+    /// The id of the token of a worker, or the name of a server.
     pub(crate) name: String,
-    /// Attempts under way.
+    /// The number of its running attempts.
     pub(crate) running: u64,
-    /// Of which kinds, in order.
+    /// The kinds of these attempts, sorted.
     pub(crate) kinds: Vec<String>,
     /// When the oldest of its attempts began.
     pub(crate) oldest_started_at: Timestamp,
     /// When it last claimed or kept a lease: the end of its latest lease minus the time that leases last on this
     /// server.
     pub(crate) last_heartbeat_at: Timestamp,
-    /// What it runs, oldest first, as far as that is shown.
+    /// Its running attempts, oldest first, as far as they are shown.
     pub(crate) attempts: Vec<HeldLease>,
 }
 
-/// Who runs what.
+/// The workers and servers that run operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunningWorkers {
-    /// Those with most attempts first.
+    /// Those with the most attempts first.
     pub(crate) workers: Vec<RunningWorker>,
-    /// Whether these are all; not when more attempts are under way than are looked at.
+    /// Whether these are all of them; not when more attempts are running than are examined.
     pub(crate) is_complete: bool,
 }
 
-/// Who runs the operations that the caller may see; notices apart, as in lists.
+/// The workers and servers that run operations which the caller may see; without notices, as in lists.
 pub(crate) async fn list(app: &App, caller: &Caller) -> Result<RunningWorkers, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let leases = app.store.held_leases(caller.access()).await?;
@@ -98,19 +98,19 @@ mod tests {
     fn who_runs_most_comes_first_with_its_oldest_attempts() {
         let mut all: Vec<HeldLease> = (0..30).map(|n| held("b", "scan", 100 - n, 31_000)).collect();
         all.extend([held("a", "build", 5, 20_000), held("c", NOTICE_KIND, 1, 9), held("b", "build", 200, 40_000)]);
-        let told = by_worker(
+        let list = by_worker(
             HeldLeases { held: all, is_complete: true },
             Duration::from_secs(30),
             Timestamp::from_millis(8_000),
         );
-        let names: Vec<(&str, u64)> = told.workers.iter().map(|worker| (&*worker.name, worker.running)).collect();
-        assert_eq!(names, [("b", 31), ("a", 1)], "who delivers notices is not told");
-        let first = &told.workers[0];
+        let names: Vec<(&str, u64)> = list.workers.iter().map(|worker| (&*worker.name, worker.running)).collect();
+        assert_eq!(names, [("b", 31), ("a", 1)], "workers that deliver notices are not shown");
+        let first = &list.workers[0];
         assert_eq!(first.kinds, ["build", "scan"]);
         assert_eq!(first.oldest_started_at.as_millis(), 71);
         assert_eq!(first.last_heartbeat_at.as_millis(), 8_000, "no later than now");
         let starts: Vec<i64> = first.attempts.iter().map(|held| held.started_at.as_millis()).collect();
         assert_eq!(starts, (71..91).collect::<Vec<_>>());
-        assert_eq!(told.workers[1].last_heartbeat_at.as_millis(), -10_000);
+        assert_eq!(list.workers[1].last_heartbeat_at.as_millis(), -10_000);
     }
 }

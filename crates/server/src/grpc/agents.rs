@@ -42,7 +42,7 @@ impl AgentsService for Face {
             ..EvaluateEvidence::default()
         };
         let evaluation = Evaluation::check(app, Read { value, violations }, |_| content)?;
-        // The gate holds the place of the whole message.
+        // The gate holds the share of memory of the whole message.
         let place = app.memory.small.take(caller.organization(), 0).ok_or(ApiError::Busy)?;
         let key = convert::key(&asked.idempotency_key);
         let operation = evaluate::evaluate(app, &caller, evaluation, place, key).await?;

@@ -1,8 +1,8 @@
-//! How many elements a message may have, looked at before it is read: two bytes on the wire are an empty element, which
+//! How many elements a message may have, checked before it is decoded: an empty element has two bytes on the wire, and
 //! takes hundreds of bytes in memory.
 //!
-//! Only the fields of the message itself are walked over, by their tags. Bytes that no decoder understands end the walk
-//! where they end the decoder, so that nothing behind them gets into memory either.
+//! The check walks only over the fields of the message itself, by their tags. Bytes that no decoder understands end the
+//! walk where they end the decoder, so that nothing after them gets into memory either.
 
 use operations::MAX_LABELS;
 
@@ -10,8 +10,8 @@ use crate::error::ApiError;
 
 /// No list of messages has more elements.
 pub(super) const MOST_MESSAGES: usize = 1_000;
-/// More texts are not read into memory, as over HTTP. A shorter list that is too long for its field is reported by its
-/// call, with everything else that is wrong.
+/// More texts are not read into memory, as over HTTP. If a shorter list is too long for its field, the call reports it,
+/// together with everything else that is wrong.
 pub(super) const MOST_TEXTS: usize = 10_000;
 /// More labels of an operation are not read into memory, as over HTTP; the domain accepts far fewer.
 pub(super) const MOST_LABELS: usize = 4 * MAX_LABELS;
@@ -25,13 +25,13 @@ struct List {
     /// The number of its field.
     number: u64,
     name: &'static str,
-    /// How many elements the call takes.
+    /// How many elements the call accepts.
     most: usize,
     /// How many are read at most.
     read: usize,
 }
 
-/// Where a request has the operation that is to be created.
+/// Where a request has the operation to create.
 #[derive(Clone, Copy)]
 enum Creation {
     /// Nowhere.
@@ -44,16 +44,16 @@ enum Creation {
     Each(u64),
 }
 
-/// Refuses a body with a message that has more elements than any call takes, with the same error as over HTTP.
+/// Refuses a body with a message that has more elements than any call accepts, with the same error as over HTTP.
 ///
 /// # Errors
-/// [`ApiError::Invalid`]; and [`ApiError::Malformed`] for a message that claims to be longer than it is: no memory is
-/// to be allocated for that.
+/// [`ApiError::Invalid`]; and [`ApiError::Malformed`] for a message that claims to be longer than it is, for which no
+/// memory must be allocated.
 pub(super) fn check(path: &str, mut body: &[u8]) -> Result<(), ApiError> {
     while let Some((head, rest)) = body.split_first_chunk::<HEAD>() {
         let [is_compressed, a, b, c, d] = *head;
         if is_compressed != 0 {
-            // This is refused whatever it holds.
+            // Compressed messages are refused anyway.
             return Ok(());
         }
         body = rest;
@@ -83,7 +83,7 @@ fn check_message(path: &str, message: &[u8]) -> Result<(), ApiError> {
                 labels += 1;
                 String::new()
             }
-            // A field that is given twice is put together from both.
+            // A field that is given twice is merged from both.
             Creation::In(operation) if number == operation => {
                 labels += labels_of(value);
                 "operation.".to_owned()
@@ -96,8 +96,8 @@ fn check_message(path: &str, message: &[u8]) -> Result<(), ApiError> {
             _ => continue,
         };
         if labels > MOST_LABELS {
-            let told = format!("are more than {MOST_LABELS}; at most {MAX_LABELS} are allowed");
-            return Err(ApiError::field(format!("{place}labels"), told));
+            let description = format!("are more than {MOST_LABELS}; at most {MAX_LABELS} are allowed");
+            return Err(ApiError::field(format!("{place}labels"), description));
         }
     }
     Ok(())
@@ -226,7 +226,7 @@ pub(super) mod tests {
     const CREATE: &str = "/longrun.v1.AsyncOperationsService/CreateOperation";
     const SCHEDULE: &str = "/longrun.v1.SchedulesService/CreateSchedule";
 
-    /// A method as the files in `proto/` have it.
+    /// A method as the files in `proto/` define it.
     pub(in crate::grpc) struct Method {
         pub(in crate::grpc) path: String,
         /// Whether its request is a single message.
@@ -267,7 +267,7 @@ pub(super) mod tests {
         [tag, 0].repeat(count)
     }
 
-    fn told(path: &str, message: &[u8]) -> Result<(), (String, String)> {
+    fn refused(path: &str, message: &[u8]) -> Result<(), (String, String)> {
         check(path, &framed(message)).map_err(|error| match error {
             ApiError::Invalid(mut violations) => {
                 assert_eq!(violations.len(), 1, "{violations:?}");
@@ -310,13 +310,13 @@ pub(super) mod tests {
 
     #[test]
     fn elements_beyond_the_bound_are_told_as_over_http() {
-        assert_eq!(told(BATCH, &empty(0x0a, 1_000)), Ok(()));
-        assert_eq!(told(BATCH, &empty(0x0a, 1_001)), too_many(1_000, "operations"));
+        assert_eq!(refused(BATCH, &empty(0x0a, 1_000)), Ok(()));
+        assert_eq!(refused(BATCH, &empty(0x0a, 1_001)), too_many(1_000, "operations"));
         let claim = "/longrun.v1.WorkerService/ClaimOperations";
-        assert_eq!(told(claim, &empty(0x0a, 10_000)), Ok(()), "the call tells it with all else");
-        assert_eq!(told(claim, &empty(0x0a, 10_001)), too_many(100, "kinds"));
-        assert_eq!(told(claim, &empty(0x22, 10_001)), too_many(1_000, "organizations"));
-        assert_eq!(told("/longrun.v1.StatsService/GetStats", &empty(0x0a, 20_000)), Ok(()), "the last one counts");
+        assert_eq!(refused(claim, &empty(0x0a, 10_000)), Ok(()), "the call reports it with everything else");
+        assert_eq!(refused(claim, &empty(0x0a, 10_001)), too_many(100, "kinds"));
+        assert_eq!(refused(claim, &empty(0x22, 10_001)), too_many(1_000, "organizations"));
+        assert_eq!(refused("/longrun.v1.StatsService/GetStats", &empty(0x0a, 20_000)), Ok(()), "the last one counts");
         // A message behind the first one is read as well.
         let two = [framed(&[]), framed(&empty(0x0a, 1_001))].concat();
         assert!(matches!(check(BATCH, &two), Err(ApiError::Invalid(_))));
@@ -335,7 +335,7 @@ pub(super) mod tests {
         ] {
             let message = [before, &many].concat();
             assert!(wire::BatchCreateOperationsRequest::decode(&*message).is_ok(), "{what}");
-            assert_eq!(told(BATCH, &message), too_many(1_000, "operations"), "{what}");
+            assert_eq!(refused(BATCH, &message), too_many(1_000, "operations"), "{what}");
         }
     }
 
@@ -351,7 +351,7 @@ pub(super) mod tests {
         ] {
             let message = [before, &many].concat();
             assert!(wire::BatchCreateOperationsRequest::decode(&*message).is_err(), "{what}");
-            assert_eq!(told(BATCH, &message), Ok(()), "{what}");
+            assert_eq!(refused(BATCH, &message), Ok(()), "{what}");
         }
         assert!(check(BATCH, &[0, 0, 0]).is_ok(), "half a head");
         assert!(check(BATCH, &[1, 0xff, 0xff, 0xff, 0xff]).is_ok(), "compressed");
@@ -368,15 +368,15 @@ pub(super) mod tests {
         let wrong = |field: &str| -> Result<(), (String, String)> {
             Err((field.to_owned(), "are more than 64; at most 16 are allowed".to_owned()))
         };
-        assert_eq!(told(CREATE, &creation(64).encode_to_vec()), Ok(()), "the call tells it with all else");
-        assert_eq!(told(CREATE, &creation(65).encode_to_vec()), wrong("labels"));
+        assert_eq!(refused(CREATE, &creation(64).encode_to_vec()), Ok(()), "the call reports it with everything else");
+        assert_eq!(refused(CREATE, &creation(65).encode_to_vec()), wrong("labels"));
         let batch =
             |operations| wire::BatchCreateOperationsRequest { operations, ..Default::default() }.encode_to_vec();
-        assert_eq!(told(BATCH, &batch(vec![creation(64); 3])), Ok(()));
-        assert_eq!(told(BATCH, &batch(vec![creation(64), creation(65)])), wrong("operations[1].labels"));
+        assert_eq!(refused(BATCH, &batch(vec![creation(64); 3])), Ok(()));
+        assert_eq!(refused(BATCH, &batch(vec![creation(64), creation(65)])), wrong("operations[1].labels"));
         let schedule = |count| wire::CreateScheduleRequest { operation: Some(creation(count)), ..Default::default() };
-        assert_eq!(told(SCHEDULE, &schedule(64).encode_to_vec()), Ok(()));
+        assert_eq!(refused(SCHEDULE, &schedule(64).encode_to_vec()), Ok(()));
         let twice = [schedule(40).encode_to_vec(), schedule(40).encode_to_vec()].concat();
-        assert_eq!(told(SCHEDULE, &twice), wrong("operation.labels"));
+        assert_eq!(refused(SCHEDULE, &twice), wrong("operation.labels"));
     }
 }

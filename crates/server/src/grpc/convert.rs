@@ -1,4 +1,4 @@
-//! Between messages and what calls take and give.
+//! Conversions between messages and the requests and answers of calls.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::services::FirstPage;
 use crate::strict::Read;
 
-/// A text that is no id is as unknown as an id that nobody has.
+/// A text that is not an id is answered like an unknown id.
 pub(super) fn id(text: &str) -> Result<OperationId, ApiError> {
     text.parse().map_err(|_| NOT_FOUND)
 }
@@ -41,7 +41,7 @@ pub(super) fn operation(operation: &Operation) -> wire::AsyncOperation {
     }
 }
 
-/// A view as a query has it.
+/// A view as a query writes it.
 pub(super) fn view(number: i32) -> String {
     match wire::OperationView::try_from(number) {
         Ok(wire::OperationView::Unspecified) => String::new(),
@@ -51,7 +51,7 @@ pub(super) fn view(number: i32) -> String {
     }
 }
 
-/// What is known of an operation beyond the operation itself.
+/// The fields of an operation in addition to those of `AsyncOperation`.
 pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
     let (concurrency_key, concurrency_limit) =
         detail.concurrency.map(|concurrency| (concurrency.key, concurrency.limit)).unwrap_or_default();
@@ -106,7 +106,8 @@ pub(super) fn given_duration(
     let duration = u64::try_from(given.seconds).ok().zip(u32::try_from(given.nanos).ok());
     let duration = duration.filter(|(_, nanos)| *nanos < 1_000_000_000);
     if duration.is_none() {
-        found.push(Violation::new(field, "must be a duration that is not negative, with less than a second of nanos"));
+        found
+            .push(Violation::new(field, "must be a duration that is not negative, with less than one second in nanos"));
     }
     duration.map(|(seconds, nanos)| Duration::new(seconds, nanos))
 }
@@ -130,7 +131,7 @@ pub(super) fn given_timestamp(
     time
 }
 
-/// JSON in a text; nothing when it is empty.
+/// The JSON in a text; none when the text is empty.
 pub(super) fn json<'a>(field: &str, text: &'a str, found: &mut Vec<Violation>) -> Option<&'a RawValue> {
     if text.is_empty() {
         return None;
@@ -138,7 +139,7 @@ pub(super) fn json<'a>(field: &str, text: &'a str, found: &mut Vec<Violation>) -
     serde_json::from_str(text).map_err(|error| found.push(Violation::new(field, format!("is not JSON: {error}")))).ok()
 }
 
-/// A creation as the call takes it.
+/// A creation as the call accepts it.
 pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOperation<'_>> {
     let mut violations = Vec::new();
     let value = CreateOperation {
@@ -179,7 +180,7 @@ pub(super) fn page(size: i32, token: String) -> Read<PageQuery> {
     Read { value: PageQuery { wanted, token }, violations }
 }
 
-/// The text of a filter by status, as a query has it.
+/// The text of a filter by status, as a query writes it.
 pub(super) fn status_filter(number: i32) -> String {
     number.to_string()
 }

@@ -14,7 +14,7 @@ use crate::calls::events;
 
 /// The bytes of a request's message: read as each request that exists, and then as its call reads it.
 pub(crate) fn message(bytes: &[u8]) {
-    // Also bytes that are no message and have no frame.
+    // Also bytes that are not a message and have no frame.
     let _ = bounds::check("/longrun.v1.SchedulesService/CreateSchedule", bytes);
     if let Some(asked) = read::<wire::CreateOperationRequest>(bytes) {
         bounded("AsyncOperationsService/CreateOperation", bytes, asked.labels.len(), MOST_LABELS);
@@ -29,7 +29,7 @@ pub(crate) fn message(bytes: &[u8]) {
     }
     if let Some(asked) = read::<wire::ListOperationsRequest>(bytes) {
         let page = asked.pagination.unwrap_or_default();
-        told(|found| {
+        named(|found| {
             convert::count("pagination.page", page.page, found);
             convert::count("pagination.page_size", page.page_size, found);
         });
@@ -43,7 +43,7 @@ pub(crate) fn message(bytes: &[u8]) {
     if let Some(asked) = read::<wire::ListOperationEventsRequest>(bytes)
         && let Ok(Some(place)) = events::place_of(&asked.page_token)
     {
-        assert_eq!(place.to_string().parse::<HistoryPlace>().ok(), Some(place), "a place is what its text says");
+        assert_eq!(place.to_string().parse::<HistoryPlace>().ok(), Some(place), "a position can be read from its text");
     }
     if let Some(asked) = read::<wire::ClaimOperationsRequest>(bytes) {
         let most = asked.kinds.len().max(asked.organizations.len());
@@ -51,7 +51,7 @@ pub(crate) fn message(bytes: &[u8]) {
         duration(asked.wait);
     }
     if let Some(asked) = read::<wire::EvaluateEvidenceRequest>(bytes) {
-        told(|found| {
+        named(|found| {
             convert::json("policies", &asked.policies, found);
             convert::json("policy_groups", &asked.policy_groups, found);
         });
@@ -69,7 +69,7 @@ pub(crate) fn message(bytes: &[u8]) {
     if let Some(asked) = read::<google::WaitOperationRequest>(bytes) {
         duration(asked.timeout);
     }
-    // What their calls make of these is the same as over HTTP.
+    // Their calls handle these in the same way as over HTTP.
     if let Some(asked) = read::<wire::HeartbeatOperationsRequest>(bytes) {
         bounded("WorkerService/HeartbeatOperations", bytes, asked.operations.len(), MOST_MESSAGES);
     }
@@ -99,7 +99,7 @@ fn bounded(method: &str, message: &[u8], elements: usize, most: usize) {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let body = [&[0][..], &length.to_be_bytes(), message].concat();
     let is_let_through = bounds::check(&format!("/longrun.v1.{method}"), &body).is_ok();
-    assert!(elements <= most || !is_let_through, "{method} reads {elements} elements, and takes {most}");
+    assert!(elements <= most || !is_let_through, "{method} reads {elements} elements, and allows {most}");
 }
 
 fn creation(asked: &wire::CreateOperationRequest) {
@@ -111,15 +111,15 @@ fn creation(asked: &wire::CreateOperationRequest) {
 }
 
 fn duration(given: Option<prost_types::Duration>) {
-    told(|found| {
+    named(|found| {
         if let Some(read) = convert::given_duration("timeout", given, found) {
             assert_eq!(given, Some(convert::duration(read)), "a duration stays what it is");
         }
     });
 }
 
-/// Every refusal names its field.
-fn told(read: impl FnOnce(&mut Vec<Violation>)) {
+/// Checks that every violation names its field.
+fn named(read: impl FnOnce(&mut Vec<Violation>)) {
     let mut found = Vec::new();
     read(&mut found);
     assert!(found.iter().all(|violation| !violation.field.is_empty()));

@@ -1,4 +1,4 @@
-//! What every call passes before its method: the token and what it may do, the deadline, and the bounds of its body.
+//! The checks of every call before its method: the token and its scopes, the deadline, and the bounds of its body.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const WAITING: [&str; 3] = [
     "/longrun.v1.WorkerService/ClaimOperations",
     "/google.longrunning.Operations/WaitOperation",
 ];
-/// The calls whose answer is a stream for as long as the client wants.
+/// The call whose answer is a stream without an end.
 const ENDLESS: &str = "/longrun.v1.AsyncOperationsService/WatchOperations";
 /// The call whose request is a stream.
 const UPLOAD: &str = "/longrun.v1.EvidenceService/PutEvidence";
@@ -50,11 +50,11 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     };
     let wanted = timeout(&parts.headers)?.unwrap_or(Duration::MAX);
     let limit = most.min(wanted);
-    // Beyond a century there is no difference.
+    // More than a century makes no difference.
     let deadline = Instant::now() + limit.min(Duration::from_secs(100 * 365 * 86_400));
     parts.extensions.insert(Call { caller: caller.clone(), deadline });
     let answered = async {
-        // The place in memory is held until there is an answer.
+        // The share of memory is held until there is an answer.
         let (body, _place) = if path == UPLOAD {
             (evidence::paced(body, settings), None)
         } else {
@@ -76,7 +76,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     }
 }
 
-/// Claimed operations are released unless the answer's body is taken to its end.
+/// Claimed operations are released unless the body of the answer is sent to its end.
 fn deliver(mut response: Response) -> Response {
     match response.extensions_mut().remove::<Guard>() {
         Some(guard) => response.map(|body| guarded(body, guard)),
@@ -88,7 +88,8 @@ fn deliver(mut response: Response) -> Response {
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(timeout_of);
-    let wrong = || ApiError::field("grpc-timeout", "must be at most eight digits and a unit of H, M, S, m, u and n");
+    let wrong =
+        || ApiError::field("grpc-timeout", "must be at most eight digits and one of the units H, M, S, m, u and n");
     parsed.map(Some).ok_or_else(|| wrong().into())
 }
 

@@ -1,9 +1,9 @@
-//! `google.longrunning.Operations` over the same operations, for clients that know Google's.
+//! `google.longrunning.Operations` over the same operations, for clients of Google's long-running operations.
 //!
 //! A name is `operations/{id}`. The metadata is a `longrun.v1.OperationMetadata`, the response a
-//! `longrun.v1.OperationOutput`. A list's page token has one form: the number of the page and its size, and how many of
-//! its operations were answered before when not all of them fitted. So operations that are created between two pages
-//! move the rest, and an operation may be seen twice.
+//! `longrun.v1.OperationOutput`. The page token of a list consists of the number of the page and its size, and, when
+//! not all operations of the page fitted into one answer, how many of them were answered before. Therefore operations
+//! that are created between two pages shift the others, and an operation may appear twice.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use proto::longrun::v1 as wire;
 use store::{HistoryKind, Listed, OperationCommand};
 use tonic::{Code, Request, Response, Status};
 
-use super::room::Room;
+use super::budget::ByteBudget;
 use super::{Call, Face, call, convert};
 use crate::calls::list::{self, ListOperations, NOT_FOUND};
 use crate::calls::wait::{self, WaitOperation};
@@ -41,7 +41,7 @@ impl Operations for Face {
         if !asked.filter.is_empty() {
             return Err(ApiError::field(
                 "filter",
-                "is not understood here; use longrun.v1 to list by kind, resource or status",
+                "is not supported here; use longrun.v1 to list by kind, resource or status",
             )
             .into());
         }
@@ -54,7 +54,7 @@ impl Operations for Face {
         let at = match &*asked.page_token {
             "" => Place { page: 0, size, skip: 0 },
             token => place(token)
-                .ok_or_else(|| ApiError::field("page_token", "must be the next_page_token of a page before"))?,
+                .ok_or_else(|| ApiError::field("page_token", "must be the next_page_token of a previous page"))?,
         };
         let number = app.settings.first_page.shown(at.page);
         let value = ListOperations { page: Some(number), page_size: Some(at.size), ..ListOperations::default() };
@@ -84,7 +84,7 @@ impl Operations for Face {
         Ok(Response::new(()))
     }
 
-    /// If it has ended already, there is nothing to cancel, which is no error to the caller.
+    /// If it has ended already, there is nothing to cancel, and the call succeeds.
     async fn cancel_operation(&self, request: Request<google::CancelOperationRequest>) -> Result<Response<()>, Status> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
         match command::command(&self.0, &caller, id(&asked.name), OperationCommand::Cancel).await {
@@ -107,26 +107,26 @@ impl Operations for Face {
 }
 
 impl Face {
-    /// The operations of a page behind those that are skipped, each with its whole output, as many as fit into an
-    /// answer; and how many are to be skipped next time when there are more. At least one is answered.
+    /// The operations of a page after those that are skipped, each with its whole output, as many as fit into an
+    /// answer; and how many to skip next time, when there are more. At least one is returned.
     async fn some_of(
         &self,
         caller: &Caller,
         entries: &[Listed],
         skip: u32,
     ) -> Result<(Vec<google::Operation>, Option<u32>), ApiError> {
-        let (mut answered, mut room) = (Vec::new(), Room::whole());
+        let (mut answered, mut budget) = (Vec::new(), ByteBudget::whole());
         for (index, entry) in (0..).zip(entries) {
             if index < skip {
                 continue;
             }
             let mut whole = entry.operation.clone();
             if entry.output_left_out {
-                // An operation that was removed in between has none.
+                // An operation that was removed in the meantime has none.
                 whole.output = self.0.store.output(caller.access(), whole.id).await?.unwrap_or_default();
             }
             let shown = operation(&whole, String::new());
-            if !room.take(shown.encoded_len()) && !answered.is_empty() {
+            if !budget.take(shown.encoded_len()) && !answered.is_empty() {
                 return Ok((answered, Some(index)));
             }
             answered.push(shown);
@@ -134,7 +134,7 @@ impl Face {
         Ok((answered, None))
     }
 
-    /// With the last line about its progress, when it runs.
+    /// The operation, with the progress that was reported last while it is running.
     async fn whole(&self, caller: &Caller, found: &Operation) -> Result<google::Operation, Status> {
         let progress = match found.status {
             State::Running => events::all(&self.0, caller, Ok(found.id)).await?.into_iter().rev(),
@@ -150,7 +150,7 @@ pub(super) fn id(name: &str) -> Result<OperationId, ApiError> {
     convert::id(id)
 }
 
-/// Where a list goes on.
+/// Where a list continues.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     /// The number of the page, from 0.
@@ -168,7 +168,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The place that a token names.
+/// The position that a token names.
 pub(super) fn place(token: &str) -> Option<Place> {
     let mut numbers = token.strip_prefix("v1.")?.split('.').map(|number| number.parse::<u32>().ok());
     let (page, size) = (numbers.next()??, numbers.next()??);

@@ -1,12 +1,13 @@
-//! The same calls over gRPC, on the port of HTTP: each method reads its message into the struct of a call, calls, and
-//! writes the answer ([`crate::calls`]).
+//! The same calls over gRPC, on the port of HTTP: each method reads its message into the struct of a call, makes the
+//! call, and writes the answer ([`crate::calls`]).
 //!
-//! What every method passes through is in [`gate`]: the token and its scopes, the deadline, the bounds of the body.
-//! Health and reflection need no token, as `/docs` needs none.
+//! The checks of every method are in [`gate`]: the token and its scopes, the deadline, the bounds of the body. Health
+//! and reflection need no token, like `/docs`.
 
 mod agents;
 mod audit;
 mod bounds;
+mod budget;
 mod convert;
 mod evidence;
 pub(crate) mod fuzzing;
@@ -15,7 +16,6 @@ mod longrunning;
 mod needs;
 mod operations;
 mod organizations;
-mod room;
 mod schedules;
 mod sessions;
 mod stats;
@@ -51,10 +51,10 @@ use tonic::service::Routes;
 use crate::app::App;
 use crate::http::Caller;
 
-/// How long an answer may take to arrive, when a call waits until shortly before the deadline.
+/// The time that is reserved for the answer to arrive, when a call waits until shortly before its deadline.
 const ANSWERING: Duration = Duration::from_millis(50);
 
-/// What a method gets from the gate: who calls, and until when an answer is wanted.
+/// What a method gets from the gate: the caller, and the deadline of the answer.
 #[derive(Clone)]
 struct Call {
     caller: Caller,
@@ -62,7 +62,7 @@ struct Call {
 }
 
 impl Call {
-    /// The wish to wait, shortened so that the answer still comes before the deadline.
+    /// The requested wait, shortened so that the answer still arrives before the deadline.
     fn within_deadline(&self, wish: Duration) -> Duration {
         wish.min(self.deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWERING))
     }
@@ -101,19 +101,20 @@ pub(crate) fn routes(app: &App) -> Router {
         shutdown.cancelled().await;
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     });
-    // Clients of some years ago know the first version only.
+    // Older clients know only the first version.
     let open = Routes::new(health)
         .add_service(reflection().build_v1().expect("the build made the files"))
         .add_service(reflection().build_v1alpha().expect("the build made the files"))
         .into_axum_router();
-    // Both would answer unknown paths; that is for the router that they go into.
+    // Both would answer unknown paths, which the router that they are merged into must answer.
     services.reset_fallback().merge(open.reset_fallback())
 }
 
 /// The files that reflection shows.
 ///
-/// Not inlined, and a builder for each version: optimising compilers from Rust 1.77 to 1.96 may take the memory of a builder
-/// that was moved away for the next one when they see both begin (<https://github.com/rust-lang/rust/issues/155241>).
+/// Not inlined, and a builder for each version: optimising compilers from Rust 1.77 to 1.96 may take the memory of a
+/// builder that was moved away for the next one when they see both begin
+/// (<https://github.com/rust-lang/rust/issues/155241>).
 #[inline(never)]
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()

@@ -1,22 +1,22 @@
-//! What each method needs of its caller: a caller that may not call it is refused before any of its message is read.
+//! What each method requires of its caller: a caller that may not call it is refused before its message is read.
 
 use store::Scope;
 
 use crate::error::ApiError;
 use crate::http::Caller;
 
-/// What a method needs of its caller.
+/// What a method requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// A scope of the token. More may be needed; the call checks that.
     Of(Scope),
-    /// To be a worker, be it for its organization or for several.
+    /// The right to work as a worker, for one organization or for several.
     Work,
     /// The call itself checks: it records refused callers, or has something else to report first, as over HTTP.
     Itself,
 }
 
-/// Refuses a caller that may not call a method, whatever it asks for. Unknown methods are refused elsewhere.
+/// Refuses a caller that may not call a method, whatever the message says. Unknown methods are refused elsewhere.
 pub(super) fn check(path: &str, caller: &Caller) -> Result<(), ApiError> {
     match need(path) {
         Some(Need::Of(scope)) => caller.require(scope),

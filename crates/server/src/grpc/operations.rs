@@ -11,7 +11,7 @@ use store::{CountGroup, OperationCommand, OperationDetail};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::room::Room;
+use super::budget::ByteBudget;
 use super::{Call, Face, call, convert};
 use crate::calls::bulk::{self, BulkOperations};
 use crate::calls::creation::{BatchCreateOperations, Made};
@@ -21,7 +21,7 @@ use crate::calls::list::{self, ListOperations};
 use crate::calls::retry::{self, RetryOperation};
 use crate::calls::search::{self, CountOperations, FoundPage, SearchOperations};
 use crate::calls::wait::WaitOperation;
-use crate::calls::watch::{self, Told, WatchOperations};
+use crate::calls::watch::{self, WatchEvent, WatchOperations};
 use crate::calls::{command, creation, wait};
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -51,12 +51,12 @@ impl AsyncOperationsService for Face {
         let entries = &page.listing.entries;
         let mut operations: Vec<wire::AsyncOperation> =
             entries.iter().map(|entry| convert::operation(&entry.operation)).collect();
-        let mut room = Room::beside(operations.iter().map(|operation| operation.encoded_len()));
+        let mut budget = ByteBudget::after(operations.iter().map(|operation| operation.encoded_len()));
         for (operation, entry) in operations.iter_mut().zip(entries) {
             if !entry.output_left_out {
                 continue;
             }
-            match self.long_output(&caller, entry.operation.id, &mut room).await? {
+            match self.long_output(&caller, entry.operation.id, &mut budget).await? {
                 Some(output) => operation.output = output,
                 None => operation.output_left_out = true,
             }
@@ -98,10 +98,10 @@ impl AsyncOperationsService for Face {
             (found_operation(detail), long)
         });
         let (mut operations, long): (Vec<wire::FoundOperation>, Vec<Option<OperationDetail>>) = found.unzip();
-        let mut room = Room::beside(operations.iter().map(|operation| operation.encoded_len()));
+        let mut budget = ByteBudget::after(operations.iter().map(|operation| operation.encoded_len()));
         for (shown, detail) in operations.iter_mut().zip(long) {
             if let Some(detail) = detail {
-                *shown = self.long_texts(&caller, detail, &mut room).await?;
+                *shown = self.long_texts(&caller, detail, &mut budget).await?;
             }
         }
         Ok(Response::new(wire::SearchOperationsResponse {
@@ -187,14 +187,14 @@ impl AsyncOperationsService for Face {
             last_event_id: asked.last_event_id,
         };
         let watcher = watch::watch(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
-        let told = stream::unfold(Some(watcher), move |watcher| async move {
+        let responses = stream::unfold(Some(watcher), move |watcher| async move {
             let mut watcher = watcher?;
             match tokio::time::timeout_at(deadline, watcher.next()).await {
-                Ok(told) => Some((told_message(told?), Some(watcher))),
+                Ok(event) => Some((watch_response(event?), Some(watcher))),
                 Err(_) => Some((Err(ApiError::Timeout("the watch").into()), None)),
             }
         });
-        Ok(Response::new(Box::pin(told)))
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn create_operation(
@@ -283,20 +283,25 @@ impl AsyncOperationsService for Face {
 impl Face {
     /// The output that was left out of a page, while there is space for it. An operation that was removed in between
     /// has none.
-    async fn long_output(&self, caller: &Caller, id: OperationId, room: &mut Room) -> Result<Option<String>, ApiError> {
-        if room.is_full() {
+    async fn long_output(
+        &self,
+        caller: &Caller,
+        id: OperationId,
+        budget: &mut ByteBudget,
+    ) -> Result<Option<String>, ApiError> {
+        if budget.is_full() {
             return Ok(None);
         }
         let output = self.0.store.output(caller.access(), id).await?.unwrap_or_default();
-        Ok(room.take(output.len()).then_some(output))
+        Ok(budget.take(output.len()).then_some(output))
     }
 
-    /// An operation with the texts that were left out of a page, or with the flags that say that they are.
+    /// An operation with the texts that were left out of a page, or with the flags that say that they are left out.
     async fn long_texts(
         &self,
         caller: &Caller,
         detail: OperationDetail,
-        room: &mut Room,
+        budget: &mut ByteBudget,
     ) -> Result<wire::FoundOperation, ApiError> {
         let mut left_out = found_operation(detail.clone());
         if let Some(operation) = &mut left_out.operation {
@@ -305,11 +310,11 @@ impl Face {
         if let Some(known) = &mut left_out.detail {
             known.input_left_out = detail.input_left_out;
         }
-        if room.is_full() {
+        if budget.is_full() {
             return Ok(left_out);
         }
         let whole = search::whole(&self.0, caller.access(), detail).await?;
-        let fits = room.take(whole.input.len() + whole.operation.output.len());
+        let fits = budget.take(whole.input.len() + whole.operation.output.len());
         Ok(if fits { found_operation(whole) } else { left_out })
     }
 
@@ -324,7 +329,7 @@ fn found_operation(detail: OperationDetail) -> wire::FoundOperation {
     wire::FoundOperation { operation, detail: Some(convert::detail(detail)) }
 }
 
-/// An answer, with the metadata that says that its operation was there before.
+/// An answer, with the metadata that says whether its operation existed before.
 fn made<T>(answer: T, made: &Made) -> Response<T> {
     let mut response = Response::new(answer);
     if made.existing {
@@ -333,13 +338,15 @@ fn made<T>(answer: T, made: &Made) -> Response<T> {
     response
 }
 
-fn told_message(told: Told) -> Result<wire::WatchOperationsResponse, Status> {
+fn watch_response(event: WatchEvent) -> Result<wire::WatchOperationsResponse, Status> {
     use wire::watch_operations_response::Event;
-    let (event_id, event) = match told {
-        Told::Became { event_id, operation } => (event_id, Some(Event::Operation(convert::operation(&operation)))),
-        Told::Deleted { event_id, id } => (event_id, Some(Event::DeletedOperationId(id.to_string()))),
-        Told::Alive { event_id } => (event_id, None),
-        Told::Failed(error) => return Err(error.into()),
+    let (event_id, event) = match event {
+        WatchEvent::Became { event_id, operation } => {
+            (event_id, Some(Event::Operation(convert::operation(&operation))))
+        }
+        WatchEvent::Deleted { event_id, id } => (event_id, Some(Event::DeletedOperationId(id.to_string()))),
+        WatchEvent::Alive { event_id } => (event_id, None),
+        WatchEvent::Failed(error) => return Err(error.into()),
     };
     Ok(wire::WatchOperationsResponse { event_id, event })
 }

@@ -117,7 +117,7 @@ impl KindsService for Face {
     }
 }
 
-/// A request whose message has nothing wrong: its types say it all.
+/// A request whose message cannot have violations, because of its types.
 fn read<T>(value: T) -> Read<T> {
     Read { value, violations: Vec::new() }
 }

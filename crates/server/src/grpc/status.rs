@@ -26,7 +26,7 @@ impl From<ApiError> for Status {
     }
 }
 
-/// The refusal of one row of an answer whose other rows stand.
+/// The refusal of one row of an answer whose other rows took effect.
 pub(super) fn of_row(refusal: operations::Refusal) -> rpc::Status {
     let (reason, message) = (crate::error::row_reason(refusal), refusal.to_string());
     let mut details = ErrorDetails::new();

@@ -24,7 +24,7 @@ impl WorkerService for Face {
         let value = ClaimOperations {
             kinds: List(asked.kinds),
             max_operations: Some(asked.max_operations).filter(|most| *most != 0).map(i64::from),
-            // A worker that is gone by then must be given nothing.
+            // A worker that is gone by then must not get operations.
             wait: wait.map(|wait| call.within_deadline(wait)),
             organizations: List(asked.organizations),
         };
@@ -46,7 +46,7 @@ impl WorkerService for Face {
             lease_duration: Some(convert::duration(app.settings.work.lease)),
         };
         let mut response = Response::new(answer);
-        // Operations that the connection does not take are released.
+        // Operations that the connection does not deliver are released.
         response.extensions_mut().insert(delivery.into_guard());
         Ok(response)
     }

@@ -15,9 +15,9 @@ impl WorkersService for Face {
         request: Request<wire::ListWorkersRequest>,
     ) -> Result<Response<wire::ListWorkersResponse>, Status> {
         let Call { caller, .. } = call(&request);
-        let told = workers::list(&self.0, &caller).await?;
-        let workers = told.workers.into_iter().map(worker).collect();
-        Ok(Response::new(wire::ListWorkersResponse { workers, is_complete: told.is_complete }))
+        let list = workers::list(&self.0, &caller).await?;
+        let workers = list.workers.into_iter().map(worker).collect();
+        Ok(Response::new(wire::ListWorkersResponse { workers, is_complete: list.is_complete }))
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::services::ApiSettings;
 
-/// The part of an IPv6 address that a client does not choose itself.
+/// The part of an IPv6 address that clients cannot choose themselves.
 const NETWORK: u128 = !0 << 64;
 
-/// The address that a client is counted by: of an IPv6 address the network. `None` when clients are not told apart by
-/// addresses, or many clients share this one.
+/// The address by which a client is counted; of an IPv6 address, the network. `None` when clients are not distinguished
+/// by addresses, or many clients share this one.
 pub(super) fn counted(address: IpAddr, settings: &ApiSettings) -> Option<IpAddr> {
     let address = address.to_canonical();
     if settings.max_connections_per_address == 0 || settings.proxies.contains(&address) {
@@ -37,7 +37,7 @@ impl Addresses {
         Addresses { most, open: Arc::default() }
     }
 
-    /// Counts a connection, unless its address has as many as it may.
+    /// Counts a connection, unless its address has as many as it may have.
     pub fn enter(&self, address: Option<IpAddr>) -> Option<Counted> {
         let Some(address) = address else { return Some(Counted(None)) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

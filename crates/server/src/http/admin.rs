@@ -1,4 +1,4 @@
-//! What operators and their machines ask, on a listener of its own: alive, ready, counters.
+//! The routes for operators and their monitoring, on a listener of their own: liveness, readiness, metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    // Probes have counters of their own that nobody sees: they would drown the API's.
+    // Probes have separate metrics that are not shown: they would drown those of the API.
     super::observe::observed(router, Metrics::new(Meters::default()), Traces::default(), &[])
 }
 

@@ -1,4 +1,5 @@
-//! Whether a call may be made now: the limits on calls of its token and organization, and a place while it is worked on.
+//! Whether a call may be made now: the limits on calls of its token and organization, and a place while it is
+//! processed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,11 +12,11 @@ use crate::error::ApiError;
 use crate::metrics::Shed;
 use crate::places::{NoPlace, Place, Places};
 
-/// What a call holds of the server's capacity. Clones are the same.
+/// The share of the server's capacity that a call holds. Clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     class: CallClass,
-    /// Held while the call is worked on.
+    /// Held while the call is processed.
     place: Arc<Mutex<Option<Place>>>,
 }
 
@@ -27,10 +28,10 @@ impl Admission {
     pub async fn new(app: &App, token: &Token, path: &str, learnt: Option<&Learnt>) -> Result<Admission, ApiError> {
         let admission = Admission { class: CallClass::of(path), place: Arc::default() };
         if let Some(learnt) = learnt {
-            // Set once: nothing of a second extraction in the same request is kept here.
+            // Set only once: a second extraction in the same request does not change it.
             let _ = learnt.admission.set(admission.clone());
         }
-        // Calls that keep claims are bounded by the claims, and each that is refused would mean work that is done
+        // Calls that extend or settle leases are bounded by the claims, and refusing one would mean that work is done
         // again.
         if admission.class != CallClass::Keeping
             && let Some((standing, taken)) = app.rates.take(token)
@@ -60,7 +61,7 @@ impl Admission {
         self.have(app, places.take_again(organization).await)
     }
 
-    /// The places of which the call needs one.
+    /// The places from which the call needs one.
     fn places<'a>(&self, app: &'a App) -> Option<&'a Places> {
         match self.class {
             CallClass::Ordinary => Some(&app.places),

@@ -1,4 +1,5 @@
-//! `GET /v1/operations/{id}/attestation`: the signed result of an evaluation; and the public keys, for everybody.
+//! `GET /v1/operations/{id}/attestation`: the signed result of an evaluation; and the public keys, which everybody may
+//! read.
 
 use std::sync::Arc;
 
@@ -22,11 +23,11 @@ use crate::calls::list::NOT_FOUND;
 use crate::error::ApiError;
 use crate::render;
 
-/// Where the public keys are, as a JSON Web Key Set.
+/// The path of the public keys as a JSON Web Key Set.
 const KEYS: &str = "/.well-known/longrun-keys.json";
-/// The same as PEM.
+/// The path of the public keys as PEM.
 const KEYS_PEM: &str = "/.well-known/longrun-keys.pem";
-/// How long a copy of the keys may be used. A client that meets the id of a key that its copy lacks asks again.
+/// How long a copy of the keys may be used. A client that finds a key id that its copy lacks requests the keys again.
 const KEYS_MAX_AGE: &str = "public, max-age=300";
 
 /// A DSSE envelope with an in-toto statement.
@@ -34,14 +35,14 @@ const KEYS_MAX_AGE: &str = "public, max-age=300";
 #[schema(as = AttestationEnvelope)]
 #[allow(dead_code)]
 pub(super) struct WireEnvelope {
-    /// What the payload is.
+    /// The media type of the payload.
     #[serde(rename = "payloadType")]
     #[schema(example = "application/vnd.in-toto+json")]
     payload_type: String,
     /// The statement, in base64.
     #[schema(format = Byte)]
     payload: String,
-    /// One.
+    /// Exactly one signature.
     signatures: Vec<WireSignature>,
 }
 
@@ -59,9 +60,9 @@ pub(super) struct WireSignature {
 
 /// Get the signed result of an evaluation
 ///
-/// An in-toto statement of the type https://slsa.dev/verification_summary/v1 about the evidence, in a DSSE envelope
-/// that the server has signed when the evaluation ended. 404 with the reason ATTESTATION_MISSING when the operation has
-/// none.
+/// Returns an in-toto statement of the type https://slsa.dev/verification_summary/v1 about the evidence, in a DSSE
+/// envelope that the server signed when the evaluation ended. The answer is 404 with the reason ATTESTATION_MISSING
+/// when the operation has none.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}/attestation", operation_id = "AgentsService_GetAttestation",
     tag = "AgentsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
@@ -76,7 +77,7 @@ pub(super) async fn get(
     Ok(render::response(envelope.json()))
 }
 
-/// The public keys. They need no token: somebody who verifies a result need not be a caller.
+/// The routes of the public keys. They need no token, so that anybody can verify a result.
 pub(super) fn keys(signer: Option<&Arc<Signer>>) -> Router {
     let jwks = signer.map_or_else(|| r#"{"keys":[]}"#.to_owned(), |signer| signer.jwks());
     let pem = signer.map_or_else(String::new, |signer| signer.public_pem());

@@ -16,9 +16,9 @@ use crate::render::{self, to_json};
 
 /// List the audit log
 ///
-/// Who called what, on what, from where and when, newest first: calls that changed something, and administrative calls
-/// that were refused. What workers do is told by the histories of the operations. Needs the scope admin for the whole
-/// organization.
+/// Returns who made which call on what, from where and when, newest first: calls that changed something, and
+/// administrative calls that were refused. The actions of workers are in the histories of the operations. Needs the
+/// scope admin for the whole organization.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "AuditService_ListAudit", tag = "AuditService",
     params(PageQuery, ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListOfErrors))]
 pub(super) async fn list(
@@ -36,9 +36,9 @@ pub(super) async fn list(
 /// Entries of an audit log.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuditPage<'a> {
-    /// Newest first. There may be fewer than were asked for, also when there are more.
+    /// Newest first. A page may have fewer entries than requested although there are more.
     entries: Vec<WireEntry<'a>>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
 }
 
@@ -46,24 +46,24 @@ pub(super) struct AuditPage<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub(super) struct WireEntry<'a> {
-    /// Its number in its log: 1, 2, 3 …
+    /// The number of the entry in its log: 1, 2, 3 …
     number: u64,
     /// When it was written.
     #[schema(format = DateTime)]
     time: String,
-    /// Whose log it is in; empty: that of the instance.
+    /// The organization whose log has the entry; empty for the log of the instance.
     organization: &'a str,
     /// Who called.
     actor: WireActor<'a>,
-    /// What, e.g. operations.create.
+    /// What the call did, e.g. operations.create.
     action: &'a str,
-    /// On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
+    /// The objects of the call: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
     targets: &'a [String],
     /// The address that the call came from; empty on the command line.
     address: &'a str,
     /// The X-Request-Id of its answer; empty on the command line.
     request_id: &'a str,
-    /// What was answered, a google.rpc.Code: 0 when it was done.
+    /// The outcome of the call, a google.rpc.Code: 0 when it succeeded.
     code: i32,
 }
 
@@ -71,9 +71,9 @@ pub(super) struct WireEntry<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 pub(super) struct WireActor<'a> {
-    /// token, instance_token, identity or command_line.
+    /// The kind of caller: token, instance_token, identity or command_line.
     kind: &'static str,
-    /// The id of the token; on the command line the user.
+    /// The id of the token; on the command line, the name of the user.
     id: &'a str,
     /// The name of the token.
     name: &'a str,

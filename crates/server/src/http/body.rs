@@ -1,7 +1,8 @@
 //! Bodies from the network: bounded in size, in time, and in how much of them is in memory.
 //!
-//! Memory is taken as the bytes arrive, not as they are announced, and no organization can take all of it ([`Shares`]).
-//! The calls of workers have memory of their own: whatever others send, heartbeats and settlements arrive.
+//! Memory is allocated as the bytes arrive, not as they are announced, and no organization can take all of it
+//! ([`Shares`]). The calls of workers have memory of their own, so that heartbeats and settlements arrive whatever
+//! others send.
 
 use std::fmt;
 use std::pin::Pin;
@@ -25,14 +26,14 @@ use crate::strict::{self, Read};
 /// A body begins with this much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
 
-/// A JSON body, and the place in memory that it takes.
+/// A JSON body, and the share of memory that it takes.
 pub(crate) struct Json {
     bytes: Bytes,
     place: Share,
 }
 
 impl Json {
-    /// Lets the bytes go, but for what others hold of them, and keeps the place.
+    /// Drops the bytes, except those that others hold, and keeps the share of memory.
     pub fn into_place(self) -> Share {
         self.place
     }
@@ -46,7 +47,7 @@ impl std::ops::Deref for Json {
     }
 }
 
-/// Why a body did not arrive whole.
+/// Why a body did not arrive completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The client went silent, or sends too little at a time.
@@ -73,23 +74,22 @@ impl From<Broken> for ApiError {
     }
 }
 
-/// The pieces of a body; ends with [`Broken::Slow`] when the client pauses for too long, or is slower than it may be.
+/// The pieces of a body; ends with [`Broken::Slow`] when the client pauses for too long, or is too slow.
 ///
-/// A client may be waited for as long as it may pause, and what it sends gives it more time: for each byte, the time
-/// that it may take at the least rate. Only time in which the client is waited for counts, not what is done with the
-/// pieces.
+/// The server waits for a client as long as it may pause, and each byte that it sends gives it more time, according to
+/// the minimum rate. Only the time in which the server waits for the client counts, not the time to process the pieces.
 pub(crate) struct Pieces {
     data: BodyDataStream,
     /// How long the client may pause.
     pause: Duration,
-    /// How long it may be waited for now.
+    /// How long the server still waits for it.
     left: Duration,
-    /// Bytes per second that it has to send.
+    /// The bytes per second that it must send.
     min_rate: u64,
-    /// Since when it is waited for.
+    /// Since when the server has been waiting for it.
     waits: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
-    /// How it broke, for those who pass the stream on and get another error back.
+    /// How it broke, for code that passes the stream on and gets another error back.
     pub broken: Option<Broken>,
 }
 
@@ -107,14 +107,14 @@ impl Pieces {
         }
     }
 
-    /// Notes a piece that came.
+    /// Records a piece that arrived.
     fn came(&mut self, bytes: usize) {
         let waited = self.waits.take().map_or(Duration::ZERO, |since| since.elapsed());
         let earned = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.min_rate);
         self.left = (self.left.saturating_sub(waited) + earned).min(self.pause);
     }
 
-    /// Whether the client may still be waited for; otherwise how it broke.
+    /// Pending while the server may wait for the client; otherwise how the body broke.
     fn may_wait(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
         if self.waits.is_none() {
             let now = Instant::now();
@@ -146,7 +146,7 @@ impl Stream for Pieces {
     }
 }
 
-/// Refuses a body that says that it is larger than `limit`, before any of it is used.
+/// Refuses a body that is announced as larger than `limit`, before any of it is read.
 pub(super) fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
     if declared_length(headers).is_some_and(|length| length > limit) {
         return Err(ApiError::TooLarge { limit });
@@ -158,16 +158,15 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Takes a place among the large bodies in memory.
+/// Takes a slot for a large body in memory.
 pub(crate) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
     app.memory.large.take(caller.organization(), 1).ok_or(ApiError::Busy)
 }
 
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
 ///
-/// # Errors
-/// [`ApiError::Busy`] when the caller's organization has no place left for it in memory: waiting would keep the
-/// client's upload in the kernel for who knows how long.
+/// # Errors [`ApiError::Busy`] when no memory is left for the caller's organization: waiting would keep the client's
+/// upload in the kernel for an unknown time.
 pub(super) async fn read_json(
     app: &App,
     caller: &Caller,
@@ -182,7 +181,7 @@ pub(super) async fn read_json(
 /// Reads the request that a JSON body is.
 ///
 /// # Errors
-/// As [`read_json`]; and [`ApiError::Malformed`] when it is no JSON object at all.
+/// As [`read_json`]; and [`ApiError::Malformed`] when it is not a JSON object at all.
 pub(super) async fn request<T: DeserializeOwned>(
     app: &App,
     caller: &Caller,
@@ -192,13 +191,13 @@ pub(super) async fn request<T: DeserializeOwned>(
     strict::json(&read_json(app, caller, headers, body, app.settings.body_limit).await?)
 }
 
-/// The same for what workers send, in memory of its own.
+/// The same for the bodies of workers, in memory of their own.
 pub(super) async fn read_work(app: &App, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Json, ApiError> {
     check_json(headers)?;
     read(app, &app.memory.work, caller, headers, body, app.settings.body_limit).await
 }
 
-/// Reads a body of any type whole, in a part of the memory: at most `limit` bytes.
+/// Reads a complete body of any type, of at most `limit` bytes, with a share of this memory.
 pub(crate) async fn read(
     app: &App,
     memory: &Shares,
@@ -216,12 +215,12 @@ pub(crate) async fn read(
     let mut whole = Vec::new();
     let mut is_aside = false;
     loop {
-        // A small body has come with the head of its request. A call that released its place to wait for it would have
-        // to queue behind all others again.
+        // A small body arrives together with the head of its request. A call that released its place to wait for it
+        // would have to queue behind all others again.
         let piece = match pieces.next().now_or_never() {
             Some(piece) => piece,
             None => {
-                // Nothing is worked on while the client is waited for.
+                // Nothing is processed while the server waits for the client.
                 caller.step_aside();
                 is_aside = true;
                 pieces.next().await
@@ -234,7 +233,7 @@ pub(crate) async fn read(
             return Err(ApiError::TooLarge { limit });
         }
         if length as u64 > small && !is_large {
-            // In exchange for the bytes that it held.
+            // Replaces the bytes that it held.
             place = permit(app, caller)?;
             is_large = true;
         }
@@ -269,7 +268,7 @@ fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether the body is compressed: it would be misread.
+/// Whether the body is compressed: it would be read wrongly.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }

@@ -19,15 +19,16 @@ use crate::strict;
 
 /// Cancel, retry or delete all operations that match a filter
 ///
-/// Begins an operation of the kind bulk that does it in batches: it acts on operations that were there before it, tells
-/// how far it is, can be cancelled, and has in its output what came of each. With dry_run it only tells how many match.
+/// Starts an operation of the kind bulk that processes them in batches. It acts only on operations that were created
+/// before it, reports its progress, can be cancelled, and lists the results in its output. With dry_run, the call only
+/// returns how many operations match.
 #[utoipa::path(post, path = "/v1/operations:bulk", operation_id = "AsyncOperationsService_BulkOperations",
     tag = "AsyncOperationsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
-        description = "Printable ASCII that names this request, so that it can be repeated.")),
+        description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
     request_body(content = BulkOperations,
         example = json!({"action": "retry", "filter": "status = FAILED AND created_at >= \"-1h\"", "dry_run": true})),
-    responses((status = 200, description = "How many match, and the operation that does it.", body = BulkAnswer),
+    responses((status = 200, description = "How many operations match, and the operation that carries out the action.", body = BulkAnswer),
         CreateErrors))]
 pub(super) async fn bulk(
     State(app): State<App>,
@@ -44,15 +45,15 @@ pub(super) async fn bulk(
     Ok(render::response(to_json(&answer)))
 }
 
-/// What a bulk action is about.
+/// The answer to a bulk action.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BulkOperationsAnswer)]
 pub(super) struct BulkAnswer<'a> {
     /// How many operations match.
     matching_count: u64,
-    /// Whether that is all of them; else at least so many match.
+    /// Whether matching_count is exact; otherwise it is a lower bound.
     count_is_exact: bool,
-    /// The operation that does it; left out of the answer to a dry run.
+    /// The operation that carries out the action; left out of the answer to a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = WireOperation<'a>, required = false)]
     operation: Option<WireOperation<'a>>,

@@ -5,12 +5,12 @@ use super::target::Target;
 /// The class that a call is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallClass {
-    /// Calls that are worked on, or else refused when there are too many.
+    /// Calls that are processed, or refused when there are too many.
     Ordinary,
-    /// Heartbeats and settlements: beside all others, so that work that was done is not lost when there is much to do.
+    /// Heartbeats and settlements: they have capacity of their own, so that finished work is not lost under load.
     Keeping,
-    /// Calls that mostly wait for something to happen or for their client: claims, `:wait`, `:watch`, uploads that are
-    /// streams. Each has limits of its own.
+    /// Calls that mostly wait for something to happen or for their client: claims, `:wait`, `:watch`, streamed uploads.
+    /// Each has limits of its own.
     Waiting,
 }
 
@@ -31,7 +31,7 @@ impl CallClass {
             | "/google.longrunning.Operations/WaitOperation" => return CallClass::Waiting,
             _ => {}
         }
-        // Only a path that has a colon, or hides one, has a verb: most calls are not looked at further.
+        // Only a path that contains a colon, perhaps encoded, has a verb: most calls are not examined further.
         let is_wait =
             path.bytes().any(|byte| matches!(byte, b':' | b'%')) && Target::of(path).verb() == Some(super::wait::VERB);
         if is_wait { CallClass::Waiting } else { CallClass::Ordinary }

@@ -1,4 +1,4 @@
-//! Who is calling, and what it may do.
+//! Who is calling, and what the caller may do.
 //!
 //! A handler that takes a `Caller` runs only for a valid token. Whatever is wrong with a token (missing, malformed,
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
@@ -24,11 +24,11 @@ use crate::error::ApiError;
 use crate::link::Link;
 use crate::rates::Standing;
 
-/// How often the token of a call that waits is looked at, when nothing happens.
+/// How often the token of a call that waits is checked when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// When the tokens of the calls that wait now are looked at again: for all at the same time, so that those of one token
-/// share a look.
+/// When the tokens of the calls that wait now are checked again: all at the same time, so that the calls of one token
+/// share a look-up.
 pub(crate) fn next_look() -> Instant {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     let first = *FIRST.get_or_init(Instant::now);
@@ -54,12 +54,12 @@ pub(crate) struct Origin {
     pub(crate) request_id: String,
 }
 
-/// The id of a request, put into it before it is answered.
+/// The id of a request, which is added to it before it is handled.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
 impl Origin {
-    /// Of a request.
+    /// The origin of a request.
     pub(crate) fn of(extensions: &Extensions) -> Origin {
         let id = extensions.get::<RequestId>().and_then(|RequestId(id)| id.to_str().ok());
         let address = extensions.get::<Link>().map(|link| link.address().ip());
@@ -67,12 +67,12 @@ impl Origin {
     }
 }
 
-/// What is learnt about a call while it is answered: put into the request before, filled by the extraction of `Caller`.
+/// What becomes known about a call while it is handled: added to the request, and filled by the extraction of `Caller`.
 #[derive(Debug, Default)]
 pub(crate) struct Learnt {
     /// Who called.
     pub token: OnceLock<Arc<Token>>,
-    /// What it holds of the server's capacity.
+    /// The share of the server's capacity that it holds.
     pub admission: OnceLock<Admission>,
     /// What is left of the limits on calls, when there are any.
     pub standing: OnceLock<Standing>,
@@ -91,7 +91,7 @@ impl Caller {
         &self.found.token.access.organization
     }
 
-    /// The token, or what stands for it.
+    /// The token, or its substitute.
     pub(crate) fn token(&self) -> &Token {
         &self.found.token
     }
@@ -100,7 +100,7 @@ impl Caller {
         &self.origin
     }
 
-    /// In which trace, and below which span, what this call creates belongs.
+    /// The trace, and the span in it, to which operations belong that this call creates.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.trace.as_ref()?.context()
     }
@@ -110,14 +110,14 @@ impl Caller {
         self.token().allows_in(scope)
     }
 
-    /// Who calls, in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for a caller
+    /// The caller in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for a caller
     /// that has none.
     pub(crate) fn token_id(&self) -> &str {
         &self.found.token.id
     }
 
-    /// The outcome of a wait, for a caller whose token is still valid then: nothing of it is delivered before that is
-    /// known. A caller whose token is no longer valid is sent away soon, even when nothing comes.
+    /// The result of a wait, if the token of the caller is still valid at the end: it is checked before anything is
+    /// delivered. A caller whose token is no longer valid is refused soon, even when nothing happens.
     pub(crate) async fn while_valid<T>(
         &self,
         app: &App,
@@ -135,12 +135,12 @@ impl Caller {
         }
     }
 
-    /// Whether the caller is still what it was at the start of a call that takes long.
+    /// Whether the caller is still valid during a long call.
     pub(crate) async fn is_still_valid(&self, app: &App) -> bool {
         app.auth.is_still_valid(&self.found).await
     }
 
-    /// Takes a place again among the calls that are worked on.
+    /// Takes a place again among the calls that are processed.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
@@ -166,13 +166,13 @@ impl Caller {
         }
     }
 
-    /// Refuses a caller that may not work as a worker, be it for its organization or for several.
+    /// Refuses a caller that may not act as a worker, for its organization or for several.
     pub(crate) fn require_work(&self) -> Result<(), ApiError> {
         let works_for_many = self.allowed_in(Scope::OperationsWork).is_some();
         if works_for_many { Ok(()) } else { self.require(Scope::OperationsWork) }
     }
 
-    /// Refuses to create in a project outside of the token's list, or in none when there is a list.
+    /// Refuses to create an operation in a project that the token is not limited to, or in none if it is limited.
     pub(crate) fn require_project(&self, project_id: &str) -> Result<(), ApiError> {
         let Projects::Only(projects) = &self.found.token.access.projects else { return Ok(()) };
         if projects.contains(project_id) {
@@ -202,7 +202,7 @@ impl Caller {
         let origin = Arc::new(Origin::of(&parts.extensions));
         let learnt = parts.extensions.get::<CallerSlot>();
         if let Some(learnt) = learnt {
-            // Set once: a second extraction in the same request finds the same token.
+            // Set only once: a second extraction in the same request finds the same token.
             let _ = learnt.token.set(Arc::clone(&found.token));
         }
         if let Some(link) = parts.extensions.get::<Link>() {

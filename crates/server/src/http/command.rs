@@ -1,7 +1,7 @@
 //! `POST /v1/operations/{id}:cancel` and `:retry`, `DELETE /v1/operations/{id}`.
 //!
-//! Cancelling and deleting take nothing but the id: a body is not read, so that no limit on bodies stands in the way of
-//! a cancellation.
+//! Cancelling and deleting take nothing but the id: a body is not read, so that no limit on bodies can get in the way
+//! of a cancellation.
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
@@ -40,7 +40,7 @@ pub(super) async fn post(
 
 /// Cancel an operation
 ///
-/// A pending operation ends at once. A running one is asked to stop, and ends when its worker agrees or its grace
+/// A pending operation ends at once. A running one is asked to stop; it ends when its worker complies or its grace
 /// period is over.
 #[utoipa::path(post, path = "/v1/operations/{operation_id}:cancel",
     operation_id = "AsyncOperationsService_CancelOperation", tag = "AsyncOperationsService",
@@ -52,15 +52,15 @@ async fn cancel(app: &App, caller: &Caller, target: &Target) -> Result<Response,
 
 /// Retry an operation
 ///
-/// A failed one becomes pending again; its history is kept. With an input in the body, a new operation is created instead:
-/// of the same kind, resource, project, labels and limits as this one, which has ended and stays as it is, with that input
-/// and the label retry_of.
+/// A failed operation becomes pending again; its history is kept. With an input in the body, a new operation is created
+/// instead, with that input, the label retry_of, and the same kind, resource, project, labels and limits as this one.
+/// The old operation must have ended, and does not change.
 #[utoipa::path(post, path = "/v1/operations/{operation_id}:retry",
     operation_id = "AsyncOperationsService_RetryOperation", tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
-            description = "With an input: printable ASCII that names this request, so that it can be repeated.")),
-    request_body(content = inline(Option<RetryOperation>), description = "Nothing, or another input."),
+            description = "With an input only: printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
+    request_body(content = inline(Option<RetryOperation>), description = "Empty to retry the operation itself; with an input, a new operation is created with it."),
     responses((status = 200, description = "The operation.", body = OperationAnswer), RetryErrors))]
 async fn retry(
     app: &App,
@@ -88,7 +88,7 @@ async fn carry_out(app: &App, caller: &Caller, target: &Target, what: OperationC
 #[utoipa::path(delete, path = "/v1/operations/{operation_id}",
     operation_id = "AsyncOperationsService_DeleteOperation", tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
-    responses((status = 200, description = "It is gone.", body = render::Empty), ItemErrors))]
+    responses((status = 200, description = "The operation was deleted.", body = render::Empty), ItemErrors))]
 pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
     command::command(&app, &caller, target.id(), OperationCommand::Delete).await?;
     Ok(render::response("{}"))

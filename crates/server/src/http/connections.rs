@@ -1,9 +1,9 @@
-//! Places for connections, and what happens when there are none left.
+//! Slots for connections, and what happens when there are none left.
 //!
-//! A client whose connection waits in the kernel's queue believes that it is connected and hears nothing: it cannot go
-//! to another server, and a balancer sees a server that is slow and not one that is full. So connections without a
-//! request under way are closed to free their places, first those on which nobody was authenticated; for a moment a new
-//! one waits for that; and when there is no place then, new ones are closed at once until there is one.
+//! A client whose connection waits in the kernel's queue considers itself connected and gets no answer: it cannot
+//! switch to another server, and to a load balancer the server seems slow and not full. So idle connections are closed
+//! to free their slots, first those on which no caller was authenticated. A new connection waits a moment for that; if
+//! there is no slot then, new connections are closed at once until there is one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +15,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::link::Link;
 
-/// How long new connections wait for a place before they are closed.
+/// How long new connections wait for a slot before they are closed.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A connection may be closed for a new one once it has been without a request for this long: other connections are in
-/// the middle of something.
+/// A connection may be closed for a new one when it has been without a request for this long; other connections may be
+/// in use.
 const QUIET: Duration = Duration::from_millis(100);
-/// The time between two rounds in which connections are asked to end, and which fraction of them is asked.
+/// The time between two rounds in which connections are asked to end, and the fraction that is asked in a round.
 const PAUSE: Duration = Duration::from_millis(100);
 const PART: usize = 64;
 
 /// Connections of this process that were closed because there were too many.
 static CLOSED: AtomicU64 = AtomicU64::new(0);
 
-/// How many connections were closed because there were too many, of one address or in all, since the process began.
+/// How many connections were closed because there were too many, of one address or in total, since the process started.
 pub(super) fn closed() -> u64 {
     CLOSED.load(Ordering::Relaxed)
 }
@@ -37,24 +37,24 @@ pub(super) fn count_closed() {
     CLOSED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The places of a listener.
+/// The slots of a listener.
 pub(super) struct Connections {
     most: usize,
     places: Arc<Semaphore>,
     open: Arc<Mutex<HashMap<u64, Link>>>,
     next: u64,
     full_since: Option<Instant>,
-    made_room: Option<Instant>,
+    freed_at: Option<Instant>,
 }
 
-/// A place for a connection.
-pub(super) struct Room {
+/// A slot for a connection.
+pub(super) struct Slot {
     _place: OwnedSemaphorePermit,
 }
 
-/// A connection that has a place, until this is dropped.
+/// A connection that has a slot, until this is dropped.
 pub(super) struct Open {
-    _room: Room,
+    _slot: Slot,
     open: Arc<Mutex<HashMap<u64, Link>>>,
     key: u64,
 }
@@ -63,24 +63,24 @@ impl Connections {
     pub fn new(most: usize) -> Connections {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let (places, open) = (Arc::new(Semaphore::new(most)), Arc::default());
-        Connections { most, places, open, next: 0, full_since: None, made_room: None }
+        Connections { most, places, open, next: 0, full_since: None, freed_at: None }
     }
 
-    /// A place for the next connection; `None` when there was none for so long that the connection is to be closed.
-    pub async fn room(&mut self) -> Option<Room> {
+    /// A slot for the next connection; `None` when there was none for so long that the connection must be closed.
+    pub async fn slot(&mut self) -> Option<Slot> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             self.full_since = None;
-            return Some(Room { _place: place });
+            return Some(Slot { _place: place });
         }
         let until = *self.full_since.get_or_insert_with(Instant::now) + PATIENCE;
         loop {
-            self.make_room();
-            // Connections that are quiet for too short a time now will be quiet for long enough then.
+            self.free_slots();
+            // Connections that have been idle for too short a time now will have been idle long enough then.
             let soon = until.min(Instant::now() + PAUSE);
             match timeout_at(soon, self.places.clone().acquire_owned()).await {
                 Ok(place) => {
                     self.full_since = None;
-                    return Some(Room { _place: place.ok()? });
+                    return Some(Slot { _place: place.ok()? });
                 }
                 Err(_) if soon == until => return None,
                 Err(_) => {}
@@ -89,19 +89,19 @@ impl Connections {
     }
 
     /// Registers a connection.
-    pub fn enter(&mut self, room: Room, link: Link) -> Open {
+    pub fn enter(&mut self, slot: Slot, link: Link) -> Open {
         self.next += 1;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(self.next, link);
-        Open { _room: room, open: Arc::clone(&self.open), key: self.next }
+        Open { _slot: slot, open: Arc::clone(&self.open), key: self.next }
     }
 
-    /// Asks the connections that have been quiet the longest to end.
-    fn make_room(&mut self) {
+    /// Asks the connections that have been idle the longest to end.
+    fn free_slots(&mut self) {
         let now = Instant::now();
-        if self.made_room.is_some_and(|at| now < at + PAUSE) {
+        if self.freed_at.is_some_and(|at| now < at + PAUSE) {
             return;
         }
-        self.made_room = Some(now);
+        self.freed_at = Some(now);
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = open.values().filter_map(|link| Some((link.quiet()?, link)));
         let mut quiet: Vec<_> = quiet.filter(|((_, since), _)| *since + QUIET <= now).collect();

@@ -1,8 +1,8 @@
-//! Which pages may call the API from a browser (CORS, as the Fetch standard has it): those of the origins that the
-//! configuration names, and by default none.
+//! Which pages may call the API from a browser (CORS, as the Fetch standard defines it): those of the origins in the
+//! configuration, and by default none.
 //!
 //! Calls carry their token in a header, never in a cookie, so credentials are not allowed: a page sends a token that it
-//! has, and none that the browser would add by itself.
+//! has, and none that the browser would add automatically.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// The headers that calls may carry.
 const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id";
-/// The headers of answers that pages may read, in addition to those that all pages may.
+/// The headers of answers that pages may read, in addition to those that are always readable.
 const EXPOSED: &str = "X-Request-Id, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Longrun-Existing";
-/// How long a browser need not ask again, in seconds.
+/// How long a browser may cache the permission, in seconds.
 const MAX_AGE: &str = "600";
 
-/// Allows these origins; without any, the router behaves like one that knows nothing of origins.
+/// Allows these origins; without any, the router ignores origins.
 pub(super) fn allowing(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;
@@ -47,7 +47,7 @@ async fn allow(State(origins): State<Arc<[HeaderValue]>>, request: Request, next
         next.run(request).await
     };
     let headers = response.headers_mut();
-    // Also where there was none: a cache must not give one origin what another one got.
+    // Also without an origin: a cache must not give one origin what another one got.
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

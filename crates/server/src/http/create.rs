@@ -18,22 +18,22 @@ use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, WireOperation, to_json};
 use crate::strict;
 
-/// Says of the answer to a creation that the operation was there before.
+/// The header that marks the answer to a creation when the operation existed before.
 pub(crate) const EXISTING: &str = "x-longrun-existing";
 
 /// Create an operation
 ///
-/// The answer comes once the operation is durable. With an Idempotency-Key, a repeated request gets the operation of
-/// the first; another request with the same key within 24 hours is refused with 409.
+/// The server answers once the operation is durable. With an Idempotency-Key, a repeated request returns the operation
+/// of the first one; a different request with the same key within 24 hours is refused with 409.
 #[utoipa::path(post, path = "/v1/operations", operation_id = "AsyncOperationsService_CreateOperation",
     tag = "AsyncOperationsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
-        description = "Printable ASCII that names this request, so that it can be repeated.")),
+        description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
     request_body(content = CreateOperation, example = json!({"kind": "scan", "input": {"image": "shop:1.2"}})),
     responses((status = 200, description = "The operation.", body = OperationAnswer,
         headers(("Location" = String, description = "The path of the operation."),
             ("X-Longrun-Existing" = bool,
-                description = "true when the operation was there before, with the unique_key; else it is left out."))),
+                description = "true if an operation with the unique_key existed before; otherwise left out."))),
         CreateErrors))]
 pub(super) async fn create(
     State(app): State<App>,
@@ -47,7 +47,7 @@ pub(super) async fn create(
     Ok(made(&creation::create(&app, &caller, asked, idempotency_key(&headers)?).await?))
 }
 
-/// An operation that was created, or that was there.
+/// The answer with an operation that was created, or that existed before.
 pub(super) fn made(made: &Made) -> Response {
     let Made { operation, existing } = made;
     let location = format!("/v1/operations/{}", operation.id);
@@ -61,11 +61,11 @@ pub(super) fn made(made: &Made) -> Response {
 
 /// Create many operations
 ///
-/// In one transaction: all of them are created, or none.
+/// All of them are created in one transaction, or none.
 #[utoipa::path(post, path = "/v1/operations:batchCreate", operation_id = "AsyncOperationsService_BatchCreateOperations",
     tag = "AsyncOperationsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
-        description = "Printable ASCII that names this request, so that it can be repeated.")),
+        description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
     request_body = BatchCreateOperations,
     responses((status = 200, description = "The operations, in the order of the request.", body = Operations),
         CreateErrors))]
@@ -92,7 +92,8 @@ pub(super) async fn batch_create(
 pub(super) struct Operations<'a> {
     /// In the order of the request.
     operations: Vec<WireOperation<'a>>,
-    /// The zero-based places of those that were there before, with their unique_key; left out when there are none.
+    /// The zero-based positions of the operations that existed before, with the same unique_key; left out when there
+    /// are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     existing: Vec<usize>,

@@ -21,11 +21,11 @@ use crate::strict;
 
 /// Evaluate evidence
 ///
-/// Stores the evidence unless it is there already, and starts an operation of the kind evidence_evaluation.
+/// Stores the evidence unless it is stored already, and starts an operation of the kind evidence_evaluation.
 #[utoipa::path(post, path = "/v1/agents/evaluate-evidence", operation_id = "AgentsService_EvaluateEvidence",
     tag = "AgentsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
-        description = "Printable ASCII that names this request, so that it can be repeated.")),
+        description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
     request_body = EvaluateEvidence,
     responses((status = 200, description = "The operation that was started.", body = Started), CreateErrors))]
 pub(super) async fn evaluate(

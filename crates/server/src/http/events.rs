@@ -19,7 +19,7 @@ use crate::strict;
 
 /// List what happened to an operation
 ///
-/// Its attempts, workers, progress and transitions, oldest first, in pages.
+/// Lists the attempts, workers, progress and transitions of an operation, oldest first, in pages.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}/events",
     operation_id = "AsyncOperationsService_ListOperationEvents", tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), ListEvents),
@@ -38,13 +38,13 @@ pub(super) async fn events(
     Ok(render::response(to_json(&Events { events, next_page_token })))
 }
 
-/// A page of a history.
+/// A page of the history of an operation.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OperationEvents)]
 pub(super) struct Events<'a> {
     /// Oldest first.
     events: Vec<WireEvent<'a>>,
-    /// Only when there are more: the page_token of the next page.
+    /// The page_token of the next page; left out on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
@@ -53,18 +53,18 @@ pub(super) struct Events<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = OperationEvent)]
 pub(super) struct WireEvent<'a> {
-    /// When.
+    /// When it happened.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
-    /// What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
-    /// COMPLETED, FAILED or RETRIED.
+    /// What happened: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST,
+    /// ATTEMPT_RELEASED, COMPLETED, FAILED or RETRIED.
     r#type: &'static str,
     /// The number of the attempt; 0 before the first.
     attempt: u32,
-    /// Who ran the attempt; empty when nobody did.
+    /// The worker or server that ran the attempt; empty when none did.
     worker: &'a str,
-    /// A line for people.
+    /// A line of text for people.
     message: &'a str,
 }
 

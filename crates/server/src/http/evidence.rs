@@ -1,4 +1,4 @@
-//! `/v1/evidence`: pieces of evidence by the digest of their content.
+//! `/v1/evidence`: pieces of evidence, identified by the digest of their content.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -25,15 +25,15 @@ use crate::strict;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Evidence)]
 pub(super) struct WireEvidence<'a> {
-    /// By what it is found.
+    /// The digest of its content, which identifies it.
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     digest: String,
     /// Its length in bytes.
     size: u64,
-    /// The material type that was detected; empty when none was.
+    /// The detected material type; empty when none was detected.
     #[schema(example = "SBOM_CYCLONEDX_JSON")]
     kind: &'a str,
-    /// What it was called by who stored or evaluated it first; left out when it has no name.
+    /// The first name that it was stored or evaluated with; left out when it has no name.
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
 }
@@ -42,21 +42,21 @@ pub(super) struct WireEvidence<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ListedEvidence)]
 pub(super) struct WireListed<'a> {
-    /// By what it is found.
+    /// The digest of its content, which identifies it.
     digest: String,
     /// Its length in bytes.
     size: u64,
-    /// The material type that was detected; empty when none was.
+    /// The detected material type; empty when none was detected.
     kind: &'a str,
-    /// What it was called by who stored or evaluated it first; may be empty.
+    /// The first name that it was stored or evaluated with; may be empty.
     name: &'a str,
-    /// When it was stored first.
+    /// When it was first stored.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it was stored or evaluated last, give or take an hour.
+    /// When it was last stored or evaluated, accurate to about an hour.
     #[schema(format = DateTime)]
     last_used_at: String,
-    /// The newest operation about it; left out when there is none any more.
+    /// The newest operation about it; left out when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = WireLastOperation, required = false)]
     last_operation: Option<WireLastOperation>,
@@ -70,11 +70,11 @@ pub(super) struct WireLastOperation {
     id: String,
     /// Its status.
     status: &'static str,
-    /// When it ended; left out while it has not.
+    /// When it ended; left out until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     finished_at: Option<String>,
-    /// passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long.
+    /// passed, failed or skipped; left out when the operation is not an ended evaluation, or its output is long.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
 }
@@ -84,13 +84,13 @@ pub(super) struct WireLastOperation {
 pub(super) struct EvidenceList<'a> {
     /// Newest first.
     evidence: Vec<WireListed<'a>>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
-    /// How many pieces the organization has, whatever is listed.
+    /// How many pieces of evidence the organization has in total, whatever the page shows.
     total_count: u64,
-    /// How many bytes they come to.
+    /// The size of all its evidence in bytes.
     total_bytes: u64,
-    /// How many bytes they may come to; 0: any number.
+    /// The limit on that size in bytes; 0 for no limit.
     max_bytes: u64,
 }
 
@@ -98,11 +98,11 @@ pub(super) struct EvidenceList<'a> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeletedEvidence {}
 
-/// How evidence is stored.
+/// The parameters of a storing call.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PutQuery {
-    /// What it is called, for people and for policies that select by name; the first name is kept.
+    /// A name for people and for policies that select by name; if the evidence has a name already, it keeps that one.
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     name: String,
@@ -127,7 +127,7 @@ impl<'a> From<&'a ListedPiece> for WireListed<'a> {
     }
 }
 
-/// Bytes, as the document shows them.
+/// The raw bytes of a piece of evidence.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[allow(dead_code)]
@@ -135,10 +135,10 @@ struct RawBytes(Vec<u8>);
 
 /// Store evidence
 ///
-/// Takes the raw content as the body, whatever its Content-Type.
+/// The body is the raw content, whatever its Content-Type.
 #[utoipa::path(post, path = "/v1/evidence", operation_id = "EvidenceService_PutEvidence", tag = "EvidenceService",
     params(PutQuery), request_body(content = inline(RawBytes), content_type = "application/octet-stream"),
-    responses((status = 200, description = "What was stored.", body = WireEvidence), CreateErrors))]
+    responses((status = 200, description = "The stored evidence.", body = WireEvidence), CreateErrors))]
 pub(super) async fn put(
     State(app): State<App>,
     caller: Caller,
@@ -153,11 +153,11 @@ pub(super) async fn put(
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
     body::check_length(&headers, app.content.limit())?;
-    // An upload goes on for as long as the client's network takes, and has a place among the large bodies.
+    // An upload takes as long as the client's network needs, and is counted among the large bodies.
     caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let stored = evidence::put(&app, &caller, &mut pieces, &name).await;
-    // The cause of the break says more than that the body broke off.
+    // Why the body broke off says more than that it did.
     let record = stored.map_err(|error| pieces.broken.map_or(error, ApiError::from))?;
     let EvidenceRecord { digest, size, kind, name, .. } = &record;
     Ok(render::response(to_json(&WireEvidence { digest: digest.to_string(), size: *size, kind, name })))
@@ -165,8 +165,8 @@ pub(super) async fn put(
 
 /// List evidence
 ///
-/// One page of what is stored, newest first, each piece with the newest operation about it. Evidence belongs to its
-/// organization as a whole: a token that is limited to projects is refused.
+/// Returns one page of the stored evidence, newest first, each piece with the newest operation about it. Evidence
+/// belongs to its organization as a whole: a token that is limited to projects is refused.
 #[utoipa::path(get, path = "/v1/evidence", operation_id = "EvidenceService_ListEvidence", tag = "EvidenceService",
     params(PageQuery, ListEvidence), responses((status = 200, description = "The page.", body = EvidenceList), ListErrors))]
 pub(super) async fn list(
@@ -188,12 +188,12 @@ pub(super) async fn list(
 
 /// Delete evidence
 ///
-/// For good. Its evaluations stay, and cannot be repeated. Refused while an operation that has not ended or a waiver
-/// refers to it, and to tokens that are limited to projects.
+/// Deletes it permanently. Its evaluations remain, and can no longer be repeated. The call is refused while an
+/// unfinished operation or a waiver refers to the evidence, and to tokens that are limited to projects.
 #[utoipa::path(delete, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_DeleteEvidence",
     tag = "EvidenceService",
-    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),
-    responses((status = 200, description = "It is gone.", body = DeletedEvidence), ItemErrors))]
+    params(("digest" = String, Path, description = "The digest: sha256: and 64 hexadecimal digits.")),
+    responses((status = 200, description = "The evidence was deleted.", body = DeletedEvidence), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -206,7 +206,7 @@ pub(super) async fn delete(
 /// Get stored evidence
 #[utoipa::path(get, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_GetEvidence",
     tag = "EvidenceService",
-    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),
+    params(("digest" = String, Path, description = "The digest: sha256: and 64 hexadecimal digits.")),
     responses((status = 200, description = "The content.", body = inline(RawBytes),
         content_type = "application/octet-stream"),
         (status = 304, description = "The client has it already."), ItemErrors))]
@@ -237,7 +237,7 @@ pub(super) async fn get(
     Ok(response)
 }
 
-/// The content as a body. Large content takes one of the places of large bodies until it has been sent.
+/// The content as a body. Large content is counted among the large bodies until it has been sent.
 async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<Body, ApiError> {
     if record.size <= app.settings.body_limit {
         let content = app.content.get(caller.organization(), &record.digest).await?;

@@ -19,19 +19,19 @@ use crate::reads::{Answer, Found};
 use crate::render;
 use crate::strict;
 
-/// When a client that polls an unfinished operation should come again, in seconds.
+/// The time after which a client should poll an unfinished operation again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
 
 /// Get an async operation
 ///
-/// One operation. The answer has an ETag; with If-None-Match it is 304 for as long as nothing has changed. Retry-After
-/// says when to come again while the operation has not ended. With view=FULL, everything that is known of the operation,
-/// without an ETag.
+/// Returns one operation. The answer has an ETag; with If-None-Match it is 304 as long as nothing has changed. While
+/// the operation has not ended, Retry-After says when to poll again. With view=FULL, the answer has all fields of the
+/// operation, and no ETag.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}", operation_id = "AsyncOperationsService_GetOperation",
     tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), GetOperation),
     responses((status = 200, description = "The operation.", body = inline(AnyOperationAnswer)),
-        (status = 304, description = "The operation is as the given ETag says."), ItemErrors))]
+        (status = 304, description = "The operation has not changed since the given ETag."), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -50,7 +50,7 @@ pub(super) async fn get(
     }
 }
 
-/// The operation, or that the client has it already.
+/// The answer with the operation, or 304 when the client has it already.
 pub(super) fn answer(found: &Found, given: &IfNoneMatch) -> Response {
     let Answer { json, etag } = found.answer().clone();
     let mut response =
@@ -60,7 +60,7 @@ pub(super) fn answer(found: &Found, given: &IfNoneMatch) -> Response {
     response
 }
 
-/// Says when to come again, while there is something to come for.
+/// Sets when to poll again, while the operation has not ended.
 fn poll_later(response: &mut Response, status: Status) {
     if !status.is_terminal() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AFTER_SECONDS));

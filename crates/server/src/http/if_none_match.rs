@@ -1,4 +1,4 @@
-//! The header `If-None-Match`: what the client has already.
+//! The header `If-None-Match`: the tags that the client has already.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,7 @@ use http::HeaderValue;
 use http::header::IF_NONE_MATCH;
 use http::request::Parts;
 
-/// The tags that a request gives; mostly none.
+/// The tags in a request; mostly none.
 pub(super) struct IfNoneMatch(Vec<HeaderValue>);
 
 impl<S: Sync> FromRequestParts<S> for IfNoneMatch {
@@ -19,7 +19,8 @@ impl<S: Sync> FromRequestParts<S> for IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// Whether they have this one: each header is a list of tags or `*`, compared weakly (RFC 9110, section 13.1.2).
+    /// Whether this tag is among them: each header is a list of tags or `*`, compared weakly (RFC 9110, section
+    /// 13.1.2).
     pub fn names(&self, etag: &[u8]) -> bool {
         self.0.iter().filter_map(|value| value.to_str().ok()).any(|list| {
             list.split(',')

@@ -30,9 +30,9 @@ pub(super) async fn post(
 
 /// Pause a kind
 ///
-/// Nothing of it is started in the caller's organization until it is resumed; what runs goes on.
+/// No operation of the kind is started in the caller's organization until it is resumed; running operations continue.
 #[utoipa::path(post, path = "/v1/kinds/{name}:pause", operation_id = "KindsService_PauseKind", tag = "KindsService",
-    params(("name" = String, Path, description = "Its name. A slash in it is written as %2F.")),
+    params(("name" = String, Path, description = "The name of the kind. A slash in it is written as %2F.")),
     responses((status = 200, description = "The kind.", body = KindAnswer), ItemErrors))]
 async fn pause(app: &App, caller: &Caller, kind: &str) -> Result<Response, ApiError> {
     Ok(answer(kind, pause::pause_kind(app, caller, kind, Verb::Pause).await?))
@@ -40,7 +40,7 @@ async fn pause(app: &App, caller: &Caller, kind: &str) -> Result<Response, ApiEr
 
 /// Resume a kind
 #[utoipa::path(post, path = "/v1/kinds/{name}:resume", operation_id = "KindsService_ResumeKind", tag = "KindsService",
-    params(("name" = String, Path, description = "Its name. A slash in it is written as %2F.")),
+    params(("name" = String, Path, description = "The name of the kind. A slash in it is written as %2F.")),
     responses((status = 200, description = "The kind.", body = KindAnswer), ItemErrors))]
 async fn resume(app: &App, caller: &Caller, kind: &str) -> Result<Response, ApiError> {
     Ok(answer(kind, pause::pause_kind(app, caller, kind, Verb::Resume).await?))
@@ -63,6 +63,6 @@ pub(super) struct KindAnswer<'a> {
 pub(super) struct WireKind<'a> {
     /// Its name.
     name: &'a str,
-    /// Nothing of it is started.
+    /// Whether it is paused: no operation of the kind is started.
     paused: bool,
 }

@@ -1,8 +1,8 @@
-//! What is left of a request's body when it is refused.
+//! The rest of a request's body when the request is refused.
 //!
-//! A handler may refuse before it has read the body: no token, no right, too large. When a connection is closed with
-//! unread data, the client's side is reset and may lose the answer that says why. So data that arrives is read and
-//! dropped for a moment, whoever refused.
+//! A handler may refuse a request before it has read the body: no token, no permission, too large. When a connection is
+//! closed with unread data, it is reset on the client's side, which may lose the answer that says why. So data that
+//! arrives is read and dropped for a moment, whichever part refused the request.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +19,14 @@ use http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
-/// How much, and for how long, is taken of a body that is refused already.
+/// How much of a refused body is read, and for how long.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where a body goes that is dropped before its end.
+/// Receives a body that is dropped before its end.
 type Slot = Arc<Mutex<Option<Body>>>;
 
-/// Answers a request, and takes what is left of its body when it was refused.
+/// Answers a request, and reads the rest of its body when it was refused.
 pub(super) async fn drained(request: Request, next: Next) -> Response {
     if needs_nothing(&request) {
         return next.run(request).await;
@@ -48,7 +48,7 @@ pub(super) async fn let_go(request: Request) {
     }
 }
 
-/// Whether nothing has to be taken of the body.
+/// Whether nothing of the body must be read.
 fn needs_nothing(request: &Request) -> bool {
     // HTTP/2 ends a stream without the connection. A client that waits for "100 Continue" has sent nothing, and must
     // not be asked to.
@@ -57,7 +57,7 @@ fn needs_nothing(request: &Request) -> bool {
 
 async fn drain(body: Body) {
     let mut taking = pin!(take(body));
-    // A small body is there as a rule.
+    // A small body is usually available at once.
     if taking.as_mut().now_or_never().is_none() {
         // Either end is fine: the answer follows.
         let _ = tokio::time::timeout(LINGER, taking).await;

@@ -21,7 +21,7 @@ use crate::strict;
 /// One page of the operations that the token may see, newest first, with the exact number of all that match.
 #[utoipa::path(get, path = "/v1/operations", operation_id = "AsyncOperationsService_ListOperations",
     tag = "AsyncOperationsService", params(ListOperations),
-    responses((status = 200, description = "The page; empty past the end.", body = OperationsPage), ListErrors))]
+    responses((status = 200, description = "The page; empty after the last one.", body = OperationsPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -37,7 +37,7 @@ pub(super) async fn list(
 
 /// A page with long outputs: they are read one by one while the body is sent, so that only one is in memory at a time.
 ///
-/// An output that cannot be read breaks the body off, so that no client takes half a page for a whole one.
+/// If an output cannot be read, the body is broken off, so that no client takes half a page for a whole one.
 fn streamed(app: App, access: Access, listing: Listing, first_page: FirstPage) -> Body {
     let tail = page_tail(&listing, first_page);
     let entries = stream::iter(listing.entries.into_iter().enumerate().map(Ok::<_, BoxError>));
@@ -53,7 +53,7 @@ fn streamed(app: App, access: Access, listing: Listing, first_page: FirstPage) -
             Ok(Bytes::from(json))
         }
     });
-    let entries = entries.inspect_err(|error| tracing::error!(%error, "a list was broken off"));
+    let entries = entries.inspect_err(|error| tracing::error!(%error, "could not send a list to its end"));
     let head = stream::iter([Ok(Bytes::from_static(PAGE_HEAD))]);
     let tail = stream::iter([Ok(Bytes::from(tail))]);
     Body::from_stream(head.chain(entries).chain(tail))

@@ -1,4 +1,4 @@
-//! Where connections come from: the system's sockets. A simulation has others.
+//! The source of connections: the sockets of the system. A simulation has others.
 
 use std::future::Future;
 use std::io;
@@ -18,13 +18,13 @@ pub trait Listening: Send + Sync {
 
 /// A connection.
 pub trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Has what is written sent at once.
+    /// Makes written data be sent at once.
     ///
     /// # Errors
     /// When it cannot be set.
     fn set_nodelay(&self) -> io::Result<()>;
 
-    /// Waits for bytes, and copies some that are left where they are; 0: there will be none.
+    /// Waits for bytes, and copies some without consuming them; 0 means that there will be none.
     fn peek(&mut self, bytes: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 }
 

@@ -1,8 +1,8 @@
-//! The routes of the API and what every request passes through.
+//! The routes of the API and the layers that every request passes through.
 //!
-//! From the outside in: `observe` (request id, access log, metrics, a net for panics) with `leftover` (bodies that were
-//! refused), a time limit, then the handler, whose `Caller` argument authenticates. One file per call: parse, call
-//! ([`crate::calls`]), render; its part of the OpenAPI document is checked against the routes.
+//! From the outside in: `observe` (request id, access log, metrics, panics) with `leftover` (bodies of refused
+//! requests), a time limit, then the handler, whose `Caller` argument authenticates. One file per call: parse, call
+//! ([`crate::calls`]), render; a test checks its part of the OpenAPI document against the routes.
 
 mod addresses;
 mod admin;
@@ -73,7 +73,7 @@ use crate::error::ApiError;
 use crate::grpc;
 use crate::services::Services;
 
-/// The router of the API. Must be called within a tokio runtime: it starts tasks, which end when it is dropped.
+/// The router of the API. Must be called within a tokio runtime: it starts tasks, which end when the router is dropped.
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
@@ -154,7 +154,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     if idempotency::is_valid(key) { Ok(Some(key)) } else { Err(idempotency::invalid()) }
 }
 
-/// The text in the path; a text that is not UTF-8 is the name of nothing.
+/// The text in the path; nothing has a name that is not UTF-8.
 fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     path.map(|Path(text)| text).map_err(|_| ApiError::NotFound("path"))
 }

@@ -1,7 +1,7 @@
-//! What is known of every request: its id, one line in the log, its share of the counters.
+//! The observation of every request: its id, one line in the log, its share of the metrics.
 //!
-//! The line is written when the answer has been handed to the connection, or broken off, so that bytes and duration are
-//! true. It never holds the query, a header or a token.
+//! The line is written when the answer has been passed to the connection, or was broken off, so that bytes and duration
+//! are correct. It never contains the query, a header or a token.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -36,12 +36,12 @@ use traces::Traces;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// Longer ids of clients are replaced.
+/// Longer ids from clients are replaced.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The route of a path that no route matches: a fixed label, whatever clients try.
 const UNMATCHED: &str = "unmatched";
 
-/// Adds what every router has: the error model for unknown paths and methods, the origins that may call, and the
+/// Adds what every router needs: the error model for unknown paths and methods, the origins that may call, and the
 /// observation.
 pub(super) fn observed(router: Router, metrics: Metrics, traces: Traces, origins: &[HeaderValue]) -> Router {
     let router = router
@@ -78,7 +78,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         _under_way: link.map(Link::begin),
         metrics,
     };
-    // A handler that panics fails its own request and nothing else.
+    // A handler that panics fails only its own request.
     let answering = async {
         if !shedding::is_refused(&request, &record.learnt) {
             return leftover::drained(request, next).await;
@@ -89,7 +89,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
-    // The rest depends on the client's pace.
+    // The rest depends on the speed of the client.
     if let Some(admission) = record.learnt.admission.get() {
         admission.leave();
     }
@@ -115,7 +115,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     ApiError::Internal(format!("panic: {}", text.unwrap_or("of no text")).into()).into_response()
 }
 
-/// The client's id when it is 1 to 128 of letters, digits, `_`, `.` and `-`; else a new one.
+/// The id from the client if it consists of 1 to 128 letters, digits, `_`, `.` and `-`; otherwise a new one.
 fn request_id(request: &Request) -> HeaderValue {
     let given = request.headers().get(X_REQUEST_ID).filter(|id| {
         let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
@@ -128,18 +128,18 @@ fn request_id(request: &Request) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is a header value"))
 }
 
-/// Whether a text, percent-encoded or not, has what every API token begins with, or what looks like a token of an
-/// identity provider.
+/// Whether a text, percent-encoded or not, contains the prefix of API tokens, or something that looks like a token of
+/// an identity provider.
 fn holds_secret(text: &[u8]) -> bool {
     let (prefix, text) = (PREFIX.as_bytes(), Cow::from(percent_decode(text)));
     text.windows(prefix.len()).any(|part| part == prefix) || holds_jwt(&text)
 }
 
-/// The fewest characters of the first part of a JWT, which is `{"alg":"none"}` at least, and of the second, which says
-/// more than nothing. Whole names are seldom three parts of such a length.
+/// The fewest characters of the first part of a JWT, which is at least `{"alg":"none"}`, and of the second one, which
+/// is not empty. Ordinary names seldom consist of three parts of such a length.
 const JWT_PARTS: [usize; 2] = [16, 8];
 
-/// Whether a text has three parts of base64url with points between them, the last of which may be empty.
+/// Whether a text has three parts of base64url separated by dots, the last of which may be empty.
 fn holds_jwt(text: &[u8]) -> bool {
     let is_of_jwt = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     text.split(|byte| !is_of_jwt(byte)).any(|run| {
@@ -148,7 +148,7 @@ fn holds_jwt(text: &[u8]) -> bool {
     })
 }
 
-/// A line of the access log in the making; written when it is dropped.
+/// A line of the access log, which is written when this is dropped.
 struct Record {
     started: Instant,
     method: Method,
@@ -160,7 +160,8 @@ struct Record {
     status: StatusCode,
     cause: Option<Cause>,
     bytes: u64,
-    /// Whether the answer was sent whole; `false` too when the handler was dropped because the client went away.
+    /// Whether the answer was sent completely; also `false` when the handler was dropped because the client
+    /// disconnected.
     whole: bool,
     /// The request's place in a trace, where traces are recorded.
     trace: Option<TraceSlot>,
@@ -170,18 +171,18 @@ struct Record {
 }
 
 impl Record {
-    /// The template of the route. A verb at the end of a parameter is part of it: calls that wait are not counted among
-    /// those that look once.
+    /// The template of the route. A verb at the end of a parameter is part of it, so that calls that wait are counted
+    /// separately from those that do not.
     fn route(&self) -> Cow<'_, str> {
         let matched = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         let is_wait = matched.ends_with('}') && self.uri.path().ends_with(wait::SUFFIX);
         if is_wait { format!("{matched}{}", wait::SUFFIX).into() } else { matched.into() }
     }
 
-    /// The path without the query; not shown when someone put a token into it.
+    /// The path without the query; hidden if it contains a token.
     fn path(&self) -> &str {
         let path = self.uri.path();
-        if holds_secret(path.as_bytes()) { "(hidden: it holds a token)" } else { path }
+        if holds_secret(path.as_bytes()) { "(hidden: it contains a token)" } else { path }
     }
 }
 
@@ -198,7 +199,7 @@ impl Drop for Record {
         if let Some(Cause(cause)) = &self.cause {
             tracing::error!(request_id, route = &*route, cause, "request failed");
         }
-        // The fields are made only when somebody wants the line.
+        // The fields are only computed when the line is logged.
         tracing::info!(
             target: "longrun::access",
             method = %self.method,
@@ -217,10 +218,10 @@ impl Drop for Record {
     }
 }
 
-/// A body that counts what is sent of it.
+/// A body that counts the bytes that are sent.
 struct ObservedBody {
     body: Body,
-    /// Gone once the body has ended, or with it when it is broken off.
+    /// Dropped when the body has ended or is broken off.
     record: Option<Record>,
 }
 

@@ -1,6 +1,6 @@
-//! The OpenAPI document, made from the types beside the handlers, and a page to browse it.
+//! The OpenAPI document, generated from the types next to the handlers, and a page to browse it.
 //!
-//! `docs/openapi.json` is the document as it was last agreed on; a test compares it with what is served.
+//! `docs/openapi.json` is the document as it was last agreed on; a test compares it with the document that is served.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -21,16 +21,16 @@ use super::{
 };
 use crate::error::Status;
 
-/// Where the document is.
+/// The path of the document.
 const DOCUMENT: &str = "/openapi.json";
-/// Where it can be browsed.
+/// The path of the page that shows it.
 const PAGE: &str = "/docs";
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "longrun",
-        description = "Asynchronous operations: long work is answered at once with an operation, which is kept, run, and ends once.",
+        description = "Asynchronous operations: a request for long work is answered at once with an operation, which the service stores, runs and ends exactly once.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     servers((url = "/", description = "This server.")),
@@ -39,18 +39,18 @@ const PAGE: &str = "/docs";
     components(schemas(Status)),
     tags(
         (name = "AsyncOperationsService", description = "Operations: list, get, wait, watch, create, cancel, retry, delete."),
-        (name = "WorkerService", description = "The protocol of workers: claim, keep, settle."),
+        (name = "WorkerService", description = "The protocol of workers: claim operations, extend their leases, settle them."),
         (name = "AgentsService", description = "Evaluations of evidence."),
-        (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
-        (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
+        (name = "EvidenceService", description = "Pieces of evidence, identified by the digest of their content."),
+        (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, the organizations that they may manage."),
         (name = "TokensService", description = "API tokens."),
-        (name = "SchedulesService", description = "Operations that are created again and again, at times."),
+        (name = "SchedulesService", description = "Schedules, which create operations at given times."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
-        (name = "AuditService", description = "Who called what."),
-        (name = "ViewsService", description = "Saved views: names for filters."),
-        (name = "WaiversService", description = "Violations that an organization lives with."),
-        (name = "StatsService", description = "How much happened, and how long it took."),
-        (name = "WorkersService", description = "Who runs what now."),
+        (name = "AuditService", description = "The audit log: who made which calls."),
+        (name = "ViewsService", description = "Saved views: filters with a name."),
+        (name = "WaiversService", description = "Waivers: policy violations that an organization accepts."),
+        (name = "StatsService", description = "Statistics: how many operations there were, and how long they took."),
+        (name = "WorkersService", description = "Which workers and servers run operations now."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
@@ -79,10 +79,11 @@ pub(super) fn routes() -> Router {
     Router::from(page).route(DOCUMENT, routing::get(document))
 }
 
-/// Made when it is first asked for: it is some hundred kilobytes of text, and a few times as much while it is made.
+/// Generated on the first request: the text has some hundred kilobytes, and takes a few times as much memory while it
+/// is generated.
 async fn document() -> impl IntoResponse {
     static JSON: LazyLock<Bytes> =
-        LazyLock::new(|| openapi().to_json().expect("the document is made of texts, numbers and lists").into());
+        LazyLock::new(|| openapi().to_json().expect("the document consists of texts, numbers and lists").into());
     ([(CONTENT_TYPE, "application/json")], JSON.clone())
 }
 
@@ -96,20 +97,22 @@ impl Modify for Bearer {
     }
 }
 
-/// What may be refused, by the HTTP status.
+/// The response that describes a refusal, by its HTTP status.
 fn refusal(status: u16) -> (String, RefOr<Response>) {
     let description = match status {
         400 => "The request is not valid, or the operation is in a state that does not allow it.",
-        401 => "No valid token.",
-        403 => "The token lacks a scope, or the project is none of its own.",
-        404 => "There is no such thing, or not for this token: the two are indistinguishable.",
-        409 => "The Idempotency-Key was used for another request, or the unique_key is in use.",
+        401 => "The request has no valid token.",
+        403 => "The token lacks a scope, or is not allowed to use the project.",
+        404 => "It does not exist, or the token may not see it: the answer is the same in both cases.",
+        409 => {
+            "The request conflicts with the current state: for example, the Idempotency-Key was used for another request, or the unique_key is in use."
+        }
         413 => "The body is too large.",
         415 => "The body has the wrong Content-Type.",
-        429 => "Too much at a time; Retry-After says when to come again.",
-        503 => "The service is unavailable now; Retry-After says when to come again.",
-        504 => "It took too long.",
-        _ => "A defect; the server's log has more under the X-Request-Id.",
+        429 => "Too many requests or too much data at a time; Retry-After says when to try again.",
+        503 => "The service is unavailable now; Retry-After says when to try again.",
+        504 => "The request took too long.",
+        _ => "An internal error; the server's log has the details under the X-Request-Id of the response.",
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Status"))).build();
     let response = ResponseBuilder::new().description(description).content("application/json", content).build();
@@ -130,19 +133,20 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// Of a call that reads many things.
+    /// The refusals of a call that lists things.
     ListErrors: [400, 401, 403, 429, 500, 503, 504];
-    /// Of a call that reads many things of an organization, which may not be there for the caller.
+    /// The refusals of a call that lists things of a named organization, which may not exist for the caller.
     ListOfErrors: [400, 401, 403, 404, 429, 500, 503, 504];
-    /// Of a call about one thing.
+    /// The refusals of a call about one thing.
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
-    /// Of a call with a body that makes something.
+    /// The refusals of a call with a body that creates something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
-    /// Of a call with a body that changes one thing.
+    /// The refusals of a call with a body that updates one thing.
     UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
-    /// Of a call about one thing that may make another one.
+    /// The refusals of a call about one thing that may create another one.
     RetryErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
+    /// The refusals of a call with a body that changes one thing and cannot conflict.
     ChangeErrors: [400, 401, 403, 404, 413, 415, 429, 500, 503, 504];
-    /// Of a worker's call.
+    /// The refusals of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

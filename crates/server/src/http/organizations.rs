@@ -1,4 +1,4 @@
-//! `/v1/organizations`: what an organization does with itself, and what those do who manage organizations.
+//! `/v1/organizations`: the calls by which an organization manages itself, and those that manage several organizations.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,8 @@ use crate::strict;
 
 /// Create an organization
 ///
-/// By a token of the instance with the scope admin, as are the list, the limits and the deletion.
+/// Needs a token of the instance with the scope admin, as do listing and deleting organizations and setting their
+/// limits.
 #[utoipa::path(post, path = "/v1/organizations", operation_id = "OrganizationsService_CreateOrganization",
     tag = "OrganizationsService",
     request_body(content = CreateOrganization, example = json!({"name": "acme", "limits": {"max_pending": 10000}})),
@@ -45,7 +46,7 @@ pub(super) async fn create(
 
 /// List organizations
 ///
-/// One page of those that the token of the instance reaches, by name.
+/// Returns one page of the organizations that the token of the instance may manage, sorted by name.
 #[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
     tag = "OrganizationsService", params(PageQuery),
     responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
@@ -70,9 +71,9 @@ pub(super) async fn list(
 
 /// Get an organization
 ///
-/// The caller's own, or one that its token of the instance manages.
+/// Returns the caller's own organization, or one that its token of the instance may manage.
 #[utoipa::path(get, path = "/v1/organizations/{name}", operation_id = "OrganizationsService_GetOrganization",
-    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name.")),
+    tag = "OrganizationsService", params(("name" = String, Path, description = "The name of the organization.")),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -104,9 +105,9 @@ pub(super) async fn post(
 
 /// Pause an organization
 ///
-/// Nothing of it is started until it is resumed; what runs goes on.
+/// No operation of the organization is started until it is resumed; running operations continue.
 #[utoipa::path(post, path = "/v1/organizations/{name}:pause", operation_id = "OrganizationsService_PauseOrganization",
-    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name.")),
+    tag = "OrganizationsService", params(("name" = String, Path, description = "The name of the organization.")),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
 async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     Ok(answer(&pause::pause_organization(app, caller, name, Verb::Pause).await?))
@@ -115,7 +116,7 @@ async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiEr
 /// Resume an organization
 #[utoipa::path(post, path = "/v1/organizations/{name}:resume",
     operation_id = "OrganizationsService_ResumeOrganization", tag = "OrganizationsService",
-    params(("name" = String, Path, description = "Its name.")),
+    params(("name" = String, Path, description = "The name of the organization.")),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
 async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     Ok(answer(&pause::pause_organization(app, caller, name, Verb::Resume).await?))
@@ -123,10 +124,11 @@ async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiE
 
 /// Set the limits of an organization
 ///
-/// As a whole: what is left out is as the server is configured. Servers heed it within seconds.
+/// Replaces all its limits: those that are left out follow the configuration of the server. All servers apply the new
+/// limits within seconds.
 #[utoipa::path(post, path = "/v1/organizations/{name}:setLimits",
     operation_id = "OrganizationsService_SetOrganizationLimits", tag = "OrganizationsService",
-    params(("name" = String, Path, description = "Its name.")),
+    params(("name" = String, Path, description = "The name of the organization.")),
     request_body(content = SetOrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ChangeErrors))]
 async fn set_limits(
@@ -142,11 +144,12 @@ async fn set_limits(
 
 /// Delete an organization
 ///
-/// When it has no operations and no evidence, or with force=true with all that it has, its audit log included. A large
-/// one takes several calls: each goes on where the one before has left off, until the answer says that it is done.
+/// Deletes an organization that has no operations and no evidence; with force=true, also everything that it has,
+/// including its audit log. A large organization takes several calls: each continues where the previous one stopped,
+/// until the answer says that the deletion is done.
 #[utoipa::path(delete, path = "/v1/organizations/{name}", operation_id = "OrganizationsService_DeleteOrganization",
-    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name."), DeleteOrganization),
-    responses((status = 200, description = "How far it is.", body = DeletionAnswer), ItemErrors))]
+    tag = "OrganizationsService", params(("name" = String, Path, description = "The name of the organization."), DeleteOrganization),
+    responses((status = 200, description = "The progress of the deletion.", body = DeletionAnswer), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -159,13 +162,13 @@ pub(super) async fn delete(
     Ok(render::response(to_json(&answer)))
 }
 
-/// How far the deletion of an organization is.
+/// The progress of the deletion of an organization.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrganizationDeletion)]
 pub(super) struct DeletionAnswer {
-    /// The organization is there no more; otherwise the same call goes on.
+    /// Whether the organization no longer exists; otherwise repeat the call to continue.
     done: bool,
-    /// How many rows this call has removed.
+    /// How many rows of the database this call removed.
     removed_rows: u64,
 }
 
@@ -174,7 +177,7 @@ pub(super) struct DeletionAnswer {
 pub(super) struct OrganizationsPage {
     /// The organizations.
     organizations: Vec<ListedOrganization>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
 }
 
@@ -183,18 +186,18 @@ pub(super) struct OrganizationsPage {
 pub(super) struct ListedOrganization {
     /// Its name.
     name: String,
-    /// When it was made.
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// Operations that wait.
+    /// The number of its pending operations.
     pending: u64,
-    /// Operations that run.
+    /// The number of its running operations.
     running: u64,
-    /// Since when nothing of it is started; left out when it is not paused.
+    /// The time since which it is paused; left out when it is not paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     paused_since: Option<String>,
-    /// Its deletion has begun, and has not ended.
+    /// Whether its deletion has begun and is not done.
     being_deleted: bool,
 }
 
@@ -218,32 +221,33 @@ pub(super) struct OrganizationAnswer<'a> {
 pub(super) struct WireOrganization<'a> {
     /// Its name.
     name: &'a str,
-    /// Nothing of it is started.
+    /// Whether it is paused: none of its operations is started.
     paused: bool,
-    /// Kinds of which nothing is started in it.
+    /// The kinds that are paused in it.
     paused_kinds: &'a [String],
-    /// What it may have; limits that are not set are left out.
+    /// Its limits; those that are not set are left out.
     limits: WireLimits,
 }
 
-/// Limits that are not set are left out.
+/// The limits of an organization. Those that are not set are left out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrganizationLimits)]
 pub(super) struct WireLimits {
-    /// How many operations may be pending.
+    /// How many operations may be unfinished at a time, pending or running.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_pending: Option<u64>,
-    /// Creations per second.
+    /// How many operations may be created per second, on each server.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
-    /// Creations at once.
+    /// How many operations may be created at once after a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<f64>,
     /// The longest input, in bytes.
     max_input: usize,
     /// The longest output, in bytes.
     max_output: usize,
-    /// Its operations that start for each one of an organization of weight 1.
+    /// How many of its operations start for each one of an organization with the weight 1, while both have pending
+    /// ones.
     weight: u32,
     /// By kind, how many of its operations may run at a time; kinds without a limit are left out.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,4 +1,4 @@
-//! What a route may say beyond its template: how long a request may take, and by which verb its path ends.
+//! Properties of routes beyond their templates: how long a request may take, and the verb at the end of its path.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use http::header::ALLOW;
 use super::target::Target;
 use crate::error::ApiError;
 
-/// The methods that a path takes, for the header `Allow`, where its template does not determine them: paths with and
-/// without a verb share one.
+/// The methods that a path accepts, for the header `Allow`, where its template does not determine them, because paths
+/// with and without a verb share one.
 fn methods_of(path: &str) -> Option<&'static str> {
     let (collection, end) = path.rsplit_once('/')?;
     let target = Target::of(end);
@@ -31,7 +31,7 @@ fn methods_of(path: &str) -> Option<&'static str> {
     }
 }
 
-/// 405 with the header `Allow`, which the router adds where this does not.
+/// The answer 405 with the header `Allow`, which the router adds if this does not.
 pub(super) fn method_not_allowed(path: &str) -> Response {
     let mut response = ApiError::MethodNotAllowed.into_response();
     if let Some(methods) = methods_of(path) {
@@ -56,7 +56,7 @@ impl<T, S: 'static, H: Handler<T, S>> Handler<T, S> for Within<H> {
     }
 }
 
-/// A handler for paths that end in a verb, and one for all others: the router knows no parameter with an ending.
+/// A handler for paths that end in a verb, and one for all others, because the router has no parameters with a suffix.
 #[derive(Clone)]
 pub(super) struct ByVerb<V, P> {
     pub verb: &'static str,

@@ -1,4 +1,4 @@
-//! `/v1/schedules`: operations that are created again and again, at times.
+//! `/v1/schedules`: schedules, which create operations at given times.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -25,7 +25,7 @@ use crate::strict;
 
 /// Create a schedule
 ///
-/// It creates its operation at each due time, once, whichever servers run.
+/// A schedule creates its operation once at each due time, however many servers are running.
 #[utoipa::path(post, path = "/v1/schedules", operation_id = "SchedulesService_CreateSchedule",
     tag = "SchedulesService",
     request_body(content = CreateSchedule, example = json!({"name": "nightly-scan", "cron": "0 3 * * *",
@@ -44,7 +44,7 @@ pub(super) async fn create(
 
 /// List schedules
 ///
-/// One page of them, by name.
+/// Returns one page of the schedules, sorted by name.
 #[utoipa::path(get, path = "/v1/schedules", operation_id = "SchedulesService_ListSchedules", tag = "SchedulesService",
     params(ListSchedules), responses((status = 200, description = "The page.", body = SchedulesPage), ListErrors))]
 pub(super) async fn list(
@@ -60,7 +60,7 @@ pub(super) async fn list(
 
 /// Get a schedule
 #[utoipa::path(get, path = "/v1/schedules/{schedule}", operation_id = "SchedulesService_GetSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
     responses((status = 200, description = "The schedule.", body = ScheduleAnswer), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -72,10 +72,10 @@ pub(super) async fn get(
 
 /// Change a schedule
 ///
-/// What is left out stays as it is; the operation is replaced as a whole. Where it is due at other times than before,
-/// these begin now.
+/// Fields that are left out do not change; the operation is replaced as a whole. If the due times change, the new ones
+/// take effect now.
 #[utoipa::path(patch, path = "/v1/schedules/{schedule}", operation_id = "SchedulesService_UpdateSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
     request_body(content = UpdateSchedule, example = json!({"overlap": "skip"})),
     responses((status = 200, description = "The schedule.", body = ScheduleAnswer), UpdateErrors))]
 pub(super) async fn update(
@@ -93,10 +93,10 @@ pub(super) async fn update(
 
 /// Delete a schedule
 ///
-/// What it has created stays.
+/// The operations that it has created remain.
 #[utoipa::path(delete, path = "/v1/schedules/{schedule}", operation_id = "SchedulesService_DeleteSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
-    responses((status = 200, description = "It is gone.", body = render::Empty), ItemErrors))]
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
+    responses((status = 200, description = "The schedule was deleted.", body = render::Empty), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -125,9 +125,9 @@ pub(super) async fn post(
 
 /// Pause a schedule
 ///
-/// It creates nothing until it is resumed. One that is paused already stays so.
+/// It creates nothing until it is resumed. Pausing a paused schedule changes nothing.
 #[utoipa::path(post, path = "/v1/schedules/{schedule}:pause", operation_id = "SchedulesService_PauseSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
     responses((status = 200, description = "The schedule.", body = ScheduleAnswer), ItemErrors))]
 async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     Ok(answer(&schedules::pause(app, caller, name, true).await?))
@@ -135,9 +135,9 @@ async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiEr
 
 /// Resume a schedule
 ///
-/// Its due times go on from now; those that passed while it was paused are not made up.
+/// It continues with the due times from now on; those that passed while it was paused are not made up for.
 #[utoipa::path(post, path = "/v1/schedules/{schedule}:resume", operation_id = "SchedulesService_ResumeSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
     responses((status = 200, description = "The schedule.", body = ScheduleAnswer), ItemErrors))]
 async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     Ok(answer(&schedules::pause(app, caller, name, false).await?))
@@ -145,10 +145,10 @@ async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiE
 
 /// Trigger a schedule
 ///
-/// Creates its operation now, also while it is paused; its due times stay as they are. What overlaps is dealt with as at
-/// a due time: skip refuses.
+/// Creates its operation now, even while it is paused; its due times do not change. If the previous operation has not
+/// ended, overlap applies as at a due time; with skip, the call is refused.
 #[utoipa::path(post, path = "/v1/schedules/{schedule}:trigger", operation_id = "SchedulesService_TriggerSchedule",
-    tag = "SchedulesService", params(("schedule" = String, Path, description = "Its name.")),
+    tag = "SchedulesService", params(("schedule" = String, Path, description = "The name of the schedule.")),
     responses((status = 200, description = "The operation.", body = OperationAnswer), ItemErrors))]
 async fn trigger(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     let operation = schedules::trigger(app, caller, name).await?;
@@ -166,12 +166,12 @@ pub(super) struct ScheduleAnswer<'a> {
     schedule: WireSchedule<'a>,
 }
 
-/// Schedules, by name.
+/// Schedules, sorted by name.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SchedulesPage<'a> {
     /// The schedules.
     schedules: Vec<WireSchedule<'a>>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
 }
 
@@ -179,55 +179,55 @@ pub(super) struct SchedulesPage<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Schedule)]
 pub(super) struct WireSchedule<'a> {
-    /// What it is called by.
+    /// The name of the schedule.
     name: &'a str,
-    /// When it is due; empty when every is given.
+    /// The cron expression of its due times; empty when every is given.
     cron: &'a str,
-    /// Every how long it is due, in seconds with an s; empty when cron is given.
+    /// The time between its due times, in seconds with the suffix s; empty when cron is given.
     every: String,
     /// The time zone of cron; empty for UTC.
     time_zone: &'a str,
-    /// What is created each time.
+    /// The operation that it creates each time.
     operation: WireTemplate<'a>,
-    /// allow, skip or cancel_previous.
+    /// What happens when the previous operation has not ended: allow, skip or cancel_previous.
     overlap: &'static str,
-    /// none, latest or all.
+    /// Which missed due times are made up for: none, latest or all.
     catch_up: &'static str,
-    /// By how much each due time is put off at most, in seconds with an s.
+    /// The longest delay that is added to each due time, in seconds with the suffix s.
     jitter: String,
-    /// It creates nothing until it is resumed.
+    /// Whether it is paused: it creates nothing until it is resumed.
     paused: bool,
-    /// When it was made.
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it was changed last.
+    /// When it was last changed.
     #[schema(format = DateTime)]
     updated_at: String,
-    /// The next five due times, without what they are put off by.
+    /// The next five due times, without the delay of jitter.
     next_times: Vec<String>,
-    /// The last due time that has created an operation.
+    /// The last due time at which it created an operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, nullable = false)]
     last_time: Option<String>,
-    /// The id of the last operation that it has created, at a due time or when it was triggered; empty before.
+    /// The id of the last operation that it created, at a due time or when it was triggered; empty before the first.
     last_operation: String,
-    /// The last due time that has created none: it was missed, or would have overlapped.
+    /// The last due time at which it created none, because the time was missed or the operations would have overlapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, nullable = false)]
     last_skipped_time: Option<String>,
-    /// Why nothing could be created the last time; empty since something could.
+    /// Why it could not create an operation the last time; empty if it could.
     last_error: &'a str,
-    /// When that was.
+    /// When that error occurred.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, nullable = false)]
     last_error_time: Option<String>,
 }
 
-/// What a schedule creates.
+/// The operation that a schedule creates.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ScheduledOperation)]
 struct WireTemplate<'a> {
-    /// What kind of work it is.
+    /// The kind of work.
     kind: &'a str,
     /// The type of the resource that it is about.
     resource_type: &'a str,
@@ -237,22 +237,22 @@ struct WireTemplate<'a> {
     project_id: &'a str,
     /// The version of the project.
     project_version_id: &'a str,
-    /// What it is found by.
+    /// Labels, by which the operation can be found.
     labels: &'a std::collections::BTreeMap<String, String>,
-    /// What the handler or worker is given; left out when there is nothing.
+    /// The input for the handler or worker; left out when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     input: Option<&'a RawValue>,
-    /// Higher comes first among those that wait.
+    /// Its priority: among pending operations, those with a higher one start first.
     priority: i16,
-    /// How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting.
+    /// How long one attempt may take, in seconds with the suffix s; left out for the setting of the kind or the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     timeout: Option<String>,
-    /// How many attempts there may be.
+    /// The largest number of attempts.
     #[schema(value_type = i32)]
     max_attempts: u32,
-    /// How long it is kept after its end, in seconds with an s; left out for the server's setting.
+    /// How long it is kept after its end, in seconds with the suffix s; left out for the setting of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retain_for: Option<String>,

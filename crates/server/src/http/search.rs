@@ -20,11 +20,11 @@ use crate::strict;
 
 /// Search for async operations
 ///
-/// One page of the operations that the token may see and that the filter matches, with everything that is known of them.
-/// The filter is that of AIP-160, within bounds: see filter.md.
+/// Returns one page of the operations that the token may see and that the filter matches, with all their fields. The
+/// filter language is a subset of AIP-160: see filter.md.
 #[utoipa::path(get, path = "/v1/operations:search", operation_id = "AsyncOperationsService_SearchOperations",
     tag = "AsyncOperationsService", params(SearchOperations),
-    responses((status = 200, description = "The page; empty past the end.", body = FoundOperations), ListErrors))]
+    responses((status = 200, description = "The page; empty after the last one.", body = FoundOperations), ListErrors))]
 pub(super) async fn search(
     State(app): State<App>,
     caller: Caller,
@@ -45,7 +45,7 @@ pub(super) async fn search(
 /// A page with long texts: they are read one by one while the body is sent, so that only one operation's are in memory
 /// at a time.
 fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundTail) -> Body {
-    // `{"total_count":…}` behind `{"operations":[…],`.
+    // `{"total_count":…}` after `{"operations":[…],`.
     let tail = [b"],".as_slice(), &to_json(tail)[1..]].concat();
     let entries = stream::iter(found.into_iter().enumerate().map(Ok::<_, BoxError>));
     let entries = entries.and_then(move |(index, detail)| {
@@ -56,7 +56,8 @@ fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundT
             Ok(Bytes::from([comma, &to_json(&WireDetail::from(&detail))].concat()))
         }
     });
-    let entries = entries.inspect_err(|error| tracing::error!(%error, "a search was broken off"));
+    let entries =
+        entries.inspect_err(|error| tracing::error!(%error, "could not send the result of a search to its end"));
     let head = stream::iter([Ok(Bytes::from_static(br#"{"operations":["#))]);
     let tail = stream::iter([Ok(Bytes::from(tail))]);
     Body::from_stream(head.chain(entries).chain(tail))
@@ -65,18 +66,18 @@ fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundT
 /// Operations that were found.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FoundOperations<'a> {
-    /// In the order that was asked for.
+    /// In the requested order.
     operations: Vec<WireDetail<'a>>,
-    /// How many operations match; at least so many, if that is not exact.
+    /// How many operations match; a lower bound if total_is_exact is false.
     total_count: u64,
-    /// Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when there
-    /// are more than 100,000.
+    /// Whether total_count is exact. It is, except for filters for which the server must check operations one by one,
+    /// when there are more than 100,000 of them.
     total_is_exact: bool,
-    /// What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    /// The token that requests the next page; empty on the last page. A page may be empty and still have a next one.
     next_page_token: String,
 }
 
-/// The fields behind the operations where these are written one by one.
+/// The fields after the operations, where the operations are written one by one.
 #[derive(Serialize)]
 struct FoundTail {
     total_count: u64,
@@ -86,7 +87,7 @@ struct FoundTail {
 
 /// Count async operations
 ///
-/// How many operations the token may see and the filter matches, by groups.
+/// Counts the operations that the token may see and that the filter matches, by group.
 #[utoipa::path(get, path = "/v1/operations:count", operation_id = "AsyncOperationsService_CountOperations",
     tag = "AsyncOperationsService", params(CountOperations),
     responses((status = 200, description = "The counts.", body = OperationCounts), ListErrors))]
@@ -102,36 +103,36 @@ pub(super) async fn count(
     Ok(render::response(to_json(&OperationCounts { groups, groups_left_out, total_count, total_is_exact })))
 }
 
-/// How many operations there are.
+/// The result of a count.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OperationCounts<'a> {
-    /// The groups that have any, those with most operations first; at most 1000.
+    /// The groups that have operations, those with the most operations first; at most 1000.
     groups: Vec<WireGroup<'a>>,
     /// How many groups are not shown.
     groups_left_out: u64,
-    /// How many operations match, in all groups; at least so many, if that is not exact.
+    /// How many operations match in all groups together; a lower bound if total_is_exact is false.
     total_count: u64,
-    /// Whether there are no more of them.
+    /// Whether total_count is exact.
     total_is_exact: bool,
 }
 
-/// How many operations of a group there are. What was not asked to be told apart is left out.
+/// How many operations a group has. The fields that group_by does not name are left out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OperationCount)]
 pub(super) struct WireGroup<'a> {
-    /// Their status.
+    /// The status of its operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<AsyncOperationStatus>, nullable = false)]
     status: Option<&'static str>,
-    /// Their kind.
+    /// The kind of its operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     kind: Option<&'a str>,
-    /// Their project; empty: none.
+    /// The project of its operations; empty for operations without a project.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     project_id: Option<&'a str>,
-    /// How many; at least one.
+    /// The number of operations in the group; at least one.
     count: u64,
 }
 

@@ -1,9 +1,9 @@
 //! The listener: connections from the socket to the router, and their orderly end.
 //!
-//! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is asked to
-//! end after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is
-//! left. A connection on which nobody was authenticated in time, that was idle for too long, or whose place is needed
-//! while it is idle ends in the same way.
+//! Shutdown happens only here: the token is cancelled → no further connection is accepted → every connection is asked
+//! to end after the requests that have begun on it → after the drain time the rest is closed. [`serve`] returns when
+//! none is left. A connection on which no caller was authenticated in time, that was idle for too long, or whose slot
+//! is needed while it is idle ends in the same way.
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,41 +50,41 @@ pub async fn serve<L: Listening>(
     let addresses = Addresses::new(settings.max_connections_per_address);
     let mut refused = Refused::default();
     let mut connections = JoinSet::new();
-    // A connection that waits for a place.
+    // A connection that waits for a slot.
     let mut newcomer: Option<(L::Stream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
     let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
-        // A place is looked for only when a connection needs it: no other is closed for nothing.
+        // A slot is only requested when a connection needs it, so that no other connection is closed needlessly.
         let accepted = async {
             if newcomer.is_none() {
                 newcomer = Some(listener.accept().await?);
             }
-            Ok(places.room().await)
+            Ok(places.slot().await)
         };
-        let room = tokio::select! {
-            room = accepted => room,
+        let slot = tokio::select! {
+            slot = accepted => slot,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
-        let room = match room {
-            Ok(room) => room,
+        let slot = match slot {
+            Ok(slot) => slot,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
             }
         };
-        let (stream, address) = newcomer.take().expect("somebody came before a place was looked for");
-        let Some(room) = room else {
-            refused.tell(address, "there are as many connections as there may be; closing further ones");
+        let (stream, address) = newcomer.take().expect("a connection arrived before a slot was requested");
+        let Some(slot) = slot else {
+            refused.report(address, "the limit of connections is reached; closing further ones");
             continue;
         };
         let link = Link::new(address, addresses::counted(address.ip(), &shared.settings), shared.tls.is_some());
         let Some(counted) = addresses.enter(link.counted()) else {
-            refused.tell(address, "an address has as many connections as it may; closing further ones");
+            refused.report(address, "the limit of connections of one address is reached; closing further ones");
             continue;
         };
-        let place = places.enter(room, link.clone());
+        let place = places.enter(slot, link.clone());
         let shared = shared.clone();
         connections.spawn(async move {
             if let Err(error) = shared.serve(stream, link).await {
@@ -96,37 +96,37 @@ pub async fn serve<L: Listening>(
     drop((newcomer, listener));
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain_timeout, ended).await.is_err() {
-        tracing::warn!(connections = connections.len(), "the drain time is over; cutting what is left");
+        tracing::warn!(connections = connections.len(), "the drain time is over; closing the remaining connections");
     }
     connections.shutdown().await;
 }
 
 /// A stream that gives up on a client that does not read.
 ///
-/// hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep
-/// its connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an
-/// error, which ends the connection.
+/// hyper has no limit for how long an answer may take to be sent: a client that sends a request and then reads nothing
+/// would keep its connection, and the answer in memory, forever. Here a write that makes no progress for the given time
+/// is an error, which ends the connection.
 fn impatient<S: AsyncRead + AsyncWrite>(stream: S, patience: Duration) -> Pin<Box<TimeoutStream<S>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
     Box::pin(stream)
 }
 
-/// Logs connections that were refused, once in a while.
+/// Logs refused connections, at most once in a while.
 #[derive(Default)]
 struct Refused {
-    told: Option<Instant>,
+    reported: Option<Instant>,
     since: u64,
 }
 
 impl Refused {
-    fn tell(&mut self, address: SocketAddr, why: &str) {
+    fn report(&mut self, address: SocketAddr, why: &str) {
         connections::count_closed();
         self.since += 1;
-        if self.told.is_none_or(|at| at.elapsed() >= TELL) {
+        if self.reported.is_none_or(|at| at.elapsed() >= TELL) {
             let connections = self.since;
             tracing::warn!(client = %address, connections, "{why}");
-            *self = Refused { told: Some(Instant::now()), since: 0 };
+            *self = Refused { reported: Some(Instant::now()), since: 0 };
         }
     }
 }
@@ -169,7 +169,8 @@ struct Shared {
 
 impl Shared {
     async fn serve(&self, mut stream: impl Peer, link: Link) -> Result<(), String> {
-        // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
+        // Answers are written in one piece: waiting for more data (Nagle) only adds delay. It is harmless if this
+        // cannot be set.
         let _ = stream.set_nodelay();
         let (patience, idle) = (self.settings.header_read_timeout, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
@@ -184,7 +185,7 @@ impl Shared {
         let handshake = async {
             tokio::select! {
                 shaken = tokio::time::timeout(patience, handshake) => shaken,
-                () = link.is_wanted() => Ok(Err(io::Error::other("its place was needed"))),
+                () = link.is_wanted() => Ok(Err(io::Error::other("its slot was needed"))),
             }
         };
         let stream = handshake
@@ -208,14 +209,14 @@ impl Shared {
         let settings = &self.settings;
         let connection = self.builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
         let mut connection = pin!(connection);
-        // hyper has no limit of its own for the bytes that tell HTTP/1 from HTTP/2: a client that sends none, or half
-        // of them, would keep its place for ever.
+        // hyper has no limit of its own for the bytes that distinguish HTTP/1 from HTTP/2: a client that sends none, or
+        // half of them, would keep its slot forever.
         tokio::select! {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
             () = begun.cancelled() => {}
             () = self.shutdown.cancelled() => {}
-            () = link.is_wanted() => return Err("no request came yet, and its place was needed".to_owned()),
-            () = tokio::time::sleep(settings.header_read_timeout) => return Err("no request came in time".to_owned()),
+            () = link.is_wanted() => return Err("no request had arrived, and its slot was needed".to_owned()),
+            () = tokio::time::sleep(settings.header_read_timeout) => return Err("no request arrived in time".to_owned()),
         }
         tokio::select! {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
@@ -223,7 +224,7 @@ impl Shared {
             () = link.is_wanted() => {}
             () = link.has_expired(settings.unauthenticated_timeout, settings.idle_timeout) => {}
         }
-        // Requests under way may end; they have limits of their own.
+        // Requests in progress may end; they have limits of their own.
         connection.as_mut().graceful_shutdown();
         loop {
             tokio::select! {
@@ -231,7 +232,7 @@ impl Shared {
                 () = tokio::time::sleep(settings.header_read_timeout) => {}
             }
             if link.is_quiet() {
-                return Err("the client did not take leave in time".to_owned());
+                return Err("the client did not close the connection in time".to_owned());
             }
         }
     }

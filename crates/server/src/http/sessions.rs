@@ -22,8 +22,8 @@ use crate::strict;
 
 /// List sessions
 ///
-/// One page of the sessions of people who signed in to the organization, oldest first. Those that are over are forgotten.
-/// Needs the scope admin for the whole organization.
+/// Returns one page of the sessions of people who signed in to the organization, oldest first. Sessions that have ended
+/// are removed after a while. Needs the scope admin for the whole organization.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "SessionsService_ListSessions", tag = "SessionsService",
     params(PageQuery, SessionsOf),
     responses((status = 200, description = "The page.", body = SessionsPage), ListOfErrors))]
@@ -57,7 +57,8 @@ pub(super) async fn post(
 
 /// Revoke a session
 ///
-/// For good; servers refuse its cookie a second later at most. One that was ended already stays as it is.
+/// Ends it permanently; all servers refuse its cookie within a second. A session that was revoked before does not
+/// change.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}:revoke", operation_id = "SessionsService_RevokeSession",
     tag = "SessionsService", params(("session_id" = String, Path, description = "The session's id."), SessionsOf),
     responses((status = 200, description = "The session.", body = SessionAnswer), ItemErrors))]
@@ -71,7 +72,7 @@ async fn revoke(app: &App, caller: &Caller, id: &str, query: &str) -> Result<Res
 pub(super) struct SessionsPage<'a> {
     /// The sessions.
     sessions: Vec<WireSession<'a>>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
 }
 
@@ -88,9 +89,9 @@ pub(super) struct SessionAnswer<'a> {
 pub(super) struct WireSession<'a> {
     /// Its id, which is public.
     id: &'a str,
-    /// The organization.
+    /// The organization that the person signed in to.
     organization: &'a str,
-    /// The provider's name for the person.
+    /// The identity provider's id for the person.
     subject: &'a str,
     /// The person's name.
     name: &'a str,
@@ -99,10 +100,10 @@ pub(super) struct WireSession<'a> {
     /// When the person signed in.
     #[schema(format = DateTime)]
     begun_at: String,
-    /// When it ends by itself.
+    /// When it expires.
     #[schema(format = DateTime)]
     expires_at: String,
-    /// When it was ended before that; left out when it was not.
+    /// When it was revoked; left out if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     revoked_at: Option<String>,

@@ -1,10 +1,10 @@
-//! Calls that are refused before anything is done for them, because there is more than the server can do.
+//! Calls that are refused before anything is done for them, because the server is overloaded.
 //!
-//! Work that is spent on refusals is missing for other calls. So a connection remembers by which header its last caller
-//! was found, and where that caller's organization waits for places. While so many calls wait there that one more would
-//! be refused in any case, calls with the same header are refused before their token is looked up and their body is
-//! read, with an answer that was made once. Nobody learns anything by it: the caller was known a moment ago, and a call
-//! with another header, or on a new connection, goes the whole way.
+//! Work that is spent on refusals is not available for other calls. So a connection remembers the header by which its
+//! last caller was found, and the queue in which that caller's organization waits for places. While so many calls wait
+//! there that one more would be refused in any case, calls with the same header are refused before their token is
+//! looked up and their body is read, with a prepared answer. This reveals nothing: the caller was known a moment ago,
+//! and a call with another header, or on a new connection, is handled in full.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
@@ -24,16 +24,16 @@ use crate::error::ApiError;
 use crate::link::Link;
 use crate::places::Crowd;
 
-/// What a connection knows of its last caller.
+/// What a connection remembers about its last caller.
 #[derive(Clone, Debug)]
 pub(crate) struct LastCaller {
-    /// Stands for the header that it was found by, which is a secret.
+    /// A keyed hash of the header by which it was found, which is a secret.
     header: u64,
     token: Arc<Token>,
     crowd: Crowd,
 }
 
-/// Takes note of a caller that was found by its header.
+/// Records a caller that was found by its header.
 pub(super) fn remember(link: &Link, headers: &HeaderMap, token: &Arc<Token>, crowd: impl FnOnce() -> Crowd) {
     let Some(header) = header(headers) else { return };
     if !link.last_caller(|last| last.header == header && Arc::ptr_eq(&last.token, token)).unwrap_or_default() {
@@ -41,10 +41,10 @@ pub(super) fn remember(link: &Link, headers: &HeaderMap, token: &Arc<Token>, cro
     }
 }
 
-/// Whether a call is to be refused at once. Then `learnt` gets what is known of its caller.
+/// Whether a call must be refused at once. Then `learnt` gets what is known of its caller.
 pub(super) fn is_refused(request: &Request, learnt: &Learnt) -> bool {
     let Some(link) = request.extensions().get::<Link>() else { return false };
-    // Nothing else is looked at while there is capacity.
+    // Nothing else is checked while there is capacity.
     if !link.last_caller(|last| last.crowd.is_full()).unwrap_or_default() {
         return false;
     }
@@ -59,7 +59,7 @@ pub(super) fn is_refused(request: &Request, learnt: &Learnt) -> bool {
     token.is_some_and(|token| learnt.token.set(token).is_ok())
 }
 
-/// The answer to a call that is refused because there is too much to do.
+/// The answer to a call that is refused because the server is overloaded.
 pub(super) fn refusal() -> Response {
     static ANSWER: OnceLock<(HeaderMap, Bytes)> = OnceLock::new();
     let (headers, body) = ANSWER.get_or_init(|| {
@@ -73,7 +73,7 @@ pub(super) fn refusal() -> Response {
     response
 }
 
-/// Stands for the header `Authorization`: nobody can compute it or learn from how long it takes.
+/// A keyed hash of the header `Authorization`: nobody else can compute it, or learn anything from how long it takes.
 fn header(headers: &HeaderMap) -> Option<u64> {
     static KEYS: OnceLock<RandomState> = OnceLock::new();
     let value = headers.get(AUTHORIZATION)?;

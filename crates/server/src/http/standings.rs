@@ -1,4 +1,4 @@
-//! What monitoring finds: the state of the store, the tasks of the process, what is paused.
+//! The metrics of the store, of the tasks of the process, and of what is paused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use tasks::TaskReport;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// Looks at the store are this far apart, however many machines scrape.
+/// The time between two queries to the store, however many machines scrape.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long the store may take: what the process itself counts is worth having while the store is unavailable.
+/// How long the store may take to answer: the metrics of the process are useful while the store is unavailable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The store, looked at once per second at most.
+/// The store, queried once per second at most.
 #[derive(Clone)]
 pub(super) struct Looks {
     store: Arc<dyn Store>,
     last: Arc<Mutex<Option<Look>>>,
 }
 
-/// When it was looked, and what was found; `None`: the store did not answer.
+/// The time of a query and its result; `None` if the store did not answer.
 type Look = (Instant, Option<Found>);
 
-/// What a look found.
+/// The result of a query.
 #[derive(Clone)]
 struct Found {
     at: Timestamp,
@@ -62,14 +62,14 @@ impl Looks {
         Looks { store, last: Arc::default() }
     }
 
-    /// What there is to be shown besides what the process counts itself.
+    /// The metrics in addition to those that the process counts itself.
     pub(super) async fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("longrun");
         show_tasks(&mut registry, self.store.health().report());
         let found = self.look().await;
         let is_up = Gauge::<i64>::default();
         is_up.set(i64::from(found.is_some()));
-        registry.register("store_up", "1 when the store answered this look, else 0", is_up);
+        registry.register("store_up", "1 if the store answered this query, otherwise 0", is_up);
         if let Some(found) = found {
             show_standings(&mut registry, &self.store.meters(), &found);
             show_paused(&mut registry, &found.paused);
@@ -77,7 +77,7 @@ impl Looks {
         registry
     }
 
-    /// The last look if it is fresh, else another one; `None` when the store did not answer it.
+    /// The last result if it is fresh, otherwise that of a new query; `None` when the store did not answer.
     async fn look(&self) -> Option<Found> {
         let mut last = self.last.lock().await;
         if let Some((_, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
@@ -90,11 +90,11 @@ impl Looks {
         let found = match timeout(PATIENCE, look).await {
             Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be measured");
+                tracing::warn!(error = &error as &dyn std::error::Error, "could not read the metrics of the store");
                 None
             }
             Err(_) => {
-                tracing::warn!("the store did not answer in time to be measured");
+                tracing::warn!("the store did not answer in time for its metrics");
                 None
             }
         };
@@ -113,8 +113,8 @@ fn show_tasks(registry: &mut Registry, tasks: Vec<TaskReport>) {
             succeeded_at.get_or_create(&label).set(succeeded.as_secs_f64());
         }
     }
-    registry.register("task_restarts", "How often a task broke off and was restarted", restarted);
-    let help = "Seconds since the last round of a task that succeeded";
+    registry.register("task_restarts", "How often a task failed and was restarted", restarted);
+    let help = "Time since the last successful round of a task, in seconds";
     registry.register("task_seconds_since_success", help, succeeded_at);
 }
 
@@ -135,26 +135,26 @@ fn show_standings(registry: &mut Registry, meters: &Meters, Found { at, standing
     for (kind, age) in ages {
         oldest.get_or_create(&KindLabel { kind }).set(age);
     }
-    registry.register("operations_pending", "Operations that wait", pending);
-    registry.register("operations_running", "Operations that run", running);
-    let help = "Age of the oldest operation that waits and may be claimed";
+    registry.register("operations_pending", "Pending operations", pending);
+    registry.register("operations_running", "Running operations", running);
+    let help = "Age of the oldest pending operation that may be claimed";
     registry.register_with_unit("operations_oldest_pending", help, Unit::Seconds, oldest);
     let lags = Family::<ConsumerLabel, Seconds>::default();
     for (consumer, lag) in &standings.lags {
         lags.get_or_create(&ConsumerLabel { consumer: consumer.clone() }).set(lag.as_secs_f64());
     }
-    let help = "Age of the first change that a consumer of the change log has not read; 0: it has read all";
+    let help = "Age of the first change that a consumer of the change log has not read; 0 if it has read all";
     registry.register_with_unit("feed_lag", help, Unit::Seconds, lags);
     let due = Gauge::<i64>::default();
     due.set(gauge(standings.schedules_due));
-    registry.register("schedules_due", "Schedules whose time has come and that are not dealt with yet", due);
+    registry.register("schedules_due", "Schedules that are due and not processed yet", due);
     let overdue = Seconds::default();
     overdue.set(standings.schedules_overdue.as_secs_f64());
-    let help = "For how long the first due schedule has been due; 0: none is";
+    let help = "How long the first due schedule has been due; 0 if none is due";
     registry.register_with_unit("schedules_overdue", help, Unit::Seconds, overdue);
 }
 
-/// How much is paused. `longrun pause` says what it is: names of organizations are no labels.
+/// How much is paused. `longrun pause` says what is paused: names of organizations are not used as labels.
 fn show_paused(registry: &mut Registry, paused: &[Paused]) {
     let family = Family::<PausedLabel, Gauge>::default();
     for what in ["organization", "kind", "kind_of_organization"] {

@@ -17,10 +17,11 @@ use crate::strict;
 
 /// Get statistics
 ///
-/// How many operations were created, started and ended in each minute, hour or day, and how long they waited and ran. A
-/// token that is limited to projects sees what happened in these. Asks for at most 2,000 steps, and 2,000 points.
+/// Returns how many operations were created, started and ended in each minute, hour or day, and how long they waited
+/// and ran. A token that is limited to projects sees the statistics of these projects. An answer has at most 2,000
+/// steps and 2,000 points.
 #[utoipa::path(get, path = "/v1/stats", operation_id = "StatsService_GetStats", tag = "StatsService", params(GetStats),
-    responses((status = 200, description = "What happened.", body = WireStats), ListErrors))]
+    responses((status = 200, description = "The statistics.", body = WireStats), ListErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -45,28 +46,29 @@ pub(super) async fn get(
 #[derive(Serialize, ToSchema)]
 #[schema(as = Stats)]
 pub(super) struct WireStats<'a> {
-    /// How finely: minute, hour or day.
+    /// The length of a step: minute, hour or day.
     step: &'static str,
-    /// When the first step begins that was asked for.
+    /// When the first requested step begins.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
-    /// Before when.
+    /// The end of the requested time, exclusive.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     end: Timestamp,
-    /// Since when everything is counted; left out before a server has begun to.
+    /// The time since which everything is counted; left out until a server has begun to count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     available_since: Option<String>,
-    /// Up to when everything is counted; left out before a server has begun to.
+    /// The time up to which everything is counted; left out until a server has begun to count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     complete_until: Option<String>,
-    /// How long ago that is, in milliseconds.
+    /// How long ago complete_until is, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_ms: Option<u64>,
-    /// In the order of their starts and kinds. Steps in which nothing happened are left out.
+    /// One point for each step, and for each kind with group_by, ordered by start and kind. Steps in which nothing
+    /// happened are left out.
     points: Vec<WirePoint<'a>>,
 }
 
@@ -78,7 +80,7 @@ pub(super) struct WirePoint<'a> {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
-    /// The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    /// The kind, with group_by=kind; empty for operations that were removed before they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
     /// Operations that were created.
@@ -89,27 +91,27 @@ pub(super) struct WirePoint<'a> {
     completed: u64,
     /// Operations that failed, cancelled ones included.
     failed: u64,
-    /// How long operations had waited that were started for the first time, since their creation.
+    /// How long the operations that were started for the first time had waited since their creation.
     waiting: WireDurations,
-    /// How long the attempts took that ended their operations.
+    /// How long the last attempts of the operations that ended took.
     running: WireDurations,
 }
 
-/// How long many things took.
+/// The distribution of durations.
 #[derive(Serialize, ToSchema)]
 #[schema(as = StatsDurations)]
 pub(super) struct WireDurations {
-    /// How many.
+    /// The number of durations.
     count: u64,
     /// Their sum in milliseconds.
     sum_ms: u64,
-    /// What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    /// The median in milliseconds, accurate to 1 %; left out when there are no durations.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_ms: Option<u64>,
-    /// What 90 % of them did not exceed.
+    /// The 90th percentile in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     p90_ms: Option<u64>,
-    /// What 99 % of them did not exceed.
+    /// The 99th percentile in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     p99_ms: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! The last part of `/v1/operations/{id}` and `/v1/operations/{id}:verb`: the one place where it is read.
+//! The last part of `/v1/operations/{id}` and `/v1/operations/{id}:verb`, which is only parsed here.
 
 use std::convert::Infallible;
 
@@ -26,12 +26,12 @@ impl Target {
         Target { id: id.parse().ok(), verb }
     }
 
-    /// The id, where no verb is understood. A text that is no id is as unknown as an id that nobody has.
+    /// The id, where no verb is allowed. A text that is not an id is answered like an unknown id.
     pub fn id(&self) -> Result<OperationId, ApiError> {
         if self.verb.is_some() { Err(ApiError::NotFound("operation")) } else { self.id_before_verb() }
     }
 
-    /// The id that stands before a verb that is understood.
+    /// The id before a verb that is allowed.
     pub fn id_before_verb(&self) -> Result<OperationId, ApiError> {
         self.id.ok_or(ApiError::NotFound("operation"))
     }
@@ -46,7 +46,7 @@ impl Target {
     /// The target at the end of a path.
     pub fn of(path: &str) -> Target {
         let end = path.rsplit('/').next().unwrap_or_default();
-        // A text that is not UTF-8 is no id; it may still have a verb behind it.
+        // A text that is not UTF-8 is not an id; it may still be followed by a verb.
         percent_decode(end.as_bytes()).decode_utf8().map_or_else(|_| Target::parse(end), |text| Target::parse(&text))
     }
 }

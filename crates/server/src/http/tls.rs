@@ -1,8 +1,8 @@
 //! TLS for the listeners: a certificate chain and a key, HTTP/2 and HTTP/1.1 by ALPN.
 //!
 //! The files are read again when they have changed ([`Tls::renew`]). Files that cannot be used change nothing: the pair
-//! in use stays in use. Handshakes that begin later get the new certificate, also those of clients that could have
-//! resumed an older session; open connections live on.
+//! in use remains in use. Later handshakes get the new certificate, even those of clients that could have resumed an
+//! older session; open connections continue.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ struct Inner {
     certificates: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<ServerConfig>>,
-    /// As the files were when they were last read, whether they could be used or not.
+    /// The state of the files when they were last read, whether they could be used or not.
     seen: Mutex<Stamps>,
 }
 
@@ -43,11 +43,11 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// Shows whether a file was replaced or written to; `None` when it is not there.
+/// Shows whether a file was replaced or written to; `None` when it does not exist.
 type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 type Stamps = (Stamp, Stamp);
 
-/// Follows symbolic links, by which some change both files at once.
+/// Follows symbolic links, which some use to change both files at once.
 fn stamp(file: &Path) -> Stamp {
     let found: io::Result<fs::Metadata> = fs::metadata(file);
     found.ok().map(|f| (f.dev(), f.ino(), f.size(), f.mtime(), f.mtime_nsec(), f.ctime(), f.ctime_nsec()))
@@ -70,8 +70,8 @@ impl Tls {
         })))
     }
 
-    /// Reads the files again, if they have changed since they were last read or `anyway`; answers whether there is a new
-    /// pair. Waits for the disk.
+    /// Reads the files again, if they have changed since they were last read or `anyway`; returns whether there is a
+    /// new pair. Blocks on the disk.
     ///
     /// # Errors
     /// [`TlsError`] when they cannot be used, once for each change; what was in use remains in use.
@@ -88,7 +88,7 @@ impl Tls {
         Ok(true)
     }
 
-    /// For the next handshake.
+    /// The acceptor for the next handshake.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
@@ -102,7 +102,7 @@ fn read(certificates: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
         .map_err(in_certificates)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem { what: "private key", source })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // Refuses a key that is not the certificate's. Each has a session cache of its own.
+    // Refuses a key that does not belong to the certificate. Each configuration has a session cache of its own.
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

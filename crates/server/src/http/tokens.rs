@@ -23,8 +23,9 @@ use crate::render::{self, to_json};
 
 /// Create a token
 ///
-/// Answers the secret, this once. Nobody gives what it does not have: scopes, projects and validity are at most those of
-/// the token that asks, and what is too much is told field by field. Needs the scope admin.
+/// The answer has the secret, which is shown only this once. A caller can only grant what its own token has: scopes,
+/// projects and validity cannot exceed those of that token, and the error names each field that does. Needs the scope
+/// admin.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "TokensService_CreateToken", tag = "TokensService",
     request_body(content = CreateToken, example = json!({"name": "ci", "scopes": ["operations:write"]})),
     responses((status = 200, description = "The token and its secret.", body = IssuedAnswer), UpdateErrors))]
@@ -40,7 +41,7 @@ pub(super) async fn create(
 
 /// List tokens
 ///
-/// One page of the tokens that the caller manages, oldest first, without their secrets.
+/// Returns one page of the tokens that the caller may manage, oldest first, without their secrets.
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "TokensService_ListTokens", tag = "TokensService",
     params(PageQuery, ListTokens), responses((status = 200, description = "The page.", body = TokensPage), ListErrors))]
 pub(super) async fn list(
@@ -87,7 +88,7 @@ pub(super) async fn post(
 
 /// Revoke a token
 ///
-/// For good; servers refuse it a second later at most. A token that is revoked already stays as it is.
+/// Revokes it permanently; all servers refuse it within a second. A token that was revoked before does not change.
 #[utoipa::path(post, path = "/v1/tokens/{token_id}:revoke", operation_id = "TokensService_RevokeToken",
     tag = "TokensService", params(("token_id" = String, Path, description = "The token's id.")),
     responses((status = 200, description = "The token.", body = TokenAnswer), ItemErrors))]
@@ -97,8 +98,8 @@ async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiErr
 
 /// Rotate a token
 ///
-/// Makes another token of the same name, scopes and projects and answers its secret, this once. The old one stays valid
-/// for the overlap, so that those who use it can change over.
+/// Creates another token with the same name, scopes and projects; the answer has its secret, which is shown only this
+/// once. The old token stays valid for the overlap, so that its users can switch to the new one.
 #[utoipa::path(post, path = "/v1/tokens/{token_id}:rotate", operation_id = "TokensService_RotateToken",
     tag = "TokensService", params(("token_id" = String, Path, description = "The id of the token to replace.")),
     request_body(content = RotateToken, example = json!({"overlap": "3600s"})),
@@ -112,7 +113,7 @@ fn answer(app: &App, token: &Token) -> Response {
     render::response(to_json(&TokenAnswer { token: WireToken::new(token, app.store.now()) }))
 }
 
-/// Nobody on the way is to keep a secret.
+/// The answer with a new secret; no cache on the way may store it.
 fn issued(app: &App, Issued { token, secret }: &Issued) -> Response {
     let json = to_json(&IssuedAnswer { token: WireToken::new(token, app.store.now()), secret: secret.expose() });
     let mut response = (StatusCode::OK, render::response(json)).into_response();
@@ -126,7 +127,8 @@ fn issued(app: &App, Issued { token, secret }: &Issued) -> Response {
 pub(super) struct IssuedAnswer<'a> {
     /// The token.
     token: WireToken<'a>,
-    /// What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
+    /// The secret, which callers send in the header Authorization after Bearer. It is shown only this once and not
+    /// stored.
     #[schema(example = "lrn_…")]
     secret: &'a str,
 }
@@ -143,7 +145,7 @@ pub(super) struct TokenAnswer<'a> {
 pub(super) struct TokensPage<'a> {
     /// The tokens.
     tokens: Vec<WireToken<'a>>,
-    /// What the next page is asked for with; empty at the end.
+    /// The token that requests the next page; empty on the last page.
     next_page_token: String,
 }
 
@@ -153,34 +155,34 @@ pub(super) struct TokensPage<'a> {
 pub(super) struct WireToken<'a> {
     /// Its id, which is public.
     id: &'a str,
-    /// What it is for, for people.
+    /// A name for people that says what the token is for.
     name: &'a str,
     /// The organization that it belongs to; empty for a token of the instance.
     organization: &'a str,
-    /// It belongs to the instance and to no organization.
+    /// Whether it belongs to the instance and to no organization.
     instance: bool,
-    /// The organizations that a token of the instance reaches; left out when these are all.
+    /// The organizations that a token of the instance may act in; left out when it may act in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     organizations: Option<Vec<&'a str>>,
-    /// What it may do.
+    /// The scopes of the token: what it may do.
     scopes: Vec<&'static str>,
-    /// The projects that it is limited to; left out when it is not.
+    /// The projects that it is limited to; left out when it is not limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     projects: Option<Vec<&'a str>>,
     /// valid, expired or revoked.
     state: &'static str,
-    /// When it was made.
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it ceases to be valid; left out for never.
+    /// When it expires; left out if it never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    /// When it was last used, to about a minute; left out for never.
+    /// When it was last used, accurate to about a minute; left out if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     last_used_at: Option<String>,
-    /// When it was revoked; left out for never.
+    /// When it was revoked; left out if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     revoked_at: Option<String>,

@@ -1,7 +1,7 @@
-//! Where a request stands in a distributed trace.
+//! The position of a request in a distributed trace.
 //!
-//! A request that comes with a `traceparent` is a span below it. One without begins a trace only when it creates
-//! something, so that workers which ask for work all day and pages that look again and again leave no traces.
+//! A request with a `traceparent` is a span below it. A request without one begins a trace only when it creates
+//! something, so that workers that claim all day and pages that poll leave no traces.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -13,14 +13,14 @@ use traces::{Kind, Span, Traces, nanos_of};
 /// The header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
-/// What is known of the trace of a request; travels with it as an extension. Clones are the same.
+/// The trace of a request, which travels with it as an extension. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct TraceSlot(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     traces: Traces,
-    /// What the client said.
+    /// The span in the header of the client.
     parent: Option<TraceContext>,
     /// The request itself, once it is known whether it is part of a trace.
     own: OnceLock<Option<TraceContext>>,
@@ -28,12 +28,12 @@ struct Inner {
 }
 
 impl TraceSlot {
-    /// `None` when this server has nothing to do with traces.
+    /// `None` when this server does not record traces.
     pub(super) fn of(traces: &Traces, headers: &HeaderMap) -> Option<TraceSlot> {
         if !traces.is_on() {
             return None;
         }
-        // As the standard says, a header that is not valid, or there twice, counts as none.
+        // According to the standard, a header that is not valid or given twice counts as missing.
         let mut given = headers.get_all(TRACEPARENT).into_iter();
         let parent = match (given.next(), given.next()) {
             (Some(one), None) => one.to_str().ok().and_then(|text| text.parse().ok()),

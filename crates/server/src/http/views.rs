@@ -22,8 +22,9 @@ use crate::strict;
 
 /// Create a view
 ///
-/// A name for a filter and columns. It is private to the token that asks, or shared in its organization, which needs the
-/// scope operations:write for the whole organization. There are at most 100 shared views and 50 private ones of a token.
+/// A view is a filter and columns with a name. It is private to the token that creates it, or shared in its
+/// organization, which needs the scope operations:write for the whole organization. An organization has at most 100
+/// shared views, and a token has at most 50 private ones.
 #[utoipa::path(post, path = "/v1/views", operation_id = "ViewsService_CreateView", tag = "ViewsService",
     request_body(content = CreateView, example = json!({"name": "Failed today", "filter": "status = FAILED AND created_at >= \"-24h\""})),
     responses((status = 200, description = "The view.", body = ViewAnswer), CreateErrors))]
@@ -40,10 +41,10 @@ pub(super) async fn create(
 
 /// List views
 ///
-/// Those that are shared, to callers who see the whole organization, and the caller's own, each with how many operations
-/// it shows now.
+/// Returns the caller's own views and, to callers who see the whole organization, the shared ones, each with the number
+/// of operations that it shows now.
 #[utoipa::path(get, path = "/v1/views", operation_id = "ViewsService_ListViews", tag = "ViewsService",
-    responses((status = 200, description = "The views, by name, shared ones first.", body = ViewList), ListErrors))]
+    responses((status = 200, description = "The views, sorted by name, shared ones first.", body = ViewList), ListErrors))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     let views = views::list(&app, &caller).await?;
     let views = views.iter().map(|(view, count)| WireView::new(view, *count)).collect();
@@ -82,8 +83,8 @@ pub(super) async fn post(
 
 /// Update a view
 ///
-/// Replaces its name, filter and columns; whose it is stays as it is. To change a shared one needs the scope
-/// operations:write for the whole organization.
+/// Replaces its name, filter and columns; its visibility and owner do not change. Changing a shared view needs the
+/// scope operations:write for the whole organization.
 #[utoipa::path(post, path = "/v1/views/{view_id}:update", operation_id = "ViewsService_UpdateView", tag = "ViewsService",
     params(("view_id" = String, Path, description = "The view's id.")),
     request_body(content = UpdateView, example = json!({"name": "Failed", "filter": "status = FAILED"})),
@@ -96,11 +97,11 @@ async fn update(app: &App, caller: &Caller, id: &str, headers: &HeaderMap, body:
 
 /// Delete a view
 ///
-/// The operations that it shows stay. To delete a shared one needs the scope operations:write for the whole
+/// The operations that it shows are not deleted. Deleting a shared view needs the scope operations:write for the whole
 /// organization.
 #[utoipa::path(delete, path = "/v1/views/{view_id}", operation_id = "ViewsService_DeleteView", tag = "ViewsService",
     params(("view_id" = String, Path, description = "The view's id.")),
-    responses((status = 200, description = "It is gone.", body = DeletedView), ItemErrors))]
+    responses((status = 200, description = "The view was deleted.", body = DeletedView), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -128,7 +129,7 @@ pub(super) struct ViewAnswer<'a> {
 /// Views.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ViewList<'a> {
-    /// By name, shared ones first.
+    /// Sorted by name, shared ones first.
     views: Vec<WireView<'a>>,
 }
 
@@ -138,25 +139,25 @@ pub(super) struct ViewList<'a> {
 pub(super) struct WireView<'a> {
     /// Its id, a UUID.
     id: &'a str,
-    /// For people.
+    /// The name of the view, for people.
     name: &'a str,
-    /// What it shows, as it was written.
+    /// The filter of the operations that it shows, as it was written.
     filter: &'a str,
-    /// The names of the columns, in their order; empty: those that are shown as a rule.
+    /// The names of the columns, in order; empty for the default columns.
     columns: &'a [String],
     /// private or shared.
     visibility: &'static str,
-    /// When it was made.
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it was changed last.
+    /// When it was last changed.
     #[schema(format = DateTime)]
     updated_at: String,
-    /// How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
-    /// long.
+    /// How many operations it shows to the caller now; left out in the answer to a change, and in a list when counting
+    /// takes too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
-    /// Whether the count is exact; else there are at least so many. Only with a count.
+    /// Whether the count is exact; otherwise it is a lower bound. Left out without a count.
     #[serde(skip_serializing_if = "Option::is_none")]
     count_is_exact: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/operations/{id}:wait`: one operation, once it has ended or the time is over.
+//! `GET /v1/operations/{id}:wait`: one operation, when it has ended or the time is over.
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -13,19 +13,19 @@ use crate::error::ApiError;
 use crate::render::OperationAnswer;
 use crate::strict;
 
-/// The verb behind the id.
+/// The verb after the id.
 pub(super) const VERB: &str = "wait";
-/// The same as it ends a path, and the route in logs and metrics.
+/// The same as the suffix of a path, and of the route in logs and metrics.
 pub(super) const SUFFIX: &str = ":wait";
 
 /// Wait for an operation
 ///
-/// Answers when the operation has ended, or as it is after the time-out.
+/// Answers when the operation has ended; after the timeout, with the operation as it is then.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}:wait", operation_id = "AsyncOperationsService_WaitOperation",
     tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), WaitOperation),
     responses((status = 200, description = "The operation.", body = OperationAnswer),
-        (status = 304, description = "The operation is as the given ETag says."), ItemErrors))]
+        (status = 304, description = "The operation has not changed since the given ETag."), ItemErrors))]
 pub(super) async fn wait(
     State(app): State<App>,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! `/v1/waivers`: violations that an organization lives with. And `POST /v1/evidence:reevaluate`.
+//! `/v1/waivers`: policy violations that an organization accepts. And `POST /v1/evidence:reevaluate`.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -20,8 +20,9 @@ use crate::render::{self, to_json};
 
 /// Add a waiver
 ///
-/// Violations that it covers stay in the outputs of evaluations, marked with it, and make no evaluation fail any more.
-/// Evidence that it concerns is evaluated again. There are at most 1000. Needs the scope admin for the whole organization.
+/// The violations that it covers remain in the outputs of evaluations, marked with the waiver, and no longer make an
+/// evaluation fail. The evidence that it concerns is evaluated again. An organization has at most 1000 waivers. Needs
+/// the scope admin for the whole organization.
 #[utoipa::path(post, path = "/v1/waivers", operation_id = "WaiversService_CreateWaiver", tag = "WaiversService",
     request_body(content = CreateWaiver, example = json!({"policy": "vulnerabilities", "finding": "CVE-2026-0001",
         "reason": "Not reachable: the parser is not linked in", "expires_in": "2592000s"})),
@@ -39,7 +40,8 @@ pub(super) async fn create(
 
 /// List waivers
 ///
-/// All of the organization, oldest first, those that have expired included. A token that is limited to projects is refused.
+/// Returns all waivers of the organization, oldest first, including expired ones. A token that is limited to projects
+/// is refused.
 #[utoipa::path(get, path = "/v1/waivers", operation_id = "WaiversService_ListWaivers", tag = "WaiversService",
     responses((status = 200, description = "The waivers.", body = WaiverList), ListErrors))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
@@ -50,11 +52,11 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
 
 /// Remove a waiver
 ///
-/// It has no effect on evaluations that begin from now on; evidence that it concerns is evaluated again. Needs the scope
-/// admin for the whole organization.
+/// It no longer has an effect on evaluations that begin from now on; the evidence that it concerns is evaluated again.
+/// Needs the scope admin for the whole organization.
 #[utoipa::path(delete, path = "/v1/waivers/{waiver_id}", operation_id = "WaiversService_DeleteWaiver", tag = "WaiversService",
     params(("waiver_id" = String, Path, description = "The waiver's id.")),
-    responses((status = 200, description = "It is gone.", body = DeletedWaiver), ItemErrors))]
+    responses((status = 200, description = "The waiver was removed.", body = DeletedWaiver), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -66,9 +68,10 @@ pub(super) async fn delete(
 
 /// Evaluate evidence again
 ///
-/// Begins an operation of the kind evidence_reevaluation, which repeats the newest evaluation of each piece of evidence that
-/// is meant, by each set of policies and in each project, with its own request. Outputs tell the difference. Needs
-/// operations:write and evidence:read for the whole organization.
+/// Starts an operation of the kind evidence_reevaluation. For each selected piece of evidence, it repeats the newest
+/// evaluation by each set of policies and in each project, with the original request. The outputs of the new
+/// evaluations show the difference from the old ones. Needs operations:write and evidence:read for the whole
+/// organization.
 #[utoipa::path(post, path = "/v1/evidence:reevaluate", operation_id = "EvidenceService_ReevaluateEvidence",
     tag = "EvidenceService",
     request_body(content = ReevaluateEvidence, example = json!({"policy": "vulnerabilities"})),
@@ -85,10 +88,10 @@ pub(super) async fn reevaluate(
     Ok(render::response(to_json(&ReevaluationStarted { operation_id: operation.id.to_string() })))
 }
 
-/// A reevaluation was begun.
+/// The reevaluation that was started.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ReevaluationStarted {
-    /// The operation that creates the evaluations; its output tells how many.
+    /// The id of the operation that creates the evaluations; its output says how many.
     operation_id: String,
 }
 
@@ -110,7 +113,7 @@ pub(super) struct WaiverList<'a> {
     waivers: Vec<WireWaiver<'a>>,
 }
 
-/// A violation that is lived with.
+/// A policy violation that the organization accepts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Waiver)]
 pub(super) struct WireWaiver<'a> {
@@ -118,18 +121,18 @@ pub(super) struct WireWaiver<'a> {
     id: &'a str,
     /// The name of the policy whose violations it covers.
     policy: &'a str,
-    /// Which of them; empty: all.
+    /// Which violations of the policy it covers; empty for all.
     finding: &'a str,
-    /// Of which evidence; empty: any.
+    /// Which evidence it covers; empty for any.
     subject: &'a str,
-    /// Why.
+    /// Why the violation is accepted.
     reason: &'a str,
-    /// The name of the token that made it.
+    /// The name of the token that created it.
     created_by: &'a str,
-    /// When it was made.
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// From when on it has no effect any more; left out when it does not end.
+    /// When it ceases to have an effect; left out if it never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     expires_at: Option<String>,

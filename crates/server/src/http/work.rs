@@ -1,9 +1,9 @@
 //! The worker protocol: `:claim`, `:heartbeat` and `:settle`, for programs with the scope `operations:work`.
 //!
-//! A claim gives each operation a *lease token*. It is opaque to workers; it carries what a later call needs to know of
-//! the attempt: the fencing token, which makes a late call of an older attempt change nothing, and the number of the
-//! attempt, which the wait before the next one depends on. It is no secret: what a worker may touch follows from its
-//! own token, and what it may not touch is answered like a lease that was lost.
+//! A claim gives each operation a *lease token*. It is opaque to workers; it carries what a later call needs to know
+//! about the attempt: the fencing token, because of which a late call of an older attempt changes nothing, and the
+//! number of the attempt, on which the wait before the next one depends. It is not a secret: what a worker may touch
+//! follows from its API token, and a call about anything else is answered as if the lease was lost.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -30,10 +30,11 @@ use crate::strict;
 
 /// Claim operations
 ///
-/// Gives operations to a worker, which may wait for the first. Each is held under a lease that heartbeats extend.
+/// Assigns operations to a worker, which may wait until there is one. The worker holds each operation under a lease,
+/// which heartbeats extend.
 #[utoipa::path(post, path = "/v1/operations:claim", operation_id = "WorkerService_ClaimOperations",
     tag = "WorkerService", request_body = ClaimOperations,
-    responses((status = 200, description = "What was claimed; nothing when nothing came in time.", body = Claims),
+    responses((status = 200, description = "The claimed operations; empty when none became available in time.", body = Claims),
         WorkErrors))]
 pub(super) async fn claim(
     State(app): State<App>,
@@ -54,13 +55,13 @@ pub(super) async fn claim(
     Ok(render::response(delivery.into_body(json)))
 }
 
-/// Keep operations
+/// Extend leases
 ///
-/// Extends the leases of many operations; answers for each, in the order of the request, whether it is still held, and
-/// whether it is to stop.
+/// Extends the leases of many operations. The answer says for each, in the order of the request, whether the worker
+/// still holds it, and whether it must stop.
 #[utoipa::path(post, path = "/v1/operations:heartbeat", operation_id = "WorkerService_HeartbeatOperations",
     tag = "WorkerService", request_body = HeartbeatOperations,
-    responses((status = 200, description = "One row for each of the request.", body = Heartbeats), WorkErrors))]
+    responses((status = 200, description = "One row for each row of the request.", body = Heartbeats), WorkErrors))]
 pub(super) async fn heartbeat(
     State(app): State<App>,
     caller: Caller,
@@ -76,11 +77,11 @@ pub(super) async fn heartbeat(
 
 /// Settle operations
 ///
-/// Ends many attempts; answers for each, in the order of the request. A row whose lease was lost is refused and changes
-/// nothing; the others stand.
+/// Ends many attempts. The answer has one row for each, in the order of the request. A row whose lease was lost is
+/// refused and changes nothing; the other rows take effect.
 #[utoipa::path(post, path = "/v1/operations:settle", operation_id = "WorkerService_SettleOperations",
     tag = "WorkerService", request_body = SettleOperations,
-    responses((status = 200, description = "One row for each of the request.", body = Settlements), WorkErrors))]
+    responses((status = 200, description = "One row for each row of the request.", body = Settlements), WorkErrors))]
 pub(super) async fn settle(
     State(app): State<App>,
     caller: Caller,
@@ -94,13 +95,13 @@ pub(super) async fn settle(
     Ok(render::response(to_json(&Settlements { results })))
 }
 
-/// What a worker was given.
+/// The operations that a worker claimed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClaimedOperations)]
 pub(super) struct Claims<'a> {
-    /// At most as many as it asked for.
+    /// At most as many as the worker requested.
     operations: Vec<WireClaimed<'a>>,
-    /// How long a lease lives without a heartbeat.
+    /// How long a lease lasts without a heartbeat.
     #[schema(example = "30s")]
     lease_duration: String,
 }
@@ -111,26 +112,26 @@ pub(super) struct Claims<'a> {
 pub(super) struct WireClaimed<'a> {
     /// The operation.
     operation: WireOperation<'a>,
-    /// Its organization; heartbeats and settlements of workers for several name it.
+    /// The organization of the operation; a worker for several organizations names it in heartbeats and settlements.
     organization: &'a str,
-    /// As it was written; `null` when there is none.
+    /// The input of the operation, as it was written; `null` when there is none.
     #[schema(value_type = serde_json::Value)]
     input: Option<&'a RawValue>,
     /// The number of this attempt, from 1.
     attempt: u32,
-    /// What heartbeats and settlements of this attempt show.
+    /// The token that identifies this attempt in heartbeats and settlements.
     lease_token: String,
-    /// Until when it is held without a heartbeat.
+    /// When the lease ends unless a heartbeat extends it.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     lease_expires_at: Timestamp,
     /// How long the attempt may take.
     #[schema(example = "600s")]
     timeout: String,
-    /// Whether it is to stop already.
+    /// Whether its cancellation was requested already, so that the worker must stop.
     cancel_requested: bool,
-    /// The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C Trace
-    /// Context. Left out when it belongs to none.
+    /// The attempt as a span of the trace that the operation belongs to: the header of W3C Trace Context for calls that
+    /// the worker makes. Left out when the operation belongs to no trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
     traceparent: Option<String>,
@@ -141,7 +142,7 @@ impl<'a> WireClaimed<'a> {
         WireClaimed {
             operation: (&claimed.operation).into(),
             organization: &claimed.lease.organization,
-            // What was created here is JSON; what an inbox was given is checked there.
+            // The input of a creation here is JSON; the input from an inbox is checked there.
             input: serde_json::from_str(&claimed.input).ok(),
             attempt: claimed.attempt,
             lease_token: LeaseToken { fence: claimed.lease.fence, attempt: claimed.attempt }.to_string(),
@@ -153,7 +154,7 @@ impl<'a> WireClaimed<'a> {
     }
 }
 
-/// What is still held.
+/// Which operations the worker still holds.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HeartbeatResults)]
 pub(super) struct Heartbeats {
@@ -161,30 +162,30 @@ pub(super) struct Heartbeats {
     operations: Vec<HeartbeatResult>,
 }
 
-/// What became of one row: it is held, or it is not and `error` says so.
+/// The result of one row: the worker still holds the operation, or `error` says why not.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum HeartbeatResult {
-    /// It is held.
+    /// The worker still holds the operation.
     Held {
-        /// The operation.
+        /// The id of the operation.
         #[serde(serialize_with = "shown")]
         #[schema(value_type = String, format = Uuid)]
         id: OperationId,
-        /// Until when without another heartbeat.
+        /// When the lease ends unless another heartbeat extends it.
         #[serde(serialize_with = "shown")]
         #[schema(value_type = String, format = DateTime)]
         lease_expires_at: Timestamp,
-        /// Whether it is to stop.
+        /// Whether its cancellation was requested, so that the worker must stop.
         cancel_requested: bool,
     },
-    /// It is held no more.
+    /// The worker no longer holds the operation.
     Refused {
-        /// The operation.
+        /// The id of the operation.
         #[serde(serialize_with = "shown")]
         #[schema(value_type = String, format = Uuid)]
         id: OperationId,
-        /// Why.
+        /// Why not.
         #[schema(value_type = Status)]
         error: RowStatus,
     },
@@ -201,7 +202,7 @@ impl HeartbeatResult {
     }
 }
 
-/// What became of what was settled.
+/// The results of a settlement.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SettleResults)]
 pub(super) struct Settlements {
@@ -209,15 +210,15 @@ pub(super) struct Settlements {
     results: Vec<SettleResult>,
 }
 
-/// What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was released
+/// The result of one row: `error` when it was refused, otherwise `status`; a row that released its operation has
 /// neither.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SettleResult {
-    /// The operation.
+    /// The id of the operation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = Uuid)]
     id: OperationId,
-    /// The operation's status now.
+    /// The status of the operation now.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     /// Why the row was refused.

@@ -1,4 +1,4 @@
-//! `GET /v1/workers`: who runs what now.
+//! `GET /v1/workers`: which workers and servers run operations now.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -16,65 +16,67 @@ use crate::render::{self, shown, to_json};
 
 /// List workers
 ///
-/// Who runs operations now, those with most attempts first: workers by the id of their token, servers by their name. Who
-/// runs nothing is not known. A token that is limited to projects sees who runs what is in these.
+/// Lists the workers and servers that run operations now, those with the most attempts first: workers by the id of
+/// their token, servers by their name. Workers that run nothing are not known to the service. A token that is limited
+/// to projects sees who runs the operations of these projects.
 #[utoipa::path(get, path = "/v1/workers", operation_id = "WorkersService_ListWorkers", tag = "WorkersService",
-    responses((status = 200, description = "Who runs what.", body = WorkerList), ListErrors))]
+    responses((status = 200, description = "The workers.", body = WorkerList), ListErrors))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
-    let told = workers::list(&app, &caller).await?;
-    let workers = told.workers.iter().map(WireWorker::from).collect();
-    Ok(render::response(to_json(&WorkerList { workers, is_complete: told.is_complete })))
+    let list = workers::list(&app, &caller).await?;
+    let workers = list.workers.iter().map(WireWorker::from).collect();
+    Ok(render::response(to_json(&WorkerList { workers, is_complete: list.is_complete })))
 }
 
-/// Who runs what.
+/// The workers and servers that run operations.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WorkerList<'a> {
-    /// Those with most attempts first.
+    /// Those with the most attempts first.
     workers: Vec<WireWorker<'a>>,
-    /// Whether these are all; not when more than 5,000 attempts are under way, of which the oldest operations are looked at.
+    /// Whether these are all of them. When more than 5,000 attempts are running, only those of the oldest operations
+    /// are examined.
     is_complete: bool,
 }
 
-/// Who runs something.
+/// A worker or server that runs operations.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RunningWorker)]
 pub(super) struct WireWorker<'a> {
-    /// The id of its token, or the name of a server.
+    /// The id of the token of a worker, or the name of a server.
     name: &'a str,
-    /// Attempts under way.
+    /// The number of its running attempts.
     running: u64,
-    /// Of which kinds, in order.
+    /// The kinds of these attempts, sorted.
     kinds: &'a [String],
     /// When the oldest of its attempts began.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     oldest_started_at: Timestamp,
-    /// When it claimed, or kept a lease, last.
+    /// When it last claimed an operation or extended a lease.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     last_heartbeat_at: Timestamp,
-    /// What it runs: the 20 oldest attempts.
+    /// Its 20 oldest running attempts.
     attempts: Vec<WireAttempt<'a>>,
 }
 
-/// An attempt under way.
+/// A running attempt.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RunningAttempt)]
 pub(super) struct WireAttempt<'a> {
     /// The operation's id.
     operation_id: String,
-    /// Its kind.
+    /// The kind of the operation.
     kind: &'a str,
-    /// Its project; left out when it has none.
+    /// The project of the operation; left out when it has none.
     #[serde(skip_serializing_if = "str::is_empty")]
     project_id: &'a str,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     attempt: u32,
-    /// When it began.
+    /// When the attempt began.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// When its lease runs out unless there is a heartbeat.
+    /// When its lease ends unless a heartbeat extends it.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
     lease_expires_at: Timestamp,

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 64;
 
 /// The one form of a JSON value that all its spellings share: members sorted, no space. Numbers keep their digits.
 ///
-/// Refuses what has two readings: a member that is given twice, at any depth.
+/// Refuses what is ambiguous: a member that is given twice, at any depth.
 pub(crate) fn canonical(raw: &RawValue) -> Result<String, String> {
     let mut text = String::with_capacity(raw.get().len());
     write_canonical(raw, 0, &mut text)?;

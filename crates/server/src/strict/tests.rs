@@ -21,13 +21,13 @@ struct Row {
     size: Option<i64>,
 }
 
-fn told(violations: &[Violation]) -> Vec<String> {
+fn texts(violations: &[Violation]) -> Vec<String> {
     violations.iter().map(ToString::to_string).collect()
 }
 
 fn read(body: &str) -> (Asked<'_>, Vec<String>) {
     let read: Read<Asked> = json(body.as_bytes()).unwrap();
-    let violations = told(&read.violations);
+    let violations = texts(&read.violations);
     (read.value, violations)
 }
 
@@ -78,8 +78,8 @@ fn lists_are_bounded_and_their_elements_read_one_by_one() {
     assert_eq!(violations, [""; 0], "each element has its own");
     let [first, second] = &asked.rows.0[..] else { panic!("{asked:?}") };
     assert_eq!((&*first.value.id, first.value.size, second.value.size), ("a", None, Some(2)));
-    assert_eq!(told(&first.violations), ["size: must be an integer", "no: unknown field; the fields are id, size"]);
-    assert_eq!(told(&read(r#"{"rows":[{},3]}"#).0.rows.0[1].violations), [": must be an object"]);
+    assert_eq!(texts(&first.violations), ["size: must be an integer", "no: unknown field; the fields are id, size"]);
+    assert_eq!(texts(&read(r#"{"rows":[{},3]}"#).0.rows.0[1].violations), [": must be an object"]);
     for bad in ["[]", "{}", "7", "[{},{},{}]", &format!("[{}{{}}]", "{},".repeat(20_000))] {
         assert_eq!(read(&format!(r#"{{"rows":{bad}}}"#)).1, ["rows: must be a list of 1 to 2 elements"]);
     }
@@ -103,7 +103,7 @@ struct Page {
 
 fn page(text: &str) -> Result<Page, Vec<String>> {
     let read: Read<Page> = query(text).unwrap();
-    if read.violations.is_empty() { Ok(read.value) } else { Err(told(&read.violations)) }
+    if read.violations.is_empty() { Ok(read.value) } else { Err(texts(&read.violations)) }
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_field_is_told_about_once_and_places_are_put_together() {
     whole.add(Violation::new("id", "e"));
     found.add_at("rows[2]", whole);
     found.add_at("rows[3]", Found(vec![Violation::new("id", "f")]));
-    assert_eq!(told(&found.0), ["kinds[1]: a", "kind: c", "rows[2]: d", "rows[3].id: f"]);
+    assert_eq!(texts(&found.0), ["kinds[1]: a", "kind: c", "rows[2]: d", "rows[3].id: f"]);
 }
 
 #[test]
@@ -158,7 +158,11 @@ fn as_many_violations_are_kept_as_an_answer_has_room_for() {
     let unknown = format!("{{{}\"is_last\":7}}", "\"\":0,".repeat(9_000));
     let read: Read<Asked> = json(unknown.as_bytes()).unwrap();
     assert_eq!(read.violations.len(), MOST_VIOLATIONS);
-    assert_eq!(read.violations[0].to_string(), "is_last: must be true or false", "what is told first stays the first");
+    assert_eq!(
+        read.violations[0].to_string(),
+        "is_last: must be true or false",
+        "what is reported first stays the first"
+    );
     let rows = (0..1_000).map(|number| Violation::new(format!("rows[{number}]"), "a")).collect();
     let mut found = Read { value: (), violations: rows }.into_parts().1;
     assert_eq!(found.0.len(), MOST_VIOLATIONS);
@@ -184,5 +188,5 @@ fn of_a_list_that_is_too_long_one_element_more_is_made() {
     assert_eq!((made, list.0.len()), (3, 3));
     let mut found = Found::default();
     assert!(list.required("rows", &mut found).is_empty());
-    assert_eq!(told(&found.0), ["rows: must be a list of 1 to 2 elements"]);
+    assert_eq!(texts(&found.0), ["rows: must be a list of 1 to 2 elements"]);
 }

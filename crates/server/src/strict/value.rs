@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Text;
 
-/// No field takes a longer list, and a longer one does not get into memory.
+/// No field accepts a longer list, and a longer one is not read into memory.
 const MAX_ELEMENTS: usize = 10_000;
 
 /// A value that has not been read yet.
@@ -77,7 +77,7 @@ impl de::Error for Problem {
     }
 }
 
-/// The types that `serde` names, in the words of those who write JSON.
+/// The types that `serde` names, in the terms of JSON.
 fn in_words(wanted: &str) -> &str {
     match wanted {
         "i64" => "an integer",
@@ -104,7 +104,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
             Some(b'"') => match serde_json::from_str(json) {
                 Ok(Text(Cow::Borrowed(text))) => visitor.visit_borrowed_str(text),
                 Ok(Text(Cow::Owned(text))) => visitor.visit_string(text),
-                // A half of a surrogate pair: no text that anything could be done with.
+                // Half of a surrogate pair, which is not a valid text.
                 Err(_) => Err(de::Error::invalid_type(Unexpected::Other("no Unicode text"), &visitor)),
             },
             Some(b'[') => {
@@ -129,7 +129,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor.visit_some(self)
     }
 
-    /// Numbers of a query are written in one way: digits.
+    /// Numbers of a query consist of digits only.
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         let Value::Text(text) = &self else { return self.deserialize_any(visitor) };
         match text.parse::<i32>() {
@@ -138,7 +138,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         }
     }
 
-    /// This is how a [`RawValue`] is asked for, and nothing else here.
+    /// Used for [`RawValue`], and nothing else here.
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Problem> {
         let Value::Json(json) = self else { return self.deserialize_any(visitor) };
         serde_json::Deserializer::from_str(json).deserialize_newtype_struct(name, visitor).map_err(de::Error::custom)

@@ -1,7 +1,7 @@
 //! The style sheet and the scripts of the page, compiled in.
 //!
-//! Their address has a digest of their content in it, so that browsers keep them for ever and a new version of the
-//! server has addresses of its own.
+//! Their address contains a digest of their content, so that browsers can cache them permanently and a new version of
+//! the server has new addresses.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -38,7 +38,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 static COMPRESSED: LazyLock<[Bytes; FILES.len()]> =
     LazyLock::new(|| FILES.map(|(_, _, content)| gzip(content, Compression::best())));
 
-/// For templates: where the files are.
+/// For templates: the addresses of the files.
 #[derive(Clone, Copy)]
 pub(super) struct Assets;
 
@@ -49,11 +49,12 @@ impl Assets {
     }
 }
 
-/// `GET /ui/assets/{version}/{name}`. Open to everybody: they say nothing of anybody.
+/// `GET /ui/assets/{version}/{name}`. Open to everybody: they contain no data.
 pub(super) async fn asset(Path((_, name)): Path<(String, String)>, headers: HeaderMap) -> Result<Response, ApiError> {
     let index = FILES.iter().position(|(known, _, _)| *known == name).ok_or(ApiError::NotFound("path"))?;
     let (_, content_type, content) = FILES[index];
-    // Also under an old version's address: a page of another server of the same installation may ask for it meanwhile.
+    // Also at the address of an old version: a page of another server of the same installation may request it during an
+    // update.
     let head = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),

@@ -1,4 +1,4 @@
-//! `GET /ui/audit`: who called what, newest first.
+//! `GET /ui/audit`: the audit log, newest first.
 
 use askama::Template;
 use axum::extract::State;
@@ -22,10 +22,10 @@ use crate::strict::Read;
 
 /// Entries of a page.
 const SIZE: u32 = 50;
-/// Targets of an entry that are shown.
+/// The most targets of an entry that are shown.
 const SHOWN_TARGETS: usize = 5;
 
-/// What is asked for, as the address has it.
+/// The requested entries, as in the address.
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
@@ -61,7 +61,7 @@ struct Entry {
     when: When,
     who: String,
     who_id: String,
-    /// The entries of this actor only.
+    /// The address of the entries of this actor.
     who_url: String,
     how: &'static str,
     action: String,
@@ -153,7 +153,7 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Entry {
 
 fn shown_target(target: &str) -> Target {
     let has_page = ["operations/", "evidence/"].iter().any(|what| target.starts_with(what));
-    // An id in the log has its own form; another text that somebody wrote in its place is not linked.
+    // An id in the log has its own form; another text that a caller sent instead of an id is not linked.
     let is_name = target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_:".contains(&byte));
     Target {
         name: target.to_owned(),
@@ -162,17 +162,17 @@ fn shown_target(target: &str) -> Target {
     }
 }
 
-/// What a `google.rpc.Code` means.
+/// The meaning of a `google.rpc.Code`.
 const fn answer(code: i32) -> &'static str {
     match code {
         0 => "done",
         3 => "refused: not valid",
         5 => "refused: not found",
-        6 | 10 => "refused: in conflict",
+        6 | 10 => "refused: conflict",
         7 => "refused: not allowed",
-        8 => "refused: too much",
-        9 => "refused: in the wrong state",
-        14 => "not now: unavailable",
-        _ => "went wrong",
+        8 => "refused: limit exceeded",
+        9 => "refused: wrong state",
+        14 => "failed: unavailable",
+        _ => "failed",
     }
 }

@@ -1,4 +1,5 @@
-//! `POST /ui/bulk`: the same for many operations: first a page that says how many, then the operation that does it.
+//! `POST /ui/bulk`: bulk actions: first a page that asks for confirmation, then the operation that carries the action
+//! out.
 
 use askama::Template;
 use axum::extract::State;
@@ -26,24 +27,24 @@ struct Page {
     frame: Frame,
     /// `cancel`, `retry` or `delete`; empty when nothing can be done.
     action: &'static str,
-    /// What the button says: `Cancel`.
+    /// The text of the button: `Cancel`.
     verb: &'static str,
     count: String,
     count_number: u64,
     is_one: bool,
-    /// Of them, those that the action is for; empty when it is for all.
+    /// How many of them the action applies to; empty when it applies to all.
     fitting: String,
-    /// Which those are.
+    /// The statuses of these.
     fitting_names: &'static str,
     filter: String,
     list_url: String,
     ids: Vec<String>,
-    /// Distinguishes this request from others, so that it is carried out once however often it is sent.
+    /// Identifies this request, so that it is carried out only once however often it is sent.
     key: String,
     problem: String,
 }
 
-/// What is to be done to which operations.
+/// The requested action and its operations.
 struct Order {
     action: BulkAction,
     chosen: Chosen,
@@ -54,7 +55,7 @@ enum Chosen {
     Ids(Vec<OperationId>),
 }
 
-/// `POST /ui/bulk`: with `confirmed` it begins, without it asks.
+/// `POST /ui/bulk`: with `confirmed` the action starts, without it the page asks for confirmation.
 pub(super) async fn bulk(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     let order = match Order::read(&fields) {
@@ -70,10 +71,11 @@ pub(super) async fn bulk(State(app): State<App>, headers: HeaderMap, sent: Sent)
             Ok(Redirect::to(&format!("/ui/operations/{}", operation.id)).into_response())
         }
         Ok(_) => Ok(Redirect::to(super::LIST).into_response()),
-        // Asked again, with the number now.
+        // Asks again, with the current number.
         Err(ApiError::CountDiffers { now, expected }) => {
             let (now, expected) = (number(now), number(expected));
-            let problem = format!("{now} match now; it was {expected} when you were asked. Nothing was done.");
+            let problem =
+                format!("{now} operations match now; there were {expected} when you were asked. Nothing was done.");
             ask(&app, &visitor, &headers, order, &fields, problem).await
         }
         Err(error) => Err(error.into()),
@@ -81,18 +83,18 @@ pub(super) async fn bulk(State(app): State<App>, headers: HeaderMap, sent: Sent)
 }
 
 impl Order {
-    /// What a form asks for, or what is missing.
+    /// The request of a form, or what is missing in it.
     fn read(fields: &Fields) -> Result<Order, &'static str> {
         let action = BulkAction::named(fields.one("action"));
-        let action = action.ok_or("Choose what is to be done: cancel, retry or delete.")?;
+        let action = action.ok_or("Choose an action: cancel, retry or delete.")?;
         if fields.has("all") {
             return Ok(Order { action, chosen: Chosen::Filter(fields.one("filter").to_owned()) });
         }
         let ids: Option<Vec<OperationId>> = fields.all("id").map(|id| id.parse().ok()).collect();
         match ids {
             Some(ids) if !ids.is_empty() => Ok(Order { action, chosen: Chosen::Ids(ids) }),
-            Some(_) => Err("Nothing was selected: tick the operations that are meant, or all that match."),
-            None => Err("An operation that was selected has no valid id."),
+            Some(_) => Err("Nothing was selected: select operations, or all that match."),
+            None => Err("The id of a selected operation is not valid."),
         }
     }
 
@@ -115,7 +117,7 @@ impl Order {
     }
 }
 
-/// Says how many it would be about.
+/// Shows how many operations the action would affect.
 async fn ask(
     app: &App,
     visitor: &Visitor,
@@ -162,7 +164,7 @@ async fn ask(
     respond::page_with(status, headers, &template)
 }
 
-/// Says why nothing can be asked, and leads back.
+/// Shows why the request is not complete, with a link back.
 fn refused(visitor: &Visitor, headers: &HeaderMap, fields: &Fields, problem: &str) -> Result<Response, Problem> {
     let filter = fields.one("filter").to_owned();
     let template = Page {
@@ -184,7 +186,7 @@ fn refused(visitor: &Visitor, headers: &HeaderMap, fields: &Fields, problem: &st
     respond::page_with(StatusCode::BAD_REQUEST, headers, &template)
 }
 
-/// A filter for everything has to say so: the call takes an empty filter for a mistake.
+/// A filter that matches every operation must be explicit: the call treats an empty filter as a mistake.
 fn whole(filter: &str) -> String {
     if filter.is_empty() {
         "status = (PENDING OR RUNNING OR COMPLETED OR FAILED)".to_owned()

@@ -1,4 +1,4 @@
-//! The overview's figures by kind and status: what waits and runs now, and what has become of what was created lately.
+//! The overview's figures by kind and status: pending and running operations now, and the outcomes of recent ones.
 
 use operations::Status;
 use operations::search::value;
@@ -12,13 +12,13 @@ use crate::calls::search::{self, CountOperations};
 use crate::error::ApiError;
 use crate::strict::Read;
 
-/// Kinds that are shown: those with most operations.
+/// The most kinds that are shown: those with the most operations.
 const SHOWN_KINDS: usize = 12;
 
 /// A kind with its figures.
 pub(super) struct KindRow {
     pub(super) kind: String,
-    /// The overview of it alone.
+    /// The address of the overview of this kind.
     pub(super) url: String,
     pub(super) is_paused: bool,
     /// By status.
@@ -29,11 +29,11 @@ pub(super) struct Cell {
     pub(super) label: &'static str,
     pub(super) class: &'static str,
     pub(super) figure: String,
-    /// The list that it counts; none where there is nothing to see.
+    /// The address of the list that it counts; none where the list is empty.
     pub(super) url: Option<String>,
 }
 
-/// How many operations of a kind there are of a status.
+/// How many operations of a kind have a status.
 struct Count {
     kind: String,
     status: Status,
@@ -47,19 +47,19 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Those of a status, of one kind or of all.
+    /// The number of a status, for one kind or for all.
     pub(super) fn of(&self, status: Status, kind: Option<&str>) -> u64 {
         let groups = self.groups.iter().filter(|group| group.status == status);
         groups.filter(|group| kind.is_none_or(|kind| group.kind == kind)).map(|group| group.count).sum()
     }
 
-    /// A count of these for people.
+    /// A count, for people.
     pub(super) fn shown(&self, count: u64) -> String {
         if self.is_exact { number(count) } else { format!("≥ {}", number(count)) }
     }
 }
 
-/// Counts what a filter says, of one kind or of all.
+/// Counts the operations that match a filter, of one kind or of all.
 pub(super) async fn counted(app: &App, visitor: &Visitor, filter: &str, kind: &str) -> Result<Counted, ApiError> {
     let value = CountOperations { filter: and_kind(filter, kind), group_by: "status,kind".to_owned() };
     let counts = search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
@@ -70,7 +70,7 @@ pub(super) async fn counted(app: &App, visitor: &Visitor, filter: &str, kind: &s
     Ok(Counted { groups: groups.collect(), is_exact })
 }
 
-/// The kinds with most operations, and how many are left out.
+/// The kinds with the most operations, and how many are left out.
 pub(super) fn rows(range: Range, by_now: &Counted, lately: &Counted, paused: Option<&Paused>) -> (Vec<KindRow>, usize) {
     let mut sums: Vec<(u64, &str)> = Vec::new();
     let groups = by_now.groups.iter().filter(|group| !group.status.is_terminal()).chain(&lately.groups);
@@ -108,12 +108,12 @@ pub(super) fn rows(range: Range, by_now: &Counted, lately: &Counted, paused: Opt
     (rows.collect(), more)
 }
 
-/// The list of a status.
+/// The address of the list of a status.
 pub(super) fn status_url(status: Status, kind: &str) -> String {
     filter::url(&and_kind(&format!("status = {status}"), kind), &[])
 }
 
-/// A filter, of a kind alone unless it is empty.
+/// A filter, limited to a kind unless it is empty.
 pub(super) fn and_kind(filter: &str, kind: &str) -> String {
     match (filter, kind) {
         (filter, "") => filter.to_owned(),

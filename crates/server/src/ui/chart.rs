@@ -5,15 +5,15 @@ use store::Counts;
 
 use super::format::{duration, number};
 
-/// How high a chart is in units of its drawing; how high it is shown is for the style sheet.
+/// The height of a chart in units of its drawing; the style sheet determines the height on the screen.
 const HEIGHT: u64 = 1_000;
 /// A value above zero is always visible.
 const LEAST_HEIGHT: u64 = 20;
-/// How far it is from one bar to the next, and how much of it the bar takes.
+/// The distance from one bar to the next, and the width of a bar.
 const PITCH: u64 = 10;
 const BAR: u64 = 8;
 
-/// What happened in a part of the time that is shown.
+/// What happened in one part of the shown time.
 pub(super) struct Slot {
     /// When it began, for people: `14:05`, `Nov 28 14:00`.
     pub(super) name: String,
@@ -25,20 +25,20 @@ pub(super) struct Chart {
     /// Unique in the page.
     pub(super) id: &'static str,
     pub(super) title: &'static str,
-    /// What it shows, for those who do not see it.
+    /// What it shows, for people who cannot see it.
     pub(super) description: String,
-    /// How wide it is in units of its drawing.
+    /// Its width in units of its drawing.
     pub(super) width: u64,
     pub(super) bars: Vec<Bar>,
-    /// What the upper edge stands for, and the line in the middle.
+    /// The values of the upper edge and of the line in the middle.
     pub(super) top: String,
     pub(super) middle: String,
-    /// When it begins, and what lies in its middle.
+    /// The times at its beginning and in its middle.
     pub(super) from: String,
     pub(super) half: String,
-    /// What the colours mean; empty when there is one.
+    /// The legend of the colours; empty when there is only one.
     pub(super) keys: Vec<Key>,
-    /// The columns of its table behind the time.
+    /// The columns of its table after the time.
     pub(super) columns: Vec<&'static str>,
     pub(super) rows: Vec<Row>,
     pub(super) is_empty: bool,
@@ -58,7 +58,7 @@ pub(super) struct Row {
 pub(super) struct Bar {
     pub(super) x: u64,
     pub(super) width: u64,
-    /// The text that is shown under the pointer.
+    /// The tooltip.
     pub(super) title: String,
     pub(super) parts: Vec<Part>,
 }
@@ -73,11 +73,11 @@ pub(super) struct Part {
 struct Series {
     class: &'static str,
     name: &'static str,
-    /// One for each slot; `None`: there is nothing to show.
+    /// One value for each slot; `None` if there is nothing to show.
     values: Vec<Option<u64>>,
 }
 
-/// How the values of a chart are read.
+/// The unit of the values of a chart.
 #[derive(Clone, Copy)]
 enum Unit {
     Number,
@@ -100,7 +100,7 @@ struct Words {
     title: &'static str,
     /// What its bars show.
     what: &'static str,
-    /// The text where there is nothing to show.
+    /// The text when there is nothing to show.
     nothing: &'static str,
 }
 
@@ -147,7 +147,7 @@ pub(super) fn running(slots: &[Slot]) -> Chart {
     let words = Words {
         id: "running",
         title: "Run time",
-        what: "how long the attempts took that ended operations",
+        what: "how long the last attempts of operations took",
         nothing: "No attempt ended an operation in this time.",
     };
     let names = ["90 % ran at most", "Half ran at most"];
@@ -170,7 +170,7 @@ fn series(slots: &[Slot], class: &'static str, name: &'static str, value: impl F
     Series { class, name, values: slots.iter().map(|slot| value(&slot.counts)).collect() }
 }
 
-/// `stacked`: the values of a slot stand on one another, else one behind the other, the first at the back.
+/// `stacked`: the values of a slot are stacked; otherwise one is drawn behind the other, the first at the back.
 fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: Unit) -> Chart {
     let Words { id, title, what, nothing } = words;
     let at = |index: usize| series.iter().map(move |one| one.values[index]);
@@ -196,11 +196,11 @@ fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: 
                 base -= height;
             }
         }
-        let told: Vec<String> = series
+        let values: Vec<String> = series
             .iter()
             .filter_map(|one| Some(format!("{} {}", one.name.to_lowercase(), unit.shown(one.values[index]?))))
             .collect();
-        let title = format!("{}: {}", slot.name, told.join(", "));
+        let title = format!("{}: {}", slot.name, values.join(", "));
         bars.push(Bar { x: index as u64 * PITCH + (PITCH - BAR) / 2, width: BAR, title, parts });
         let cells = at(index).map(|value| value.map_or("–".to_owned(), |value| unit.shown(value))).collect();
         rows.push(Row { name: slot.name.clone(), cells });
@@ -208,7 +208,7 @@ fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: 
     let first = slots.first().map_or(String::new(), |slot| slot.name.clone());
     let description = match bars.len() {
         0 => nothing.to_owned(),
-        _ => format!("A bar for each part of the time shows {what}; the highest is {}.", unit.shown(most)),
+        _ => format!("Each bar shows {what} in a part of the time; the highest is {}.", unit.shown(most)),
     };
     Chart {
         id,
@@ -227,11 +227,11 @@ fn draw(words: Words, slots: &[Slot], series: Vec<Series>, stacked: bool, unit: 
     }
 }
 
-/// The next value that is easily read and halved.
+/// The next round value, which is easy to halve.
 fn round_up(value: u64, unit: Unit) -> u64 {
     const MINUTE: u64 = 60_000;
     const HOUR: u64 = 60 * MINUTE;
-    // Above a second, durations go by the units of the clock.
+    // Above one second, durations use the units of the clock.
     const CLOCK: [u64; 20] = [
         2_000,
         4_000,
@@ -272,7 +272,7 @@ fn round_up(value: u64, unit: Unit) -> u64 {
     }
 }
 
-/// A time as the axis names it: of the day, or with the day where the time shown is longer.
+/// A time as the axis shows it: the time of day, with the date where the shown time is longer than a day.
 pub(super) fn name(at: Timestamp, with_day: bool) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let exact = at.to_string();

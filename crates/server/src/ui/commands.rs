@@ -1,4 +1,4 @@
-//! What a page shows, as commands of `curl` and of `longrun`.
+//! The content of a page as commands of `curl` and of `longrun`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::calls::duration;
 /// Longer inputs are not written into a command.
 const SHOWN_INPUT: usize = 4 * 1024;
 
-/// Looking at an operation, and creating another one like it.
+/// Commands to show an operation, and to create a similar one.
 pub(super) fn of(detail: &OperationDetail) -> Vec<(&'static str, String)> {
     let id = detail.operation.id;
     let curl = "curl -H \"Authorization: Bearer $LONGRUN_TOKEN\"";
@@ -24,10 +24,10 @@ pub(super) fn of(detail: &OperationDetail) -> Vec<(&'static str, String)> {
     if !is_reserved && detail.input.len() <= SHOWN_INPUT {
         let body = quoted_for_shell(&body(detail));
         commands.push((
-            "Another one like it, curl",
+            "Create a similar operation, curl",
             format!("{curl} -H \"Content-Type: application/json\" -d {body} \"$LONGRUN_URL/v1/operations\""),
         ));
-        commands.push(("Another one like it, command line", creation(detail)));
+        commands.push(("Create a similar operation, command line", creation(detail)));
     }
     commands
 }
@@ -108,7 +108,7 @@ fn creation(detail: &OperationDetail) -> String {
     command
 }
 
-/// Whether its resource was asked for, and does not follow from its input.
+/// Whether its resource was given, and does not follow from its input.
 fn has_own_resource(detail: &OperationDetail) -> bool {
     detail.operation.kind != kinds::evaluation::KIND
 }

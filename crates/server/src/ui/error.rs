@@ -1,4 +1,4 @@
-//! What went wrong, as a page.
+//! Errors as pages.
 
 use askama::Template;
 use axum::extract::Request;
@@ -13,11 +13,11 @@ use super::visitor::{Frame, SignedIn, Visitor};
 use crate::error::ApiError;
 
 /// The title where something does not exist.
-const MISSING: &str = "There is no such thing";
-/// Characters that are shown of a name that was not found; a digest has 71.
+const MISSING: &str = "Not found";
+/// The most characters that are shown of a name that was not found; a digest has 71.
 const SHOWN_NAME: usize = 80;
 
-/// What calls may not find, by the name that they give it: its entry in the navigation, its list, and the list's name.
+/// What calls may not find, by its name in the error: its entry in the navigation, its list, and the name of the list.
 const LISTS: [(&str, &str, &str, &str); 7] = [
     ("operation", "operations", super::LIST, "list of operations"),
     ("evidence", "evidence", "/ui/evidence", "list of evidence"),
@@ -31,7 +31,7 @@ const LISTS: [(&str, &str, &str, &str); 7] = [
 /// An error that a person sees.
 pub(crate) struct Problem {
     error: ApiError,
-    /// With the navigation, where it is known who sees it.
+    /// A page with the navigation, where the visitor is known.
     page: Option<Box<Framed>>,
 }
 
@@ -55,8 +55,8 @@ impl From<store::StoreError> for Problem {
 }
 
 impl Problem {
-    /// The error of a call for somebody who is signed in. That there is nothing of this name is shown on a page with
-    /// the navigation, in the same words whether it does not exist or is not the caller's.
+    /// The error of a call by somebody who is signed in. That something was not found is shown on a page with the
+    /// navigation, in the same words whether it does not exist or the caller may not see it.
     pub(super) fn of(error: ApiError, visitor: &Visitor, name: &str) -> Problem {
         let what = match error {
             ApiError::NotFound(what) => what,
@@ -81,7 +81,7 @@ impl Problem {
 fn gone(what: &str, name: &str) -> String {
     let name = short(name, SHOWN_NAME);
     let named = if name.is_empty() { String::new() } else { format!(" {name}") };
-    // Views can be one person's.
+    // Views can belong to one person.
     let others = if what == "view" { "somebody else" } else { "another organization or project" };
     format!("There is no {what}{named} here: it may have been removed, or belong to {others}.")
 }
@@ -102,7 +102,7 @@ struct Framed {
     frame: Frame,
     title: &'static str,
     message: String,
-    /// Where to go on, and what it is called.
+    /// The address and the name of a link to continue.
     back: &'static str,
     back_name: &'static str,
 }
@@ -116,11 +116,11 @@ impl IntoResponse for Problem {
         }
         let title = match &error {
             ApiError::NotFound(_) => MISSING,
-            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "This is not yours to do",
-            ApiError::Invalid(_) | ApiError::Malformed(_) => "This cannot be understood",
+            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "You may not do this",
+            ApiError::Invalid(_) | ApiError::Malformed(_) => "The request is not valid",
             ApiError::Unauthenticated => "You are not signed in",
-            ApiError::StaleForm => "The page was too old",
-            _ => "This did not work",
+            ApiError::StaleForm => "The page is out of date",
+            _ => "Something went wrong",
         };
         let page = Page { assets: Assets, title, message: error.to_string() };
         let html = page.render().unwrap_or_else(|_| page.message.clone());
@@ -147,7 +147,7 @@ pub(super) async fn framed(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Everything below `/ui` that is no page.
+/// Every address below `/ui` without a page.
 pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
     let error = ApiError::NotFound("page");
     match visitor {
@@ -156,7 +156,7 @@ pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
     }
 }
 
-/// An error with a page in place of its body. Status, headers and what goes into the log are those of the API.
+/// An error with a page as its body. Its status, headers and log entry are those of the API.
 fn answer(error: ApiError, html: String) -> Response {
     with_page(error.into_response(), html)
 }

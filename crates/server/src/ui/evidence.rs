@@ -1,5 +1,5 @@
-//! `GET /ui/evidence/{digest}`: a piece of evidence, its evaluations over time, and what the last one found that the one
-//! before did not, or did.
+//! `GET /ui/evidence/{digest}`: a piece of evidence, its evaluations over time, and a comparison of the violations of
+//! the last two.
 
 use std::collections::BTreeSet;
 
@@ -26,9 +26,9 @@ use crate::calls::{evaluation, evidence};
 use crate::error::ApiError;
 use crate::strict::Read;
 
-/// Evaluations that are shown: the newest.
+/// The most evaluations that are shown: the newest.
 const SHOWN: u32 = 25;
-/// Violations that are shown of each sort.
+/// The most violations that are shown in each part of the comparison.
 const SHOWN_VIOLATIONS: usize = 50;
 
 #[derive(Template)]
@@ -59,7 +59,7 @@ struct Row {
     id: String,
     short_id: String,
     badge: Badge,
-    /// The verdict of one that is completed, with its class.
+    /// The verdict of a completed evaluation, with its class.
     verdict: String,
     class: &'static str,
     name: String,
@@ -68,7 +68,7 @@ struct Row {
     created: When,
 }
 
-/// The last verdict beside the one before.
+/// The last verdict compared with the previous one.
 struct Comparison {
     last: When,
     before: When,
@@ -95,7 +95,7 @@ pub(super) async fn show(
     Name(name): Name,
 ) -> Result<Response, Problem> {
     let found = evidence::find(&app, &visitor.caller, Some(&name)).await;
-    // A text that is no digest is the digest of no evidence.
+    // No evidence has a digest that is not valid.
     let found = found.map_err(|error| match error {
         ApiError::Invalid(_) => ApiError::NotFound("evidence"),
         error => error,
@@ -132,7 +132,7 @@ pub(super) fn class_of(verdict: &str) -> &'static str {
     }
 }
 
-/// A number of bytes for people, and exactly.
+/// A number of bytes, rounded for people and exact.
 pub(super) fn size(bytes: u64) -> String {
     const KIB: u64 = 1_024;
     let exact = format!("{} bytes", number(bytes));
@@ -168,12 +168,12 @@ async fn evaluations(app: &App, visitor: &Visitor, digest: &str) -> Result<Evalu
     })
 }
 
-/// What an evaluation found, as far as its output can be read.
+/// The violations of an evaluation, as far as its output can be read.
 struct Verdict {
     status: String,
     name: String,
     policies: usize,
-    /// Objections that are not waived.
+    /// Violations that are not waived.
     violations: BTreeSet<Objection>,
 }
 
@@ -234,9 +234,9 @@ fn comparison(
         last_id: last.operation.id.to_string(),
         before_id: before.operation.id.to_string(),
         parts: [
-            part("New", "+", "failed", "Nothing new was found.", compared.new),
-            part("Gone", "−", "completed", "Nothing is gone.", compared.gone),
-            part("Still there", "=", "pending", "Nothing is in both.", compared.still),
+            part("New", "+", "failed", "No new violation was found.", compared.new),
+            part("Gone", "−", "completed", "No violation is gone.", compared.gone),
+            part("Still there", "=", "pending", "No violation is in both verdicts.", compared.still),
         ],
     }
 }

@@ -1,4 +1,4 @@
-//! `/ui/evidence`: what is stored.
+//! `/ui/evidence`: the stored evidence.
 
 use askama::Template;
 use axum::extract::State;
@@ -24,7 +24,7 @@ const HERE: &str = "/ui/evidence";
 /// Entries of a page.
 const SIZE: u32 = 50;
 
-/// What is asked for, as the address has it.
+/// The requested evidence, as in the address.
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
@@ -45,7 +45,7 @@ struct Page {
     pieces: Vec<Piece>,
     pieces_in_all: String,
     bytes_in_all: String,
-    /// How much there may be; empty for any amount.
+    /// The limit on the amount of evidence; empty for no limit.
     limit: String,
     has_filter: bool,
     is_first: bool,
@@ -55,7 +55,7 @@ struct Page {
 
 struct Piece {
     url: String,
-    /// Its name, else the beginning of its digest.
+    /// Its name, or the beginning of its digest.
     name: String,
     short_digest: String,
     kind: String,

@@ -1,8 +1,8 @@
-//! The filter of the list as the bar of the page has it: piece by piece where there is a field for a piece, and as text
-//! for the rest.
+//! The filter of the list as the filter bar of the page shows it: comparisons that have a field are shown in it, the
+//! rest as text.
 //!
-//! An address has one form, `filter=` with the text that searches, counts, views and bulk actions take. The bar's
-//! fields, and the parameters of older addresses (`status`, `kind`, `resource_type`, `resource_id`), are turned into
+//! An address has one form, `filter=` with the text that searches, counts, views and bulk actions accept. The fields of
+//! the bar, and the parameters of older addresses (`status`, `kind`, `resource_type`, `resource_id`), are converted to
 //! such a text.
 
 use std::collections::BTreeSet;
@@ -13,13 +13,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::form::{Fields, Wrong};
 
-/// Ranges before now that are offered: what the text says, and what people call it.
+/// The time ranges that are offered: their text in filters, and their name.
 pub(super) const RANGES: [(&str, &str); 3] = [("1h", "Last hour"), ("24h", "Last day"), ("7d", "Last week")];
-/// Other ways to say the same.
+/// Other spellings of the same ranges.
 const ALIASES: [(&str, &str); 5] = [("60m", "1h"), ("1d", "24h"), ("168h", "7d"), ("1w", "7d"), ("3600s", "1h")];
 /// The fields of the bar that an address may have.
 const FIELDS: [&str; 3] = ["filter", "page", "size"];
-/// What stands in an address as it is.
+/// The characters that are not encoded in addresses.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -33,20 +33,20 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b',');
 
-/// What a list shows.
+/// The operations that a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bar {
-    /// One of these; none: any.
+    /// One of these; any if it is empty.
     pub(super) statuses: BTreeSet<Status>,
-    /// One of these; none: any.
+    /// One of these; any if it is empty.
     pub(super) kinds: BTreeSet<String>,
-    /// One of these; none: any.
+    /// One of these; any if it is empty.
     pub(super) projects: BTreeSet<String>,
     /// One of [`RANGES`], or empty.
     pub(super) since: String,
-    /// Created from then on, as the browser's field has it: `2026-11-28T04:36`, UTC.
+    /// Created at this time or later, in the format of the browser's field: `2026-11-28T04:36`, UTC.
     pub(super) from: String,
-    /// Created before.
+    /// Created before this time.
     pub(super) to: String,
     pub(super) resource_type: String,
     pub(super) resource_id: String,
@@ -64,7 +64,7 @@ impl Bar {
         for name in fields.all("status").filter(|name| !["0", Status::UNSPECIFIED_NAME].contains(name)) {
             match status(name) {
                 Some(status) => drop(bar.statuses.insert(status)),
-                None => wrong.add("status", format!("{name:?} is no status; they are {}", names())),
+                None => wrong.add("status", format!("{name:?} is not a status; the statuses are {}", names())),
             }
         }
         bar.kinds = fields.all("kind").map(str::to_owned).collect();
@@ -78,7 +78,7 @@ impl Bar {
         }
         for (field, text) in [("from", &bar.from), ("to", &bar.to)] {
             if !text.is_empty() && time(text).is_none() {
-                wrong.add(field, "is no time; write it like 2026-01-23 04:56 (UTC)");
+                wrong.add(field, "is not a time; write it like 2026-01-23 04:56 (UTC)");
             }
         }
         fields.one("resource_type").clone_into(&mut bar.resource_type);
@@ -101,13 +101,13 @@ impl Bar {
             && let Err(error) = Search::parse(&bar.text(), now)
         {
             // The position of the error is useful only if the text is what was typed.
-            let told = if bar.text() == text { error.to_string() } else { error.problem };
-            wrong.add("filter", told);
+            let problem = if bar.text() == text { error.to_string() } else { error.problem };
+            wrong.add("filter", problem);
         }
         (bar, wrong)
     }
 
-    /// The bar of a filter that is in order.
+    /// The bar of a valid filter.
     pub(super) fn of(filter: &str) -> Bar {
         let mut bar = Bar::default();
         match written(filter) {
@@ -117,7 +117,7 @@ impl Bar {
         bar
     }
 
-    /// Puts comparisons into fields that exist for them and are still empty, and the others into the text.
+    /// Puts comparisons into their fields if these exist and are still empty, and the others into the text.
     fn take(&mut self, comparisons: Vec<Written>) {
         let mut rest = Vec::new();
         let before = self.clone();
@@ -182,7 +182,7 @@ impl Bar {
         }
     }
 
-    /// The filter as text; empty: everything.
+    /// The filter as text; empty for everything.
     pub(super) fn text(&self) -> String {
         let among = |field: &str, values: Vec<String>| match &values[..] {
             [] => None,
@@ -208,22 +208,22 @@ impl Bar {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The same for any status and kind: the filter whose counts are shown for each of them. A kind that is found only
-    /// where it is named stays.
+    /// The same for any status and kind: the filter whose counts are shown for each of them. A kind that is only found
+    /// when it is named remains in the filter.
     pub(super) fn without_groups(&self) -> Bar {
         let is_hidden = self.kinds.contains(operations::NOTICE_KIND);
         let kinds = if is_hidden { self.kinds.clone() } else { BTreeSet::new() };
         Bar { statuses: BTreeSet::new(), kinds, ..self.clone() }
     }
 
-    /// Whether any of the fields behind "more" is set.
+    /// Whether any of the fields under "More conditions" is set.
     pub(super) fn has_more(&self) -> bool {
         let texts = [&self.from, &self.to, &self.resource_type, &self.resource_id, &self.more];
         texts.iter().any(|text| !text.is_empty()) || !self.labels.is_empty() || !self.projects.is_empty()
     }
 }
 
-/// Whether an address is of the one form that links have.
+/// Whether an address has the form of links.
 pub(super) fn is_canonical(fields: &Fields) -> bool {
     !fields.has_other_than(&[&FIELDS[..], &["token", "order"]].concat())
 }
@@ -240,7 +240,7 @@ pub(super) fn url_of(field: &str, text: &str) -> String {
     url(&format!("{field} = {}", value(text)), &[])
 }
 
-/// The address of the events of operations with these parts.
+/// The address of the events of operations with these properties.
 pub(super) fn watch_url(parts: &[(&str, &str)]) -> String {
     url("", parts).replacen("/ui/operations", "/v1/operations:watch", 1)
 }
@@ -256,7 +256,7 @@ pub(super) fn resource_url(resource: &operations::Resource) -> String {
     url(&of_resource(resource), &[])
 }
 
-/// A text as the value of a parameter that people can read.
+/// A text as the value of a parameter, in a form that people can read.
 pub(super) fn parameter(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string().replace("%20", "+")
 }
@@ -278,7 +278,7 @@ fn names() -> String {
     Status::ALL.map(|status| status.to_string()).join(", ")
 }
 
-/// The range that is offered and means the same as a duration before now.
+/// The offered range that means the same as a duration before now.
 fn range(value: &str) -> Option<&'static str> {
     let duration = value.strip_prefix('-')?;
     let known = ALIASES.iter().find(|(alias, _)| *alias == duration).map_or(duration, |(_, range)| range);
@@ -302,7 +302,7 @@ fn brief(time: Timestamp) -> String {
     time.to_string().replace(".000Z", "Z")
 }
 
-/// As the browser's field has it.
+/// A time in the format of the browser's field.
 fn shown(time: Timestamp) -> String {
     let brief = brief(time);
     let text = brief.trim_end_matches('Z');

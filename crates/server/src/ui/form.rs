@@ -1,4 +1,4 @@
-//! The content of forms and addresses: names with values; a name may be there several times.
+//! The content of forms and addresses: names with values; a name may occur several times.
 
 use std::convert::Infallible;
 
@@ -16,10 +16,9 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::http::body;
 
-/// A form may be this many times as large as the body of a call: what is typed is encoded, and one letter becomes
-/// three.
+/// A form may be this many times as large as the body of a call: its values are encoded, and one letter becomes three.
 const BODIES: u64 = 2;
-/// The most fields that are looked at: a page has a hundred rows with a check box each.
+/// The most fields that are read: a page has a hundred rows with a check box each.
 const MAX_FIELDS: usize = 1_000;
 
 /// The fields of a form, or the parameters of an address.
@@ -40,7 +39,7 @@ impl Fields {
         self.raw(name).trim()
     }
 
-    /// The value of a name as it was typed, with the line ends that everybody else has.
+    /// The value of a name as it was typed, with plain line breaks.
     pub(super) fn text(&self, name: &str) -> String {
         self.raw(name).replace("\r\n", "\n")
     }
@@ -55,12 +54,12 @@ impl Fields {
         values.filter(|value| !value.is_empty())
     }
 
-    /// Whether a name is there, whatever its value.
+    /// Whether a name occurs, whatever its value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(of, _)| of == name)
     }
 
-    /// Whether there is anything but these names, each with a value.
+    /// Whether there is any other name than these with a value.
     pub(super) fn has_other_than(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(name, value)| value.is_empty() || !names.contains(&name.as_str()))
     }
@@ -75,7 +74,7 @@ impl FromRequestParts<App> for Fields {
     }
 }
 
-/// The parameters of an address as a type has them; values that do not fit are refused.
+/// The parameters of an address as a struct; values that do not fit are refused.
 pub(super) struct Address<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
@@ -88,22 +87,23 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
     }
 }
 
-/// The content of a list, or nothing and what is wrong with the request for it.
+/// The content of a list, or an empty one and what is wrong with the request for it.
 ///
 /// # Errors
-/// The error itself where asking for something else would not help.
+/// The error itself, where changing the request would not help.
 pub(super) fn or_problems<T: Default>(found: Result<T, ApiError>) -> Result<(T, Vec<String>), ApiError> {
     match found {
         Ok(found) => Ok((found, Vec::new())),
         Err(ApiError::Invalid(violations)) => {
-            let told = violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description));
-            Ok((T::default(), told.collect()))
+            let problems =
+                violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description));
+            Ok((T::default(), problems.collect()))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The name within an address; empty, which is the name of nothing, where it cannot be read.
+/// The name within an address; empty, which is not a valid name, where it cannot be read.
 pub(super) struct Name(pub(super) String);
 
 impl FromRequestParts<App> for Name {
@@ -115,7 +115,7 @@ impl FromRequestParts<App> for Name {
     }
 }
 
-/// A form that a page of the visitor's own session sent. Every handler that changes something takes one.
+/// A form that was sent from a page of the visitor's own session. Every handler that changes something takes one.
 pub(super) struct Sent {
     pub(super) visitor: Visitor,
     pub(super) fields: Fields,
@@ -137,19 +137,19 @@ impl FromRequest<App> for Sent {
     }
 }
 
-/// What is wrong with what was typed.
+/// What is wrong with the input of a form.
 #[derive(Debug, Default)]
 pub(super) struct Wrong {
     fields: Vec<Violation>,
-    /// An error that is about no field; empty if there is none.
+    /// An error that concerns no field; empty if there is none.
     pub(super) message: String,
 }
 
 impl Wrong {
-    /// What a call refused, and the status to answer with.
+    /// The errors of a refused call, and the status to answer with.
     ///
     /// # Errors
-    /// The error itself where typing something else would not help: it is a page of its own.
+    /// The error itself, where changing the input would not help: it becomes a page of its own.
     pub(super) fn of(error: ApiError) -> Result<(Wrong, StatusCode), ApiError> {
         match error {
             ApiError::Invalid(fields) => Ok((Wrong { fields, message: String::new() }, StatusCode::BAD_REQUEST)),
@@ -173,19 +173,19 @@ impl Wrong {
         self.fields.is_empty() && self.message.is_empty()
     }
 
-    /// What is wrong with a field, or with parts of it, which are named; empty if nothing is.
+    /// What is wrong with a field, or with parts of it, which are named; empty if nothing is wrong.
     pub(super) fn at(&self, field: &str) -> String {
-        let told = |one: &Violation| match one.field.strip_prefix(field)? {
+        let description = |one: &Violation| match one.field.strip_prefix(field)? {
             "" => Some(one.description.clone()),
             part if part.starts_with(['.', '[']) => {
                 Some(format!("{}: {}", part.trim_start_matches('.'), one.description))
             }
             _ => None,
         };
-        self.fields.iter().filter_map(told).collect::<Vec<_>>().join("; ")
+        self.fields.iter().filter_map(description).collect::<Vec<_>>().join("; ")
     }
 
-    /// The errors of other fields than these, for which a form has no place.
+    /// The errors of fields other than these, which the form does not have.
     pub(super) fn beside(&self, fields: &[&str]) -> Vec<String> {
         let is_shown = |of: &Violation| fields.iter().any(|field| of.field.starts_with(field));
         let beside = self.fields.iter().filter(|one| !is_shown(one)).map(ToString::to_string);
@@ -206,13 +206,13 @@ mod tests {
         assert!(fields.has("c") && !fields.has("d"));
         assert!(fields.has_other_than(&["a", "b"]));
         assert!(!Fields::parse("a=1&b=2").has_other_than(&["a", "b"]));
-        assert!(Fields::parse("a=1&b=").has_other_than(&["a", "b"]), "an empty one says nothing");
+        assert!(Fields::parse("a=1&b=").has_other_than(&["a", "b"]), "an empty field counts as missing");
     }
 
     #[test]
     fn what_is_wrong_is_found_by_its_field() {
         let violations = ["operation.kind", "operation.labels", "every"].map(|field| Violation::new(field, field));
-        let (wrong, status) = Wrong::of(ApiError::Invalid(violations.into())).expect("it is about fields");
+        let (wrong, status) = Wrong::of(ApiError::Invalid(violations.into())).expect("it concerns fields");
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(wrong.at("operation.kind"), "operation.kind");
         assert_eq!(wrong.at("operation"), "kind: operation.kind; labels: operation.labels");

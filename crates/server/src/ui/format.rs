@@ -2,13 +2,13 @@
 
 use operations::{Operation, Status, Timestamp};
 
-/// A time, and how long ago it was when the page was made.
+/// A time, and how long ago it was when the page was rendered.
 pub(super) struct When {
     /// RFC 3339, for programs.
     pub(super) exact: String,
     /// For people: `2026-11-28 01:02:03 UTC`.
     pub(super) shown: String,
-    /// For people in a hurry: `5 min ago`.
+    /// Relative, for people: `5 min ago`.
     pub(super) ago: String,
 }
 
@@ -20,7 +20,7 @@ impl When {
     }
 }
 
-/// How long ago, of milliseconds.
+/// How long ago, from milliseconds.
 fn ago(millis: i64) -> String {
     match millis {
         ..-5_000 => format!("in {}", until(-millis)),
@@ -29,13 +29,13 @@ fn ago(millis: i64) -> String {
     }
 }
 
-/// How long until then. Days are rounded up: what is 90 days from now is so a moment later too.
+/// How long until then. Days are rounded up, so that 90 days are still shown as such a moment later.
 fn until(millis: i64) -> String {
     const DAY: i64 = 24 * 3_600_000;
     if millis < 2 * DAY { duration(millis) } else { format!("{} d", millis.saturating_add(DAY - 1) / DAY) }
 }
 
-/// A time of day, in UTC, with the day where that is not today: `12:01`, `2026-11-29 12:01`.
+/// A time of day, in UTC, with the date unless that is today: `12:01`, `2026-11-29 12:01`.
 pub(super) fn clock(at: Timestamp, now: Timestamp) -> String {
     let (exact, today) = (at.to_string(), now.to_string());
     let time = &exact[11..16];
@@ -58,7 +58,7 @@ pub(super) fn duration(millis: i64) -> String {
     }
 }
 
-/// A number with its thousands apart: `12,345,678`.
+/// A number with thousands separators: `12,345,678`.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -71,7 +71,7 @@ pub(super) fn number(number: u64) -> String {
     text
 }
 
-/// How many there are: exactly, or at least.
+/// A count, exact or a lower bound.
 pub(super) fn count(count: u64, is_exact: bool) -> String {
     if is_exact { number(count) } else { format!("at least {}", number(count)) }
 }
@@ -81,12 +81,12 @@ pub(super) fn quoted_for_shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// The name and colour of a status. For programs, cancelled operations are failed; people want to know.
+/// The name and colour of a status. For programs, cancelled operations are failed; for people, they are distinguished.
 pub(super) struct Badge {
     /// The class of the style sheet.
     pub(super) class: &'static str,
     pub(super) name: &'static str,
-    /// A sign, since colour alone says nothing to some.
+    /// A sign, since some people cannot distinguish colours.
     pub(super) sign: &'static str,
 }
 
@@ -108,7 +108,7 @@ impl Badge {
     }
 }
 
-/// A text of which the middle is left out when it is long, such as a digest.
+/// A text without its middle when it is long, such as a digest.
 pub(super) fn short(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -120,7 +120,7 @@ pub(super) fn short(text: &str, most: usize) -> String {
 }
 
 /// A JSON text with its members on lines of their own, in their order, and numbers and texts as they were written; a
-/// text that is no JSON stays as it is.
+/// text that is not JSON does not change.
 pub(super) fn pretty(text: &str) -> String {
     if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
         return text.to_owned();
@@ -146,7 +146,7 @@ pub(super) fn pretty(text: &str) -> String {
             }
             '}' | ']' => {
                 depth = depth.saturating_sub(1);
-                // Nothing stands between the two brackets of an empty one.
+                // An empty one has nothing between its brackets.
                 let kept = shown.trim_end().len();
                 shown.truncate(kept);
                 if !shown.ends_with(['{', '[']) {

@@ -1,4 +1,4 @@
-//! The life of an operation: what it did when, as a bar and as a list.
+//! The life of an operation: what happened when, as a bar and as a list.
 
 use operations::{Operation, Timestamp};
 use store::{HistoryEvent, HistoryKind};
@@ -11,7 +11,7 @@ pub(super) struct Phase {
     pub(super) name: &'static str,
     pub(super) took: String,
     pub(super) millis: i64,
-    /// Where it begins and how wide it is, in thousandths of the bar.
+    /// Its beginning and width, in thousandths of the bar.
     pub(super) x: u64,
     pub(super) width: u64,
 }
@@ -25,11 +25,11 @@ pub(super) struct Line {
     pub(super) message: String,
 }
 
-/// How its life is divided: waiting, then attempts and what is between them.
+/// The phases of its life: waiting, then attempts and the time between them.
 pub(super) fn phases(operation: &Operation, history: &[HistoryEvent], now: Timestamp) -> Vec<Phase> {
     let begin = operation.created_at.as_millis();
     let end = operation.finished_at.unwrap_or(now).as_millis().max(begin + 1);
-    // Each event that changes what the operation does; the times between them are the phases.
+    // Each event that changes the state of the operation; the times between them are the phases.
     let mut marks: Vec<(i64, (&'static str, &'static str))> = vec![(begin, ("waited", "Waited"))];
     for event in history {
         let what = match event.kind {
@@ -38,7 +38,7 @@ pub(super) fn phases(operation: &Operation, history: &[HistoryEvent], now: Times
                 ("waited", "Waited again")
             }
             HistoryKind::Retried => ("waited", "Waited again"),
-            // Ended, until somebody retried it.
+            // Ended, until it was retried.
             HistoryKind::Completed | HistoryKind::Failed => ("ended", "Had ended"),
             _ => continue,
         };

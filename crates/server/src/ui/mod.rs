@@ -1,9 +1,9 @@
 //! The web page: what people see in a browser, below `/ui`.
 //!
-//! Pages are made on the server and work without scripts: every link is a link and every form a form. The content of a
-//! page comes from the calls of the API ([`crate::calls`]), with the caller that the browser's session makes, so that
-//! nobody sees or does here what the API would refuse. Only the frame is not part of the API: the session and its
-//! [`Visitor`], templates (`templates/ui`), and the assets, which are compiled in.
+//! Pages are rendered on the server and work without scripts, with ordinary links and forms. The content of a page
+//! comes from the calls of the API ([`crate::calls`]), with the caller of the browser's session, so that nobody can see
+//! or do here what the API would refuse. Only the frame is not part of the API: the session and its [`Visitor`],
+//! templates (`templates/ui`), and the assets, which are compiled in.
 
 mod assets;
 mod audit;
@@ -40,7 +40,7 @@ use axum::routing::{MethodRouter, any, get};
 use crate::app::App;
 use crate::http::Within;
 
-/// Where the page begins.
+/// The address of the first page.
 const HOME: &str = "/ui";
 /// The list of operations.
 const LIST: &str = "/ui/operations";
@@ -48,7 +48,7 @@ const LIST: &str = "/ui/operations";
 /// The routes of the page.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let limit = app.settings.request_timeout;
-    // There is no page at addresses that forms are sent to: a visitor who opens one gets an error that says so.
+    // Addresses that forms are sent to have no page: a visitor who opens one gets an error that says so.
     let only_sent: MethodRouter<App> = get(Within(limit, error::unknown));
     Router::new()
         .route("/", get(home))

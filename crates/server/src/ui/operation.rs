@@ -1,4 +1,4 @@
-//! One operation: what it is, what happened to it, what can be done with it.
+//! The page of one operation: its properties, its history, and the actions on it.
 
 use ::attestation::summary;
 use askama::Template;
@@ -26,11 +26,11 @@ use crate::calls::{attestation, command, detail, events};
 use crate::error::ApiError;
 use crate::strict::Read;
 
-/// Longer texts are not shown whole, but offered as a file.
+/// Longer texts are not shown completely, but offered as a file.
 const SHOWN_BYTES: usize = 64 * 1024;
-/// Events of the history that are shown: the newest.
+/// The most events of the history that are shown: the newest.
 const SHOWN_EVENTS: usize = 100;
-/// Operations about the same resource that are shown, and repetitions.
+/// The most operations about the same resource, and retries with another input, that are shown.
 const SHOWN_RELATED: u32 = 6;
 
 #[derive(Template)]
@@ -45,7 +45,7 @@ struct Page {
     resource_type: String,
     resource_id: String,
     resource_url: String,
-    /// The page of the evidence that it is about; empty if it is about none.
+    /// The address of the page of its evidence; empty if it is not about evidence.
     evidence_url: String,
     created: When,
     started: Option<When>,
@@ -66,9 +66,9 @@ struct Page {
     history: Vec<Line>,
     is_history_cut: bool,
     related: Vec<Row>,
-    /// The operation that it repeats with another input; empty if it repeats none.
+    /// The operation that it repeats with another input; empty if there is none.
     original: String,
-    /// Those that repeat it.
+    /// The operations that repeat it.
     repetitions: Vec<Row>,
     is_live: bool,
     may_cancel: bool,
@@ -79,11 +79,11 @@ struct Page {
     commands: Vec<(&'static str, String)>,
 }
 
-/// Something else that is known of it.
+/// Another property of it.
 struct Fact {
     name: &'static str,
     value: String,
-    /// Where there is more of it; empty if nowhere.
+    /// An address with more about it; empty if there is none.
     url: String,
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn input(State(app): State<App>, visitor: Visitor, Name(name): 
     Ok(file(&format!("{}-input.json", detail.operation.id), detail.input))
 }
 
-/// As a file, and never as a page: the text comes from whoever created or ran the operation.
+/// As a file, and never as a page: the text comes from the client or worker that created or ran the operation.
 fn file(name: &str, content: String) -> Response {
     let name = format!("attachment; filename=\"{name}\"");
     let head = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
@@ -271,7 +271,7 @@ fn facts(detail: &OperationDetail, now: Timestamp) -> Vec<Fact> {
         add("Kept after its end", duration(millis(kept)), String::new());
     }
     if detail.cancel_requested && !operation.status.is_terminal() {
-        add("Cancellation", "was asked for; the attempt has not stopped yet".to_owned(), String::new());
+        add("Cancellation", "requested; the attempt has not stopped yet".to_owned(), String::new());
     }
     facts
 }

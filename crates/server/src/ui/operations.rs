@@ -24,7 +24,7 @@ use crate::strict::Read;
 
 /// Entries per page that can be chosen.
 pub(super) const SIZES: [u32; 3] = [25, 50, 100];
-/// Kinds that are offered; others can be typed.
+/// The most kinds that are offered; others can be typed.
 const SHOWN_KINDS: usize = 40;
 
 #[derive(Template)]
@@ -38,7 +38,7 @@ struct Page {
     filter: String,
     statuses: Vec<Choice>,
     kinds: Vec<Choice>,
-    /// Those that the session is limited to; empty when it is not.
+    /// The projects that the session is limited to; empty when it is not limited.
     projects: Vec<Choice>,
     ranges: Vec<Choice>,
     tabs: Vec<Tab>,
@@ -59,12 +59,12 @@ struct Page {
     order_url: String,
     /// The address of the events that announce new operations.
     watch: String,
-    /// When the page was made.
+    /// When the page was rendered.
     now: String,
     command_line: String,
 }
 
-/// Something that can be picked, or not.
+/// An option that can be chosen.
 struct Choice {
     value: String,
     name: String,
@@ -95,7 +95,7 @@ pub(super) struct Row {
     pub(super) created: When,
     /// How long it ran, or has been running or waiting.
     pub(super) took: String,
-    /// When it may start, while that is ahead.
+    /// When it may start, while that is in the future.
     pub(super) start: Option<Start>,
     pub(super) error: String,
 }
@@ -103,14 +103,14 @@ pub(super) struct Row {
 /// When an operation may start.
 pub(super) struct Start {
     pub(super) at: When,
-    /// As it is shown: `12:01`, or with the day where that is not today.
+    /// As it is shown: `12:01`, or with the date unless that is today.
     pub(super) clock: String,
 }
 
 /// The links to other pages.
 #[derive(Default)]
 struct Pages {
-    /// Empty where it is not known: behind what was counted.
+    /// Empty where it is not known: after the counted operations.
     current: String,
     of: String,
     /// Whether there is more than one.
@@ -121,12 +121,12 @@ struct Pages {
     last: Option<String>,
 }
 
-/// Which part of the list.
+/// Which part of the list is shown.
 struct Place {
     /// From 0.
     page: u32,
     size: u32,
-    /// Where the page before ended, where numbers do not lead.
+    /// Where the previous page ended, where pages cannot be reached by number.
     token: String,
     oldest_first: bool,
 }
@@ -139,7 +139,7 @@ impl Place {
         Place { page, size, token: fields.one("token").to_owned(), oldest_first }
     }
 
-    /// The address of a filter in the same order and pages of the same size; of a page from 0.
+    /// The address of a filter with the same order and page size; of a page, counted from 0.
     fn url(&self, filter: &str, page: u64, token: &str) -> String {
         let size = if self.size == SIZES[0] { String::new() } else { self.size.to_string() };
         let page = if page == 0 { String::new() } else { (page + 1).to_string() };
@@ -228,11 +228,11 @@ fn nothing() -> SearchPage {
     SearchPage { found: Vec::new(), total: 0, total_is_exact: true, next: None }
 }
 
-/// How many operations match, by status and kind, where neither is asked for.
+/// How many operations match, by status and kind, without the conditions on these.
 #[derive(Default)]
 struct Groups {
     groups: Vec<(Status, String, u64)>,
-    /// Whether anything was counted: not where the filter cannot be understood.
+    /// Whether anything was counted: not where the filter is not valid.
     is_known: bool,
     is_exact: bool,
     /// Only these statuses were counted.
@@ -254,20 +254,20 @@ impl Groups {
         self.shown(meant.map(|(_, _, count)| count).sum())
     }
 
-    /// A count of these for people; empty where nothing was counted.
+    /// A count, for people; empty where nothing was counted.
     fn shown(&self, of: u64) -> String {
         if self.is_known { count(of, self.is_exact) } else { String::new() }
     }
 }
 
-/// One count gives all numbers of the page.
+/// A single count gives all numbers of the page.
 async fn groups(app: &App, visitor: &Visitor, bar: &Bar) -> Result<Groups, ApiError> {
     let counts = async |bar: &Bar| {
         let value = CountOperations { filter: bar.text(), group_by: "status,kind".to_owned() };
         search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await
     };
     let (counted, among) = match counts(&bar.without_groups()).await {
-        // A filter that needs a look at each operation may have been bounded by the status.
+        // A filter for which each operation must be checked may have been bounded by the status.
         Err(ApiError::Invalid(_)) => (counts(bar).await?, bar.statuses.clone()),
         counts => (counts?, BTreeSet::new()),
     };
@@ -309,7 +309,7 @@ fn tabs(bar: &Bar, groups: &Groups, place: &Place) -> Vec<Tab> {
     tabs.collect()
 }
 
-/// The kinds of operations that match come first, then those that are chosen and match none.
+/// The kinds of matching operations come first, then chosen kinds without matching operations.
 fn kinds(bar: &Bar, groups: &Groups) -> Vec<Choice> {
     let mut counts = BTreeMap::<&str, u64>::new();
     for (status, kind, count) in &groups.groups {
@@ -339,7 +339,7 @@ fn projects(visitor: &Visitor, bar: &Bar) -> Vec<Choice> {
     }
 }
 
-/// As a list shows an operation: also when it may start, while that is ahead.
+/// An operation as lists show it: also when it may start, while that is in the future.
 pub(super) fn row_of(detail: &OperationDetail, now: Timestamp) -> Row {
     let operation = &detail.operation;
     let ahead = detail.run_after.filter(|at| operation.status == Status::Pending && *at > now);
@@ -381,7 +381,7 @@ fn took(operation: &Operation, now: Timestamp) -> String {
 fn pages(filter: &str, place: &Place, found: &SearchPage, next_token: String) -> Pages {
     let of = found.total.div_ceil(place.size.into()).max(1);
     let to = |page: u64| place.url(filter, page, "");
-    // Behind what was counted, only the token of each page leads on.
+    // After the counted operations, only the token of each page leads to the next one.
     let further = (!found.total_is_exact && !next_token.is_empty()).then(|| place.url(filter, 0, &next_token));
     if !place.token.is_empty() {
         return Pages { is_shown: true, first: Some(to(0)), next: further, ..Pages::default() };
@@ -399,7 +399,7 @@ fn pages(filter: &str, place: &Place, found: &SearchPage, next_token: String) ->
     }
 }
 
-/// The events that may be about the list: the script asks whether they are.
+/// The events that may concern the list: the script checks whether they do.
 fn watch(bar: &Bar) -> String {
     let kind = bar.kinds.first().filter(|_| bar.kinds.len() == 1).map_or("", |kind| kind);
     let is_resource = !bar.resource_type.is_empty() && !bar.resource_id.is_empty();
@@ -412,7 +412,7 @@ fn watch(bar: &Bar) -> String {
     filter::watch_url(&others)
 }
 
-/// The same list in a terminal.
+/// The command that shows the same list in a terminal.
 fn command_line(filter: &str) -> String {
     if filter.is_empty() {
         return "longrun operations list".to_owned();

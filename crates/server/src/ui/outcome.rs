@@ -1,5 +1,5 @@
-//! What came of an operation of a built-in kind, read from its output: the verdict of an evaluation, the counts of a bulk
-//! operation.
+//! The outcome of an operation of a built-in kind, read from its output: the verdict of an evaluation, the counts of a
+//! bulk operation.
 
 use kinds::bulk;
 use operations::{Operation, Status};
@@ -9,9 +9,9 @@ use store::OperationDetail;
 use super::filter;
 use super::format::{number, short};
 
-/// Violations of a policy that are shown.
+/// The most violations of a policy that are shown.
 const SHOWN_VIOLATIONS: usize = 50;
-/// Characters of a filter that are shown: one of ids that were picked is long.
+/// The most characters of a filter that are shown: a filter of picked ids is long.
 const SHOWN_FILTER: usize = 400;
 
 /// The result of an evaluation of evidence.
@@ -25,25 +25,25 @@ pub(super) struct Verdict {
 pub(super) struct Policy {
     pub(super) name: String,
     pub(super) status: String,
-    /// Objections that are not waived.
+    /// Violations that are not waived.
     pub(super) violations: Vec<String>,
-    /// How many more of those there are.
+    /// How many more there are.
     pub(super) more: usize,
     /// Violations that are waived, and why.
     pub(super) waived: Vec<(String, String)>,
-    /// How many more of those there are.
+    /// How many more there are.
     pub(super) more_waived: usize,
     pub(super) reasons: Vec<String>,
 }
 
-/// What a bulk operation does, and how far it is.
+/// What a bulk operation does, and its progress.
 pub(super) struct Bulk {
     /// `Cancel`.
     pub(super) verb: &'static str,
     pub(super) filter: String,
     /// Empty where the filter is longer than an address may be.
     pub(super) url: String,
-    /// How far it is, for a bar; nothing before it has begun.
+    /// The progress, for a bar; none before it has begun.
     pub(super) progress: Option<Progress>,
     pub(super) outcome: Option<Outcome>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Progress {
     pub(super) done: u64,
     pub(super) total: u64,
     /// `1,200 of 3,000 done, 4 refused`.
-    pub(super) told: String,
+    pub(super) text: String,
 }
 
 pub(super) struct Outcome {
@@ -81,7 +81,7 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
     let policies = list(&output["policies"]).into_iter().map(|policy| {
         let violations = list(&policy["violations"]);
         let (open, waived): (Vec<&Value>, Vec<&Value>) = violations.iter().partition(|found| found["waived"].is_null());
-        let told = |found: &&Value| (text(&found["message"]), why(&found["waived"]));
+        let waiver = |found: &&Value| (text(&found["message"]), why(&found["waived"]));
         let reasons = list(&policy["skip_reasons"]).into_iter().chain(list(&policy["warnings"]));
         Policy {
             name: text(&policy["name"]),
@@ -89,7 +89,7 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
             more: open.len().saturating_sub(SHOWN_VIOLATIONS),
             violations: open.iter().take(SHOWN_VIOLATIONS).map(|found| text(&found["message"])).collect(),
             more_waived: waived.len().saturating_sub(SHOWN_VIOLATIONS),
-            waived: waived.iter().take(SHOWN_VIOLATIONS).map(told).collect(),
+            waived: waived.iter().take(SHOWN_VIOLATIONS).map(waiver).collect(),
             reasons: reasons.map(|reason| text(&reason)).collect(),
         }
     });
@@ -104,7 +104,7 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
     })
 }
 
-/// What a bulk operation reports.
+/// The state of a bulk operation.
 pub(super) fn bulk(detail: &OperationDetail) -> Option<Bulk> {
     if detail.operation.kind != bulk::KIND {
         return None;
@@ -122,10 +122,15 @@ pub(super) fn bulk(detail: &OperationDetail) -> Option<Bulk> {
         refused: outcome.refused.into_iter().map(|(reason, count)| (reason, number(count))).collect(),
         refusals: outcome.refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)).collect(),
     });
-    let progress = bulk::told(&detail.progress).filter(|_| outcome.is_none()).map(|told| Progress {
-        done: told.done.min(told.total),
-        total: told.total.max(1),
-        told: format!("{} of {} done, {} refused", number(told.done), number(told.total), number(told.refused)),
+    let progress = bulk::told(&detail.progress).filter(|_| outcome.is_none()).map(|progress| Progress {
+        done: progress.done.min(progress.total),
+        total: progress.total.max(1),
+        text: format!(
+            "{} of {} done, {} refused",
+            number(progress.done),
+            number(progress.total),
+            number(progress.refused)
+        ),
     });
     let is_address = filter.len() <= operations::search::MAX_FILTER_BYTES;
     let url = if is_address { filter::url(&filter, &[]) } else { String::new() };

@@ -1,4 +1,5 @@
-//! `GET /ui`: how it goes. What was done in the last hour, day or week, what waits and runs now, and who runs it.
+//! `GET /ui`: the overview. What was done in the last hour, day or week, what waits and runs now, and which workers run
+//! it.
 
 use askama::Template;
 use axum::extract::State;
@@ -24,9 +25,9 @@ use crate::calls::{pause, workers};
 use crate::error::ApiError;
 use crate::strict::Read;
 
-/// Operations that are shown of those that wait, and of those that run.
+/// The most waiting, and the most running operations that are shown.
 const SHOWN: u32 = 5;
-/// Workers that are shown.
+/// The most workers that are shown.
 const SHOWN_WORKERS: usize = 5;
 
 /// The time span that is shown.
@@ -40,7 +41,7 @@ pub(super) enum Range {
 impl Range {
     const ALL: [Range; 3] = [Range::Hour, Range::Day, Range::Week];
 
-    /// As it stands in the address, and for people.
+    /// Its name in the address, and for people.
     pub(super) const fn names(self) -> (&'static str, &'static str) {
         match self {
             Range::Hour => ("hour", "Last hour"),
@@ -49,7 +50,7 @@ impl Range {
         }
     }
 
-    /// Its length as filters have it.
+    /// Its length as filters write it.
     pub(super) const fn ago(self) -> &'static str {
         match self {
             Range::Hour => "-1h",
@@ -58,7 +59,7 @@ impl Range {
         }
     }
 
-    /// How many bars it has, how long each is in milliseconds, and in which steps their counts are read.
+    /// How many bars it has, how long each is in milliseconds, and the step of the statistics that it reads.
     const fn bars(self) -> (i64, i64, &'static str) {
         const MINUTE: i64 = 60_000;
         match self {
@@ -69,7 +70,7 @@ impl Range {
     }
 }
 
-/// What is asked for, as the address has it.
+/// The requested time and kind, as in the address.
 #[derive(Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
@@ -84,13 +85,13 @@ struct Page {
     assets: Assets,
     frame: Frame,
     ranges: Vec<Choice>,
-    /// The kind that is looked at alone, or empty.
+    /// The only kind that is shown, or empty for all.
     kind: String,
-    /// The same of all kinds.
+    /// The address of the overview of all kinds.
     all_kinds_url: String,
     tiles: Vec<Tile>,
     charts: Vec<Chart>,
-    /// Why charts may lack something.
+    /// Why charts may be incomplete.
     counting: String,
     kinds: Vec<KindRow>,
     more_kinds: usize,
@@ -107,7 +108,7 @@ struct Choice {
     is_current: bool,
 }
 
-/// A figure that leads to the list that it counts.
+/// A figure with a link to the list that it counts.
 struct Tile {
     class: &'static str,
     sign: &'static str,
@@ -133,13 +134,13 @@ pub(super) struct Paused {
 
 pub(super) struct PausedKind {
     pub(super) name: String,
-    /// The list of its operations that wait.
+    /// The address of the list of its waiting operations.
     url: String,
 }
 
 struct Worker {
     name: String,
-    /// The list of the operations that it runs.
+    /// The address of the list of the operations that it runs.
     url: String,
     running: String,
     heard: When,
@@ -203,7 +204,7 @@ fn choice(offered: Range, current: Range, kind: &str) -> Choice {
     Choice { name, url: format!("/ui?range={in_url}{kind}"), is_current: offered == current }
 }
 
-/// What happened in each part of the time, and why something may be missing.
+/// What happened in each part of the time, and why it may be incomplete.
 async fn slots(
     app: &App,
     visitor: &Visitor,
@@ -219,33 +220,33 @@ async fn slots(
         kind: kind.to_owned(),
         ..GetStats::default()
     };
-    let told = stats::stats(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.answer;
+    let counted = stats::stats(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.answer;
     let mut slots: Vec<Slot> = (0..count)
         .map(|index| Slot {
             name: chart::name(Timestamp::from_millis(first + index * millis), range != Range::Hour),
             counts: Counts::default(),
         })
         .collect();
-    for point in told.points {
+    for point in counted.points {
         let place = usize::try_from((point.start.as_millis() - first).div_euclid(millis)).ok();
         if let Some(slot) = place.and_then(|place| slots.get_mut(place)) {
             slot.counts.add(&point.counts);
         }
     }
-    let counting = match (told.available_since, told.complete_until) {
+    let counting = match (counted.available_since, counted.complete_until) {
         (Some(since), _) if since.as_millis() > first => {
             format!("Counted since {}.", When::new(since, now).shown)
         }
         (Some(_), Some(until)) if now.as_millis() - until.as_millis() > 60_000 => {
             format!("Counted up to {}.", When::new(until, now).shown)
         }
-        (None, _) => "Nothing is counted yet: the server has just begun.".to_owned(),
+        (None, _) => "Nothing is counted yet: the server has just started.".to_owned(),
         _ => String::new(),
     };
     Ok((slots, counting))
 }
 
-/// Those of a status that were created first.
+/// The oldest operations of a status.
 async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Result<Vec<OperationDetail>, ApiError> {
     let value = SearchOperations {
         filter: and_kind(&format!("status = {status}"), kind),
@@ -257,7 +258,7 @@ async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Resul
     Ok(found.page.found)
 }
 
-/// What is paused, for those who may see it.
+/// What is paused, for visitors who may see it.
 async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError> {
     match pause::organization(app, &visitor.caller, visitor.caller.organization()).await {
         Ok(organization) => {
@@ -270,8 +271,8 @@ async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError
     }
 }
 
-/// What waits and runs now, and what has become of what was created lately: each figure is that of the list that it leads
-/// to.
+/// What waits and runs now, and what has become of what was created lately: each figure is that of the list that it
+/// leads to.
 fn tiles(
     range: Range,
     kind: &str,

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::error::Problem;
 use crate::error::ApiError;
 
-/// Below this many bytes nothing is gained.
+/// Shorter pages are not compressed.
 const WORTH_COMPRESSING: usize = 1_024;
 
 /// Renders a page.
@@ -42,7 +42,7 @@ pub(super) fn gzip(bytes: &[u8], level: Compression) -> Bytes {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory can be written").into()
 }
 
-/// Whether the browser understands gzip.
+/// Whether the browser accepts gzip.
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     codings.flat_map(|value| value.split(',')).any(|coding| {

@@ -1,4 +1,4 @@
-//! `/ui/operations/{id}/retry`: trying again, as it was or with an input that was edited.
+//! `/ui/operations/{id}/retry`: retrying an operation, with the same or an edited input.
 
 use askama::Template;
 use axum::extract::State;
@@ -27,7 +27,7 @@ struct Page {
     id: String,
     kind: String,
     input: String,
-    /// Distinguishes this request from others, so that one operation is made however often it is sent.
+    /// Identifies this request, so that only one operation is created however often it is sent.
     key: String,
     wrong: Wrong,
 }
@@ -54,7 +54,7 @@ pub(super) async fn form(
     respond::page(&headers, &template)
 }
 
-/// `POST /ui/operations/{id}/retry`: with an `input` a new operation, without one the same again.
+/// `POST /ui/operations/{id}/retry`: with an `input`, creates a new operation; without one, retries the same one.
 pub(super) async fn send(
     State(app): State<App>,
     headers: HeaderMap,
@@ -67,7 +67,7 @@ pub(super) async fn send(
     let mut wrong = Wrong::default();
     let input = if fields.has("input") {
         serde_json::from_str::<&RawValue>(text.trim()).map(Some).unwrap_or_else(|error| {
-            wrong.add("input", format!("is no JSON: {error}"));
+            wrong.add("input", format!("is not JSON: {error}"));
             None
         })
     } else {
@@ -79,7 +79,7 @@ pub(super) async fn send(
         let asked = Read { value: RetryOperation { input }, violations: Vec::new() };
         match retry::retry(&app, &visitor.caller, Ok(id), asked, key).await {
             Ok(made) => return Ok(Redirect::to(&url(&made.operation.id.to_string())).into_response()),
-            // Nothing was typed that could be lost.
+            // No input was typed that could be lost.
             Err(error) if input.is_none() => return visitor.found(&name, Err(error)),
             Err(error) => (wrong, status) = visitor.found(&name, Wrong::of(error))?,
         }

@@ -1,6 +1,6 @@
-//! The form of a schedule: what was typed, and the request that it makes.
+//! The form of a schedule: its input, and the request that it becomes.
 //!
-//! It becomes the JSON of the API, which is read and checked like everybody's.
+//! It is converted to the JSON of the API, which is read and checked like any other request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -85,10 +85,10 @@ impl Typed {
         self.with_operation(body)
     }
 
-    /// The body of a change: everything that the form shows is said, since what is left out stays as it was.
+    /// The body of a change: it contains all fields of the form, since fields that are left out would not change.
     ///
     /// # Errors
-    /// As of [`Typed::creation`].
+    /// As for [`Typed::creation`].
     pub(super) fn change(&self) -> Result<String, ApiError> {
         let mut body = self.timing();
         if body.is_empty() || (self.cron.is_empty() && self.every.is_empty()) {
@@ -130,7 +130,7 @@ impl Typed {
             ("max_attempts", &self.max_attempts),
             ("concurrency_limit", &self.concurrency_limit),
         ] {
-            // A text that is no number is refused by whoever reads it.
+            // A text that is not a number is refused when the request is read.
             let number = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
             Some(text).filter(|text| !text.is_empty()).map(|text| operation.insert(name.to_owned(), number(text)));
         }
@@ -142,7 +142,7 @@ impl Typed {
         let input = self.input.trim();
         let raw = Some(input).filter(|input| !input.is_empty()).map(serde_json::from_str::<&RawValue>).transpose();
         if let Err(error) = &raw {
-            wrong.push(Violation::new("operation.input", format!("is no JSON: {error}")));
+            wrong.push(Violation::new("operation.input", format!("is not JSON: {error}")));
         }
         if !wrong.is_empty() {
             return Err(ApiError::Invalid(wrong));
@@ -207,7 +207,8 @@ fn labels(text: &str) -> Result<Labels, String> {
     let mut labels = BTreeMap::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let split = line.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
-        let (key, value) = split.ok_or_else(|| format!("{line:?} is no label; write key=value, e.g. team=search"))?;
+        let (key, value) =
+            split.ok_or_else(|| format!("{line:?} is not a label; write key=value, e.g. team=search"))?;
         if labels.insert(key.clone(), value).is_some() {
             return Err(format!("{key:?} is given twice"));
         }
@@ -218,8 +219,8 @@ fn labels(text: &str) -> Result<Labels, String> {
 /// The units of durations as people type them, with their seconds.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
-/// A duration as people type it, `1h30m`, as the API takes it, `5400s`; a text that is none is left as it is, to be
-/// refused.
+/// Converts a duration as people type it, `1h30m`, to that of the API, `5400s`; a text that is not a duration does not
+/// change, and will be refused.
 fn seconds(text: &str) -> String {
     let mut total = 0_u64;
     let mut rest = text;
@@ -288,7 +289,7 @@ mod tests {
             max_attempts: "3".to_owned(),
             ..Typed::default()
         };
-        let body = typed.creation().expect("it can be said in JSON");
+        let body = typed.creation().expect("it can be written as JSON");
         let value: Value = serde_json::from_str(&body).expect("it is JSON");
         let labels = json!({"team": "search", "x": "y=z"});
         assert_eq!(value["operation"]["labels"], labels);
@@ -300,7 +301,7 @@ mod tests {
         let Err(ApiError::Invalid(wrong)) =
             Typed { input: "{".to_owned(), labels: "team".to_owned(), ..typed }.creation()
         else {
-            panic!("neither is what it should be")
+            panic!("neither is valid")
         };
         let fields: Vec<&str> = wrong.iter().map(|violation| &*violation.field).collect();
         assert_eq!(fields, ["operation.labels", "operation.input"]);

@@ -1,4 +1,4 @@
-//! `/ui/schedules`: schedules, which create operations again and again, at times.
+//! `/ui/schedules`: schedules, which create operations at given times.
 
 use askama::Template;
 use axum::extract::rejection::PathRejection;
@@ -26,7 +26,7 @@ use crate::strict::{self, Read};
 
 /// The page of all schedules.
 const HERE: &str = "/ui/schedules";
-/// Operations of a schedule that are shown.
+/// The most operations of a schedule that are shown.
 const SHOWN_OPERATIONS: u32 = 10;
 
 #[derive(Template)]
@@ -35,7 +35,7 @@ struct ListPage {
     assets: Assets,
     frame: Frame,
     schedules: Vec<Shown>,
-    /// Where the list goes on; empty at its end.
+    /// The address of the next page; empty on the last one.
     next_url: String,
     is_first: bool,
 }
@@ -64,7 +64,7 @@ struct Page {
 struct FormPage {
     assets: Assets,
     frame: Frame,
-    /// The name of the one that is edited; empty for a new one.
+    /// The name of the schedule that is edited; empty for a new one.
     name: String,
     typed: Typed,
     overlaps: Vec<(&'static str, &'static str)>,
@@ -211,7 +211,7 @@ pub(super) async fn update(
         Ok(_) => Ok(Redirect::to(&url(&name)).into_response()),
         Err(error) => {
             let (wrong, status) = visitor.found(&name, Wrong::of(error))?;
-            // A visitor whose schedule it is not must not learn that it exists.
+            // A visitor who may not see the schedule must not learn that it exists.
             visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
             form(&visitor, &headers, name, typed, wrong, status)
         }
@@ -295,15 +295,15 @@ fn shown(schedule: &Schedule, now: Timestamp) -> Shown {
 
 fn overlap(overlap: Overlap) -> &'static str {
     match overlap {
-        Overlap::Allow => "They run beside each other",
-        Overlap::Skip => "The due time is passed over",
-        Overlap::CancelPrevious => "The one before is cancelled",
+        Overlap::Allow => "Both run at the same time",
+        Overlap::Skip => "The due time is skipped",
+        Overlap::CancelPrevious => "The previous operation is cancelled",
     }
 }
 
 fn catch_up(catch_up: CatchUp) -> &'static str {
     match catch_up {
-        CatchUp::None => "They are passed over",
+        CatchUp::None => "They are skipped",
         CatchUp::Latest => "The latest is made up for",
         CatchUp::All => "Each is made up for, at most 100",
     }

@@ -22,7 +22,7 @@ use crate::link::Link;
 #[template(path = "ui/sign_in.html")]
 struct Page<'a> {
     assets: Assets,
-    /// Empty, or why nobody was signed in.
+    /// Why the sign-in failed; empty at first.
     problem: &'a str,
     return_to: &'a str,
     has_provider: bool,
@@ -47,7 +47,7 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    // A request that only asks what would come, or fetches it in advance, does not use the link up.
+    // A request that only checks the address, or fetches it in advance, does not use the link up.
     if asked.once.is_empty() || method != Method::GET || headers.contains_key("sec-purpose") {
         return form(&app, &headers, "", &asked.return_to);
     }
@@ -72,8 +72,8 @@ pub(super) struct Entered {
     return_to: String,
 }
 
-/// `POST /ui/sign-in`. Nobody is signed in yet whom another site's page could act for; browsers say in `Sec-Fetch-Site`
-/// whether such a page tries to sign a browser in as somebody else.
+/// `POST /ui/sign-in`. There is no session yet that a page of another site could abuse; browsers say in
+/// `Sec-Fetch-Site` whether such a page tries to sign the browser in as somebody else.
 pub(super) async fn sign_in(
     State(app): State<App>,
     link: Option<Extension<Link>>,
@@ -84,14 +84,14 @@ pub(super) async fn sign_in(
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return Err(ApiError::StaleForm.into());
     }
-    let wrong = "This token is not valid: it is mistyped, revoked, or its time is over.";
+    let wrong = "This token is not valid: it is mistyped, revoked or expired.";
     let Some(secret) = Secret::parse(entered.token.trim()) else {
         return form(&app, &headers, wrong, &entered.return_to);
     };
     begin(&app, link, &headers, &secret, &entered.return_to, wrong).await
 }
 
-/// Begins the session of a token and leads on; shows the form with what is `wrong` when the token is not valid.
+/// Starts the session of a token and redirects; shows the form with the text `wrong` when the token is not valid.
 async fn begin(
     app: &App,
     link: Option<Extension<Link>>,

@@ -1,4 +1,4 @@
-//! `/ui/tokens`: API tokens and the sessions of people. Making, replacing and revoking them.
+//! `/ui/tokens`: API tokens and the sessions of people: creating, replacing and revoking them.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::strict::{List, Read};
 
 const HERE: &str = "/ui/tokens";
 
-/// How long a new token can be valid, in seconds, and as people say it. Zero: for ever.
+/// The lifetimes of a new token, in seconds and as texts. Zero means without an end.
 const LIFETIMES: [(u64, &str); 5] =
     [(604_800, "7 days"), (2_592_000, "30 days"), (7_776_000, "90 days"), (31_536_000, "1 year"), (0, "no end")];
 const DEFAULT_LIFETIME: u64 = 7_776_000;
@@ -47,14 +47,14 @@ struct Page {
     more_sessions: bool,
 }
 
-/// A secret, this once.
+/// A secret, which is shown only this once.
 struct Shown {
     name: String,
     secret: String,
     is_new: bool,
 }
 
-/// What was entered into the form of a new token, so that it is still there when it was refused, and what was wrong.
+/// The input of the form of a new token, so that it is not lost when it is refused, and what was wrong.
 #[derive(Default)]
 struct Entered {
     name: String,
@@ -129,7 +129,7 @@ async fn render(
     let caller = &visitor.caller;
     let page = Read { value: PageQuery { wanted: None, token: page_token }, violations: Vec::new() };
     let (listed, next) = tokens::list(app, caller, Paged { page, asked: Read::<ListTokens>::default() }).await?;
-    // A caller that manages only a part of an organization does not manage its sessions, nor does the instance.
+    // A caller that manages only a part of an organization does not manage its sessions, and neither does the instance.
     let (listed_sessions, more) = match sessions::list(app, caller, Paged::<SessionsOf>::default()).await {
         Ok((listed, next)) => (listed, next.is_some()),
         Err(ApiError::ScopeMissing(_) | ApiError::WholeOrganization | ApiError::Invalid(_) | ApiError::NotFound(_)) => {
@@ -212,7 +212,7 @@ fn class(state: &str) -> &'static str {
     }
 }
 
-/// `POST /ui/tokens`: makes a token. Its secret is in the answer and nowhere else.
+/// `POST /ui/tokens`: creates a token. Its secret is only in the answer.
 pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     let entered = Entered {
@@ -244,7 +244,7 @@ pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sen
     }
 }
 
-/// The words of a text, with commas or blanks between them.
+/// The words of a text, separated by commas or spaces.
 fn words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
@@ -269,7 +269,7 @@ pub(super) async fn act(
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
-            // How long the old secret stays valid; a text that is no number is left to the call.
+            // How long the old secret stays valid; a text that is not a number is left for the call to refuse.
             let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
             let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
             let issued = visitor.found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;

@@ -19,7 +19,7 @@ use crate::calls::views::{self, CreateView, UpdateView, ViewCount};
 use crate::error::ApiError;
 use crate::strict::{List, Read};
 
-/// Views that the list has tabs for; the page of views has all.
+/// The most views that have tabs in the list; the page of views has all.
 const TABS: usize = 8;
 /// The page of all views.
 const HERE: &str = "/ui/views";
@@ -82,12 +82,12 @@ impl Typed {
     }
 }
 
-/// The tabs of the list: the view that is shown is among them.
+/// The tabs of the list, including the view that is shown.
 pub(super) async fn tabs(app: &App, visitor: &Visitor, filter: &str) -> Result<Vec<Tab>, ApiError> {
     let views = views::list_beside(app, &visitor.caller).await?;
     let tabs = views.into_iter().map(|(view, counted)| {
         let text = Bar::of(&view.filter).text();
-        Tab { is_current: text == filter, url: filter::url(&text, &[]), name: view.name, count: told(counted) }
+        Tab { is_current: text == filter, url: filter::url(&text, &[]), name: view.name, count: shown_count(counted) }
     });
     let mut shown = 0;
     let is_shown = |tab: &Tab| {
@@ -102,7 +102,7 @@ pub(super) async fn list(State(app): State<App>, visitor: Visitor, headers: Head
     page(&app, &visitor, &headers, Typed::default(), Wrong::default(), StatusCode::OK).await
 }
 
-/// `POST /ui/views`: makes one, and leads to what it shows.
+/// `POST /ui/views`: creates a view, and redirects to its operations.
 pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     let typed = Typed::of(&fields);
@@ -121,7 +121,7 @@ pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sen
     }
 }
 
-/// `GET /ui/views/{id}`: a form to change one.
+/// `GET /ui/views/{id}`: a form to change a view.
 pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
@@ -133,7 +133,7 @@ pub(super) async fn show(
     one(&visitor, &headers, (view, counted), typed, Wrong::default(), StatusCode::OK)
 }
 
-/// `POST /ui/views/{id}`: another name or filter; its columns stay.
+/// `POST /ui/views/{id}`: changes its name or filter; its columns do not change.
 pub(super) async fn update(
     State(app): State<App>,
     headers: HeaderMap,
@@ -211,7 +211,7 @@ fn shown(visitor: &Visitor, view: View, counted: Option<ViewCount>) -> Shown {
         url: url(&view),
         visibility: views::visibility(&view),
         may_change: view.owner.is_some() || may_share(visitor),
-        count: told(counted),
+        count: shown_count(counted),
         id: view.id,
         name: view.name,
         filter: view.filter,
@@ -227,6 +227,6 @@ fn url(view: &View) -> String {
     filter::url(&Bar::of(&view.filter).text(), &[])
 }
 
-fn told(counted: Option<ViewCount>) -> String {
+fn shown_count(counted: Option<ViewCount>) -> String {
     counted.map_or(String::new(), |counted| count(counted.total, counted.is_exact))
 }

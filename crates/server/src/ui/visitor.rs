@@ -1,4 +1,4 @@
-//! Who looks at a page.
+//! The visitor of a page.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ impl SignedIn {
     }
 }
 
-/// The session of a browser: who calls, and what forms bring back.
+/// The session of a browser: the caller, and the token that its forms send back.
 #[derive(Clone)]
 pub(crate) struct Visitor {
     pub(super) caller: Caller,
@@ -38,7 +38,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// What is at the top of each page.
+    /// The frame at the top of each page.
     pub(super) fn frame(&self, here: &'static str) -> Frame {
         let token = self.caller.token();
         let projects = match &token.access.projects {
@@ -55,7 +55,7 @@ impl Visitor {
         }
     }
 
-    /// The pages that the caller may see: the others are not mentioned.
+    /// The pages that the caller may see; the others are not shown.
     fn pages(&self, here: &str) -> Vec<Entry> {
         let reads = self.caller.require(Scope::OperationsRead).is_ok();
         let entries = [
@@ -72,28 +72,28 @@ impl Visitor {
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
     }
 
-    /// What a call found by a name, or the page that reports that it found nothing.
+    /// The result of a call by name, or the page that reports that nothing was found.
     pub(super) fn found<T>(&self, name: &str, found: Result<T, ApiError>) -> Result<T, Problem> {
         found.map_err(|error| Problem::of(error, self, name))
     }
 
-    /// Whether there are buttons that change operations; the calls decide.
+    /// Whether buttons that change operations are shown; the calls decide what is allowed.
     pub(super) fn may_write(&self) -> bool {
         self.caller.token().allows(Scope::OperationsWrite)
     }
 
-    /// Refuses a form that no page of this session sent.
+    /// Refuses a form that was not sent from a page of this session.
     pub(super) fn check(&self, form_token: &str) -> Result<(), ApiError> {
         let given = unmask(form_token).unwrap_or_default();
         if is_from_own_page(&self.headers, &given, &self.csrf_token) { Ok(()) } else { Err(ApiError::StaleForm) }
     }
 }
 
-/// What every page of somebody who is signed in has.
+/// The parts that every page has for somebody who is signed in.
 pub(super) struct Frame {
     pub(super) organization: String,
     pub(super) name: String,
-    /// Those that the session is limited to; empty when it is not.
+    /// The projects that the session is limited to; empty when it is not limited.
     pub(super) projects: String,
     pub(super) csrf_token: String,
     /// The navigation.
@@ -127,8 +127,8 @@ impl FromRequestParts<App> for Visitor {
     }
 }
 
-/// Where to sign in, and to come back from: to the page that was asked for, or to the overview after a form, which is
-/// not sent again.
+/// The address of the sign-in, which leads back to the requested page, or to the overview after a form, which is not
+/// sent again.
 fn sign_in_url(parts: &Parts) -> String {
     let asked = parts.uri.path_and_query().map_or(super::HOME, |asked| asked.as_str());
     let back = if parts.method == Method::GET { asked } else { super::HOME };

@@ -1,4 +1,4 @@
-//! `/ui/waivers`: the violations that an organization lives with.
+//! `/ui/waivers`: the violations that an organization accepts.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(super) async fn list(State(app): State<App>, visitor: Visitor, headers: Head
     page(&app, &visitor, &headers, Typed::default(), Wrong::default(), StatusCode::OK).await
 }
 
-/// `POST /ui/waivers`: makes one.
+/// `POST /ui/waivers`: creates a waiver.
 pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     let typed = Typed::of(&fields);

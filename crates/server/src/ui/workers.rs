@@ -1,4 +1,4 @@
-//! `GET /ui/workers`: who runs what now.
+//! `GET /ui/workers`: the workers and servers that run operations now.
 
 use askama::Template;
 use axum::extract::State;
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::calls::tokens;
 use crate::calls::workers::{self, RunningWorker};
 
-/// Workers that are shown: those that run most.
+/// The most workers that are shown: those with the most attempts.
 const SHOWN: usize = 100;
 
 #[derive(Template)]
@@ -34,9 +34,9 @@ struct Page {
 
 struct Worker {
     name: String,
-    /// The name of its token, for those who may know it.
+    /// The name of its token, for visitors who may see it.
     token: String,
-    /// The list of the operations that it runs.
+    /// The address of the list of the operations that it runs.
     url: String,
     running: String,
     kinds: String,
@@ -57,25 +57,26 @@ struct Attempt {
 
 /// `GET /ui/workers`.
 pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<Response, Problem> {
-    let told = workers::list(&app, &visitor.caller).await?;
+    let list = workers::list(&app, &visitor.caller).await?;
     let now = app.store.now();
     let mut shown = Vec::new();
-    for worker in told.workers.iter().take(SHOWN) {
+    for worker in list.workers.iter().take(SHOWN) {
         let token = token_name(&app, &visitor, &worker.name).await;
         shown.push(row(worker, token, now));
     }
     let template = Page {
         assets: Assets,
         frame: visitor.frame("workers"),
-        running: number(told.workers.iter().map(|worker| worker.running).sum()),
-        more: told.workers.len().saturating_sub(SHOWN),
-        is_complete: told.is_complete,
+        running: number(list.workers.iter().map(|worker| worker.running).sum()),
+        more: list.workers.len().saturating_sub(SHOWN),
+        is_complete: list.is_complete,
         workers: shown,
     };
     respond::page(&headers, &template)
 }
 
-/// The name of the token that a worker is known by, for those who manage tokens; empty for others, and for a server.
+/// The name of the token by which a worker is identified, for visitors who manage tokens; empty for others, and for a
+/// server.
 pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> String {
     if !tokens::may_list(&visitor.caller) {
         return String::new();
@@ -83,7 +84,7 @@ pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> St
     tokens::get(app, &visitor.caller, worker).await.map_or(String::new(), |token| token.name)
 }
 
-/// The list of the operations that a worker runs.
+/// The address of the list of the operations that a worker runs.
 pub(super) fn url(worker: &str) -> String {
     filter::url(&format!("status = RUNNING AND worker = {}", value(worker)), &[])
 }

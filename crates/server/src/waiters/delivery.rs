@@ -1,9 +1,9 @@
 //! Claimed operations on their way to a worker. Operations that do not arrive are released.
 //!
-//! A worker that went away while it waited would otherwise hold operations until their leases run out, and be charged
-//! an attempt for each. From the claim on they belong to a [`Delivery`], which releases them when it is dropped: with
-//! the request that was broken off, or with a body that was not taken by the connection to its end. What remains are
-//! operations that the connection took and the network lost: there the lease runs out.
+//! Otherwise, a worker that disconnected while it waited would hold operations until their leases end, and an attempt
+//! would be charged for each. From the claim on they belong to a [`Delivery`], which releases them when it is dropped:
+//! with the request that was broken off, or with a body that the connection did not accept to its end. This does not
+//! cover operations that the connection accepted and the network lost: their leases end.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use store::{Claimed, LeaseRef, Store};
 
 use crate::error::BoxError;
 
-/// The body is given to the connection in pieces of this size, so that a connection that takes no more is noticed.
+/// The body is passed to the connection in pieces of this size, so that a connection that accepts no more is noticed.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Operations that were claimed for a worker and have not arrived.
@@ -65,7 +65,7 @@ impl Drop for Undelivered {
             let operations = leases.len();
             match store.release(leases).await {
                 Ok(_) => {
-                    tracing::info!(operations, "operations did not reach the worker that claimed them; they are released");
+                    tracing::info!(operations, "operations did not reach the worker that claimed them; they were released");
                     waker.wake();
                 }
                 Err(error) => {
@@ -80,8 +80,8 @@ impl Drop for Undelivered {
 #[derive(Clone)]
 pub(crate) struct Guard(Arc<Mutex<Option<Undelivered>>>);
 
-/// A body that delivers claimed operations, written by another part: once the connection has taken it to its end, the
-/// operations have arrived.
+/// A body that delivers claimed operations, written by another part: once the connection has accepted it to its end,
+/// the operations have arrived.
 pub(crate) fn guarded(body: Body, guard: Guard) -> Body {
     let undelivered = guard.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     Body::new(GuardedBody { body, undelivered })

@@ -1,15 +1,15 @@
 //! Workers that wait for work, in groups: workers that may get the same operations wait together, and one claim serves
 //! them all.
 //!
-//! So the store is asked by groups, not by workers: a group is one API token with one set of kinds and, for tokens of
-//! the instance, of organizations. A group looks into the queue when somebody joins it, when there is new work (the
-//! wake-up is registered before the look, so that no creation is missed), when something becomes due, and every
-//! [`POLL`] for what other processes do without notifying this one; less often where it is notified. It never looks
-//! more often than every [`PACE`].
+//! So groups query the store, not workers: a group is one API token with one set of kinds and, for tokens of the
+//! instance, of organizations. A group checks the queue when a worker joins it, when there is new work (the wake-up is
+//! registered before the check, so that no creation is missed), when something becomes due, and every [`POLL`] for what
+//! other processes do without notifying this one; less often where it is notified. It never checks more often than
+//! every [`PACE`].
 //!
-//! Each group is a task of its own, which ends when nobody waits in it, and no group waits for another's look. Before a
-//! look it waits until its organization is scheduled: at most [`LOOKS`] groups look at a time, and at most
-//! [`LOOKS_OF_ONE`] of an organization. How many may wait is bounded by organization and token.
+//! Each group is a task of its own, which ends when nobody waits in it, and no group waits for the check of another
+//! one. Before a check it waits until its organization is scheduled: at most [`LOOKS`] groups check at a time, and at
+//! most [`LOOKS_OF_ONE`] of one organization. How many workers may wait is bounded by organization and token.
 
 mod delivery;
 mod places;
@@ -33,15 +33,15 @@ use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;
 
-/// The time between two looks of a group where nothing wakes it.
+/// The time between two checks of a group that nothing wakes.
 const POLL: Duration = Duration::from_secs(1);
-/// The least time between two looks of a group, however often it is woken.
+/// The shortest time between two checks of a group, however often it is woken.
 const PACE: Duration = Duration::from_millis(10);
-/// Groups that look at a time.
+/// How many groups check the queue at a time.
 const LOOKS: usize = 4;
-/// Groups of one organization that look at a time.
+/// How many groups of one organization check the queue at a time.
 const LOOKS_OF_ONE: usize = 2;
-/// Operations of one claim. Each may bring 1 MiB of input, so this and [`LOOKS`] bound the memory of looking.
+/// Operations of one claim. Each may bring 1 MiB of input, so this and [`LOOKS`] bound the memory of checks.
 const BATCH: u32 = 32;
 /// An answer with this many bytes of input gets no more operations.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -49,9 +49,9 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Workers that may get the same operations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Group {
-    /// What they may access in their organization; `None` for those who work for several.
+    /// What they may access in their organization; `None` for workers for several organizations.
     pub access: Option<Access>,
-    /// The organizations whose operations those may get.
+    /// The organizations whose operations the latter may get.
     pub among: Option<Organizations>,
     /// How the lease names its holder.
     pub worker: String,
@@ -60,7 +60,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The name under which it waits and is scheduled: that of its organization, or of its token.
+    /// The name under which the group waits and is scheduled: that of its organization, or of its token.
     fn turn_of(&self) -> &str {
         self.access.as_ref().map_or(&self.worker, |access| &access.organization)
     }
@@ -75,12 +75,12 @@ struct Waiter {
     reply: Reply,
     given: Vec<Claimed>,
     bytes: usize,
-    /// Its place among the calls that may wait.
+    /// Its slot among the calls that may wait.
     _place: Place,
 }
 
 impl Waiter {
-    fn room(&self) -> u32 {
+    fn capacity(&self) -> u32 {
         if self.bytes >= ANSWER_BYTES { 0 } else { self.places() }
     }
 
@@ -102,7 +102,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Makes the group look as soon as its pace allows.
+    /// Makes the group check as soon as its pace allows.
     fn wake(&mut self, now: Instant) {
         let soonest = self.looked_at.map_or(now, |last| (last + PACE).max(now));
         self.look_at = Some(self.look_at.map_or(soonest, |planned| planned.min(soonest)));
@@ -116,18 +116,18 @@ impl Queue {
         }
     }
 
-    /// When somebody has waited long enough.
+    /// When the wait of the first worker ends.
     fn ends_at(&self) -> Option<Instant> {
         self.waiters.iter().filter(|waiter| self.was_looked_for(waiter)).map(|waiter| waiter.until).min()
     }
 
-    /// Whether there was a look since the worker came: a worker that wants an answer at once gets one, but not without
-    /// a look.
+    /// Whether there was a check since the worker came: a worker that wants an answer at once gets one, but not before
+    /// a check.
     fn was_looked_for(&self, waiter: &Waiter) -> bool {
         self.looked_at.is_some_and(|at| at >= waiter.since)
     }
 
-    /// Takes out those who have waited long enough or are gone.
+    /// Takes out the workers that have waited long enough or are gone.
     fn take_ended(&mut self, now: Instant) -> VecDeque<Waiter> {
         let waiters = std::mem::take(&mut self.waiters);
         let (ended, waiting) = waiters
@@ -159,10 +159,11 @@ impl Waiters {
         Waiters { desk: Arc::new(desk), _ends: stopped.drop_guard() }
     }
 
-    /// Waits for up to `limit` operations, for `wait` at most; answers none when none came, or the server is stopping.
+    /// Waits for up to `limit` operations, for `wait` at most; returns none when none became available, or the server
+    /// is stopping.
     ///
     /// # Errors
-    /// [`ApiError::TooManyWaiting`]; and when the store cannot be asked.
+    /// [`ApiError::TooManyWaiting`]; and when the store cannot be queried.
     pub(crate) async fn wait(&self, group: Group, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
         let place = self.desk.places.take(group.turn_of(), &group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (reply, answer) = oneshot::channel();
@@ -184,20 +185,20 @@ struct Desk {
     lease: Duration,
     turns: Turns,
     places: Places,
-    /// How each group is joined.
+    /// The entries of the groups, by which workers join them.
     groups: Mutex<HashMap<Group, Entry>>,
-    /// A server that stops gives out no more operations.
+    /// Cancelled when the server stops: it assigns no more operations.
     stopped: CancellationToken,
 }
 
-/// How a group is joined.
+/// The entry of a group, by which workers join it.
 struct Entry {
     arrivals: mpsc::UnboundedSender<Waiter>,
-    /// Its place among the groups of its token.
+    /// Its slot among the groups of its token.
     _place: Place,
 }
 
-/// The wait until a group may look.
+/// The wait until a group may check the queue.
 type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 impl Desk {
@@ -205,27 +206,27 @@ impl Desk {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a waiter into its group. The number of waiters is bounded by their places, and so are the arrivals.
+    /// Puts a waiter into its group. The number of waiters is bounded by their slots, and so are the arrivals.
     fn join(self: &Arc<Desk>, group: Group, mut waiter: Waiter) -> Result<(), ApiError> {
         let mut groups = self.groups();
         if let Some(entry) = groups.get(&group) {
             match entry.arrivals.send(waiter) {
                 Ok(()) => return Ok(()),
-                // Its task broke off: a new one is started.
+                // Its task has failed: a new one is started.
                 Err(mpsc::error::SendError(returned)) => waiter = returned,
             }
             groups.remove(&group);
         }
         let place = self.places.take_group(&group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (arrivals, incoming) = mpsc::unbounded_channel();
-        // Nobody has the receiver yet, so it takes what is sent.
+        // Nobody else has the receiver yet, so it receives what is sent.
         let _ = arrivals.send(waiter);
         groups.insert(group.clone(), Entry { arrivals, _place: place });
         tokio::spawn(Arc::clone(self).serve(group, incoming));
         Ok(())
     }
 
-    /// Ends a group, unless somebody has joined it meanwhile.
+    /// Ends a group, unless a worker has joined it in the meantime.
     fn leave(&self, group: &Group, incoming: &mut mpsc::UnboundedReceiver<Waiter>, queue: &mut Queue) -> bool {
         let mut groups = self.groups();
         queue.take_arrivals(incoming);
@@ -272,19 +273,19 @@ impl Desk {
         let now = Instant::now();
         queue.look_at = Some(now + self.store.commits().coverage().poll(POLL));
         queue.looked_at = Some(now);
-        // A panic in a look is reported to those who wait in the group, and does not end the group.
+        // A panic during a check is reported to the workers that wait in the group, and does not end the group.
         if AssertUnwindSafe(self.look(group, &mut queue.waiters)).catch_unwind().await.is_err() {
             tracing::error!("a claim panicked");
             queue.waiters.clear();
         }
     }
 
-    /// Claims for those who wait in a group, first come, first served, and answers those who got something.
+    /// Claims for the workers that wait in a group, first come, first served, and answers those that got operations.
     async fn look(&self, group: &Group, waiters: &mut VecDeque<Waiter>) {
         loop {
-            // Waiters that are gone get nothing any more.
+            // Waiters that are gone get nothing more.
             waiters.retain(|waiter| !waiter.reply.is_closed() || !waiter.given.is_empty());
-            let wanted = waiters.iter().map(Waiter::room).fold(0, u32::saturating_add).min(BATCH);
+            let wanted = waiters.iter().map(Waiter::capacity).fold(0, u32::saturating_add).min(BATCH);
             if wanted == 0 {
                 break;
             }
@@ -302,7 +303,7 @@ impl Desk {
                     let error = Arc::new(error);
                     for waiter in waiters.drain(..) {
                         if waiter.given.is_empty() {
-                            // A waiter that is gone does not want to know.
+                            // A waiter that is gone does not need the answer.
                             let _ = waiter.reply.send(Err(error.clone()));
                         } else {
                             self.answer(waiter);
@@ -313,8 +314,9 @@ impl Desk {
             };
             let is_empty = claimed.len() < wanted as usize;
             for claimed in claimed {
-                // A waiter that has many bytes already takes more only if nobody else can: there is a place for each.
-                let index = waiters.iter().position(|waiter| waiter.room() > 0);
+                // A waiter that has many bytes already gets more only if no other can take them: every operation has a
+                // taker.
+                let index = waiters.iter().position(|waiter| waiter.capacity() > 0);
                 let index = index.or_else(|| waiters.iter().position(|waiter| waiter.places() > 0));
                 if let Some(waiter) = index.and_then(|index| waiters.get_mut(index)) {
                     waiter.give(claimed);

@@ -1,15 +1,16 @@
-//! How many claims may wait: of an organization, of one token, and in how many groups.
+//! How many claims may wait: of one organization, of one token, and in how many groups.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sets of kinds that one token waits for at a time. Each is a group that asks the store once per second at least.
+/// The most sets of kinds that one token waits for at a time. Each is a group that queries the store at least once per
+/// second.
 const GROUPS_OF_TOKEN: usize = 256;
 
-/// Counts those who wait. A name that nobody waits under is forgotten.
+/// Counts the claims that wait. A name without waiting claims is forgotten.
 #[derive(Clone)]
 pub(super) struct Places {
-    /// The most of an organization; of a token half of it.
+    /// The most claims of an organization; a token may have half of it.
     most: usize,
     taken: Arc<Mutex<HashMap<Name, usize>>>,
 }
@@ -46,7 +47,7 @@ impl Places {
         self.count([(Name::Groups(token.to_owned()), GROUPS_OF_TOKEN)])
     }
 
-    /// One more under each of these names, unless one has as many as it may.
+    /// Counts one more under each of these names, unless one has reached its maximum.
     fn count<const N: usize>(&self, names: [(Name, usize); N]) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if names.iter().any(|(name, most)| taken.get(name).is_some_and(|count| count >= most)) {

@@ -35,7 +35,7 @@ async fn over_the_limit_of_a_token_calls_are_429_with_the_time_to_wait() {
     assert_eq!((refused.status, refused.reason()), (StatusCode::TOO_MANY_REQUESTS, "CALL_RATE_EXCEEDED".to_owned()));
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((900..=1_000).contains(&wait), "{refused:?}");
-    assert!(refused.text().contains("the token may make 0.001 calls a second, and 2 at once"), "{refused:?}");
+    assert!(refused.text().contains("the token may make 0.001 calls per second, and 2 at once"), "{refused:?}");
     assert_eq!(refused.header("ratelimit"), format!("\"token\";r=0;t={wait}"));
     assert!(server.services.metrics.render().contains("longrun_shed_total{reason=\"call_rate\"} 1"));
     assert_eq!(other.get("/v1/operations").await.status, StatusCode::OK, "each token has its own");

@@ -144,7 +144,7 @@ async fn more_evidence_than_may_be_is_429_with_the_limit_and_the_use() {
     assert_eq!(put(&caller, "12345678", "").await.status, StatusCode::OK);
     let refused = put(&caller, "more", "").await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
-    insta::assert_snapshot!(refused.text(), @r#"{"code":8,"message":"the organization may have 10 bytes of evidence, has 8, and this has 4: delete some that is not needed","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOO_MUCH_EVIDENCE","domain":"longrun","metadata":{"limit":"10","size":"4","used":"8"}}]}"#);
+    insta::assert_snapshot!(refused.text(), @r#"{"code":8,"message":"the organization may store 10 bytes of evidence, stores 8, and this evidence has 4: delete some that is not needed","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOO_MUCH_EVIDENCE","domain":"longrun","metadata":{"limit":"10","size":"4","used":"8"}}]}"#);
     assert_eq!(put(&caller, "12345678", "").await.status, StatusCode::OK, "what is there already needs no room");
     assert_eq!(digests(&caller.get(LIST).await).len(), 1);
     let file = server.evidence_file(&digest("more"));

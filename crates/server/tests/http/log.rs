@@ -101,7 +101,7 @@ async fn what_looks_like_a_token_of_a_provider_is_not_logged() {
     ] {
         caller.send(Method::GET, &path, &[("x-request-id", jwt)], "").await;
     }
-    assert_eq!(logged().matches("(hidden: it holds a token)").count(), 4, "{}", logged());
+    assert_eq!(logged().matches("(hidden: it contains a token)").count(), 4, "{}", logged());
     assert!(!logged().contains("eyJzdWIiOiJhIn0"), "{}", logged());
     caller
         .send(Method::GET, "/v1/evidence/v1.2.3-a_long_name_that_is_none", &[("x-request-id", "release-1.2.3")], "")

@@ -222,7 +222,10 @@ pub async fn acted_on(server: Server) {
     assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, page.as_str()));
     assert!(browser.get(&page).await.text().contains("Cancelled"));
     let twice = browser.post(&cancel, &body).await;
-    assert!(twice.status.is_client_error() && twice.text().contains("only a PENDING or RUNNING one"), "{twice:?}");
+    assert!(
+        twice.status.is_client_error() && twice.text().contains("only a PENDING or RUNNING operation"),
+        "{twice:?}"
+    );
     assert_eq!(browser.post(&format!("{page}/retry"), &body).await.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.post(&format!("{page}/cancel"), &body).await.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.post(&format!("{page}/delete"), &body).await.header("location"), "/ui/operations");

@@ -75,7 +75,7 @@ async fn all_that_match_are_counted_and_counted_again() {
     }
     let changed = browser.post("/ui/bulk", &sent).await;
     assert_eq!(changed.status, StatusCode::CONFLICT);
-    let says = ["6 match now; it was 4", "Retry 6 operations?"];
+    let says = ["6 operations match now; there were 4", "Retry 6 operations?"];
     assert!(says.iter().all(|says| changed.text().contains(says)), "{}", changed.text());
     let input = begun(&server, &browser.post("/ui/bulk", &confirmed(&changed)).await).await;
     assert!(input.contains("\"retry\"") && input.contains("scan"), "{input}");
@@ -92,8 +92,8 @@ async fn what_is_not_asked_for_properly_is_told_and_nothing_is_done() {
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     for (fields, says) in [
         (vec![("action", "cancel")], "Nothing was selected"),
-        (vec![("action", "explode"), ("all", "1")], "Choose what is to be done"),
-        (vec![("action", "cancel"), ("id", "x\"><script>")], "has no valid id"),
+        (vec![("action", "explode"), ("all", "1")], "Choose an action"),
+        (vec![("action", "cancel"), ("id", "x\"><script>")], "of a selected operation is not valid"),
         (vec![("action", "cancel"), ("all", "1"), ("filter", "\"><script>")], "at character 1"),
     ] {
         for confirmed in [vec![], vec![("confirmed", "yes")]] {

@@ -125,8 +125,8 @@ async fn what_is_wrong_with_a_filter_is_told_at_its_field_and_nothing_is_lost() 
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     for (query, says) in [
         ("filter=colour+%3D+red", "at character 1: &#34;colour&#34; is not a field"),
-        ("status=BROKEN", "is no status; they are PENDING"),
-        ("from=yesterday", "is no time"),
+        ("status=BROKEN", "is not a status; the statuses are PENDING"),
+        ("from=yesterday", "is not a time"),
         ("label=team", "must be a key and a value"),
         ("filter=output+:+x", "output is checked operation by operation"),
         ("kind=scan&token=nonsense", "must be the next_page_token"),

@@ -159,7 +159,7 @@ async fn what_has_no_signed_result_says_so_with_the_navigation() {
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     let none = browser.get(&format!("/ui/operations/{}/attestation", scan.id)).await;
     assert_is_missing(&none);
-    assert!(none.text().contains("there is no attestation of this operation"), "{}", none.text());
+    assert!(none.text().contains("this operation has no attestation"), "{}", none.text());
 }
 
 #[tokio::test]
@@ -180,12 +180,12 @@ async fn other_errors_have_the_navigation_too() {
     let ended = server.completed("scan", "{}").await;
     let act = format!("/ui/operations/{}/cancel", ended.id);
     let errors = [
-        (StatusCode::FORBIDDEN, "The page was too old", browser.post(&act, "csrf_token=wrong").await),
-        (StatusCode::BAD_REQUEST, "This did not work", browser.send("/ui/views", &act, &[]).await),
+        (StatusCode::FORBIDDEN, "The page is out of date", browser.post(&act, "csrf_token=wrong").await),
+        (StatusCode::BAD_REQUEST, "Something went wrong", browser.send("/ui/views", &act, &[]).await),
     ];
     let reader = server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await;
     let reader = Browser::sign_in(&server, &reader).await;
-    let forbidden = (StatusCode::FORBIDDEN, "This is not yours to do", reader.send("/ui/views", &act, &[]).await);
+    let forbidden = (StatusCode::FORBIDDEN, "You may not do this", reader.send("/ui/views", &act, &[]).await);
     for (status, title, answer) in errors.into_iter().chain([forbidden]) {
         assert_eq!(answer.status, status, "{answer:?}");
         assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");

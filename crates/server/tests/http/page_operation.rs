@@ -84,7 +84,7 @@ pub async fn related(server: Server) {
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     let page = browser.get(&format!("/ui/operations/{}", first.id)).await;
     assert_is_page(&page);
-    let (_, related) = page.text().split_once("<h2>About the same resource</h2>").unwrap();
+    let (_, related) = page.text().split_once("<h2>Other operations about this resource</h2>").unwrap();
     let related = related.split("</section>").next().unwrap();
     let told = format!("not before <time class=\"clock\" datetime=\"{at}\"");
     assert!(related.contains(&later.id.to_string()) && related.contains(&told), "{related}");
@@ -133,8 +133,8 @@ pub async fn retried_with_an_edited_input(server: Server) {
     assert_is_page(&shown);
     assert!(shown.text().contains("{\n  &#34;target&#34;: &#34;web-1&#34;\n}</textarea>"), "{}", shown.text());
     for (typed, says) in [
-        ("{\"target\": </textarea><script>", "is no JSON"),
-        ("", "is no JSON"),
+        ("{\"target\": </textarea><script>", "is not JSON"),
+        ("", "is not JSON"),
         ("{\"a\":1,\"a\":2}", "more than once"),
     ] {
         let refused = browser.send(&edit, &edit, &[("input", typed)]).await;
@@ -151,7 +151,7 @@ pub async fn retried_with_an_edited_input(server: Server) {
     assert_ne!(new_page, page);
     assert_eq!(browser.send(&edit, &edit, &fields).await.header("location"), new_page, "a form that is sent twice");
     let new = browser.get(&new_page).await;
-    assert!(new.text().contains("web-2") && new.text().contains(&format!("It repeats <a href=\"{page}\"")));
+    assert!(new.text().contains("web-2") && new.text().contains(&format!("This operation repeats <a href=\"{page}\"")));
     let old = browser.get(&page).await;
     assert!(old.text().contains(&format!("href=\"{new_page}\"")), "{}", old.text());
     // Without an input the same operation is tried again.
@@ -206,7 +206,7 @@ async fn what_is_waived_is_told_apart_from_what_is_open() {
     let browser = Browser::sign_in(&server, &server.acme().await).await;
     let page = browser.get(&format!("/ui/operations/{}", operation.id)).await;
     assert_is_page(&page);
-    let verdict = page.text().split("Policies and what they found").nth(1).unwrap();
+    let verdict = page.text().split("Policies and their results").nth(1).unwrap();
     let verdict = verdict.split("</table>").next().unwrap();
     for shown in [
         "<ul><li>an open one</li></ul>",
@@ -228,7 +228,7 @@ async fn a_bulk_operation_tells_how_far_it_is_and_what_came_of_it() {
     let begun = browser.send("/ui/operations", "/ui/bulk", &asked).await;
     let page = begun.header("location").to_owned();
     let waiting = browser.get(&page).await;
-    assert!(waiting.text().contains("Delete all that match") && waiting.text().contains("It has not begun"));
+    assert!(waiting.text().contains("Delete all that match") && waiting.text().contains("It has not started yet"));
     let claimed = server.claim("bulk").await;
     let heartbeat =
         store::Heartbeat { lease: claimed.lease.clone(), progress: Some("1 of 3 done, 1 refused".to_owned()) };

@@ -99,9 +99,9 @@ async fn what_is_refused_is_told_at_its_field_and_kept() {
         ("every", "soon", "must be a duration in seconds"),
         ("every", "1h", "must not be given together with cron"),
         ("time_zone", "Europe/Atlantis", "id=\"time_zone-wrong\""),
-        ("kind", "unheard-of", "is not declared here"),
-        ("input", "{", "is no JSON"),
-        ("labels", "team", "is no label"),
+        ("kind", "unheard-of", "is not declared on this server"),
+        ("input", "{", "is not JSON"),
+        ("labels", "team", "is not a label"),
         ("labels", "a=1\na=2", "is given twice"),
         ("priority", "high", "id=\"priority-wrong\""),
         ("priority", "1000", "must be between"),
@@ -110,7 +110,7 @@ async fn what_is_refused_is_told_at_its_field_and_kept() {
         ("resource_id", "x", "must both be given"),
         ("concurrency_limit", "many", "id=\"concurrency_limit-wrong\""),
         ("kind", "</textarea><script>", "id=\"kind-wrong\""),
-        ("input", "</textarea><script>", "is no JSON"),
+        ("input", "</textarea><script>", "is not JSON"),
     ] {
         let others = [("name", "other")].iter().chain(&NIGHTLY[1..]).filter(|(name, _)| *name != field);
         let fields: Vec<(&str, &str)> = others.copied().chain([(field, typed)]).collect();

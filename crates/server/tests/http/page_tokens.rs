@@ -168,7 +168,7 @@ async fn evidence_tells_what_its_last_verdict_has_that_the_one_before_had_not() 
     let browser = Browser::sign_in(&server, &admin).await;
     let page = browser.get(&path).await;
     assert_is_page(&page);
-    assert!(page.text().contains("It was not evaluated yet") && page.text().contains("8 bytes"), "{}", page.text());
+    assert!(page.text().contains("Not evaluated yet") && page.text().contains("8 bytes"), "{}", page.text());
     evaluated(&server, digest, &["a was found", "b was found"]).await;
     evaluated(&server, digest, &["b was found", "<script>alert(1)</script>"]).await;
     let page = browser.get(&path).await;

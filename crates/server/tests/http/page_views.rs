@@ -50,7 +50,7 @@ async fn what_is_refused_is_told_at_its_field_and_kept() {
     let here = "/ui/views";
     browser.send(here, here, &[("name", "taken"), ("filter", ""), ("visibility", "shared")]).await;
     for (fields, says) in [
-        ([("name", "taken"), ("filter", "kind = scan"), ("visibility", "shared")], "is that of another view"),
+        ([("name", "taken"), ("filter", "kind = scan"), ("visibility", "shared")], "is the name of another view"),
         ([("name", "new"), ("filter", "colour = red"), ("visibility", "")], "at character 1"),
         ([("name", ""), ("filter", "kind = scan"), ("visibility", "")], "must be 1 to 128 bytes"),
         ([("name", "new"), ("filter", "\"><script>"), ("visibility", "")], "at character 1"),

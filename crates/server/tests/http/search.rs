@@ -165,7 +165,7 @@ async fn refusals_say_what_was_wrong() {
         ("search", "output : x", "", "filter: output is checked operation by operation"),
         ("count", "worker = w", "", "filter: worker is checked operation by operation"),
         ("search", "", "&order_by=kind", "order_by: kind is neither created_at nor created_at desc"),
-        ("count", "", "&group_by=worker", "group_by: worker is none of status, kind and project_id"),
+        ("count", "", "&group_by=worker", "group_by: worker is not one of status, kind and project_id"),
         ("search", "", "&page=-1", "page: "),
     ] {
         let told = violation(&acme.get(&path(call, filter, more)).await);

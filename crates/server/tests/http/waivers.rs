@@ -98,7 +98,7 @@ async fn a_waiver_names_a_vex_document_that_is_stored() {
     for _ in 1..store::MAX_VEX_WAIVERS {
         assert_eq!(acme.post(PATH, asked.clone()).await.status, StatusCode::OK);
     }
-    assert!(acme.post(PATH, asked).await.text().contains("name a VEX document already"));
+    assert!(acme.post(PATH, asked).await.text().contains("waivers of the organization name a VEX document"));
     for waiver in acme.get(PATH).await.json()["waivers"].as_array().unwrap() {
         let waiver = format!("{PATH}/{}", waiver["id"].as_str().unwrap());
         assert_eq!(acme.delete(&waiver).await.status, StatusCode::OK);

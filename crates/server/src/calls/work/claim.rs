@@ -1,4 +1,4 @@
-//! Giving operations to a worker, which may wait for them.
+//! Claims: assigning operations to a worker, which may wait for them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,28 +18,28 @@ use crate::waiters::{Delivery, Group};
 
 /// The longest that a worker may wait; a longer wait is cut to this.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The most kinds of one claim: each costs a seek.
+/// The most kinds of one claim: each costs a seek in an index.
 const MAX_KINDS: usize = 100;
 /// The most organizations of one claim.
 const MAX_ORGANIZATIONS: usize = 1_000;
 
-/// What a worker asks for.
+/// The claim of a worker.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClaimOperations {
-    /// The kinds that it runs.
+    /// The kinds of operations that the worker runs.
     #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 100, example = json!(["scan"]))]
     #[serde(default)]
     pub(crate) kinds: List<String, MAX_KINDS>,
-    /// How many operations at most.
+    /// How many operations to claim at most.
     #[schema(minimum = 1, maximum = 1000, default = 1)]
     #[serde(default)]
     pub(crate) max_operations: Option<i64>,
-    /// How long to wait for the first one, in seconds with an s; above 60s, 60s are waited.
+    /// How long to wait for the first operation, in seconds with the suffix s; longer times count as 60s.
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "0s", example = "30s")]
     pub(crate) wait: Option<Duration>,
-    /// For tokens of the instance: only operations of these organizations; left out, of all that the token reaches.
+    /// For tokens of the instance: only operations of these organizations; by default of all that the token may act in.
     #[schema(value_type = Vec<String>, required = false, max_items = 1000, example = json!(["acme"]))]
     #[serde(default)]
     pub(crate) organizations: List<String, MAX_ORGANIZATIONS>,
@@ -66,14 +66,14 @@ pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperation
     caller.while_valid(app, app.waiters.wait(group, max_operations.unwrap_or(1), wait)).await
 }
 
-/// The organizations whose operations a token of the instance asks for.
+/// The organizations whose operations a token of the instance requests.
 fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut Found) -> Option<Organizations> {
     let wanted = wanted.optional("organizations", found);
     let Some(reached) = caller.allowed_in(Scope::OperationsWork) else {
         if wanted.iter().any(|name| name != caller.organization()) {
-            let told =
-                format!("can only name {}: other organizations are for tokens of the instance", caller.organization());
-            found.add(Violation::new("organizations", told));
+            let description =
+                format!("can only contain {}: other organizations need a token of the instance", caller.organization());
+            found.add(Violation::new("organizations", description));
         }
         return None;
     };
@@ -81,8 +81,8 @@ fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut F
         return Some(reached.clone());
     }
     for name in wanted.iter().filter(|name| !reached.include(name)) {
-        let told = format!("{} is none of those that the token reaches", quoted(name));
-        found.add_another(Violation::new("organizations", told));
+        let description = format!("{} is not one of those that the token may act in", quoted(name));
+        found.add_another(Violation::new("organizations", description));
     }
     Some(Organizations::Only(wanted.into_iter().collect()))
 }
@@ -123,7 +123,7 @@ pub(crate) fn timeout(app: &App, claimed: &Claimed) -> Duration {
     claimed.timeout.or(of_kind).unwrap_or(app.settings.work.attempt_timeout)
 }
 
-/// Why operations of this kind cannot be claimed: a worker that waits for what never comes should know.
+/// Why operations of this kind cannot be claimed, so that a worker does not wait for operations that never come.
 fn problem(app: &App, kind: &str) -> Option<Violation> {
     if let Err(violation) = check_kind("kinds", kind) {
         return Some(violation);
@@ -136,5 +136,8 @@ fn problem(app: &App, kind: &str) -> Option<Violation> {
     }
     let claimable = app.kinds.iter().filter(|kind| !app.local_kinds.contains(kind)).cloned().collect::<Vec<_>>();
     let claimable = if claimable.is_empty() { "(none)".to_owned() } else { claimable.join(", ") };
-    Some(Violation::new("kinds", format!("{kind} is not declared here; the kinds for workers are {claimable}")))
+    Some(Violation::new(
+        "kinds",
+        format!("{kind} is not declared on this server; the kinds for workers are {claimable}"),
+    ))
 }

@@ -1,4 +1,4 @@
-//! Keeping leases, many at once.
+//! Extending leases, many at once.
 
 use operations::{OperationId, Violation};
 use serde::Deserialize;
@@ -11,10 +11,10 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{List, Read};
 
-/// The most bytes of a progress: a line for people.
+/// The most bytes of a progress, which is a line of text for people.
 const MAX_PROGRESS_BYTES: usize = 1024;
 
-/// What a worker holds still.
+/// The operations that a worker still holds.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeartbeatOperations {
@@ -28,25 +28,25 @@ pub(crate) struct HeartbeatOperations {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeartbeatRow {
-    /// Its id.
+    /// The id of the operation.
     #[schema(required = true, format = Uuid)]
     #[serde(default)]
     pub(crate) id: String,
-    /// What the claim gave.
+    /// The lease_token of the claim.
     #[schema(required = true)]
     #[serde(default)]
     pub(crate) lease_token: String,
-    /// The organization that the claim gave; needed by workers for several.
+    /// The organization of the operation, from the claim; workers for several organizations must give it.
     #[schema(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
-    /// A line for people: how far it is. At most 1024 bytes.
+    /// The progress of the attempt: a line of text for people, of at most 1024 bytes.
     #[schema(value_type = Option<String>, max_length = 1024, example = "scanned 30 of 200 files")]
     #[serde(default)]
     pub(crate) progress: String,
 }
 
-/// Extends leases; answers for each row, in their order, whether it is still held.
+/// Extends leases; returns for each row, in order, whether the operation is still held.
 pub(crate) async fn heartbeat(
     app: &App,
     caller: &Caller,
@@ -62,8 +62,8 @@ pub(crate) async fn heartbeat(
         let lease = lease(&row.id, &row.lease_token, row.organization, caller, &scope, &mut wrong);
         if row.progress.len() > MAX_PROGRESS_BYTES {
             let length = row.progress.len();
-            let told = format!("is {length} bytes long; at most {MAX_PROGRESS_BYTES} are taken");
-            wrong.add(Violation::new("progress", told));
+            let description = format!("is {length} bytes long; at most {MAX_PROGRESS_BYTES} are allowed");
+            wrong.add(Violation::new("progress", description));
         }
         found.add_at(&format!("operations[{index}]"), wrong);
         let progress = Some(row.progress).filter(|progress| !progress.is_empty());

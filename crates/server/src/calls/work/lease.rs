@@ -1,4 +1,4 @@
-//! How a worker names what it holds: the lease token, and what may be done with it.
+//! How a worker identifies the operations that it holds: the lease token, and what it permits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use crate::strict::Found;
 /// The most operations of one call: enough for any worker, and little enough for one transaction.
 pub(super) const MAX_ROWS: usize = 1_000;
 
-/// What a claim gives and later calls show, as `v1.<fencing token>.<attempt>`.
+/// The token that a claim returns and later calls send, as `v1.<fencing token>.<attempt>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseToken {
     pub fence: u64,
@@ -34,7 +34,7 @@ impl FromStr for LeaseToken {
     fn from_str(text: &str) -> Result<LeaseToken, ()> {
         let (fence, attempt) = text.strip_prefix("v1.").and_then(|rest| rest.split_once('.')).ok_or(())?;
         let token = LeaseToken { fence: fence.parse().map_err(|_| ())?, attempt: attempt.parse().map_err(|_| ())? };
-        // One spelling each: no signs, no leading zeros. The store keeps fencing tokens as signed numbers.
+        // Each token has one spelling: no signs, no leading zeros. The store keeps fencing tokens as signed numbers.
         if token.to_string() == text && i64::try_from(token.fence).is_ok() { Ok(token) } else { Err(()) }
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn scope(app: &App, caller: &Caller) -> Arc<AuthorizationScope> {
     })
 }
 
-/// How a row names what it holds.
+/// The lease that a row identifies.
 pub(super) fn lease(
     id: &str,
     lease_token: &str,
@@ -60,15 +60,15 @@ pub(super) fn lease(
 ) -> Option<(LeaseRef, LeaseToken)> {
     let id = id.parse::<OperationId>().ok();
     if id.is_none() {
-        found.add(Violation::new("id", "must be the id of an operation that was claimed, a UUID"));
+        found.add(Violation::new("id", "must be the id of a claimed operation, a UUID"));
     }
     let token = lease_token.parse::<LeaseToken>().ok();
     if token.is_none() {
-        found.add(Violation::new("lease_token", "must be the lease_token that the claim gave"));
+        found.add(Violation::new("lease_token", "must be the lease_token that the claim returned"));
     }
     let is_of_instance = caller.token().instance.is_some();
     if is_of_instance && check_name("organization", &organization).is_err() {
-        found.add(Violation::new("organization", "must be the organization that the claim gave"));
+        found.add(Violation::new("organization", "must be the organization that the claim returned"));
         return None;
     }
     let (id, token) = (id?, token?);

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{List, Read};
 
-/// What a worker has done.
+/// The outcomes of attempts.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SettleOperations {
@@ -25,15 +25,15 @@ pub(crate) struct SettleOperations {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SettleRow {
-    /// The operation's id.
+    /// The id of the operation.
     #[schema(required = true, format = Uuid)]
     #[serde(default)]
     pub(crate) id: String,
-    /// What the claim gave.
+    /// The lease_token of the claim.
     #[schema(required = true)]
     #[serde(default)]
     pub(crate) lease_token: String,
-    /// The organization that the claim gave; needed by workers for several.
+    /// The organization of the operation, from the claim; workers for several organizations must give it.
     #[schema(required = false, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
@@ -43,17 +43,17 @@ pub(crate) struct SettleRow {
     /// Why the attempt failed.
     #[serde(default)]
     pub(crate) error_message: Option<String>,
-    /// Whether another attempt may help; goes with error_message only.
+    /// Whether another attempt may succeed; only together with error_message.
     #[schema(default = false)]
     #[serde(default)]
     pub(crate) retryable: Option<bool>,
-    /// Give the operation back without charging an attempt.
+    /// Whether to release the operation, without charging an attempt.
     #[schema(default = false)]
     #[serde(default)]
     pub(crate) release: Option<bool>,
 }
 
-/// What became of a row: the operation's status, none when it was released, or why it was refused.
+/// The result of a row: the status of the operation, none when it was released, or why the row was refused.
 pub(crate) type Settled = (OperationId, Result<Option<Status>, Refusal>);
 
 /// How an attempt ends.
@@ -62,7 +62,7 @@ enum End {
     Release(LeaseRef),
 }
 
-/// Ends attempts; answers for each row, in their order, what became of it.
+/// Ends attempts; returns the result of each row, in order.
 pub(crate) async fn settle(
     app: &App,
     caller: &Caller,
@@ -110,14 +110,14 @@ fn check(app: &App, caller: &Caller, asked: Read<SettleOperations>) -> Result<Ve
         let (row, mut wrong) = row.into_parts();
         let lease = lease(&row.id, &row.lease_token, row.organization, caller, &scope, &mut wrong);
         if let Some(output) = row.output.as_ref().filter(|output| output.len() > MAX_INLINE_BYTES) {
-            let told = format!(
-                "is {} bytes long; at most {MAX_INLINE_BYTES} are kept: store larger content by POST /v1/evidence and settle with its digest",
+            let description = format!(
+                "is {} bytes long; at most {MAX_INLINE_BYTES} are stored: store larger content with POST /v1/evidence and settle with its digest",
                 output.len()
             );
-            wrong.add(Violation::new("output", told));
+            wrong.add(Violation::new("output", description));
         }
         if row.retryable.is_some() && row.error_message.is_none() {
-            wrong.add(Violation::new("retryable", "goes with error_message only"));
+            wrong.add(Violation::new("retryable", "is only allowed together with error_message"));
         }
         let outcome = match (row.output, row.error_message, row.release.unwrap_or(false)) {
             (Some(output), None, false) => Some(Outcome::Completed { output }),
@@ -127,8 +127,8 @@ fn check(app: &App, caller: &Caller, asked: Read<SettleOperations>) -> Result<Ve
             (None, None, true) => None,
             _ => {
                 if wrong.is_empty() {
-                    let told = "exactly one of output, error_message and release: true must be given";
-                    wrong.add(Violation::new("output", told));
+                    let description = "exactly one of output, error_message and release: true must be given";
+                    wrong.add(Violation::new("output", description));
                 }
                 None
             }

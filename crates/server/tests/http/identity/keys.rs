@@ -170,6 +170,6 @@ fn a_file_that_holds_no_keys_is_refused_at_the_start() {
     let missing = identity(KeySource::File(path.clone())).unwrap_err().to_string();
     assert!(missing.contains("keys.json"), "{missing}");
     std::fs::write(&path, "[]").unwrap();
-    assert!(identity(KeySource::File(path)).unwrap_err().to_string().contains("no JWK set"));
+    assert!(identity(KeySource::File(path)).unwrap_err().to_string().contains("not a JWK set"));
     assert!(identity(KeySource::Url("http://id.example.com/keys".to_owned())).is_err(), "unencrypted");
 }
