@@ -15,8 +15,7 @@ const DEFAULT_SIZE: u32 = 100;
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// Entries per page, at most 100 (1000 for the audit log); larger numbers are reduced to that. A page may have
-    /// fewer
-    /// entries although there are more.
+    /// fewer entries although there are more.
     #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
     #[serde(default, rename = "page_size")]
     pub(crate) wanted: Option<u32>,
