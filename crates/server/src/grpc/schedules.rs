@@ -140,6 +140,7 @@ fn template(new: &NewOperation) -> wire::CreateOperationRequest {
         Some(resource) => (resource.resource_type.clone(), resource.resource_id.clone()),
         None => Default::default(),
     };
+    let concurrency = new.concurrency.as_ref();
     wire::CreateOperationRequest {
         kind: new.kind.clone(),
         resource_type,
@@ -152,6 +153,8 @@ fn template(new: &NewOperation) -> wire::CreateOperationRequest {
         max_attempts: i32::try_from(new.max_attempts).unwrap_or(i32::MAX),
         retain_for: new.retain_for.map(convert::duration),
         labels: new.labels.clone().into_iter().collect(),
+        concurrency_key: concurrency.map(|concurrency| concurrency.key.clone()).unwrap_or_default(),
+        concurrency_limit: concurrency.map_or(0, |concurrency| i32::try_from(concurrency.limit).unwrap_or(i32::MAX)),
         ..Default::default()
     }
 }

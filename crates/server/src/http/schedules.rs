@@ -256,6 +256,12 @@ struct WireTemplate<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retain_for: Option<String>,
+    /// At most `concurrency_limit` operations with this key run at a time.
+    concurrency_key: &'a str,
+    /// How many operations with the `concurrency_key` may run at a time; left out without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, nullable = false)]
+    concurrency_limit: Option<u32>,
 }
 
 impl<'a> From<&'a Schedule> for WireSchedule<'a> {
@@ -299,6 +305,8 @@ impl<'a> From<&'a NewOperation> for WireTemplate<'a> {
             timeout: new.timeout.map(duration::write),
             max_attempts: new.max_attempts,
             retain_for: new.retain_for.map(duration::write),
+            concurrency_key: new.concurrency.as_ref().map_or("", |concurrency| &concurrency.key),
+            concurrency_limit: new.concurrency.as_ref().map(|concurrency| concurrency.limit),
         }
     }
 }

@@ -91,7 +91,7 @@ async fn pages_of_origins_that_are_named_may_call_and_no_others() {
         let answer = nobody.send(Method::OPTIONS, path, &asked, "").await;
         assert_eq!((answer.status, answer.text()), (StatusCode::NO_CONTENT, ""), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
-        assert_eq!(answer.header("access-control-allow-methods"), "GET, HEAD, POST, DELETE");
+        assert_eq!(answer.header("access-control-allow-methods"), "GET, HEAD, POST, PATCH, DELETE");
         assert!(answer.header("access-control-allow-headers").contains("Authorization, Content-Type, Idempotency-Key"));
         assert_eq!(answer.header("access-control-allow-credentials"), "");
         assert_eq!((answer.header("access-control-max-age"), answer.header("vary")), ("600", "Origin"));

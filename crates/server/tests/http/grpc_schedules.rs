@@ -21,7 +21,11 @@ fn shown(schedule: wire::Schedule) -> Value {
         "kind": operation.kind, "resource_type": operation.resource_type, "resource_id": operation.resource_id,
         "project_id": operation.project_id, "project_version_id": operation.project_version_id, "labels": operation.labels,
         "priority": operation.priority, "max_attempts": operation.max_attempts,
+        "concurrency_key": operation.concurrency_key,
     });
+    if operation.concurrency_limit != 0 {
+        template["concurrency_limit"] = operation.concurrency_limit.into();
+    }
     if !operation.input.is_empty() {
         template["input"] = serde_json::from_str(&operation.input).unwrap();
     }
@@ -47,7 +51,8 @@ async fn both_faces_answer_the_same_calls_about_schedules_alike() {
     let server = Server::start().await;
     let acme = server.acme().await;
     let nightly = json!({"name": "nightly", "cron": "0 3 * * *", "time_zone": "Asia/Tokyo",
-        "operation": {"kind": "scan", "project_id": "p", "input": {"n": 1}, "timeout": "7s", "labels": {"team": "a"}}});
+        "operation": {"kind": "scan", "project_id": "p", "input": {"n": 1}, "timeout": "7s", "labels": {"team": "a"},
+            "concurrency_key": "shop", "concurrency_limit": 2}});
     acme.post("/v1/schedules", nightly.to_string()).await;
     let hourly = json!({"name": "hourly", "every": "3600s", "jitter": "60s", "operation": {"kind": "scan"}});
     acme.post("/v1/schedules", hourly.to_string()).await;

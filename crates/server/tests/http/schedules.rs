@@ -33,7 +33,7 @@ async fn a_schedule_is_made_read_changed_and_deleted() {
     }
     let operation = json!({"kind": "scan", "resource_type": "repository", "resource_id": "acme/shop",
         "project_id": "", "project_version_id": "", "labels": {}, "input": {"depth": 1.5}, "priority": 5,
-        "timeout": "60s", "max_attempts": 5});
+        "timeout": "60s", "max_attempts": 5, "concurrency_key": ""});
     let wanted = json!({"name": "nightly", "cron": "30 2 * * *", "every": "", "time_zone": "Europe/Berlin",
         "operation": operation, "overlap": "allow", "catch_up": "latest", "jitter": "0s", "paused": false,
         "last_operation": "", "last_error": ""});
@@ -44,6 +44,13 @@ async fn a_schedule_is_made_read_changed_and_deleted() {
     let changed = answer.json()["schedule"].clone();
     assert_eq!((&changed["cron"], &changed["time_zone"], &changed["every"]), (&json!(""), &json!(""), &json!("3600s")));
     assert_eq!((&changed["overlap"], &changed["operation"]["priority"]), (&json!("skip"), &json!(5)));
+    // What was read can be sent back, and nothing of it is lost.
+    let limited = json!({"kind": "scan", "concurrency_key": "shop", "concurrency_limit": 3});
+    let answer = patch(&acme, "/v1/schedules/nightly", json!({"operation": limited})).await;
+    let read = answer.json()["schedule"]["operation"].clone();
+    assert_eq!((&read["concurrency_key"], &read["concurrency_limit"]), (&json!("shop"), &json!(3)));
+    let answer = patch(&acme, "/v1/schedules/nightly", json!({"operation": read})).await;
+    assert_eq!(answer.json()["schedule"]["operation"], read);
     let answer = patch(&acme, "/v1/schedules/nightly", json!({"operation": {"kind": "scan"}})).await;
     assert_eq!(answer.json()["schedule"]["operation"]["priority"], 0, "as a whole");
 
@@ -64,7 +71,7 @@ async fn a_schedule_is_made_read_changed_and_deleted() {
     let log = acme.get("/v1/audit?action=schedules.").await.json();
     let told: Vec<&str> =
         log["entries"].as_array().unwrap().iter().rev().map(|entry| entry["action"].as_str().unwrap()).collect();
-    let wanted = ["create", "update", "update", "pause", "trigger", "resume", "delete"];
+    let wanted = ["create", "update", "update", "update", "update", "pause", "trigger", "resume", "delete"];
     assert_eq!(told, wanted.map(|action| format!("schedules.{action}")));
 }
 
