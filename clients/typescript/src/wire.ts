@@ -1,8 +1,11 @@
 // Written by `make sdks` from the OpenAPI document of the server. Do not edit.
 
-/** Long work that was asked for. Texts that are not set are empty; times that are not set are left out. */
+/**
+ * An operation: long work that a client requested. Texts that are not set are empty; times that are not set are left
+ * out.
+ */
 export interface AsyncOperation {
-  /** What came out, empty before; structured output is JSON in this text. */
+  /** The output; empty until the operation is completed. Structured output is JSON in this text. */
   output: string;
   /** Why it failed; empty unless it did. */
   error_message: string;
@@ -10,7 +13,7 @@ export interface AsyncOperation {
   finished_at?: string;
   /** The project that it belongs to. */
   project_id: string;
-  /** What kind of work it is. */
+  /** The kind of work. */
   kind: string;
   /** The type of the resource that it is about. */
   resource_type: string;
@@ -24,11 +27,11 @@ export interface AsyncOperation {
   id: string;
   /** The version of the project. */
   project_version_id: string;
-  /** Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message. */
+  /** Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message. */
   status: AsyncOperationStatus;
 }
 
-/** Where an operation stands. */
+/** The status of an operation. */
 export type AsyncOperationStatus =
   | "ASYNC_OPERATION_STATUS_PENDING"
   | "ASYNC_OPERATION_STATUS_RUNNING"
@@ -37,11 +40,11 @@ export type AsyncOperationStatus =
 
 /** A DSSE envelope with an in-toto statement. */
 export interface AttestationEnvelope {
-  /** What the payload is. */
+  /** The media type of the payload. */
   payloadType: string;
   /** The statement, in base64. */
   payload: string;
-  /** One. */
+  /** Exactly one signature. */
   signatures: AttestationSignature[];
 }
 
@@ -55,9 +58,9 @@ export interface AttestationSignature {
 
 /** Who called. */
 export interface AuditActor {
-  /** token, instance_token, identity or command_line. */
+  /** The kind of caller: token, instance_token, identity or command_line. */
   kind: string;
-  /** The id of the token; on the command line the user. */
+  /** The id of the token; on the command line, the name of the user. */
   id: string;
   /** The name of the token. */
   name: string;
@@ -65,43 +68,43 @@ export interface AuditActor {
 
 /** A call that was recorded. */
 export interface AuditEntry {
-  /** Its number in its log: 1, 2, 3 … */
+  /** The number of the entry in its log: 1, 2, 3 … */
   number: number;
   /** When it was written. */
   time: string;
-  /** Whose log it is in; empty: that of the instance. */
+  /** The organization whose log has the entry; empty for the log of the instance. */
   organization: string;
   /** Who called. */
   actor: AuditActor;
-  /** What, e.g. operations.create. */
+  /** What the call did, e.g. operations.create. */
   action: string;
-  /** On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST. */
+  /** The objects of the call: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST. */
   targets: string[];
   /** The address that the call came from; empty on the command line. */
   address: string;
   /** The X-Request-Id of its answer; empty on the command line. */
   request_id: string;
-  /** What was answered, a google.rpc.Code: 0 when it was done. */
+  /** The outcome of the call, a google.rpc.Code: 0 when it succeeded. */
   code: number;
 }
 
 /** Entries of an audit log. */
 export interface AuditPage {
-  /** Newest first. There may be fewer than were asked for, also when there are more. */
+  /** Newest first. A page may have fewer entries than requested although there are more. */
   entries: AuditEntry[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
 }
 
-/** What is wrong with the request, all at once. */
+/** Everything that is wrong with the fields of the request. */
 export interface BadRequest {
   /** `type.googleapis.com/google.rpc.BadRequest`. */
   "@type": string;
-  /** One for each field at fault. */
+  /** One violation for each field that is not valid. */
   fieldViolations: FieldViolation[];
 }
 
-/** Operations that are to be created together. */
+/** Operations to create together. */
 export interface BatchCreateOperations {
   /** All of them are created, or none. */
   operations: CreateOperation[];
@@ -113,39 +116,42 @@ export type BulkAction =
   | "retry"
   | "delete";
 
-/** What is to be done, and to which operations. */
+/** A bulk action to carry out. */
 export interface BulkOperations {
-  /** What is done to each of them. */
+  /** The action for each of the operations. */
   action: BulkAction;
-  /** Which operations, as for a search. Durations are before now. */
+  /** Which operations, as for a search. Relative times count back from now. */
   filter: string;
-  /** Only tell how many match. */
+  /** Whether to only count the operations that match. */
   dry_run?: boolean;
   /**
-   * How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+   * How many operations are expected to match. If the number now differs by more than a tenth, the call is refused
+   * with 409.
    */
   expected_count?: number | null;
 }
 
-/** What a bulk action is about. */
+/** The answer to a bulk action. */
 export interface BulkOperationsAnswer {
   /** How many operations match. */
   matching_count: number;
-  /** Whether that is all of them; else at least so many match. */
+  /** Whether matching_count is exact; otherwise it is a lower bound. */
   count_is_exact: boolean;
-  /** The operation that does it; left out of the answer to a dry run. */
+  /** The operation that carries out the action; left out of the answer to a dry run. */
   operation?: AsyncOperation;
 }
 
-/** What a worker asks for. */
+/** The claim of a worker. */
 export interface ClaimOperations {
-  /** The kinds that it runs. */
+  /** The kinds of operations that the worker runs. */
   kinds: string[];
-  /** How many operations at most. */
+  /** How many operations to claim at most. */
   max_operations?: number | null;
-  /** How long to wait for the first one, in seconds with an s; above 60s, 60s are waited. */
+  /** How long to wait for the first operation, in seconds with the suffix s; longer times count as 60s. */
   wait?: string | null;
-  /** For tokens of the instance: only operations of these organizations; left out, of all that the token reaches. */
+  /**
+   * For tokens of the instance: only operations of these organizations; by default of all that the token may act in.
+   */
   organizations?: string[];
 }
 
@@ -153,162 +159,174 @@ export interface ClaimOperations {
 export interface ClaimedOperation {
   /** The operation. */
   operation: AsyncOperation;
-  /** Its organization; heartbeats and settlements of workers for several name it. */
+  /** The organization of the operation; a worker for several organizations names it in heartbeats and settlements. */
   organization: string;
-  /** As it was written; `null` when there is none. */
+  /** The input of the operation, as it was written; `null` when there is none. */
   input: unknown;
   /** The number of this attempt, from 1. */
   attempt: number;
-  /** What heartbeats and settlements of this attempt show. */
+  /** The token that identifies this attempt in heartbeats and settlements. */
   lease_token: string;
-  /** Until when it is held without a heartbeat. */
+  /** When the lease ends unless a heartbeat extends it. */
   lease_expires_at: string;
   /** How long the attempt may take. */
   timeout: string;
-  /** Whether it is to stop already. */
+  /** Whether its cancellation was requested already, so that the worker must stop. */
   cancel_requested: boolean;
   /**
-   * The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
-   * Trace Context. Left out when it belongs to none.
+   * The attempt as a span of the trace that the operation belongs to: the header of W3C Trace Context for calls that
+   * the worker makes. Left out when the operation belongs to no trace.
    */
   traceparent?: string | null;
 }
 
-/** What a worker was given. */
+/** The operations that a worker claimed. */
 export interface ClaimedOperations {
-  /** At most as many as it asked for. */
+  /** At most as many as the worker requested. */
   operations: ClaimedOperation[];
-  /** How long a lease lives without a heartbeat. */
+  /** How long a lease lasts without a heartbeat. */
   lease_duration: string;
 }
 
-/** An operation that is to be created. */
+/** An operation to create. */
 export interface CreateOperation {
-  /** What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'. */
+  /** The kind of work: 1 to 128 letters, digits, '_', '-', '.' or '/'. */
   kind: string;
-  /** The type of the resource that it is about; goes together with resource_id. */
+  /** The type of the resource that it is about; must come together with resource_id. */
   resource_type?: string | null;
-  /** The id of the resource that it is about; goes together with resource_type. */
+  /** The id of the resource that it is about; must come together with resource_type. */
   resource_id?: string | null;
-  /** The project that it belongs to. A token with a list of projects must name one of them. */
+  /** The project that it belongs to. A token that is limited to projects must name one of them. */
   project_id?: string | null;
   /** The version of the project. */
   project_version_id?: string | null;
-  /** What the handler or worker is given: any JSON, kept digit for digit. */
+  /** The input for the handler or worker: any JSON, stored exactly as it is written. */
   input?: unknown;
-  /** Higher comes first among those that wait; 0 unless it is given. */
+  /** Among pending operations, those with a higher priority start first. */
   priority?: number | null;
-  /** Not to be started before this time. */
+  /** The earliest time at which it may start. */
   run_after?: string | null;
-  /** How long one attempt may take, in seconds with an s. */
+  /** How long one attempt may take, in seconds with the suffix s. */
   timeout?: string | null;
-  /** How many attempts there may be; the server's or the kind's setting unless it is given. */
+  /** The largest number of attempts; by default the setting of the kind or the server. */
   max_attempts?: number | null;
-  /** How long it is kept after its end, in seconds with an s; as the server is configured unless it is given. */
+  /** How long it is kept after its end, in seconds with the suffix s; by default as the server is configured. */
   retain_for?: string | null;
   /** At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds. */
   concurrency_key?: string | null;
   /**
-   * How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones, that
-   * of the newest creation holds.
+   * How many operations with the concurrency_key may run at a time. If operations with the same key give different
+   * limits, that of the newest one applies.
    */
   concurrency_limit?: number | null;
   /**
-   * What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
-   * '_', '-' or '/' that begin and end with a letter or a digit.
+   * Labels, by which it can be found: at most 16 values of at most 255 bytes. A key has 1 to 63 lower-case letters,
+   * digits, '.', '_', '-' or '/', and begins and ends with a letter or a digit.
    */
   labels?: Record<string, string> | null;
   /**
-   * While an operation of the organization with this key has not ended, that one is answered, with the header
-   * X-Longrun-Existing: true, and none is created. At most 255 bytes.
+   * While an operation of the organization with this key has not ended, no other one is created: the answer is that
+   * operation, with the header X-Longrun-Existing: true. At most 255 bytes.
    */
   unique_key?: string | null;
 }
 
-/** An organization to be made. */
+/** An organization to create. */
 export interface CreateOrganization {
-  /** Its name: 1 to 128 bytes of printable text. */
+  /** The name of the organization: 1 to 128 bytes of printable text. */
   name: string;
-  /** What it may have. */
+  /** The limits of the organization. */
   limits?: SetOrganizationLimits;
 }
 
-/** A schedule that is to be made. */
+/** A schedule to create. */
 export interface CreateSchedule {
-  /** What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'. */
+  /** The name of the schedule, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'. */
   name: string;
   /**
-   * When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
-   * them. Either this or every.
+   * A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or six
+   * with the seconds first. Give either this or every.
    */
   cron?: string | null;
-  /** Every how long it is due, in seconds with an s; a second at least. */
+  /** The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron. */
   every?: string | null;
-  /** The time zone of cron, by its name in the IANA database; UTC unless it is given. */
+  /** The time zone of cron, by its name in the IANA database; by default UTC. */
   time_zone?: string | null;
-  /** What is created each time; without run_after and unique_key. */
+  /** The operation that it creates each time; without run_after and unique_key. */
   operation: CreateOperation;
-  /** When the operation before has not ended: allow (they run beside each other), skip or cancel_previous. */
+  /**
+   * What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip, or
+   * cancel_previous.
+   */
   overlap?: string | null;
-  /** What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100). */
+  /**
+   * Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+   * 100).
+   */
   catch_up?: string | null;
-  /** Each due time is put off by up to so long, in seconds with an s. */
+  /** The longest delay that is added to each due time, in seconds with the suffix s. */
   jitter?: string | null;
-  /** Nothing is created until it is resumed. */
+  /** Whether it is paused: it creates nothing until it is resumed. */
   paused?: boolean | null;
 }
 
-/** What a new token is to be. */
+/** A token to create. */
 export interface CreateToken {
-  /** What it is for, for people: 1 to 128 bytes. */
+  /** A name for people that says what the token is for: 1 to 128 bytes. */
   name: string;
   /**
-   * What it may do; never more than the token that asks may. A token of the instance may have admin and
+   * The scopes of the new token; only scopes that the calling token has. A token of the instance may have admin and
    * operations:work.
    */
   scopes: string[];
-  /** Only operations of these projects; left out, all of the organization. */
+  /** The projects that the token is limited to; by default it is not limited. */
   projects?: string[];
-  /** How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks. */
+  /**
+   * How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
+   * token.
+   */
   expires_in?: string | null;
-  /** The organization that it belongs to; a token of an organization need not name its own. */
+  /** The organization that it belongs to; by default that of the calling token. */
   organization?: string;
-  /** Make a token of the instance, which belongs to no organization; only by such a token. */
+  /** Whether to create a token of the instance, which belongs to no organization; only such a token can do so. */
   instance?: boolean | null;
-  /** Of a token of the instance, only these organizations; left out, all. */
+  /** For a token of the instance: the organizations that it may act in; by default all. */
   organizations?: string[];
 }
 
-/** What a view is to be. */
+/** A view to create. */
 export interface CreateView {
-  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  /**
+   * The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+   * the token.
+   */
   name: string;
-  /** What it shows, as searches take it; empty: everything. */
+  /** The filter of the operations that it shows, as for a search; empty for all operations. */
   filter?: string;
-  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  /** The names of the columns, in order; left out for the default columns. */
   columns?: string[];
-  /** private: only this token has it. shared: the organization has it. */
+  /** private: only the calling token sees it. shared: the whole organization sees it. */
   visibility?: string;
 }
 
-/** What is lived with. */
+/** A waiver to create. */
 export interface CreateWaiver {
   /** The name of the policy whose violations it covers. */
   policy: string;
   /**
-   * Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability, or vex:
-   * and the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not affect
-   * the product or are fixed; left out, all.
+   * Which violations of the policy it covers: a whole message; an identifier in a finding, such as that of a rule or
+   * a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities
+   * that the document says do not affect the product or are fixed. By default all.
    */
   finding?: string;
   /**
-   * Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
-   * evidence or of its project; left out, any. Required with a VEX document.
+   * Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
+   * evidence or of its project. By default any evidence. Required with a VEX document.
    */
   subject?: string;
-  /** Why. */
+  /** Why the violation is accepted. */
   reason: string;
-  /** How long it has an effect, in seconds with an s; left out, until it is removed. */
+  /** How long it has an effect, in seconds with the suffix s; by default until it is removed. */
   expires_in?: string | null;
 }
 
@@ -316,7 +334,10 @@ export interface CreateWaiver {
 export interface CreatedOperations {
   /** In the order of the request. */
   operations: AsyncOperation[];
-  /** The zero-based places of those that were there before, with their unique_key; left out when there are none. */
+  /**
+   * The zero-based positions of the operations that existed before, with the same unique_key; left out when there are
+   * none.
+   */
   existing?: number[];
 }
 
@@ -334,7 +355,7 @@ export interface DeletedWaiver {
 
 /**
  * The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that names its
- * type, and no variant of a tagged enum: generators of clients want a name for each.
+ * type and not a variant of a tagged enum, because client generators need a name for each.
  */
 export interface Detail {
 }
@@ -343,7 +364,7 @@ export interface Detail {
 export interface Empty {
 }
 
-/** Which error it is. */
+/** Identifies the error. */
 export interface ErrorInfo {
   /** `type.googleapis.com/google.rpc.ErrorInfo`. */
   "@type": string;
@@ -351,26 +372,26 @@ export interface ErrorInfo {
   reason: string;
   /** Always longrun. */
   domain: string;
-  /** What a program may want to know, such as a limit. */
+  /** Values for programs, such as a limit. */
   metadata: Record<string, string>;
 }
 
-/** An evaluation that is to be started. Exactly one of digest and content is given. */
+/** An evaluation to start. Exactly one of digest and content must be given. */
 export interface EvaluateEvidence {
   /** The digest of evidence that is stored. */
   digest?: string | null;
-  /** The evidence itself, in base64; empty for evidence of nothing, such as a report without findings. */
+  /** The evidence itself, in base64; may be empty, for example for a report without findings. */
   content?: string | null;
-  /** The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given. */
+  /** The material type, such as SBOM_CYCLONEDX_JSON; by default it is detected from the content. */
   kind?: string | null;
   /** The material's name, for policies that select by name. */
   name?: string | null;
   /**
-   * The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
-   * policies nor groups.
+   * The policies to evaluate, each embedded or by reference. If neither policies nor groups are given, the server's
+   * default policies are evaluated.
    */
   policies?: PolicyAttachment[] | null;
-  /** Groups of policies. */
+  /** The groups of policies to evaluate. */
   policy_groups?: PolicyGroupAttachment[] | null;
   /** The project's name, as policies see it. */
   project_name?: string | null;
@@ -380,7 +401,7 @@ export interface EvaluateEvidence {
   project_id?: string | null;
   /** The version of the project. */
   project_version_id?: string | null;
-  /** What an AI provider is asked about the evidence; refused unless one is configured. */
+  /** A question about the evidence for an AI provider; refused unless the server has one configured. */
   prompt?: string | null;
 }
 
@@ -392,13 +413,13 @@ export interface EvaluationStarted {
 
 /** A piece of evidence that is stored. */
 export interface Evidence {
-  /** By what it is found. */
+  /** The digest of its content, which identifies it. */
   digest: string;
   /** Its length in bytes. */
   size: number;
-  /** The material type that was detected; empty when none was. */
+  /** The detected material type; empty when none was detected. */
   kind: string;
-  /** What it was called by who stored or evaluated it first; left out when it has no name. */
+  /** The first name that it was stored or evaluated with; left out when it has no name. */
   name?: string;
 }
 
@@ -408,9 +429,9 @@ export interface EvidenceLastOperation {
   id: string;
   /** Its status. */
   status: string;
-  /** When it ended; left out while it has not. */
+  /** When it ended; left out until then. */
   finished_at?: string | null;
-  /** passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long. */
+  /** passed, failed or skipped; left out when the operation is not an ended evaluation, or its output is long. */
   verdict?: string | null;
 }
 
@@ -418,58 +439,58 @@ export interface EvidenceLastOperation {
 export interface EvidenceList {
   /** Newest first. */
   evidence: ListedEvidence[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
-  /** How many pieces the organization has, whatever is listed. */
+  /** How many pieces of evidence the organization has in total, whatever the page shows. */
   total_count: number;
-  /** How many bytes they come to. */
+  /** The size of all its evidence in bytes. */
   total_bytes: number;
-  /** How many bytes they may come to; 0: any number. */
+  /** The limit on that size in bytes; 0 for no limit. */
   max_bytes: number;
 }
 
-/** What is wrong with a field. */
+/** A field that is not valid. */
 export interface FieldViolation {
   /** Its path in the request. */
   field: string;
-  /** What would be right. */
+  /** What is wrong with the field, or what it must be. */
   description: string;
 }
 
 /** Operations that were found. */
 export interface FoundOperations {
-  /** In the order that was asked for. */
+  /** In the requested order. */
   operations: OperationDetail[];
-  /** How many operations match; at least so many, if that is not exact. */
+  /** How many operations match; a lower bound if total_is_exact is false. */
   total_count: number;
   /**
-   * Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
-   * there are more than 100,000.
+   * Whether total_count is exact. It is, except for filters for which the server must check operations one by one,
+   * when there are more than 100,000 of them.
    */
   total_is_exact: boolean;
-  /** What the next page is asked for with; empty at the end. A page may be empty and have a next one. */
+  /** The token that requests the next page; empty on the last page. A page may be empty and still have a next one. */
   next_page_token: string;
 }
 
-/** What a worker holds still. */
+/** The operations that a worker still holds. */
 export interface HeartbeatOperations {
   /** One row for each operation. */
   operations: HeartbeatRow[];
 }
 
-/** What became of one row: it is held, or it is not and `error` says so. */
+/** The result of one row: the worker still holds the operation, or `error` says why not. */
 export interface HeartbeatResult {
-  /** The operation. */
+  /** The id of the operation. */
   id: string;
-  /** Until when without another heartbeat. */
+  /** When the lease ends unless another heartbeat extends it. */
   lease_expires_at?: string;
-  /** Whether it is to stop. */
+  /** Whether its cancellation was requested, so that the worker must stop. */
   cancel_requested?: boolean;
-  /** Why. */
+  /** Why not. */
   error?: Status;
 }
 
-/** What is still held. */
+/** Which operations the worker still holds. */
 export interface HeartbeatResults {
   /** In the order of the request. */
   operations: HeartbeatResult[];
@@ -477,13 +498,13 @@ export interface HeartbeatResults {
 
 /** An operation that a worker holds. */
 export interface HeartbeatRow {
-  /** Its id. */
+  /** The id of the operation. */
   id: string;
-  /** What the claim gave. */
+  /** The lease_token of the claim. */
   lease_token: string;
-  /** The organization that the claim gave; needed by workers for several. */
+  /** The organization of the operation, from the claim; workers for several organizations must give it. */
   organization?: string;
-  /** A line for people: how far it is. At most 1024 bytes. */
+  /** The progress of the attempt: a line of text for people, of at most 1024 bytes. */
   progress?: string | null;
 }
 
@@ -491,7 +512,10 @@ export interface HeartbeatRow {
 export interface IssuedToken {
   /** The token. */
   token: Token;
-  /** What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody. */
+  /**
+   * The secret, which callers send in the header Authorization after Bearer. It is shown only this once and not
+   * stored.
+   */
   secret: string;
 }
 
@@ -499,7 +523,7 @@ export interface IssuedToken {
 export interface Kind {
   /** Its name. */
   name: string;
-  /** Nothing of it is started. */
+  /** Whether it is paused: no operation of the kind is started. */
   paused: boolean;
 }
 
@@ -511,19 +535,19 @@ export interface KindAnswer {
 
 /** A piece of evidence in a list. */
 export interface ListedEvidence {
-  /** By what it is found. */
+  /** The digest of its content, which identifies it. */
   digest: string;
   /** Its length in bytes. */
   size: number;
-  /** The material type that was detected; empty when none was. */
+  /** The detected material type; empty when none was detected. */
   kind: string;
-  /** What it was called by who stored or evaluated it first; may be empty. */
+  /** The first name that it was stored or evaluated with; may be empty. */
   name: string;
-  /** When it was stored first. */
+  /** When it was first stored. */
   created_at: string;
-  /** When it was stored or evaluated last, give or take an hour. */
+  /** When it was last stored or evaluated, accurate to about an hour. */
   last_used_at: string;
-  /** The newest operation about it; left out when there is none any more. */
+  /** The newest operation about it; left out when there is none. */
   last_operation?: EvidenceLastOperation;
 }
 
@@ -531,15 +555,15 @@ export interface ListedEvidence {
 export interface ListedOrganization {
   /** Its name. */
   name: string;
-  /** When it was made. */
+  /** When it was created. */
   created_at: string;
-  /** Operations that wait. */
+  /** The number of its pending operations. */
   pending: number;
-  /** Operations that run. */
+  /** The number of its running operations. */
   running: number;
-  /** Since when nothing of it is started; left out when it is not paused. */
+  /** The time since which it is paused; left out when it is not paused. */
   paused_since?: string | null;
-  /** Its deletion has begun, and has not ended. */
+  /** Whether its deletion has begun and is not done. */
   being_deleted: boolean;
 }
 
@@ -549,36 +573,36 @@ export interface OperationAnswer {
   operation: AsyncOperation;
 }
 
-/** How many operations of a group there are. What was not asked to be told apart is left out. */
+/** How many operations a group has. The fields that group_by does not name are left out. */
 export interface OperationCount {
-  /** Their status. */
+  /** The status of its operations. */
   status?: AsyncOperationStatus;
-  /** Their kind. */
+  /** The kind of its operations. */
   kind?: string;
-  /** Their project; empty: none. */
+  /** The project of its operations; empty for operations without a project. */
   project_id?: string;
-  /** How many; at least one. */
+  /** The number of operations in the group; at least one. */
   count: number;
 }
 
-/** How many operations there are. */
+/** The result of a count. */
 export interface OperationCounts {
-  /** The groups that have any, those with most operations first; at most 1000. */
+  /** The groups that have operations, those with the most operations first; at most 1000. */
   groups: OperationCount[];
   /** How many groups are not shown. */
   groups_left_out: number;
-  /** How many operations match, in all groups; at least so many, if that is not exact. */
+  /** How many operations match in all groups together; a lower bound if total_is_exact is false. */
   total_count: number;
-  /** Whether there are no more of them. */
+  /** Whether total_count is exact. */
   total_is_exact: boolean;
 }
 
 /**
- * An operation with everything that is known of it. Texts that are not set are empty; times and durations that are
- * not set are left out.
+ * An operation with all its fields. Texts that are not set are empty; times and durations that are not set are left
+ * out.
  */
 export interface OperationDetail {
-  /** What came out, empty before; structured output is JSON in this text. */
+  /** The output; empty until the operation is completed. Structured output is JSON in this text. */
   output: string;
   /** Why it failed; empty unless it did. */
   error_message: string;
@@ -586,7 +610,7 @@ export interface OperationDetail {
   finished_at?: string;
   /** The project that it belongs to. */
   project_id: string;
-  /** What kind of work it is. */
+  /** The kind of work. */
   kind: string;
   /** The type of the resource that it is about. */
   resource_type: string;
@@ -600,39 +624,41 @@ export interface OperationDetail {
   id: string;
   /** The version of the project. */
   project_version_id: string;
-  /** Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message. */
+  /** Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message. */
   status: AsyncOperationStatus;
-  /** As it was written; `null` when there is none. */
+  /** The input that it was created with, as it was written; `null` when there is none. */
   input: unknown;
-  /** What it was labelled with. */
+  /** Its labels. */
   labels: Record<string, string>;
-  /** While it has not ended, creations with this key are answered with it. */
+  /** While it has not ended, a creation with the same key returns this operation. */
   unique_key: string;
-  /** Of the operations with this key so many run at a time as `concurrency_limit` says. */
+  /** At most `concurrency_limit` operations with this key run at a time. */
   concurrency_key: string;
-  /** How many; left out without a key. */
+  /** How many operations with the `concurrency_key` may run at a time; left out without a key. */
   concurrency_limit?: number;
-  /** Higher comes first among those that wait. */
+  /** Its priority: among pending operations, those with a higher one start first. */
   priority: number;
-  /** Attempts that count, the one under way included. */
+  /** How many attempts were charged, including the running one. */
   attempts: number;
-  /** How many attempts there may be. */
+  /** The largest number of attempts. */
   max_attempts: number;
-  /** Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones. */
+  /** The earliest time at which a PENDING operation may start: as requested, or as set after a failed attempt. */
   run_after?: string;
-  /** How long one attempt may take, in seconds with an s, if the operation says so itself. */
+  /**
+   * How long one attempt may take, in seconds with the suffix s; left out if the operation has no timeout of its own.
+   */
   timeout?: string;
-  /** Who runs it, or ran its last attempt. */
+  /** The worker or server that runs it, or ran its last attempt. */
   worker: string;
-  /** Whether the attempt under way was asked to stop. */
+  /** Whether the running attempt was asked to stop. */
   cancel_requested: boolean;
-  /** What the worker of the latest attempt said last of how far it is. */
+  /** The progress that the worker of the latest attempt reported last. */
   progress: string;
-  /** The name of the schedule that made it. */
+  /** The name of the schedule that created it. */
   schedule: string;
 }
 
-/** `{"operation":{…}}` with everything. */
+/** `{"operation":{…}}` with all fields. */
 export interface OperationDetailAnswer {
   /** The operation. */
   operation: OperationDetail;
@@ -640,34 +666,34 @@ export interface OperationDetailAnswer {
 
 /** Something that happened to an operation. */
 export interface OperationEvent {
-  /** When. */
+  /** When it happened. */
   time: string;
   /**
-   * What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
-   * COMPLETED, FAILED or RETRIED.
+   * What happened: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST,
+   * ATTEMPT_RELEASED, COMPLETED, FAILED or RETRIED.
    */
   type: string;
   /** The number of the attempt; 0 before the first. */
   attempt: number;
-  /** Who ran the attempt; empty when nobody did. */
+  /** The worker or server that ran the attempt; empty when none did. */
   worker: string;
-  /** A line for people. */
+  /** A line of text for people. */
   message: string;
 }
 
-/** A page of a history. */
+/** A page of the history of an operation. */
 export interface OperationEvents {
   /** Oldest first. */
   events: OperationEvent[];
-  /** Only when there are more: the page_token of the next page. */
+  /** The page_token of the next page; left out on the last page. */
   next_page_token?: string | null;
 }
 
-/** One page of operations, as the document shows it: it is written piece by piece ([`page`]). */
+/** One page of operations. */
 export interface OperationsPage {
   /** Newest first. */
   operations: AsyncOperation[];
-  /** Which page, and of how many. */
+  /** The number of the page, and how many there are. */
   pagination: Pagination;
 }
 
@@ -675,11 +701,11 @@ export interface OperationsPage {
 export interface Organization {
   /** Its name. */
   name: string;
-  /** Nothing of it is started. */
+  /** Whether it is paused: none of its operations is started. */
   paused: boolean;
-  /** Kinds of which nothing is started in it. */
+  /** The kinds that are paused in it. */
   paused_kinds: string[];
-  /** What it may have; limits that are not set are left out. */
+  /** Its limits; those that are not set are left out. */
   limits: OrganizationLimits;
 }
 
@@ -689,27 +715,29 @@ export interface OrganizationAnswer {
   organization: Organization;
 }
 
-/** How far the deletion of an organization is. */
+/** The progress of the deletion of an organization. */
 export interface OrganizationDeletion {
-  /** The organization is there no more; otherwise the same call goes on. */
+  /** Whether the organization no longer exists; otherwise repeat the call to continue. */
   done: boolean;
-  /** How many rows this call has removed. */
+  /** How many rows of the database this call removed. */
   removed_rows: number;
 }
 
-/** Limits that are not set are left out. */
+/** The limits of an organization. Those that are not set are left out. */
 export interface OrganizationLimits {
-  /** How many operations may be pending. */
+  /** How many operations may be unfinished at a time, pending or running. */
   max_pending?: number | null;
-  /** Creations per second. */
+  /** How many operations may be created per second, on each server. */
   rate?: number | null;
-  /** Creations at once. */
+  /** How many operations may be created at once after a pause. */
   burst?: number | null;
   /** The longest input, in bytes. */
   max_input: number;
   /** The longest output, in bytes. */
   max_output: number;
-  /** Its operations that start for each one of an organization of weight 1. */
+  /**
+   * How many of its operations start for each one of an organization with the weight 1, while both have pending ones.
+   */
   weight: number;
   /** By kind, how many of its operations may run at a time; kinds without a limit are left out. */
   max_running?: Record<string, number>;
@@ -719,11 +747,11 @@ export interface OrganizationLimits {
 export interface OrganizationsPage {
   /** The organizations. */
   organizations: ListedOrganization[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
 }
 
-/** Which page it is, and of how many. */
+/** The number of the page, and how many there are. */
 export interface Pagination {
   /** How many operations match, at most 2147483647. */
   total_count: number;
@@ -735,24 +763,24 @@ export interface Pagination {
   page_size: number;
 }
 
-/** A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given. */
+/** A policy to evaluate. Exactly one of ref and embedded must be given. */
 export interface PolicyAttachment {
   /**
    * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
    * that the server allows, `https://…@sha256:…`.
    */
   ref?: string | null;
-  /** The policy's document itself: its text, or an object. */
+  /** The policy itself: its text, or an object. */
   embedded?: unknown;
   /** Arguments by name. */
   with?: Record<string, string> | null;
-  /** Which materials it is for, besides those of its kinds. */
+  /** Limits the policy to materials with a given name, in addition to its own limits. */
   selector?: Record<string, unknown> | null;
-  /** Whether it is left out, which the output says. */
+  /** Whether the policy is left out; the output says so. */
   disabled?: boolean | null;
 }
 
-/** A use of a group of policies, as the document shows it. */
+/** A group of policies to evaluate. */
 export interface PolicyGroupAttachment {
   /**
    * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
@@ -761,23 +789,25 @@ export interface PolicyGroupAttachment {
   ref: string;
   /** Arguments by name. */
   with?: Record<string, string> | null;
-  /** Policies of the group to leave out, by name. */
+  /** The names of policies of the group to leave out. */
   skip?: string[] | null;
 }
 
-/** Which evidence is evaluated again; at least one of the three is given, and all that are given must fit. */
+/**
+ * Which evidence to evaluate again. At least one of the three fields must be given; evidence must match all that are.
+ */
 export interface ReevaluateEvidence {
-  /** What this policy was evaluated on. */
+  /** Only evidence that this policy was evaluated on. */
   policy?: string;
-  /** This piece of evidence. */
+  /** Only the piece of evidence with this digest. */
   digest?: string;
-  /** What was stored or evaluated within so many days, give or take an hour. */
+  /** Only evidence that was stored or evaluated within this number of days, accurate to about an hour. */
   newest_days?: number | null;
 }
 
-/** A reevaluation was begun. */
+/** The reevaluation that was started. */
 export interface ReevaluationStarted {
-  /** The operation that creates the evaluations; its output tells how many. */
+  /** The id of the operation that creates the evaluations; its output says how many. */
   operation_id: string;
 }
 
@@ -785,85 +815,90 @@ export interface ReevaluationStarted {
 export interface RetryInfo {
   /** `type.googleapis.com/google.rpc.RetryInfo`. */
   "@type": string;
-  /** Seconds with an s. */
+  /** The delay in seconds with the suffix s. */
   retryDelay: string;
 }
 
 /** How a token is replaced. */
 export interface RotateToken {
-  /** How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most. */
+  /** How long the old secret stays valid, in seconds with the suffix s; 30 days (2592000s) at most. */
   overlap?: string | null;
-  /** How long the new one is valid; left out, for as long as the old one was from its start, if that ends. */
+  /**
+   * How long the new token is valid, in seconds with the suffix s; by default as long as the old one from its
+   * creation, or without an end if the old one has none.
+   */
   expires_in?: string | null;
 }
 
-/** An attempt under way. */
+/** A running attempt. */
 export interface RunningAttempt {
   /** The operation's id. */
   operation_id: string;
-  /** Its kind. */
+  /** The kind of the operation. */
   kind: string;
-  /** Its project; left out when it has none. */
+  /** The project of the operation; left out when it has none. */
   project_id?: string;
-  /** Which attempt, from 1. */
+  /** The number of the attempt, from 1. */
   attempt: number;
-  /** When it began. */
+  /** When the attempt began. */
   started_at: string;
-  /** When its lease runs out unless there is a heartbeat. */
+  /** When its lease ends unless a heartbeat extends it. */
   lease_expires_at: string;
 }
 
-/** Who runs something. */
+/** A worker or server that runs operations. */
 export interface RunningWorker {
-  /** The id of its token, or the name of a server. */
+  /** The id of the token of a worker, or the name of a server. */
   name: string;
-  /** Attempts under way. */
+  /** The number of its running attempts. */
   running: number;
-  /** Of which kinds, in order. */
+  /** The kinds of these attempts, sorted. */
   kinds: string[];
   /** When the oldest of its attempts began. */
   oldest_started_at: string;
-  /** When it claimed, or kept a lease, last. */
+  /** When it last claimed an operation or extended a lease. */
   last_heartbeat_at: string;
-  /** What it runs: the 20 oldest attempts. */
+  /** Its 20 oldest running attempts. */
   attempts: RunningAttempt[];
 }
 
 /** A schedule. Texts that are not set are empty; times that are not set are left out. */
 export interface Schedule {
-  /** What it is called by. */
+  /** The name of the schedule. */
   name: string;
-  /** When it is due; empty when every is given. */
+  /** The cron expression of its due times; empty when every is given. */
   cron: string;
-  /** Every how long it is due, in seconds with an s; empty when cron is given. */
+  /** The time between its due times, in seconds with the suffix s; empty when cron is given. */
   every: string;
   /** The time zone of cron; empty for UTC. */
   time_zone: string;
-  /** What is created each time. */
+  /** The operation that it creates each time. */
   operation: ScheduledOperation;
-  /** allow, skip or cancel_previous. */
+  /** What happens when the previous operation has not ended: allow, skip or cancel_previous. */
   overlap: string;
-  /** none, latest or all. */
+  /** Which missed due times are made up for: none, latest or all. */
   catch_up: string;
-  /** By how much each due time is put off at most, in seconds with an s. */
+  /** The longest delay that is added to each due time, in seconds with the suffix s. */
   jitter: string;
-  /** It creates nothing until it is resumed. */
+  /** Whether it is paused: it creates nothing until it is resumed. */
   paused: boolean;
-  /** When it was made. */
+  /** When it was created. */
   created_at: string;
-  /** When it was changed last. */
+  /** When it was last changed. */
   updated_at: string;
-  /** The next five due times, without what they are put off by. */
+  /** The next five due times, without the delay of jitter. */
   next_times: string[];
-  /** The last due time that has created an operation. */
+  /** The last due time at which it created an operation. */
   last_time?: string;
-  /** The id of the last operation that it has created, at a due time or when it was triggered; empty before. */
+  /** The id of the last operation that it created, at a due time or when it was triggered; empty before the first. */
   last_operation: string;
-  /** The last due time that has created none: it was missed, or would have overlapped. */
+  /**
+   * The last due time at which it created none, because the time was missed or the operations would have overlapped.
+   */
   last_skipped_time?: string;
-  /** Why nothing could be created the last time; empty since something could. */
+  /** Why it could not create an operation the last time; empty if it could. */
   last_error: string;
-  /** When that was. */
+  /** When that error occurred. */
   last_error_time?: string;
 }
 
@@ -873,9 +908,9 @@ export interface ScheduleAnswer {
   schedule: Schedule;
 }
 
-/** What a schedule creates. */
+/** The operation that a schedule creates. */
 export interface ScheduledOperation {
-  /** What kind of work it is. */
+  /** The kind of work. */
   kind: string;
   /** The type of the resource that it is about. */
   resource_type: string;
@@ -885,25 +920,31 @@ export interface ScheduledOperation {
   project_id: string;
   /** The version of the project. */
   project_version_id: string;
-  /** What it is found by. */
+  /** Labels, by which the operation can be found. */
   labels: Record<string, string>;
-  /** What the handler or worker is given; left out when there is nothing. */
+  /** The input for the handler or worker; left out when there is none. */
   input?: unknown;
-  /** Higher comes first among those that wait. */
+  /** Its priority: among pending operations, those with a higher one start first. */
   priority: number;
-  /** How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting. */
+  /**
+   * How long one attempt may take, in seconds with the suffix s; left out for the setting of the kind or the server.
+   */
   timeout?: string;
-  /** How many attempts there may be. */
+  /** The largest number of attempts. */
   max_attempts: number;
-  /** How long it is kept after its end, in seconds with an s; left out for the server's setting. */
+  /** How long it is kept after its end, in seconds with the suffix s; left out for the setting of the server. */
   retain_for?: string;
+  /** At most `concurrency_limit` operations with this key run at a time. */
+  concurrency_key: string;
+  /** How many operations with the `concurrency_key` may run at a time; left out without a key. */
+  concurrency_limit?: number;
 }
 
-/** Schedules, by name. */
+/** Schedules, sorted by name. */
 export interface SchedulesPage {
   /** The schedules. */
   schedules: Schedule[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
 }
 
@@ -911,9 +952,9 @@ export interface SchedulesPage {
 export interface Session {
   /** Its id, which is public. */
   id: string;
-  /** The organization. */
+  /** The organization that the person signed in to. */
   organization: string;
-  /** The provider's name for the person. */
+  /** The identity provider's id for the person. */
   subject: string;
   /** The person's name. */
   name: string;
@@ -921,9 +962,9 @@ export interface Session {
   state: string;
   /** When the person signed in. */
   begun_at: string;
-  /** When it ends by itself. */
+  /** When it expires. */
   expires_at: string;
-  /** When it was ended before that; left out when it was not. */
+  /** When it was revoked; left out if it was not. */
   revoked_at?: string | null;
 }
 
@@ -937,48 +978,50 @@ export interface SessionAnswer {
 export interface SessionsPage {
   /** The sessions. */
   sessions: Session[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
 }
 
-/** Limits of an organization. What is left out is as the server is configured. */
+/** The limits of an organization. Those that are left out follow the configuration of the server. */
 export interface SetOrganizationLimits {
-  /** Operations that have not ended, over all servers; 0: any number. */
+  /** How many operations may be unfinished at a time, pending or running, on all servers together; 0 for no limit. */
   max_pending?: number | null;
-  /** Operations that may be created in a second, on each server; 0: as fast as they come. */
+  /** How many operations may be created per second, on each server; 0 for no limit. */
   rate?: number | null;
-  /** Operations that may be created at once after a pause; goes with rate. */
+  /** How many operations may be created at once after a pause; only together with rate. */
   burst?: number | null;
-  /** The most bytes of an input. */
+  /** The longest input, in bytes. */
   max_input?: number | null;
-  /** The most bytes of an output. */
+  /** The longest output, in bytes. */
   max_output?: number | null;
-  /** Its operations that start for each one of an organization of weight 1, while both have some waiting. */
+  /**
+   * How many of its operations start for each one of an organization with the weight 1, while both have pending ones.
+   */
   weight?: number | null;
-  /** By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. */
+  /** By kind, how many of its operations may run at a time, on all servers and workers together; 0 for no limit. */
   max_running?: Record<string, number> | null;
 }
 
-/** What a worker has done. */
+/** The outcomes of attempts. */
 export interface SettleOperations {
   /** One row for each operation. */
   results: SettleRow[];
 }
 
 /**
- * What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was released
+ * The result of one row: `error` when it was refused, otherwise `status`; a row that released its operation has
  * neither.
  */
 export interface SettleResult {
-  /** The operation. */
+  /** The id of the operation. */
   id: string;
-  /** The operation's status now. */
+  /** The status of the operation now. */
   status?: string | null;
   /** Why the row was refused. */
   error?: Status;
 }
 
-/** What became of what was settled. */
+/** The results of a settlement. */
 export interface SettleResults {
   /** In the order of the request. */
   results: SettleResult[];
@@ -986,51 +1029,54 @@ export interface SettleResults {
 
 /** How an attempt ended: with exactly one of output, error_message and release. */
 export interface SettleRow {
-  /** The operation's id. */
+  /** The id of the operation. */
   id: string;
-  /** What the claim gave. */
+  /** The lease_token of the claim. */
   lease_token: string;
-  /** The organization that the claim gave; needed by workers for several. */
+  /** The organization of the operation, from the claim; workers for several organizations must give it. */
   organization?: string;
   /** The result; structured output is JSON in this string. */
   output?: string | null;
   /** Why the attempt failed. */
   error_message?: string | null;
-  /** Whether another attempt may help; goes with error_message only. */
+  /** Whether another attempt may succeed; only together with error_message. */
   retryable?: boolean | null;
-  /** Give the operation back without charging an attempt. */
+  /** Whether to release the operation, without charging an attempt. */
   release?: boolean | null;
 }
 
 /** Statistics. */
 export interface Stats {
-  /** How finely: minute, hour or day. */
+  /** The length of a step: minute, hour or day. */
   step: string;
-  /** When the first step begins that was asked for. */
+  /** When the first requested step begins. */
   start: string;
-  /** Before when. */
+  /** The end of the requested time, exclusive. */
   end: string;
-  /** Since when everything is counted; left out before a server has begun to. */
+  /** The time since which everything is counted; left out until a server has begun to count. */
   available_since?: string | null;
-  /** Up to when everything is counted; left out before a server has begun to. */
+  /** The time up to which everything is counted; left out until a server has begun to count. */
   complete_until?: string | null;
-  /** How long ago that is, in milliseconds. */
+  /** How long ago complete_until is, in milliseconds. */
   lag_ms?: number | null;
-  /** In the order of their starts and kinds. Steps in which nothing happened are left out. */
+  /**
+   * One point for each step, and for each kind with group_by, ordered by start and kind. Steps in which nothing
+   * happened are left out.
+   */
   points: StatsPoint[];
 }
 
-/** How long many things took. */
+/** The distribution of durations. */
 export interface StatsDurations {
-  /** How many. */
+  /** The number of durations. */
   count: number;
   /** Their sum in milliseconds. */
   sum_ms: number;
-  /** What half of them did not exceed, in milliseconds, within 1 %; left out when there are none. */
+  /** The median in milliseconds, accurate to 1 %; left out when there are no durations. */
   p50_ms?: number | null;
-  /** What 90 % of them did not exceed. */
+  /** The 90th percentile in milliseconds. */
   p90_ms?: number | null;
-  /** What 99 % of them did not exceed. */
+  /** The 99th percentile in milliseconds. */
   p99_ms?: number | null;
 }
 
@@ -1038,7 +1084,7 @@ export interface StatsDurations {
 export interface StatsPoint {
   /** When the step began. */
   start: string;
-  /** The kind, if each was asked for by itself; empty: operations that were removed before they were counted. */
+  /** The kind, with group_by=kind; empty for operations that were removed before they were counted. */
   kind?: string | null;
   /** Operations that were created. */
   created: number;
@@ -1048,21 +1094,21 @@ export interface StatsPoint {
   completed: number;
   /** Operations that failed, cancelled ones included. */
   failed: number;
-  /** How long operations had waited that were started for the first time, since their creation. */
+  /** How long the operations that were started for the first time had waited since their creation. */
   waiting: StatsDurations;
-  /** How long the attempts took that ended their operations. */
+  /** How long the last attempts of the operations that ended took. */
   running: StatsDurations;
 }
 
 /** Why a request was refused: `google.rpc.Status`. */
 export interface Status {
-  /** A number of `google.rpc.Code`. */
+  /** The error code, a number of `google.rpc.Code`. */
   code: number;
-  /** For people; may change. */
+  /** A message for people; it may change. */
   message: string;
   /**
-   * For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo where
-   * they apply.
+   * Details for programs: always an ErrorInfo with a stable reason; where they apply, also a BadRequest with the
+   * fields that are not valid, and a RetryInfo.
    */
   details: Detail[];
 }
@@ -1071,27 +1117,27 @@ export interface Status {
 export interface Token {
   /** Its id, which is public. */
   id: string;
-  /** What it is for, for people. */
+  /** A name for people that says what the token is for. */
   name: string;
   /** The organization that it belongs to; empty for a token of the instance. */
   organization: string;
-  /** It belongs to the instance and to no organization. */
+  /** Whether it belongs to the instance and to no organization. */
   instance: boolean;
-  /** The organizations that a token of the instance reaches; left out when these are all. */
+  /** The organizations that a token of the instance may act in; left out when it may act in all. */
   organizations?: string[] | null;
-  /** What it may do. */
+  /** The scopes of the token: what it may do. */
   scopes: string[];
-  /** The projects that it is limited to; left out when it is not. */
+  /** The projects that it is limited to; left out when it is not limited. */
   projects?: string[] | null;
   /** valid, expired or revoked. */
   state: string;
-  /** When it was made. */
+  /** When it was created. */
   created_at: string;
-  /** When it ceases to be valid; left out for never. */
+  /** When it expires; left out if it never does. */
   expires_at?: string | null;
-  /** When it was last used, to about a minute; left out for never. */
+  /** When it was last used, accurate to about a minute; left out if it never was. */
   last_used_at?: string | null;
-  /** When it was revoked; left out for never. */
+  /** When it was revoked; left out if it was not. */
   revoked_at?: string | null;
 }
 
@@ -1105,40 +1151,49 @@ export interface TokenAnswer {
 export interface TokensPage {
   /** The tokens. */
   tokens: Token[];
-  /** What the next page is asked for with; empty at the end. */
+  /** The token that requests the next page; empty on the last page. */
   next_page_token: string;
 }
 
-/** What is to be changed of a schedule; what is left out stays. */
+/** The changes to a schedule. Fields that are left out do not change. */
 export interface UpdateSchedule {
   /**
-   * When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
-   * them. Either this or every.
+   * A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or six
+   * with the seconds first. Give either this or every.
    */
   cron?: string | null;
-  /** Every how long it is due, in seconds with an s; a second at least. */
+  /** The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron. */
   every?: string | null;
-  /** The time zone of cron, by its name in the IANA database; UTC unless it is given. */
+  /** The time zone of cron, by its name in the IANA database; by default UTC. */
   time_zone?: string | null;
-  /** What is created each time; without run_after and unique_key. */
+  /** The operation that it creates each time; without run_after and unique_key. */
   operation?: CreateOperation;
-  /** When the operation before has not ended: allow (they run beside each other), skip or cancel_previous. */
+  /**
+   * What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip, or
+   * cancel_previous.
+   */
   overlap?: string | null;
-  /** What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100). */
+  /**
+   * Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+   * 100).
+   */
   catch_up?: string | null;
-  /** Each due time is put off by up to so long, in seconds with an s. */
+  /** The longest delay that is added to each due time, in seconds with the suffix s. */
   jitter?: string | null;
-  /** Nothing is created until it is resumed. */
+  /** Whether it is paused: it creates nothing until it is resumed. */
   paused?: boolean | null;
 }
 
-/** What a view is to be instead. It replaces all three. */
+/** The new name, filter and columns of a view, all of which are replaced. */
 export interface UpdateView {
-  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  /**
+   * The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+   * the token.
+   */
   name: string;
-  /** What it shows, as searches take it; empty: everything. */
+  /** The filter of the operations that it shows, as for a search; empty for all operations. */
   filter?: string;
-  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  /** The names of the columns, in order; left out for the default columns. */
   columns?: string[];
 }
 
@@ -1146,24 +1201,24 @@ export interface UpdateView {
 export interface View {
   /** Its id, a UUID. */
   id: string;
-  /** For people. */
+  /** The name of the view, for people. */
   name: string;
-  /** What it shows, as it was written. */
+  /** The filter of the operations that it shows, as it was written. */
   filter: string;
-  /** The names of the columns, in their order; empty: those that are shown as a rule. */
+  /** The names of the columns, in order; empty for the default columns. */
   columns: string[];
   /** private or shared. */
   visibility: string;
-  /** When it was made. */
+  /** When it was created. */
   created_at: string;
-  /** When it was changed last. */
+  /** When it was last changed. */
   updated_at: string;
   /**
-   * How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
-   * long.
+   * How many operations it shows to the caller now; left out in the answer to a change, and in a list when counting
+   * takes too long.
    */
   count?: number | null;
-  /** Whether the count is exact; else there are at least so many. Only with a count. */
+  /** Whether the count is exact; otherwise it is a lower bound. Left out without a count. */
   count_is_exact?: boolean | null;
 }
 
@@ -1175,27 +1230,27 @@ export interface ViewAnswer {
 
 /** Views. */
 export interface ViewList {
-  /** By name, shared ones first. */
+  /** Sorted by name, shared ones first. */
   views: View[];
 }
 
-/** A violation that is lived with. */
+/** A policy violation that the organization accepts. */
 export interface Waiver {
   /** Its id, a UUID. */
   id: string;
   /** The name of the policy whose violations it covers. */
   policy: string;
-  /** Which of them; empty: all. */
+  /** Which violations of the policy it covers; empty for all. */
   finding: string;
-  /** Of which evidence; empty: any. */
+  /** Which evidence it covers; empty for any. */
   subject: string;
-  /** Why. */
+  /** Why the violation is accepted. */
   reason: string;
-  /** The name of the token that made it. */
+  /** The name of the token that created it. */
   created_by: string;
-  /** When it was made. */
+  /** When it was created. */
   created_at: string;
-  /** From when on it has no effect any more; left out when it does not end. */
+  /** When it ceases to have an effect; left out if it never does. */
   expires_at?: string | null;
   /** Whether it has an effect now. */
   active: boolean;
@@ -1213,13 +1268,13 @@ export interface WaiverList {
   waivers: Waiver[];
 }
 
-/** Who runs what. */
+/** The workers and servers that run operations. */
 export interface WorkerList {
-  /** Those with most attempts first. */
+  /** Those with the most attempts first. */
   workers: RunningWorker[];
   /**
-   * Whether these are all; not when more than 5,000 attempts are under way, of which the oldest operations are looked
-   * at.
+   * Whether these are all of them. When more than 5,000 attempts are running, only those of the oldest operations are
+   * examined.
    */
   is_complete: boolean;
 }

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import httpx
 
 from . import _calls, wire
-from ._sync_watch import Watch
 from ._calls import Call, Settings
+from ._sync_watch import Watch
 from ._wire import duration, segment, time_text, without_none
 from .errors import ApiError, LongrunError, WaitTimeout, is_transient
 from .wire import Operation
@@ -639,9 +639,7 @@ class Client:
         call = Call("POST", f"v1/tokens/{segment(id)}:rotate", json=body, is_repeatable=False)
         return _calls.read(wire.IssuedToken, self._send(call))
 
-    def create_organization(
-        self, name: str, limits: wire.SetOrganizationLimits | None = None
-    ) -> wire.Organization:
+    def create_organization(self, name: str, limits: wire.SetOrganizationLimits | None = None) -> wire.Organization:
         """Creates an organization."""
         body = without_none({"name": name, "limits": limits})
         call = Call("POST", "v1/organizations", json=body, is_repeatable=False)

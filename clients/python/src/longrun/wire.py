@@ -12,9 +12,10 @@ from ._operation import OperationMethods
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncOperation(OperationMethods):
-    """Long work that was asked for. Texts that are not set are empty; times that are not set are left out."""
+    """An operation: long work that a client requested. Texts that are not set are empty; times that are not set
+    are left out."""
 
-    #: What came out, empty before; structured output is JSON in this text.
+    #: The output; empty until the operation is completed. Structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
     error_message: str
@@ -22,7 +23,7 @@ class AsyncOperation(OperationMethods):
     finished_at: datetime | None = None
     #: The project that it belongs to.
     project_id: str
-    #: What kind of work it is.
+    #: The kind of work.
     kind: str
     #: The type of the resource that it is about.
     resource_type: str
@@ -36,11 +37,11 @@ class AsyncOperation(OperationMethods):
     id: str
     #: The version of the project.
     project_version_id: str
-    #: Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    #: Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message.
     status: AsyncOperationStatus
 
 
-#: Where an operation stands.
+#: The status of an operation.
 AsyncOperationStatus = Literal[
     "ASYNC_OPERATION_STATUS_PENDING",
     "ASYNC_OPERATION_STATUS_RUNNING",
@@ -53,11 +54,11 @@ AsyncOperationStatus = Literal[
 class AttestationEnvelope:
     """A DSSE envelope with an in-toto statement."""
 
-    #: What the payload is.
+    #: The media type of the payload.
     payloadType: str
     #: The statement, in base64.
     payload: str
-    #: One.
+    #: Exactly one signature.
     signatures: list[AttestationSignature]
 
 
@@ -75,9 +76,9 @@ class AttestationSignature:
 class AuditActor:
     """Who called."""
 
-    #: token, instance_token, identity or command_line.
+    #: The kind of caller: token, instance_token, identity or command_line.
     kind: str
-    #: The id of the token; on the command line the user.
+    #: The id of the token; on the command line, the name of the user.
     id: str
     #: The name of the token.
     name: str
@@ -87,23 +88,23 @@ class AuditActor:
 class AuditEntry:
     """A call that was recorded."""
 
-    #: Its number in its log: 1, 2, 3 …
+    #: The number of the entry in its log: 1, 2, 3 …
     number: int
     #: When it was written.
     time: datetime
-    #: Whose log it is in; empty: that of the instance.
+    #: The organization whose log has the entry; empty for the log of the instance.
     organization: str
     #: Who called.
     actor: AuditActor
-    #: What, e.g. operations.create.
+    #: What the call did, e.g. operations.create.
     action: str
-    #: On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
+    #: The objects of the call: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
     targets: list[str]
     #: The address that the call came from; empty on the command line.
     address: str
     #: The X-Request-Id of its answer; empty on the command line.
     request_id: str
-    #: What was answered, a google.rpc.Code: 0 when it was done.
+    #: The outcome of the call, a google.rpc.Code: 0 when it succeeded.
     code: int
 
 
@@ -111,22 +112,22 @@ class AuditEntry:
 class AuditPage:
     """Entries of an audit log."""
 
-    #: Newest first. There may be fewer than were asked for, also when there are more.
+    #: Newest first. A page may have fewer entries than requested although there are more.
     entries: list[AuditEntry]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadRequest:
-    """What is wrong with the request, all at once."""
+    """Everything that is wrong with the fields of the request."""
 
-    #: One for each field at fault.
+    #: One violation for each field that is not valid.
     fieldViolations: list[FieldViolation]
 
 
 class BatchCreateOperations(TypedDict):
-    """Operations that are to be created together."""
+    """Operations to create together."""
 
     #: All of them are created, or none.
     operations: list[CreateOperation]
@@ -137,40 +138,42 @@ BulkAction = Literal["cancel", "retry", "delete"]
 
 
 class BulkOperations(TypedDict):
-    """What is to be done, and to which operations."""
+    """A bulk action to carry out."""
 
-    #: What is done to each of them.
+    #: The action for each of the operations.
     action: BulkAction
-    #: Which operations, as for a search. Durations are before now.
+    #: Which operations, as for a search. Relative times count back from now.
     filter: str
-    #: Only tell how many match.
+    #: Whether to only count the operations that match.
     dry_run: NotRequired[bool]
-    #: How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+    #: How many operations are expected to match. If the number now differs by more than a tenth, the call is refused
+    #: with 409.
     expected_count: NotRequired[int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOperationsAnswer:
-    """What a bulk action is about."""
+    """The answer to a bulk action."""
 
     #: How many operations match.
     matching_count: int
-    #: Whether that is all of them; else at least so many match.
+    #: Whether matching_count is exact; otherwise it is a lower bound.
     count_is_exact: bool
-    #: The operation that does it; left out of the answer to a dry run.
+    #: The operation that carries out the action; left out of the answer to a dry run.
     operation: AsyncOperation | None = None
 
 
 class ClaimOperations(TypedDict):
-    """What a worker asks for."""
+    """The claim of a worker."""
 
-    #: The kinds that it runs.
+    #: The kinds of operations that the worker runs.
     kinds: list[str]
-    #: How many operations at most.
+    #: How many operations to claim at most.
     max_operations: NotRequired[int | None]
-    #: How long to wait for the first one, in seconds with an s; above 60s, 60s are waited.
+    #: How long to wait for the first operation, in seconds with the suffix s; longer times count as 60s.
     wait: NotRequired[str | None]
-    #: For tokens of the instance: only operations of these organizations; left out, of all that the token reaches.
+    #: For tokens of the instance: only operations of these organizations; by default of all that the token may act
+    #: in.
     organizations: NotRequired[list[str]]
 
 
@@ -180,154 +183,158 @@ class ClaimedOperation:
 
     #: The operation.
     operation: AsyncOperation
-    #: Its organization; heartbeats and settlements of workers for several name it.
+    #: The organization of the operation; a worker for several organizations names it in heartbeats and settlements.
     organization: str
-    #: As it was written; `null` when there is none.
+    #: The input of the operation, as it was written; `null` when there is none.
     input: Any
     #: The number of this attempt, from 1.
     attempt: int
-    #: What heartbeats and settlements of this attempt show.
+    #: The token that identifies this attempt in heartbeats and settlements.
     lease_token: str
-    #: Until when it is held without a heartbeat.
+    #: When the lease ends unless a heartbeat extends it.
     lease_expires_at: datetime
     #: How long the attempt may take.
     timeout: str
-    #: Whether it is to stop already.
+    #: Whether its cancellation was requested already, so that the worker must stop.
     cancel_requested: bool
-    #: The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
-    #: Trace Context. Left out when it belongs to none.
+    #: The attempt as a span of the trace that the operation belongs to: the header of W3C Trace Context for calls
+    #: that the worker makes. Left out when the operation belongs to no trace.
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperations:
-    """What a worker was given."""
+    """The operations that a worker claimed."""
 
-    #: At most as many as it asked for.
+    #: At most as many as the worker requested.
     operations: list[ClaimedOperation]
-    #: How long a lease lives without a heartbeat.
+    #: How long a lease lasts without a heartbeat.
     lease_duration: str
 
 
 class CreateOperation(TypedDict):
-    """An operation that is to be created."""
+    """An operation to create."""
 
-    #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
+    #: The kind of work: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
-    #: The type of the resource that it is about; goes together with resource_id.
+    #: The type of the resource that it is about; must come together with resource_id.
     resource_type: NotRequired[str | None]
-    #: The id of the resource that it is about; goes together with resource_type.
+    #: The id of the resource that it is about; must come together with resource_type.
     resource_id: NotRequired[str | None]
-    #: The project that it belongs to. A token with a list of projects must name one of them.
+    #: The project that it belongs to. A token that is limited to projects must name one of them.
     project_id: NotRequired[str | None]
     #: The version of the project.
     project_version_id: NotRequired[str | None]
-    #: What the handler or worker is given: any JSON, kept digit for digit.
+    #: The input for the handler or worker: any JSON, stored exactly as it is written.
     input: NotRequired[Any]
-    #: Higher comes first among those that wait; 0 unless it is given.
+    #: Among pending operations, those with a higher priority start first.
     priority: NotRequired[int | None]
-    #: Not to be started before this time.
+    #: The earliest time at which it may start.
     run_after: NotRequired[str | None]
-    #: How long one attempt may take, in seconds with an s.
+    #: How long one attempt may take, in seconds with the suffix s.
     timeout: NotRequired[str | None]
-    #: How many attempts there may be; the server's or the kind's setting unless it is given.
+    #: The largest number of attempts; by default the setting of the kind or the server.
     max_attempts: NotRequired[int | None]
-    #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
+    #: How long it is kept after its end, in seconds with the suffix s; by default as the server is configured.
     retain_for: NotRequired[str | None]
     #: At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
     concurrency_key: NotRequired[str | None]
-    #: How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones,
-    #: that of the newest creation holds.
+    #: How many operations with the concurrency_key may run at a time. If operations with the same key give different
+    #: limits, that of the newest one applies.
     concurrency_limit: NotRequired[int | None]
-    #: What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
-    #: '_', '-' or '/' that begin and end with a letter or a digit.
+    #: Labels, by which it can be found: at most 16 values of at most 255 bytes. A key has 1 to 63 lower-case letters,
+    #: digits, '.', '_', '-' or '/', and begins and ends with a letter or a digit.
     labels: NotRequired[dict[str, str] | None]
-    #: While an operation of the organization with this key has not ended, that one is answered, with the header
-    #: X-Longrun-Existing: true, and none is created. At most 255 bytes.
+    #: While an operation of the organization with this key has not ended, no other one is created: the answer is that
+    #: operation, with the header X-Longrun-Existing: true. At most 255 bytes.
     unique_key: NotRequired[str | None]
 
 
 class CreateOrganization(TypedDict):
-    """An organization to be made."""
+    """An organization to create."""
 
-    #: Its name: 1 to 128 bytes of printable text.
+    #: The name of the organization: 1 to 128 bytes of printable text.
     name: str
-    #: What it may have.
+    #: The limits of the organization.
     limits: NotRequired[SetOrganizationLimits]
 
 
 class CreateSchedule(TypedDict):
-    """A schedule that is to be made."""
+    """A schedule to create."""
 
-    #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
+    #: The name of the schedule, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
     name: str
-    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
-    #: before them. Either this or every.
+    #: A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
+    #: six with the seconds first. Give either this or every.
     cron: NotRequired[str | None]
-    #: Every how long it is due, in seconds with an s; a second at least.
+    #: The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron.
     every: NotRequired[str | None]
-    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    #: The time zone of cron, by its name in the IANA database; by default UTC.
     time_zone: NotRequired[str | None]
-    #: What is created each time; without run_after and unique_key.
+    #: The operation that it creates each time; without run_after and unique_key.
     operation: CreateOperation
-    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    #: What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
+    #: or cancel_previous.
     overlap: NotRequired[str | None]
-    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    #: Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+    #: 100).
     catch_up: NotRequired[str | None]
-    #: Each due time is put off by up to so long, in seconds with an s.
+    #: The longest delay that is added to each due time, in seconds with the suffix s.
     jitter: NotRequired[str | None]
-    #: Nothing is created until it is resumed.
+    #: Whether it is paused: it creates nothing until it is resumed.
     paused: NotRequired[bool | None]
 
 
 class CreateToken(TypedDict):
-    """What a new token is to be."""
+    """A token to create."""
 
-    #: What it is for, for people: 1 to 128 bytes.
+    #: A name for people that says what the token is for: 1 to 128 bytes.
     name: str
-    #: What it may do; never more than the token that asks may. A token of the instance may have admin and
+    #: The scopes of the new token; only scopes that the calling token has. A token of the instance may have admin and
     #: operations:work.
     scopes: list[str]
-    #: Only operations of these projects; left out, all of the organization.
+    #: The projects that the token is limited to; by default it is not limited.
     projects: NotRequired[list[str]]
-    #: How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks.
+    #: How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
+    #: token.
     expires_in: NotRequired[str | None]
-    #: The organization that it belongs to; a token of an organization need not name its own.
+    #: The organization that it belongs to; by default that of the calling token.
     organization: NotRequired[str]
-    #: Make a token of the instance, which belongs to no organization; only by such a token.
+    #: Whether to create a token of the instance, which belongs to no organization; only such a token can do so.
     instance: NotRequired[bool | None]
-    #: Of a token of the instance, only these organizations; left out, all.
+    #: For a token of the instance: the organizations that it may act in; by default all.
     organizations: NotRequired[list[str]]
 
 
 class CreateView(TypedDict):
-    """What a view is to be."""
+    """A view to create."""
 
-    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    #: The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+    #: the token.
     name: str
-    #: What it shows, as searches take it; empty: everything.
+    #: The filter of the operations that it shows, as for a search; empty for all operations.
     filter: NotRequired[str]
-    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    #: The names of the columns, in order; left out for the default columns.
     columns: NotRequired[list[str]]
-    #: private: only this token has it. shared: the organization has it.
+    #: private: only the calling token sees it. shared: the whole organization sees it.
     visibility: NotRequired[str]
 
 
 class CreateWaiver(TypedDict):
-    """What is lived with."""
+    """A waiver to create."""
 
     #: The name of the policy whose violations it covers.
     policy: str
-    #: Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability, or
-    #: vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities that it says do not
-    #: affect the product or are fixed; left out, all.
+    #: Which violations of the policy it covers: a whole message; an identifier in a finding, such as that of a rule
+    #: or a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the
+    #: vulnerabilities that the document says do not affect the product or are fixed. By default all.
     finding: NotRequired[str]
-    #: Of which evidence: its digest, or the id of its project; of an evaluation in no project, also the name of the
-    #: evidence or of its project; left out, any. Required with a VEX document.
+    #: Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
+    #: evidence or of its project. By default any evidence. Required with a VEX document.
     subject: NotRequired[str]
-    #: Why.
+    #: Why the violation is accepted.
     reason: str
-    #: How long it has an effect, in seconds with an s; left out, until it is removed.
+    #: How long it has an effect, in seconds with the suffix s; by default until it is removed.
     expires_in: NotRequired[str | None]
 
 
@@ -337,7 +344,8 @@ class CreatedOperations:
 
     #: In the order of the request.
     operations: list[AsyncOperation]
-    #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
+    #: The zero-based positions of the operations that existed before, with the same unique_key; left out when there
+    #: are none.
     existing: list[int] | None = None
 
 
@@ -359,7 +367,7 @@ class DeletedWaiver:
 @dataclass(frozen=True, kw_only=True)
 class Detail:
     """The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that
-    names its type, and no variant of a tagged enum: generators of clients want a name for each."""
+    names its type and not a variant of a tagged enum, because client generators need a name for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,31 +377,31 @@ class Empty:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
-    """Which error it is."""
+    """Identifies the error."""
 
     #: A stable name, such as INVALID_FIELDS.
     reason: str
     #: Always longrun.
     domain: str
-    #: What a program may want to know, such as a limit.
+    #: Values for programs, such as a limit.
     metadata: dict[str, str]
 
 
 class EvaluateEvidence(TypedDict):
-    """An evaluation that is to be started. Exactly one of digest and content is given."""
+    """An evaluation to start. Exactly one of digest and content must be given."""
 
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
-    #: The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
+    #: The evidence itself, in base64; may be empty, for example for a report without findings.
     content: NotRequired[str | None]
-    #: The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
+    #: The material type, such as SBOM_CYCLONEDX_JSON; by default it is detected from the content.
     kind: NotRequired[str | None]
     #: The material's name, for policies that select by name.
     name: NotRequired[str | None]
-    #: The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
-    #: policies nor groups.
+    #: The policies to evaluate, each embedded or by reference. If neither policies nor groups are given, the server's
+    #: default policies are evaluated.
     policies: NotRequired[list[PolicyAttachment] | None]
-    #: Groups of policies.
+    #: The groups of policies to evaluate.
     policy_groups: NotRequired[list[PolicyGroupAttachment] | None]
     #: The project's name, as policies see it.
     project_name: NotRequired[str | None]
@@ -403,7 +411,7 @@ class EvaluateEvidence(TypedDict):
     project_id: NotRequired[str | None]
     #: The version of the project.
     project_version_id: NotRequired[str | None]
-    #: What an AI provider is asked about the evidence; refused unless one is configured.
+    #: A question about the evidence for an AI provider; refused unless the server has one configured.
     prompt: NotRequired[str | None]
 
 
@@ -419,13 +427,13 @@ class EvaluationStarted:
 class Evidence:
     """A piece of evidence that is stored."""
 
-    #: By what it is found.
+    #: The digest of its content, which identifies it.
     digest: str
     #: Its length in bytes.
     size: int
-    #: The material type that was detected; empty when none was.
+    #: The detected material type; empty when none was detected.
     kind: str
-    #: What it was called by who stored or evaluated it first; left out when it has no name.
+    #: The first name that it was stored or evaluated with; left out when it has no name.
     name: str | None = None
 
 
@@ -437,9 +445,9 @@ class EvidenceLastOperation:
     id: str
     #: Its status.
     status: str
-    #: When it ended; left out while it has not.
+    #: When it ended; left out until then.
     finished_at: datetime | None = None
-    #: passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long.
+    #: passed, failed or skipped; left out when the operation is not an ended evaluation, or its output is long.
     verdict: str | None = None
 
 
@@ -449,23 +457,23 @@ class EvidenceList:
 
     #: Newest first.
     evidence: list[ListedEvidence]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
-    #: How many pieces the organization has, whatever is listed.
+    #: How many pieces of evidence the organization has in total, whatever the page shows.
     total_count: int
-    #: How many bytes they come to.
+    #: The size of all its evidence in bytes.
     total_bytes: int
-    #: How many bytes they may come to; 0: any number.
+    #: The limit on that size in bytes; 0 for no limit.
     max_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldViolation:
-    """What is wrong with a field."""
+    """A field that is not valid."""
 
     #: Its path in the request.
     field: str
-    #: What would be right.
+    #: What is wrong with the field, or what it must be.
     description: str
 
 
@@ -473,19 +481,19 @@ class FieldViolation:
 class FoundOperations:
     """Operations that were found."""
 
-    #: In the order that was asked for.
+    #: In the requested order.
     operations: list[OperationDetail]
-    #: How many operations match; at least so many, if that is not exact.
+    #: How many operations match; a lower bound if total_is_exact is false.
     total_count: int
-    #: Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
-    #: there are more than 100,000.
+    #: Whether total_count is exact. It is, except for filters for which the server must check operations one by one,
+    #: when there are more than 100,000 of them.
     total_is_exact: bool
-    #: What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    #: The token that requests the next page; empty on the last page. A page may be empty and still have a next one.
     next_page_token: str
 
 
 class HeartbeatOperations(TypedDict):
-    """What a worker holds still."""
+    """The operations that a worker still holds."""
 
     #: One row for each operation.
     operations: list[HeartbeatRow]
@@ -493,21 +501,21 @@ class HeartbeatOperations(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
-    """What became of one row: it is held, or it is not and `error` says so."""
+    """The result of one row: the worker still holds the operation, or `error` says why not."""
 
-    #: The operation.
+    #: The id of the operation.
     id: str
-    #: Until when without another heartbeat.
+    #: When the lease ends unless another heartbeat extends it.
     lease_expires_at: datetime | None = None
-    #: Whether it is to stop.
+    #: Whether its cancellation was requested, so that the worker must stop.
     cancel_requested: bool | None = None
-    #: Why.
+    #: Why not.
     error: Status | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResults:
-    """What is still held."""
+    """Which operations the worker still holds."""
 
     #: In the order of the request.
     operations: list[HeartbeatResult]
@@ -516,13 +524,13 @@ class HeartbeatResults:
 class HeartbeatRow(TypedDict):
     """An operation that a worker holds."""
 
-    #: Its id.
+    #: The id of the operation.
     id: str
-    #: What the claim gave.
+    #: The lease_token of the claim.
     lease_token: str
-    #: The organization that the claim gave; needed by workers for several.
+    #: The organization of the operation, from the claim; workers for several organizations must give it.
     organization: NotRequired[str]
-    #: A line for people: how far it is. At most 1024 bytes.
+    #: The progress of the attempt: a line of text for people, of at most 1024 bytes.
     progress: NotRequired[str | None]
 
 
@@ -532,7 +540,8 @@ class IssuedToken:
 
     #: The token.
     token: Token
-    #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
+    #: The secret, which callers send in the header Authorization after Bearer. It is shown only this once and not
+    #: stored.
     secret: str
 
 
@@ -542,7 +551,7 @@ class Kind:
 
     #: Its name.
     name: str
-    #: Nothing of it is started.
+    #: Whether it is paused: no operation of the kind is started.
     paused: bool
 
 
@@ -558,19 +567,19 @@ class KindAnswer:
 class ListedEvidence:
     """A piece of evidence in a list."""
 
-    #: By what it is found.
+    #: The digest of its content, which identifies it.
     digest: str
     #: Its length in bytes.
     size: int
-    #: The material type that was detected; empty when none was.
+    #: The detected material type; empty when none was detected.
     kind: str
-    #: What it was called by who stored or evaluated it first; may be empty.
+    #: The first name that it was stored or evaluated with; may be empty.
     name: str
-    #: When it was stored first.
+    #: When it was first stored.
     created_at: datetime
-    #: When it was stored or evaluated last, give or take an hour.
+    #: When it was last stored or evaluated, accurate to about an hour.
     last_used_at: datetime
-    #: The newest operation about it; left out when there is none any more.
+    #: The newest operation about it; left out when there is none.
     last_operation: EvidenceLastOperation | None = None
 
 
@@ -580,15 +589,15 @@ class ListedOrganization:
 
     #: Its name.
     name: str
-    #: When it was made.
+    #: When it was created.
     created_at: datetime
-    #: Operations that wait.
+    #: The number of its pending operations.
     pending: int
-    #: Operations that run.
+    #: The number of its running operations.
     running: int
-    #: Since when nothing of it is started; left out when it is not paused.
+    #: The time since which it is paused; left out when it is not paused.
     paused_since: datetime | None = None
-    #: Its deletion has begun, and has not ended.
+    #: Whether its deletion has begun and is not done.
     being_deleted: bool
 
 
@@ -602,38 +611,38 @@ class OperationAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationCount:
-    """How many operations of a group there are. What was not asked to be told apart is left out."""
+    """How many operations a group has. The fields that group_by does not name are left out."""
 
-    #: Their status.
+    #: The status of its operations.
     status: AsyncOperationStatus | None = None
-    #: Their kind.
+    #: The kind of its operations.
     kind: str | None = None
-    #: Their project; empty: none.
+    #: The project of its operations; empty for operations without a project.
     project_id: str | None = None
-    #: How many; at least one.
+    #: The number of operations in the group; at least one.
     count: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationCounts:
-    """How many operations there are."""
+    """The result of a count."""
 
-    #: The groups that have any, those with most operations first; at most 1000.
+    #: The groups that have operations, those with the most operations first; at most 1000.
     groups: list[OperationCount]
     #: How many groups are not shown.
     groups_left_out: int
-    #: How many operations match, in all groups; at least so many, if that is not exact.
+    #: How many operations match in all groups together; a lower bound if total_is_exact is false.
     total_count: int
-    #: Whether there are no more of them.
+    #: Whether total_count is exact.
     total_is_exact: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationDetail:
-    """An operation with everything that is known of it. Texts that are not set are empty; times and durations that
-    are not set are left out."""
+    """An operation with all its fields. Texts that are not set are empty; times and durations that are not set are
+    left out."""
 
-    #: What came out, empty before; structured output is JSON in this text.
+    #: The output; empty until the operation is completed. Structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
     error_message: str
@@ -641,7 +650,7 @@ class OperationDetail:
     finished_at: datetime | None = None
     #: The project that it belongs to.
     project_id: str
-    #: What kind of work it is.
+    #: The kind of work.
     kind: str
     #: The type of the resource that it is about.
     resource_type: str
@@ -655,41 +664,42 @@ class OperationDetail:
     id: str
     #: The version of the project.
     project_version_id: str
-    #: Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    #: Its status. An operation that was cancelled or ran out of time is FAILED and says so in error_message.
     status: AsyncOperationStatus
-    #: As it was written; `null` when there is none.
+    #: The input that it was created with, as it was written; `null` when there is none.
     input: Any
-    #: What it was labelled with.
+    #: Its labels.
     labels: dict[str, str]
-    #: While it has not ended, creations with this key are answered with it.
+    #: While it has not ended, a creation with the same key returns this operation.
     unique_key: str
-    #: Of the operations with this key so many run at a time as `concurrency_limit` says.
+    #: At most `concurrency_limit` operations with this key run at a time.
     concurrency_key: str
-    #: How many; left out without a key.
+    #: How many operations with the `concurrency_key` may run at a time; left out without a key.
     concurrency_limit: int | None = None
-    #: Higher comes first among those that wait.
+    #: Its priority: among pending operations, those with a higher one start first.
     priority: int
-    #: Attempts that count, the one under way included.
+    #: How many attempts were charged, including the running one.
     attempts: int
-    #: How many attempts there may be.
+    #: The largest number of attempts.
     max_attempts: int
-    #: Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones.
+    #: The earliest time at which a PENDING operation may start: as requested, or as set after a failed attempt.
     run_after: datetime | None = None
-    #: How long one attempt may take, in seconds with an s, if the operation says so itself.
+    #: How long one attempt may take, in seconds with the suffix s; left out if the operation has no timeout of its
+    #: own.
     timeout: str | None = None
-    #: Who runs it, or ran its last attempt.
+    #: The worker or server that runs it, or ran its last attempt.
     worker: str
-    #: Whether the attempt under way was asked to stop.
+    #: Whether the running attempt was asked to stop.
     cancel_requested: bool
-    #: What the worker of the latest attempt said last of how far it is.
+    #: The progress that the worker of the latest attempt reported last.
     progress: str
-    #: The name of the schedule that made it.
+    #: The name of the schedule that created it.
     schedule: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationDetailAnswer:
-    """`{"operation":{…}}` with everything."""
+    """`{"operation":{…}}` with all fields."""
 
     #: The operation.
     operation: OperationDetail
@@ -699,36 +709,36 @@ class OperationDetailAnswer:
 class OperationEvent:
     """Something that happened to an operation."""
 
-    #: When.
+    #: When it happened.
     time: datetime
-    #: What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
-    #: COMPLETED, FAILED or RETRIED.
+    #: What happened: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST,
+    #: ATTEMPT_RELEASED, COMPLETED, FAILED or RETRIED.
     type: str
     #: The number of the attempt; 0 before the first.
     attempt: int
-    #: Who ran the attempt; empty when nobody did.
+    #: The worker or server that ran the attempt; empty when none did.
     worker: str
-    #: A line for people.
+    #: A line of text for people.
     message: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationEvents:
-    """A page of a history."""
+    """A page of the history of an operation."""
 
     #: Oldest first.
     events: list[OperationEvent]
-    #: Only when there are more: the page_token of the next page.
+    #: The page_token of the next page; left out on the last page.
     next_page_token: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationsPage:
-    """One page of operations, as the document shows it: it is written piece by piece ([`page`])."""
+    """One page of operations."""
 
     #: Newest first.
     operations: list[AsyncOperation]
-    #: Which page, and of how many.
+    #: The number of the page, and how many there are.
     pagination: Pagination
 
 
@@ -738,11 +748,11 @@ class Organization:
 
     #: Its name.
     name: str
-    #: Nothing of it is started.
+    #: Whether it is paused: none of its operations is started.
     paused: bool
-    #: Kinds of which nothing is started in it.
+    #: The kinds that are paused in it.
     paused_kinds: list[str]
-    #: What it may have; limits that are not set are left out.
+    #: Its limits; those that are not set are left out.
     limits: OrganizationLimits
 
 
@@ -756,29 +766,30 @@ class OrganizationAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class OrganizationDeletion:
-    """How far the deletion of an organization is."""
+    """The progress of the deletion of an organization."""
 
-    #: The organization is there no more; otherwise the same call goes on.
+    #: Whether the organization no longer exists; otherwise repeat the call to continue.
     done: bool
-    #: How many rows this call has removed.
+    #: How many rows of the database this call removed.
     removed_rows: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
-    """Limits that are not set are left out."""
+    """The limits of an organization. Those that are not set are left out."""
 
-    #: How many operations may be pending.
+    #: How many operations may be unfinished at a time, pending or running.
     max_pending: int | None = None
-    #: Creations per second.
+    #: How many operations may be created per second, on each server.
     rate: float | None = None
-    #: Creations at once.
+    #: How many operations may be created at once after a pause.
     burst: float | None = None
     #: The longest input, in bytes.
     max_input: int
     #: The longest output, in bytes.
     max_output: int
-    #: Its operations that start for each one of an organization of weight 1.
+    #: How many of its operations start for each one of an organization with the weight 1, while both have pending
+    #: ones.
     weight: int
     #: By kind, how many of its operations may run at a time; kinds without a limit are left out.
     max_running: dict[str, int] | None = None
@@ -790,13 +801,13 @@ class OrganizationsPage:
 
     #: The organizations.
     organizations: list[ListedOrganization]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pagination:
-    """Which page it is, and of how many."""
+    """The number of the page, and how many there are."""
 
     #: How many operations match, at most 2147483647.
     total_count: int
@@ -808,7 +819,7 @@ class Pagination:
     page_size: int
 
 
-# A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given.
+# A policy to evaluate. Exactly one of ref and embedded must be given.
 PolicyAttachment = TypedDict(
     "PolicyAttachment",
     {
@@ -821,7 +832,7 @@ PolicyAttachment = TypedDict(
 )
 
 
-# A use of a group of policies, as the document shows it.
+# A group of policies to evaluate.
 PolicyGroupAttachment = TypedDict(
     "PolicyGroupAttachment",
     {
@@ -833,21 +844,22 @@ PolicyGroupAttachment = TypedDict(
 
 
 class ReevaluateEvidence(TypedDict):
-    """Which evidence is evaluated again; at least one of the three is given, and all that are given must fit."""
+    """Which evidence to evaluate again. At least one of the three fields must be given; evidence must match all
+    that are."""
 
-    #: What this policy was evaluated on.
+    #: Only evidence that this policy was evaluated on.
     policy: NotRequired[str]
-    #: This piece of evidence.
+    #: Only the piece of evidence with this digest.
     digest: NotRequired[str]
-    #: What was stored or evaluated within so many days, give or take an hour.
+    #: Only evidence that was stored or evaluated within this number of days, accurate to about an hour.
     newest_days: NotRequired[int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReevaluationStarted:
-    """A reevaluation was begun."""
+    """The reevaluation that was started."""
 
-    #: The operation that creates the evaluations; its output tells how many.
+    #: The id of the operation that creates the evaluations; its output says how many.
     operation_id: str
 
 
@@ -855,52 +867,53 @@ class ReevaluationStarted:
 class RetryInfo:
     """When to try again."""
 
-    #: Seconds with an s.
+    #: The delay in seconds with the suffix s.
     retryDelay: str
 
 
 class RotateToken(TypedDict):
     """How a token is replaced."""
 
-    #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
+    #: How long the old secret stays valid, in seconds with the suffix s; 30 days (2592000s) at most.
     overlap: NotRequired[str | None]
-    #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
+    #: How long the new token is valid, in seconds with the suffix s; by default as long as the old one from its
+    #: creation, or without an end if the old one has none.
     expires_in: NotRequired[str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningAttempt:
-    """An attempt under way."""
+    """A running attempt."""
 
     #: The operation's id.
     operation_id: str
-    #: Its kind.
+    #: The kind of the operation.
     kind: str
-    #: Its project; left out when it has none.
+    #: The project of the operation; left out when it has none.
     project_id: str | None = None
-    #: Which attempt, from 1.
+    #: The number of the attempt, from 1.
     attempt: int
-    #: When it began.
+    #: When the attempt began.
     started_at: datetime
-    #: When its lease runs out unless there is a heartbeat.
+    #: When its lease ends unless a heartbeat extends it.
     lease_expires_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningWorker:
-    """Who runs something."""
+    """A worker or server that runs operations."""
 
-    #: The id of its token, or the name of a server.
+    #: The id of the token of a worker, or the name of a server.
     name: str
-    #: Attempts under way.
+    #: The number of its running attempts.
     running: int
-    #: Of which kinds, in order.
+    #: The kinds of these attempts, sorted.
     kinds: list[str]
     #: When the oldest of its attempts began.
     oldest_started_at: datetime
-    #: When it claimed, or kept a lease, last.
+    #: When it last claimed an operation or extended a lease.
     last_heartbeat_at: datetime
-    #: What it runs: the 20 oldest attempts.
+    #: Its 20 oldest running attempts.
     attempts: list[RunningAttempt]
 
 
@@ -908,39 +921,40 @@ class RunningWorker:
 class Schedule:
     """A schedule. Texts that are not set are empty; times that are not set are left out."""
 
-    #: What it is called by.
+    #: The name of the schedule.
     name: str
-    #: When it is due; empty when every is given.
+    #: The cron expression of its due times; empty when every is given.
     cron: str
-    #: Every how long it is due, in seconds with an s; empty when cron is given.
+    #: The time between its due times, in seconds with the suffix s; empty when cron is given.
     every: str
     #: The time zone of cron; empty for UTC.
     time_zone: str
-    #: What is created each time.
+    #: The operation that it creates each time.
     operation: ScheduledOperation
-    #: allow, skip or cancel_previous.
+    #: What happens when the previous operation has not ended: allow, skip or cancel_previous.
     overlap: str
-    #: none, latest or all.
+    #: Which missed due times are made up for: none, latest or all.
     catch_up: str
-    #: By how much each due time is put off at most, in seconds with an s.
+    #: The longest delay that is added to each due time, in seconds with the suffix s.
     jitter: str
-    #: It creates nothing until it is resumed.
+    #: Whether it is paused: it creates nothing until it is resumed.
     paused: bool
-    #: When it was made.
+    #: When it was created.
     created_at: datetime
-    #: When it was changed last.
+    #: When it was last changed.
     updated_at: datetime
-    #: The next five due times, without what they are put off by.
+    #: The next five due times, without the delay of jitter.
     next_times: list[str]
-    #: The last due time that has created an operation.
+    #: The last due time at which it created an operation.
     last_time: datetime | None = None
-    #: The id of the last operation that it has created, at a due time or when it was triggered; empty before.
+    #: The id of the last operation that it created, at a due time or when it was triggered; empty before the first.
     last_operation: str
-    #: The last due time that has created none: it was missed, or would have overlapped.
+    #: The last due time at which it created none, because the time was missed or the operations would have
+    #: overlapped.
     last_skipped_time: datetime | None = None
-    #: Why nothing could be created the last time; empty since something could.
+    #: Why it could not create an operation the last time; empty if it could.
     last_error: str
-    #: When that was.
+    #: When that error occurred.
     last_error_time: datetime | None = None
 
 
@@ -954,9 +968,9 @@ class ScheduleAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduledOperation:
-    """What a schedule creates."""
+    """The operation that a schedule creates."""
 
-    #: What kind of work it is.
+    #: The kind of work.
     kind: str
     #: The type of the resource that it is about.
     resource_type: str
@@ -966,27 +980,32 @@ class ScheduledOperation:
     project_id: str
     #: The version of the project.
     project_version_id: str
-    #: What it is found by.
+    #: Labels, by which the operation can be found.
     labels: dict[str, str]
-    #: What the handler or worker is given; left out when there is nothing.
+    #: The input for the handler or worker; left out when there is none.
     input: Any = None
-    #: Higher comes first among those that wait.
+    #: Its priority: among pending operations, those with a higher one start first.
     priority: int
-    #: How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting.
+    #: How long one attempt may take, in seconds with the suffix s; left out for the setting of the kind or the
+    #: server.
     timeout: str | None = None
-    #: How many attempts there may be.
+    #: The largest number of attempts.
     max_attempts: int
-    #: How long it is kept after its end, in seconds with an s; left out for the server's setting.
+    #: How long it is kept after its end, in seconds with the suffix s; left out for the setting of the server.
     retain_for: str | None = None
+    #: At most `concurrency_limit` operations with this key run at a time.
+    concurrency_key: str
+    #: How many operations with the `concurrency_key` may run at a time; left out without a key.
+    concurrency_limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulesPage:
-    """Schedules, by name."""
+    """Schedules, sorted by name."""
 
     #: The schedules.
     schedules: list[Schedule]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
 
 
@@ -996,9 +1015,9 @@ class Session:
 
     #: Its id, which is public.
     id: str
-    #: The organization.
+    #: The organization that the person signed in to.
     organization: str
-    #: The provider's name for the person.
+    #: The identity provider's id for the person.
     subject: str
     #: The person's name.
     name: str
@@ -1006,9 +1025,9 @@ class Session:
     state: str
     #: When the person signed in.
     begun_at: datetime
-    #: When it ends by itself.
+    #: When it expires.
     expires_at: datetime
-    #: When it was ended before that; left out when it was not.
+    #: When it was revoked; left out if it was not.
     revoked_at: datetime | None = None
 
 
@@ -1026,31 +1045,32 @@ class SessionsPage:
 
     #: The sessions.
     sessions: list[Session]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
 
 
 class SetOrganizationLimits(TypedDict):
-    """Limits of an organization. What is left out is as the server is configured."""
+    """The limits of an organization. Those that are left out follow the configuration of the server."""
 
-    #: Operations that have not ended, over all servers; 0: any number.
+    #: How many operations may be unfinished at a time, pending or running, on all servers together; 0 for no limit.
     max_pending: NotRequired[int | None]
-    #: Operations that may be created in a second, on each server; 0: as fast as they come.
+    #: How many operations may be created per second, on each server; 0 for no limit.
     rate: NotRequired[int | None]
-    #: Operations that may be created at once after a pause; goes with rate.
+    #: How many operations may be created at once after a pause; only together with rate.
     burst: NotRequired[int | None]
-    #: The most bytes of an input.
+    #: The longest input, in bytes.
     max_input: NotRequired[int | None]
-    #: The most bytes of an output.
+    #: The longest output, in bytes.
     max_output: NotRequired[int | None]
-    #: Its operations that start for each one of an organization of weight 1, while both have some waiting.
+    #: How many of its operations start for each one of an organization with the weight 1, while both have pending
+    #: ones.
     weight: NotRequired[int | None]
-    #: By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    #: By kind, how many of its operations may run at a time, on all servers and workers together; 0 for no limit.
     max_running: NotRequired[dict[str, int] | None]
 
 
 class SettleOperations(TypedDict):
-    """What a worker has done."""
+    """The outcomes of attempts."""
 
     #: One row for each operation.
     results: list[SettleRow]
@@ -1058,12 +1078,12 @@ class SettleOperations(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class SettleResult:
-    """What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was
-    released neither."""
+    """The result of one row: `error` when it was refused, otherwise `status`; a row that released its operation
+    has neither."""
 
-    #: The operation.
+    #: The id of the operation.
     id: str
-    #: The operation's status now.
+    #: The status of the operation now.
     status: str | None = None
     #: Why the row was refused.
     error: Status | None = None
@@ -1071,7 +1091,7 @@ class SettleResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SettleResults:
-    """What became of what was settled."""
+    """The results of a settlement."""
 
     #: In the order of the request.
     results: list[SettleResult]
@@ -1080,19 +1100,19 @@ class SettleResults:
 class SettleRow(TypedDict):
     """How an attempt ended: with exactly one of output, error_message and release."""
 
-    #: The operation's id.
+    #: The id of the operation.
     id: str
-    #: What the claim gave.
+    #: The lease_token of the claim.
     lease_token: str
-    #: The organization that the claim gave; needed by workers for several.
+    #: The organization of the operation, from the claim; workers for several organizations must give it.
     organization: NotRequired[str]
     #: The result; structured output is JSON in this string.
     output: NotRequired[str | None]
     #: Why the attempt failed.
     error_message: NotRequired[str | None]
-    #: Whether another attempt may help; goes with error_message only.
+    #: Whether another attempt may succeed; only together with error_message.
     retryable: NotRequired[bool | None]
-    #: Give the operation back without charging an attempt.
+    #: Whether to release the operation, without charging an attempt.
     release: NotRequired[bool | None]
 
 
@@ -1100,35 +1120,36 @@ class SettleRow(TypedDict):
 class Stats:
     """Statistics."""
 
-    #: How finely: minute, hour or day.
+    #: The length of a step: minute, hour or day.
     step: str
-    #: When the first step begins that was asked for.
+    #: When the first requested step begins.
     start: datetime
-    #: Before when.
+    #: The end of the requested time, exclusive.
     end: datetime
-    #: Since when everything is counted; left out before a server has begun to.
+    #: The time since which everything is counted; left out until a server has begun to count.
     available_since: datetime | None = None
-    #: Up to when everything is counted; left out before a server has begun to.
+    #: The time up to which everything is counted; left out until a server has begun to count.
     complete_until: datetime | None = None
-    #: How long ago that is, in milliseconds.
+    #: How long ago complete_until is, in milliseconds.
     lag_ms: int | None = None
-    #: In the order of their starts and kinds. Steps in which nothing happened are left out.
+    #: One point for each step, and for each kind with group_by, ordered by start and kind. Steps in which nothing
+    #: happened are left out.
     points: list[StatsPoint]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatsDurations:
-    """How long many things took."""
+    """The distribution of durations."""
 
-    #: How many.
+    #: The number of durations.
     count: int
     #: Their sum in milliseconds.
     sum_ms: int
-    #: What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    #: The median in milliseconds, accurate to 1 %; left out when there are no durations.
     p50_ms: int | None = None
-    #: What 90 % of them did not exceed.
+    #: The 90th percentile in milliseconds.
     p90_ms: int | None = None
-    #: What 99 % of them did not exceed.
+    #: The 99th percentile in milliseconds.
     p99_ms: int | None = None
 
 
@@ -1138,7 +1159,7 @@ class StatsPoint:
 
     #: When the step began.
     start: datetime
-    #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    #: The kind, with group_by=kind; empty for operations that were removed before they were counted.
     kind: str | None = None
     #: Operations that were created.
     created: int
@@ -1148,9 +1169,9 @@ class StatsPoint:
     completed: int
     #: Operations that failed, cancelled ones included.
     failed: int
-    #: How long operations had waited that were started for the first time, since their creation.
+    #: How long the operations that were started for the first time had waited since their creation.
     waiting: StatsDurations
-    #: How long the attempts took that ended their operations.
+    #: How long the last attempts of the operations that ended took.
     running: StatsDurations
 
 
@@ -1158,12 +1179,12 @@ class StatsPoint:
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
 
-    #: A number of `google.rpc.Code`.
+    #: The error code, a number of `google.rpc.Code`.
     code: int
-    #: For people; may change.
+    #: A message for people; it may change.
     message: str
-    #: For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo
-    #: where they apply.
+    #: Details for programs: always an ErrorInfo with a stable reason; where they apply, also a BadRequest with the
+    #: fields that are not valid, and a RetryInfo.
     details: list[Detail]
 
 
@@ -1173,27 +1194,27 @@ class Token:
 
     #: Its id, which is public.
     id: str
-    #: What it is for, for people.
+    #: A name for people that says what the token is for.
     name: str
     #: The organization that it belongs to; empty for a token of the instance.
     organization: str
-    #: It belongs to the instance and to no organization.
+    #: Whether it belongs to the instance and to no organization.
     instance: bool
-    #: The organizations that a token of the instance reaches; left out when these are all.
+    #: The organizations that a token of the instance may act in; left out when it may act in all.
     organizations: list[str] | None = None
-    #: What it may do.
+    #: The scopes of the token: what it may do.
     scopes: list[str]
-    #: The projects that it is limited to; left out when it is not.
+    #: The projects that it is limited to; left out when it is not limited.
     projects: list[str] | None = None
     #: valid, expired or revoked.
     state: str
-    #: When it was made.
+    #: When it was created.
     created_at: datetime
-    #: When it ceases to be valid; left out for never.
+    #: When it expires; left out if it never does.
     expires_at: datetime | None = None
-    #: When it was last used, to about a minute; left out for never.
+    #: When it was last used, accurate to about a minute; left out if it never was.
     last_used_at: datetime | None = None
-    #: When it was revoked; left out for never.
+    #: When it was revoked; left out if it was not.
     revoked_at: datetime | None = None
 
 
@@ -1211,40 +1232,43 @@ class TokensPage:
 
     #: The tokens.
     tokens: list[Token]
-    #: What the next page is asked for with; empty at the end.
+    #: The token that requests the next page; empty on the last page.
     next_page_token: str
 
 
 class UpdateSchedule(TypedDict):
-    """What is to be changed of a schedule; what is left out stays."""
+    """The changes to a schedule. Fields that are left out do not change."""
 
-    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
-    #: before them. Either this or every.
+    #: A cron expression of its due times: five fields (minute, hour, day of the month, month, day of the week), or
+    #: six with the seconds first. Give either this or every.
     cron: NotRequired[str | None]
-    #: Every how long it is due, in seconds with an s; a second at least.
+    #: The time between its due times, in seconds with the suffix s; at least one second. Give either this or cron.
     every: NotRequired[str | None]
-    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    #: The time zone of cron, by its name in the IANA database; by default UTC.
     time_zone: NotRequired[str | None]
-    #: What is created each time; without run_after and unique_key.
+    #: The operation that it creates each time; without run_after and unique_key.
     operation: NotRequired[CreateOperation]
-    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    #: What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
+    #: or cancel_previous.
     overlap: NotRequired[str | None]
-    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    #: Which of the due times that were missed by more than a minute are made up for: none, latest, or all (at most
+    #: 100).
     catch_up: NotRequired[str | None]
-    #: Each due time is put off by up to so long, in seconds with an s.
+    #: The longest delay that is added to each due time, in seconds with the suffix s.
     jitter: NotRequired[str | None]
-    #: Nothing is created until it is resumed.
+    #: Whether it is paused: it creates nothing until it is resumed.
     paused: NotRequired[bool | None]
 
 
 class UpdateView(TypedDict):
-    """What a view is to be instead. It replaces all three."""
+    """The new name, filter and columns of a view, all of which are replaced."""
 
-    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    #: The name of the view, for people: 1 to 128 bytes, unique among the shared views, or among the private views of
+    #: the token.
     name: str
-    #: What it shows, as searches take it; empty: everything.
+    #: The filter of the operations that it shows, as for a search; empty for all operations.
     filter: NotRequired[str]
-    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    #: The names of the columns, in order; left out for the default columns.
     columns: NotRequired[list[str]]
 
 
@@ -1254,22 +1278,22 @@ class View:
 
     #: Its id, a UUID.
     id: str
-    #: For people.
+    #: The name of the view, for people.
     name: str
-    #: What it shows, as it was written.
+    #: The filter of the operations that it shows, as it was written.
     filter: str
-    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    #: The names of the columns, in order; empty for the default columns.
     columns: list[str]
     #: private or shared.
     visibility: str
-    #: When it was made.
+    #: When it was created.
     created_at: datetime
-    #: When it was changed last.
+    #: When it was last changed.
     updated_at: datetime
-    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
-    #: long.
+    #: How many operations it shows to the caller now; left out in the answer to a change, and in a list when counting
+    #: takes too long.
     count: int | None = None
-    #: Whether the count is exact; else there are at least so many. Only with a count.
+    #: Whether the count is exact; otherwise it is a lower bound. Left out without a count.
     count_is_exact: bool | None = None
 
 
@@ -1285,29 +1309,29 @@ class ViewAnswer:
 class ViewList:
     """Views."""
 
-    #: By name, shared ones first.
+    #: Sorted by name, shared ones first.
     views: list[View]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiver:
-    """A violation that is lived with."""
+    """A policy violation that the organization accepts."""
 
     #: Its id, a UUID.
     id: str
     #: The name of the policy whose violations it covers.
     policy: str
-    #: Which of them; empty: all.
+    #: Which violations of the policy it covers; empty for all.
     finding: str
-    #: Of which evidence; empty: any.
+    #: Which evidence it covers; empty for any.
     subject: str
-    #: Why.
+    #: Why the violation is accepted.
     reason: str
-    #: The name of the token that made it.
+    #: The name of the token that created it.
     created_by: str
-    #: When it was made.
+    #: When it was created.
     created_at: datetime
-    #: From when on it has no effect any more; left out when it does not end.
+    #: When it ceases to have an effect; left out if it never does.
     expires_at: datetime | None = None
     #: Whether it has an effect now.
     active: bool
@@ -1331,12 +1355,12 @@ class WaiverList:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerList:
-    """Who runs what."""
+    """The workers and servers that run operations."""
 
-    #: Those with most attempts first.
+    #: Those with the most attempts first.
     workers: list[RunningWorker]
-    #: Whether these are all; not when more than 5,000 attempts are under way, of which the oldest operations are
-    #: looked at.
+    #: Whether these are all of them. When more than 5,000 attempts are running, only those of the oldest operations
+    #: are examined.
     is_complete: bool
 
 
