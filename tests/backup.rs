@@ -316,7 +316,7 @@ async fn a_postgres_backup_restores_into_another_cluster() {
     let folder = tempdir().unwrap();
     put_content(&folder.path().join("evidence"));
     run_in(folder.path(), &["backup", "copy", "--store", &url]).expect(0);
-    run_in(folder.path(), &["restore", "copy", "--store", &url]).expect(2).says("has a schema \"longrun\" already");
+    run_in(folder.path(), &["restore", "copy", "--store", &url]).expect(2).says("already has a schema \"longrun\"");
     let restored =
         run_in(folder.path(), &["restore", "copy", "--store", &target, "--evidence", "again"]).expect(0).line();
     assert!(restored.contains("1120 operations of 2 organizations"), "{restored}");

@@ -25,7 +25,7 @@ fn a_server_that_was_logged_in_to_is_called_until_the_logout() {
     let token = folder.path().join("data/token");
     let token = token.to_str().unwrap();
     run(home, &["operations", "count"]).expect(2).says("no token").says("longrun login");
-    run(home, &["login", &dev.url, "--name", "prod", "--token-file", token]).expect(0).says("as the context prod");
+    run(home, &["login", &dev.url, "--name", "prod", "--token-file", token]).expect(0).says("with the context prod");
     let file = home.join("longrun/contexts.toml");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     run(home, &["operations", "create", "--kind", "scan", "-o", "id"]).expect(0);

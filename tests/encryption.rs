@@ -107,7 +107,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     reads(&server);
     run_in(folder, &["encryption", "rotate"])
         .expect(0)
-        .shows("wrote 5 texts and 1 piece of evidence anew, with the key new");
+        .shows("rewrote 5 texts and 1 piece of evidence, with the key new");
     let key = |id: &str, texts, pieces, state: &str| (json!(id), texts, pieces, state.to_owned());
     assert_eq!(status(folder), [key("new", 5, 1, "active"), key("old", 0, 0, "known")]);
     reads(&server);

@@ -152,7 +152,10 @@ fn an_output_without_measure_fails_its_evaluation_and_nothing_else() {
     let wait = || get(&scene.server.url, &path, Some(&scene.attacker)).1;
     let ended =
         (0..10).map(|_| wait()).find(|answer| answer.contains("\"done\":true") || answer.contains("FAILED")).unwrap();
-    assert!(ended.contains("FAILED") && ended.contains("the output would be longer than 1047552 bytes"), "{ended}");
+    assert!(
+        ended.contains("FAILED") && ended.contains("the output would be longer than the limit of 1047552 bytes"),
+        "{ended}"
+    );
     let grown = scene.peak() - before;
     assert!(grown < 60 * MIB, "the server took {} MiB more", grown / MIB);
     scene.is_ready();

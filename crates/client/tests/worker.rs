@@ -193,7 +193,7 @@ async fn failures_are_told_and_retried_as_they_should_be() {
     for (input, message) in [
         ("\"panic\"", "the handler crashed; see the worker's log (gave up after 2 attempts)"),
         ("\"permanent\"", "broken"),
-        ("\"large\"", "the output is 1048577 bytes long; at most 1048576 are kept"),
+        ("\"large\"", "the output is 1048577 bytes long; at most 1048576 are allowed"),
         ("\"error\"", "No such file or directory (os error 2) (gave up after 2 attempts)"),
         (
             "{\"a\":1}",

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::schedule::{CatchUp, NewSchedule, Overlap, SHOWN_TIMES, Timing};
-use operations::{Access, Labels, NewOperation, Operation, OperationId, Projects, Resource, Timestamp, cut_message};
+use operations::{
+    Access, Concurrency, Labels, NewOperation, Operation, OperationId, Projects, Resource, Timestamp, cut_message,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Create, Created};
@@ -716,6 +718,9 @@ struct Kept {
     retain_for_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     labels: Labels,
+    /// The concurrency key, and its limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    concurrency: Option<(String, u32)>,
 }
 
 impl Kept {
@@ -737,6 +742,7 @@ impl Kept {
             max_attempts: new.max_attempts,
             retain_for_ms: new.retain_for.map(millis),
             labels: new.labels.clone(),
+            concurrency: new.concurrency.clone().map(|concurrency| (concurrency.key, concurrency.limit)),
         }
     }
 
@@ -751,6 +757,7 @@ impl Kept {
         input: String,
         paused: bool,
     ) -> Result<NewSchedule, StoreError> {
+        let concurrency = self.concurrency.map(|(key, limit)| Concurrency { key, limit });
         let resource = self.resource.map(|(resource_type, resource_id)| Resource { resource_type, resource_id });
         Ok(NewSchedule {
             name,
@@ -767,6 +774,7 @@ impl Kept {
                 max_attempts: self.max_attempts,
                 retain_for: self.retain_for_ms.map(Duration::from_millis),
                 labels: self.labels,
+                concurrency,
                 ..NewOperation::of_kind(self.kind)
             },
             overlap: Overlap::from_name(&self.overlap).ok_or_else(|| damaged("definition"))?,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use operations::schedule::{CatchUp, NewSchedule, Overlap};
-use operations::{Access, Filter, NewOperation, Operation, PageRequest, Status, Timestamp};
+use operations::{Access, Concurrency, Filter, NewOperation, Operation, PageRequest, Resource, Status, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use store::{
@@ -82,6 +82,34 @@ async fn a_due_time_creates_once_and_the_schedule_goes_on(fixture: Fixture) {
     assert_eq!((after.wanted, after.revision), (every_minute("scan"), 1));
     let claimed = fixture.claim(&["scan"], 1).await;
     assert_eq!(claimed[0].input, "{\"what\":1}", "sealed or not, the worker gets what was written");
+    fixture.assert_sound().await;
+}
+
+async fn a_schedule_keeps_every_part_of_its_operation(fixture: Fixture) {
+    // Written out, so that a new part cannot be forgotten.
+    let operation = NewOperation {
+        kind: "scan".to_owned(),
+        resource: Some(Resource { resource_type: "image".to_owned(), resource_id: "shop".to_owned() }),
+        project_id: "p".to_owned(),
+        project_version_id: "v".to_owned(),
+        input: "{}".to_owned(),
+        priority: 7,
+        run_after: None,
+        timeout: Some(HOUR),
+        max_attempts: 3,
+        retain_for: Some(HOUR * 2),
+        concurrency: Some(Concurrency { key: "shop".to_owned(), limit: 1 }),
+        labels: [("team".to_owned(), "search".to_owned())].into(),
+        unique_key: None,
+        schedule: None,
+        trace: None,
+    };
+    let wanted = NewSchedule { operation, ..every_minute("scan") };
+    keep(&fixture, wanted.clone()).await;
+    assert_eq!(read(&fixture, "scan").await.wanted, wanted);
+    fixture.advance(MINUTE * 2);
+    assert_eq!(fire(&fixture).await.operations, 2);
+    assert_eq!(fixture.claim(&["scan"], 10).await.len(), 1, "one at a time, by its concurrency key");
     fixture.assert_sound().await;
 }
 
@@ -316,6 +344,7 @@ async fn the_doctor_finds_a_schedule_that_is_never_looked_at(fixture: Fixture) {
 
 against_both_engines!(
     a_due_time_creates_once_and_the_schedule_goes_on,
+    a_schedule_keeps_every_part_of_its_operation,
     after_a_week_off_each_makes_up_what_it_was_told_to,
     what_overlaps_is_skipped_or_cancelled,
     what_is_paused_creates_nothing_and_makes_nothing_up,

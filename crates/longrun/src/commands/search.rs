@@ -94,7 +94,7 @@ pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, fo
         render::write(table + &style.faint(&format!("{shown} of {total}\n")))?;
     }
     if !page.next_page_token.is_empty() {
-        note(format!("{shown} of {total} operations are shown; --limit N shows the first N, --all shows all"));
+        note(format!("{shown} of {total} are shown; --limit N shows the first N, --all shows all"));
     }
     Ok(Exit::Done)
 }

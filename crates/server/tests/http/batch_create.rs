@@ -102,7 +102,7 @@ async fn a_batch_stays_within_the_projects_of_its_token() {
     let answer = batch(&limited, json!([allowed, {"kind": "scan", "project_id": "q"}])).await;
     assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::FORBIDDEN, "PERMISSION_DENIED"));
     let message = answer.json()["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("operations[1].project_id names a project outside"), "{message}");
+    assert!(message.starts_with("operations[1].project_id is not one of the token"), "{message}");
     assert_eq!(batch(&limited, json!([allowed])).await.status, StatusCode::OK);
     let reader = server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await;
     assert_eq!(batch(&reader, json!([allowed])).await.reason(), "SCOPE_MISSING");

@@ -67,7 +67,8 @@ async fn all_that_match_are_counted_and_counted_again() {
     let fields = [("action", "retry"), ("filter", filter), ("all", "4")];
     let page = browser.send(LIST, "/ui/bulk", &fields).await;
     assert_is_page(&page);
-    let says = ["Retry 4 operations?", "<strong>3</strong> are failed now", "kind = scan AND created_at &#62;="];
+    let says =
+        ["Retry 4 operations?", "<strong>3</strong> of them are failed now", "kind = scan AND created_at &#62;="];
     assert!(says.iter().all(|says| page.text().contains(says)), "{}", page.text());
     let sent = confirmed(&page);
     for _ in 0..2 {

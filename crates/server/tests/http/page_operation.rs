@@ -228,7 +228,10 @@ async fn a_bulk_operation_tells_how_far_it_is_and_what_came_of_it() {
     let begun = browser.send("/ui/operations", "/ui/bulk", &asked).await;
     let page = begun.header("location").to_owned();
     let waiting = browser.get(&page).await;
-    assert!(waiting.text().contains("Delete all that match") && waiting.text().contains("It has not started yet"));
+    assert!(
+        waiting.text().contains("Delete all operations that match")
+            && waiting.text().contains("It has not started yet")
+    );
     let claimed = server.claim("bulk").await;
     let heartbeat =
         store::Heartbeat { lease: claimed.lease.clone(), progress: Some("1 of 3 done, 1 refused".to_owned()) };

@@ -136,7 +136,7 @@ async fn members_and_policies_without_number_are_refused() {
         async move { caller.post("/v1/agents/evaluate-evidence", members.to_string()).await.violations().remove(0) }
     };
     let (field, problem) = evaluate(json!({"content": "eA==", "policies": vec![json!({"ref": "x"}); 101]})).await;
-    assert_eq!((field.as_str(), problem.as_str()), ("policies", "101 are too many; at most 100"));
+    assert_eq!((field.as_str(), problem.as_str()), ("policies", "101 are too many; at most 100 are allowed"));
     let (field, _) = evaluate(json!({"content": "eA==", "policy_groups": vec![json!({"ref": "x"}); 21]})).await;
     assert_eq!(field, "policy_groups");
     let (field, problem) = evaluate(json!({"content": "eA==", "policies": [{"ref": "x".repeat(1_100_000)}]})).await;
