@@ -23,6 +23,8 @@ fn methods_of(path: &str) -> Option<&'static str> {
         ("/v1/operations", _) => Some("GET,HEAD,DELETE"),
         ("/v1/organizations", Some("pause" | "resume" | "setLimits")) => Some("POST"),
         ("/v1/organizations", _) => Some("GET,HEAD,DELETE"),
+        ("/v1/schedules", Some("pause" | "resume" | "trigger")) => Some("POST"),
+        ("/v1/schedules", _) => Some("GET,HEAD,PATCH,DELETE"),
         ("/v1/views", Some("update")) => Some("POST"),
         ("/v1/views", _) => Some("GET,HEAD,DELETE"),
         ("/v1/tokens", Some("revoke" | "rotate")) => Some("POST"),

@@ -54,6 +54,15 @@ async fn a_schedule_is_made_read_changed_and_deleted() {
     let answer = patch(&acme, "/v1/schedules/nightly", json!({"operation": {"kind": "scan"}})).await;
     assert_eq!(answer.json()["schedule"]["operation"]["priority"], 0, "as a whole");
 
+    for (method, path, allowed) in [
+        (Method::POST, "/v1/schedules/nightly", "GET,HEAD,PATCH,DELETE"),
+        (Method::PUT, "/v1/schedules/nightly", "GET,HEAD,PATCH,DELETE"),
+        (Method::OPTIONS, "/v1/schedules/nightly:pause", "POST"),
+    ] {
+        let refused = acme.send(method, path, &[], "").await;
+        assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, allowed), "{path}");
+    }
+
     let paused = acme.post("/v1/schedules/nightly:pause", "").await.json();
     assert_eq!((&paused["schedule"]["paused"], &paused["schedule"]["next_times"]), (&json!(true), &json!([])));
     let operation = acme.post("/v1/schedules/nightly:trigger", "").await.json()["operation"].clone();
