@@ -17,34 +17,57 @@ const MISSING: &str = "Not found";
 /// The most characters that are shown of a name that was not found; a digest has 71.
 const SHOWN_NAME: usize = 80;
 
-/// What calls may not find, by its name in the error: its entry in the navigation, its list, and the name of the list.
-const LISTS: [(&str, &str, &str, &str); 7] = [
-    ("operation", "operations", super::LIST, "list of operations"),
-    ("evidence", "evidence", "/ui/evidence", "list of evidence"),
-    ("waiver", "evidence", "/ui/waivers", "list of waivers"),
-    ("schedule", "schedules", "/ui/schedules", "list of schedules"),
-    ("view", "views", "/ui/views", "list of views"),
-    ("token", "tokens", "/ui/tokens", "list of tokens"),
-    ("session", "tokens", "/ui/tokens", "list of sessions"),
-];
-
-/// An error that a person sees.
-pub(crate) struct Problem {
-    error: ApiError,
-    /// A page with the navigation, where the visitor is known.
-    page: Option<Box<Framed>>,
+/// The list of what a call may not find.
+struct List {
+    /// What it lists, by its name in the error.
+    of: &'static str,
+    /// Its entry in the navigation.
+    here: &'static str,
+    url: &'static str,
+    name: &'static str,
 }
 
-/// An error on a page without the navigation, which gets one if somebody is signed in (see [`framed`]).
+const fn list(of: &'static str, here: &'static str, url: &'static str, name: &'static str) -> List {
+    List { of, here, url, name }
+}
+
+static LISTS: [List; 7] = [
+    list("operation", "operations", super::LIST, "list of operations"),
+    list("evidence", "evidence", "/ui/evidence", "list of evidence"),
+    list("waiver", "evidence", "/ui/waivers", "list of waivers"),
+    list("schedule", "schedules", "/ui/schedules", "list of schedules"),
+    list("view", "views", "/ui/views", "list of views"),
+    list("token", "tokens", "/ui/tokens", "list of tokens"),
+    list("session", "tokens", "/ui/tokens", "list of sessions"),
+];
+
+/// An error that a person sees. If somebody is signed in, [`framed`] adds the navigation.
+pub(crate) struct Problem {
+    error: ApiError,
+    shown: Shown,
+}
+
+/// What the page of an error says.
 #[derive(Clone)]
 struct Shown {
     title: &'static str,
     message: String,
+    /// Where somebody who is signed in continues; `None`: at the overview.
+    list: Option<&'static List>,
 }
 
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Problem {
-        Problem { error, page: None }
+        let title = match &error {
+            ApiError::NotFound(_) => MISSING,
+            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "You may not do this",
+            ApiError::Invalid(_) | ApiError::Malformed(_) => "The request is not valid",
+            ApiError::Unauthenticated => "You are not signed in",
+            ApiError::StaleForm => "The page is out of date",
+            _ => "Something went wrong",
+        };
+        let shown = Shown { title, message: error.to_string(), list: None };
+        Problem { error, shown }
     }
 }
 
@@ -55,26 +78,25 @@ impl From<store::StoreError> for Problem {
 }
 
 impl Problem {
-    /// The error of a call by somebody who is signed in. That something was not found is shown on a page with the
-    /// navigation, in the same words whether it does not exist or the caller may not see it.
-    pub(super) fn of(error: ApiError, visitor: &Visitor, name: &str) -> Problem {
+    /// The result of a call by name. That something was not found is reported in the same words whether it does not
+    /// exist or the caller may not see it.
+    pub(super) fn found<T>(name: &str, found: Result<T, ApiError>) -> Result<T, Problem> {
+        found.map_err(|error| Problem::of(error, name))
+    }
+
+    fn of(error: ApiError, name: &str) -> Problem {
         let what = match error {
             ApiError::NotFound(what) => what,
             ApiError::NoAttestation(_) => "operation",
             error => return error.into(),
         };
-        let list = LISTS.iter().find(|(of, ..)| *of == what);
+        let list = LISTS.iter().find(|list| list.of == what);
         let message = match &error {
             ApiError::NotFound(_) if list.is_none() => "There is no page at this address.".to_owned(),
             ApiError::NotFound(_) => gone(what, name),
             error => error.to_string(),
         };
-        let frame = visitor.frame(list.map_or("", |(_, here, ..)| here));
-        // There is no link to a list that the caller may not see.
-        let list = list.filter(|_| frame.pages.iter().any(|page| page.is_here));
-        let (back, back_name) = list.map_or((super::HOME, "overview"), |(_, _, url, name)| (*url, *name));
-        let page = Framed { assets: Assets, frame, title: MISSING, message, back, back_name };
-        Problem { error, page: Some(Box::new(page)) }
+        Problem { error, shown: Shown { title: MISSING, message, list } }
     }
 }
 
@@ -109,23 +131,12 @@ struct Framed {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Problem { error, page } = self;
-        if let Some(page) = page {
-            let html = page.render().unwrap_or(page.message);
-            return answer(error, html);
-        }
-        let title = match &error {
-            ApiError::NotFound(_) => MISSING,
-            ApiError::ScopeMissing(_) | ApiError::ProjectDenied { .. } => "You may not do this",
-            ApiError::Invalid(_) | ApiError::Malformed(_) => "The request is not valid",
-            ApiError::Unauthenticated => "You are not signed in",
-            ApiError::StaleForm => "The page is out of date",
-            _ => "Something went wrong",
-        };
-        let page = Page { assets: Assets, title, message: error.to_string() };
-        let html = page.render().unwrap_or_else(|_| page.message.clone());
-        let mut response = answer(error, html);
-        response.extensions_mut().insert(Shown { title, message: page.message });
+        let Problem { error, shown } = self;
+        let page = Page { assets: Assets, title: shown.title, message: shown.message.clone() };
+        let html = page.render().unwrap_or(page.message);
+        // Status, headers and log entry are those of the API.
+        let mut response = with_page(error.into_response(), html);
+        response.extensions_mut().insert(shown);
         response
     }
 }
@@ -134,13 +145,17 @@ impl IntoResponse for Problem {
 pub(super) async fn framed(mut request: Request, next: Next) -> Response {
     let signed_in = SignedIn::default();
     request.extensions_mut().insert(signed_in.clone());
-    let response = next.run(request).await;
-    let (Some(Shown { title, message }), Some(visitor)) = (response.extensions().get().cloned(), signed_in.visitor())
+    let mut response = next.run(request).await;
+    let (Some(Shown { title, message, list }), Some(visitor)) =
+        (response.extensions_mut().remove(), signed_in.visitor())
     else {
         return response;
     };
-    let (back, back_name) = (super::HOME, "overview");
-    let page = Framed { assets: Assets, frame: visitor.frame(""), title, message, back, back_name };
+    let frame = visitor.frame(list.map_or("", |list| list.here));
+    // There is no link to a list that the caller may not see.
+    let list = list.filter(|_| frame.pages.iter().any(|page| page.is_here));
+    let (back, back_name) = list.map_or((super::HOME, "overview"), |list| (list.url, list.name));
+    let page = Framed { assets: Assets, frame, title, message, back, back_name };
     match page.render() {
         Ok(html) => with_page(response, html),
         Err(_) => response,
@@ -151,16 +166,12 @@ pub(super) async fn framed(mut request: Request, next: Next) -> Response {
 pub(super) async fn unknown(visitor: Result<Visitor, Response>) -> Problem {
     let error = ApiError::NotFound("page");
     match visitor {
-        Ok(visitor) => Problem::of(error, &visitor, ""),
+        Ok(_) => Problem::of(error, ""),
         Err(_) => error.into(),
     }
 }
 
-/// An error with a page as its body. Its status, headers and log entry are those of the API.
-fn answer(error: ApiError, html: String) -> Response {
-    with_page(error.into_response(), html)
-}
-
+/// The response with a page as its body.
 fn with_page(response: Response, html: String) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);

@@ -100,7 +100,7 @@ pub(super) async fn show(
         ApiError::Invalid(_) => ApiError::NotFound("evidence"),
         error => error,
     });
-    let record = visitor.found(&name, found)?;
+    let record = Problem::found(&name, found)?;
     let digest = record.digest.to_string();
     let evaluations = match evaluations(&app, &visitor, &digest).await {
         Ok(evaluations) => Some(evaluations),

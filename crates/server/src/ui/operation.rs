@@ -101,10 +101,10 @@ pub(super) async fn show(
     headers: HeaderMap,
     Name(name): Name,
 ) -> Result<Response, Problem> {
-    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
+    let detail = Problem::found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
     let operation = &detail.operation;
     let id = operation.id;
-    let history = visitor.found(&name, events::all(&app, &visitor.caller, Ok(id)).await)?;
+    let history = Problem::found(&name, events::all(&app, &visitor.caller, Ok(id)).await)?;
     let now = app.store.now();
     let related = related(&app, &visitor, operation, now).await?;
     let repetitions = repetitions(&app, &visitor, id, now).await?;
@@ -165,7 +165,7 @@ pub(super) async fn show(
 
 /// `GET /ui/operations/{id}/output`: the output as a file.
 pub(super) async fn output(State(app): State<App>, visitor: Visitor, Name(name): Name) -> Result<Response, Problem> {
-    let found = visitor.found(&name, list::get(&app, &visitor.caller, parse(&name)).await)?;
+    let found = Problem::found(&name, list::get(&app, &visitor.caller, parse(&name)).await)?;
     Ok(file(&format!("{}.json", found.operation.id), found.operation.output.clone()))
 }
 
@@ -175,14 +175,14 @@ pub(super) async fn attestation(
     visitor: Visitor,
     Name(name): Name,
 ) -> Result<Response, Problem> {
-    let id = visitor.found(&name, parse(&name))?;
-    let envelope = visitor.found(&name, attestation::get(&app, &visitor.caller, Ok(id)).await)?;
+    let id = Problem::found(&name, parse(&name))?;
+    let envelope = Problem::found(&name, attestation::get(&app, &visitor.caller, Ok(id)).await)?;
     Ok(file(&format!("{id}.intoto.json"), envelope.json()))
 }
 
 /// `GET /ui/operations/{id}/input`: the input as a file.
 pub(super) async fn input(State(app): State<App>, visitor: Visitor, Name(name): Name) -> Result<Response, Problem> {
-    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
+    let detail = Problem::found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
     Ok(file(&format!("{}-input.json", detail.operation.id), detail.input))
 }
 
@@ -199,14 +199,14 @@ pub(super) async fn act(
     target: Result<Path<(String, String)>, PathRejection>,
     Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    let Path((id, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
+    let Path((id, action)) = Problem::found("", target.map_err(|_| ApiError::NotFound("path")))?;
     let what = match action.as_str() {
         "cancel" => OperationCommand::Cancel,
         "retry" => OperationCommand::Retry,
         "delete" => OperationCommand::Delete,
-        _ => return visitor.found("", Err(ApiError::NotFound("path"))),
+        _ => return Problem::found("", Err(ApiError::NotFound("path"))),
     };
-    let operation = visitor.found(&id, command::command(&app, &visitor.caller, parse(&id), what).await)?;
+    let operation = Problem::found(&id, command::command(&app, &visitor.caller, parse(&id), what).await)?;
     Ok(match what {
         OperationCommand::Delete => Redirect::to(super::LIST).into_response(),
         _ => Redirect::to(&url(&operation.id.to_string())).into_response(),

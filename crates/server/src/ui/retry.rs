@@ -39,7 +39,7 @@ pub(super) async fn form(
     headers: HeaderMap,
     Name(name): Name,
 ) -> Result<Response, Problem> {
-    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
+    let detail = Problem::found(&name, detail::detail(&app, &visitor.caller, parse(&name)).await)?;
     let input = if detail.input.is_empty() { "{}".to_owned() } else { pretty(&detail.input) };
     let key = OperationId::new(app.store.now()).to_string();
     let template = Page {
@@ -62,7 +62,7 @@ pub(super) async fn send(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let id = visitor.found(&name, parse(&name))?;
+    let id = Problem::found(&name, parse(&name))?;
     let text = fields.text("input");
     let mut wrong = Wrong::default();
     let input = if fields.has("input") {
@@ -80,11 +80,11 @@ pub(super) async fn send(
         match retry::retry(&app, &visitor.caller, Ok(id), asked, key).await {
             Ok(made) => return Ok(Redirect::to(&url(&made.operation.id.to_string())).into_response()),
             // No input was typed that could be lost.
-            Err(error) if input.is_none() => return visitor.found(&name, Err(error)),
-            Err(error) => (wrong, status) = visitor.found(&name, Wrong::of(error))?,
+            Err(error) if input.is_none() => return Problem::found(&name, Err(error)),
+            Err(error) => (wrong, status) = Problem::found(&name, Wrong::of(error))?,
         }
     }
-    let detail = visitor.found(&name, detail::detail(&app, &visitor.caller, Ok(id)).await)?;
+    let detail = Problem::found(&name, detail::detail(&app, &visitor.caller, Ok(id)).await)?;
     let (frame, key, kind) = (visitor.frame("operations"), fields.one("key").to_owned(), detail.operation.kind);
     let template = Page { assets: Assets, frame, id: id.to_string(), kind, input: text, key, wrong };
     respond::page_with(status, &headers, &template)

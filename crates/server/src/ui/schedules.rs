@@ -122,7 +122,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     Name(name): Name,
 ) -> Result<Response, Problem> {
-    let schedule = visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
+    let schedule = Problem::found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
     let now = app.store.now();
     let at = |at: Timestamp| When::new(at, now);
     let operations = operations(&app, &visitor, &schedule, now).await?;
@@ -186,7 +186,7 @@ pub(super) async fn edit(
     Name(name): Name,
 ) -> Result<Response, Problem> {
     visitor.caller.require(Scope::OperationsWrite)?;
-    let schedule = visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
+    let schedule = Problem::found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
     form(&visitor, &headers, name, Typed::from(&schedule.wanted), Wrong::default(), StatusCode::OK)
 }
 
@@ -210,9 +210,9 @@ pub(super) async fn update(
     match changed {
         Ok(_) => Ok(Redirect::to(&url(&name)).into_response()),
         Err(error) => {
-            let (wrong, status) = visitor.found(&name, Wrong::of(error))?;
+            let (wrong, status) = Problem::found(&name, Wrong::of(error))?;
             // A visitor who may not see the schedule must not learn that it exists.
-            visitor.found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
+            Problem::found(&name, schedules::get(&app, &visitor.caller, &name).await)?;
             form(&visitor, &headers, name, typed, wrong, status)
         }
     }
@@ -224,22 +224,22 @@ pub(super) async fn act(
     target: Result<Path<(String, String)>, PathRejection>,
     Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    let Path((name, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
+    let Path((name, action)) = Problem::found("", target.map_err(|_| ApiError::NotFound("path")))?;
     let caller = &visitor.caller;
     let to = match action.as_str() {
         "pause" | "resume" => {
-            visitor.found(&name, schedules::pause(&app, caller, &name, action == "pause").await)?;
+            Problem::found(&name, schedules::pause(&app, caller, &name, action == "pause").await)?;
             url(&name)
         }
         "trigger" => {
-            let operation = visitor.found(&name, schedules::trigger(&app, caller, &name).await)?;
+            let operation = Problem::found(&name, schedules::trigger(&app, caller, &name).await)?;
             super::operation::url(&operation.id.to_string())
         }
         "delete" => {
-            visitor.found(&name, schedules::delete(&app, caller, &name).await)?;
+            Problem::found(&name, schedules::delete(&app, caller, &name).await)?;
             HERE.to_owned()
         }
-        _ => return visitor.found("", Err(ApiError::NotFound("path"))),
+        _ => return Problem::found("", Err(ApiError::NotFound("path"))),
     };
     Ok(Redirect::to(&to).into_response())
 }

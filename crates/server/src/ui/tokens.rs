@@ -262,21 +262,21 @@ pub(super) async fn act(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let Path((id, action)) = visitor.found("", target.map_err(|_| ApiError::NotFound("path")))?;
+    let Path((id, action)) = Problem::found("", target.map_err(|_| ApiError::NotFound("path")))?;
     match action.as_str() {
         "revoke" => {
-            visitor.found(&id, tokens::revoke(&app, &visitor.caller, &id).await)?;
+            Problem::found(&id, tokens::revoke(&app, &visitor.caller, &id).await)?;
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
             // How long the old secret stays valid; a text that is not a number is left for the call to refuse.
             let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
             let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
-            let issued = visitor.found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;
+            let issued = Problem::found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;
             let shown = shown(&issued, false);
             render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await
         }
-        _ => visitor.found("", Err(ApiError::NotFound("path"))),
+        _ => Problem::found("", Err(ApiError::NotFound("path"))),
     }
 }
 
@@ -286,6 +286,6 @@ pub(super) async fn end_session(
     Name(id): Name,
     Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    visitor.found(&id, sessions::revoke(&app, &visitor.caller, &id, Read::<SessionsOf>::default()).await)?;
+    Problem::found(&id, sessions::revoke(&app, &visitor.caller, &id, Read::<SessionsOf>::default()).await)?;
     Ok(Redirect::to(HERE).into_response())
 }

@@ -128,7 +128,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     Name(id): Name,
 ) -> Result<Response, Problem> {
-    let (view, counted) = visitor.found(&id, views::get(&app, &visitor.caller, &id).await)?;
+    let (view, counted) = Problem::found(&id, views::get(&app, &visitor.caller, &id).await)?;
     let typed = Typed { name: view.name.clone(), filter: view.filter.clone(), is_shared: view.owner.is_none() };
     one(&visitor, &headers, (view, counted), typed, Wrong::default(), StatusCode::OK)
 }
@@ -141,14 +141,14 @@ pub(super) async fn update(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let (view, counted) = visitor.found(&id, views::get(&app, &visitor.caller, &id).await)?;
+    let (view, counted) = Problem::found(&id, views::get(&app, &visitor.caller, &id).await)?;
     let typed = Typed { is_shared: view.owner.is_none(), ..Typed::of(&fields) };
     let columns = List(view.columns.clone());
     let value = UpdateView { name: typed.name.clone(), filter: typed.filter.clone(), columns };
     match views::update(&app, &visitor.caller, &id, Read { value, violations: Vec::new() }).await {
         Ok(_) => Ok(Redirect::to(HERE).into_response()),
         Err(error) => {
-            let (wrong, status) = visitor.found(&id, Wrong::of(error))?;
+            let (wrong, status) = Problem::found(&id, Wrong::of(error))?;
             one(&visitor, &headers, (view, counted), typed, wrong, status)
         }
     }
@@ -160,7 +160,7 @@ pub(super) async fn delete(
     Name(id): Name,
     Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    visitor.found(&id, views::delete(&app, &visitor.caller, &id).await)?;
+    Problem::found(&id, views::delete(&app, &visitor.caller, &id).await)?;
     Ok(Redirect::to(HERE).into_response())
 }
 

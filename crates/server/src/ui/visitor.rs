@@ -72,11 +72,6 @@ impl Visitor {
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
     }
 
-    /// The result of a call by name, or the page that reports that nothing was found.
-    pub(super) fn found<T>(&self, name: &str, found: Result<T, ApiError>) -> Result<T, Problem> {
-        found.map_err(|error| Problem::of(error, self, name))
-    }
-
     /// Whether buttons that change operations are shown; the calls decide what is allowed.
     pub(super) fn may_write(&self) -> bool {
         self.caller.token().allows(Scope::OperationsWrite)

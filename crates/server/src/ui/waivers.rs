@@ -100,7 +100,7 @@ pub(super) async fn remove(
     Name(id): Name,
     Sent { visitor, .. }: Sent,
 ) -> Result<Response, Problem> {
-    visitor.found(&id, waivers::delete(&app, &visitor.caller, &id).await)?;
+    Problem::found(&id, waivers::delete(&app, &visitor.caller, &id).await)?;
     Ok(Redirect::to(HERE).into_response())
 }
 

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row};
 use super::concurrency::{self, lock_number};
 use super::connections::Connections;
 use super::heads::{Begin, Heads};
-use super::unanswered::{self, Claims};
+use super::unanswered::Claims;
 use super::{resources, rows};
 use crate::quota::Quotas;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
@@ -34,7 +34,7 @@ const PROMOTE: &str = "
 /// that another server is claiming are passed over. Served by queue_in_order, queue_ready and active_by_kind, once per
 /// row: without the kind active's primary key would do as well, but while all rows are dead or there are none, the
 /// planner cannot tell one index from the other, and may read all of active_by_kind. The last column is when more
-/// becomes due, after $11. The leases get the number $12 (see [`unanswered`]).
+/// becomes due, after $11. The leases get the number $12 (see [`super::unanswered`]).
 ///
 /// The transaction that holds a row of the queue may start its operation, so that the operation is not locked before it
 /// is written. No two parts are joined: see [`COMPLETE`](super::complete).
@@ -398,7 +398,7 @@ pub(super) async fn lost_leases(
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
-    found.iter().map(unanswered::lost).collect()
+    found.iter().map(rows::lost_lease).collect()
 }
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
@@ -431,10 +431,9 @@ pub(super) async fn overruns(
     found
         .iter()
         .map(|row| {
-            let lease = rows::lease(row)?;
-            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            let LostLease { lease, kind, attempts } = rows::lost_lease(row)?;
             let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
-            Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
+            Ok(Overrun { lease, kind, attempts, timeout })
         })
         .collect()
 }

@@ -213,25 +213,25 @@ pub(super) async fn create(
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
     let limit = quotas.of(organization).max_pending.filter(|_| is_limited);
     let ceiling = limit.and_then(|_| admission.ceiling(organization, now));
-    let mut plan = Plan::of(now, &quotas, creates, known.clone(), None);
+    let mut plan = Plan::of(now, &quotas, claim, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, (organization, claim), ceiling).await?
+        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, organization, ceiling).await?
     {
         return plan.keep(tx, now, organization).await;
     }
     let Some(limit) = limit else {
         admin::create_organization(tx, now, organization).await?;
-        if !plan.insert(tx, now, heads, (organization, claim), None).await? {
+        if !plan.insert(tx, now, heads, organization, None).await? {
             return Err(StoreError::OrganizationGone);
         }
         return plan.keep(tx, now, organization).await;
     };
     tx.begin().await?;
     let left = capacity_left(tx, now, admission, organization, limit).await?;
-    let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, left)));
+    let mut plan = Plan::of(now, &quotas, claim, creates, known, Some((limit, left)));
     if !plan.rows.ids.is_empty() {
-        plan.insert(tx, now, heads, (organization, claim), None).await?;
+        plan.insert(tx, now, heads, organization, None).await?;
     }
     plan.keep(tx, now, organization).await
 }
@@ -255,6 +255,8 @@ struct Plan<'c> {
     first: i64,
     /// The creations that are to start at once if they can, each with the index of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
+    /// The number of their claim.
+    claim: Option<Uuid>,
     keys: Keys,
     /// The operations that have a concurrency key.
     keyed: Vec<(Uuid, Concurrency)>,
@@ -267,6 +269,7 @@ impl<'c> Plan<'c> {
     fn of(
         now: Timestamp,
         quotas: &Quotas,
+        claim: Option<Uuid>,
         creates: &[&'c Create],
         mut known: Known,
         left: Option<(u64, u64)>,
@@ -277,6 +280,7 @@ impl<'c> Plan<'c> {
             detailed: Vec::new(),
             first: 0,
             starts: Vec::new(),
+            claim,
             keys: Keys::default(),
             keyed: Vec::new(),
             audited: None,
@@ -359,10 +363,17 @@ impl<'c> Plan<'c> {
         connection: &mut PgConnection,
         now: Timestamp,
         heads: &Heads,
-        (organization, claim): (&str, Option<Uuid>),
+        organization: &str,
         ceiling: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref(), claim };
+        let what = Insertion {
+            now,
+            organization,
+            rows: &self.rows,
+            ceiling,
+            audited: self.audited.as_ref(),
+            claim: self.claim,
+        };
         let started = insert(connection, heads, &what).await?;
         let Some(Inserted { first, started }) = started else { return Ok(false) };
         self.first = first;

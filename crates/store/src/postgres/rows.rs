@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::rows::{Columns, damaged};
-use crate::{LeaseRef, StoreError};
+use crate::{LeaseRef, LostLease, StoreError};
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
 pub(super) const ACTIVE_COLUMNS: &str = "a.seq, a.id, a.kind, a.status, a.resource_type, a.resource_id, a.project_id, \
@@ -26,6 +26,11 @@ pub(super) fn id(row: &PgRow) -> Result<OperationId, StoreError> {
 pub(super) fn lease(row: &PgRow) -> Result<LeaseRef, StoreError> {
     let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
     Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, scope: None })
+}
+
+pub(super) fn lost_lease(row: &PgRow) -> Result<LostLease, StoreError> {
+    let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+    Ok(LostLease { lease: lease(row)?, kind: row.try_get("kind")?, attempts })
 }
 
 pub(super) fn time(row: &PgRow, column: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -9,7 +9,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::connections::Connections;
@@ -101,7 +100,7 @@ impl Unanswered {
             return Ok(Vec::new());
         }
         let found = sqlx::query(LEASES).bind(organizations).bind(claims).bind(i64::from(limit)).fetch_all(pool).await?;
-        found.iter().map(lost).collect()
+        found.iter().map(rows::lost_lease).collect()
     }
 
     /// Nothing that holds the lock can panic between two changes.
@@ -117,11 +116,4 @@ fn lease(write: &Write) -> Option<Duration> {
         Write::Create(slot) => Some(slot.request.start.as_ref()?.lease),
         _ => None,
     }
-}
-
-/// A lost lease from its row.
-pub(super) fn lost(row: &sqlx::postgres::PgRow) -> Result<LostLease, StoreError> {
-    let lease = rows::lease(row)?;
-    let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
-    Ok(LostLease { lease, kind: row.try_get("kind")?, attempts })
 }
