@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use operations::{Access, Filter, NewOperation, PageRequest, Status};
+use operations::NewOperation;
 use store::{Claimed, Start};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -21,27 +21,20 @@ use crate::run;
 
 /// Capacity for one operation of this organization that is about to be created. `None` when the engine does not run its
 /// kind, has no capacity left for it, or is claiming right now.
-pub(crate) async fn reserve(context: &Arc<Context>, organization: &str, new: &NewOperation) -> Option<Start> {
+pub(crate) fn reserve(context: &Arc<Context>, organization: &str, new: &NewOperation) -> Option<Start> {
     let starting = context.begin_start()?;
     let reserved = context.capacity.reserve(organization, &new.kind, Instant::now())?;
     let is_extra = reserved.is_extra();
     let (kind, reserved) = (new.kind.clone(), Some(reserved));
     let reservation = Reservation { context: Arc::clone(context), kind, reserved, _starting: starting };
-    if is_extra && (new.run_after.is_some() || !has_nothing_pending(context, organization).await) {
+    if is_extra && new.run_after.is_some() {
         return None;
     }
     let (worker, lease) = (context.worker.clone(), context.settings.lease);
-    Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
-}
-
-/// Whether nothing of an organization waits, of any kind. Where the loop has left a shared slot free, it has found
-/// nothing to start; for an extra slot the store has to be asked, so that priority and age decide within the
-/// organization.
-async fn has_nothing_pending(context: &Context, organization: &str) -> bool {
-    let filter = Filter { status: Some(Status::Pending), ..Filter::default() };
-    let request = PageRequest { page_size: 1, ..PageRequest::default() };
-    let listed = context.store.list(&Access::organization(organization), &filter, request).await;
-    listed.is_ok_and(|listed| listed.page.total_count == 0)
+    let start = Start::new(worker, lease, move |claimed| reservation.start(claimed));
+    // Where the loop has left a shared slot free, it has found nothing to start. It does not see to the extra slots, so
+    // the store looks whether priority and age let another of the organization's operations go first.
+    Some(if is_extra { start.only_if_nothing_is_pending() } else { start })
 }
 
 /// Capacity that is released unless it is used.

@@ -62,7 +62,7 @@ impl Waker {
         key: Option<IdempotencyKey>,
     ) -> Result<Operation, StoreError> {
         let start = match self.0.context.upgrade() {
-            Some(context) => eager::reserve(&context, &access.organization, &operation).await,
+            Some(context) => eager::reserve(&context, &access.organization, &operation),
             None => None,
         };
         let ids = id.into_iter().collect();

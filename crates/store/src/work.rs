@@ -208,13 +208,23 @@ pub(crate) struct StartTerms {
     pub(crate) worker: String,
     /// How long its lease is valid without a heartbeat.
     pub(crate) lease: Duration,
+    /// Whether it starts only if its organization has nothing pending, of any kind.
+    pub(crate) only_if_nothing_is_pending: bool,
 }
 
 impl Start {
     /// `started` gets the attempt once it is durable, even if the caller of the creation has gone; it must not wait. It
     /// is dropped without being called when the operation does not start at once.
     pub fn new(worker: impl Into<String>, lease: Duration, started: impl FnOnce(Claimed) + Send + 'static) -> Start {
-        Start { terms: StartTerms { worker: worker.into(), lease }, started: Box::new(started) }
+        let terms = StartTerms { worker: worker.into(), lease, only_if_nothing_is_pending: false };
+        Start { terms, started: Box::new(started) }
+    }
+
+    /// Starts the operation only if its organization has nothing pending, of any kind, now or later.
+    #[must_use]
+    pub fn only_if_nothing_is_pending(mut self) -> Start {
+        self.terms.only_if_nothing_is_pending = true;
+        self
     }
 }
 

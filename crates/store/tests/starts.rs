@@ -94,6 +94,34 @@ async fn what_waits_goes_first(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn it_may_start_only_if_nothing_of_its_organization_is_pending(fixture: Fixture) {
+    let create = async |kind| {
+        let (start, started) = start();
+        let start = start.only_if_nothing_is_pending();
+        let operation = fixture.store.create_one("acme", NewOperation::of_kind(kind), None, Some(start)).await.unwrap();
+        assert_eq!(operation.status == Status::Running, started.try_recv().is_ok());
+        operation
+    };
+    fixture.create("other", scan()).await;
+    assert_eq!(create("scan").await.status, Status::Running, "what waits is of another organization");
+    assert_eq!(create("build").await.status, Status::Running, "what is running does not wait");
+    let waiting = fixture.create("acme", scan()).await;
+    assert_eq!(create("build").await.status, Status::Pending, "an operation of another kind waits");
+    let next: Vec<_> =
+        fixture.claim(&["scan", "build"], 10).await.into_iter().map(|claimed| claimed.lease.id).collect();
+    assert!(next.contains(&waiting.id) && next.len() == 3, "{next:?}");
+    assert_eq!(create("build").await.status, Status::Running);
+    // In one batch, an operation that cannot start goes before.
+    let (start, started) = start();
+    let start = start.only_if_nothing_is_pending();
+    let before = fixture.store.create_one("acme", scan(), None, None);
+    let after = fixture.store.create_one("acme", NewOperation::of_kind("build"), None, Some(start));
+    let (before, after) = futures_util::future::join(before, after).await;
+    assert_eq!((before.unwrap().status, after.unwrap().status), (Status::Pending, Status::Pending));
+    assert!(started.try_recv().is_err());
+    fixture.assert_sound().await;
+}
+
 async fn what_is_paused_or_due_later_does_not_start(fixture: Fixture) {
     let later = fixture.store.now().after(Duration::from_secs(60));
     let (operation, claimed) = create(&*fixture.store, NewOperation { run_after: Some(later), ..scan() }).await;
@@ -173,6 +201,7 @@ against_both_engines!(
     it_is_created_running_in_one_transaction,
     it_has_a_lease_and_a_fencing_token_like_every_attempt,
     what_waits_goes_first,
+    it_may_start_only_if_nothing_of_its_organization_is_pending,
     what_is_paused_or_due_later_does_not_start,
     a_key_makes_and_starts_one,
     limits_hold,

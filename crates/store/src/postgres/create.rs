@@ -45,6 +45,12 @@ const NOT_ENDED: &str = "
             AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
             AND kind <> ALL ($2)), 0))::bigint";
 
+/// Pending operations: base and deltas, in one snapshot. Served by the same indexes as [`NOT_ENDED`].
+const PENDING: &str = "
+    (coalesce((SELECT sum(pending) FROM counters WHERE organization_id = $1 AND level = 20), 0)
+        + coalesce((SELECT sum(pending) FROM counter_deltas WHERE organization_id = $1
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')), 0))";
+
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR UPDATE";
 
 /// Takes the organization's next numbers, and with them makes the rows, their places in the queue, their counts and
@@ -52,7 +58,7 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// ceiling $15: the row is looked at as it is once the creations at the same time are through.
 ///
 /// An operation that has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is
-/// paused: then it has no place in the queue, and a lease until $17. An operation that has a concurrency key of $23 and
+/// paused, or, for those of $26, anything of the organization is pending: then it has no place in the queue, and a lease until $17. An operation that has a concurrency key of $23 and
 /// is due comes into the queue once it has a place of the key. The queue is looked at from the places on that $18 to
 /// $22 give (see [`super::heads`]). The leases get the number $25 (see [`super::unanswered`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
 /// and the primary key of pauses.
@@ -75,13 +81,14 @@ const INSERT: &str = "
                 AND (SELECT 1 FROM queue WHERE organization_id = $1 AND due_at > $22 AND due_at <= $2
                     AND due_at IS NOT NULL AND kind = n.kind LIMIT 1) IS NULL
                 AND (SELECT 1 FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text])
-                    AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL END AS starts
+                    AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL
+                AND (NOT n.only_if_nothing_is_pending OR {pending} = 0) END AS starts
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
             $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[], $23::text[],
-            $24::int[]) WITH ORDINALITY
+            $24::int[], $26::boolean[]) WITH ORDINALITY
             AS n (id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
                 max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, concurrency_key,
-                concurrency_limit, place)
+                concurrency_limit, only_if_nothing_is_pending, place)
     ), made AS (
         INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, due_at, started_at, priority, attempts, max_attempts, fence, timeout_ms,
@@ -126,7 +133,7 @@ const AUDITED: [(&str, &str); 3] = [
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
-const BY_PLACE: &str = "ctid = $26::text::tid AND organization_id IS NOT DISTINCT FROM $1";
+const BY_PLACE: &str = "ctid = $27::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -147,6 +154,7 @@ struct Rows {
     expiries: Vec<Option<i64>>,
     keys: Vec<Option<String>>,
     limits: Vec<Option<i32>>,
+    only_if_nothing_is_pending: Vec<bool>,
 }
 
 impl Rows {
@@ -172,6 +180,7 @@ impl Rows {
         let concurrency = new.concurrency.as_ref();
         self.keys.push(concurrency.map(|concurrency| concurrency.key.clone()));
         self.limits.push(concurrency.map(|concurrency| i32::try_from(concurrency.limit).unwrap_or(i32::MAX)));
+        self.only_if_nothing_is_pending.push(start.is_some_and(|start| start.only_if_nothing_is_pending));
         self.expiries.push(start.map(|start| operation.created_at.after(start.lease).as_millis()));
     }
 }
@@ -334,7 +343,9 @@ impl<'c> Plan<'c> {
                 // by claims.
                 let is_limited =
                     new.concurrency.is_some() || quotas.running.of(&create.organization, &new.kind).is_some();
-                let start = create.start.as_ref().filter(|_| !is_limited);
+                // The statement does not see the rows that it makes itself.
+                let is_alone = |start: &&StartTerms| !start.only_if_nothing_is_pending || plan.rows.ids.is_empty();
+                let start = create.start.as_ref().filter(|_| !is_limited).filter(is_alone);
                 plan.rows.push(&operation, new, start);
                 if let Some(concurrency) = &new.concurrency {
                     plan.keyed.push((rows::uuid(&operation.id), concurrency.clone()));
@@ -523,8 +534,8 @@ async fn insert_at(
     /// By the key or the place of the organization's row, each without and with the audit log.
     static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
-        let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
-        [(BY_KEY, "$26::int", "$27::text"), (BY_PLACE, "$27::int", "$28::text")].map(|(row, entries, log)| {
+        let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts)).replace("{pending}", PENDING);
+        [(BY_KEY, "$27::int", "$28::text"), (BY_PLACE, "$28::int", "$29::text")].map(|(row, entries, log)| {
             let sql = sql.replace("{row}", row);
             [false, true].map(|is_audited| {
                 let with =
@@ -559,7 +570,8 @@ async fn insert_at(
         .bind(begin.due)
         .bind(&rows.keys)
         .bind(&rows.limits)
-        .bind(claim);
+        .bind(claim)
+        .bind(&rows.only_if_nothing_is_pending);
     if let Some(place) = place {
         query = query.bind(place);
     }

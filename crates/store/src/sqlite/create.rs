@@ -53,6 +53,10 @@ const IS_BUSY: &str = "
             WHERE due_at <= ?3 AND organization_id = ?1 AND kind = ?2)
         OR EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))";
 
+/// Served by the counters' primary key.
+const HAS_PENDING: &str =
+    "SELECT EXISTS (SELECT 1 FROM counters WHERE organization_id = ?1 AND level = 20 AND pending > 0)";
+
 /// Operations that have not ended, except for those of the kinds ?2. Served by the counters' primary key.
 const NOT_ENDED: &str = "
     SELECT coalesce(sum(pending + running), 0) FROM counters
@@ -157,6 +161,7 @@ pub(super) fn create(
             if let Some(terms) = create.start.as_ref().filter(|_| is_first && !is_limited)
                 && new.run_after.is_none_or(|at| at <= now)
                 && is_free(connection, now, organization, &new.kind)?
+                && (!terms.only_if_nothing_is_pending || !has_pending(connection, organization, &queued)?)
             {
                 let attempt = terms.claimed(organization, &operation, new, now);
                 log.add(organization, Some(Status::Running), &operation.id);
@@ -209,6 +214,19 @@ fn find_held(connection: &Connection, create: &Create) -> Result<BTreeMap<usize,
 fn is_free(connection: &Connection, now: Timestamp, organization: &str, kind: &str) -> Result<bool, StoreError> {
     let busy = query(IS_BUSY).bind(organization).bind(kind).bind(now.as_millis()).fetch_one(connection)?;
     Ok(busy.try_get::<i64>(0)? == 0)
+}
+
+/// Whether anything of this organization is pending, or among what this batch has put into the queue.
+fn has_pending(
+    connection: &Connection,
+    organization: &str,
+    queued: &BTreeSet<(&str, &str)>,
+) -> Result<bool, StoreError> {
+    if queued.range((organization, "")..).next().is_some_and(|(of, _)| *of == organization) {
+        return Ok(true);
+    }
+    let pending = query(HAS_PENDING).bind(organization).fetch_one(connection)?;
+    Ok(pending.try_get::<i64>(0)? != 0)
 }
 
 /// A creation that asks to be admitted.
