@@ -116,6 +116,11 @@ pub struct Changes {
     pub held_up: Option<Timestamp>,
 }
 
+/// The bytes of the ids that a read of this many changes needs, with those of the first row that were read before.
+pub(crate) fn bytes_of_ids(after: Position, limit: u32) -> i64 {
+    16 * (i64::from(limit) + i64::from(after.seen))
+}
+
 /// Makes a batch of changes from rows of the change log, in their order.
 pub(crate) fn batch_of_changes(after: Position, limit: u32, rows: impl IntoIterator<Item = ChangeRow>) -> Changes {
     let limit = limit as usize;

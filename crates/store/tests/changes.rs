@@ -105,6 +105,17 @@ async fn a_creation_of_many_is_read_in_parts(fixture: Fixture) {
     let ids: Vec<OperationId> = all[..500].iter().map(|change| change.id).collect();
     assert_eq!(ids, created.iter().map(|operation| operation.id).collect::<Vec<_>>());
     assert_lives(&all, 500);
+    // Large and small rows next to each other: the size of the parts makes no difference.
+    for number in [1, 300, 1, 1, 700] {
+        let many = (0..number).map(|_| NewOperation::of_kind("scan")).collect();
+        store.create("acme", many, None).await.unwrap();
+    }
+    let (all, _) = rest(store, "acme", start, 1_000).await;
+    assert_eq!(all.len(), 2_503);
+    for step in [1, 10, 299, 300, 301, 5_000] {
+        let (read, _) = rest(store, "acme", start, step).await;
+        assert!(read.iter().map(|change| change.position).eq(all.iter().map(|change| change.position)), "{step}");
+    }
 }
 
 async fn what_is_old_is_forgotten_and_readers_are_told(fixture: Fixture) {

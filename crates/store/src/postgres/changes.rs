@@ -16,13 +16,15 @@ use uuid::Uuid;
 use super::connections::Connections;
 use super::{error, rows};
 use crate::StoreError;
-use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
+use crate::changes::{ChangeRow, Changes, Position, batch_of_changes, bytes_of_ids};
 
 /// Rows of the change log that one read examines, including the one before, which may have been read whole; each has at
 /// least one operation.
 const ROWS: u32 = 256;
 
-/// Served by the primary key. There is always a row, with the columns that concern the whole read.
+/// Served by the primary key. There is always a row, with the columns that concern the whole read. Rows are sent until
+/// those before have $6 bytes of ids (as an array, which has 24 bytes more; it may be compressed, and then there are
+/// more): creations in bulk put thousands into one row.
 const READ: &str = "
     SELECT $2::text::xid8 > pg_snapshot_xmax(pg_current_snapshot()) OR coalesce((
             SELECT ($2::text::xid8, $3::int, $4::int) < (f.xid, f.n, f.entries)
@@ -31,10 +33,15 @@ const READ: &str = "
         (SELECT h.at FROM changes h WHERE h.organization_id = $1 AND h.xid >= pg_snapshot_xmin(pg_current_snapshot())
             ORDER BY h.xid, h.n LIMIT 1) AS held_up
     FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-        SELECT xid::text AS xid_text, n, at, status, is_creation, ids FROM changes
-        WHERE organization_id = $1 AND (xid, n) >= ($2::text::xid8, $3::int)
-            AND xid < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY xid, n LIMIT $5) AS c ON true";
+        SELECT xid::text AS xid_text, n, at, status, is_creation, ids FROM (
+            SELECT changes.*, sum(pg_column_size(ids) - 24)
+                OVER (ORDER BY xid, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+            FROM changes
+            WHERE organization_id = $1 AND (xid, n) >= ($2::text::xid8, $3::int)
+                AND xid < pg_snapshot_xmin(pg_current_snapshot())
+            ORDER BY xid, n LIMIT $5) AS r
+        WHERE bytes_before IS NULL OR bytes_before < $6
+        ORDER BY xid, n) AS c ON true";
 
 /// One row for each status, in its order.
 const APPEND: &str = "
@@ -64,6 +71,7 @@ pub(super) async fn read(
         .bind(part)
         .bind(seen)
         .bind(i64::from(row_limit))
+        .bind(bytes_of_ids(after, limit))
         .fetch_all(pool)
         .await?;
     let (mut rows_found, mut held_up) = (Vec::with_capacity(found.len()), None);

@@ -10,7 +10,7 @@ use operations::{OperationId, Status, Timestamp};
 use super::rows;
 use super::statement::{Row, query};
 use crate::StoreError;
-use crate::changes::{ChangeRow, Changes, Position, batch_of_changes};
+use crate::changes::{ChangeRow, Changes, Position, batch_of_changes, bytes_of_ids};
 
 /// Rows of the change log that one read examines, including the one before, which may have been read completely; each
 /// has at least one operation.
@@ -18,14 +18,21 @@ const ROWS: u32 = 256;
 
 const APPEND: &str = "INSERT INTO changes (organization_id, at, status, is_creation, ids) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// Served by changes_by_organization. There is always a row, with the columns that concern the whole.
+/// Served by changes_by_organization and the primary key. There is always a row, with the columns that concern the
+/// whole. Rows are read until those before have ?5 bytes of ids: creations in bulk put thousands into one row.
 const READ: &str = "
     SELECT ?2 > (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'changes') OR coalesce((
             SELECT (?2, ?3) < (f.id, f.entries) FROM change_floors f WHERE f.organization_id = ?1), 0) AS is_unknown,
         c.*
     FROM (SELECT 1) AS one LEFT JOIN (
-        SELECT id, at, status, is_creation, ids FROM changes INDEXED BY changes_by_organization
-        WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
+        SELECT id, at, status, is_creation, ids FROM (
+            SELECT id, sum(length(ids)) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                AS bytes_before
+            FROM changes INDEXED BY changes_by_organization
+            WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS r
+        CROSS JOIN changes USING (id)
+        WHERE bytes_before IS NULL OR bytes_before < ?5 + 0
+        ORDER BY id) AS c ON 1";
 
 /// New entries of the change log, gathered in memory and written once per statement: by organization, and by the number
 /// of the status (0: removed), the ids of operations; those that were created come before the others.
@@ -96,6 +103,7 @@ pub(super) fn read(
         .bind(row)
         .bind(after.seen)
         .bind(limit.saturating_add(1).min(ROWS))
+        .bind(bytes_of_ids(after, limit))
         .fetch_all(connection)?;
     let mut rows_found = Vec::with_capacity(found.len());
     for row in &found {
