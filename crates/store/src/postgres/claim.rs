@@ -379,10 +379,11 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
 }
 
 /// Where $1 is true, the leases that no token holds. The table has only what runs now, so that it is read whole: an
-/// index on expiry would make every heartbeat more expensive.
+/// index on expiry would make every heartbeat more expensive. Operations are looked up by active's primary key, once per
+/// lease: a join would read all operations when the planner takes leases for many, as after the end of a long queue.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
-    JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l CROSS JOIN LATERAL (
+        SELECT id, kind, attempts FROM active WHERE organization_id = l.organization_id AND seq = l.seq OFFSET 0) AS a
     WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
     LIMIT $3";
 
@@ -406,7 +407,9 @@ pub(super) async fn lost_leases(
 /// lease.
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout
-    FROM leases l JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
+    FROM leases l CROSS JOIN LATERAL (
+            SELECT id, kind, attempts, timeout_ms, started_at FROM active
+            WHERE organization_id = l.organization_id AND seq = l.seq OFFSET 0) AS a
         CROSS JOIN LATERAL (SELECT coalesce(a.timeout_ms,
             (SELECT k.timeout FROM unnest($1::text[], $2::bigint[]) AS k (kind, timeout) WHERE k.kind = a.kind),
             $3) AS timeout) AS t

@@ -150,7 +150,7 @@ pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool,
 }
 
 async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
-    let mut transaction = Tx::begun(connection).await?;
+    let mut transaction = Tx::durable_later(connection).await?;
     sqlx::query("INSERT INTO counter_folds (organization_id, folded_before) VALUES ($1, '0') ON CONFLICT DO NOTHING")
         .bind(organization)
         .execute(&mut *transaction)

@@ -197,7 +197,8 @@ impl Tally for PostgresStore {
     async fn commit(&self, part: CountedPart) -> Result<bool, StoreError> {
         let commit = async {
             let mut connection = self.pool.acquire().await?;
-            let mut tx = Tx::begun(&mut connection).await?;
+            // If the counts are lost, so is the reader's mark, and the changes are counted again.
+            let mut tx = Tx::durable_later(&mut connection).await?;
             let is_moved = commit(&mut tx, &part).await?;
             tx.commit().await?;
             connection.release();

@@ -30,6 +30,13 @@ impl<'c> Tx<'c> {
         Ok(Tx(Some(State::Together(connection.begin().await?))))
     }
 
+    /// A transaction whose commit does not wait for the disk, nor for a standby: for what can be done again if it is lost
+    /// with the database.
+    pub(super) async fn durable_later(connection: &'c mut PgConnection) -> Result<Tx<'c>, StoreError> {
+        let transaction = connection.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
+        Ok(Tx(Some(State::Together(transaction))))
+    }
+
     /// A transaction that reads, all of it from one snapshot, and writes nothing.
     pub(super) async fn snapshot(connection: &'c mut PgConnection) -> Result<Tx<'c>, StoreError> {
         let transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
