@@ -106,7 +106,8 @@ TYPESCRIPT_WORDS: dict[str, Any] = {
 
 
 def described(schema: Schema) -> str:
-    return " ".join(schema.get("description", "").split())
+    text = schema.get("description") or split_null(schema)[0].get("description", "")
+    return " ".join(text.split())
 
 
 def python_text(text: str, before: str, indent: str = "") -> list[str]:

@@ -37,6 +37,7 @@ from longrun_client.models import CreateOperation, Status
 
 client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])
 created = create.sync(client=client, body=CreateOperation(kind="task", input_={"n": 1}, project_id="generated"))
+assert not isinstance(created, Status), created
 assert get.sync(str(created.operation.id), client=client) == created
 page = list_.sync(client=client, kind="task", pagination_page_size=1)
 assert page.operations[0].id == created.operation.id and page.pagination.page_size == 1, page

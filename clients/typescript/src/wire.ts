@@ -152,7 +152,7 @@ export interface ClaimOperations {
   /**
    * For tokens of the instance: only operations of these organizations; by default of all that the token may act in.
    */
-  organizations?: string[];
+  organizations?: string[] | null;
 }
 
 /** A claimed operation. */
@@ -236,7 +236,7 @@ export interface CreateOrganization {
   /** The name of the organization: 1 to 128 bytes of printable text. */
   name: string;
   /** The limits of the organization. */
-  limits?: SetOrganizationLimits;
+  limits?: SetOrganizationLimits | null;
 }
 
 /** A schedule to create. */
@@ -280,18 +280,18 @@ export interface CreateToken {
    */
   scopes: string[];
   /** The projects that the token is limited to; by default it is not limited. */
-  projects?: string[];
+  projects?: string[] | null;
   /**
    * How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
    * token.
    */
   expires_in?: string | null;
   /** The organization that it belongs to; by default that of the calling token. */
-  organization?: string;
+  organization?: string | null;
   /** Whether to create a token of the instance, which belongs to no organization; only such a token can do so. */
   instance?: boolean | null;
   /** For a token of the instance: the organizations that it may act in; by default all. */
-  organizations?: string[];
+  organizations?: string[] | null;
 }
 
 /** A view to create. */
@@ -302,11 +302,11 @@ export interface CreateView {
    */
   name: string;
   /** The filter of the operations that it shows, as for a search; empty for all operations. */
-  filter?: string;
+  filter?: string | null;
   /** The names of the columns, in order; left out for the default columns. */
-  columns?: string[];
+  columns?: string[] | null;
   /** private: only the calling token sees it. shared: the whole organization sees it. */
-  visibility?: string;
+  visibility?: string | null;
 }
 
 /** A waiver to create. */
@@ -318,12 +318,12 @@ export interface CreateWaiver {
    * a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities
    * that the document says do not affect the product or are fixed. By default all.
    */
-  finding?: string;
+  finding?: string | null;
   /**
    * Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
    * evidence or of its project. By default any evidence. Required with a VEX document.
    */
-  subject?: string;
+  subject?: string | null;
   /** Why the violation is accepted. */
   reason: string;
   /** How long it has an effect, in seconds with the suffix s; by default until it is removed. */
@@ -503,7 +503,7 @@ export interface HeartbeatRow {
   /** The lease_token of the claim. */
   lease_token: string;
   /** The organization of the operation, from the claim; workers for several organizations must give it. */
-  organization?: string;
+  organization?: string | null;
   /** The progress of the attempt: a line of text for people, of at most 1024 bytes. */
   progress?: string | null;
 }
@@ -798,9 +798,9 @@ export interface PolicyGroupAttachment {
  */
 export interface ReevaluateEvidence {
   /** Only evidence that this policy was evaluated on. */
-  policy?: string;
+  policy?: string | null;
   /** Only the piece of evidence with this digest. */
-  digest?: string;
+  digest?: string | null;
   /** Only evidence that was stored or evaluated within this number of days, accurate to about an hour. */
   newest_days?: number | null;
 }
@@ -1034,7 +1034,7 @@ export interface SettleRow {
   /** The lease_token of the claim. */
   lease_token: string;
   /** The organization of the operation, from the claim; workers for several organizations must give it. */
-  organization?: string;
+  organization?: string | null;
   /** The result; structured output is JSON in this string. */
   output?: string | null;
   /** Why the attempt failed. */
@@ -1167,7 +1167,7 @@ export interface UpdateSchedule {
   /** The time zone of cron, by its name in the IANA database; by default UTC. */
   time_zone?: string | null;
   /** The operation that it creates each time; without run_after and unique_key. */
-  operation?: CreateOperation;
+  operation?: CreateOperation | null;
   /**
    * What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip, or
    * cancel_previous.
@@ -1192,9 +1192,9 @@ export interface UpdateView {
    */
   name: string;
   /** The filter of the operations that it shows, as for a search; empty for all operations. */
-  filter?: string;
+  filter?: string | null;
   /** The names of the columns, in order; left out for the default columns. */
-  columns?: string[];
+  columns?: string[] | null;
 }
 
 /** A saved view. */

@@ -174,7 +174,7 @@ class ClaimOperations(TypedDict):
     wait: NotRequired[str | None]
     #: For tokens of the instance: only operations of these organizations; by default of all that the token may act
     #: in.
-    organizations: NotRequired[list[str]]
+    organizations: NotRequired[list[str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ class CreateOrganization(TypedDict):
     #: The name of the organization: 1 to 128 bytes of printable text.
     name: str
     #: The limits of the organization.
-    limits: NotRequired[SetOrganizationLimits]
+    limits: NotRequired[SetOrganizationLimits | None]
 
 
 class CreateSchedule(TypedDict):
@@ -294,16 +294,16 @@ class CreateToken(TypedDict):
     #: operations:work.
     scopes: list[str]
     #: The projects that the token is limited to; by default it is not limited.
-    projects: NotRequired[list[str]]
+    projects: NotRequired[list[str] | None]
     #: How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
     #: token.
     expires_in: NotRequired[str | None]
     #: The organization that it belongs to; by default that of the calling token.
-    organization: NotRequired[str]
+    organization: NotRequired[str | None]
     #: Whether to create a token of the instance, which belongs to no organization; only such a token can do so.
     instance: NotRequired[bool | None]
     #: For a token of the instance: the organizations that it may act in; by default all.
-    organizations: NotRequired[list[str]]
+    organizations: NotRequired[list[str] | None]
 
 
 class CreateView(TypedDict):
@@ -313,11 +313,11 @@ class CreateView(TypedDict):
     #: the token.
     name: str
     #: The filter of the operations that it shows, as for a search; empty for all operations.
-    filter: NotRequired[str]
+    filter: NotRequired[str | None]
     #: The names of the columns, in order; left out for the default columns.
-    columns: NotRequired[list[str]]
+    columns: NotRequired[list[str] | None]
     #: private: only the calling token sees it. shared: the whole organization sees it.
-    visibility: NotRequired[str]
+    visibility: NotRequired[str | None]
 
 
 class CreateWaiver(TypedDict):
@@ -328,10 +328,10 @@ class CreateWaiver(TypedDict):
     #: Which violations of the policy it covers: a whole message; an identifier in a finding, such as that of a rule
     #: or a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the
     #: vulnerabilities that the document says do not affect the product or are fixed. By default all.
-    finding: NotRequired[str]
+    finding: NotRequired[str | None]
     #: Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
     #: evidence or of its project. By default any evidence. Required with a VEX document.
-    subject: NotRequired[str]
+    subject: NotRequired[str | None]
     #: Why the violation is accepted.
     reason: str
     #: How long it has an effect, in seconds with the suffix s; by default until it is removed.
@@ -529,7 +529,7 @@ class HeartbeatRow(TypedDict):
     #: The lease_token of the claim.
     lease_token: str
     #: The organization of the operation, from the claim; workers for several organizations must give it.
-    organization: NotRequired[str]
+    organization: NotRequired[str | None]
     #: The progress of the attempt: a line of text for people, of at most 1024 bytes.
     progress: NotRequired[str | None]
 
@@ -848,9 +848,9 @@ class ReevaluateEvidence(TypedDict):
     that are."""
 
     #: Only evidence that this policy was evaluated on.
-    policy: NotRequired[str]
+    policy: NotRequired[str | None]
     #: Only the piece of evidence with this digest.
-    digest: NotRequired[str]
+    digest: NotRequired[str | None]
     #: Only evidence that was stored or evaluated within this number of days, accurate to about an hour.
     newest_days: NotRequired[int | None]
 
@@ -1105,7 +1105,7 @@ class SettleRow(TypedDict):
     #: The lease_token of the claim.
     lease_token: str
     #: The organization of the operation, from the claim; workers for several organizations must give it.
-    organization: NotRequired[str]
+    organization: NotRequired[str | None]
     #: The result; structured output is JSON in this string.
     output: NotRequired[str | None]
     #: Why the attempt failed.
@@ -1247,7 +1247,7 @@ class UpdateSchedule(TypedDict):
     #: The time zone of cron, by its name in the IANA database; by default UTC.
     time_zone: NotRequired[str | None]
     #: The operation that it creates each time; without run_after and unique_key.
-    operation: NotRequired[CreateOperation]
+    operation: NotRequired[CreateOperation | None]
     #: What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
     #: or cancel_previous.
     overlap: NotRequired[str | None]
@@ -1267,9 +1267,9 @@ class UpdateView(TypedDict):
     #: the token.
     name: str
     #: The filter of the operations that it shows, as for a search; empty for all operations.
-    filter: NotRequired[str]
+    filter: NotRequired[str | None]
     #: The names of the columns, in order; left out for the default columns.
-    columns: NotRequired[list[str]]
+    columns: NotRequired[list[str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 //! Reading the audit log.
 
-use operations::{Timestamp, Violation, check_text};
+use operations::check_text;
 use serde::Deserialize;
 use store::{AuditFilter, AuditPage};
 use utoipa::IntoParams;
 
 use super::page::Paged;
-use super::pause;
+use super::{pause, time};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -73,12 +73,4 @@ fn text(field: &str, text: String, found: &mut Found) -> Option<String> {
         found.add(violation);
     }
     Some(text).filter(|text| !text.is_empty())
-}
-
-fn time(field: &str, text: Option<String>, found: &mut Found) -> Option<Timestamp> {
-    let time = text?.parse().ok();
-    if time.is_none() {
-        found.add(Violation::new(field, "must be a time such as 2026-01-31T12:00:00Z"));
-    }
-    time
 }

@@ -41,7 +41,7 @@ const READ_FOR_VERDICT: usize = 16 * 1024;
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListEvidence {
     /// Only evidence of this material type.
-    #[param(required = false, max_length = 128, example = "SBOM_CYCLONEDX_JSON")]
+    #[param(required = false, max_length = 256, example = "SBOM_CYCLONEDX_JSON")]
     #[serde(default)]
     pub(crate) kind: String,
     /// Only evidence with this name.

@@ -35,8 +35,21 @@ pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;
 
+use operations::{Timestamp, Violation};
+
+use crate::strict::Found;
+
 /// Whether this may be the name or the id of something: short, printable text. Any other text is refused without a
 /// query to the store, because PostgreSQL accepts no text with the character U+0000.
 fn may_be_there(name: &str) -> bool {
     operations::check_text("name", name).is_ok()
+}
+
+/// The time in a parameter, if it is given.
+fn time(field: &str, text: Option<String>, found: &mut Found) -> Option<Timestamp> {
+    let time = text?.parse().ok();
+    if time.is_none() {
+        found.add(Violation::new(field, "must be a time such as 2026-01-31T12:00:00Z"));
+    }
+    time
 }

@@ -66,7 +66,7 @@ pub(crate) struct CreateOrganization {
     #[serde(default)]
     pub(crate) name: String,
     /// The limits of the organization.
-    #[schema(value_type = SetOrganizationLimits, required = false)]
+    #[schema(value_type = Option<SetOrganizationLimits>)]
     #[serde(default)]
     pub(crate) limits: Option<Read<SetOrganizationLimits>>,
 }

@@ -88,7 +88,7 @@ pub(crate) struct UpdateSchedule<'a> {
     pub(crate) time_zone: String,
     /// The operation that it creates each time; without run_after and unique_key.
     #[serde(default, borrow)]
-    #[schema(value_type = CreateOperation, required = false)]
+    #[schema(value_type = Option<CreateOperation>)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,
     /// What happens at a due time when the previous operation has not ended: allow (both run at the same time), skip,
     /// or cancel_previous.

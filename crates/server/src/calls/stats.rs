@@ -7,6 +7,7 @@ use serde::Deserialize;
 use store::{Scope, StatisticsAnswer, StatisticsRequest};
 use utoipa::IntoParams;
 
+use super::time;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -23,11 +24,11 @@ pub(crate) struct GetStats {
     /// hours, 30 days for days.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) from: String,
+    pub(crate) from: Option<String>,
     /// The end, exclusive; by default now.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) to: String,
+    pub(crate) to: Option<String>,
     /// The length of a step: minute (kept for 7 days), hour (kept for a year) or day (kept permanently), in UTC.
     #[param(required = false, default = "hour", example = "hour")]
     #[serde(default)]
@@ -37,7 +38,7 @@ pub(crate) struct GetStats {
     #[serde(default)]
     pub(crate) group_by: String,
     /// Only operations of this kind; by default all except notices, as in lists.
-    #[param(required = false, max_length = 128)]
+    #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) kind: String,
 }
@@ -83,8 +84,8 @@ fn request(asked: Read<GetStats>, now: Timestamp) -> Result<StatisticsRequest, A
     if let Err(violation) = check_text("kind", &asked.kind) {
         found.add(violation);
     }
-    let to = time("to", &asked.to, &mut found).unwrap_or(now);
-    let from = time("from", &asked.from, &mut found);
+    let to = time("to", asked.to, &mut found).unwrap_or(now);
+    let from = time("from", asked.from, &mut found);
     found.none()?;
     let step = step.unwrap_or(Step::Hour);
     let from = from.unwrap_or_else(|| to.before(shown_by_default(step)));
@@ -111,12 +112,4 @@ const fn shown_by_default(step: Step) -> Duration {
 
 fn violation(found: &mut Found, field: &str, description: impl ToString) {
     found.add(Violation::new(field, description.to_string()));
-}
-
-fn time(field: &str, text: &str, found: &mut Found) -> Option<Timestamp> {
-    let time = text.parse().ok();
-    if time.is_none() && !text.is_empty() {
-        violation(found, field, "must be a time such as 2026-01-31T12:00:00Z");
-    }
-    time
 }

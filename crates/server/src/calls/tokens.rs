@@ -40,7 +40,7 @@ pub(crate) struct CreateToken {
     #[serde(default)]
     pub(crate) scopes: List<String, 6>,
     /// The projects that the token is limited to; by default it is not limited.
-    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 1000)]
     #[serde(default)]
     pub(crate) projects: List<String, MAX_NAMES>,
     /// How long it is valid, in seconds with the suffix s; by default without an end. It cannot outlive the calling
@@ -49,7 +49,7 @@ pub(crate) struct CreateToken {
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
     pub(crate) expires_in: Option<Duration>,
     /// The organization that it belongs to; by default that of the calling token.
-    #[schema(required = false)]
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     pub(crate) organization: String,
     /// Whether to create a token of the instance, which belongs to no organization; only such a token can do so.
@@ -57,7 +57,7 @@ pub(crate) struct CreateToken {
     #[serde(default)]
     pub(crate) instance: Option<bool>,
     /// For a token of the instance: the organizations that it may act in; by default all.
-    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 1000)]
     #[serde(default)]
     pub(crate) organizations: List<String, MAX_NAMES>,
 }

@@ -35,15 +35,15 @@ pub(crate) struct CreateView {
     #[serde(default)]
     pub(crate) name: String,
     /// The filter of the operations that it shows, as for a search; empty for all operations.
-    #[schema(required = false, max_length = 2048, example = "status = FAILED AND created_at >= \"-24h\"")]
+    #[schema(value_type = Option<String>, max_length = 2048, example = "status = FAILED AND created_at >= \"-24h\"")]
     #[serde(default)]
     pub(crate) filter: String,
     /// The names of the columns, in order; left out for the default columns.
-    #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
+    #[schema(value_type = Option<Vec<String>>, max_items = 32, example = json!(["id", "kind", "status"]))]
     #[serde(default)]
     pub(crate) columns: List<String, MAX_COLUMNS>,
     /// private: only the calling token sees it. shared: the whole organization sees it.
-    #[schema(required = false, default = "private", example = "shared")]
+    #[schema(value_type = Option<String>, default = "private", example = "shared")]
     #[serde(default)]
     pub(crate) visibility: String,
 }
@@ -58,11 +58,11 @@ pub(crate) struct UpdateView {
     #[serde(default)]
     pub(crate) name: String,
     /// The filter of the operations that it shows, as for a search; empty for all operations.
-    #[schema(required = false, max_length = 2048, example = "status = FAILED")]
+    #[schema(value_type = Option<String>, max_length = 2048, example = "status = FAILED")]
     #[serde(default)]
     pub(crate) filter: String,
     /// The names of the columns, in order; left out for the default columns.
-    #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
+    #[schema(value_type = Option<Vec<String>>, max_items = 32, example = json!(["id", "kind", "status"]))]
     #[serde(default)]
     pub(crate) columns: List<String, MAX_COLUMNS>,
 }

@@ -39,12 +39,12 @@ pub(crate) struct CreateWaiver {
     /// Which violations of the policy it covers: a whole message; an identifier in a finding, such as that of a rule or
     /// a vulnerability; or vex: and the digest of a VEX document that is stored as evidence, for the vulnerabilities
     /// that the document says do not affect the product or are fixed. By default all.
-    #[schema(required = false, max_length = 2048, example = "CVE-2026-0001")]
+    #[schema(value_type = Option<String>, max_length = 2048, example = "CVE-2026-0001")]
     #[serde(default)]
     pub(crate) finding: String,
     /// Which evidence it covers: a digest or the id of a project; for evaluations in no project, also the name of the
     /// evidence or of its project. By default any evidence. Required with a VEX document.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) subject: String,
     /// Why the violation is accepted.
@@ -67,11 +67,11 @@ pub(crate) struct CreateWaiver {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReevaluateEvidence {
     /// Only evidence that this policy was evaluated on.
-    #[schema(required = false, max_length = 128)]
+    #[schema(value_type = Option<String>, max_length = 128)]
     #[serde(default)]
     pub(crate) policy: String,
     /// Only the piece of evidence with this digest.
-    #[schema(required = false)]
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     pub(crate) digest: String,
     /// Only evidence that was stored or evaluated within this number of days, accurate to about an hour.

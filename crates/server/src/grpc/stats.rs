@@ -17,10 +17,7 @@ impl StatsService for Face {
     ) -> Result<Response<wire::GetStatsResponse>, Status> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
         let mut violations = Vec::new();
-        let mut time = |field, given| {
-            let time = convert::given_timestamp(field, given, &mut violations);
-            time.map(|time| time.to_string()).unwrap_or_default()
-        };
+        let mut time = |field, given| Some(convert::given_timestamp(field, given, &mut violations)?.to_string());
         let (from, to) = (time("from", asked.from), time("to", asked.to));
         let value = GetStats { from, to, step: asked.step, group_by: asked.group_by, kind: asked.kind };
         let stats = stats::stats(&self.0, &caller, Read { value, violations }).await?;

@@ -215,7 +215,7 @@ async fn slots(
     let (count, millis, step) = range.bars();
     let first = (now.as_millis().div_euclid(millis) - (count - 1)) * millis;
     let value = GetStats {
-        from: Timestamp::from_millis(first).to_string(),
+        from: Some(Timestamp::from_millis(first).to_string()),
         step: step.to_owned(),
         kind: kind.to_owned(),
         ..GetStats::default()

@@ -85,8 +85,12 @@ fn everything_in_the_document_says_what_it_is() {
         if let Some(properties) = schema["properties"].as_object() {
             for (name, property) in properties {
                 let at = format!("{at}.{name}");
+                // What may be null is described where it is not.
+                let described = |schema: &Value| !schema["description"].is_null() || !schema["$ref"].is_null();
+                let is_described =
+                    described(property) || property["oneOf"].as_array().is_some_and(|one| one.iter().any(described));
                 // The discriminator of an error's detail itself says what it is.
-                if property["description"].is_null() && property["$ref"].is_null() && name != "@type" {
+                if !is_described && name != "@type" {
                     found.push(at.clone());
                 }
                 look(&at, property, found);

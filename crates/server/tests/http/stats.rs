@@ -83,6 +83,7 @@ async fn what_makes_no_sense_is_refused_with_the_field_and_the_bound() {
         ("?step=week", "step", "minute, hour or day"),
         ("?group_by=project", "group_by", "kind"),
         ("?from=yesterday", "from", "2026-01-31T12:00:00Z"),
+        ("?to=", "to", "2026-01-31T12:00:00Z"),
         ("?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from", "before"),
         ("?step=minute&from=2020-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", "from", "at most 2000"),
         ("?step=day&from=0001-01-01T00:00:00Z&to=9999-01-01T00:00:00Z", "from", "at most 2000"),

@@ -40,7 +40,7 @@ pub(crate) struct ClaimOperations {
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "0s", example = "30s")]
     pub(crate) wait: Option<Duration>,
     /// For tokens of the instance: only operations of these organizations; by default of all that the token may act in.
-    #[schema(value_type = Vec<String>, required = false, max_items = 1000, example = json!(["acme"]))]
+    #[schema(value_type = Option<Vec<String>>, max_items = 1000, example = json!(["acme"]))]
     #[serde(default)]
     pub(crate) organizations: List<String, MAX_ORGANIZATIONS>,
 }

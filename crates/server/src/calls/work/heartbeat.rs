@@ -37,7 +37,7 @@ pub(crate) struct HeartbeatRow {
     #[serde(default)]
     pub(crate) lease_token: String,
     /// The organization of the operation, from the claim; workers for several organizations must give it.
-    #[schema(required = false, max_length = 128)]
+    #[schema(value_type = Option<String>, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
     /// The progress of the attempt: a line of text for people, of at most 1024 bytes.

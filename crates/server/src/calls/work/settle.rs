@@ -34,7 +34,7 @@ pub(crate) struct SettleRow {
     #[serde(default)]
     pub(crate) lease_token: String,
     /// The organization of the operation, from the claim; workers for several organizations must give it.
-    #[schema(required = false, max_length = 128)]
+    #[schema(value_type = Option<String>, max_length = 128)]
     #[serde(default)]
     pub(crate) organization: String,
     /// The result; structured output is JSON in this string.
