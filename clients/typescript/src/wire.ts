@@ -215,8 +215,8 @@ export interface CreateOperation {
   /** At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds. */
   concurrency_key?: string | null;
   /**
-   * How many operations with the concurrency_key may run at a time. If operations with the same key give different
-   * limits, that of the newest one applies.
+   * How many operations with the concurrency_key may run at a time, with a key only; 1 if it is left out. If
+   * operations with the same key give different limits, that of the newest one applies.
    */
   concurrency_limit?: number | null;
   /**

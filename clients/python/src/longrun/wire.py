@@ -239,8 +239,8 @@ class CreateOperation(TypedDict):
     retain_for: NotRequired[str | None]
     #: At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
     concurrency_key: NotRequired[str | None]
-    #: How many operations with the concurrency_key may run at a time. If operations with the same key give different
-    #: limits, that of the newest one applies.
+    #: How many operations with the concurrency_key may run at a time, with a key only; 1 if it is left out. If
+    #: operations with the same key give different limits, that of the newest one applies.
     concurrency_limit: NotRequired[int | None]
     #: Labels, by which it can be found: at most 16 values of at most 255 bytes. A key has 1 to 63 lower-case letters,
     #: digits, '.', '_', '-' or '/', and begins and ends with a letter or a digit.

@@ -76,9 +76,10 @@ pub(crate) struct CreateOperation<'a> {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, example = "deploy:production")]
     #[serde(default)]
     pub(crate) concurrency_key: String,
-    /// How many operations with the concurrency_key may run at a time. If operations with the same key give different
-    /// limits, that of the newest one applies.
-    #[schema(minimum = 1, maximum = 10000, default = 1)]
+    /// How many operations with the concurrency_key may run at a time, with a key only; 1 if it is left out. If
+    /// operations with the same key give different limits, that of the newest one applies.
+    // Not a default: generated clients would send it, and without a key it is refused.
+    #[schema(minimum = 1, maximum = 10000)]
     #[serde(default)]
     pub(crate) concurrency_limit: Option<i64>,
     /// Labels, by which it can be found: at most 16 values of at most 255 bytes. A key has 1 to 63 lower-case letters,

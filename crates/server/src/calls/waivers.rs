@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kinds::evaluation::{VexUnread, read_vex};
 use kinds::reevaluation::{self, Selection};
-use operations::{Operation, Timestamp, Violation, check_text};
+use operations::{Operation, Timestamp, Violation};
 use serde::Deserialize;
 use store::{Digest, Scope, VEX_PREFIX, Waiver, WaiverOutcome, vex_named};
 use utoipa::ToSchema;
@@ -190,7 +190,7 @@ pub(crate) async fn reevaluate(
     caller.require(Scope::EvidenceRead)?;
     caller.require_whole_organization()?;
     let (asked, mut found) = asked.into_parts();
-    check_text("policy", &asked.policy).err().into_iter().for_each(|violation| found.add(violation));
+    check("policy", &asked.policy, MAX_POLICY, false, &mut found);
     if !asked.digest.is_empty() && asked.digest.parse::<Digest>().is_err() {
         found.add(Violation::new("digest", store::InvalidDigest.to_string()));
     }

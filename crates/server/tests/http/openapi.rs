@@ -1,7 +1,7 @@
 //! The OpenAPI document.
 
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Scope;
 
 use crate::harness::Server;
@@ -77,6 +77,23 @@ async fn what_is_not_found_is_in_the_document() {
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {answer:?}");
         assert!(document["paths"][at]["post"]["responses"]["404"].is_object(), "{at}");
     }
+}
+
+#[tokio::test]
+async fn an_operation_can_be_created_with_all_defaults_of_the_document() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    // Generated clients send the defaults with every call.
+    let mut body = json!({"kind": "scan"});
+    for (name, property) in document["components"]["schemas"]["CreateOperation"]["properties"].as_object().unwrap() {
+        if !property["default"].is_null() {
+            body[name] = property["default"].clone();
+        }
+    }
+    assert!(body.as_object().unwrap().len() > 1, "{body}");
+    let answer = acme.post("/v1/operations", body.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{body}: {answer:?}");
 }
 
 #[test]
