@@ -18,7 +18,7 @@ pub(crate) struct GetOperation {
     /// How much of the operation to show: BASIC, the default, has the twelve fields of lists; FULL has all fields.
     #[param(value_type = Option<View>, inline, required = false)]
     #[serde(default)]
-    pub(crate) view: String,
+    pub(crate) view: Option<String>,
 }
 
 /// How much of an operation is shown.
@@ -35,10 +35,10 @@ pub(crate) enum View {
 /// The requested view.
 pub(crate) fn view(asked: Read<GetOperation>) -> Result<View, ApiError> {
     let (GetOperation { view }, mut found) = asked.into_parts();
-    let view = match view.as_str() {
-        "" | "BASIC" => View::Basic,
-        "FULL" => View::Full,
-        other => {
+    let view = match view.as_deref() {
+        None | Some("BASIC") => View::Basic,
+        Some("FULL") => View::Full,
+        Some(other) => {
             found.add(Violation::new("view", format!("{} is neither BASIC nor FULL", quoted(other))));
             View::Basic
         }

@@ -42,12 +42,12 @@ pub(super) fn operation(operation: &Operation) -> wire::AsyncOperation {
 }
 
 /// A view as a query writes it.
-pub(super) fn view(number: i32) -> String {
+pub(super) fn view(number: i32) -> Option<String> {
     match wire::OperationView::try_from(number) {
-        Ok(wire::OperationView::Unspecified) => String::new(),
-        Ok(wire::OperationView::Basic) => "BASIC".to_owned(),
-        Ok(wire::OperationView::Full) => "FULL".to_owned(),
-        Err(_) => number.to_string(),
+        Ok(wire::OperationView::Unspecified) => None,
+        Ok(wire::OperationView::Basic) => Some("BASIC".to_owned()),
+        Ok(wire::OperationView::Full) => Some("FULL".to_owned()),
+        Err(_) => Some(number.to_string()),
     }
 }
 

@@ -57,6 +57,11 @@ async fn the_full_view_has_the_twelve_fields_and_all_the_rest() {
     let basic = caller.get(&format!("/v1/operations/{id}")).await;
     assert_eq!(basic.json()["operation"].as_object().unwrap().len(), 12);
     assert_eq!(caller.get(&format!("/v1/operations/{id}?view=BASIC")).await.body, basic.body);
+    for wrong in ["", "full"] {
+        let refused = caller.get(&format!("/v1/operations/{id}?view={wrong}")).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text().contains("neither BASIC nor FULL"), "{}", refused.text());
+    }
 }
 
 #[tokio::test]
