@@ -58,9 +58,10 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// ceiling $15: the row is looked at as it is once the creations at the same time are through.
 ///
 /// An operation that has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is
-/// paused, or, for those of $26, anything of the organization is pending: then it has no place in the queue, and a lease until $17. An operation that has a concurrency key of $23 and
-/// is due comes into the queue once it has a place of the key. The queue is looked at from the places on that $18 to
-/// $22 give (see [`super::heads`]). The leases get the number $25 (see [`super::unanswered`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
+/// paused, or, for those of $26, anything of the organization is pending: then it has no place in the queue, and a lease
+/// until $17. An operation that has a concurrency key of $23 and is due comes into the queue once it has a place of the
+/// key. The queue is looked at from the places on that $18 to $22 give (see [`super::heads`]). The leases get the number
+/// $25 (see [`super::unanswered`]). Answers the operations that start. Served by queue_in_order, queue_ready, queue_due
 /// and the primary key of pauses.
 const INSERT: &str = "
     WITH numbered AS (
