@@ -36,7 +36,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE a.seq IS NULL OR l.seq IS NULL",
     ),
     (
-        "running operations have a start time, and ended operations an end time",
+        "running and completed operations have a start time, ended operations an end time, and failed ones an error message",
         "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
          UNION ALL
          SELECT organization_id || ' #' || seq FROM settled
@@ -55,7 +55,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = d.organization_id AND s.seq = d.seq)",
     ),
     (
-        "of the operations with the same unique key, all have ended except perhaps the last one that took it",
+        "of the operations with the same unique key, all have ended except perhaps the last one that took it, which exists",
         "SELECT d.organization_id || ' #' || d.seq || ' has not ended; the key was last taken by #' || coalesce(u.seq, 0)
          FROM details d JOIN active a ON a.organization_id = d.organization_id AND a.seq = d.seq
              LEFT JOIN unique_keys u ON u.organization_id = d.organization_id AND u.unique_key = d.unique_key
