@@ -233,17 +233,19 @@ fn table() -> String {
         `RADAMSA_REPORT`.\n\n\
         ## How far the standards are checked\n\n\
         First, the members that policies rely on are checked. Then CycloneDX documents are checked against the JSON Schema of their\n\
-        version (for 1.2 and 1.3 the one that is not strict), and CSAF 2.0 documents against theirs with the schemas of CVSS, as their\n\
-        authors publish them. A document that violates its schema is refused with the position and the reason:\n\n\
+        version (for 1.2 and 1.3 the one that is not strict), CSAF 2.0 documents against theirs with the schemas of CVSS, and SARIF logs\n\
+        against that of SARIF 2.1.0, as their authors publish them. A document that violates its schema is refused with the position\n\
+        and the reason:\n\n\
         ```text\n\
         not SBOM_CYCLONEDX_JSON: at $.components[0].hashes[0].alg: it has to be one of \"MD5\", \"SHA-1\", … (JSON Schema of version 1.5)\n\
         ```\n\n\
-        Four things are accepted although a schema would refuse them: a member that is `null`, which counts as absent; an identifier of\n\
+        Five things are accepted although a schema would refuse them: a member that is `null`, which counts as absent; an identifier of\n\
         a licence that SPDX added after the schema was published; in CycloneDX 1.7, an `asserter` of a patent that is written as\n\
-        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; and an `asserter` there with only a `name`.\n\n\
-        For the other formats (SPDX, SARIF, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
+        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; an `asserter` there with only a `name`; and in SARIF, texts that\n\
+        are not of the format that the schema names, such as an empty address or one with a space.\n\n\
+        For the other formats (SPDX, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
         wherever they occur, but not every rule of a schema: an SPDX document with an unknown member is accepted, one with a package\n\
-        without a name is not.\n",
+        without a name is not. The schema of SPDX 2.3 requires a checksum of every file, which common tools do not write.\n",
     );
     table
 }

@@ -1,8 +1,9 @@
-//! SARIF 2.1.0 (OASIS): the members that the standard requires, and the enumerations that policies rely on.
+//! SARIF 2.1.0 (OASIS): the members that policies rely on, with clear errors, and then the schema of the standard.
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 use super::node::Node;
+use super::schema;
 use regorus::Value;
 
 type Checked = Result<(), MaterialError>;
@@ -27,7 +28,8 @@ pub fn validate(value: &Value) -> Checked {
             success.boolean().map(drop)
         })?;
         run.each_in("artifacts", |node| node.object())
-    })
+    })?;
+    schema::sarif(value)
 }
 
 /// Checks that nothing that verdicts depend on is stored outside of its run (SARIF 3.15.2 and 3.15.3): policies read

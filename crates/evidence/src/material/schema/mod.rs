@@ -23,20 +23,24 @@ struct Schema {
     /// The version as documents name it.
     version: &'static str,
     text: &'static str,
+    /// Whether the formats of texts are checked, such as that of addresses.
+    has_formats: bool,
     compiled: OnceLock<Validator<Rego>>,
 }
 
 macro_rules! schemas {
-    ($($version:literal: $file:literal),+ $(,)?) => {
+    (formats: $has_formats:literal, $($version:literal: $file:literal),+ $(,)?) => {
         [$(Schema {
             version: $version,
             text: include_str!(concat!("../../../schemas/", $file)),
+            has_formats: $has_formats,
             compiled: OnceLock::new(),
         }),+]
     };
 }
 
 static CYCLONEDX: [Schema; 6] = schemas![
+    formats: true,
     "1.2": "cyclonedx/bom-1.2.schema.json",
     "1.3": "cyclonedx/bom-1.3.schema.json",
     "1.4": "cyclonedx/bom-1.4.schema.json",
@@ -44,7 +48,9 @@ static CYCLONEDX: [Schema; 6] = schemas![
     "1.6": "cyclonedx/bom-1.6.schema.json",
     "1.7": "cyclonedx/bom-1.7.schema.json",
 ];
-static CSAF: [Schema; 1] = schemas!["2.0": "csaf/csaf-2.0.json"];
+static CSAF: [Schema; 1] = schemas![formats: true, "2.0": "csaf/csaf-2.0.json"];
+/// Tools write addresses that are empty, or have spaces. Whoever reads them sees what is meant.
+static SARIF: [Schema; 1] = schemas![formats: false, "2.1.0": "sarif/sarif-2.1.0.json"];
 
 /// The schemas that others refer to, by the names that they use.
 const REFERRED_TO: [(&str, &str); 5] = [
@@ -75,9 +81,14 @@ pub fn csaf(kind: MaterialKind, value: &Value) -> Result<(), MaterialError> {
     check(kind, &CSAF, &value["document"]["csaf_version"], value)
 }
 
+/// Checks a SARIF log against its schema.
+pub fn sarif(value: &Value) -> Result<(), MaterialError> {
+    check(MaterialKind::Sarif, &SARIF, &value["version"], value)
+}
+
 fn check(kind: MaterialKind, schemas: &[Schema], version: &Value, value: &Value) -> Result<(), MaterialError> {
     let Some(schema) = schemas.iter().find(|schema| *version == Value::from(schema.version)) else { return Ok(()) };
-    let validator = schema.compiled.get_or_init(|| compile(schema.text));
+    let validator = schema.compiled.get_or_init(|| compile(schema));
     validator.validate(value).map_err(|error| {
         let error = innermost(&error);
         MaterialError::Schema {
@@ -90,20 +101,22 @@ fn check(kind: MaterialKind, schemas: &[Schema], version: &Value, value: &Value)
 }
 
 /// A test compiles every schema.
-fn compile(text: &'static str) -> Validator<Rego> {
+fn compile(schema: &Schema) -> Validator<Rego> {
     let parsed = |text| serde_json::from_str::<serde_json::Value>(text).expect("a schema is JSON");
     let mut registry = Registry::new().add(LICENSES, json!({"type": "string"})).expect("a name is a URI");
     for (name, text) in REFERRED_TO {
         registry = registry.add(name, parsed(text)).expect("a name is a URI");
     }
-    let mut schema = parsed(text);
-    widen(&mut schema);
+    let mut rules = parsed(schema.text);
+    widen(&mut rules);
+    mend(&mut rules);
     let registry = registry.prepare().expect("what schemas refer to is there");
     jsonschema::options_for::<Rego>()
         .with_registry(&registry)
         // Without look-around and anything else that can take more than linear time.
         .with_pattern_options(PatternOptions::regex())
-        .build(&schema)
+        .should_validate_formats(schema.has_formats)
+        .build(&rules)
         .expect("a schema can be compiled")
 }
 
@@ -123,6 +136,16 @@ fn widen(schema: &mut serde_json::Value) {
         );
     }
     *asserter = json!({"anyOf": forms});
+}
+
+/// SARIF's pattern of a language has a bracket too many, so that it is no regular expression by JSON Schema's own rules.
+/// Its first part admits everything that the rest was to admit.
+fn mend(schema: &mut serde_json::Value) {
+    for of in ["run", "toolComponent"] {
+        if let Some(language) = schema.pointer_mut(&format!("/definitions/{of}/properties/language/pattern")) {
+            *language = json!("^[a-zA-Z]{2}");
+        }
+    }
 }
 
 /// Where a value matches none of several forms: the error for the form that matches best, which is the one whose error
@@ -198,8 +221,8 @@ mod tests {
 
     #[test]
     fn every_schema_can_be_compiled() {
-        for schema in CYCLONEDX.iter().chain(&CSAF) {
-            let _ = compile(schema.text);
+        for schema in CYCLONEDX.iter().chain(&CSAF).chain(&SARIF) {
+            let _ = compile(schema);
         }
     }
 
@@ -286,6 +309,33 @@ mod tests {
             assert_eq!(refused(cyclonedx, &asserted(asserter)), None);
         }
         assert!(refused(cyclonedx, &asserted(json!({"reference": "ref-1"}))).is_some());
+    }
+
+    #[test]
+    fn a_sarif_log_is_checked_against_the_schema() {
+        let log = |result: serde_json::Value| {
+            let driver = json!({"name": "scanner", "informationUri": "", "rules": [{"id": "R1", "helpUri": null}]});
+            let run = json!({"tool": {"driver": driver}, "language": "en-US", "results": [result]});
+            json!({"version": "2.1.0", "runs": [run]})
+        };
+        let message = json!({"text": "t"});
+        let uri = json!({"physicalLocation": {"artifactLocation": {"uri": "src/my file.c"}}});
+        assert_eq!(refused(sarif, &log(json!({"message": message, "locations": [uri]}))), None);
+        for (member, value, expected) in [
+            ("rank", json!("high"), "at $.runs[0].results[0].rank: it has to be of the type number"),
+            ("baselineState", json!("newer"), "at $.runs[0].results[0].baselineState: it has to be one of"),
+            ("severity", json!("high"), "at $.runs[0].results[0]: members named \"severity\" are not allowed here"),
+            (
+                "properties",
+                json!({"tags": ["a", "a"]}),
+                "at $.runs[0].results[0].properties.tags: it contains an item twice",
+            ),
+        ] {
+            let mut result = json!({"message": message});
+            result[member] = value;
+            let refused = refused(sarif, &log(result)).unwrap_or_else(|| panic!("{member} was accepted"));
+            assert!(refused.contains(expected) && refused.ends_with("(JSON Schema of version 2.1.0)"), "{refused}");
+        }
     }
 
     #[test]
