@@ -35,14 +35,14 @@ pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;
 
-use operations::{Timestamp, Violation};
+use operations::{Timestamp, Violation, check_name};
 
 use crate::strict::Found;
 
-/// Whether this may be the name or the id of something: short, printable text. Any other text is refused without a
-/// query to the store, because PostgreSQL accepts no text with the character U+0000.
+/// Whether this may be the name or the id of something. Any other text is refused without a query to the store, because
+/// PostgreSQL accepts no text with the character U+0000.
 fn may_be_there(name: &str) -> bool {
-    operations::check_text("name", name).is_ok()
+    check_name("name", name).is_ok()
 }
 
 /// The time in a parameter, if it is given.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use operations::{check_kind, check_name};
+use operations::check_kind;
 use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
 use super::may_be_there;
@@ -98,9 +98,10 @@ pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<
 /// The named organization, which the caller must manage as a whole: its own, or one that its token of the instance may
 /// manage. With the empty name its own, which is the instance for a token that may manage all.
 pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, ApiError> {
-    let may_be = organization.is_empty() || check_name("organization", organization).is_ok();
     match caller.allowed_in(Scope::Admin) {
-        Some(_) if !may_be => return Err(ApiError::NotFound("organization")),
+        Some(_) if !organization.is_empty() && !may_be_there(organization) => {
+            return Err(ApiError::NotFound("organization"));
+        }
         Some(Organizations::All) => {}
         Some(reached) if reached.include(organization) => {}
         Some(_) => return Err(ApiError::NotFound("organization")),

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row};
 
 use super::concurrency::{self, lock_number};
 use super::connections::Connections;
+use super::counters::counted;
 use super::heads::{Begin, Heads};
 use super::unanswered::Claims;
 use super::{resources, rows};
@@ -104,15 +105,9 @@ const LIMITED: [(&str, &str); 2] = [
     ),
 ];
 
-/// How many operations of each of the kinds $2 run: base and deltas, in one snapshot. Served by the counters' primary
-/// key and counter_deltas_by_xid.
-pub(super) const RUNNING: &str = "
-    SELECT k.kind, (coalesce((SELECT sum(running) FROM counters
-            WHERE organization_id = $1 AND level = 20 AND kind = k.kind), 0)
-        + coalesce((SELECT sum(running) FROM counter_deltas WHERE organization_id = $1
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
-            AND kind = k.kind), 0))::bigint
-    FROM unnest($2::text[]) AS k (kind)";
+/// How many operations of each of the kinds $2 run.
+pub(super) const RUNNING: &str =
+    concat!("SELECT k.kind, ", counted!("running", "kind = k.kind"), " FROM unnest($2::text[]) AS k (kind)");
 
 /// Walks past the operations of other projects in the queue, unless these projects have nothing at all. Served by
 /// active_by_project.

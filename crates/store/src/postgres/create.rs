@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use super::counters::counted;
 use super::heads::Heads;
 use super::tx::Tx;
 use super::{admin, concurrency, details, list, resources, rows};
@@ -36,20 +37,8 @@ const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE created_at + 0 <= $1 AND (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
-/// Operations that have not ended, except those of the kinds $2: base and deltas, in one snapshot. Served by the
-/// counters' primary key and counter_deltas_by_xid.
-const NOT_ENDED: &str = "
-    SELECT (coalesce((SELECT sum(pending + running) FROM counters
-            WHERE organization_id = $1 AND level = 20 AND kind <> ALL ($2)), 0)
-        + coalesce((SELECT sum(pending + running) FROM counter_deltas WHERE organization_id = $1
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
-            AND kind <> ALL ($2)), 0))::bigint";
-
-/// Pending operations: base and deltas, in one snapshot. Served by the same indexes as [`NOT_ENDED`].
-const PENDING: &str = "
-    (coalesce((SELECT sum(pending) FROM counters WHERE organization_id = $1 AND level = 20), 0)
-        + coalesce((SELECT sum(pending) FROM counter_deltas WHERE organization_id = $1
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')), 0))";
+/// Operations that have not ended, except those of the kinds $2.
+const NOT_ENDED: &str = concat!("SELECT ", counted!("pending + running", "kind <> ALL ($2)"));
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR UPDATE";
 
@@ -535,7 +524,9 @@ async fn insert_at(
     /// By the key or the place of the organization's row, each without and with the audit log.
     static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
-        let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts)).replace("{pending}", PENDING);
+        let sql = INSERT
+            .replace("{of_resources}", &resources::deltas("new", counts))
+            .replace("{pending}", counted!("pending"));
         [(BY_KEY, "$27::int", "$28::text"), (BY_PLACE, "$28::int", "$29::text")].map(|(row, entries, log)| {
             let sql = sql.replace("{row}", row);
             [false, true].map(|is_audited| {
