@@ -75,7 +75,7 @@ mod tests {
     fn a_heartbeat_carries_what_was_told_since_the_last_one() {
         let held = Held::default();
         let id = OperationId::new(Timestamp::from_millis(0));
-        let lease = LeaseRef { organization: "acme".to_owned(), id, fence: 1, scope: None };
+        let lease = LeaseRef { organization: "acme".to_owned(), id, fence: 1, expired_at: None, scope: None };
         let stops = held.add(&lease);
         stops.progress.tell("half");
         let reported = || held.beats().into_iter().map(|beat| beat.progress).collect::<Vec<_>>();

@@ -109,6 +109,7 @@ pub(crate) enum ChangeLogWrite {
     Lease(String, String, Timestamp),
     /// A consumer, an organization, and the position up to which it has read.
     CommitOffset(String, String, Position),
+    RenewPositionKey,
 }
 
 /// Writes whose answer is the number of rows that they affected.

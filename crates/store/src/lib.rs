@@ -302,7 +302,8 @@ pub trait Store:
     /// they may, however well they keep their leases.
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError>;
 
-    /// Ends such attempts as lost: back to pending with the given delay, or failed when attempts are exhausted.
+    /// Ends such attempts as lost: back to pending with the given delay, or failed when attempts are exhausted. An
+    /// attempt whose lease had [run out](LeaseRef::expired_at) goes on if a heartbeat has extended it since.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
 
     /// Carries out a command on one operation as its state allows, if it exists and may be seen. Asking a running one

@@ -62,6 +62,9 @@ pub struct LeaseRef {
     pub id: OperationId,
     /// The fencing token that the claim gave.
     pub fence: u64,
+    /// When the lease ran out, as it was read, for one that is to be [lost](crate::Store::lose) for this reason. A
+    /// heartbeat that has extended the lease since then keeps it. `None` otherwise.
+    pub expired_at: Option<Timestamp>,
     /// What the worker that refers to it may touch; operations outside of it count as lost. `None` for the engine,
     /// which may touch everything.
     pub scope: Option<Arc<AuthorizationScope>>,
@@ -248,7 +251,13 @@ impl StartTerms {
         let state = pending.apply(Event::Claim { at: now }).expect("what is pending and due can be claimed");
         let Progress { attempts, fence, .. } = state.progress();
         Claimed {
-            lease: LeaseRef { organization: organization.to_owned(), id: created.id, fence, scope: None },
+            lease: LeaseRef {
+                organization: organization.to_owned(),
+                id: created.id,
+                fence,
+                expired_at: None,
+                scope: None,
+            },
             operation: Operation { status: state.status(), started_at: Some(now), ..created.clone() },
             input: new.input.clone(),
             attempt: attempts,

@@ -429,3 +429,37 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
     let report = stores[0].doctor().await.unwrap();
     assert_eq!(report.findings, []);
 }
+
+/// The numbers of transactions that a standby did not hear of are given again when it takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_from_before_a_failover_skips_nothing() {
+    let primary = Cluster::start(Durability::None).unwrap();
+    let url = primary.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    let standby = primary.synchronous_standby().await.unwrap();
+    let first = store.end_of_changes("acme").await.unwrap();
+    let before = store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    let foreign = sqlx::PgPool::connect(&url).await.unwrap();
+    for statement in ["ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"] {
+        sqlx::query(statement).execute(&foreign).await.unwrap();
+    }
+    let mut connection = foreign.acquire().await.unwrap();
+    for _ in 0..60 {
+        let mut transaction = sqlx::Acquire::begin(&mut *connection).await.unwrap();
+        sqlx::query("SELECT pg_current_xact_id()").execute(&mut *transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+    }
+    let last = store.end_of_changes("acme").await.unwrap();
+    primary.kill().unwrap();
+    standby.promote().await.unwrap();
+
+    let store = PostgresStore::connect(&standby.same_database(&url), 2).await.unwrap();
+    let mut created: Vec<OperationId> = before.iter().map(|operation| operation.id).collect();
+    for _ in 0..100 {
+        created.push(store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap()[0].id);
+    }
+    for (after, told) in [(first, &created[..]), (last, &created[1..])] {
+        let (changes, _) = rest(&store, "acme", after, 1_000).await;
+        assert_eq!(changes.iter().map(|change| change.id).collect::<Vec<_>>(), told);
+    }
+}

@@ -51,8 +51,9 @@ async fn a_stale_settlement_is_told_and_changes_nothing(fixture: Fixture) {
     let first = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.advance(Duration::from_secs(31));
     let lost = fixture.store.lost_leases(Lost::Expired, 10).await.unwrap();
-    assert_eq!((lost[0].lease.clone(), lost[0].attempts), (first.lease.clone(), 1));
-    assert_eq!(fixture.store.lose(vec![(first.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
+    let expired = LeaseRef { expired_at: Some(first.lease_expires_at), ..first.lease.clone() };
+    assert_eq!((lost[0].lease.clone(), lost[0].attempts), (expired.clone(), 1));
+    assert_eq!(fixture.store.lose(vec![(expired, Duration::ZERO)]).await.unwrap(), 1);
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!((second.attempt, second.lease.fence), (2, 2));
     assert_eq!(fixture.settle(&first, completed("late")).await, Err(Refusal::StaleLease));
@@ -256,6 +257,20 @@ async fn claims_of_several_project_lists_at_once_get_each_its_own(fixture: Fixtu
         claimed += worker.await.unwrap();
     }
     assert_eq!(claimed, 60);
+}
+
+async fn a_lease_that_was_extended_since_it_was_found_expired_is_kept(fixture: Fixture) {
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.advance(Duration::from_secs(31));
+    let lost = fixture.store.lost_leases(Lost::Expired, 10).await.unwrap().remove(0);
+    let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
+    let beats = fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
+    assert!(matches!(beats[..], [LeaseStatus::Held { .. }]), "{beats:?}");
+    assert_eq!(fixture.store.lose(vec![(lost.lease.clone(), Duration::ZERO)]).await.unwrap(), 0);
+    assert_eq!(fixture.settle(&claimed, completed("in time")).await, Ok(Status::Completed));
+    assert_eq!(fixture.store.lose(vec![(lost.lease, Duration::ZERO)]).await.unwrap(), 0, "it has ended");
+    fixture.assert_sound().await;
 }
 
 async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
@@ -588,6 +603,7 @@ against_both_engines!(
     a_creation_is_there_after_a_restart,
     the_main_path_ends_in_an_output,
     a_stale_settlement_is_told_and_changes_nothing,
+    a_lease_that_was_extended_since_it_was_found_expired_is_kept,
     a_settlement_that_is_repeated_is_told_what_was_recorded,
     of_two_settlements_in_one_call_the_first_counts,
     a_heartbeat_keeps_the_lease,

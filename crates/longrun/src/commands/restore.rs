@@ -154,7 +154,8 @@ async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Re
     let store = SqliteStore::open(&file).await?;
     let examined = async {
         manifest::agree(census, &store.census().await?)?;
-        manifest::sound(&store.doctor().await?)
+        manifest::sound(&store.doctor().await?)?;
+        store.renew_position_key().await.map_err(anyhow::Error::from)
     };
     let examined = examined.await;
     // Moves the content of the write-ahead log into the file.
@@ -170,7 +171,8 @@ async fn check_postgres(url: &str, census: &Census) -> anyhow::Result<()> {
     let store = PostgresStore::connect(url, 2).await?;
     let examined = async {
         manifest::agree(census, &store.snapshot().await?.census)?;
-        manifest::sound(&store.doctor().await?)
+        manifest::sound(&store.doctor().await?)?;
+        store.renew_position_key().await.map_err(anyhow::Error::from)
     };
     let examined = examined.await;
     store.close().await;

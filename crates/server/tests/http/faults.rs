@@ -628,7 +628,13 @@ impl Store for FaultyStore {
 
 /// The lease of an operation that does not exist.
 fn unknown_lease(now: Timestamp) -> LostLease {
-    let lease = LeaseRef { organization: "acme".to_owned(), id: OperationId::new(now), fence: 1, scope: None };
+    let lease = LeaseRef {
+        organization: "acme".to_owned(),
+        id: OperationId::new(now),
+        fence: 1,
+        expired_at: None,
+        scope: None,
+    };
     LostLease { lease, kind: "scan".to_owned(), attempts: 1 }
 }
 

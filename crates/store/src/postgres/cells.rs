@@ -1,8 +1,8 @@
 //! What the databases of cells say about organizations: see [`crate::cells`].
 //!
 //! **The directory** says in which cell an organization is. It is read whole once, and from then on only the changes
-//! since the last read are read, by the numbers of transactions: changes that were under way at that time are read
-//! again.
+//! since the last read are read, by the numbers of transactions: changes beside others that were under way at that time
+//! are read again.
 //!
 //! **A cell** says which organizations must not be used in it (`organizations_elsewhere`), whatever a copy of the
 //! directory says. So a stale copy costs an error, and never a wrong answer.
@@ -20,11 +20,14 @@ use super::{Parts, PostgresStore, admin, session};
 use crate::cells::Placed;
 use crate::{Clock, Open, PostgresUrl, Store as _, StoreError};
 
-/// There is always a row, with the number of the oldest transaction under way. Served by organization_cells_by_change.
+/// There is always a row, with the number of the last change that nothing can be committed below any more: that of a
+/// row, since other numbers may be given again after a failover (see [`super::changes::end`]). Served by
+/// organization_cells_by_change.
 const CHANGED: &str = "
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, c.*
+    SELECT coalesce((SELECT changed FROM organization_cells WHERE changed < pg_snapshot_xmin(pg_current_snapshot())
+            ORDER BY changed DESC LIMIT 1), '0')::text AS horizon, c.*
     FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-        SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE changed >= $1::text::xid8) AS c ON true";
+        SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE changed > $1::text::xid8) AS c ON true";
 
 const ONE: &str = "SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE organization_id = $1";
 

@@ -43,16 +43,31 @@ const READ: &str = "
         WHERE bytes_before IS NULL OR bytes_before < $6
         ORDER BY xid, n) AS c ON true";
 
+/// The last row that is read, or the floor if there is none above it. Served by the primary keys.
+const LAST: &str = "
+    SELECT xid::text, n, seen FROM (
+        (SELECT xid, n, cardinality(ids) AS seen FROM changes
+            WHERE organization_id = $1 AND xid < pg_snapshot_xmin(pg_current_snapshot())
+            ORDER BY xid DESC, n DESC LIMIT 1)
+        UNION ALL SELECT xid, n, entries FROM change_floors WHERE organization_id = $1) AS l
+    ORDER BY l.xid DESC, l.n DESC, l.seen DESC LIMIT 1";
+
 /// One row for each status, in its order.
 const APPEND: &str = "
     INSERT INTO changes (organization_id, at, status, ids)
     SELECT $1, $2, status, array_agg(id) FROM unnest($3::uuid[], $4::smallint[]) AS c (id, status) GROUP BY status";
 
-/// The end of every change log: nothing more can be committed below it.
-pub(super) async fn end(pool: &Connections) -> Result<Position, StoreError> {
-    let xmin: String =
-        sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(pool).await?;
-    Ok(Position { row: number(&xmin)?, part: 0, seen: 0 })
+/// The end of an organization's change log: nothing more can be committed below it. It is the position of a row, which a
+/// standby has once it is visible here. The number of a transaction alone would not do: after a failover the standby
+/// gives the numbers again that it did not hear of, and changes with these numbers would lie before the position.
+pub(super) async fn end(pool: &Connections, organization: &str) -> Result<Position, StoreError> {
+    let last: Option<(String, i32, i32)> = sqlx::query_as(LAST).bind(organization).fetch_optional(pool).await?;
+    last.map_or(Ok(Position { row: 0, part: 0, seen: 0 }), |(xid, n, seen)| position(&xid, n, seen))
+}
+
+/// A position from the columns of a row.
+pub(super) fn position(xid: &str, n: i32, seen: i32) -> Result<Position, StoreError> {
+    Ok(Position { row: number(xid)?, part: n.unsigned_abs(), seen: seen.unsigned_abs() })
 }
 
 pub(super) async fn read(
@@ -121,18 +136,31 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Deletes changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
+/// Deletes changes that another cluster numbered (a restored dump), since no reader of this one would ever come to them,
+/// and makes the cursors of that cluster unknown.
 pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
     // Rows that are committed here and visible have a number below that of the next transaction.
+    let mut deleted = 0;
     for table in ["changes", "change_floors"] {
         let sql = format!("DELETE FROM {table} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
+        deleted += sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?.rows_affected();
+    }
+    if deleted > 0 {
+        renew_position_key(pool).await?;
     }
     // The servers' own readers begin anew.
     for table in ["change_marks", "change_readers"] {
         let sql = format!("DELETE FROM {table} WHERE xid > pg_snapshot_xmax(pg_current_snapshot())");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
     }
+    Ok(())
+}
+
+/// Makes every cursor that was given before unknown.
+pub(super) async fn renew_position_key(pool: &Connections) -> Result<(), sqlx::Error> {
+    let sql =
+        "UPDATE secrets SET value = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) WHERE name = 'feed'";
+    sqlx::query(sql).execute(pool).await?;
     Ok(())
 }
 

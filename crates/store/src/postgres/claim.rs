@@ -357,7 +357,13 @@ impl Batch<'_> {
             return Err(StoreError::Unusable("an operation that was claimed is not running".to_owned()));
         };
         Ok(Claimed {
-            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },
+            lease: LeaseRef {
+                organization: self.organization.to_owned(),
+                id: operation.id,
+                fence,
+                expired_at: None,
+                scope: None,
+            },
             operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,
@@ -377,7 +383,8 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
 /// index on expiry would make every heartbeat more expensive. Operations are looked up by active's primary key, once per
 /// lease: a join would read all operations when the planner takes leases for many, as after the end of a long queue.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l CROSS JOIN LATERAL (
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, l.expires_at
+    FROM leases l CROSS JOIN LATERAL (
         SELECT id, kind, attempts FROM active WHERE organization_id = l.organization_id AND seq = l.seq OFFSET 0) AS a
     WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
     LIMIT $3";
@@ -394,7 +401,16 @@ pub(super) async fn lost_leases(
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
-    found.iter().map(rows::lost_lease).collect()
+    found
+        .iter()
+        .map(|row| {
+            let mut lost = rows::lost_lease(row)?;
+            if which == Lost::Expired {
+                lost.lease.expired_at = rows::time(row, "expires_at")?;
+            }
+            Ok(lost)
+        })
+        .collect()
 }
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
@@ -429,9 +445,9 @@ pub(super) async fn overruns(
     found
         .iter()
         .map(|row| {
-            let LostLease { lease, kind, attempts } = rows::lost_lease(row)?;
+            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
             let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
-            Ok(Overrun { lease, kind, attempts, timeout })
+            Ok(Overrun { lease: rows::lease(row)?, kind: row.try_get("kind")?, attempts, timeout })
         })
         .collect()
 }

@@ -286,6 +286,15 @@ impl PostgresStore {
         })
     }
 
+    /// Makes the cursors that were given before unknown, for a store that was restored: changes that came after the
+    /// backup may have had the same numbers as those that will come. No server may be using the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn renew_position_key(&self) -> Result<(), StoreError> {
+        changes::renew_position_key(&self.pool).await.map_err(unavailable)
+    }
+
     /// The version of PostgreSQL, e.g. `15.18`.
     ///
     /// # Errors
@@ -506,8 +515,8 @@ impl Store for PostgresStore {
         self.submit("", Write::Upkeep, Upkeep::ForgetIdempotencyKeys(limit)).await
     }
 
-    async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
-        changes::end(&self.pool).await.map_err(StoreError::or_unavailable)
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
+        changes::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
     }
 
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {

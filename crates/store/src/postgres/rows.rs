@@ -25,7 +25,7 @@ pub(super) fn id(row: &PgRow) -> Result<OperationId, StoreError> {
 /// The lease of a row that names its organization and its fencing token.
 pub(super) fn lease(row: &PgRow) -> Result<LeaseRef, StoreError> {
     let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
-    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, scope: None })
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, expired_at: None, scope: None })
 }
 
 pub(super) fn lost_lease(row: &PgRow) -> Result<LostLease, StoreError> {

@@ -208,7 +208,7 @@ impl Tally for PostgresStore {
     }
 
     async fn skip(&self, organization: &str, from: Position) -> Result<bool, StoreError> {
-        let end = changes::end(&self.pool).await?;
+        let end = changes::end(&self.pool, organization).await?;
         let skip = async {
             let mut connection = self.pool.acquire().await?;
             let mut tx = Tx::begun(&mut connection).await?;
@@ -378,9 +378,7 @@ async fn skip(
         .fetch_optional(&mut *connection)
         .await?;
     let next = match floor {
-        Some((xid, n, entries)) => {
-            Position { row: changes::number(&xid)?, part: n.unsigned_abs(), seen: entries.unsigned_abs() }
-        }
+        Some((xid, n, entries)) => changes::position(&xid, n, entries)?,
         None => end,
     };
     if !advance(connection, organization, from, next).await? {

@@ -70,6 +70,11 @@ const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
     SELECT $1, * FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[])";
 
+/// When leases of operations that are locked run out; no heartbeat extends them until the transaction has ended.
+const LEASES_END: &str = "
+    SELECT l.seq, l.expires_at FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
+        SELECT seq, expires_at FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l";
+
 /// A lease that moves meanwhile, since a heartbeat came in between, is not found at its new place.
 const DROP_LEASES: &str = "
     DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
@@ -138,8 +143,13 @@ pub(super) async fn apply(
         };
         entries.insert(entry.id, entry);
     }
+    let expired = events.iter().filter(|(lease, _)| lease.expired_at.is_some());
+    let expired = expired.filter_map(|(lease, _)| entries.get(&lease.id).map(|entry| entry.seq)).collect();
+    let ends = ends_of_leases(connection, organization, expired).await?;
     let decided = events.iter().map(|(lease, event)| {
         let entry = entries.get_mut(&lease.id);
+        let entry =
+            entry.filter(|entry| lease.expired_at.is_none() || lease.expired_at == ends.get(&entry.seq).copied());
         decide(entry.map(Entry::subject), now, lease, event)
     });
     let mut results: Vec<_> = decided.collect();
@@ -147,6 +157,19 @@ pub(super) async fn apply(
     let frees = write(connection, now, organization, retain_for_ms, changed).await?;
     repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;
     Ok((results, frees))
+}
+
+/// See [`LEASES_END`].
+async fn ends_of_leases(
+    connection: &mut PgConnection,
+    organization: &str,
+    seqs: Vec<i64>,
+) -> Result<HashMap<i64, Timestamp>, StoreError> {
+    if seqs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(i64, i64)> = sqlx::query_as(LEASES_END).bind(organization).bind(seqs).fetch_all(connection).await?;
+    Ok(found.into_iter().map(|(seq, expires_at)| (seq, Timestamp::from_millis(expires_at))).collect())
 }
 
 /// The columns of the rows that go to `settled`.

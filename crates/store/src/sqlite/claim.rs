@@ -312,7 +312,13 @@ fn start(
         start.execute((rowid, started_at.as_millis(), attempts, fence.cast_signed()))?;
         lease.execute((organization, seq, fence.cast_signed(), &request.worker, expires_at.as_millis()))?;
         answers[*index].push(Claimed {
-            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence, scope: None },
+            lease: LeaseRef {
+                organization: organization.clone(),
+                id: operation.id,
+                fence,
+                expired_at: None,
+                scope: None,
+            },
             operation,
             input,
             attempt: attempts,
@@ -328,8 +334,8 @@ fn start(
 /// Where ?1 is true, leases that no token holds. The table has only what runs now, so it is read whole: an index on
 /// expiry would make every heartbeat more expensive.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
-    JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, l.expires_at
+    FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN ?1 THEN NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = l.worker) ELSE l.expires_at <= ?2 END
     LIMIT ?3 + 0";
 
@@ -343,7 +349,10 @@ pub(super) fn lost_leases(
     found
         .iter()
         .map(|row| {
-            let lease = rows::lease(row)?;
+            let mut lease = rows::lease(row)?;
+            if which == Lost::Expired {
+                lease.expired_at = rows::time(row, "expires_at")?;
+            }
             Ok(LostLease { lease, kind: row.try_get("kind")?, attempts: row.try_get("attempts")? })
         })
         .collect()

@@ -80,6 +80,7 @@ pub(super) fn write(connection: &Connection, now: Timestamp, write: &ChangeLogWr
         ChangeLogWrite::CommitOffset(consumer, organization, Position { row, seen, .. }) => {
             query(MARK).bind(consumer).bind(organization).bind(row.cast_signed()).bind(seen)
         }
+        ChangeLogWrite::RenewPositionKey => query("UPDATE secrets SET value = randomblob(32) WHERE name = 'feed'"),
     };
     query.execute(connection)
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::statement::query;
 use super::{SqliteStore, connections, rows};
+use crate::batch::ChangeLogWrite;
 use crate::{Census, LeaseRef, Store, StoreError};
 
 /// Rows that are read before they are taken.
@@ -44,6 +45,15 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn census(&self) -> Result<Census, StoreError> {
         self.readers.read(census).await
+    }
+
+    /// Makes the cursors that were given before unknown, for a store that was restored: changes that came after the
+    /// backup had the same numbers as those that will come. No server may be using the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Database`].
+    pub async fn renew_position_key(&self) -> Result<(), StoreError> {
+        self.write_change_log(ChangeLogWrite::RenewPositionKey).await.map(drop)
     }
 
     /// Ends every attempt under way as an orderly stop of its server would: back to pending, not charged. No server may

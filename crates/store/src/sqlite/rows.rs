@@ -19,7 +19,7 @@ pub(super) fn id(row: &Row) -> Result<OperationId, StoreError> {
 /// The lease of a row that names its organization and its fencing token.
 pub(super) fn lease(row: &Row) -> Result<LeaseRef, StoreError> {
     let fence = row.try_get::<i64>("fence")?.unsigned_abs();
-    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, scope: None })
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, expired_at: None, scope: None })
 }
 
 pub(super) fn time(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {

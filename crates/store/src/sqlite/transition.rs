@@ -38,6 +38,8 @@ const PEND: &str = "
 
 const DROP_LEASE: &str = "DELETE FROM leases WHERE organization_id = ?1 AND seq = ?2";
 
+const LEASE_ENDS: &str = "SELECT 1 FROM leases WHERE organization_id = ?1 AND seq = ?2 AND expires_at = ?3";
+
 const EXTEND: &str = "UPDATE leases SET expires_at = ?3 WHERE organization_id = ?1 AND seq = ?2";
 
 /// An operation of `active` while events are applied to it.
@@ -131,12 +133,24 @@ pub(super) fn apply(
     events: &[&(LeaseRef, Event)],
 ) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
-    let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
-    let mut results: Vec<_> = decided.collect();
+    let mut results = Vec::with_capacity(events.len());
+    for (lease, event) in events {
+        let entry = match (entries.get(lease), lease.expired_at) {
+            (Some(entry), Some(at)) if !ends_at(connection, entry, at)? => None,
+            (entry, _) => entry,
+        };
+        results.push(decide(entry.map(Entry::subject), now, lease, event));
+    }
     let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
     let frees = write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
     Ok((results, frees))
+}
+
+/// Whether the lease of an operation runs out at this time.
+fn ends_at(connection: &Connection, entry: &Entry, at: Timestamp) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(LEASE_ENDS)?;
+    Ok(statement.exists((&entry.organization, entry.seq, at.as_millis()))?)
 }
 
 /// Writes operations whose status has changed; answers whether another one got the place of a concurrency key.

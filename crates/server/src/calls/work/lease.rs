@@ -79,7 +79,7 @@ pub(super) fn lease(
         none if !may_be_there(&none) => String::new(),
         named => named,
     };
-    Some((LeaseRef { organization, id, fence: token.fence, scope: Some(scope.clone()) }, token))
+    Some((LeaseRef { organization, id, fence: token.fence, expired_at: None, scope: Some(scope.clone()) }, token))
 }
 
 #[cfg(test)]
