@@ -297,11 +297,13 @@ fn run_one(
     if verdicts.is_empty() {
         return Ok(None);
     }
-    let skipped = verdicts.iter().all(|verdict| verdict.skipped);
+    let is_whole = verdicts.iter().all(|verdict| !verdict.unevaluated);
+    let mut skipped = verdicts.iter().all(|verdict| verdict.skipped);
     let mut skip_reasons = Vec::new();
     let (mut violations, mut suppressed) = (Vec::new(), Vec::new());
     for verdict in verdicts {
-        if skipped && !verdict.skip_reason.is_empty() && !skip_reasons.contains(&verdict.skip_reason) {
+        let is_reason = (skipped || verdict.unevaluated) && !verdict.skip_reason.is_empty();
+        if is_reason && !skip_reasons.contains(&verdict.skip_reason) {
             skip_reasons.push(verdict.skip_reason);
         }
         for (reported, found) in [(&mut violations, verdict.violations), (&mut suppressed, verdict.suppressed)] {
@@ -310,6 +312,8 @@ fn run_one(
             }
         }
     }
+    // What could not be evaluated has not passed.
+    skipped |= !is_whole && violations.is_empty();
     let status = match (skipped, violations.is_empty()) {
         (true, _) => Status::Skipped,
         (false, true) => Status::Passed,

@@ -90,9 +90,9 @@ pub struct PolicyOutput {
     /// The findings that it did not count as violations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suppressed: Vec<ViolationOutput>,
-    /// Whether all its scripts skipped.
+    /// Whether all its scripts skipped, or one could not be run and no other one found a violation.
     pub skipped: bool,
-    /// The skip reasons of its scripts; empty if one did not skip.
+    /// Why it was skipped; if it failed, what of it could not be evaluated.
     pub skip_reasons: Vec<String>,
     /// Whether it requested to be ignored. Such policies are not included, so always false.
     pub ignored: bool,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{EvaluateError, EvaluateRequest, Evaluator, EvaluatorConfig, Output, Status, digest};
+use super::{Covered, EvaluateError, EvaluateRequest, Evaluator, EvaluatorConfig, Output, Status, Waiver, digest};
 
 const SBOM: &str = r#"{"bomFormat":"CycloneDX","specVersion":"1.5","version":1,
     "components":[{"type":"library","name":"a"},{"type":"library","name":"b","licenses":[{"license":{"id":"MIT"}}]}]}"#;
@@ -176,6 +176,36 @@ fn several_scripts_of_a_policy_merge() {
     let output = merged(&[ignored, ignored]);
     assert!(output.policies.is_empty());
     assert_eq!(output.status, Status::Skipped);
+
+    let unrunnable = "violations contains \"w\" if chainloop.evidence(\"x\").bad";
+    let reason = "chainloop.evidence needs a Chainloop server, which this service does not have";
+    for others in [&[passes][..], &[skips, passes], &[ignored, passes], &[]] {
+        let output = merged(&[&[unrunnable], others].concat());
+        let policy = &output.policies[0];
+        assert_eq!((output.status, policy.status, policy.skipped), (Status::Skipped, Status::Skipped, true));
+        assert_eq!(policy.skip_reasons, [reason], "{others:?}");
+    }
+    let mut output = merged(&[fails, unrunnable]);
+    let policy = &output.policies[0];
+    assert_eq!(
+        (policy.status, policy.skipped, policy.skip_reasons.as_slice()),
+        (Status::Failed, false, &[reason.to_owned()][..])
+    );
+    output.waive("", "", &[waiver("p")]);
+    assert_eq!((output.status, output.policies[0].skipped), (Status::Skipped, true), "the rest is still not evaluated");
+}
+
+/// A waiver of all violations of a policy.
+fn waiver(policy: &str) -> Waiver {
+    Waiver {
+        id: "1".to_owned(),
+        policy: policy.to_owned(),
+        covered: Covered::All,
+        subject: String::new(),
+        reason: "accepted".to_owned(),
+        by: "ann".to_owned(),
+        expires: String::new(),
+    }
 }
 
 #[test]

@@ -196,7 +196,8 @@ impl Waived {
 impl Output {
     /// Marks the violations that waivers cover: they stay, but no longer count. `project_id` is that of the operation,
     /// in which its caller was allowed to create it; `project_name` is the name in the request. A policy without other
-    /// violations has passed. The caller has removed the waivers that have ended.
+    /// violations has passed or, if a part of it could not be evaluated, is skipped. The caller has removed the waivers
+    /// that have ended.
     pub fn waive(&mut self, project_id: &str, project_name: &str, waivers: &[Waiver]) {
         let subjects = self.subjects(project_id, project_name);
         let is_about = |waiver: &&Waiver| waiver.subject.is_empty() || subjects.contains(&waiver.subject.as_str());
@@ -212,7 +213,8 @@ impl Output {
                 && is_answered
                 && policy.violations.iter().all(|violation| violation.waived.is_some())
             {
-                policy.status = Status::Passed;
+                policy.skipped = !policy.skip_reasons.is_empty();
+                policy.status = if policy.skipped { Status::Skipped } else { Status::Passed };
             }
         }
         self.totals = Totals::count(&self.policies, &self.left_out);

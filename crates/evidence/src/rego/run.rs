@@ -73,7 +73,8 @@ impl Script {
         cancelled: &AtomicBool,
     ) -> Result<Verdict, RegoError> {
         if let Calls::NeedsChainloop(name) = &*self.calls {
-            return Ok(Verdict::skipped(format!("{name} needs a Chainloop server, which this service does not have")));
+            let reason = format!("{name} needs a Chainloop server, which this service does not have");
+            return Ok(Verdict::unevaluated(reason));
         }
         if cancelled.load(Ordering::Relaxed) {
             return Err(RegoError::Cancelled);

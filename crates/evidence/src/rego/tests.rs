@@ -34,8 +34,14 @@ fn messages(body: &str, input: &str) -> Vec<String> {
 #[test]
 fn the_boilerplate_may_be_left_out() {
     let verdict = run("violations contains \"no\" if input.bad").unwrap();
-    let plain =
-        Verdict { skipped: false, skip_reason: String::new(), ignored: false, violations: vec![], suppressed: vec![] };
+    let plain = Verdict {
+        skipped: false,
+        unevaluated: false,
+        skip_reason: String::new(),
+        ignored: false,
+        violations: vec![],
+        suppressed: vec![],
+    };
     assert_eq!(verdict, plain);
     assert_eq!(messages("violations contains \"no\" if input.bad", r#"{"bad":true}"#), ["no"]);
 }

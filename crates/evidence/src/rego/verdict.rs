@@ -16,8 +16,10 @@ pub struct Violation {
 /// The result of one script for one material.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// The script does not apply.
+    /// The script does not apply, or could not be run.
     pub skipped: bool,
+    /// The script could not be run, for the reason in `skip_reason`.
+    pub unevaluated: bool,
     /// The reason, if it gives one.
     pub skip_reason: String,
     /// The script requests to be left out of the output.
@@ -29,9 +31,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A verdict that only says why there is none.
-    pub fn skipped(reason: String) -> Verdict {
-        Verdict { skipped: true, skip_reason: reason, ignored: false, violations: Vec::new(), suppressed: Vec::new() }
+    /// The verdict on a script that cannot be run.
+    pub(super) fn unevaluated(reason: String) -> Verdict {
+        Verdict {
+            skipped: true,
+            unevaluated: true,
+            skip_reason: reason,
+            ignored: false,
+            violations: Vec::new(),
+            suppressed: Vec::new(),
+        }
     }
 
     pub(super) fn read(result: &Value) -> Result<Verdict, RegoError> {
@@ -68,7 +77,8 @@ impl Verdict {
         let violations = chosen.iter().map(violation).collect::<Result<_, _>>()?;
         let suppressed = list("suppressed_findings")?.unwrap_or_default();
         let suppressed = suppressed.iter().map(violation).collect::<Result<_, _>>()?;
-        Ok(Verdict { skipped: flag("skipped")?, skip_reason, ignored: flag("ignore")?, violations, suppressed })
+        let (skipped, ignored) = (flag("skipped")?, flag("ignore")?);
+        Ok(Verdict { skipped, unevaluated: false, skip_reason, ignored, violations, suppressed })
     }
 }
 
