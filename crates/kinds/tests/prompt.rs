@@ -170,12 +170,25 @@ pub async fn troubles_of_the_provider_are_tried_again_and_refusals_of_the_call_a
 }
 
 pub async fn a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text() {
-    let mut receiver = Receiver::start(|_| says(&verdict("passed", &[], ""))).await;
+    let mut receiver = Receiver::start(|number| match number {
+        0 => says(&verdict("passed", &[], "")),
+        _ => says(&verdict("failed", &["no"], "")),
+    })
+    .await;
     let limited = ProviderSettings { evidence_limit: 10, ..settings(&receiver) };
-    let output = run(limited, "\"0123456789\"").await.unwrap();
-    assert_eq!(output.policies[1].warnings, ["the model saw the first 10 of 12 bytes of the evidence"]);
+    let seen = ["the model saw only the first 10 of 12 bytes of the evidence"];
+    let output = run(limited.clone(), "\"0123456789\"").await.unwrap();
+    let check = &output.policies[1];
+    assert_eq!((check.status, check.skipped), (Status::Skipped, true), "what the model did not see has not passed");
+    assert_eq!(check.skip_reasons, seen);
     let messages = receiver.next().await.json()["messages"].clone();
-    assert!(messages[1]["content"].as_str().unwrap().contains("012345678") && !messages.to_string().contains("89"));
+    let asked: Value = serde_json::from_str(messages[1]["content"].as_str().unwrap()).unwrap();
+    assert_eq!((&asked["evidence"], &asked["cut"]), (&json!("\"012345678"), &json!("the first 10 of 12 bytes")));
+    let output = run(limited, "\"0123456789\"").await.unwrap();
+    let check = &output.policies[1];
+    assert_eq!((check.status, check.skipped), (Status::Failed, false), "a violation in the beginning is one");
+    assert_eq!(check.skip_reasons, seen);
+    receiver.next().await;
     let output = run(settings(&receiver), vec![0xFF, 0xFE, 0x00]).await.unwrap();
     assert_eq!(output.policies[1].status, Status::Skipped);
     assert!(receiver.requests.try_recv().is_err(), "nothing was sent");

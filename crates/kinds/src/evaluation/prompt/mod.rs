@@ -66,9 +66,10 @@ impl Provider {
             let reason = "the evidence is not text, so no model can read it";
             return Ok(PolicyOutput { skip_reasons: vec![reason.to_owned()], ..output });
         };
-        if (text.len() as u64) < question.size {
+        let is_cut = (text.len() as u64) < question.size;
+        if is_cut {
             let (sent, size) = (text.len(), question.size);
-            output.warnings.push(format!("the model saw the first {sent} of {size} bytes of the evidence"));
+            output.skip_reasons.push(format!("the model saw only the first {sent} of {size} bytes of the evidence"));
         }
         let (verdict, tokens, answers) = self.ask(question, text).await?;
         output.ai = Some(AiOutput {
@@ -79,6 +80,8 @@ impl Provider {
             completion_tokens: tokens.completion,
         });
         match verdict {
+            // The rest of the evidence may have what the check is about.
+            Verdict::Passed if is_cut => {}
             Verdict::Passed => (output.status, output.skipped) = (Status::Passed, false),
             Verdict::Failed(messages) => {
                 (output.status, output.skipped) = (Status::Failed, false);
@@ -94,13 +97,12 @@ impl Provider {
 
     /// Asks until there is a verdict, and also returns the token usage and the number of answers.
     async fn ask(&self, question: Question<'_>, text: &str) -> Result<(Verdict, Tokens, u32), Failure> {
-        let mut messages = vec![
-            Message::system(verdict::INSTRUCTIONS.to_owned()),
-            Message::user(
-                serde_json::json!({ "check": question.prompt, "material_type": question.kind, "evidence": text })
-                    .to_string(),
-            ),
-        ];
+        let mut asked =
+            serde_json::json!({ "check": question.prompt, "material_type": question.kind, "evidence": text });
+        if (text.len() as u64) < question.size {
+            asked["cut"] = format!("the first {} of {} bytes", text.len(), question.size).into();
+        }
+        let mut messages = vec![Message::system(verdict::INSTRUCTIONS.to_owned()), Message::user(asked.to_string())];
         let mut tokens = Tokens::default();
         let mut problem = String::new();
         for answers in 1..=MAX_ANSWERS {
