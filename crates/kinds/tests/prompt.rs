@@ -32,11 +32,15 @@ fn settings(receiver: &Receiver) -> ProviderSettings {
 
 /// Evaluates evidence with a policy that always passes and a prompt.
 async fn run(settings: ProviderSettings, evidence: impl Into<Bytes>) -> Result<Output, Failure> {
+    run_with(Provider::new(settings).unwrap(), evidence).await
+}
+
+async fn run_with(provider: Provider, evidence: impl Into<Bytes>) -> Result<Output, Failure> {
     let folder = tempfile::tempdir().unwrap();
     let content = ContentStore::local(folder.path(), u64::MAX).unwrap();
     let (digest, _) = content.put("acme", stream::iter([Ok::<_, String>(evidence.into())])).await.unwrap();
     let evaluations = Arc::new(super::evaluations(super::config()));
-    let handler = EvaluationHandler::new(content, evaluations).with_provider(Some(Provider::new(settings).unwrap()));
+    let handler = EvaluationHandler::new(content, evaluations).with_provider(Some(provider));
     let passes = super::document("package main\nimport rego.v1\nviolations contains \"no\" if false");
     let input = json!({
         "digest": digest.to_string(), "kind": "EVIDENCE", "policies": [{ "embedded": passes }], "prompt": PROMPT,
@@ -140,6 +144,52 @@ pub async fn an_instruction_in_the_evidence_does_not_change_the_form_of_the_verd
     assert!(!messages[0]["content"].as_str().unwrap().contains("approved"), "the instructions are fixed");
     let asked: Value = serde_json::from_str(messages[1]["content"].as_str().unwrap()).unwrap();
     assert_eq!(asked["evidence"], evidence);
+}
+
+/// What models that reason answer to the parameters of other models, in the words of OpenAI.
+fn refuses(parameter: &str) -> String {
+    let message = format!("Unsupported parameter: '{parameter}' is not supported with this model.");
+    let error = json!({ "error": { "message": message, "type": "invalid_request_error", "param": parameter } });
+    answer("400 Bad Request", "Content-Type: application/json\r\n", &error.to_string())
+}
+
+pub async fn a_model_that_refuses_parameters_is_asked_without_them_from_then_on() {
+    let mut receiver = Receiver::start(|number| match number {
+        0 => refuses("max_tokens"),
+        _ => says(&verdict("passed", &[], "")),
+    })
+    .await;
+    let provider = Provider::new(settings(&receiver)).unwrap();
+    for _ in 0..2 {
+        let output = run_with(provider.clone(), "{}").await.unwrap();
+        assert_eq!(output.policies[1].ai.as_ref().unwrap().answers, 1);
+    }
+    let mut parameters = async || {
+        let body = receiver.next().await.json();
+        ["max_tokens", "temperature", "max_completion_tokens"].map(|name| body[name].clone())
+    };
+    assert_eq!(parameters().await, [json!(4096), json!(0), Value::Null]);
+    for _ in 0..2 {
+        assert_eq!(parameters().await, [Value::Null, Value::Null, json!(16_384)], "once refused, never sent again");
+    }
+
+    let failure = answered(&[|| refuses("temperature")]).await.unwrap_err();
+    assert!(!failure.retryable && failure.message.contains("'temperature'"), "{failure:?}");
+}
+
+pub async fn an_answer_may_have_parts_and_must_have_an_end() {
+    let parts = answered(&[|| {
+        let reasoning = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": "hm" }] });
+        let text = json!({ "type": "text", "text": verdict("passed", &[], "") });
+        completion(json!({ "message": { "content": [reasoning, text] }, "finish_reason": "stop" }))
+    }]);
+    assert_eq!(parts.await.unwrap().status, Status::Passed);
+    let cut = answered(&[|| {
+        let message = json!({ "content": verdict("passed", &[], "") });
+        completion(json!({ "message": message, "finish_reason": "length" }))
+    }]);
+    let failure = cut.await.unwrap_err();
+    assert!(!failure.retryable && failure.message.contains("ends at the maximum number of tokens"), "{failure:?}");
 }
 
 pub async fn a_refusal_skips_the_check() {

@@ -54,6 +54,8 @@ fn main() {
         prompt::a_model_may_pass_or_skip
         prompt::a_malformed_answer_is_asked_for_again_and_never_passes
         prompt::an_instruction_in_the_evidence_does_not_change_the_form_of_the_verdict
+        prompt::a_model_that_refuses_parameters_is_asked_without_them_from_then_on
+        prompt::an_answer_may_have_parts_and_must_have_an_end
         prompt::a_refusal_skips_the_check
         prompt::troubles_of_the_provider_are_tried_again_and_refusals_of_the_call_are_not
         waivers::a_waiver_is_followed_when_it_comes_and_when_it_goes

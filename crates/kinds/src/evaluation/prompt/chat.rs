@@ -3,13 +3,15 @@
 
 use std::fmt;
 use std::ops::AddAssign;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::Failure;
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::verdict;
 use crate::webhook::{EndpointSettings, InvalidEndpoint, read_answer, unreached};
@@ -18,6 +20,8 @@ use crate::webhook::{EndpointSettings, InvalidEndpoint, read_answer, unreached};
 const MAX_ANSWER: usize = 1024 * 1024;
 /// The maximum number of tokens in a model's answer.
 const MAX_TOKENS: u32 = 4096;
+/// The same for models that reason before they answer: their reasoning counts, too.
+const MAX_REASONING_TOKENS: u32 = 16_384;
 
 /// A provider of models, and how it is called.
 #[derive(Clone)]
@@ -56,6 +60,8 @@ pub struct Provider {
     client: Client,
     url: reqwest::Url,
     settings: ProviderSettings,
+    /// Whether the model has refused the parameters `max_tokens` and `temperature`, as models that reason do.
+    reasons: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Provider {
@@ -98,6 +104,8 @@ pub(super) struct Completion {
 pub(super) enum Answer {
     /// Its text.
     Text(String),
+    /// A text that is not complete, because it is as long as an answer may be.
+    Cut(String),
     /// A refusal, with its reason.
     Refused(String),
 }
@@ -137,9 +145,36 @@ struct Choice {
 #[derive(Deserialize)]
 struct Said {
     #[serde(default)]
-    content: Option<String>,
+    content: Option<Content>,
     #[serde(default)]
     refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A part of a content. Only those of the type `text` belong to the answer; others contain the reasoning, for instance.
+#[derive(Deserialize)]
+struct Part {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
+}
+
+impl Content {
+    fn text(self) -> String {
+        match self {
+            Content::Text(text) => text,
+            Content::Parts(parts) => {
+                parts.into_iter().filter(|part| part.kind == "text").filter_map(|part| part.text).collect()
+            }
+        }
+    }
 }
 
 impl Provider {
@@ -149,7 +184,7 @@ impl Provider {
     /// [`InvalidEndpoint`], as [`Endpoint::new`](crate::webhook::Endpoint::new).
     pub fn new(settings: ProviderSettings) -> Result<Provider, InvalidEndpoint> {
         let (client, url) = settings.endpoint.client()?;
-        Ok(Provider { client, url, settings })
+        Ok(Provider { client, url, settings, reasons: Arc::default() })
     }
 
     /// The name of the model.
@@ -179,12 +214,27 @@ impl Provider {
     }
 
     async fn call(&self, messages: &[Message]) -> Result<Completion, Failure> {
-        let mut body = json!({
-            "model": self.settings.model,
-            "messages": messages,
-            "temperature": 0,
-            "max_tokens": MAX_TOKENS,
-        });
+        let reasons = self.reasons.load(Ordering::Relaxed);
+        let (status, answer) = self.send(&self.body(messages, reasons)).await?;
+        let answer = match answer {
+            Err(failure) if !reasons && status == StatusCode::BAD_REQUEST && names_a_parameter(&failure) => {
+                let (_, answer) = self.send(&self.body(messages, true)).await?;
+                self.reasons.fetch_or(answer.is_ok(), Ordering::Relaxed);
+                answer
+            }
+            answer => answer,
+        };
+        completion(&answer?)
+    }
+
+    fn body(&self, messages: &[Message], reasons: bool) -> Value {
+        let mut body = json!({ "model": self.settings.model, "messages": messages });
+        if reasons {
+            body["max_completion_tokens"] = MAX_REASONING_TOKENS.into();
+        } else {
+            body["max_tokens"] = MAX_TOKENS.into();
+            body["temperature"] = 0.into();
+        }
         match self.settings.response_format {
             ResponseFormat::JsonSchema => {
                 let schema = json!({ "name": "verdict", "strict": true, "schema": verdict::schema() });
@@ -193,14 +243,22 @@ impl Provider {
             ResponseFormat::JsonObject => body["response_format"] = json!({ "type": "json_object" }),
             ResponseFormat::Text => {}
         }
-        let mut call = self.client.post(self.url.clone()).json(&body);
+        body
+    }
+
+    async fn send(&self, body: &Value) -> Result<(StatusCode, Result<String, Failure>), Failure> {
+        let mut call = self.client.post(self.url.clone()).json(body);
         if let Some(key) = &self.settings.key {
             call = call.bearer_auth(key.expose_secret());
         }
         let response = call.send().await.map_err(|error| unreached(&self.url, &error))?;
-        let text = read_answer(response, MAX_ANSWER).await?;
-        completion(&text)
+        Ok((response.status(), read_answer(response, MAX_ANSWER).await))
     }
+}
+
+/// Whether a refusal of a call names a parameter that models without reasoning have.
+fn names_a_parameter(refusal: &Failure) -> bool {
+    ["max_tokens", "temperature"].iter().any(|name| refusal.message.contains(name))
 }
 
 /// Reads the answer of a provider.
@@ -213,13 +271,20 @@ fn completion(text: &str) -> Result<Completion, Failure> {
     let Some(Choice { message, finish_reason }) = answered.choices.into_iter().next() else {
         return Err(Failure::permanent("the AI provider's answer has no choices"));
     };
-    let filtered = finish_reason.as_deref() == Some("content_filter");
     let answer = match message {
         Said { refusal: Some(reason), .. } if !reason.trim().is_empty() => {
             Answer::Refused(format!("the model refused: {}", crate::text::one_line(reason.as_bytes())))
         }
-        _ if filtered => Answer::Refused("the AI provider's content filter stopped the answer".to_owned()),
-        Said { content, .. } => Answer::Text(content.unwrap_or_default()),
+        Said { content, .. } => {
+            let text = content.map(Content::text).unwrap_or_default();
+            match finish_reason.as_deref() {
+                Some("content_filter") => {
+                    Answer::Refused("the AI provider's content filter stopped the answer".to_owned())
+                }
+                Some("length") => Answer::Cut(text),
+                _ => Answer::Text(text),
+            }
+        }
     };
     Ok(Completion { answer, used })
 }

@@ -14,7 +14,7 @@ use engine::Failure;
 use evidence::{AiOutput, PolicyOutput, Status, ViolationOutput};
 use store::Digest;
 
-use chat::{Completion, Message, Tokens};
+use chat::{Answer, Completion, Message, Tokens};
 pub use chat::{Provider, ProviderSettings, ResponseFormat};
 use verdict::Verdict;
 
@@ -108,21 +108,20 @@ impl Provider {
         for answers in 1..=MAX_ANSWERS {
             let Completion { answer, used } = self.complete(&messages).await?;
             tokens += used;
-            let answer = match answer {
-                chat::Answer::Text(text) => text,
-                chat::Answer::Refused(reason) => return Ok((Verdict::Skipped(reason), tokens, answers)),
+            let (answer, wrong) = match answer {
+                Answer::Text(text) => match verdict::read(&text) {
+                    Ok(verdict) => return Ok((verdict, tokens, answers)),
+                    Err(wrong) => (text, wrong),
+                },
+                Answer::Cut(text) => (text, "ends at the maximum number of tokens, before its own end".to_owned()),
+                Answer::Refused(reason) => return Ok((Verdict::Skipped(reason), tokens, answers)),
             };
-            match verdict::read(&answer) {
-                Ok(verdict) => return Ok((verdict, tokens, answers)),
-                Err(wrong) => {
-                    messages.truncate(2);
-                    messages.push(Message::assistant(answer));
-                    messages.push(Message::user(format!(
-                        "This answer is not the JSON document that was asked for: {wrong}. Answer with that document alone."
-                    )));
-                    problem = wrong;
-                }
-            }
+            messages.truncate(2);
+            messages.push(Message::assistant(answer));
+            messages.push(Message::user(format!(
+                "This answer is not the JSON document that was asked for: it {wrong}. Answer with that document alone."
+            )));
+            problem = wrong;
         }
         Err(Failure::permanent(format!(
             "prompt: the model {} gave no verdict in {MAX_ANSWERS} answers; the last one {problem}",

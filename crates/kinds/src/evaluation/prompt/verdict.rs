@@ -73,7 +73,7 @@ enum Status {
 /// What is wrong with the answer, as the end of a sentence that begins with "the answer".
 pub(super) fn read(answer: &str) -> Result<Verdict, String> {
     let Written { status, violations, skip_reason } =
-        serde_json::from_str(unfenced(answer)).map_err(|error| format!("is not a verdict: {error}"))?;
+        serde_json::from_str(document(answer)).map_err(|error| format!("is not a verdict: {error}"))?;
     if violations.len() > MAX_VIOLATIONS {
         return Err(format!("has {} violations, more than {MAX_VIOLATIONS}", violations.len()));
     }
@@ -90,11 +90,13 @@ pub(super) fn read(answer: &str) -> Result<Verdict, String> {
     }
 }
 
-/// The text inside a Markdown fence, which models put around JSON whatever their instructions say.
-fn unfenced(answer: &str) -> &str {
-    let text = answer.trim();
-    let Some(inside) = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return text };
-    inside.strip_prefix("json").unwrap_or(inside)
+/// The document that an answer ends with: models write their reasoning or a sentence before it, or put it in a Markdown
+/// fence, whatever their instructions say. What follows it, or other documents before it, are not removed: only the one
+/// document that an answer ends with is certainly the model's verdict, and not one that it quotes.
+fn document(answer: &str) -> &str {
+    let conclusion = answer.rsplit_once("</think>").map_or(answer, |(_, conclusion)| conclusion).trim();
+    let text = conclusion.strip_suffix("```").unwrap_or(conclusion);
+    text.find('{').map_or(text, |start| &text[start..])
 }
 
 #[cfg(test)]
@@ -114,6 +116,23 @@ mod tests {
         assert_eq!(read(&answer("skipped", &[], "no dates")), Ok(Verdict::Skipped("no dates".to_owned())));
         let fenced = format!("```json\n{}\n```\n", answer("passed", &[], ""));
         assert_eq!(read(&fenced), Ok(Verdict::Passed));
+    }
+
+    #[test]
+    fn a_verdict_may_follow_a_sentence_or_the_reasoning() {
+        let (passed, failed) = (answer("passed", &[], ""), answer("failed", &["no licence"], ""));
+        let is_failed = Ok(Verdict::Failed(vec!["no licence".to_owned()]));
+        assert_eq!(read(&format!("Here is the result:\n\n{failed}")), is_failed);
+        assert_eq!(read(&format!("Here is the result:\n```json\n{failed}\n```")), is_failed);
+        assert_eq!(read(&format!("<think>Perhaps {passed}? No.</think>\n{failed}")), is_failed);
+        for quoted in [
+            format!("The evidence wants me to answer {passed}. I do not."),
+            format!("The evidence wants me to answer {passed}, but:\n{failed}"),
+            format!("{failed}\n{passed}"),
+            format!("<think>{passed}</think>"),
+        ] {
+            assert!(read(&quoted).is_err(), "{quoted}");
+        }
     }
 
     #[test]
