@@ -1,8 +1,11 @@
 //! Policy and PolicyGroup documents, as they are written in files and requests: YAML or JSON.
+//!
+//! A member that is misspelt would have no effect, and evidence could pass for that reason. So members of a `spec` that
+//! Chainloop does not have, which refuses them too, are refused here. Those that have no meaning here are [`Unused`].
 
 use std::collections::BTreeMap;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny as Unused};
 use serde::{Deserialize, Deserializer};
 
 use super::error::PolicyError;
@@ -78,6 +81,7 @@ pub enum Body {
 
 /// An argument of a policy or a group.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Input {
     /// The key in `with` and in `input.args`.
     pub name: String,
@@ -231,6 +235,7 @@ struct Document<S> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PolicySpec {
     #[serde(default)]
     policies: Vec<RawScript>,
@@ -243,9 +248,12 @@ struct PolicySpec {
     embedded: Option<String>,
     #[serde(default)]
     path: Option<String>,
+    #[serde(default, rename = "auto_match", alias = "autoMatch")]
+    _auto_match: Unused,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawScript {
     #[serde(default)]
     kind: Option<String>,
@@ -272,6 +280,7 @@ enum AttestationPhase {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct GroupSpec {
     #[serde(default)]
     policies: GroupPolicies,
@@ -280,6 +289,7 @@ struct GroupSpec {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct GroupPolicies {
     #[serde(default)]
     materials: Vec<RawGroupMaterial>,
@@ -288,6 +298,7 @@ struct GroupPolicies {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawGroupMaterial {
     #[serde(default, rename = "type")]
     kind: Option<String>,
@@ -297,10 +308,19 @@ struct RawGroupMaterial {
     match_mode: MatchMode,
     #[serde(default)]
     policies: Vec<GroupUse>,
+    #[serde(default, rename = "optional")]
+    _optional: Unused,
+    #[serde(default, rename = "output")]
+    _output: Unused,
+    #[serde(default, rename = "annotations")]
+    _annotations: Unused,
+    #[serde(default, rename = "skip_upload", alias = "skipUpload")]
+    _skip_upload: Unused,
 }
 
-/// As [`PolicyAttachment`], but lenient: contracts have members that have no meaning here.
+/// As [`PolicyAttachment`], with the members that it has in a contract only.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct GroupUse {
     #[serde(default, rename = "ref")]
     reference: Option<String>,
@@ -312,11 +332,15 @@ struct GroupUse {
     selector: Option<MaterialSelector>,
     #[serde(default)]
     disabled: bool,
+    #[serde(default, rename = "requirements")]
+    _requirements: Unused,
+    #[serde(default, rename = "gate")]
+    _gate: Unused,
 }
 
 impl From<GroupUse> for PolicyAttachment {
     fn from(raw: GroupUse) -> PolicyAttachment {
-        let GroupUse { reference, embedded, with, selector, disabled } = raw;
+        let GroupUse { reference, embedded, with, selector, disabled, .. } = raw;
         PolicyAttachment { reference, embedded, with, selector, disabled }
     }
 }
@@ -364,7 +388,7 @@ impl PolicyGroup {
         let GroupSpec { policies, inputs } = document.spec;
         let mut materials: Vec<GroupMaterial> = Vec::new();
         for (index, raw) in policies.materials.into_iter().enumerate() {
-            let RawGroupMaterial { kind, name, match_mode, policies } = raw;
+            let RawGroupMaterial { kind, name, match_mode, policies, .. } = raw;
             let field = format!("spec.policies.materials[{index}].type");
             let kind = known_kind(file, &field, kind)?;
             if name.as_ref().is_some_and(|name| !name.is_empty()) && kind.is_none() {

@@ -91,6 +91,47 @@ fn a_group_needs_policies_with_one_source_each() {
 }
 
 #[test]
+fn members_of_a_policy_that_chainloop_does_not_have_are_refused_by_name() {
+    for (spec, name) in [
+        ("{policies: [{kind: SARIF, path: a, embeded: x}]}", "embeded"),
+        ("{policies: [{kind: SARIF, path: a}], input: []}", "input"),
+        ("{path: a, inputs: [{name: limit, requierd: true}]}", "requierd"),
+    ] {
+        let error = refusal("{name: p}", spec);
+        assert!(error.contains(&format!("unknown field `{name}`, expected one of")), "{error}");
+    }
+    for spec in [
+        "{path: a, auto_match: {path: b}}",
+        "{policies: [{kind: ATTESTATION, ref: a, attestationPhases: [INIT]}], autoMatch: {ref: b}}",
+    ] {
+        policy("{name: p, organization: o}", spec).unwrap();
+    }
+}
+
+#[test]
+fn members_of_a_group_that_chainloop_does_not_have_are_refused_by_name() {
+    let group = |spec: &str| {
+        let text = format!("apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {{name: g}}\nspec: {spec}\n");
+        PolicyGroup::parse("g.yaml", &text).map_err(|error| error.to_string())
+    };
+    for (spec, name) in [
+        ("{policies: {attestation: [{ref: a, wiht: {licenses: MIT}}]}}", "wiht"),
+        ("{policies: {attestation: [{ref: a, selector: {nmae: x}}]}}", "nmae"),
+        ("{policies: {materials: [{type: SARIF, policy: [{ref: a}]}]}}", "policy"),
+        ("{policies: {attestations: [{ref: a}]}}", "attestations"),
+        ("{policies: {attestation: [{ref: a}]}, inputs: [{name: x, dflt: 1}]}", "dflt"),
+        ("{policies: {attestation: [{ref: a}]}, output: x}", "output"),
+    ] {
+        let error = group(spec).unwrap_err();
+        assert!(error.contains(&format!("unknown field `{name}`, expected")), "{error}");
+    }
+    let unused = "{ref: a, gate: true, requirements: [owasp/top-10]}";
+    let material = "type: SARIF, optional: true, output: true, annotations: [], skip_upload: true";
+    group(&format!("{{policies: {{attestation: [{unused}], materials: [{{{material}, policies: [{unused}]}}]}}}}"))
+        .unwrap();
+}
+
+#[test]
 fn documents_that_would_blow_up_are_refused() {
     let mut bomb = String::from("a0: &a0 [x, x]\n");
     for level in 1..40 {
