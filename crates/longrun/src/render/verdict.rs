@@ -112,21 +112,24 @@ impl PolicyVerdict {
     fn render(&self, style: Style, most: usize) -> String {
         let name = printable(&self.name);
         let (objections, waived): (Vec<_>, Vec<_>) = self.violations.iter().partition(|found| found.waived.is_none());
+        let reasons = self.skip_reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
         let mut text = match objections.len() {
-            0 if self.skipped => {
-                let reasons = self.skip_reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
-                format!(
-                    "  {} {name}: skipped{}{reasons}\n",
-                    style.notable("-"),
-                    if reasons.is_empty() { "" } else { ": " }
-                )
-            }
+            _ if self.skipped && reasons.is_empty() => format!("  {} {name}: skipped\n", style.notable("-")),
+            _ if self.skipped => format!("  {} {name}: skipped: {reasons}\n", style.notable("-")),
             0 => format!("  {} {name}\n", style.good("✓")),
             1 => format!("  {} {name}: 1 violation\n", style.bad("✗")),
             count => format!("  {} {name}: {count} violations\n", style.bad("✗")),
         };
+        if !self.skipped && !reasons.is_empty() {
+            text += &format!("      {} {reasons}\n", style.notable("not evaluated:"));
+        }
         for Violation { message, .. } in objections.iter().take(most) {
-            text += &format!("      {}\n", printable(message));
+            let message = printable(message);
+            text += &if self.skipped {
+                style.faint(&format!("      not counted: {message}\n"))
+            } else {
+                format!("      {message}\n")
+            };
         }
         if objections.len() > most {
             let left = objections.len() - most;
@@ -174,6 +177,20 @@ mod tests {
             r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"]},{"name":"q","violations":[]}]"#;
         let text = verdict(policies, "passed").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: passed\n  - p: skipped: not recognised\n  ✓ q\n");
+    }
+
+    #[test]
+    fn what_a_skipped_policy_found_is_shown_and_does_not_count() {
+        let policies =
+            r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"],"violations":[{"message":"one"}]}]"#;
+        let text = verdict(policies, "skipped").render(Style::PLAIN, 9);
+        assert_eq!(text, "a.sarif SARIF: skipped\n  - p: skipped: not recognised\n      not counted: one\n");
+        let policies = r#"[{"name":"p","skip_reasons":["it needs a server"],"violations":[{"message":"one"}]}]"#;
+        let text = verdict(policies, "failed").render(Style::PLAIN, 9);
+        assert_eq!(
+            text,
+            "a.sarif SARIF: failed\n  ✗ p: 1 violation\n      not evaluated: it needs a server\n      one\n"
+        );
     }
 
     #[test]
