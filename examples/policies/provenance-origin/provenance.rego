@@ -104,3 +104,11 @@ is_digest(text) if {
 }
 
 violations contains {"message": "the provenance is about nothing"} if count(object.get(input, "subject", [])) == 0
+
+# Without a verified signature, anybody can have written the provenance.
+violations contains {"message": message} if {
+	object.get(input.args, "allow_unsigned", "false") != "true"
+	signature := object.get(input.chainloop_metadata, "signature", {})
+	object.get(signature, "verified", false) != true
+	message := sprintf("its signature does not count: %s", [object.get(signature, "why_not", "there is none")])
+}

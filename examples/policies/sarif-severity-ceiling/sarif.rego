@@ -4,7 +4,14 @@ package main
 
 import rego.v1
 
-valid_input if startswith(input.version, "2.1")
+valid_input if {
+	startswith(input.version, "2.1")
+	count(input.runs) > 0
+}
+
+default skip_reason := ""
+
+skip_reason := "the report has no run of SARIF 2.1" if not valid_input
 
 rank := {"none": 0, "note": 1, "warning": 2, "error": 3}
 
@@ -98,6 +105,13 @@ place(run, finding) := at if {
 	location := finding.locations[0].physicalLocation
 	at := sprintf("%s:%v", [path(run, location.artifactLocation), given(location, ["region", "startLine"], 1)])
 } else := "a place that the report does not name"
+
+# SARIF 2.1.0, 3.14.23: who looked and found nothing writes an empty list.
+violations contains message if {
+	some run in input.runs
+	not is_array(run.results)
+	message := sprintf("%s has no results, not even none: nothing was looked at", [run.tool.driver.name])
+}
 
 violations contains {"message": message, "rule": rule, "level": level, "location": at} if {
 	some run in input.runs

@@ -41,12 +41,18 @@ pub fn gitlab(value: &Value) -> Checked {
     })
 }
 
-/// Alerts of GitHub: a list whose items have the members that distinguish it from the other lists.
+/// Alerts of GitHub: a list whose items have the members that distinguish it from the other lists. Policies compare the
+/// state, so it must be one of those of [GitHub's API](https://docs.github.com/en/rest/code-scanning/code-scanning).
 pub fn github(kind: MaterialKind, value: &Value) -> Checked {
+    let states: &[&str] = match kind {
+        MaterialKind::GhasCodeScan => &["open", "dismissed", "fixed"],
+        MaterialKind::GhasSecretScan => &["open", "resolved"],
+        _ => &["open", "auto_dismissed", "dismissed", "fixed"],
+    };
     let root = Node::root(kind, value);
     root.each(|alert| {
         alert.required("number")?.integer(1)?;
-        alert.required("state")?.text()?;
+        alert.required("state")?.one_of(states)?;
         match kind {
             MaterialKind::GhasCodeScan => {
                 let rule = alert.required("rule")?;

@@ -222,7 +222,8 @@ fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
 #[test]
 fn a_mismatch_says_what_was_expected_and_where() {
     use MaterialKind::{
-        ChainloopPrInfo, CsafVex, OpenapiSpec, Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson, SbomSpdxJson,
+        ChainloopPrInfo, CsafVex, GhasCodeScan, OpenapiSpec, Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson,
+        SbomSpdxJson,
     };
     let cases: Vec<(MaterialKind, String, &str)> = vec![
         (
@@ -359,6 +360,11 @@ fn a_mismatch_says_what_was_expected_and_where() {
             Sarif,
             changed(sarif(), "/inlineExternalProperties", Some(json!([{"results": [{"message": {"text": "m"}}]}]))),
             "at $.inlineExternalProperties[0].results: expected a run that holds its results itself",
+        ),
+        (
+            GhasCodeScan,
+            json!([{"number": 1, "state": "OPEN", "rule": {"id": "r"}, "tool": {}}]).to_string(),
+            "at $[0].state: expected one of open, dismissed, fixed",
         ),
         (
             Openvex,
