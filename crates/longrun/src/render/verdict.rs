@@ -55,7 +55,7 @@ struct Violation {
 
 /// The waiver that covers a violation.
 #[derive(Clone, Debug, Deserialize)]
-struct Waived {
+pub(super) struct Waived {
     #[serde(default)]
     reason: String,
     #[serde(default)]
@@ -67,6 +67,13 @@ struct WaivedByVex {
     /// The statement of the VEX document.
     #[serde(default)]
     statement: String,
+}
+
+impl Waived {
+    /// Why the violation does not count: what the VEX document states, or the reason of the waiver.
+    pub(super) fn reason(&self) -> &str {
+        if self.vex.statement.is_empty() { &self.reason } else { &self.vex.statement }
+    }
 }
 
 impl Verdict {
@@ -136,8 +143,7 @@ impl PolicyVerdict {
             text += &style.faint(&format!("      … and {left} more (-o json shows all)\n"));
         }
         for (found, waiver) in waived.iter().filter_map(|found| Some((found, found.waived.as_ref()?))).take(most) {
-            let reason = if waiver.vex.statement.is_empty() { &waiver.reason } else { &waiver.vex.statement };
-            let (message, reason) = (printable(&found.message), printable(reason));
+            let (message, reason) = (printable(&found.message), printable(waiver.reason()));
             text += &style.faint(&format!("      waived: {message} ({reason})\n"));
         }
         for warning in &self.warnings {

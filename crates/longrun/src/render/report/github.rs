@@ -1,12 +1,17 @@
-//! Annotations for GitHub Actions: one line per violation, which the runner shows next to the file that it names.
+//! Annotations for GitHub Actions: one line per violation, which the runner shows next to the file that it names. What is
+//! waived or was not evaluated is a notice.
 
 use std::fmt::Write as _;
 
-use super::{Level, Report};
+use super::{Level, Problem, Report};
 
 pub fn render(report: &Report) -> String {
+    let waived = report.waived().into_iter().map(|(problem, reason)| {
+        let message = format!("waived: {} ({reason})", problem.message).into();
+        Problem { level: Level::Note, message, ..problem }
+    });
     let mut text = String::new();
-    for problem in report.problems() {
+    for problem in report.problems().into_iter().chain(report.unevaluated()).chain(waived) {
         let command = match problem.level {
             Level::Error => "error",
             Level::Warning => "warning",
@@ -18,26 +23,8 @@ pub fn render(report: &Report) -> String {
             property(problem.path),
             problem.line,
             property(&problem.rule),
-            data(problem.message)
+            data(&problem.message)
         );
-    }
-    for one in &report.files {
-        let Ok(verdict) = &one.outcome else { continue };
-        for policy in verdict.policies.iter().filter(|policy| policy.status == "skipped") {
-            let (file, name) = (property(&one.file), property(&policy.name));
-            let reasons = data(&policy.skip_reasons.join("; "));
-            let _ = writeln!(text, "::notice file={file},title={name}::skipped: {reasons}");
-        }
-        if verdict.policies.is_empty() {
-            let reasons: Vec<String> =
-                verdict.left_out.iter().map(|left| format!("{}: {}", left.name, left.reason)).collect();
-            let reasons = data(&reasons.join("; "));
-            let _ = writeln!(
-                text,
-                "::warning file={},title=longrun::no policy evaluated it: {reasons}",
-                property(&one.file)
-            );
-        }
     }
     text
 }
@@ -65,7 +52,8 @@ mod tests {
                 "::warning file=src/a.env,line=7,title=secrets/generic-key::a key in <config>%0Aof 'a' & \"b\", 100%25",
                 "::error file=sbom.json,line=1,title=secrets::plain",
                 "::error file=broken.json,line=1,title=evaluation::not JSON: line 1",
-                "::notice file=sbom.json,title=age::skipped: no timestamp",
+                "::notice file=sbom.json,line=1,title=age::skipped: no timestamp",
+                "::notice file=sbom.json,line=1,title=licences::waived: GPL (we <publish> it)",
             ]
         );
         assert_eq!(super::property("a:b,c\n::error::x"), "a%3Ab%2Cc%0A%3A%3Aerror%3A%3Ax");

@@ -53,26 +53,37 @@ pub fn broken(file: &str, test: &str, reason: &str, text: &mut String) {
 
 fn test(file: &str, policy: &Policy, text: &mut String) {
     let time = seconds(policy.duration_ms);
-    let _ = write!(text, "    <testcase classname=\"{file}\" name=\"{}\" time=\"{time}\"", escape(&policy.name));
-    match policy.status.as_str() {
-        "failed" => {
-            let message = match policy.violations.as_slice() {
-                [only] => escape(&only.message),
-                several => format!("{} violations", several.len()),
-            };
-            let all: Vec<String> = policy.violations.iter().map(|violation| escape(&violation.message)).collect();
-            let _ = writeln!(
-                text,
-                ">\n      <failure type=\"violation\" message=\"{message}\">{}</failure>\n    </testcase>",
-                all.join("\n")
-            );
-        }
-        "skipped" => {
-            let reasons = escape(&policy.skip_reasons.join("; "));
-            let _ = writeln!(text, "><skipped message=\"{reasons}\"/></testcase>");
-        }
-        _ => text.push_str("/>\n"),
+    let _ = writeln!(text, "    <testcase classname=\"{file}\" name=\"{}\" time=\"{time}\">", escape(&policy.name));
+    let reasons = policy.skip_reasons.join("; ");
+    let is_skipped = policy.status == "skipped";
+    // What is no part of the verdict.
+    let mut aside: Vec<String> = Vec::new();
+    if is_skipped {
+        let _ = writeln!(text, "      <skipped message=\"{}\"/>", escape(&reasons));
+    } else if !reasons.is_empty() {
+        aside.push(format!("a part was not evaluated: {reasons}"));
     }
+    let mut counted = Vec::new();
+    for violation in &policy.violations {
+        match &violation.waived {
+            Some(waived) => aside.push(format!("waived: {} ({})", violation.message, waived.reason())),
+            None if is_skipped => aside.push(format!("not counted: {}", violation.message)),
+            None => counted.push(escape(&violation.message)),
+        }
+    }
+    if policy.status == "failed" {
+        let message = match counted.as_slice() {
+            [only] => only.clone(),
+            several => format!("{} violations", several.len()),
+        };
+        let all = counted.join("\n");
+        let _ = writeln!(text, "      <failure type=\"violation\" message=\"{message}\">{all}</failure>");
+    }
+    if !aside.is_empty() {
+        let aside: Vec<String> = aside.iter().map(|line| escape(line)).collect();
+        let _ = writeln!(text, "      <system-out>{}</system-out>", aside.join("\n"));
+    }
+    text.push_str("    </testcase>\n");
 }
 
 fn seconds(milliseconds: u64) -> String {
@@ -106,9 +117,10 @@ mod tests {
         let text = super::render(&report());
         for expected in [
             r#"<testsuite name="sbom.json" tests="4" failures="1" errors="0" skipped="2" time="0.015">"#,
-            r#"<testcase classname="sbom.json" name="licences" time="0.012"/>"#,
+            "name=\"licences\" time=\"0.012\">\n      <system-out>waived: GPL (we &lt;publish&gt; it)</system-out>\n",
             "<failure type=\"violation\" message=\"2 violations\">a key in &lt;config&gt;&#10;of 'a' &amp; &quot;b&quot;, 100%\nplain</failure>",
-            r#"name="age" time="0.000"><skipped message="no timestamp"/>"#,
+            "name=\"age\" time=\"0.000\">\n      <skipped message=\"no timestamp\"/>\n      \
+             <system-out>not counted: kept</system-out>\n    </testcase>",
             r#"name="other"><skipped message="it is for SARIF"/>"#,
             r#"<error message="not JSON: line 1"/>"#,
         ] {

@@ -1,7 +1,8 @@
 //! Verdicts in the formats that build systems read: JUnit, SARIF, GitHub annotations, GitLab code quality.
 //!
-//! All evaluations of a command go into one report. Files that could not be evaluated are included: a build system that
-//! only reads the report must not treat them as passed.
+//! All evaluations of a command go into one report. What could not be evaluated is included: a build system that only
+//! reads the report must not treat it as passed. So is what is waived, except where a format cannot tell it from what is
+//! not (GitLab).
 
 mod github;
 mod gitlab;
@@ -10,10 +11,14 @@ mod sarif;
 
 pub use junit::{broken, escape};
 
+use std::borrow::Cow;
+
 use clap::ValueEnum;
 use longrun_client::Operation;
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::verdict::Waived;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,25 +63,12 @@ struct Policy {
     name: String,
     #[serde(default)]
     status: String,
-    #[serde(default, deserialize_with = "not_waived")]
+    #[serde(default)]
     violations: Vec<Violation>,
     #[serde(default)]
     skip_reasons: Vec<String>,
     #[serde(default)]
     duration_ms: u64,
-}
-
-/// The violations without a waiver: a build system does not see the others.
-fn not_waived<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Violation>, D::Error> {
-    #[derive(Deserialize)]
-    struct Found {
-        #[serde(default)]
-        waived: Option<serde::de::IgnoredAny>,
-        #[serde(flatten)]
-        violation: Violation,
-    }
-    let found = Vec::<Found>::deserialize(deserializer)?;
-    Ok(found.into_iter().filter(|found| found.waived.is_none()).map(|found| found.violation).collect())
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -90,6 +82,8 @@ struct Violation {
     message: String,
     #[serde(default)]
     finding: Option<Value>,
+    #[serde(default)]
+    waived: Option<Waived>,
 }
 
 /// The severity of a violation.
@@ -100,11 +94,11 @@ enum Level {
     Note,
 }
 
-/// A violation and its location.
+/// What a report has to say, and the location.
 struct Problem<'a> {
     /// The policy, and the policy's own rule if the finding names one: `no-secrets/generic-api-key`.
     rule: String,
-    message: &'a str,
+    message: Cow<'a, str>,
     level: Level,
     /// The location that the finding names, else the file of the evidence.
     path: &'a str,
@@ -151,22 +145,65 @@ impl Report {
         let mut problems = Vec::new();
         for Evaluated { file, outcome } in &self.files {
             match outcome {
-                Err(message) => problems.push(Problem {
-                    rule: "evaluation".to_owned(),
-                    message,
-                    level: Level::Error,
-                    path: file,
-                    line: 1,
-                }),
+                Err(message) => problems.push(Problem::about(file, "evaluation", Level::Error, message)),
                 Ok(verdict) => {
-                    let failed = verdict.policies.iter().filter(|policy| policy.status != "skipped");
-                    problems.extend(failed.flat_map(|policy| {
-                        policy.violations.iter().map(move |violation| violation.problem(&policy.name, file))
-                    }));
+                    let counted = verdict.violations().filter(|(_, violation)| violation.waived.is_none());
+                    problems.extend(counted.map(|(policy, violation)| violation.problem(&policy.name, file)));
                 }
             }
         }
         problems
+    }
+
+    /// The violations that are waived, file by file, each with the reason.
+    fn waived(&self) -> Vec<(Problem<'_>, &str)> {
+        let mut waived = Vec::new();
+        for Evaluated { file, outcome } in &self.files {
+            let violations = outcome.iter().flat_map(Verdict::violations);
+            waived.extend(violations.filter_map(|(policy, violation)| {
+                Some((violation.problem(&policy.name, file), violation.waived.as_ref()?.reason()))
+            }));
+        }
+        waived
+    }
+
+    /// What has no verdict, file by file: policies that were skipped or partly evaluated, and evidence that no policy
+    /// evaluated.
+    fn unevaluated(&self) -> Vec<Problem<'_>> {
+        let mut found = Vec::new();
+        for Evaluated { file, outcome } in &self.files {
+            let Ok(verdict) = outcome else { continue };
+            for policy in &verdict.policies {
+                let reasons = policy.skip_reasons.join("; ");
+                if policy.status == "skipped" {
+                    found.push(Problem::about(file, &policy.name, Level::Note, format!("skipped: {reasons}")));
+                } else if !reasons.is_empty() {
+                    let message = format!("a part was not evaluated: {reasons}");
+                    found.push(Problem::about(file, &policy.name, Level::Note, message));
+                }
+            }
+            if verdict.policies.is_empty() {
+                let reasons = verdict.left_out.iter().map(|left| format!("{}: {}", left.name, left.reason));
+                let message = format!("no policy evaluated it: {}", reasons.collect::<Vec<String>>().join("; "));
+                found.push(Problem::about(file, "longrun", Level::Warning, message));
+            }
+        }
+        found
+    }
+}
+
+impl Verdict {
+    /// The violations of policies that did not skip.
+    fn violations(&self) -> impl Iterator<Item = (&Policy, &Violation)> {
+        let decided = self.policies.iter().filter(|policy| policy.status != "skipped");
+        decided.flat_map(|policy| policy.violations.iter().map(move |violation| (policy, violation)))
+    }
+}
+
+impl<'a> Problem<'a> {
+    /// Something about a whole file.
+    fn about(file: &'a str, rule: &str, level: Level, message: impl Into<Cow<'a, str>>) -> Problem<'a> {
+        Problem { rule: rule.to_owned(), message: message.into(), level, path: file, line: 1 }
     }
 }
 
@@ -187,7 +224,7 @@ impl Violation {
         let line = self.finding.as_ref().and_then(|finding| finding.get("line_number")?.as_u64());
         Problem {
             rule: own.map_or_else(|| policy.to_owned(), |own| format!("{policy}/{own}")),
-            message: &self.message,
+            message: self.message.as_str().into(),
             level,
             path: location.unwrap_or(file),
             line: line.filter(|line| *line > 0 && location.is_some()).unwrap_or(1),
@@ -204,8 +241,8 @@ mod tests {
         let output = json!({
             "status": "failed",
             "policies": [
-                {"name": "licences", "status": "passed", "violations": [{"message": "GPL", "waived": {"id": "w"}}],
-                 "duration_ms": 12},
+                {"name": "licences", "status": "passed", "duration_ms": 12, "violations": [
+                    {"message": "GPL", "waived": {"id": "w", "reason": "we <publish> it"}}]},
                 {"name": "secrets", "status": "failed", "duration_ms": 3, "violations": [
                     {"message": "a key in <config>\nof 'a' & \"b\", 100%", "finding": {
                         "message": "m", "rule_id": "generic-key", "severity": "MEDIUM", "location": "src/a.env", "line_number": 7}},
@@ -237,5 +274,34 @@ mod tests {
             ]
         );
         assert!(report.has_skipped());
+    }
+
+    #[test]
+    fn what_is_waived_and_what_was_not_evaluated_is_no_problem_and_not_forgotten() {
+        let output = json!({
+            "status": "failed",
+            "policies": [{"name": "p", "status": "failed", "skip_reasons": ["it needs a server"], "violations": [
+                {"message": "one"}, {"message": "two", "waived": {"reason": "r", "vex": {"statement": "fixed"}}}]}],
+        });
+        let mut report = report();
+        for (file, output) in [("a", output), ("b", json!({"status": "skipped"}))] {
+            let verdict = serde_json::from_value(output).expect("is a verdict");
+            report.files.push(Evaluated { file: file.to_owned(), outcome: Ok(verdict) });
+        }
+        let waived = report.waived();
+        let told: Vec<(&str, &str, &str)> =
+            waived.iter().map(|(one, reason)| (one.rule.as_str(), &*one.message, *reason)).collect();
+        assert_eq!(told, [("licences", "GPL", "we <publish> it"), ("p", "two", "fixed")]);
+        let unevaluated = report.unevaluated();
+        let told: Vec<(&str, &str, &str)> =
+            unevaluated.iter().map(|one| (one.path, one.rule.as_str(), &*one.message)).collect();
+        assert_eq!(
+            told,
+            [
+                ("sbom.json", "age", "skipped: no timestamp"),
+                ("a", "p", "a part was not evaluated: it needs a server"),
+                ("b", "longrun", "no policy evaluated it: "),
+            ]
+        );
     }
 }
