@@ -226,6 +226,18 @@ fn reports_for_build_systems_hold_all_files_and_the_exit_code_stays() {
     assert_eq!(report("github").lines().filter(|line| line.starts_with("::error file=")).count(), 2);
     let gitlab: serde_json::Value = serde_json::from_str(&report("gitlab")).unwrap();
     assert_eq!(gitlab[0]["check_name"], "sbom-licenses-present");
+
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (first, second) = (file("a.xml"), file("b.json"));
+    let reports = ["--report", &format!("junit={first}"), "--report", &format!("gitlab={second}")].map(str::to_owned);
+    let mut evaluate = vec!["evidence", "evaluate", &good, &bad, "--policy", &policy];
+    evaluate.extend(reports.iter().map(String::as_str));
+    let shown = dev.run(&evaluate).expect(1).stdout;
+    assert!(shown.contains("✗ sbom-licenses-present"), "the results are shown as well: {shown}");
+    assert!(std::fs::read_to_string(first).unwrap().contains("<testsuites"));
+    assert!(std::fs::read_to_string(second).unwrap().contains("check_name"));
+    evaluate.extend(["--report", "junit=/nowhere/a.xml"]);
+    assert!(dev.run(&evaluate).expect(2).stderr.contains("cannot write /nowhere/a.xml"));
 }
 
 #[test]

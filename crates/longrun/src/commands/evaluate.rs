@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum as _;
 use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep};
 
 use super::evidence::upload;
@@ -77,7 +78,10 @@ pub struct Args {
     fail_on: Option<FailOn>,
     /// Print one report of all evaluations for a build system, instead of the results
     #[arg(long = "format", value_name = "REPORT", conflicts_with_all = ["no_wait", "format"])]
-    report: Option<ReportFormat>,
+    printed: Option<ReportFormat>,
+    /// Write a report of all evaluations to a file, in addition, e.g. sarif=longrun.sarif; may be given several times
+    #[arg(long = "report", value_name = "REPORT=FILE", conflicts_with = "no_wait", value_parser = report_file)]
+    reports: Vec<(ReportFormat, PathBuf)>,
     #[command(flatten)]
     reconnect: ReconnectArgs,
     #[command(flatten)]
@@ -103,10 +107,17 @@ fn input(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn report_file(text: &str) -> Result<(ReportFormat, PathBuf), String> {
+    let Some((format, file)) = text.split_once('=').filter(|(_, file)| !file.is_empty()) else {
+        return Err("must be REPORT=FILE, e.g. sarif=longrun.sarif".to_owned());
+    };
+    Ok((ReportFormat::from_str(format, true)?, PathBuf::from(file)))
+}
+
 /// Evaluates each file. All evaluations are started before the first one is waited for.
 ///
 /// # Errors
-/// When a policy cannot be sent, or the result cannot be written. The outcome of each file is reported, and the others
+/// When a policy cannot be sent, or the result or a report cannot be written. The outcome of each file is reported, and the others
 /// are evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
@@ -147,8 +158,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         tokio::time::sleep(HEAD_START).await;
         wait(&client, &args, &started, &mut tally, &mut report).await?;
     }
-    if let Some(format) = args.report {
+    if let Some(format) = args.printed {
         render::write(report.render(format))?;
+    }
+    for (format, file) in &args.reports {
+        std::fs::write(file, report.render(*format)).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if args.fail_on == Some(FailOn::Skipped) && report.has_skipped() {
         tally.add(Exit::No);
@@ -238,7 +252,7 @@ async fn wait(
             // Without a verdict, nothing has passed.
             _ => Exit::No,
         });
-        if args.report.is_some() {
+        if args.printed.is_some() {
             continue;
         }
         match (args.output.format, verdict) {
@@ -325,5 +339,11 @@ mod tests {
         assert_eq!(input("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert_eq!(input("a="), Ok(("a".to_owned(), String::new())));
         assert!(input("=b").is_err() && input("a").is_err());
+    }
+
+    #[test]
+    fn a_report_has_a_format_and_a_file() {
+        assert_eq!(report_file("sarif=a=b.sarif"), Ok((ReportFormat::Sarif, PathBuf::from("a=b.sarif"))));
+        assert!(["sarif", "sarif=", "=a", "pdf=a"].into_iter().all(|text| report_file(text).is_err()));
     }
 }
