@@ -46,6 +46,13 @@ fn a_result_is_verified_without_a_server_and_its_verdict_is_the_exit_code() {
     drop(dev);
     verify(&["--evidence", &good]).expect(0).shows("sbom-licenses-present");
     let json = verify(&["-o", "json"]).expect(0).json();
+    // The policy came with the request, so that its name alone says nothing about it.
+    let content = json["policies"][0]["content_digest"]["sha256"].as_str().unwrap();
+    let shown = verify(&["--policy", "sbom-licenses-present"]).expect(1).stdout;
+    assert!(shown.contains("✗ the policy sbom-licenses-present came with the request"), "{shown}");
+    assert!(shown.contains(&format!("embedded: it came with the request\n        sha256:{content}\n")), "{shown}");
+    verify(&["--policy", &format!("sbom-licenses-present@sha256:{content}")]).expect(0);
+    verify(&["--any-verdict", "--policy", "sbom-freshness"]).expect(1).shows("sbom-freshness was not evaluated");
     assert_eq!((&json["verified"], &json["result"]), (&Value::Bool(true), &Value::from("PASSED")));
     assert_eq!(json["statement"]["predicate"]["longrun_evaluation"]["operation"], id);
     let other = verify(&["--evidence", &bad]).expect(1).stdout;
@@ -104,6 +111,10 @@ fn a_result_tells_which_script_a_policy_had_when_only_the_script_changed() {
     assert_eq!(other_policy, other_content);
     let [document, content, policy] = digests("whole", 0);
     assert_eq!((&content, &policy), (&document, &document), "all of it stands in the document");
+    let verify =
+        |required: &str| run_in(folder.path(), &["verify", "result.json", "--key", "keys.pem", "--policy", required]);
+    verify("p").expect(0).shows(&format!("✓ p\n        whole\n        sha256:{content}\n"));
+    verify(&format!("p@sha256:{other_content}")).expect(1).shows("the policy p has another content");
 }
 
 /// Another implementation of Ed25519, and of how keys and signatures are written.

@@ -25,7 +25,7 @@ pub use signature::{SignatureReport, TrustedKey, inspect};
 pub use signer::Signer;
 pub use sigstore::{Bundle, Identities, RootError, TrustedIdentities, TrustedIdentity, TrustedRoot};
 pub use summary::{Evaluated, SummaryError};
-pub use verify::{Unverified, Verified, verify};
+pub use verify::{Required, Unverified, Verified, verify};
 
 /// The payload type of an envelope with an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";

@@ -1,5 +1,8 @@
 //! Verifies the signed result of an evaluation with nothing but keys: this is what `longrun verify` does.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,7 +27,7 @@ pub struct Verified {
     pub result: String,
     /// `passed`, `failed` or `skipped`, as in longrun; empty in a summary by other software.
     pub status: String,
-    /// Names and verdicts of the policies; empty in a summary by other software.
+    /// The policies and their verdicts; empty in a summary by other software.
     pub policies: Vec<PolicyVerdict>,
     /// The whole statement.
     pub statement: Value,
@@ -40,6 +43,89 @@ pub struct PolicyVerdict {
     /// The number of its violations.
     #[serde(default)]
     pub violations: u64,
+    /// The reference by which it was requested, or `embedded`: then it stood in the request or the group itself.
+    #[serde(default)]
+    pub reference: String,
+    /// The digest of its document with the scripts that it names, by algorithm; empty in statements of the first form.
+    #[serde(default)]
+    pub content_digest: BTreeMap<String, String>,
+    /// The group that included it; groups cannot come with a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Its inputs.
+    #[serde(default, rename = "with")]
+    pub arguments: BTreeMap<String, String>,
+}
+
+impl PolicyVerdict {
+    /// Whether the caller sent it with the request: then anybody who may evaluate evidence can have written it.
+    pub fn is_embedded(&self) -> bool {
+        self.reference == "embedded" && self.group.is_none()
+    }
+
+    /// The SHA-256 of its content, in hexadecimal digits.
+    pub fn content(&self) -> Option<&str> {
+        self.content_digest.get("sha256").map(String::as_str)
+    }
+}
+
+/// A policy that must have passed: `NAME`, or `NAME@sha256:…` with the digest of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    name: String,
+    /// In hexadecimal digits.
+    content: Option<String>,
+}
+
+impl FromStr for Required {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Required, String> {
+        let (name, content) = match text.split_once('@') {
+            None => (text, None),
+            Some((name, digest)) => {
+                let is_hex = |hex: &&str| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let hex = digest.strip_prefix("sha256:").filter(is_hex);
+                let hex = hex.ok_or("after the @, expected sha256: and 64 hexadecimal digits")?;
+                (name, Some(hex.to_ascii_lowercase()))
+            }
+        };
+        if name.is_empty() {
+            return Err("expected the name of a policy".to_owned());
+        }
+        Ok(Required { name: name.to_owned(), content })
+    }
+}
+
+impl Required {
+    /// The name of the policy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why the policy does not count as passed, as the end of a sentence; `None` if it has passed.
+    ///
+    /// A policy that came with the request does not count under its name alone: the caller chose that name.
+    pub fn why_not(&self, policies: &[PolicyVerdict]) -> Option<String> {
+        let mut named = policies.iter().filter(|policy| policy.name == self.name).peekable();
+        if named.peek().is_none() {
+            return Some("was not evaluated".to_owned());
+        }
+        let is_meant = |policy: &&PolicyVerdict| match &self.content {
+            Some(content) => policy.content() == Some(content.as_str()),
+            None => !policy.is_embedded(),
+        };
+        let mut meant = named.filter(is_meant).peekable();
+        if meant.peek().is_none() {
+            let why = match self.content {
+                Some(_) => "has another content",
+                None => "came with the request, so that it counts only with the digest of its content",
+            };
+            return Some(why.to_owned());
+        }
+        let other = meant.find(|policy| policy.status != "passed")?;
+        Some(if other.status == "skipped" { "was skipped".to_owned() } else { "has not passed".to_owned() })
+    }
 }
 
 /// Why a signed result cannot be relied on.
@@ -92,7 +178,7 @@ struct Statement {
 struct Subject {
     #[serde(default)]
     name: String,
-    digest: std::collections::BTreeMap<String, String>,
+    digest: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +300,43 @@ mod tests {
         assert!(matches!(other, Unverified::OtherEvidence { .. }), "{other}");
         let strange = verify(envelope.as_bytes(), self::signer().published(), None).unwrap_err();
         assert!(matches!(strange, Unverified::WrongSignature { .. }), "{strange}");
+    }
+
+    #[test]
+    fn a_required_policy_is_found_by_its_name_and_content_and_must_have_passed() {
+        let (real, other) = ("aa".repeat(32), "bb".repeat(32));
+        let policy = |name: &str, reference: &str, content: &str, status: &str| PolicyVerdict {
+            name: name.to_owned(),
+            status: status.to_owned(),
+            violations: 0,
+            reference: reference.to_owned(),
+            content_digest: [("sha256".to_owned(), content.to_owned())].into(),
+            group: None,
+            arguments: BTreeMap::new(),
+        };
+        let why = |required: &str, policies: &[PolicyVerdict]| {
+            required.parse::<Required>().unwrap().why_not(policies).unwrap_or_default()
+        };
+        let ran = [policy("age", "age", &real, "passed"), policy("keys", "keys", &real, "failed")];
+        let pinned = format!("age@sha256:{}", real.to_ascii_uppercase());
+        assert_eq!((why("age", &ran), why(&pinned, &ran)), (String::new(), String::new()));
+        assert_eq!(why("sbom", &ran), "was not evaluated");
+        assert_eq!(why("keys", &ran), "has not passed");
+        assert_eq!(why("age", &[policy("age", "age", &real, "skipped")]), "was skipped");
+        assert_eq!(why(&format!("age@sha256:{other}"), &ran), "has another content");
+        let sent = [policy("age", "embedded", &other, "passed")];
+        assert!(why("age", &sent).starts_with("came with the request"));
+        assert_eq!(why(&pinned, &sent), "has another content");
+        assert_eq!(why(&format!("age@sha256:{other}"), &sent), "", "whoever gives the digest knows the content");
+        let in_a_group = PolicyVerdict { group: Some("gate".to_owned()), ..sent[0].clone() };
+        assert_eq!(why("age", &[in_a_group]), "", "the operator wrote the group");
+        let both = [policy("age", "embedded", &other, "passed"), policy("age", "age", &real, "failed")];
+        assert_eq!(why("age", &both), "has not passed");
+        let first_form = [PolicyVerdict { content_digest: BTreeMap::new(), ..policy("age", "age", "", "passed") }];
+        assert_eq!(why(&pinned, &first_form), "has another content");
+        for text in ["", "@sha256:aa", "age@sha256:aa", "age@1"] {
+            assert!(text.parse::<Required>().is_err(), "{text}");
+        }
     }
 
     #[test]

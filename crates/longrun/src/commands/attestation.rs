@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use ::attestation::{PublicKey, Unverified, Verified};
+use ::attestation::{PublicKey, Required, Unverified, Verified};
 use anyhow::Context as _;
 use clap_complete::ArgValueCompleter;
 use serde_json::json;
@@ -40,7 +40,12 @@ pub struct VerifyArgs {
     /// The evidence that the result must be about
     #[arg(long, value_name = "FILE")]
     evidence: Option<PathBuf>,
-    /// Check only whether it is genuine, not whether the evidence has passed
+    /// Policy that must have passed; one that came with the evaluation's request counts only with the digest of its
+    /// content. May be given several times
+    #[arg(long = "policy", value_name = "NAME[@sha256:DIGEST]")]
+    policies: Vec<Required>,
+    /// Check only whether it is genuine, not whether the evidence has passed; policies given with --policy must have
+    /// passed nevertheless
     #[arg(long)]
     any_verdict: bool,
     #[command(flatten)]
@@ -65,7 +70,7 @@ pub async fn fetch(args: AttestationArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Verifies a signed result. The answer is no if it is not genuine, or the evidence has not passed.
+/// Verifies a signed result. The answer is no if it is not genuine, or the evidence or a required policy has not passed.
 ///
 /// # Errors
 /// When a file cannot be read or has the wrong format.
@@ -82,12 +87,17 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
         let error = anyhow::Error::new(error).context(format!("cannot use {}", args.file.display()));
         return Err(error).hint("FILE must be a signed result, as written by `longrun attestation ID`");
     }
+    let missing = |verified: &Verified| {
+        let why_not = |policy: &Required| Some((policy.name().to_owned(), policy.why_not(&verified.policies)?));
+        args.policies.iter().filter_map(why_not).collect::<Vec<_>>()
+    };
+    let missing = checked.as_ref().map(missing).unwrap_or_default();
     let exit = match &checked {
-        Ok(verified) if args.any_verdict || verified.result == "PASSED" => Exit::Done,
-        Ok(verified) if verified.status == "skipped" => Exit::Skipped,
+        Ok(verified) if verified.status == "skipped" && !args.any_verdict => Exit::Skipped,
+        Ok(verified) if missing.is_empty() && (args.any_verdict || verified.result == "PASSED") => Exit::Done,
         _ => Exit::No,
     };
-    render::print(args.output.format, &Checked { file: args.file.display().to_string(), result: checked })?;
+    render::print(args.output.format, &Checked { file: args.file.display().to_string(), result: checked, missing })?;
     Ok(exit)
 }
 
@@ -104,6 +114,8 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 struct Checked {
     file: String,
     result: Result<Verified, Unverified>,
+    /// The required policies that do not count as passed, each with the reason.
+    missing: Vec<(String, String)>,
 }
 
 impl Answer for Checked {
@@ -112,6 +124,8 @@ impl Answer for Checked {
             Ok(verified) => {
                 let mut value = serde_json::to_value(verified)?;
                 value["verified"] = true.into();
+                let missing = self.missing.iter().map(|(policy, why)| json!({"policy": policy, "why_not": why}));
+                value["missing_policies"] = missing.collect();
                 value
             }
             Err(error) => json!({"verified": false, "why_not": error.to_string()}),
@@ -145,6 +159,17 @@ impl Answer for Checked {
                 count => format!(": {count} violations"),
             };
             text += &format!("    {mark} {}{found}\n", printable(&policy.name));
+            let mut facts = vec![if policy.is_embedded() {
+                "embedded: it came with the request".to_owned()
+            } else {
+                printable(&policy.reference)
+            }];
+            facts.extend(policy.content().map(|digest| format!("sha256:{}", printable(digest))));
+            facts.extend(policy.arguments.iter().map(|(name, value)| printable(&format!("with {name}={value}"))));
+            text.extend(facts.iter().map(|fact| style.faint(&format!("        {fact}\n"))));
+        }
+        for (policy, why) in &self.missing {
+            text += &format!("{} the policy {} {why}\n", style.bad("✗"), printable(policy));
         }
         text += &format!("  evidence  {}\n  verifier  {}\n", printable(digest), printable(verifier));
         text + &format!("  at        {}\n", printable(time))
