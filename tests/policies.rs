@@ -88,6 +88,15 @@ fn some_cases_are_chosen_by_name_and_say_nothing_about_coverage() {
 }
 
 #[test]
+fn a_policy_without_cases_has_not_passed_them() {
+    let folder = folder("cases: []\n");
+    let shown = run_in(folder.path(), &["policy", "test"]).expect(0).stdout;
+    assert!(shown.contains("no-left-pad  0/0    0 %       no cases"), "{shown}");
+    let short = run_in(folder.path(), &["policy", "test", "--min-coverage", "1"]).expect(1).stdout;
+    assert!(short.contains("0 %       failed"), "{short}");
+}
+
+#[test]
 fn cases_that_are_not_in_order_and_folders_without_policies_are_exit_code_2() {
     let folder = folder("cases:\n  - {name: a, evidence: with.json, expects: failed}\n");
     let shown = run_in(folder.path(), &["policy", "test"]).expect(2).stdout;

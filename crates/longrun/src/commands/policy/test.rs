@@ -236,7 +236,12 @@ impl Answer for All {
                 report.policy.clone(),
                 format!("{passed}/{}", report.cases.len()),
                 covered(report.lines()),
-                if is_good { "passed" } else { "failed" }.to_owned(),
+                match (is_good, report.cases.is_empty()) {
+                    (false, _) => "failed",
+                    (true, true) => "no cases",
+                    (true, false) => "passed",
+                }
+                .to_owned(),
             ]
         });
         let mut text = table(style, ["NAME", "CASES", "COVERAGE", "STATUS"], rows.collect::<Vec<_>>());
