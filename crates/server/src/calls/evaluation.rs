@@ -30,8 +30,7 @@ pub(super) async fn request(
         ApiError::field(path.trim_end_matches('.'), error.message)
     };
     let input = if input.is_empty() { "{}" } else { input };
-    let request: EvaluateRequest = serde_json::from_str(input)
-        .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
+    let request = EvaluateRequest::read(input).map_err(field)?;
     request.validate().map_err(field)?;
     if request.prompt.is_some() && !app.has_ai_provider {
         let description = "cannot be checked: this server has no AI provider; leave it out, or configure [ai]";

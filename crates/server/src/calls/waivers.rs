@@ -98,6 +98,9 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateWaiver>
     ] {
         check(field, text, most, is_needed, &mut found);
     }
+    if asked.subject.starts_with("sha256:") && asked.subject.parse::<Digest>().is_err() {
+        found.add(Violation::new("subject", store::InvalidDigest.to_string()));
+    }
     let time = asked.expires_in.unwrap_or(Duration::from_secs(1));
     if time.is_zero() || time > LONGEST {
         found.add(Violation::new("expires_in", "must be above 0s and at most ten years, 315360000s"));

@@ -195,6 +195,7 @@ async fn what_is_wrong_with_a_request_is_400_with_the_path_of_the_field() {
         (json!({"digest": digest, "kind": "NOPE"}), "kind"),
         (json!({"digest": digest, "nope": 1}), "nope"),
         (json!({"digest": digest, "policies": [{"ref": "a", "embedded": "b"}]}), "policies[0]"),
+        (json!({"digest": digest, "policies": [{"ref": "a", "wth": {}}]}), "policies[0].wth"),
         (json!({"digest": digest, "policies": []}), "policies"),
         (json!({"digest": digest, "project_id": "\u{1}"}), "project_id"),
     ] {
@@ -239,8 +240,9 @@ async fn an_evaluation_created_as_an_operation_follows_the_same_rules() {
     assert_eq!(created.json()["operation"]["resource_id"], digest, "{created:?}");
     for (body, field) in [
         (json!({"kind": "evidence_evaluation"}).to_string(), "input"),
-        (create(json!({"digest": digest, "nope": 1})), "input"),
+        (create(json!({"digest": digest, "nope": 1})), "input.nope"),
         (create(json!({"digest": "sha256:0", "policies": input["policies"]})), "input.digest"),
+        (create(json!({"digest": digest, "policies": [{"ref": "x", "wth": {}}]})), "input.policies[0].wth"),
         (create(json!({"digest": Digest::of(b"unknown").to_string(), "policies": input["policies"]})), "input.digest"),
         (create(json!({"digest": digest})), "input.policies"),
         (

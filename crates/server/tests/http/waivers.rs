@@ -118,6 +118,7 @@ async fn what_is_wrong_with_a_waiver_is_told_at_once() {
             vec!["finding", "reason", "expires_in"],
         ),
         (json!({"policy": "p", "reason": "r", "until": "x"}), vec!["until"]),
+        (json!({"policy": "p", "reason": "r", "subject": "sha256:zzz"}), vec!["subject"]),
     ] {
         let refused = acme.post(PATH, asked.to_string()).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{asked}");
