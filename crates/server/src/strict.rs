@@ -50,6 +50,10 @@ impl<T> Read<T> {
     }
 }
 
+/// What a call without fields or parameters takes.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Nothing {}
+
 /// The violations found in a request so far: the first ones, as many as an answer can have.
 #[derive(Debug, Default)]
 pub(crate) struct Found(Vec<Violation>);

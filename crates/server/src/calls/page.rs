@@ -53,8 +53,8 @@ pub(crate) struct Paged<T> {
 
 impl<'q, T: Deserialize<'q>> Paged<T> {
     /// Reads it from the part of a URL after `?`.
-    pub(crate) fn from_query(query: Option<&'q str>) -> Result<Paged<T>, ApiError> {
-        let (page, asked) = strict::query_of_two(query.unwrap_or(""))?;
+    pub(crate) fn from_query(query: &'q str) -> Result<Paged<T>, ApiError> {
+        let (page, asked) = strict::query_of_two(query)?;
         Ok(Paged { page, asked })
     }
 }

@@ -1,12 +1,12 @@
 //! `GET /v1/audit`: the audit log.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use store::AuditEntry;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ListOfErrors;
 use crate::app::App;
 use crate::calls::audit::{self, ListAudit};
@@ -21,12 +21,8 @@ use crate::render::{self, to_json};
 /// scope admin for the whole organization.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "AuditService_ListAudit", tag = "AuditService",
     params(PageQuery, ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListOfErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = Paged::<ListAudit>::from_query(query.as_deref())?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = Paged::<ListAudit>::from_query(&query)?;
     let page = audit::list(&app, &caller, asked).await?;
     let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
     let entries = page.entries.iter().map(WireEntry::from).collect();

@@ -21,10 +21,13 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::services::ApiSettings;
 use crate::shares::{Share, Shares};
-use crate::strict::{self, Read};
+use crate::strict::{self, Nothing, Read};
 
 /// A body begins with this much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
+
+/// More is not read of the body of a call that takes none.
+const MOST_OF_NONE: usize = 1024;
 
 /// A JSON body, and the share of memory that it takes.
 pub(crate) struct Json {
@@ -105,6 +108,19 @@ impl Pieces {
             alarm: Box::pin(tokio::time::sleep(pause)),
             broken: None,
         }
+    }
+
+    /// The next piece. If the server must wait for it, the caller releases its place, and is aside from then on.
+    async fn next_for(&mut self, caller: &Caller, is_aside: &mut bool) -> Option<Result<Bytes, Broken>> {
+        // A small body arrives together with the head of its request. A call that released its place to wait for it
+        // would have to queue behind all others again.
+        if let Some(piece) = self.next().now_or_never() {
+            return piece;
+        }
+        // Nothing is processed while the server waits for the client.
+        caller.step_aside();
+        *is_aside = true;
+        self.next().await
     }
 
     /// Records a piece that arrived.
@@ -214,19 +230,7 @@ pub(crate) async fn read(
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
     let mut is_aside = false;
-    loop {
-        // A small body arrives together with the head of its request. A call that released its place to wait for it
-        // would have to queue behind all others again.
-        let piece = match pieces.next().now_or_never() {
-            Some(piece) => piece,
-            None => {
-                // Nothing is processed while the server waits for the client.
-                caller.step_aside();
-                is_aside = true;
-                pieces.next().await
-            }
-        };
-        let Some(piece) = piece else { break };
+    while let Some(piece) = pieces.next_for(caller, &mut is_aside).await {
         let piece = piece?;
         let length = whole.len() + piece.len();
         if length as u64 > limit {
@@ -251,6 +255,26 @@ pub(crate) async fn read(
         caller.step_in(app).await?;
     }
     Ok(Json { bytes: whole.into(), place })
+}
+
+/// Reads the body of a call that takes none: it is empty, or an object without members, as some clients send it.
+///
+/// It takes no share of the memory for bodies, so that their limits are not in the way of a cancellation.
+pub(super) async fn none(app: &App, caller: &Caller, body: Body) -> Result<(), ApiError> {
+    let mut pieces = Pieces::new(body, &app.settings);
+    let mut whole = Vec::new();
+    let mut is_aside = false;
+    while let Some(piece) = pieces.next_for(caller, &mut is_aside).await {
+        let piece = piece?;
+        if whole.len() + piece.len() > MOST_OF_NONE {
+            return Err(ApiError::Malformed("this call takes no body".to_owned()));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    if is_aside {
+        caller.step_in(app).await?;
+    }
+    if whole.is_empty() { Ok(()) } else { strict::json::<Nothing>(&whole)?.into_parts().1.none() }
 }
 
 /// How much memory a body gets when it has `length` bytes and will have `most`.

@@ -1,7 +1,8 @@
 //! Who is calling, and what the caller may do.
 //!
 //! A handler that takes a `Caller` runs only for a valid token. Whatever is wrong with a token (missing, malformed,
-//! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
+//! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it. A handler of a call that
+//! has query parameters takes a `Querying` instead, so that no other call can ignore them.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -23,6 +24,7 @@ use crate::auth::Authenticated;
 use crate::error::ApiError;
 use crate::link::Link;
 use crate::rates::Standing;
+use crate::strict::{self, Nothing};
 
 /// How often the token of a call that waits is checked when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -184,12 +186,27 @@ impl Caller {
     }
 }
 
+/// The caller of a call without query parameters: each one that is given is refused.
 impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
+        let Querying(caller, query) = Querying::from_request_parts(parts, app).await?;
+        strict::query::<Nothing>(&query)?.into_parts().1.none()?;
+        Ok(caller)
+    }
+}
+
+/// The caller of a call with query parameters, and the part of the URL after `?`.
+pub(super) struct Querying(pub(super) Caller, pub(super) String);
+
+impl FromRequestParts<App> for Querying {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Querying, ApiError> {
         let found = app.auth.authenticate(&parts.method, &parts.headers, parts.extensions.get::<Link>()).await?;
-        Caller::admitted(parts, app, found).await
+        let caller = Caller::admitted(parts, app, found).await?;
+        Ok(Querying(caller, parts.uri.query().unwrap_or_default().to_owned()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! `POST /v1/operations/{id}:cancel` and `:retry`, `DELETE /v1/operations/{id}`.
 //!
-//! Cancelling and deleting take nothing but the id: a body is not read, so that no limit on bodies can get in the way
-//! of a cancellation.
+//! Cancelling and deleting take nothing but the id.
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
@@ -31,7 +30,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Result<Response, ApiError> {
     match target.verb() {
-        Some("cancel") => cancel(&app, &caller, &target).await,
+        Some("cancel") => cancel(&app, &caller, &target, body).await,
         Some("retry") => retry(&app, &caller, &target, &headers, body).await,
         Some(_) => Err(ApiError::NotFound("path")),
         None => Ok(method_not_allowed(uri.path())),
@@ -46,7 +45,8 @@ pub(super) async fn post(
     operation_id = "AsyncOperationsService_CancelOperation", tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
     responses((status = 200, description = "The operation.", body = OperationAnswer), ItemErrors))]
-async fn cancel(app: &App, caller: &Caller, target: &Target) -> Result<Response, ApiError> {
+async fn cancel(app: &App, caller: &Caller, target: &Target, body: Body) -> Result<Response, ApiError> {
+    body::none(app, caller, body).await?;
     carry_out(app, caller, target, OperationCommand::Cancel).await
 }
 
@@ -89,7 +89,13 @@ async fn carry_out(app: &App, caller: &Caller, target: &Target, what: OperationC
     operation_id = "AsyncOperationsService_DeleteOperation", tag = "AsyncOperationsService",
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
     responses((status = 200, description = "The operation was deleted.", body = render::Empty), ItemErrors))]
-pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    target: Target,
+    body: Body,
+) -> Result<Response, ApiError> {
+    body::none(&app, &caller, body).await?;
     command::command(&app, &caller, target.id(), OperationCommand::Delete).await?;
     Ok(render::response("{}"))
 }

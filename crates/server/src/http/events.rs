@@ -1,14 +1,14 @@
 //! `GET /v1/operations/{id}/events`: what happened to an operation, oldest first, in pages.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use operations::{OperationId, Timestamp};
 use serde::Serialize;
 use store::HistoryEvent;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ItemErrors;
 use crate::app::App;
 use crate::calls::events::{self, ListEvents};
@@ -26,11 +26,10 @@ use crate::strict;
     responses((status = 200, description = "A page of the history.", body = Events), ItemErrors))]
 pub(super) async fn events(
     State(app): State<App>,
-    caller: Caller,
+    Querying(caller, query): Querying,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListEvents>(query.as_deref().unwrap_or(""))?;
+    let asked = strict::query::<ListEvents>(&query)?;
     let id = id.ok().and_then(|Path(id)| id.parse::<OperationId>().ok()).ok_or(NOT_FOUND);
     let page = events::events(&app, &caller, id, asked).await?;
     let events = page.events.iter().map(WireEvent::from).collect();

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
@@ -11,7 +11,7 @@ use store::EvidenceRecord;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{self, Pieces};
-use super::caller::Caller;
+use super::caller::{Caller, Querying};
 use super::if_none_match::IfNoneMatch;
 use super::openapi::{CreateErrors, ItemErrors, ListErrors};
 use crate::app::App;
@@ -141,13 +141,12 @@ struct RawBytes(Vec<u8>);
     responses((status = 200, description = "The stored evidence.", body = WireEvidence), CreateErrors))]
 pub(super) async fn put(
     State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
+    Querying(caller, query): Querying,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     evidence::may_put(&caller)?;
-    let (PutQuery { name }, found) = strict::query::<PutQuery>(query.as_deref().unwrap_or(""))?.into_parts();
+    let (PutQuery { name }, found) = strict::query::<PutQuery>(&query)?.into_parts();
     found.none()?;
     if body::is_encoded(&headers) {
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
@@ -169,12 +168,8 @@ pub(super) async fn put(
 /// belongs to its organization as a whole: a token that is limited to projects is refused.
 #[utoipa::path(get, path = "/v1/evidence", operation_id = "EvidenceService_ListEvidence", tag = "EvidenceService",
     params(PageQuery, ListEvidence), responses((status = 200, description = "The page.", body = EvidenceList), ListErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = Paged::<ListEvidence>::from_query(query.as_deref())?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = Paged::<ListEvidence>::from_query(&query)?;
     let page = evidence::list(&app, &caller, asked).await?;
     let evidence = page.evidence.iter().map(WireListed::from).collect();
     Ok(render::response(to_json(&EvidenceList {
@@ -198,7 +193,9 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     digest: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    body::none(&app, &caller, body).await?;
     evidence::delete(&app, &caller, digest.ok().map(|Path(digest)| digest).as_deref()).await?;
     Ok(render::response(to_json(&DeletedEvidence {})))
 }

@@ -1,12 +1,12 @@
 //! `GET /v1/operations/{id}`: one operation.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use operations::Status;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::if_none_match::IfNoneMatch;
 use super::openapi::ItemErrors;
 use super::target::Target;
@@ -34,12 +34,11 @@ const POLL_AFTER_SECONDS: u64 = 1;
         (status = 304, description = "The operation has not changed since the given ETag."), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
-    caller: Caller,
+    Querying(caller, query): Querying,
     target: Target,
-    RawQuery(query): RawQuery,
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
-    match detail::view(strict::query::<GetOperation>(query.as_deref().unwrap_or(""))?)? {
+    match detail::view(strict::query::<GetOperation>(&query)?)? {
         View::Basic => Ok(answer(&*list::get(&app, &caller, target.id()).await?, &given)),
         View::Full => {
             let detail = detail::detail(&app, &caller, target.id()).await?;

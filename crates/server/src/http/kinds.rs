@@ -1,11 +1,13 @@
 //! `POST /v1/kinds/{name}:pause` and `:resume`.
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body;
 use super::caller::Caller;
 use super::openapi::ItemErrors;
 use super::path_text;
@@ -19,8 +21,10 @@ pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
+    body::none(&app, &caller, body).await?;
     let (kind, verb) = target.rsplit_once(':').ok_or(ApiError::NotFound("path"))?;
     match Verb::parse(verb)? {
         Verb::Pause => pause(&app, &caller, kind).await,

@@ -1,13 +1,13 @@
 //! `GET /v1/operations`: one page of the operations that the caller may see.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use operations::Access;
 use store::Listing;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ListErrors;
 use crate::app::App;
 use crate::calls::list::{self, ListOperations};
@@ -22,12 +22,8 @@ use crate::strict;
 #[utoipa::path(get, path = "/v1/operations", operation_id = "AsyncOperationsService_ListOperations",
     tag = "AsyncOperationsService", params(ListOperations),
     responses((status = 200, description = "The page; empty after the last one.", body = OperationsPage), ListErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListOperations>(query.as_deref().unwrap_or(""))?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = strict::query::<ListOperations>(&query)?;
     let (page, first_page) = (list::list(&app, &caller, asked).await?, app.settings.first_page);
     Ok(match page.json(first_page) {
         Some(json) => render::response(json),

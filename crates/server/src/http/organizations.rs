@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Uri;
 use http::header::HeaderMap;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use store::Quota;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::{Caller, Querying};
 use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
@@ -50,12 +50,8 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
     tag = "OrganizationsService", params(PageQuery),
     responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = Paged::<ListOrganizations>::from_query(query.as_deref())?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = Paged::<ListOrganizations>::from_query(&query)?;
     let (found, next) = organizations::list(&app, &caller, asked).await?;
     let listed = |(one, paused_since): &Listed| ListedOrganization {
         name: one.name.clone(),
@@ -97,7 +93,9 @@ pub(super) async fn post(
     if verb == "setLimits" {
         return set_limits(&app, &caller, name, &headers, body).await;
     }
-    match Verb::parse(verb)? {
+    let verb = Verb::parse(verb)?;
+    body::none(&app, &caller, body).await?;
+    match verb {
         Verb::Pause => pause(&app, &caller, name).await,
         Verb::Resume => resume(&app, &caller, name).await,
     }
@@ -152,11 +150,12 @@ async fn set_limits(
     responses((status = 200, description = "The progress of the deletion.", body = DeletionAnswer), ItemErrors))]
 pub(super) async fn delete(
     State(app): State<App>,
-    caller: Caller,
+    Querying(caller, query): Querying,
     path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    body: Body,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<DeleteOrganization>(query.as_deref().unwrap_or(""))?;
+    let asked = strict::query::<DeleteOrganization>(&query)?;
+    body::none(&app, &caller, body).await?;
     let deletion = organizations::delete(&app, &caller, &path_text(path)?, asked).await?;
     let answer = DeletionAnswer { done: deletion.done, removed_rows: deletion.removed_rows };
     Ok(render::response(to_json(&answer)))

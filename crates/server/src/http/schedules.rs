@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Uri;
 use http::header::HeaderMap;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use store::Schedule;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::{Caller, Querying};
 use super::openapi::{CreateErrors, ItemErrors, ListErrors, UpdateErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
@@ -47,12 +47,8 @@ pub(super) async fn create(
 /// Returns one page of the schedules, sorted by name.
 #[utoipa::path(get, path = "/v1/schedules", operation_id = "SchedulesService_ListSchedules", tag = "SchedulesService",
     params(ListSchedules), responses((status = 200, description = "The page.", body = SchedulesPage), ListErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListSchedules>(query.as_deref().unwrap_or(""))?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = strict::query::<ListSchedules>(&query)?;
     let (found, next) = schedules::list(&app, &caller, asked).await?;
     let schedules = found.iter().map(WireSchedule::from).collect();
     Ok(render::response(to_json(&SchedulesPage { schedules, next_page_token: next.unwrap_or_default() })))
@@ -101,7 +97,9 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    body::none(&app, &caller, body).await?;
     schedules::delete(&app, &caller, &path_text(path)?).await?;
     Ok(render::response("{}"))
 }
@@ -112,8 +110,10 @@ pub(super) async fn post(
     caller: Caller,
     uri: Uri,
     path: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
+    body::none(&app, &caller, body).await?;
     match target.rsplit_once(':') {
         Some((name, "pause")) => pause(&app, &caller, name).await,
         Some((name, "resume")) => resume(&app, &caller, name).await,

@@ -1,7 +1,7 @@
 //! `GET /v1/operations:search` and `GET /v1/operations:count`.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use operations::Access;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use store::{CountGroup, OperationDetail};
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ListErrors;
 use crate::app::App;
 use crate::calls::search::{self, CountOperations, Counts, FoundPage, SearchOperations};
@@ -25,12 +25,8 @@ use crate::strict;
 #[utoipa::path(get, path = "/v1/operations:search", operation_id = "AsyncOperationsService_SearchOperations",
     tag = "AsyncOperationsService", params(SearchOperations),
     responses((status = 200, description = "The page; empty after the last one.", body = FoundOperations), ListErrors))]
-pub(super) async fn search(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = strict::query::<SearchOperations>(query.as_deref().unwrap_or(""))?;
+pub(super) async fn search(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = strict::query::<SearchOperations>(&query)?;
     let FoundPage { page, next_page_token } = search::search(&app, &caller, asked).await?;
     let (total_count, total_is_exact) = (page.total, page.total_is_exact);
     if page.found.iter().all(|detail| !detail.output_left_out && !detail.input_left_out) {
@@ -91,12 +87,8 @@ struct FoundTail {
 #[utoipa::path(get, path = "/v1/operations:count", operation_id = "AsyncOperationsService_CountOperations",
     tag = "AsyncOperationsService", params(CountOperations),
     responses((status = 200, description = "The counts.", body = OperationCounts), ListErrors))]
-pub(super) async fn count(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = strict::query::<CountOperations>(query.as_deref().unwrap_or(""))?;
+pub(super) async fn count(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = strict::query::<CountOperations>(&query)?;
     let Counts { counted, groups_left_out } = search::count(&app, &caller, asked).await?;
     let groups = counted.groups.iter().map(WireGroup::from).collect();
     let (total_count, total_is_exact) = (counted.total, counted.is_exact);

@@ -1,7 +1,8 @@
 //! `/v1/sessions`: sessions of people who signed in at the identity provider.
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Uri;
 use operations::Timestamp;
@@ -9,7 +10,8 @@ use serde::Serialize;
 use store::Session;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::body;
+use super::caller::{Caller, Querying};
 use super::openapi::{ItemErrors, ListOfErrors};
 use super::path_text;
 use super::routing::method_not_allowed;
@@ -27,12 +29,8 @@ use crate::strict;
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "SessionsService_ListSessions", tag = "SessionsService",
     params(PageQuery, SessionsOf),
     responses((status = 200, description = "The page.", body = SessionsPage), ListOfErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = Paged::<SessionsOf>::from_query(query.as_deref())?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = Paged::<SessionsOf>::from_query(&query)?;
     let (sessions, next) = sessions::list(&app, &caller, asked).await?;
     let now = app.store.now();
     let sessions = sessions.iter().map(|session| WireSession::new(session, now)).collect();
@@ -42,14 +40,15 @@ pub(super) async fn list(
 /// `:revoke`.
 pub(super) async fn post(
     State(app): State<App>,
-    caller: Caller,
+    Querying(caller, query): Querying,
     uri: Uri,
     path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    body: Body,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
+    body::none(&app, &caller, body).await?;
     match target.rsplit_once(':') {
-        Some((id, "revoke")) => revoke(&app, &caller, id, query.as_deref().unwrap_or("")).await,
+        Some((id, "revoke")) => revoke(&app, &caller, id, &query).await,
         Some(_) => Err(ApiError::NotFound("path")),
         None => Ok(method_not_allowed(uri.path())),
     }

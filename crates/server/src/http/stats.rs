@@ -1,13 +1,13 @@
 //! `GET /v1/stats`: statistics.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 use operations::{Durations, Timestamp};
 use serde::Serialize;
 use store::StatisticsPoint;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ListErrors;
 use crate::app::App;
 use crate::calls::stats::{self, GetStats};
@@ -22,12 +22,8 @@ use crate::strict;
 /// steps and 2,000 points.
 #[utoipa::path(get, path = "/v1/stats", operation_id = "StatsService_GetStats", tag = "StatsService", params(GetStats),
     responses((status = 200, description = "The statistics.", body = WireStats), ListErrors))]
-pub(super) async fn get(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = strict::query::<GetStats>(query.as_deref().unwrap_or(""))?;
+pub(super) async fn get(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = strict::query::<GetStats>(&query)?;
     let stats = stats::stats(&app, &caller, asked).await?;
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let answer = WireStats {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, HeaderMap};
 use http::{HeaderValue, StatusCode, Uri};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use store::Token;
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::{Caller, Querying};
 use super::openapi::{ChangeErrors, ItemErrors, ListErrors, UpdateErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
@@ -44,12 +44,8 @@ pub(super) async fn create(
 /// Returns one page of the tokens that the caller may manage, oldest first, without their secrets.
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "TokensService_ListTokens", tag = "TokensService",
     params(PageQuery, ListTokens), responses((status = 200, description = "The page.", body = TokensPage), ListErrors))]
-pub(super) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let asked = Paged::<ListTokens>::from_query(query.as_deref())?;
+pub(super) async fn list(State(app): State<App>, Querying(caller, query): Querying) -> Result<Response, ApiError> {
+    let asked = Paged::<ListTokens>::from_query(&query)?;
     let (tokens, next) = tokens::list(&app, &caller, asked).await?;
     let now = app.store.now();
     let tokens = tokens.iter().map(|token| WireToken::new(token, now)).collect();
@@ -79,7 +75,7 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
     match target.rsplit_once(':') {
-        Some((id, "revoke")) => revoke(&app, &caller, id).await,
+        Some((id, "revoke")) => revoke(&app, &caller, id, body).await,
         Some((id, "rotate")) => rotate(&app, &caller, id, &headers, body).await,
         Some(_) => Err(ApiError::NotFound("path")),
         None => Ok(method_not_allowed(uri.path())),
@@ -92,7 +88,8 @@ pub(super) async fn post(
 #[utoipa::path(post, path = "/v1/tokens/{token_id}:revoke", operation_id = "TokensService_RevokeToken",
     tag = "TokensService", params(("token_id" = String, Path, description = "The token's id.")),
     responses((status = 200, description = "The token.", body = TokenAnswer), ItemErrors))]
-async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiError> {
+async fn revoke(app: &App, caller: &Caller, id: &str, body: Body) -> Result<Response, ApiError> {
+    body::none(app, caller, body).await?;
     Ok(answer(app, &tokens::revoke(app, caller, id).await?))
 }
 

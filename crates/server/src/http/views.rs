@@ -106,7 +106,9 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    body::none(&app, &caller, body).await?;
     views::delete(&app, &caller, &path_text(path)?).await?;
     Ok(render::response(to_json(&DeletedView {})))
 }

@@ -1,9 +1,9 @@
 //! `GET /v1/operations/{id}:wait`: one operation, when it has ended or the time is over.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::if_none_match::IfNoneMatch;
 use super::openapi::ItemErrors;
 use super::target::Target;
@@ -28,12 +28,11 @@ pub(super) const SUFFIX: &str = ":wait";
         (status = 304, description = "The operation has not changed since the given ETag."), ItemErrors))]
 pub(super) async fn wait(
     State(app): State<App>,
-    caller: Caller,
+    Querying(caller, query): Querying,
     target: Target,
-    RawQuery(query): RawQuery,
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<WaitOperation>(query.as_deref().unwrap_or(""))?;
+    let asked = strict::query::<WaitOperation>(&query)?;
     let found = wait::wait(&app, &caller, target.id_before_verb()?, asked).await?;
     Ok(super::get::answer(&found, &given))
 }

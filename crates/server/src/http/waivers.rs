@@ -61,7 +61,9 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    body::none(&app, &caller, body).await?;
     waivers::delete(&app, &caller, &path_text(path)?).await?;
     Ok(render::response(to_json(&DeletedWaiver {})))
 }

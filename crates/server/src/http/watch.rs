@@ -1,13 +1,13 @@
 //! `GET /v1/operations:watch`: every transition of the operations that the caller may see, as server-sent events.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
 
-use super::caller::Caller;
+use super::caller::Querying;
 use super::openapi::ListErrors;
 use crate::app::App;
 use crate::calls::watch::{self, WatchEvent, WatchOperations};
@@ -30,11 +30,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         ListErrors))]
 pub(super) async fn watch(
     State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
+    Querying(caller, query): Querying,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let mut asked = strict::query::<WatchOperations>(query.as_deref().unwrap_or(""))?;
+    let mut asked = strict::query::<WatchOperations>(&query)?;
     asked.value.last_event_id = resumed(&headers, asked.value.last_event_id);
     let watcher = watch::watch(&app, &caller, asked).await?;
     let mut response = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {

@@ -80,6 +80,71 @@ async fn what_is_not_found_is_in_the_document() {
 }
 
 #[tokio::test]
+async fn every_call_refuses_parameters_and_bodies_that_it_does_not_take() {
+    let server = Server::start().await;
+    let (acme, instance) = (server.acme().await, server.instance(&[], &[Scope::Admin]).await);
+    let operation = server.pending("scan").await;
+    let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
+    let view = acme.post("/v1/views", r#"{"name":"all","visibility":"shared"}"#).await.json();
+    let waiver = acme.post("/v1/waivers", r#"{"policy":"p","reason":"known"}"#).await.json();
+    let nightly = r#"{"name":"nightly","cron":"0 3 * * *","operation":{"kind":"scan"}}"#;
+    assert_eq!(acme.post("/v1/schedules", nightly).await.status, StatusCode::OK);
+    let token = r#"{"name":"ci","scopes":["operations:read"]}"#;
+    let token = acme.post("/v1/tokens", token).await.json();
+    let lists = ["operations", "evidence", "views", "waivers", "schedules", "tokens", "organizations/acme"];
+    let mut before = Vec::new();
+    for list in lists {
+        before.push(acme.get(&format!("/v1/{list}")).await.body);
+    }
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let mut bodies = 0;
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let path = template
+                .replace("{operation_id}", &operation.id.to_string())
+                .replace("{digest}", stored["digest"].as_str().unwrap())
+                .replace("{view_id}", view["view"]["id"].as_str().unwrap())
+                .replace("{waiver_id}", waiver["waiver"]["id"].as_str().unwrap())
+                .replace("/kinds/{name}", "/kinds/scan")
+                .replace("{name}", "acme")
+                .replace("{schedule}", "nightly")
+                .replace("{session_id}", "ses_0")
+                .replace("{token_id}", token["token"]["id"].as_str().unwrap());
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let json = [("content-type", "application/json")];
+            let mut requests = vec![(format!("{path}?zz=1"), "")];
+            if method != Method::GET && call["requestBody"].is_null() {
+                requests.push((path, r#"{"zz":1}"#));
+                bodies += 1;
+            }
+            for (path, body) in requests {
+                let mut answer = acme.send(method.clone(), &path, &json, body).await;
+                if answer.status == StatusCode::FORBIDDEN {
+                    answer = instance.send(method.clone(), &path, &json, body).await;
+                }
+                assert_eq!(answer.violated(), ["zz"], "{method} {path} {body}: {answer:?}");
+            }
+        }
+    }
+    assert!(bodies > 10, "{bodies} calls without a body");
+    for (list, before) in lists.iter().zip(before) {
+        assert_eq!(acme.get(&format!("/v1/{list}")).await.body, before, "{list}");
+    }
+    // Some clients send an object without members, or announce a body and send none.
+    let path = format!("/v1/operations/{}:cancel", operation.id);
+    let answer = acme.post(&path, "x".repeat(2_000)).await;
+    assert_eq!((answer.status, &*answer.reason()), (StatusCode::BAD_REQUEST, "MALFORMED_REQUEST"));
+    assert_eq!(acme.post(&path, "{}").await.status, StatusCode::OK);
+    let path = format!("/v1/operations/{}:cancel", server.pending("scan").await.id);
+    let chunked = format!(
+        "POST {path} HTTP/1.1\r\nhost: t\r\n{}connection: close\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        acme.authorization_line()
+    );
+    let answer = acme.raw(chunked.as_bytes(), false).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn an_operation_can_be_created_with_all_defaults_of_the_document() {
     let server = Server::start().await;
     let acme = server.acme().await;
