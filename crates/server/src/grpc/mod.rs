@@ -51,8 +51,14 @@ use tonic::service::Routes;
 use crate::app::App;
 use crate::http::Caller;
 
+pub(crate) use self::needs::is_method;
+pub(crate) use self::status::status_over_http;
+
 /// The time that is reserved for the answer to arrive, when a call waits until shortly before its deadline.
 const ANSWERING: Duration = Duration::from_millis(50);
+
+/// The end of the template of a service's route: each of its methods, and every other name.
+pub(crate) const ANY_METHOD: &str = "/{*rest}";
 
 /// What a method gets from the gate: the caller, and the deadline of the answer.
 #[derive(Clone)]

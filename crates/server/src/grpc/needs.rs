@@ -5,6 +5,14 @@ use store::Scope;
 use crate::error::ApiError;
 use crate::http::Caller;
 
+/// The methods that need no token.
+const OPEN: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
 /// What a method requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -23,6 +31,11 @@ pub(super) fn check(path: &str, caller: &Caller) -> Result<(), ApiError> {
         Some(Need::Work) => caller.require_work(),
         Some(Need::Itself) | None => Ok(()),
     }
+}
+
+/// Whether there is a method with this path.
+pub(crate) fn is_method(path: &str) -> bool {
+    OPEN.contains(&path) || need(path).is_some()
 }
 
 /// What the method with this path needs, if there is one.

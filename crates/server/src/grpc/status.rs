@@ -1,5 +1,6 @@
 //! Refusals as gRPC states them: the same code, reason and details as over HTTP.
 
+use http::StatusCode;
 use prost_types::Any;
 use proto::google::rpc;
 use tonic::{Code, Status};
@@ -23,6 +24,26 @@ impl From<ApiError> for Status {
             details.set_retry_info(Some(delay));
         }
         Status::with_error_details(Code::from_i32(code.into()), error.to_string(), details)
+    }
+}
+
+/// The status of HTTP that a code stands for in the error model.
+pub(crate) fn status_over_http(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        // The client asked for something that there is not.
+        Code::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
+        // The client gave up; the code that proxies write into their logs.
+        Code::Cancelled => StatusCode::from_u16(499).expect("three digits"),
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -17,9 +17,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
+use tonic::{Code, Status};
 
 use super::caller::{CallerSlot, RequestId};
 use super::protection::protect;
@@ -28,6 +29,7 @@ use super::trace::TraceSlot;
 use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
+use crate::grpc;
 use crate::link::{Link, UnderWay};
 use crate::metrics::{Metrics, Shed};
 use store::meters::Present;
@@ -70,6 +72,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         client: link.map(Link::address),
         learnt,
         status: StatusCode::INTERNAL_SERVER_ERROR,
+        grpc_code: None,
         cause: None,
         bytes: 0,
         whole: false,
@@ -94,6 +97,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         admission.leave();
     }
     record.status = response.status();
+    record.learn_code(response.headers());
     record.cause = response.extensions_mut().remove::<Cause>();
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id);
@@ -158,6 +162,9 @@ struct Record {
     client: Option<SocketAddr>,
     learnt: CallerSlot,
     status: StatusCode,
+    /// The code of gRPC, which arrives with the headers or after the body; none over HTTP, and when the answer was
+    /// broken off before.
+    grpc_code: Option<Code>,
     cause: Option<Cause>,
     bytes: u64,
     /// Whether the answer was sent completely; also `false` when the handler was dropped because the client
@@ -172,11 +179,26 @@ struct Record {
 
 impl Record {
     /// The template of the route. A verb at the end of a parameter is part of it, so that calls that wait are counted
-    /// separately from those that do not.
+    /// separately from those that do not. For gRPC, it is the path of the method, if there is such a method.
     fn route(&self) -> Cow<'_, str> {
         let matched = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        if matched.ends_with(grpc::ANY_METHOD) && grpc::is_method(self.uri.path()) {
+            return self.uri.path().into();
+        }
         let is_wait = matched.ends_with('}') && self.uri.path().ends_with(wait::SUFFIX);
         if is_wait { format!("{matched}{}", wait::SUFFIX).into() } else { matched.into() }
+    }
+
+    /// Takes the code of gRPC from the headers or the trailers of the answer, if it is there.
+    fn learn_code(&mut self, headers: &HeaderMap) {
+        if let Some(code) = headers.get(Status::GRPC_STATUS) {
+            self.grpc_code = Some(Code::from_bytes(code.as_bytes()));
+        }
+    }
+
+    /// The status of the answer; for gRPC, where each answer has the status 200, the one that its code has over HTTP.
+    fn outcome(&self) -> StatusCode {
+        self.grpc_code.map_or(self.status, grpc::status_over_http)
     }
 
     /// The path without the query; hidden if it contains a token.
@@ -190,9 +212,10 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route();
-        self.metrics.record(&route, &self.method, self.status.as_u16(), duration);
+        let outcome = self.outcome();
+        self.metrics.record(&route, &self.method, outcome.as_u16(), duration);
         if let Some(trace) = &self.trace {
-            trace.end(&self.method, &route, self.status);
+            trace.end(&self.method, &route, outcome);
         }
         let token = self.learnt.token.get();
         let request_id = self.request_id.to_str().unwrap_or("");
@@ -205,7 +228,8 @@ impl Drop for Record {
             method = %self.method,
             route = &*route,
             path = self.path(),
-            status = self.status.as_u16(),
+            status = outcome.as_u16(),
+            grpc_code = self.grpc_code.map(i32::from),
             duration_ms = duration.as_secs_f64() * 1_000.0,
             bytes = self.bytes,
             whole = self.whole,
@@ -237,8 +261,11 @@ impl HttpBody for ObservedBody {
             None => true,
         };
         if let Some(record) = &mut self.record {
-            let data = polled.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
-            record.bytes += data.map_or(0, |data| data.len() as u64);
+            let frame = polled.as_ref().and_then(|frame| frame.as_ref().ok());
+            record.bytes += frame.and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+            if let Some(trailers) = frame.and_then(Frame::trailers_ref) {
+                record.learn_code(trailers);
+            }
             record.whole = ended;
         }
         if ended {

@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use crate::faults::{Fault, faulty};
 use crate::harness::{Answer, Caller, Server};
 
 pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
@@ -872,6 +873,49 @@ async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
         let answer = caller.send(Method::POST, path, &headers, body.to_vec()).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
         assert_ne!(answer.header("grpc-status"), "0", "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_over_grpc_is_counted_by_its_method_and_its_code() {
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    let mut client = operations(&caller).await;
+    client.list_operations(wire::ListOperationsRequest::default()).await.unwrap();
+    let get = wire::GetOperationRequest { operation_id: "nope".to_owned(), ..Default::default() };
+    client.get_operation(get).await.unwrap_err();
+    let mut watch = Request::new(wire::WatchOperationsRequest::default());
+    watch.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
+    // The deadline ends it, on a slow machine before it has begun.
+    if let Ok(watch) = client.watch_operations(watch).await {
+        let mut watch = watch.into_inner();
+        while let Ok(Some(_)) = watch.message().await {}
+    }
+    let headers = [("content-type", "application/grpc")];
+    for method in ["NoSuchMethod", "NorThisOne"] {
+        let path = format!("/longrun.v1.AsyncOperationsService/{method}");
+        caller.send(Method::POST, &path, &headers, b"\0\0\0\0\0".to_vec()).await;
+    }
+    switch(Fault::Unavailable);
+    client.list_operations(wire::ListOperationsRequest::default()).await.unwrap_err();
+    // A request is counted when its answer has been passed on, which its client may see a moment earlier.
+    let counted = |line: &str| server.services.metrics.render().lines().any(|one| one == line);
+    for (method, status, count) in [
+        ("ListOperations", "2xx", 1),
+        ("GetOperation", "4xx", 1),
+        ("WatchOperations", "5xx", 1),
+        ("{*rest}", "4xx", 2),
+        ("ListOperations", "5xx", 1),
+    ] {
+        let route = format!("/longrun.v1.AsyncOperationsService/{method}");
+        let line = format!(r#"longrun_http_requests_total{{route="{route}",method="POST",status="{status}"}} {count}"#);
+        let counted = async {
+            while !counted(&line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let counted = tokio::time::timeout(Duration::from_secs(30), counted).await;
+        assert!(counted.is_ok(), "{line} is missing from\n{}", server.services.metrics.render());
     }
 }
 

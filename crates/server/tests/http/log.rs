@@ -71,6 +71,18 @@ async fn a_request_is_one_line_that_says_who_what_and_how_it_went() {
 }
 
 #[tokio::test]
+async fn the_line_of_a_grpc_call_has_its_method_and_its_code() {
+    capture();
+    let server = Server::start().await;
+    let path = "/longrun.v1.AsyncOperationsService/GetOperation";
+    let headers = [("content-type", "application/grpc"), ("x-request-id", "r-2")];
+    server.acme().await.send(Method::POST, path, &headers, b"\0\0\0\0\0".to_vec()).await;
+    let fields = line_of("r-2");
+    assert_eq!((&fields["route"], &fields["path"]), (&path.into(), &path.into()));
+    assert_eq!((&fields["status"], &fields["grpc_code"]), (&404.into(), &5.into()));
+}
+
+#[tokio::test]
 async fn tokens_are_never_logged_wherever_they_are_put() {
     capture();
     let server = Server::start().await;
