@@ -164,6 +164,16 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
     Read { value, violations }
 }
 
+/// A creation within another request. Only a request has an idempotency key.
+pub(super) fn part(given: &wire::CreateOperationRequest) -> Read<CreateOperation<'_>> {
+    let mut read = creation(given);
+    if !given.idempotency_key.is_empty() {
+        let description = "must be empty here: a key identifies a request, and this operation is part of one";
+        read.violations.push(Violation::new("idempotency_key", description));
+    }
+    read
+}
+
 /// A page's number or size; 0 means that it is not given.
 pub(super) fn count(field: &str, given: i32, found: &mut Vec<Violation>) -> Option<u32> {
     let count = u32::try_from(given).ok();

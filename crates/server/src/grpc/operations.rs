@@ -213,7 +213,7 @@ impl AsyncOperationsService for Face {
         request: Request<wire::BatchCreateOperationsRequest>,
     ) -> Answer<wire::BatchCreateOperationsResponse> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
-        let operations = List::of(&asked.operations, convert::creation);
+        let operations = List::of(&asked.operations, convert::part);
         let value = BatchCreateOperations { operations };
         let key = convert::key(&asked.idempotency_key);
         let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;

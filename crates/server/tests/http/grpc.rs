@@ -10,6 +10,7 @@ use proto::longrun::v1 as wire;
 use proto::longrun::v1::agents_service_client::AgentsServiceClient;
 use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
 use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
+use proto::longrun::v1::schedules_service_client::SchedulesServiceClient;
 use proto::longrun::v1::stats_service_client::StatsServiceClient;
 use proto::longrun::v1::worker_service_client::WorkerServiceClient;
 use serde_json::{Value, json};
@@ -874,6 +875,39 @@ async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
         assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
         assert_ne!(answer.header("grpc-status"), "0", "{path}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_refused_where_there_is_none_as_over_http() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let keyed =
+        wire::CreateOperationRequest { kind: "scan".to_owned(), idempotency_key: "k".to_owned(), ..Default::default() };
+    let fields = |status: Status| -> Vec<String> {
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        status.get_details_bad_request().unwrap().field_violations.into_iter().map(|one| one.field).collect()
+    };
+    let plain = wire::CreateOperationRequest { idempotency_key: String::new(), ..keyed.clone() };
+    let batch = wire::BatchCreateOperationsRequest { operations: vec![plain, keyed.clone()], ..Default::default() };
+    let refused = operations(&caller).await.batch_create_operations(batch).await.unwrap_err();
+    let http = json!({"operations": [{"kind": "scan"}, {"kind": "scan", "idempotency_key": "k"}]});
+    let http = caller.post("/v1/operations:batchCreate", http.to_string()).await;
+    assert_eq!(fields(refused), ["operations[1].idempotency_key"]);
+    assert_eq!(http.violated(), ["operations[1].idempotency_key"]);
+    let mut schedules = SchedulesServiceClient::new(connect(&caller).await);
+    let every = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    let request = wire::CreateScheduleRequest {
+        name: "hourly".to_owned(),
+        every,
+        operation: Some(keyed),
+        ..Default::default()
+    };
+    let refused = schedules.create_schedule(request.clone()).await.unwrap_err();
+    let http =
+        json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "idempotency_key": "k"}}).to_string();
+    assert_eq!(fields(refused), ["operation.idempotency_key"]);
+    assert_eq!(caller.post("/v1/schedules", http).await.violated(), ["operation.idempotency_key"]);
+    assert_eq!(caller.get("/v1/operations").await.ids(), [""; 0]);
 }
 
 #[tokio::test]
