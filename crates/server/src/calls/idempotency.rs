@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`, and the fingerprint that distinguishes a repetition from another request with the same
+//! Idempotency keys, and the fingerprint that distinguishes a repetition from another request with the same
 //! key.
 //!
 //! Callers with the same access share keys: a token that is limited to projects neither gets what was created with the
@@ -16,11 +16,6 @@ pub(crate) fn is_valid(key: &str) -> bool {
     (1..=256).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// The refusal of an invalid key.
-pub(crate) fn invalid() -> ApiError {
-    ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters")
-}
-
 /// The key of a request, if it has one. `canonical` is the request in a form that all its spellings share.
 pub(super) fn key(
     given: Option<&str>,
@@ -30,7 +25,8 @@ pub(super) fn key(
 ) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(key) = given else { return Ok(None) };
     if !is_valid(key) {
-        return Err(invalid());
+        // A key in a header has been checked before.
+        return Err(ApiError::field("idempotency_key", "must be 1 to 256 printable ASCII characters"));
     }
     let fingerprint = Sha256::new().chain_update(call).chain_update(b"\n").chain_update(canonical()).finalize();
     let key = match &caller.access().projects {

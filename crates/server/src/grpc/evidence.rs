@@ -106,7 +106,7 @@ impl EvidenceService for Face {
 fn part(piece: Result<Bytes, Unsent>) -> Part {
     piece.map(|content| wire::GetEvidenceResponse { content }).map_err(|unsent| match unsent {
         Unsent::TooSlow => ApiError::Timeout("reading the evidence").into(),
-        Unsent::Broken => Status::internal(unsent.to_string()),
+        Unsent::Broken => ApiError::Internal(unsent.into()).into(),
     })
 }
 

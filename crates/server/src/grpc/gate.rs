@@ -10,6 +10,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::status::explained;
 use super::{Call, bounds, evidence, needs};
 use crate::app::App;
 use crate::calls::{creation, evaluate, wait};
@@ -71,7 +72,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
         Ok::<_, ApiError>(next.run(Request::from_parts(parts, body)).await)
     };
     match tokio::time::timeout_at(deadline, answered).await {
-        Ok(answer) => Ok(deliver(answer?)),
+        Ok(answer) => Ok(explained(deliver(answer?), &path)),
         Err(_) => Err(ApiError::Timeout("the request").into()),
     }
 }

@@ -1,11 +1,15 @@
 //! Refusals as gRPC states them: the same code, reason and details as over HTTP.
 
+use std::collections::HashMap;
+
+use axum::response::Response;
 use http::StatusCode;
 use prost_types::Any;
 use proto::google::rpc;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::needs::is_method;
 use crate::error::{ApiError, Refused};
 
 impl From<ApiError> for Status {
@@ -16,7 +20,7 @@ impl From<ApiError> for Status {
         let Refused { code, reason, metadata, retry_delay, violations } = error.refused();
         let mut details = ErrorDetails::new();
         let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value));
-        details.set_error_info(reason, crate::error::DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>());
+        details.set_error_info(reason, crate::error::DOMAIN, metadata.collect::<HashMap<_, _>>());
         for violation in violations {
             details.add_bad_request_violation(&violation.field, &violation.description);
         }
@@ -47,12 +51,41 @@ pub(crate) fn status_over_http(code: Code) -> StatusCode {
     }
 }
 
+/// Adds the details that every refusal has to those of the library itself, which has a code and a message only: about
+/// messages that it cannot decode, compressed ones, and methods that a service does not have.
+pub(super) fn explained(mut response: Response, path: &str) -> Response {
+    let headers = response.headers_mut();
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+        return response;
+    }
+    let Some(given) = Status::from_header_map(headers) else { return response };
+    let status = match given.code() {
+        Code::Internal => ApiError::Malformed(given.message().to_owned()).into(),
+        Code::Unimplemented if is_method(path) => {
+            with_reason(Code::Unimplemented, "UNSUPPORTED_MEDIA_TYPE", "messages must be sent without compression")
+        }
+        Code::Unimplemented => with_reason(
+            Code::Unimplemented,
+            "METHOD_NOT_ALLOWED",
+            "the service has no such method; server reflection lists those that it has",
+        ),
+        _ => return response,
+    };
+    // The code, the message and the details replace those that are there.
+    status.add_header(headers).expect("a message is encoded so that a header may have it");
+    response
+}
+
+/// A refusal with a stable reason.
+fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, crate::error::DOMAIN, HashMap::<String, String>::new());
+    Status::with_error_details(code, message, details)
+}
+
 /// The refusal of one row of an answer whose other rows took effect.
 pub(super) fn of_row(refusal: operations::Refusal) -> rpc::Status {
-    let (reason, message) = (crate::error::row_reason(refusal), refusal.to_string());
-    let mut details = ErrorDetails::new();
-    details.set_error_info(reason, crate::error::DOMAIN, std::collections::HashMap::<String, String>::new());
-    let status = Status::with_error_details(Code::Aborted, message, details);
+    let status = with_reason(Code::Aborted, crate::error::row_reason(refusal), refusal.to_string());
     let whole: tonic_types::Status = prost::Message::decode(status.details()).unwrap_or_default();
     rpc::Status {
         code: whole.code,

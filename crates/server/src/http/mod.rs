@@ -150,8 +150,9 @@ pub fn router(services: Services) -> Router {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let (Ok(key), None) = (value.to_str(), values.next()) else { return Err(idempotency::invalid()) };
-    if idempotency::is_valid(key) { Ok(Some(key)) } else { Err(idempotency::invalid()) }
+    let key = value.to_str().ok().filter(|key| idempotency::is_valid(key) && values.next().is_none());
+    let invalid = || ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters");
+    key.map(Some).ok_or_else(invalid)
 }
 
 /// The text in the path; nothing has a name that is not UTF-8.

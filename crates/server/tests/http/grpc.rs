@@ -863,17 +863,28 @@ async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
     let request = wire::CreateOperationRequest { kind: "scan".to_owned(), input, ..Default::default() };
     let refused = client.create_operation(request).await.unwrap_err();
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
-    // Bytes that are no message at all are refused as well, and nothing falls over.
-    for (path, body) in [
-        ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\0\0\0\x05\xff\xff\xff\xff\xff".as_slice()),
-        ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\xff\xff\xff\xff"),
-        ("/longrun.v1.AsyncOperationsService/GetOperation", b""),
-        ("/longrun.v1.AsyncOperationsService/NoSuchMethod", b"\0\0\0\0\0"),
+    // Bytes that are no message at all are refused as over HTTP, and nothing falls over.
+    let get = "/longrun.v1.AsyncOperationsService/GetOperation";
+    let unknown = "/longrun.v1.AsyncOperationsService/NoSuchMethod";
+    let malformed = (Code::InvalidArgument, "MALFORMED_REQUEST");
+    for (path, encoding, body, wanted) in [
+        (get, "identity", b"\0\0\0\0\x05\xff\xff\xff\xff\xff".as_slice(), malformed),
+        (get, "identity", b"\0\xff\xff\xff\xff", malformed),
+        (get, "identity", b"", malformed),
+        // The id is not UTF-8, is cut off, and is a number.
+        (get, "identity", b"\0\0\0\0\x03\x0a\x01\xff", malformed),
+        (get, "identity", b"\0\0\0\0\x02\x0a\x05", malformed),
+        (get, "identity", b"\0\0\0\0\x02\x08\x05", malformed),
+        (get, "identity", b"\x01\0\0\0\0", malformed),
+        (get, "gzip", b"\x01\0\0\0\0", (Code::Unimplemented, "UNSUPPORTED_MEDIA_TYPE")),
+        (unknown, "identity", b"\0\0\0\0\0", (Code::Unimplemented, "METHOD_NOT_ALLOWED")),
     ] {
-        let headers = [("content-type", "application/grpc")];
+        let headers = [("content-type", "application/grpc"), ("grpc-encoding", encoding)];
         let answer = caller.send(Method::POST, path, &headers, body.to_vec()).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
-        assert_ne!(answer.header("grpc-status"), "0", "{path}: {answer:?}");
+        let status = Status::from_header_map(&answer.headers).unwrap_or_else(|| panic!("{path} {body:?}: {answer:?}"));
+        let reason = status.get_error_details().error_info().unwrap().reason.clone();
+        assert_eq!((answer.status, status.code(), &*reason), (StatusCode::OK, wanted.0, wanted.1), "{body:?}");
+        assert!(!status.message().is_empty(), "{path} {body:?}");
     }
 }
 
@@ -899,7 +910,7 @@ async fn an_idempotency_key_is_refused_where_there_is_none_as_over_http() {
     let request = wire::CreateScheduleRequest {
         name: "hourly".to_owned(),
         every,
-        operation: Some(keyed),
+        operation: Some(keyed.clone()),
         ..Default::default()
     };
     let refused = schedules.create_schedule(request.clone()).await.unwrap_err();
@@ -907,6 +918,9 @@ async fn an_idempotency_key_is_refused_where_there_is_none_as_over_http() {
         json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "idempotency_key": "k"}}).to_string();
     assert_eq!(fields(refused), ["operation.idempotency_key"]);
     assert_eq!(caller.post("/v1/schedules", http).await.violated(), ["operation.idempotency_key"]);
+    let request = wire::CreateOperationRequest { idempotency_key: "\n".to_owned(), ..keyed };
+    let refused = operations(&caller).await.create_operation(request).await.unwrap_err();
+    assert_eq!(fields(refused), ["idempotency_key"], "the name that the field has here");
     assert_eq!(caller.get("/v1/operations").await.ids(), [""; 0]);
 }
 
