@@ -12,6 +12,7 @@ mod convert;
 mod evidence;
 pub(crate) mod fuzzing;
 mod gate;
+mod health;
 mod longrunning;
 mod needs;
 mod operations;
@@ -47,10 +48,12 @@ use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use proto::longrun::v1::workers_service_server::WorkersServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::app::App;
 use crate::http::Caller;
 
+use self::health::Checks;
 pub(crate) use self::needs::is_method;
 pub(crate) use self::status::status_over_http;
 
@@ -101,14 +104,8 @@ pub(crate) fn routes(app: &App) -> Router {
         .add_service(OperationsServer::new(face))
         .into_axum_router()
         .layer(from_fn_with_state(app.clone(), gate::gate));
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let shutdown = app.shutdown.clone();
-    tokio::spawn(async move {
-        shutdown.cancelled().await;
-        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    });
-    // Older clients know only the first version.
-    let open = Routes::new(health)
+    // Older clients know only the first version of reflection.
+    let open = Routes::new(HealthServer::new(Checks::new(app)))
         .add_service(reflection().build_v1().expect("the build made the files"))
         .add_service(reflection().build_v1alpha().expect("the build made the files"))
         .into_axum_router();

@@ -50,15 +50,20 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
 }
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
-    if admin.shutdown.is_cancelled() {
+    readiness(&*admin.store, &admin.shutdown).await.map(|()| "ready\n")
+}
+
+/// Whether the server is ready for calls, and if not, what is wrong.
+pub(crate) async fn readiness(store: &dyn Store, shutdown: &CancellationToken) -> Result<(), ApiError> {
+    if shutdown.is_cancelled() {
         return Err(ApiError::NotReady("the server is shutting down".to_owned()));
     }
-    let troubles = admin.store.health().troubles();
+    let troubles = store.health().troubles();
     if !troubles.is_empty() {
         return Err(ApiError::NotReady(troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")));
     }
-    match tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await {
-        Ok(Ok(())) => Ok("ready\n"),
+    match tokio::time::timeout(PING_TIMEOUT, store.ping()).await {
+        Ok(Ok(())) => Ok(()),
         // Whatever is wrong with the store, the server is not ready.
         Ok(Err(error)) => Err(ApiError::Unavailable(error.into())),
         Err(_) => Err(ApiError::Unavailable("the store did not answer in time".into())),

@@ -58,6 +58,7 @@ use axum::routing::{delete, get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
+pub(crate) use admin::readiness;
 pub(crate) use caller::{Caller, Origin, next_look};
 pub use listening::{Listening, Peer};
 pub use openapi::openapi;

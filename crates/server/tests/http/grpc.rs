@@ -19,6 +19,9 @@ use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use crate::faults::{Fault, faulty};
@@ -827,9 +830,9 @@ macro_rules! reflected {
 async fn health_and_both_versions_of_reflection_need_no_token() {
     let server = Server::start().await;
     let nobody = server.nobody();
-    let mut health = tonic_health::pb::health_client::HealthClient::new(connect(&nobody).await);
-    let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let mut health = HealthClient::new(connect(&nobody).await);
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
     let (names, files) = reflected!(v1, connect(&nobody).await);
     let (names_of_alpha, files_of_alpha) = reflected!(v1alpha, connect(&nobody).await);
     for service in [
@@ -850,8 +853,35 @@ async fn health_and_both_versions_of_reflection_need_no_token() {
         }
     }
     assert_eq!(files, files_of_alpha);
+    for service in names.iter().filter(|name| name.starts_with("longrun.") || name.starts_with("google.longrunning.")) {
+        let answer = health.check(HealthCheckRequest { service: service.clone() }).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let unknown = health.check(HealthCheckRequest { service: "longrun.v1.Nope".to_owned() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
     let file: prost_types::FileDescriptorProto = prost::Message::decode(&*files[0]).unwrap();
     assert_eq!(file.name(), "longrun/v1/operations.proto");
+}
+
+#[tokio::test]
+async fn health_is_what_readiness_is_and_ends_with_the_server() {
+    let (server, switch) = faulty().await;
+    let mut health = HealthClient::new(connect(&server.nobody()).await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let unknown = HealthCheckRequest { service: "longrun.v1.Nope".to_owned() };
+    let mut unknown = health.watch(unknown).await.unwrap().into_inner();
+    assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    switch(Fault::Unavailable);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let one = HealthCheckRequest { service: "longrun.v1.WorkerService".to_owned() };
+    assert_eq!(health.check(one).await.unwrap().into_inner().status(), ServingStatus::NotServing);
+    switch(Fault::None);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    server.shutdown.cancel();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(watch.message().await.unwrap().is_none(), "so that the connection can end");
+    assert!(unknown.message().await.unwrap().is_none());
 }
 
 #[tokio::test]
