@@ -40,14 +40,14 @@ pub(crate) struct WaitOperation {
 pub(crate) async fn wait(
     app: &App,
     caller: &Caller,
-    id: OperationId,
+    id: Result<OperationId, ApiError>,
     asked: Read<WaitOperation>,
 ) -> Result<Arc<Found>, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, found) = asked.into_parts();
     found.none()?;
     let until = Instant::now() + asked.timeout.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
-    caller.while_valid(app, ended(app, caller.access(), id, until)).await
+    caller.while_valid(app, ended(app, caller.access(), id?, until)).await
 }
 
 /// The operation when it has ended, or as it is when the time is over.

@@ -101,7 +101,7 @@ impl Operations for Face {
         let mut violations = Vec::new();
         let timeout = convert::given_duration("timeout", asked.timeout, &mut violations);
         let value = WaitOperation { timeout: Some(call.within_deadline(timeout.unwrap_or(wait::DEFAULT_WAIT))) };
-        let found = wait::wait(&self.0, &call.caller, id(&asked.name)?, Read { value, violations }).await?;
+        let found = wait::wait(&self.0, &call.caller, id(&asked.name), Read { value, violations }).await?;
         Ok(Response::new(self.whole(&call.caller, &found.operation).await?))
     }
 }

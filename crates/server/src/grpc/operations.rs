@@ -141,7 +141,7 @@ impl AsyncOperationsService for Face {
         let mut violations = Vec::new();
         let timeout = convert::given_duration("timeout", asked.timeout, &mut violations);
         let value = WaitOperation { timeout: Some(call.within_deadline(timeout.unwrap_or(wait::DEFAULT_WAIT))) };
-        let id = convert::id(&asked.operation_id)?;
+        let id = convert::id(&asked.operation_id);
         let found = wait::wait(&self.0, &call.caller, id, Read { value, violations }).await?;
         let operation = Some(convert::operation(&found.operation));
         Ok(Response::new(wire::WaitOperationResponse { operation }))

@@ -33,6 +33,6 @@ pub(super) async fn wait(
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
     let asked = strict::query::<WaitOperation>(&query)?;
-    let found = wait::wait(&app, &caller, target.id_before_verb()?, asked).await?;
+    let found = wait::wait(&app, &caller, target.id_before_verb(), asked).await?;
     Ok(super::get::answer(&found, &given))
 }

@@ -1,15 +1,20 @@
 //! Who gets which answer: every call of the OpenAPI document by callers that may not make it, or may not see its
 //! subject. The table that this makes is `docs/authorization.md`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use operations::{Access, NewOperation, Timestamp};
+use prost::Message;
 use serde_json::{Value, json};
 use server::auth::Secret;
 use store::{NewToken, Scope};
+use tokio::task::JoinHandle;
+use tonic_types::StatusExt;
 
 use crate::harness::{Caller, Server};
 use crate::identity::forged::{hmac_with, public_text, unsigned};
@@ -41,16 +46,7 @@ async fn stale(server: &Server, expires_at: Option<Timestamp>, is_revoked: bool)
 
 /// The status and the reason of an answer, without waiting for the end of one that has none.
 async fn ask(caller: &Caller, method: &Method, path: &str, body: &str) -> (StatusCode, String) {
-    let stream = tokio::net::TcpStream::connect(caller.address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "test");
-    request = request.header("content-type", "application/json");
-    if let Some(authorization) = &caller.authorization {
-        request = request.header("authorization", authorization);
-    }
-    let body = Full::new(bytes::Bytes::copy_from_slice(body.as_bytes()));
-    let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
+    let (connection, response) = begin(caller, method, path, "application/json", body).await;
     let status = response.status();
     let mut reason = String::new();
     if !status.is_success() {
@@ -60,6 +56,88 @@ async fn ask(caller: &Caller, method: &Method, path: &str, body: &str) -> (Statu
     }
     connection.abort();
     (status, reason)
+}
+
+/// The status and the reason of the answer to an empty message of gRPC: a refusal has both in its headers.
+async fn ask_grpc(caller: &Caller, path: &str) -> (StatusCode, String) {
+    let (connection, response) = begin(caller, &Method::POST, path, "application/grpc", "\0\0\0\0\0").await;
+    connection.abort();
+    let refusal = tonic::Status::from_header_map(response.headers());
+    let refusal = refusal.filter(|refusal| refusal.code() != tonic::Code::Ok);
+    let Some(refusal) = refusal else { return (response.status(), String::new()) };
+    let is_denied = refusal.code() == tonic::Code::PermissionDenied;
+    let status = if is_denied { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+    (status, refusal.get_error_details().error_info().unwrap().reason.clone())
+}
+
+/// Sends a request; the answer has begun.
+async fn begin(
+    caller: &Caller,
+    method: &Method,
+    path: &str,
+    content_type: &str,
+    body: &str,
+) -> (JoinHandle<hyper::Result<()>>, Response<Incoming>) {
+    let stream = tokio::net::TcpStream::connect(caller.address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "test");
+    request = request.header("content-type", content_type);
+    if let Some(authorization) = &caller.authorization {
+        request = request.header("authorization", authorization);
+    }
+    let body = Full::new(bytes::Bytes::copy_from_slice(body.as_bytes()));
+    (connection, sender.send_request(request.body(body).unwrap()).await.unwrap())
+}
+
+/// Callers with a token that has this one scope: of `acme`, and of the instance, which has fewer scopes.
+struct OfOneScope {
+    acme: Vec<(Scope, Caller)>,
+    instance: Vec<(Scope, Caller)>,
+}
+
+impl OfOneScope {
+    async fn of(server: &Server) -> OfOneScope {
+        let (mut acme, mut instance) = (Vec::new(), Vec::new());
+        for scope in Scope::ALL {
+            acme.push((scope, server.caller(Access::organization("acme"), &[scope]).await));
+        }
+        for scope in [Scope::OperationsWork, Scope::Admin] {
+            instance.push((scope, server.instance(&[], &[scope]).await));
+        }
+        OfOneScope { acme, instance }
+    }
+
+    /// The scopes each of which suffices for a call; those of tokens of the instance when only these may make it.
+    async fn sufficient(&self, call: impl AsyncFn(&Caller) -> (StatusCode, String)) -> String {
+        for (callers, whose) in [(&self.acme, ""), (&self.instance, " of the instance")] {
+            let mut sufficient = Vec::new();
+            for (scope, caller) in callers {
+                if call(caller).await.0 != StatusCode::FORBIDDEN {
+                    sufficient.push(format!("`{scope}`"));
+                }
+            }
+            if !sufficient.is_empty() {
+                return sufficient.join(", ") + whose;
+            }
+        }
+        "none".to_owned()
+    }
+}
+
+/// The paths of all methods of gRPC that need a token.
+fn methods() -> Vec<String> {
+    let files = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap().file;
+    let mut methods = Vec::new();
+    for file in &files {
+        for service in &file.service {
+            let of = |method: &prost_types::MethodDescriptorProto| {
+                format!("/{}.{}/{}", file.package(), service.name(), method.name())
+            };
+            methods.extend(service.method.iter().map(of));
+        }
+    }
+    methods
 }
 
 /// A body that the call would take.
@@ -93,6 +171,48 @@ fn body(operation_id: &str, digest: &str) -> String {
         _ => return String::new(),
     };
     body.to_string()
+}
+
+/// Which scopes suffice for each call of the document, by its `operationId`; asserts that they are those of the method
+/// of gRPC. The subjects of the calls do not exist, as far as a caller may not learn this before its scope is checked.
+async fn scopes() -> BTreeMap<String, String> {
+    let server = Server::start().await;
+    server.pending("scan").await;
+    let callers = OfOneScope::of(&server).await;
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let mut scopes = BTreeMap::new();
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let name = call["operationId"].as_str().unwrap();
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = template.replace("/organizations/{name}", "/organizations/acme");
+            let path = path.split('/').map(|part| match part.split_once('}') {
+                Some((_, verb)) => format!("nope{verb}"),
+                None => part.to_owned(),
+            });
+            let (path, body) = (path.collect::<Vec<_>>().join("/"), body(name, "nope"));
+            let sufficient = callers.sufficient(async |caller| ask(caller, &method, &path, &body).await).await;
+            assert!(sufficient.contains("`admin`"), "{method} {path}: {sufficient}");
+            scopes.insert(name.to_owned(), sufficient);
+        }
+    }
+    let (methods, mut different) = (methods(), Vec::new());
+    assert!(methods.len() > scopes.len(), "{} methods of gRPC, {} calls of HTTP", methods.len(), scopes.len());
+    for path in methods {
+        let sufficient = callers.sufficient(async |caller| ask_grpc(caller, &path).await).await;
+        let wanted = match &*path {
+            "/google.longrunning.Operations/CancelOperation" | "/google.longrunning.Operations/DeleteOperation" => {
+                "`operations:write`, `admin`"
+            }
+            path if path.starts_with("/google.longrunning.Operations/") => "`operations:read`, `admin`",
+            path => &scopes[&path.strip_prefix("/longrun.v1.").unwrap().replace('/', "_")],
+        };
+        if sufficient != wanted {
+            different.push(format!("{path}: {sufficient}, and over HTTP {wanted}"));
+        }
+    }
+    assert!(different.is_empty(), "{different:#?}");
+    scopes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,9 +255,12 @@ async fn every_call_refuses_those_who_may_not_make_it() {
          - **not valid**: no token; a token that is unknown, expired or revoked; a JWT that is signed with a\n\
            foreign key, by HMAC with the public key of the provider, or not at all.\n\
          - **no scope**: a token of `acme` without any scope.\n\
-         - **other organization**, **other project**: a token with the scope `admin` there.\n\n\
-         | call | not valid | no scope | other organization | other project |\n|---|---|---|---|---|\n",
+         - **other organization**, **other project**: a token with the scope `admin` there.\n\
+         - **scopes**: each of these suffices, found by asking with tokens that have one scope; a call that needs\n\
+           several at once has only `admin` here. The method of gRPC with the same name needs the same.\n\n\
+         | call | scopes | not valid | no scope | other organization | other project |\n|---|---|---|---|---|---|\n",
     );
+    let scopes = scopes().await;
     for (template, methods) in document["paths"].as_object().unwrap() {
         for (method, call) in methods.as_object().unwrap() {
             let name = call["operationId"].as_str().unwrap();
@@ -178,7 +301,9 @@ async fn every_call_refuses_those_who_may_not_make_it() {
                 }
             }
             let [invalid, scope, organization, project] = &answers[..] else { panic!("{answers:?}") };
-            writeln!(table, "| `{method} {template}` | {invalid} | {scope} | {organization} | {project} |").unwrap();
+            let scopes = &scopes[name];
+            writeln!(table, "| `{method} {template}` | {scopes} | {invalid} | {scope} | {organization} | {project} |")
+                .unwrap();
         }
     }
     assert_eq!(acme.get("/v1/operations").await.body, before, "nobody has changed anything, or made anything, in acme");
