@@ -391,6 +391,10 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
     let held = sleeper.claim(claim_request(&["scan"], 1)).await.unwrap().remove(0);
     let source = mover.store_of("a").unwrap();
     let create = || sleeper.create("acme", vec![NewOperation::of_kind("scan")], None);
+    let pausable = [
+        Pausable::Organization("acme".to_owned()),
+        Pausable::KindOf { organization: "acme".to_owned(), kind: "scan".to_owned() },
+    ];
     let settlement = Settlement { lease: held.lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO };
     let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
 
@@ -407,6 +411,10 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
         let is_away = mover.store_of("a").unwrap().contents("acme").await.unwrap().is_none();
         if is_away {
             assert!(unavailable(create().await.err()));
+            for what in &pausable {
+                assert!(unavailable(sleeper.pause(what.clone()).await.err()), "not acknowledged");
+                assert!(unavailable(sleeper.resume(what.clone()).await.err()), "not acknowledged");
+            }
             refused += 1;
         }
     }
@@ -416,6 +424,7 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
     assert!(matches!(settled.as_deref(), Err(StoreError::Unavailable(_)) | Ok([Err(_)])), "{settled:?}");
     assert_eq!(source.contents("acme").await.unwrap(), None);
     assert_eq!(mover.settle(vec![settlement]).await.unwrap(), [Ok(Status::Completed)], "it is settled where it is");
+    assert_eq!(mover.paused().await.unwrap(), [], "the pause of the move is over");
     assert_eq!(mover.doctor().await.unwrap().findings, []);
     sleeper.close().await;
     mover.close().await;

@@ -152,10 +152,15 @@ impl Verb {
         format!("{of}.{verb}")
     }
 
-    /// Pausing what is paused, or resuming what is not, changes nothing.
+    /// Pausing what is paused, or resuming what is not, changes nothing. An organization of which the store knows
+    /// nothing, or that was deleted since, cannot be paused.
     async fn carry_out(self, app: &App, store: &dyn Store, what: Pausable) -> Result<(), ApiError> {
         match self {
-            Verb::Pause => store.pause(what).await.map(drop)?,
+            Verb::Pause => {
+                if !store.pause(what).await? {
+                    return Err(ApiError::NotFound("organization"));
+                }
+            }
             Verb::Resume => {
                 store.resume(what).await?;
                 app.waker.wake();

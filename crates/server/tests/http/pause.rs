@@ -110,6 +110,16 @@ async fn what_is_not_there_cannot_be_paused() {
 }
 
 #[tokio::test]
+async fn a_pause_that_was_not_written_is_not_acknowledged() {
+    let server = Server::start().await;
+    let manager = server.instance(&[], &[Scope::Admin]).await;
+    server.acme().await;
+    server.store.begin_deletion("acme", true).await.unwrap();
+    let answer = manager.post("/v1/organizations/acme:pause", "").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn an_organization_pauses_a_bounded_number_of_kinds() {
     let server = Server::with(|services| services.allow_undeclared_kinds = true).await;
     let caller = server.acme().await;

@@ -10,6 +10,10 @@
 //!
 //! When a step is interrupted, repeating the same move completes the rest; before the fourth step, the move can be
 //! given up.
+//!
+//! The right to move an organization is a lock of a connection to the directory, which may break without its process
+//! noticing. Therefore each process that gets the lock is given a greater number, and every later step, in the
+//! directory and in the cells, is refused to a process with a smaller number than the last one that was there.
 
 use std::time::{Duration, Instant};
 
@@ -78,7 +82,7 @@ impl Cells {
     ) -> Result<Moved, MoveError> {
         let target = self.named(to)?;
         let directory = &self.shared.directory;
-        let lock = directory.store.move_lock(organization).await?.ok_or(MoveError::UnderWay)?;
+        let right = directory.store.right_to_move(organization).await?.ok_or(MoveError::UnderWay)?;
         let placed = directory.look_up(organization).await?;
         let placed = placed.ok_or_else(|| MoveError::NoOrganization(organization.to_owned()))?;
         if let Some(other) = placed.moving_to.filter(|moving_to| moving_to != to) {
@@ -87,10 +91,10 @@ impl Cells {
         let mut rows = None;
         if placed.cell != to {
             let source = self.named(&placed.cell)?;
-            rows = Some(self.bring(organization, source, target, progress).await?);
+            rows = Some(self.bring(organization, source, target, right.mover, progress).await?);
         }
-        let stood_still = self.settle_in(organization, target).await?;
-        drop(lock);
+        let stood_still = self.settle_in(organization, target, right.mover).await?;
+        drop(right);
         Ok(Moved { rows, stood_still })
     }
 
@@ -101,17 +105,19 @@ impl Cells {
     /// [`MoveError`].
     pub async fn abort_move(&self, organization: &str) -> Result<(), MoveError> {
         let directory = &self.shared.directory;
-        let lock = directory.store.move_lock(organization).await?.ok_or(MoveError::UnderWay)?;
+        let right = directory.store.right_to_move(organization).await?.ok_or(MoveError::UnderWay)?;
         let placed = directory.look_up(organization).await?;
         let placed = placed.ok_or_else(|| MoveError::NoOrganization(organization.to_owned()))?;
         let to = placed.moving_to.ok_or(MoveError::NotMoving)?;
         let source = self.named(&placed.cell)?.store()?;
-        self.named(&to)?.store()?.remove_left(organization).await?;
+        self.named(&to)?.store()?.arrive(organization, right.mover).await?;
         if source.standing(organization).await? == Some(AWAY) {
-            source.stay(organization).await?;
+            source.stay(organization, right.mover).await?;
         }
-        directory.store.note_moving(organization, &placed.cell, None).await?;
-        drop(lock);
+        if !directory.store.note_moving(organization, &placed.cell, None, right.mover).await? {
+            return Err(MoveError::UnderWay);
+        }
+        drop(right);
         Ok(())
     }
 
@@ -121,6 +127,7 @@ impl Cells {
         organization: &str,
         source: &Cell,
         target: &Cell,
+        mover: i64,
         progress: impl FnMut(u64),
     ) -> Result<u64, MoveError> {
         let (from, to) = (source.store()?, target.store()?);
@@ -131,23 +138,25 @@ impl Cells {
             return Err(MoveError::Gone);
         }
         let directory = &self.shared.directory.store;
-        directory.note_moving(organization, &source.url.name, Some(&target.url.name)).await?;
-        to.arrive(organization).await?;
-        from.leave(organization).await?;
+        if !directory.note_moving(organization, &source.url.name, Some(&target.url.name), mover).await? {
+            return Err(MoveError::UnderWay);
+        }
+        to.arrive(organization, mover).await?;
+        from.leave(organization, mover).await?;
         // A process that checked before does not trust the result for longer than this.
         let trusted_until = Instant::now() + self.shared.patience.trust + CLOCKS;
-        from.fence(organization).await?;
-        let rows = to.copy_from(&from, organization, progress).await?;
+        from.fence(organization, mover).await?;
+        let rows = to.copy_from(&from, organization, mover, progress).await?;
         tokio::time::sleep_until(trusted_until.into()).await;
-        if !directory.note_moved(organization, &target.url.name).await? {
-            return Err(MoveError::NotMoving);
+        if !directory.note_moved(organization, &target.url.name, mover).await? {
+            return Err(MoveError::UnderWay);
         }
         Ok(rows)
     }
 
     /// The last step: opens the organization in its cell, and removes it from all others that have something of it.
     /// Answers for how long the organization could not be used.
-    async fn settle_in(&self, organization: &str, target: &Cell) -> Result<Duration, MoveError> {
+    async fn settle_in(&self, organization: &str, target: &Cell, mover: i64) -> Result<Duration, MoveError> {
         self.shared.directory.look_up(organization).await?;
         let mut others: Vec<PostgresStore> = Vec::new();
         for cell in self.shared.cells.iter().filter(|cell| cell.index != target.index) {
@@ -168,9 +177,9 @@ impl Cells {
                 }
             }
         }
-        to.open(organization, left).await?;
+        to.open(organization, mover, left).await?;
         for other in &others {
-            other.remove_left(organization).await?;
+            other.remove_left(organization, mover).await?;
         }
         Ok(left.stood_still)
     }

@@ -27,12 +27,16 @@ const MOVES_BITS: u32 = 16;
 impl At {
     /// Replaces an error that only says that the organization has left.
     pub(super) async fn checked<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let (Err(StoreError::OrganizationGone | StoreError::Database(_)), Some(_)) = (&answer, &self.cell)
-            && self.store.is_elsewhere(&self.organization).await?
-        {
-            return Err(moving());
+        if let Err(StoreError::OrganizationGone | StoreError::Database(_)) = &answer {
+            self.refuse_elsewhere().await?;
         }
         answer
+    }
+
+    /// Fails when the organization has left, as its cell says.
+    pub(super) async fn refuse_elsewhere(&self) -> Result<(), StoreError> {
+        let has_left = self.cell.is_some() && self.store.is_elsewhere(&self.organization).await?;
+        if has_left { Err(moving()) } else { Ok(()) }
     }
 
     /// Whether it is in this cell.

@@ -45,11 +45,11 @@ const ADOPT: &str = "
 
 const MOVING: &str = "
     UPDATE organization_cells SET moving_to = $3, changed = pg_current_xact_id()
-    WHERE organization_id = $1 AND cell = $2 AND moving_to IS DISTINCT FROM $3";
+    WHERE organization_id = $1 AND cell = $2 AND mover = $4";
 
 const FLIP: &str = "
     UPDATE organization_cells SET cell = $2, moving_to = NULL, moves = moves + 1, changed = pg_current_xact_id()
-    WHERE organization_id = $1 AND moving_to = $2";
+    WHERE organization_id = $1 AND moving_to = $2 AND mover = $3";
 
 const ELSEWHERE: &str = "SELECT organization_id FROM organizations_elsewhere";
 
@@ -116,16 +116,24 @@ impl PostgresStore {
         Ok(adopted.rows_affected())
     }
 
-    /// Directory: notes that an organization is being moved out of a cell, or with `None` that it is not.
-    pub(crate) async fn note_moving(&self, organization: &str, from: &str, to: Option<&str>) -> Result<(), StoreError> {
-        let noted = sqlx::query(MOVING).bind(organization).bind(from).bind(to).execute(&self.pool).await;
-        noted.map(drop).map_err(away)
+    /// Directory: notes that an organization is being moved out of a cell, or with `None` that it is not; `false`:
+    /// another mover has taken over.
+    pub(crate) async fn note_moving(
+        &self,
+        organization: &str,
+        from: &str,
+        to: Option<&str>,
+        mover: i64,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(MOVING).bind(organization).bind(from).bind(to).bind(mover);
+        Ok(query.execute(&self.pool).await.map_err(away)?.rows_affected() > 0)
     }
 
-    /// Directory: notes that an organization is in the cell that it was being moved to.
-    pub(crate) async fn note_moved(&self, organization: &str, to: &str) -> Result<bool, StoreError> {
-        let noted = sqlx::query(FLIP).bind(organization).bind(to).execute(&self.pool).await.map_err(away)?;
-        Ok(noted.rows_affected() > 0)
+    /// Directory: notes that an organization is in the cell that it was being moved to; `false`: another mover has
+    /// taken over.
+    pub(crate) async fn note_moved(&self, organization: &str, to: &str, mover: i64) -> Result<bool, StoreError> {
+        let query = sqlx::query(FLIP).bind(organization).bind(to).bind(mover);
+        Ok(query.execute(&self.pool).await.map_err(away)?.rows_affected() > 0)
     }
 
     /// Directory: takes what calls of the instance have changed in a cell into the audit log of the instance, each

@@ -230,6 +230,9 @@ pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> 
 /// Answers how many rows it removed; `None` when the organization is not being deleted.
 async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) -> Result<Option<u64>, StoreError> {
     let mut transaction = Tx::begun(connection).await?;
+    // What an interrupted move left is not copied here again before this part has ended (see `moving`).
+    let sql = "SELECT FROM organizations_elsewhere WHERE organization_id = $1 FOR SHARE";
+    sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     if !is_begun(&mut transaction, organization).await? {
         return Ok(None);
     }

@@ -8,10 +8,13 @@ use super::connections::Connections;
 use super::rows;
 use crate::{Organization, Pausable, Paused, StoreError};
 
-/// Pauses an organization that exists, or a kind of every organization; a pause that exists already keeps its time.
+/// Whether an organization is here. Until the end of the transaction it stays: a move and a deletion, which pause it for
+/// themselves, wait, and creations do not.
+const IS_HERE: &str = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR KEY SHARE";
+
+/// A pause that exists already keeps its time.
 const PAUSE: &str = "
-    INSERT INTO pauses (organization_id, kind, paused_at)
-    SELECT $1, $2, $3 WHERE $1 = '' OR EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 0)
+    INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, $2, $3)
     ON CONFLICT (organization_id, kind) DO UPDATE SET paused_at = pauses.paused_at";
 
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = $1 AND kind = $2";
@@ -24,6 +27,13 @@ pub(super) async fn set(
     pause: bool,
 ) -> Result<u64, StoreError> {
     let (organization, kind) = what.key();
+    if !organization.is_empty() {
+        let is_here: Option<bool> =
+            sqlx::query_scalar(IS_HERE).bind(organization).fetch_optional(&mut *connection).await?;
+        if is_here.is_none() {
+            return Ok(0);
+        }
+    }
     let query = sqlx::query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);
     let query = if pause { query.bind(now.as_millis()) } else { query };
     Ok(query.execute(connection).await?.rows_affected())

@@ -40,6 +40,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0026_seen_policies",
     "0027_cells",
     "0028_claims",
+    "0029_movers",
 ];
 /// The name of the store in errors; callers know which one it is.
 const PLACE: &str = "it";

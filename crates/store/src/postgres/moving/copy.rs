@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use super::super::cells::away;
 use super::super::tx::Tx;
 use super::super::{changes, consumers, counters, doctor, session};
-use super::{AWAY, PostgresStore};
+use super::{AWAY, PAUSE, PostgresStore};
 use crate::StoreError;
 
 /// Rows that one transaction takes at most.
@@ -88,29 +88,22 @@ impl PostgresStore {
         &self,
         source: &PostgresStore,
         organization: &str,
+        mover: i64,
         mut progress: impl FnMut(u64),
     ) -> Result<u64, StoreError> {
-        let left = source.left(organization).await?;
         let mut connection = session::unhurried(&source.pool).await?;
         let mut snapshot = Tx::snapshot(&mut connection).await?;
         snapshot.execute("SET LOCAL idle_in_transaction_session_timeout = 0").await.map_err(away)?;
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut total = 0;
-        self.take_organization(&mut snapshot, organization, left.was_paused).await?;
-        for (table, order) in [("pauses", "kind")].iter().chain(COPIED) {
+        self.take_organization(&mut snapshot, organization, mover).await?;
+        for (table, order) in COPIED {
             let mut copied = 0;
-            let sql = match *table {
-                // The pause that the move itself wrote is there already.
-                "pauses" if !left.was_paused => {
-                    "SELECT to_json(t)::text FROM pauses AS t WHERE organization_id = $1 AND kind <> '' ORDER BY kind"
-                        .to_owned()
-                }
-                _ => rows_of(table, order),
-            };
+            let sql = rows_of(table, order);
             let statement = AS_IT_IS.replace("{table}", table);
             let is_counted = matches!(*table, "active" | "settled");
             self.copy_rows(&mut snapshot, &sql, organization, async |batch: &str, rows| {
-                self.receive(&statement, is_counted, organization, batch).await?;
+                self.receive(&statement, is_counted, organization, mover, batch).await?;
                 copied += rows;
                 total += rows;
                 progress(rows);
@@ -121,17 +114,17 @@ impl PostgresStore {
         }
         let mut inbox = 0;
         self.copy_rows(&mut snapshot, &rows_of("inbox", "xid, position"), organization, async |batch: &str, rows| {
-            self.receive(INBOX, false, organization, batch).await?;
+            self.receive(INBOX, false, organization, mover, batch).await?;
             inbox += rows;
             Ok(())
         })
         .await?;
         counts.insert("inbox", inbox);
-        counts.insert("changes", self.copy_changes(&mut snapshot, organization).await?);
+        counts.insert("changes", self.copy_changes(&mut snapshot, organization, mover).await?);
         snapshot.commit().await?;
         connection.close().await.map_err(away)?;
         counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
-        self.compare(organization, &counts, left.was_paused).await?;
+        self.compare(organization, &counts).await?;
         let mut findings = doctor::examine_one(&self.pool, organization).await?;
         if !findings.is_empty() {
             // Findings that the source had before are no reason to keep the organization there.
@@ -145,26 +138,23 @@ impl PostgresStore {
         Ok(total + inbox)
     }
 
-    /// The organization's own row, marked as away, and the pause of the move.
-    async fn take_organization(
-        &self,
-        snapshot: &mut Tx<'_>,
-        organization: &str,
-        was_paused: bool,
-    ) -> Result<(), StoreError> {
+    /// The organization's own row, marked as away, and its pauses, with that of the move: so nothing of the copy is
+    /// claimed.
+    async fn take_organization(&self, snapshot: &mut Tx<'_>, organization: &str, mover: i64) -> Result<(), StoreError> {
         let sql = "SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = $1 AND deleted = $2";
         let row = sqlx::query_scalar::<_, String>(sql).bind(organization).bind(AWAY).fetch_optional(&mut **snapshot);
         let row = row.await.map_err(away)?.ok_or(StoreError::OrganizationGone)?;
-        self.change(async |tx| {
+        let pauses = sqlx::query_scalar::<_, String>(AssertSqlSafe(rows_of("pauses", "kind"))).bind(organization);
+        let pauses: Vec<String> = pauses.fetch_all(&mut **snapshot).await.map_err(away)?;
+        self.step(organization, mover, async |tx| {
             let sql = "DELETE FROM organizations WHERE organization_id = $1 AND deleted <> 0";
             sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
-            let sql = AssertSqlSafe(AS_IT_IS.replace("{table}", "organizations"));
-            sqlx::query(sql).bind(format!("[{row}]")).bind(organization).execute(&mut **tx).await?;
-            // Otherwise it comes with the others.
-            if !was_paused {
-                let sql = "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2)";
-                sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
+            for (table, rows) in [("organizations", row), ("pauses", pauses.join(","))] {
+                let sql = AssertSqlSafe(AS_IT_IS.replace("{table}", table));
+                sqlx::query(sql).bind(format!("[{rows}]")).bind(organization).execute(&mut **tx).await?;
             }
+            // It is among them, unless a server of an older version has resumed the organization since it left.
+            sqlx::query(PAUSE).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
             Ok(())
         })
         .await
@@ -206,9 +196,10 @@ impl PostgresStore {
         statement: &str,
         is_counted: bool,
         organization: &str,
+        mover: i64,
         rows: &str,
     ) -> Result<u64, StoreError> {
-        self.change(async |tx| {
+        self.step(organization, mover, async |tx| {
             let sql = AssertSqlSafe(statement.to_owned());
             sqlx::query(sql).bind(rows).bind(organization).execute(&mut **tx).await?;
             if is_counted {
@@ -221,7 +212,7 @@ impl PostgresStore {
     }
 
     /// Copies the change log, and the positions of the servers' own consumers in it. Answers how many rows.
-    async fn copy_changes(&self, snapshot: &mut Tx<'_>, organization: &str) -> Result<u64, StoreError> {
+    async fn copy_changes(&self, snapshot: &mut Tx<'_>, organization: &str, mover: i64) -> Result<u64, StoreError> {
         // Positions that were given out before are unknown from here on.
         changes::begin_anew(&self.pool, organization).await.map_err(away)?;
         let mut marks = marks(snapshot, organization).await?;
@@ -230,7 +221,7 @@ impl PostgresStore {
         let sql = "SELECT json_build_object('xid', xid::text, 'n', n, 'at', at, 'status', status, 'ids', ids,
                 'is_creation', is_creation)::text FROM changes WHERE organization_id = $1 ORDER BY xid, n";
         self.copy_rows(snapshot, sql, organization, async |batch: &str, rows| {
-            let number = self.receive(CHANGES, false, organization, batch).await?;
+            let number = self.receive(CHANGES, false, organization, mover, batch).await?;
             let read: Vec<Value> = serde_json::from_str(batch).map_err(|_| crate::rows::damaged("change"))?;
             for (index, row) in read.iter().enumerate() {
                 let place = i32::try_from(index + 1).unwrap_or(i32::MAX);
@@ -259,7 +250,7 @@ impl PostgresStore {
             Some((number, place, seen)) => (reader, Some(number), place, seen),
             None => (reader, None, 0, 0),
         }));
-        self.change(async |tx| {
+        self.step(organization, mover, async |tx| {
             for (reader, number, place, seen) in &placed {
                 consumers::begin_on(tx, reader).await?;
                 let query = sqlx::query(MARK).bind(organization).bind(reader).bind(number.map(|n| n.to_string()));
@@ -272,15 +263,9 @@ impl PostgresStore {
     }
 
     /// Fails when the number of rows differs from the number that was read.
-    async fn compare(
-        &self,
-        organization: &str,
-        counts: &BTreeMap<&str, u64>,
-        was_paused: bool,
-    ) -> Result<(), StoreError> {
+    async fn compare(&self, organization: &str, counts: &BTreeMap<&str, u64>) -> Result<(), StoreError> {
         for (table, expected) in counts {
-            let own = if *table == "pauses" && !was_paused { "AND kind <> ''" } else { "" };
-            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE organization_id = $1 {own}"));
+            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE organization_id = $1"));
             let found: i64 = sqlx::query_scalar(sql).bind(organization).fetch_one(&self.pool).await.map_err(away)?;
             if found.unsigned_abs() != *expected {
                 let message = format!("the copy differs: the table {table} has {found} rows of {expected}");

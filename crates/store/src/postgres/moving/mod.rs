@@ -1,10 +1,15 @@
 //! Moving an organization from one database to another: the steps in either. Their order is in [`crate::cells`].
 //!
 //! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), so that creations
-//! are refused in the statement that takes numbers; a pause keeps claims away; triggers, for this organization alone
-//! and for as long as the move takes, refuse every other write, also by a server that knows nothing of the move.
+//! are refused in the statement that takes numbers; a pause, which callers can no longer set or lift, keeps claims away;
+//! triggers, for this organization alone and for as long as the move takes, refuse every other write, also by a server
+//! that knows nothing of the move.
 //!
 //! **The target** takes a copy (`copy.rs`), which nobody uses until it is opened.
+//!
+//! **The mover** is a process with a number, which is greater than those of the processes that moved the organization
+//! before. Both databases keep the number of the last one that was there, and every transaction of a step
+//! [requires](hold) that no later one has come meanwhile.
 
 mod copy;
 
@@ -54,6 +59,9 @@ const FENCED: &[&str] = &[
     "waivers",
 ];
 
+/// The pause of a move, which keeps claims away.
+const PAUSE: &str = "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING";
+
 /// What the source reported to a move.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
@@ -63,14 +71,29 @@ pub(crate) struct Left {
     pub(crate) stood_still: Duration,
 }
 
+/// The right to move an organization, until it is dropped.
+pub(crate) struct RightToMove {
+    /// The number of the mover.
+    pub(crate) mover: i64,
+    /// Has the lock.
+    _connection: PgConnection,
+}
+
 impl PostgresStore {
-    /// Directory: the right to move an organization, until it is dropped; `None`: another process has it.
-    pub(crate) async fn move_lock(&self, organization: &str) -> Result<Option<PgConnection>, StoreError> {
+    /// Directory: the right to move an organization; `None`: another process has it.
+    pub(crate) async fn right_to_move(&self, organization: &str) -> Result<Option<RightToMove>, StoreError> {
         let mut connection = session::unhurried(&self.pool).await?;
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2))";
         let is_free: bool =
             sqlx::query_scalar(sql).bind(MOVING).bind(organization).fetch_one(&mut connection).await.map_err(away)?;
-        Ok(is_free.then_some(connection))
+        if !is_free {
+            return Ok(None);
+        }
+        // On the connection that has the lock, so that the numbers are in the order of those who had it.
+        let sql = "UPDATE organization_cells SET mover = mover + 1 WHERE organization_id = $1 RETURNING mover";
+        let mover = sqlx::query_scalar(sql).bind(organization).fetch_optional(&mut connection).await.map_err(away)?;
+        // An organization that the directory does not know cannot be moved.
+        Ok(Some(RightToMove { mover: mover.unwrap_or_default(), _connection: connection }))
     }
 
     /// What an organization's row says about it: 0 it is here, 1 it is being deleted, 2 it was deleted, [`AWAY`];
@@ -82,19 +105,19 @@ impl PostgresStore {
 
     /// Source: marks the organization as no longer to be used here. Nothing is created or started from here on; other
     /// writes are refused once it is [fenced](PostgresStore::fence).
-    pub(crate) async fn leave(&self, organization: &str) -> Result<(), StoreError> {
+    pub(crate) async fn leave(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         self.change(async |tx| {
-            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
-            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
+            self.take_over(tx, organization, mover).await?;
+            match standing_of(tx, organization).await? {
                 Some(AWAY) => return Ok(()),
                 Some(0) => {}
                 _ => return Err(StoreError::OrganizationGone),
             }
             for sql in [
-                "INSERT INTO organizations_elsewhere (organization_id, since, was_paused)
-                 SELECT $1, $2, EXISTS (SELECT FROM pauses WHERE organization_id = $1 AND kind = '')
-                 ON CONFLICT (organization_id) DO UPDATE SET since = excluded.since, was_paused = excluded.was_paused",
-                "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
+                "UPDATE organizations_elsewhere SET since = $2,
+                    was_paused = EXISTS (SELECT FROM pauses WHERE organization_id = $1 AND kind = '')
+                 WHERE organization_id = $1",
+                PAUSE,
             ] {
                 sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
             }
@@ -114,34 +137,39 @@ impl PostgresStore {
     }
 
     /// Source: makes every transaction fail that writes to the organization and is not committed yet.
-    pub(crate) async fn fence(&self, organization: &str) -> Result<(), StoreError> {
+    pub(crate) async fn fence(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         let (name, literal) = (fence_name(organization), organization.replace('\'', "''"));
-        self.alter(FENCED.iter().map(|table| {
+        let statements = FENCED.iter().map(|table| {
             format!(
                 "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW
                  WHEN (NEW.organization_id = '{literal}') EXECUTE FUNCTION refuse_while_moving()"
             )
-        }))
-        .await
+        });
+        self.alter(organization, mover, statements).await
     }
 
-    async fn unfence(&self, organization: &str) -> Result<(), StoreError> {
+    async fn unfence(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         let name = fence_name(organization);
         let sql = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = $1";
         let tables: Vec<String> = sqlx::query_scalar(sql).bind(&name).fetch_all(&self.pool).await.map_err(away)?;
-        self.alter(tables.iter().map(|table| format!("DROP TRIGGER IF EXISTS {name} ON {table}"))).await
+        let statements = tables.iter().map(|table| format!("DROP TRIGGER IF EXISTS {name} ON {table}"));
+        self.alter(organization, mover, statements).await
     }
 
     /// Carries out statements that lock a table, each by itself, so that none waits for long, and none for another.
-    async fn alter(&self, statements: impl Iterator<Item = String>) -> Result<(), StoreError> {
+    async fn alter(
+        &self,
+        organization: &str,
+        mover: i64,
+        statements: impl Iterator<Item = String>,
+    ) -> Result<(), StoreError> {
         let mut connection = session::unhurried(&self.pool).await?;
         connection.execute(LOCK_TIMEOUT).await.map_err(away)?;
         for sql in statements {
             let mut tries = 1;
-            while let Err(error) = connection.execute(AssertSqlSafe(sql.clone())).await {
-                let is_locked = error.as_database_error().and_then(|error| error.code()).is_some_and(|c| c == "55P03");
-                if !is_locked || tries == LOCK_TRIES {
-                    return Err(away(error));
+            while let Err(error) = alter_one(&mut connection, organization, mover, &sql).await {
+                if !is_locked(&error) || tries == LOCK_TRIES {
+                    return Err(error.or_unavailable());
                 }
                 tries += 1;
             }
@@ -150,19 +178,22 @@ impl PostgresStore {
     }
 
     /// Source: gives the move up. The organization remains here, its leases as long as they had left.
-    pub(crate) async fn stay(&self, organization: &str) -> Result<(), StoreError> {
+    pub(crate) async fn stay(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         let left = self.left(organization).await?;
-        self.unfence(organization).await?;
-        self.open(organization, left).await
+        // From here on nobody else puts triggers there.
+        self.step(organization, mover, async |_| Ok(())).await?;
+        self.unfence(organization, mover).await?;
+        self.open(organization, mover, left).await
     }
 
     /// Makes the organization usable here again, with its leases extended by the time that it could not be used.
-    pub(crate) async fn open(&self, organization: &str, left: Left) -> Result<(), StoreError> {
+    pub(crate) async fn open(&self, organization: &str, mover: i64, left: Left) -> Result<(), StoreError> {
         self.change(async |tx| {
-            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
-            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
+            let is_held = is_held(tx, organization, mover).await?;
+            match standing_of(tx, organization).await? {
                 Some(0) => return Ok(()),
-                Some(AWAY) => {}
+                Some(AWAY) if is_held => {}
+                Some(AWAY) => return Err(overtaken()),
                 _ => return Err(StoreError::OrganizationGone),
             }
             let shift = i64::try_from(left.stood_still.as_millis()).unwrap_or_default();
@@ -181,26 +212,52 @@ impl PostgresStore {
     }
 
     /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here.
-    pub(crate) async fn remove_left(&self, organization: &str) -> Result<(), StoreError> {
+    pub(crate) async fn remove_left(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
-            self.change(async |tx| Ok(mark(tx, organization, 1).await?)).await?;
+            self.step(organization, mover, async |tx| Ok(mark(tx, organization, 1).await?)).await?;
             let deleted = go_on_deleting(self, None, organization, None, |_| {}).await;
             deleted.map_err(|error| match error {
                 crate::DeletionError::Store(error) => error,
                 crate::DeletionError::Content(error) => StoreError::Unusable(error.to_string()),
             })?;
-            self.change(async |tx| Ok(mark(tx, organization, AWAY).await?)).await?;
+            self.step(organization, mover, async |tx| Ok(mark(tx, organization, AWAY).await?)).await?;
         }
-        self.unfence(organization).await
+        self.unfence(organization, mover).await
     }
 
     /// Target: notes that the organization is not to be used here, and removes what is left of an earlier stay or of a
     /// copy that was interrupted.
-    pub(crate) async fn arrive(&self, organization: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ($1, $2, false)
-            ON CONFLICT DO NOTHING";
-        sqlx::query(sql).bind(organization).bind(self.millis()).execute(&self.pool).await.map_err(away)?;
-        self.remove_left(organization).await
+    pub(crate) async fn arrive(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
+        self.change(async |tx| {
+            self.take_over(tx, organization, mover).await?;
+            // It was opened since this mover looked.
+            if standing_of(tx, organization).await? == Some(0) { Err(overtaken()) } else { Ok(()) }
+        })
+        .await?;
+        self.remove_left(organization, mover).await
+    }
+
+    /// Notes that this mover is the last one that was here, and that the organization is not to be used here.
+    async fn take_over(&self, tx: &mut Tx<'_>, organization: &str, mover: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO organizations_elsewhere AS e (organization_id, since, was_paused, mover)
+            VALUES ($1, $2, false, $3)
+            ON CONFLICT (organization_id) DO UPDATE SET mover = excluded.mover WHERE e.mover <= excluded.mover";
+        let taken = sqlx::query(sql).bind(organization).bind(self.millis()).bind(mover).execute(&mut **tx).await?;
+        if taken.rows_affected() == 0 { Err(overtaken()) } else { Ok(()) }
+    }
+
+    /// Does `work` in one transaction, unless another mover has taken over.
+    async fn step<T>(
+        &self,
+        organization: &str,
+        mover: i64,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.change(async |tx| {
+            hold(tx, organization, mover).await?;
+            work(tx).await
+        })
+        .await
     }
 
     /// Does `work` in one transaction.
@@ -224,6 +281,40 @@ impl PostgresStore {
     }
 }
 
+/// Fails when another mover has taken over here; until the end of the transaction, none does.
+async fn hold(tx: &mut Tx<'_>, organization: &str, mover: i64) -> Result<(), StoreError> {
+    if is_held(tx, organization, mover).await? { Ok(()) } else { Err(overtaken()) }
+}
+
+async fn is_held(tx: &mut Tx<'_>, organization: &str, mover: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE organizations_elsewhere SET mover = $2 WHERE organization_id = $1 AND mover <= $2";
+    let held = sqlx::query(sql).bind(organization).bind(mover).execute(&mut **tx).await?;
+    Ok(held.rows_affected() > 0)
+}
+
+fn overtaken() -> StoreError {
+    StoreError::Unavailable("another process has taken over the move of the organization".to_owned())
+}
+
+/// As [`PostgresStore::standing`]; it does not change until the end of the transaction.
+async fn standing_of(tx: &mut Tx<'_>, organization: &str) -> Result<Option<i16>, StoreError> {
+    let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
+    Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(&mut **tx).await?)
+}
+
+async fn alter_one(connection: &mut PgConnection, organization: &str, mover: i64, sql: &str) -> Result<(), StoreError> {
+    let mut tx = Tx::begun(connection).await?;
+    hold(&mut tx, organization, mover).await?;
+    tx.execute(AssertSqlSafe(sql.to_owned())).await?;
+    tx.commit().await
+}
+
+/// Whether a statement has waited for a lock for too long.
+fn is_locked(error: &StoreError) -> bool {
+    let StoreError::Database(error) = error else { return false };
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+}
+
 async fn mark(connection: &mut PgConnection, organization: &str, as_: i16) -> Result<(), sqlx::Error> {
     let sql = "UPDATE organizations SET deleted = $2 WHERE organization_id = $1";
     sqlx::query(sql).bind(organization).bind(as_).execute(connection).await.map(drop)
@@ -233,4 +324,128 @@ async fn mark(connection: &mut PgConnection, organization: &str, as_: i16) -> Re
 fn fence_name(organization: &str) -> String {
     let digest = crate::Digest::of(organization.as_bytes()).to_string();
     format!("moving_{}", &digest[digest.len() - 24..])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use operations::{Access, Filter, NewOperation, PageRequest};
+    use testkit::{Cluster, Durability};
+
+    use super::*;
+    use crate::{ClaimRequest, Pausable, Store as _};
+
+    /// A directory and two cells, with an organization in the first.
+    async fn databases(cluster: &Cluster) -> [PostgresStore; 3] {
+        let mut stores = Vec::new();
+        for _ in 0..3 {
+            stores.push(PostgresStore::connect(&cluster.database().await.unwrap(), 2).await.unwrap());
+        }
+        let [directory, source, target] = stores.try_into().ok().unwrap();
+        directory.assign("acme", &["source"]).await.unwrap();
+        source.create("acme", vec![NewOperation::of_kind("scan"); 5], None).await.unwrap();
+        [directory, source, target]
+    }
+
+    /// A process that gets the right to move the organization, as soon as nobody else has it.
+    async fn mover(directory: &PostgresStore) -> RightToMove {
+        loop {
+            if let Some(right) = directory.right_to_move("acme").await.unwrap() {
+                let is_noted = directory.note_moving("acme", "source", Some("target"), right.mover).await.unwrap();
+                assert!(is_noted, "it has the greatest number");
+                return right;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn assert_overtaken<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+        assert!(
+            matches!(&result, Err(StoreError::Unavailable(why)) if why.starts_with("another process has taken over")),
+            "{result:?}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_paused_is_paused_in_the_copy_and_stays_so() {
+        let cluster = Cluster::start(Durability::None).unwrap();
+        let [directory, source, target] = databases(&cluster).await;
+        let acme = Pausable::Organization("acme".to_owned());
+        let kind = Pausable::KindOf { organization: "acme".to_owned(), kind: "scan".to_owned() };
+        assert!(source.pause(acme.clone()).await.unwrap());
+        let right = mover(&directory).await;
+        target.arrive("acme", right.mover).await.unwrap();
+        source.leave("acme", right.mover).await.unwrap();
+        for what in [&acme, &kind] {
+            assert!(!source.pause(what.clone()).await.unwrap(), "it is no longer here");
+            assert!(!source.resume(what.clone()).await.unwrap(), "it is no longer here");
+        }
+        // As a server of an older version does.
+        let sql = "DELETE FROM pauses WHERE organization_id = 'acme'";
+        assert_eq!(sqlx::query(sql).execute(&source.pool).await.unwrap().rows_affected(), 1);
+        target.copy_from(&source, "acme", right.mover, |_| {}).await.unwrap();
+        let claim = ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            access: None,
+            among: None,
+            limit: 10,
+            worker: "w".to_owned(),
+            lease: Duration::from_secs(30),
+        };
+        assert_eq!(target.claim(claim.clone()).await.unwrap(), [], "nobody claims from a copy");
+        target.open("acme", right.mover, source.left("acme").await.unwrap()).await.unwrap();
+        assert_eq!(target.claim(claim.clone()).await.unwrap(), [], "it is still paused");
+        assert!(target.resume(acme).await.unwrap());
+        assert_eq!(target.claim(claim).await.unwrap().len(), 5);
+        for store in [directory, source, target] {
+            store.close().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_mover_whose_lock_was_lost_is_refused_wherever_another_one_was() {
+        let cluster = Cluster::start(Durability::None).unwrap();
+        let [directory, source, target] = databases(&cluster).await;
+        let first = mover(&directory).await;
+        target.arrive("acme", first.mover).await.unwrap();
+        source.leave("acme", first.mover).await.unwrap();
+        source.fence("acme", first.mover).await.unwrap();
+        target.copy_from(&source, "acme", first.mover, |_| {}).await.unwrap();
+        assert!(directory.right_to_move("acme").await.unwrap().is_none(), "the first one has it");
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let ended: i64 = sqlx::query_scalar(sql).bind(MOVING).fetch_one(&directory.pool).await.unwrap();
+        assert_eq!(ended, 1);
+
+        // The second one has removed the copy, and has not copied again, when the first one continues.
+        let second = mover(&directory).await;
+        target.arrive("acme", second.mover).await.unwrap();
+        assert!(!directory.note_moved("acme", "target", first.mover).await.unwrap());
+        assert_overtaken(target.copy_from(&source, "acme", first.mover, |_| {}).await);
+        assert_overtaken(target.open("acme", first.mover, Left::default()).await);
+        assert_overtaken(target.remove_left("acme", first.mover).await);
+        assert_overtaken(target.arrive("acme", first.mover).await);
+        source.leave("acme", second.mover).await.unwrap();
+        assert_overtaken(source.leave("acme", first.mover).await);
+        assert_overtaken(source.fence("acme", first.mover).await);
+        assert_overtaken(source.stay("acme", first.mover).await);
+        assert_overtaken(source.remove_left("acme", first.mover).await);
+
+        source.fence("acme", second.mover).await.unwrap();
+        target.copy_from(&source, "acme", second.mover, |_| {}).await.unwrap();
+        assert!(directory.note_moved("acme", "target", second.mover).await.unwrap());
+        target.open("acme", second.mover, source.left("acme").await.unwrap()).await.unwrap();
+        assert_overtaken(target.arrive("acme", first.mover).await);
+        target.open("acme", first.mover, Left::default()).await.unwrap();
+        source.remove_left("acme", second.mover).await.unwrap();
+        assert_overtaken(source.remove_left("acme", first.mover).await);
+        let page = PageRequest { page: 0, page_size: 10 };
+        let listed = target.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap();
+        assert_eq!(listed.page.total_count, 5);
+        assert!(!target.is_elsewhere("acme").await.unwrap());
+        assert_eq!(target.doctor().await.unwrap().findings, []);
+        for store in [directory, source, target] {
+            store.close().await;
+        }
+    }
 }
