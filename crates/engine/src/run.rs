@@ -14,8 +14,13 @@ use crate::context::Context;
 use crate::held::Stops;
 use crate::{Attempt, Failure};
 
-/// The wait between two tries to record an outcome while the store is unavailable. The lease is renewed meanwhile.
+/// The wait between two tries to record an outcome. The lease is renewed meanwhile.
 const SETTLE_RETRY: Duration = Duration::from_millis(500);
+/// How many times the store may refuse to record an outcome, although it is available, before the attempt is recorded as
+/// failed instead; and how many times it may refuse that before the attempt is left to the end of its lease.
+const SETTLE_TRIES: u32 = 5;
+/// What is recorded for an outcome that the store refuses.
+const NOT_RECORDED: &str = "the outcome could not be recorded; see the server's log for details";
 /// How long a handler that was cancelled may take to notice before it is abandoned.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
@@ -149,9 +154,12 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// Records the outcome, however long the store is unavailable, unless the lease is lost meanwhile.
-async fn settle(context: &Context, settlement: Settlement, lost: &CancellationToken) {
+/// Records the outcome, however long the store is unavailable, unless the lease is lost meanwhile. When the store refuses
+/// it for another reason, again and again, the attempt is recorded as failed; when it refuses that as well, nothing is
+/// recorded, and the caller lets the lease run out.
+async fn settle(context: &Context, mut settlement: Settlement, lost: &CancellationToken) {
     let operation = settlement.lease.id;
+    let (mut refused, mut is_replaced) = (0, false);
     loop {
         let settled = tokio::select! {
             settled = context.store.settle(vec![settlement.clone()]) => settled,
@@ -168,7 +176,18 @@ async fn settle(context: &Context, settlement: Settlement, lost: &CancellationTo
                 return;
             }
             Err(error) => {
-                tracing::error!(%operation, error = &error as &dyn std::error::Error, "could not record the outcome; trying again");
+                refused += u32::from(!matches!(error, StoreError::Unavailable(_)));
+                let error = &error as &dyn std::error::Error;
+                if refused < SETTLE_TRIES {
+                    tracing::error!(%operation, error, "could not record the outcome; trying again");
+                } else if is_replaced {
+                    tracing::error!(%operation, error, "could not record the outcome; the lease will run out");
+                    return;
+                } else {
+                    tracing::error!(%operation, error, "could not record the outcome; recording a failure instead");
+                    settlement.outcome = Outcome::Failed { message: NOT_RECORDED.to_owned(), retryable: false };
+                    (refused, is_replaced) = (0, true);
+                }
             }
         }
         tokio::select! {

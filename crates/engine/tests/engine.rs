@@ -54,6 +54,14 @@ async fn ended(store: &SqliteStore, id: OperationId) -> Operation {
     until(store, id, |operation| operation.status.is_terminal()).await
 }
 
+/// Runs a statement behind the store's back.
+async fn tamper(folder: &Path, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("longrun.db"));
+    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query(sql).execute(&foreign).await.unwrap();
+    foreign.close().await;
+}
+
 async fn assert_sound(store: &SqliteStore) {
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
@@ -292,13 +300,52 @@ async fn a_request_to_stop_cancels_the_handler_and_ends_the_operation() {
     let id = create(&store, NewOperation::of_kind("scan")).await;
     controls.started().await;
     // The mark that a cancellation leaves in the store.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
-    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("UPDATE active SET cancel_requested = 1").execute(&foreign).await.unwrap();
-    foreign.close().await;
+    tamper(folder.path(), "UPDATE active SET cancel_requested = 1").await;
     // The next heartbeat reports it.
     let operation = ended(&store, id).await;
     assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
+    engine.drain().await;
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_store_refuses_is_recorded_as_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let id = create(&store, with_input("hello")).await;
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON settled WHEN NEW.status = 3
+        BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    tamper(folder.path(), refuse).await;
+    let engine = start(&store, Echo, settings());
+    let operation = ended(&store, id).await;
+    let message = "the outcome could not be recorded; see the server's log for details";
+    assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, message));
+    engine.drain().await;
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn an_attempt_of_which_nothing_can_be_recorded_frees_its_slot_and_its_lease_runs_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (handler, mut controls) = gate();
+    let (first, second) = (create(&store, with_input("first")).await, create(&store, with_input("second")).await);
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON settled WHEN NEW.seq = 1
+        BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    tamper(folder.path(), refuse).await;
+    let engine = start(&store, handler, Settings { lease: Duration::from_millis(300), concurrency: 1, ..settings() });
+    let mut started = vec![controls.started().await];
+    controls.go.notify_one();
+    started.push(controls.started().await);
+    tamper(folder.path(), "DROP TRIGGER refuse").await;
+    controls.go.notify_one();
+    started.push(controls.started().await);
+    controls.go.notify_one();
+    started.sort_unstable();
+    assert_eq!(started, [1, 1, 2], "the lease of the first attempt ran out");
+    for id in [first, second] {
+        assert_eq!(ended(&store, id).await.status, Status::Completed);
+    }
     engine.drain().await;
     assert_sound(&store).await;
 }
