@@ -49,6 +49,7 @@ mod schedules;
 pub mod seal;
 mod search;
 mod sessions;
+mod split;
 pub mod sqlite;
 mod statistics;
 mod token;

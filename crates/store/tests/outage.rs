@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use sqlx::postgres::PgPool;
-use store::{ClaimRequest, IdempotencyKey, PostgresStore, Settlement, Store, StoreError};
+use store::postgres::Limits;
+use store::{ClaimRequest, Heartbeat, IdempotencyKey, LeaseStatus, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
+
+use crate::support::{claim_request, empty_database, foreign};
 
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,4 +203,39 @@ async fn a_database_that_takes_no_writes_is_not_ready() {
         assert!(Instant::now() < deadline, "the store does not recover");
     }
     create(&store, 0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_whose_leases_are_locked_costs_no_other_one_its_own() {
+    let url = empty_database().await;
+    let limits = Limits { lock: Duration::from_millis(500), ..Limits::default() };
+    let store = PostgresStore::connect_with_limits(&url, 4, limits).await.unwrap();
+    for organization in ["a", "b", "c", "d"] {
+        store.create(organization, vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    }
+    let claimed = store.claim(claim_request(&["scan"], 4)).await.unwrap();
+    assert_eq!(claimed.len(), 4);
+    let beats: Vec<Heartbeat> =
+        claimed.into_iter().map(|claimed| Heartbeat { lease: claimed.lease, progress: None }).collect();
+    let day = Duration::from_secs(24 * 3_600);
+    let begun = store.now();
+    let extended = |statuses: Vec<LeaseStatus>| -> Vec<&str> {
+        let extended = beats.iter().zip(statuses).filter(|(_, status)| match status {
+            LeaseStatus::Held { expires_at, .. } => *expires_at >= begun.after(day),
+            LeaseStatus::Lost => panic!("nobody else has it"),
+        });
+        extended.map(|(beat, _)| beat.lease.organization.as_str()).collect()
+    };
+    let foreign = foreign(&url).await;
+    let mut busy = foreign.begin().await.unwrap();
+    let sql = "SELECT FROM leases WHERE organization_id = 'a' FOR UPDATE";
+    assert_eq!(sqlx::query(sql).execute(&mut *busy).await.unwrap().rows_affected(), 1);
+    let mut others = extended(store.heartbeat(beats.clone(), day).await.unwrap());
+    others.sort_unstable();
+    assert_eq!(others, ["b", "c", "d"]);
+    let of_a: Vec<Heartbeat> = beats.iter().filter(|beat| beat.lease.organization == "a").cloned().collect();
+    assert!(is_unavailable(&store.heartbeat(of_a, day).await), "nobody else was asked");
+    busy.rollback().await.unwrap();
+    assert_eq!(extended(store.heartbeat(beats.clone(), day).await.unwrap()).len(), 4);
+    store.close().await;
 }

@@ -1,13 +1,10 @@
 //! Calls of one organization go to its cell.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use futures_util::future::join_all;
 
 use super::Cells;
 use super::cell::{Cell, moving};
-use crate::{LeaseRef, Position, PostgresStore, Store, StoreError};
+use crate::{LeaseRef, Position, PostgresStore, Store, StoreError, split};
 
 /// The store to which a call of an organization goes.
 pub(super) struct At {
@@ -126,8 +123,7 @@ impl Cells {
         !cell.lacks(organization) && placed.ok().flatten().is_some_and(|placed| placed.cell == cell.url.name)
     }
 
-    /// Splits work by organization, has each part done in its cell, all at once; answers with the result of each item,
-    /// in the order given. An error concerns all items of its organization.
+    /// [Splits](split::by_organization) work by organization, and has each part done in its cell.
     pub(super) async fn by_organization<T, R, F>(
         &self,
         items: Vec<T>,
@@ -137,41 +133,16 @@ impl Cells {
     where
         F: Future<Output = Result<Vec<R>, StoreError>>,
     {
-        let count = items.len();
-        let mut parts: BTreeMap<String, (Vec<usize>, Vec<T>)> = BTreeMap::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let (indexes, part) = parts.entry(lease(&item).organization.clone()).or_default();
-            indexes.push(index);
-            part.push(item);
-        }
         let work = &work;
-        let done = join_all(parts.into_iter().map(async |(organization, (indexes, part))| {
-            let done = async {
+        split::by_organization(
+            items,
+            |item| &lease(item).organization,
+            |organization, part| async move {
                 let at = self.at(&organization).await?;
                 at.checked(work(Arc::clone(&at.recorded), part).await).await
-            };
-            (indexes, done.await)
-        }))
-        .await;
-        let mut answers: Vec<Option<Result<R, StoreError>>> = (0..count).map(|_| None).collect();
-        for (indexes, part) in done {
-            match part {
-                Ok(part) => {
-                    for (index, answer) in indexes.into_iter().zip(part) {
-                        answers[index] = Some(Ok(answer));
-                    }
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    let mut first = Some(error);
-                    for index in indexes {
-                        let error = first.take().unwrap_or_else(|| StoreError::Unavailable(message.clone()));
-                        answers[index] = Some(Err(error));
-                    }
-                }
-            }
-        }
-        answers.into_iter().map(|answer| answer.expect("every item was answered")).collect()
+            },
+        )
+        .await
     }
 }
 

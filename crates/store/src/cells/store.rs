@@ -9,6 +9,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageReque
 use super::Cells;
 use super::routing::cells;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::split::heard;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
     Contents, Heartbeat, HistoryEvent, IdempotencyKey, Keyring, LeaseRef, LeaseStatus, Limits, Listing, Lost,
@@ -89,12 +90,7 @@ cells! {
                     store.heartbeat(beats, lease).await
                 })
                 .await;
-            if !statuses.is_empty() && statuses.iter().all(Result::is_err) {
-                return statuses.into_iter().collect();
-            }
-            // The leases in a cell that is unavailable are neither extended nor lost: the next heartbeat will say.
-            let unknown = LeaseStatus::Held { expires_at: self.now(), cancel_requested: false };
-            Ok(statuses.into_iter().map(|status| status.unwrap_or(unknown)).collect())
+            heard(statuses, self.now())
         }
 
         async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {

@@ -49,6 +49,8 @@ pub struct Limits {
     /// For a statement, which the database ends then; a statement that takes longer is a defect, or the database is in
     /// trouble.
     pub statement: Duration,
+    /// For a write, for a lock that another transaction has: writes of other organizations wait behind it.
+    pub lock: Duration,
     /// For a connection: until one is free, and until a new one is made.
     pub connect: Duration,
     /// For the answer of a connection that has been idle for a moment.
@@ -67,6 +69,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             statement: Duration::from_secs(30),
+            lock: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             alive: Duration::from_secs(2),
             call: Duration::from_secs(35),

@@ -86,6 +86,7 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
+use crate::split::{self, heard};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing,
@@ -331,33 +332,25 @@ impl PostgresStore {
         self.batcher(&self.others, organization).submit(write, request).await
     }
 
-    /// Splits work by organization, submits each part to its batcher, and puts the answers back in order.
+    /// [Splits](split::by_organization) work by organization, and submits each part to its batcher.
     async fn by_organization<T, Q, R: Send + 'static>(
         &self,
         items: Vec<T>,
         organization: impl Fn(&T) -> &str,
         write: fn(Slot<Q, Vec<R>>) -> Write,
         request: impl Fn(Vec<T>) -> Q,
-    ) -> Result<Vec<R>, StoreError> {
-        let count = items.len();
-        let mut parts: BTreeMap<String, (Vec<usize>, Vec<T>)> = BTreeMap::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let (indexes, part) = parts.entry(organization(&item).to_owned()).or_default();
-            indexes.push(index);
-            part.push(item);
-        }
-        let mut answers: Vec<Option<R>> = (0..count).map(|_| None).collect();
-        for (organization, (indexes, part)) in parts {
-            let part = self.submit(&organization, write, request(part)).await?;
-            for (index, answer) in indexes.into_iter().zip(part) {
-                answers[index] = Some(answer);
-            }
-        }
-        Ok(answers.into_iter().map(|answer| answer.expect("every item was answered")).collect())
+    ) -> Vec<Result<R, StoreError>> {
+        split::by_organization(items, organization, |organization, part| {
+            let request = request(part);
+            async move { self.submit(&organization, write, request).await }
+        })
+        .await
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await
+        let results =
+            self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await;
+        results.into_iter().collect()
     }
 }
 
@@ -428,7 +421,8 @@ impl Store for PostgresStore {
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
         let request = |beats| HeartbeatRequest { beats, lease };
-        self.by_organization(beats, |beat| &beat.lease.organization, Write::Heartbeat, request).await
+        let statuses = self.by_organization(beats, |beat| &beat.lease.organization, Write::Heartbeat, request).await;
+        heard(statuses, self.now())
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {

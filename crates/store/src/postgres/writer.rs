@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use operations::{Event, NewOperation, Timestamp};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::connections::{ALIVE, Connections};
 use super::error::unavailable;
@@ -187,7 +187,13 @@ impl Writer {
     }
 
     async fn connect(&mut self) -> Result<(PgConnection, Arc<str>), StoreError> {
-        let connected = self.pool.connect_to_server().await;
+        let connect = async {
+            let (mut connection, server) = self.pool.connect_to_server().await?;
+            let sql = format!("SET lock_timeout = {}", self.pool.limits().lock.as_millis());
+            connection.execute(AssertSqlSafe(sql)).await?;
+            Ok::<_, sqlx::Error>((connection, server))
+        };
+        let connected = connect.await;
         self.is_away = connected.is_err();
         let connected = connected.map_err(unavailable)?;
         // A server that was a standby may lack the last commits, and so may one that was restored.
