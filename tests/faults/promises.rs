@@ -98,6 +98,29 @@ fn expected(patch: &str) -> Vec<(String, String)> {
     places
 }
 
+/// Where judges say what is wrong.
+const JUDGES: [&str; 6] = [
+    "crates/store/tests/checker/history/judge.rs",
+    "crates/store/tests/checker/history/linear.rs",
+    "crates/store/tests/checker/history/promises.rs",
+    "crates/store/tests/checker/server.rs",
+    "crates/simulation/src/actors/reading.rs",
+    "crates/simulation/src/actors/watching.rs",
+];
+
+#[test]
+fn every_mutant_expects_what_a_judge_says() {
+    let judges = JUDGES.map(read).concat();
+    for patch in std::fs::read_dir(root().join("tests/mutants")).unwrap() {
+        let patch = std::fs::read_to_string(patch.unwrap().path()).unwrap();
+        let expected: Vec<&str> = patch.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
+        assert!(!expected.is_empty(), "{patch}\nexpects nothing");
+        for message in expected {
+            assert!(judges.contains(message), "{patch}\nexpects what no judge says: {message}");
+        }
+    }
+}
+
 #[test]
 fn every_mutant_fits_the_code() {
     for patch in std::fs::read_dir(root().join("tests/mutants")).unwrap() {

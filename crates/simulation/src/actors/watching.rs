@@ -11,14 +11,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use operations::{OperationId, Status};
 use serde_json::Value;
+use store::{Store, StoreError};
 use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
 use super::status;
-use crate::history::Told;
 use crate::host::{PORT, SERVER};
 use crate::wire::Wire;
-use crate::world::{World, lock};
+use crate::world::{ORGANIZATION, World, lock};
 
 /// A stream that is silent for this long is given up: the server sends a keep-alive comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -26,10 +26,15 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// The events that the watcher received. They are kept where a crash of the watcher does not lose them.
 #[derive(Default)]
 pub struct Watched {
+    /// The id of the first event of all, a heartbeat: the position from which on the watcher is to receive everything.
+    first: Option<String>,
     /// The id of the latest event.
     last: Option<String>,
-    received: Vec<(OperationId, Option<Status>)>,
+    received: Vec<Became>,
 }
+
+/// What an operation became; without a status: it was removed.
+type Became = (OperationId, Option<Status>);
 
 /// Watches forever.
 pub async fn watch(world: Arc<World>) {
@@ -76,6 +81,7 @@ fn take(world: &World, event: &str) -> Result<(), String> {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let Some(id) = field("id") else { return Err(format!("an event without an id: {event}")) };
     let mut watched = lock(&world.watched);
+    watched.first.get_or_insert_with(|| id.to_owned());
     if let Some(data) = field("data") {
         let data: Value = serde_json::from_str(data).map_err(|error| format!("{error}: {event}"))?;
         let (id, status) = match field("event") {
@@ -91,27 +97,28 @@ fn take(world: &World, event: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Compares the events that the watcher received with the change log: they must be the same, from where the watcher
-/// began, except for the changes of operations that have been deleted.
-pub fn judge_watched(watched: &Watched, feed: &[Told]) -> Result<(), String> {
-    let Some(first) = watched.received.first() else { return Ok(()) };
-    // The same change may have happened to an operation twice.
-    let begins = (0..feed.len()).filter(|position| (feed[*position].id, feed[*position].status) == *first);
-    let found: Vec<Result<(), String>> = begins.map(|begin| compare(&watched.received, &feed[begin..])).collect();
-    if found.iter().any(Result::is_ok) {
-        return Ok(());
-    }
-    found
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Err(format!("the watcher received {first:?}, which is not in the change log")))
+/// Compares the events that the watcher received with the change log; returns what is wrong, if anything is.
+pub async fn judge_watched(store: &dyn Store, world: &World) -> Result<Result<(), String>, StoreError> {
+    let (first, received) = {
+        let watched = lock(&world.watched);
+        (watched.first.clone(), watched.received.clone())
+    };
+    let Some(first) = first else { return Ok(Err("the watcher was never answered".to_owned())) };
+    let Ok(begin) = store.position_key().await?.open(ORGANIZATION, &first) else {
+        return Ok(Err(format!("the first id that the watcher received is not a cursor: {first}")));
+    };
+    let changes = store.changes(ORGANIZATION, begin, 100_000).await?.changes;
+    let log: Vec<Became> = changes.into_iter().map(|change| (change.id, change.status)).collect();
+    Ok(compare(&received, &log))
 }
 
-fn compare(received: &[(OperationId, Option<Status>)], feed: &[Told]) -> Result<(), String> {
+/// The watcher must have received the changes that come after its first cursor, all and in their order, except for those
+/// of operations that have been deleted.
+fn compare(received: &[Became], log: &[Became]) -> Result<(), String> {
     let (mut received_next, mut missed) = (received.iter().peekable(), Vec::new());
-    for change in feed {
-        if received_next.next_if(|event| **event == (change.id, change.status)).is_none() {
-            missed.push(change.id);
+    for change in log {
+        if received_next.next_if(|event| *event == change).is_none() {
+            missed.push(change.0);
         }
     }
     if let Some(more) = received_next.next() {
@@ -120,5 +127,35 @@ fn compare(received: &[(OperationId, Option<Status>)], feed: &[Told]) -> Result<
     match missed.into_iter().find(|id| !received.contains(&(*id, None))) {
         Some(id) => Err(format!("the watcher was not notified of a change of {id}")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use operations::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_a_watcher_misses_is_found() {
+        let [one, other] = [0, 1].map(|at| OperationId::new(Timestamp::from_millis(at)));
+        let log = [
+            (one, Some(Status::Pending)),
+            (one, Some(Status::Running)),
+            (other, Some(Status::Pending)),
+            (one, Some(Status::Completed)),
+        ];
+        let without = |place: usize| [&log[..place], &log[place + 1..]].concat();
+        assert_eq!(compare(&log, &log), Ok(()));
+        assert_eq!(compare(&[], &[]), Ok(()));
+        for place in 0..log.len() {
+            assert!(compare(&without(place), &log).unwrap_err().contains("was not notified"), "{place}");
+            assert!(compare(&log, &without(place)).unwrap_err().contains("is not in the change log"), "{place}");
+        }
+        assert!(compare(&[], &log).unwrap_err().contains("was not notified"));
+        let removed = [&log[..], &[(one, None)]].concat();
+        assert_eq!(compare(&removed[2..3], &removed[2..3]), Ok(()));
+        assert_eq!(compare(&removed[2..], &removed), Ok(()), "who was told of a removal may not know what was before");
     }
 }

@@ -104,6 +104,7 @@ impl Actor {
     /// Reads the change log bit by bit while everything happens, until it is over.
     pub(super) async fn follow(mut self, start: Position, is_over: Arc<AtomicBool>) {
         let mut after = start;
+        self.record.followed.lock().unwrap().get_or_insert_default();
         loop {
             let was_over = is_over.load(Ordering::SeqCst);
             let (server, limit) = (self.server(), self.random.random_range(1..20));
@@ -114,7 +115,7 @@ impl Actor {
                 return;
             }
             let told = part.changes.iter().map(|change| Told { id: change.id, status: change.status, at: change.at });
-            self.record.followed.lock().unwrap().extend(told);
+            self.record.followed.lock().unwrap().get_or_insert_default().extend(told);
             after = part.next;
             tokio::task::yield_now().await;
         }

@@ -261,7 +261,8 @@ mod tests {
         record.note(record.begin(), id, settled(1, Status::Completed));
         (operation.status, operation.output, operation.finished_at) = (Status::Completed, "1".to_owned(), Some(at));
         let feed = [Status::Pending, Status::Running, Status::Completed].map(|status| told(id, Some(status))).to_vec();
-        (Record { feed, operations: vec![operation], totals: [1, 0, 0, 1, 0], ..record }, id)
+        let followed = std::sync::Mutex::new(Some(feed.clone()));
+        (Record { feed, followed, operations: vec![operation], totals: [1, 0, 0, 1, 0], ..record }, id)
     }
 
     fn told(id: OperationId, status: Option<Status>) -> Told {
@@ -304,6 +305,13 @@ mod tests {
         wrong(|record, id| add(record, id, Seen::Held(1)), "an attempt that had ended");
         wrong(|record, id| add(record, id, Seen::Claimed(2)), "was claimed more often");
         wrong(|record, id| add(record, id, Seen::Retried(Answer::Accepted(()))), "was retried more or less");
+        let follow = |change: fn(&mut Vec<Told>)| {
+            let followed = |record: &mut Record, _| change(record.followed.get_mut().unwrap().as_mut().unwrap());
+            wrong(followed, "a reader that followed the change log");
+        };
+        follow(Vec::clear);
+        follow(|followed| drop(followed.remove(0)));
+        follow(|followed| drop(followed.pop()));
         let again = |record: &mut Record, id, fence| {
             record.feed.splice(1..1, [told(id, Some(Status::Running)), told(id, Some(Status::Pending))]);
             add(record, id, Seen::Claimed(fence));

@@ -29,7 +29,7 @@ pub fn judge(record: &Record) -> Result<(), String> {
     details(record)?;
     schedule(record)?;
     let followed = record.followed.lock().unwrap();
-    let is_same = followed.is_empty() || *followed == record.feed;
+    let is_same = followed.as_ref().is_none_or(|followed| *followed == record.feed);
     ensure(is_same, "a reader that followed the change log did not get the same as one that read it afterwards")
 }
 

@@ -88,8 +88,8 @@ pub struct Record {
     pub asked: Mutex<BTreeMap<OperationId, Asked>>,
     /// How calls with an idempotency key were answered.
     pub keyed: Mutex<Vec<(String, Vec<OperationId>)>>,
-    /// The change log as one actor read it all along, bit by bit.
-    pub followed: Mutex<Vec<Told>>,
+    /// The change log as one actor read it all along, bit by bit; `None` when no actor did.
+    pub followed: Mutex<Option<Vec<Told>>>,
     /// The change log, from before the first operation.
     pub feed: Vec<Told>,
     /// All operations that there are.
