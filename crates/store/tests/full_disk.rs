@@ -148,9 +148,10 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_disk_of_postgresql_fil
         large += 1;
         recoveries.push(begun.elapsed());
     }
-    let acknowledged = load.end(&url).await;
+    let acknowledged = load.end().await;
     assert_eq!(total().await, large as u64, "what was refused is not there");
-    println!("{} times a full disk: {acknowledged} acknowledged, 0 lost, 0 doubled; {recoveries:?}", recoveries.len());
+    let run = "the disk of PostgreSQL filled up under load";
+    testkit::report(run, recoveries.len(), acknowledged + large, &testkit::spread(&recoveries));
     assert!(recoveries.iter().all(|recovery| *recovery < RECOVERS_WITHIN), "{recoveries:?}");
 }
 

@@ -7,6 +7,7 @@
 //! restarted with its data, and have standbys.
 
 mod disk;
+mod figures;
 mod keeper;
 mod notifications;
 mod programs;
@@ -23,6 +24,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 
 pub use disk::Disk;
+pub use figures::{report, spread};
 pub use proxy::Proxy;
 
 use keeper::Keeper;
