@@ -1,15 +1,24 @@
-//! What a power cut, or a disk that lies, leaves of an embedded store: a torn write-ahead log, a damaged page.
+//! What a power cut, or a disk that lies, leaves of an embedded store: what was synced, a torn write-ahead log, a damaged
+//! page. And that PostgreSQL is asked to sync, too.
 
 use std::path::Path;
+use std::process::Command;
 
-use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
+use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use store::{SqliteStore, Store, StoreError};
+use store::{OperationCommand, PostgresStore, Settlement, SqliteStore, Store, StoreError};
 use tempfile::TempDir;
+use testkit::Disk;
 
-use super::support::{claim_request, completed};
+use super::support::{claim_request, completed, empty_database, failed, foreign};
 
+/// The process that this is set for writes to the disk of which nothing is kept that was not synced: its value is the
+/// folder of the store.
+const FOLDER: &str = "LONGRUN_TEST_POWER_FAILURE";
+/// Creations of that process, each of [`LARGE`] bytes, so that the log is brought into the file in between.
+const SYNCED: usize = 30;
+const LARGE: usize = 150_000;
 /// Tears at this number of places, one of them at the very end.
 const TEARS: u64 = 60;
 
@@ -43,13 +52,7 @@ async fn crashed(operations: usize) -> Crashed {
         let created = store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
         acknowledged.push((created[0].id, end_of_log(folder.path())));
         if number % 3 == 0 {
-            let claimed = store.claim(claim_request(&["scan"], 1)).await.unwrap().remove(0);
-            let settlement = store::Settlement {
-                lease: claimed.lease,
-                outcome: completed("{}"),
-                retry_after: std::time::Duration::from_secs(1),
-            };
-            store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+            end_one(&store, completed("{}")).await;
         }
     }
     let left = tempfile::tempdir().unwrap();
@@ -83,6 +86,107 @@ async fn recovered(folder: &Path, acknowledged: &[(OperationId, usize)]) -> usiz
     assert_eq!(store.doctor().await.unwrap().findings, []);
     store.close().await;
     there
+}
+
+#[test]
+fn what_was_acknowledged_had_been_synced() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return runtime.block_on(acknowledges(Path::new(&folder)));
+    }
+    let (folder, synced, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Disk::new().unwrap());
+    runtime.block_on(async {
+        SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap().close().await;
+    });
+    copy(folder.path(), synced.path());
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process.args(["torn::what_was_acknowledged_had_been_synced", "--exact"]).env(FOLDER, folder.path());
+    let ended = disk.under_copying(&mut process, synced.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&ended.stderr));
+
+    let ids = std::fs::read_to_string(folder.path().join("acknowledged")).unwrap();
+    let acknowledged: Vec<_> = ids.lines().map(|id| (id.parse().unwrap(), 0)).collect();
+    assert_eq!(acknowledged.len(), SYNCED);
+    for number in 0..SYNCED {
+        let left = folder.path().join(number.to_string());
+        runtime.block_on(async {
+            assert_eq!(recovered(&left, &acknowledged).await, number + 1, "creations that were synced");
+            let store = SqliteStore::open(&left.join("longrun.db")).await.unwrap();
+            let filter = Filter { status: Some(Status::Completed), ..Filter::default() };
+            let page = PageRequest { page: 0, page_size: 1 };
+            let ends = store.list(&Access::organization("acme"), &filter, page).await.unwrap().page.total_count;
+            assert_eq!(ends, number as u64 + 1, "ends that were synced");
+            store.close().await;
+        });
+    }
+}
+
+/// Creates operations and brings them to an end; after each acknowledgement, keeps what a power failure would leave.
+async fn acknowledges(folder: &Path) {
+    let synced = std::env::var_os("LONGRUN_TEST_SYNCED").unwrap();
+    let store = SqliteStore::open(&folder.join("longrun.db")).await.unwrap();
+    let mut ids = String::new();
+    for number in 0..SYNCED {
+        let new = NewOperation { input: "x".repeat(LARGE), ..NewOperation::of_kind("scan") };
+        let created = store.create("acme", vec![new], None).await.unwrap().remove(0);
+        ids.push_str(&format!("{}\n", created.id));
+        end_one(&store, completed("{}")).await;
+        let left = folder.join(number.to_string());
+        std::fs::create_dir(&left).unwrap();
+        copy(Path::new(&synced), &left);
+    }
+    std::fs::write(folder.join("acknowledged"), ids).unwrap();
+}
+
+async fn end_one(store: &dyn Store, outcome: Outcome) {
+    let claimed = store.claim(claim_request(&["scan"], 1)).await.unwrap().remove(0);
+    let settlement = Settlement { lease: claimed.lease, outcome, retry_after: std::time::Duration::from_secs(1) };
+    store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+}
+
+/// Whatever the database is set to, a commit is answered when it is on the disk, and on a synchronous standby.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgresql_is_asked_to_sync_what_is_acknowledged() {
+    let url = empty_database().await;
+    let foreign = foreign(&url).await;
+    let run = async |sql: String| sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
+    let database = url.rsplit('/').next().unwrap();
+    run(format!("ALTER DATABASE {database} SET synchronous_commit = off")).await;
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    run("CREATE TABLE public.commits (what text, synchronous text)".to_owned()).await;
+    run("CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO public.commits VALUES (TG_TABLE_NAME || ' ' || TG_OP, current_setting('synchronous_commit'));
+            RETURN NULL;
+        END $$"
+        .to_owned())
+    .await;
+    for table in ["active", "settled", "leases"] {
+        // At the commit.
+        run(format!(
+            "CREATE CONSTRAINT TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON longrun.{table}
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.note()"
+        ))
+        .await;
+    }
+    let acme = Access::organization("acme");
+    store.create("acme", vec![NewOperation::of_kind("scan"); 2], None).await.unwrap();
+    end_one(&store, completed("{}")).await;
+    end_one(&store, failed("no luck", true)).await;
+    let last = store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap().remove(0);
+    for command in
+        [OperationCommand::Cancel, OperationCommand::Retry, OperationCommand::Cancel, OperationCommand::Delete]
+    {
+        store.command(&acme, last.id, command).await.unwrap().unwrap().unwrap();
+    }
+    let commits: Vec<(String, String)> =
+        sqlx::query_as("SELECT DISTINCT what, synchronous FROM public.commits").fetch_all(&foreign).await.unwrap();
+    for expected in
+        ["active INSERT", "active UPDATE", "active DELETE", "settled INSERT", "settled DELETE", "leases INSERT"]
+    {
+        assert!(commits.iter().any(|(what, _)| what == expected), "no {expected}: {commits:?}");
+    }
+    assert!(commits.iter().all(|(_, synchronous)| synchronous == "on"), "{commits:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

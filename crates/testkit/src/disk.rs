@@ -1,9 +1,10 @@
-//! A disk that a test can fill up, for a process that is started on it, whichever user runs the tests.
+//! A disk that a test can fill up, and of which it can see what was synced, for a process that is started on it, whichever
+//! user runs the tests.
 
 use std::fs::{File, Permissions, remove_file, set_permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -45,6 +46,12 @@ impl Disk {
     /// Makes a process, and those that it starts, write to this disk.
     pub fn under<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("LD_PRELOAD", self.library()).env("LONGRUN_TEST_DISK", self.full())
+    }
+
+    /// Makes a process do the same, and copies each file to `folder` whenever the process syncs it: the files there are
+    /// those that a power failure leaves, if the disk has kept nothing that was not synced.
+    pub fn under_copying<'c>(&self, command: &'c mut Command, folder: &Path) -> &'c mut Command {
+        self.under(command).env("LONGRUN_TEST_SYNCED", folder)
     }
 
     /// Fills the disk: no file can grow from now on.
