@@ -7,11 +7,13 @@ mutants: setup
 	scripts/mutants.sh
 
 # The history checker with LONGRUN_SEEDS (1000) seeds on each engine, LONGRUN_KILLS (200) kills of the binary under load,
-# LONGRUN_FAILOVERS (50) failovers of PostgreSQL under load, and all tests of the stores under faults; prints figures.
+# LONGRUN_FAILOVERS (50) failovers of PostgreSQL under load, a snapshot held open for LONGRUN_SNAPSHOT_SECONDS (600), and all
+# tests of the stores under faults; prints figures.
 faults: setup
 	LONGRUN_SEEDS=$${LONGRUN_SEEDS:-1000} cargo test --locked --package store --test checker
 	LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
-	LONGRUN_FAILOVERS=$${LONGRUN_FAILOVERS:-50} cargo test --locked --package store --test store -- --nocapture outage failover frozen resets wraparound torn full_disk replica servers clock
+	LONGRUN_FAILOVERS=$${LONGRUN_FAILOVERS:-50} LONGRUN_SNAPSHOT_SECONDS=$${LONGRUN_SNAPSHOT_SECONDS:-600} \
+	  cargo test --locked --package store --test store -- --nocapture outage failover frozen resets wraparound torn full_disk replica servers clock heads
 
 # Runs SIMULATION_SEEDS (100000) seeds of the whole system in one process, as many at a time as there are cores;
 # SIMULATION_FIRST (0) is the first seed. Our own code is optimised for this, with its assertions. SIMULATION_SEED runs a

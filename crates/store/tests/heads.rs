@@ -1,13 +1,17 @@
 //! What a process remembers of a queue in PostgreSQL (`postgres/heads.rs`), while another session holds a snapshot
 //! open: claims, starts and scans begin there, and yet find all that there is.
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 use operations::{Access, NewOperation, Operation, Timestamp};
 use sqlx::Executor as _;
 use store::{ClaimRequest, Claimed, Start, Store};
 
+/// How long a snapshot is held open under load, in seconds; `LONGRUN_SNAPSHOT_SECONDS` sets another time.
+const HELD_FOR: u64 = 3;
+/// Operations of each round.
+const ROUND: u32 = 50;
 /// More than it takes to find out where the queue begins.
 const MANY: u32 = 1_500;
 
@@ -135,5 +139,40 @@ async fn nothing_starts_at_once_while_something_waits_in_a_worn_queue() {
     let (started, starts) = mpsc::channel();
     fixture.store.create_one("acme", scan(), None, Some(start(started))).await.unwrap();
     assert!(starts.try_recv().is_err(), "one waits that was released");
+    fixture.assert_sound().await;
+}
+
+/// None of the rows that the queue loses can be removed as long as the snapshot is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claims_do_not_become_slower_while_a_snapshot_is_held_open_under_load() {
+    let seconds = std::env::var("LONGRUN_SNAPSHOT_SECONDS").map_or(HELD_FOR, |text| text.parse().unwrap());
+    let Worn { fixture, .. } = worn().await;
+    let (begun, held_for) = (Instant::now(), Duration::from_secs(seconds));
+    let mut claims = Vec::new();
+    while begun.elapsed() < held_for {
+        let created = fixture.store.create("acme", vec![scan(); ROUND as usize], None).await.unwrap();
+        let asked = Instant::now();
+        let claimed = fixture.claim(&["scan"], ROUND).await;
+        claims.push(asked.elapsed());
+        let ids = |operations: &mut dyn Iterator<Item = &Operation>| operations.map(id).collect::<Vec<_>>();
+        assert_eq!(ids(&mut claimed.iter().map(|claimed| &claimed.operation)), ids(&mut created.iter()));
+        for claimed in &claimed {
+            fixture.settle(claimed, completed("{}")).await.unwrap();
+        }
+        fixture.advance(Duration::from_millis(100));
+    }
+    // The middle of the first and of the last fifth: other work on the machine delays single claims.
+    let fifth = claims.len().div_ceil(5);
+    let middle = |some: &mut [Duration]| {
+        some.sort_unstable();
+        some[some.len() / 2]
+    };
+    let rounds = claims.len();
+    let (first, last) = (middle(&mut claims[..fifth]), middle(&mut claims[rounds - fifth..]));
+    println!(
+        "a snapshot held for {seconds} s: {} operations; a claim of {ROUND} took {first:?} at first and {last:?} at last",
+        rounds as u32 * ROUND
+    );
+    assert!(last < first * 5 + Duration::from_millis(20), "{first:?} at first, {last:?} at last");
     fixture.assert_sound().await;
 }

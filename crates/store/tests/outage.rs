@@ -8,6 +8,7 @@ use store::postgres::Limits;
 use store::{ClaimRequest, Heartbeat, IdempotencyKey, LeaseStatus, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
 
+use super::load::Load;
 use crate::support::{claim_request, empty_database, foreign};
 
 /// Longer than it takes on a busy machine.
@@ -167,6 +168,37 @@ async fn too_few_connections_and_cancelled_statements_are_a_matter_of_time() {
     }
     lock.rollback().await.unwrap();
     assert_eq!(store.get(&acme(), id).await.unwrap().map(|operation| operation.id), Some(id));
+}
+
+/// The database ends what takes too long, so that a call that it holds up does not keep its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn statements_that_take_too_long_are_ended_by_the_database_under_load() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    // The process itself would wait for longer than this test does.
+    let limits = Limits { statement: Duration::from_secs(1), call: PATIENCE * 10, ..Limits::default() };
+    let store = PostgresStore::connect_with_limits(&url, 8, limits).await.unwrap();
+    let load = Load::start(&store);
+    let foreign = PgPool::connect(&url).await.unwrap();
+    for round in 1..=3 {
+        load.has_created(round * 100).await;
+        let mut lock = foreign.begin().await.unwrap();
+        sqlx::query("LOCK TABLE longrun.settled IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let is_ended = |refused: &StoreError| refused.to_string().contains("statement timeout");
+        // Others wait for the lock, too, and for a connection.
+        loop {
+            let got = tokio::time::timeout(PATIENCE, store.get(&acme(), OperationId::from_bytes([0; 16]))).await;
+            let refused = got.expect("the database does not end the statement").unwrap_err();
+            assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+            if is_ended(&refused) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{refused}");
+        }
+        lock.rollback().await.unwrap();
+    }
+    load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
