@@ -13,6 +13,7 @@ help:
 	@echo 'make mutants    insert bugs that the history checker and the simulation must find; MUTANT_SEEDS is the number of seeds for each (300)'
 	@echo 'make properties  run the property tests with new cases; PROPTEST_CASES is the number of cases for each (20000)'
 	@echo 'make faults     run all tests of kills, torn logs, connection resets and crashes; prints figures'
+	@echo 'make promises   bring the figures of the last make faults into docs/promises.md'
 	@echo 'make simulation  run the whole system in one process, by seeds; SIMULATION_SEEDS is their number (100000), SIMULATION_SEED repeats one'
 	@echo 'make soak       run for SOAK_SECONDS (3600) under load; fails when something grows that must stay flat'
 	@echo 'make screenshots  renew docs/images, pictures of the web page with realistic data'

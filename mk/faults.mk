@@ -1,6 +1,9 @@
 # Tests of the promises in docs/promises.md under faults. Each target can fail.
 
-.PHONY: mutants faults soak simulation
+.PHONY: mutants faults promises soak simulation
+
+# The figures of the last `make faults`.
+FIGURES := $(CURDIR)/target/figures.md
 
 # Inserts bugs that the history checker and the simulation must find; each gets MUTANT_SEEDS (300) seeds.
 mutants: setup
@@ -10,10 +13,16 @@ mutants: setup
 # LONGRUN_FAILOVERS (50) failovers of PostgreSQL under load, a snapshot held open for LONGRUN_SNAPSHOT_SECONDS (600), and all
 # tests of the stores under faults; prints figures.
 faults: setup
+	mkdir -p target && rm -f $(FIGURES)
 	LONGRUN_SEEDS=$${LONGRUN_SEEDS:-1000} cargo test --locked --package store --test checker
-	LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
-	LONGRUN_FAILOVERS=$${LONGRUN_FAILOVERS:-50} LONGRUN_SNAPSHOT_SECONDS=$${LONGRUN_SNAPSHOT_SECONDS:-600} \
+	LONGRUN_FIGURES=$(FIGURES) LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
+	LONGRUN_FIGURES=$(FIGURES) LONGRUN_FAILOVERS=$${LONGRUN_FAILOVERS:-50} LONGRUN_SNAPSHOT_SECONDS=$${LONGRUN_SNAPSHOT_SECONDS:-600} \
 	  cargo test --locked --package store --test store -- --nocapture outage failover frozen resets wraparound torn full_disk replica servers clock heads
+
+# Brings the figures of the last `make faults` into docs/promises.md.
+promises:
+	LONGRUN_FIGURES=$(FIGURES) cargo test --locked --package longrun --test faults -- --ignored --exact \
+	  promises::figures_are_brought_onto_the_page
 
 # Runs SIMULATION_SEEDS (100000) seeds of the whole system in one process, as many at a time as there are cores;
 # SIMULATION_FIRST (0) is the first seed. Our own code is optimised for this, with its assertions. SIMULATION_SEED runs a

@@ -176,10 +176,3 @@ impl Load {
         }
     }
 }
-
-/// The middle and the greatest of some durations.
-pub fn middle_and_most(durations: &[Duration]) -> (Duration, Duration) {
-    let mut sorted = durations.to_vec();
-    sorted.sort_unstable();
-    (sorted.get(sorted.len() / 2).copied().unwrap_or_default(), sorted.last().copied().unwrap_or_default())
-}
