@@ -69,7 +69,7 @@ pub struct AuditCall {
     pub actor: Actor,
     /// The action, e.g. `operations.create`.
     pub action: Cow<'static, str>,
-    /// The targets that the call names, e.g. `kinds/scan`. What it creates is added.
+    /// The targets that the call names, e.g. `kinds/scan`. What it creates or changes is added.
     pub targets: Vec<String>,
     /// The address that the call came from; empty on the command line.
     pub address: String,
@@ -147,7 +147,7 @@ fn is_zero(code: &i32) -> bool {
 /// A call with its result.
 pub(crate) struct Record {
     pub(crate) call: Arc<AuditCall>,
-    /// What it created, in addition to what the call names.
+    /// What it created or changed, in addition to what the call names.
     pub(crate) made: Vec<String>,
     pub(crate) code: i32,
 }
@@ -156,8 +156,12 @@ pub(crate) struct Record {
 pub(crate) fn rows(records: &[Record]) -> Vec<(&str, i32, String)> {
     let mut rows: Vec<(&str, Vec<Kept<'_>>)> = Vec::new();
     for Record { call, made, code } in records {
-        let targets =
-            if made.is_empty() { Cow::Borrowed(&*call.targets) } else { Cow::Owned([&*call.targets, made].concat()) };
+        let targets = if made.is_empty() {
+            Cow::Borrowed(&*call.targets)
+        } else {
+            let further = made.iter().filter(|made| !call.targets.contains(made));
+            call.targets.iter().chain(further).cloned().collect()
+        };
         let kept = Kept {
             actor: Cow::Borrowed(&call.actor),
             action: Cow::Borrowed(&call.action),

@@ -203,10 +203,8 @@ async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) ->
         Some(reach) if may_be_there(id) => app.store.token(&reach, id).await?,
         _ => None,
     };
-    Ok(match token {
-        Some(token) => caller.recorded(&token.access.organization, action, Vec::new()),
-        None => caller.recorded(caller.organization(), action, vec![format!("tokens/{}", shortened(id))]),
-    })
+    let log = token.as_ref().map_or(caller.organization(), |token| &token.access.organization);
+    Ok(caller.recorded(log, action, vec![format!("tokens/{}", shortened(id))]))
 }
 
 /// A text that was sent in place of an id is cut to the length of an id.
