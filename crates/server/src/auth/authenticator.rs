@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, ORIGIN};
-use http::{HeaderMap, HeaderName, Method};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use operations::Timestamp;
 use secrecy::SecretSlice;
 use serde::{Deserialize, Serialize};
@@ -245,6 +245,22 @@ impl Authenticator {
             link.authenticated();
         }
         Ok(visitor)
+    }
+
+    /// Whether a browser says that a page of another site sends this request: in `Sec-Fetch-Site`, or, over a
+    /// connection that browsers do not trust, in `Origin` only.
+    pub(crate) fn is_from_other_site(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        if let Some(site) = headers.get(SEC_FETCH_SITE) {
+            return site != "same-origin" && site != "none";
+        }
+        let Some(origin) = headers.get(ORIGIN) else { return false };
+        let host = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
+        let is_own = origin.to_str().is_ok_and(|origin| {
+            origin.split_once("://").is_some_and(|(_, of)| host == Some(of.as_bytes()))
+                || self.identity.sign_in.as_ref().is_some_and(|sign_in| sign_in.is_own_origin(origin))
+        });
+        !is_own
     }
 
     /// Starts a browser session for the holder of this API token: returns the headers that set its cookie, and that

@@ -18,7 +18,8 @@ const TLS_ONLY: &str = "max-age=31536000";
 /// Adds missing headers; those that a handler has set do not change.
 pub(super) fn protect(headers: &mut HeaderMap, is_tls: bool) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Without any referrer, browsers would not name the origin of a form either, which a sign-in checks.
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     if is_tls {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(TLS_ONLY));
     }

@@ -6,7 +6,7 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{HeaderValue, SET_COOKIE};
-use http::{Extensions, HeaderMap, Method};
+use http::{Extensions, HeaderMap, Method, Uri};
 use serde::Deserialize;
 
 use super::assets::Assets;
@@ -72,16 +72,17 @@ pub(super) struct Entered {
     return_to: String,
 }
 
-/// `POST /ui/sign-in`. There is no session yet that a page of another site could abuse; browsers say in
-/// `Sec-Fetch-Site` whether such a page tries to sign the browser in as somebody else.
+/// `POST /ui/sign-in`. There is no session yet that a page of another site could abuse; but such a page could try to
+/// sign the browser in as somebody else.
 pub(super) async fn sign_in(
     State(app): State<App>,
     link: Option<Extension<Link>>,
+    uri: Uri,
     headers: HeaderMap,
     entered: Result<Form<Entered>, FormRejection>,
 ) -> Result<Response, Problem> {
     let Ok(Form(entered)) = entered else { return form(&app, &headers, "Enter a token.", "") };
-    if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+    if app.auth.is_from_other_site(&uri, &headers) {
         return Err(ApiError::StaleForm.into());
     }
     let wrong = "This token is not valid: it is mistyped, revoked or expired.";

@@ -10,7 +10,7 @@ const ORIGIN: &str = "https://app.example.com";
 fn assert_protected(answer: &Answer) {
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
         ("cache-control", "no-store"),
         // Without TLS it must not be sent.

@@ -126,6 +126,29 @@ async fn who_has_a_token_signs_in_and_out() {
 }
 
 #[tokio::test]
+async fn no_page_of_another_site_signs_a_browser_in() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let secret = acme.authorization.as_deref().unwrap().strip_prefix("Bearer ").unwrap();
+    for (name, value, status) in [
+        ("origin", "https://evil.example", StatusCode::FORBIDDEN),
+        ("origin", "https://test.evil.example", StatusCode::FORBIDDEN),
+        ("origin", "null", StatusCode::FORBIDDEN),
+        ("origin", "http://test", StatusCode::SEE_OTHER),
+        // A proxy may have ended the encryption.
+        ("origin", "https://test", StatusCode::SEE_OTHER),
+        ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN),
+        ("sec-fetch-site", "same-site", StatusCode::FORBIDDEN),
+        ("sec-fetch-site", "same-origin", StatusCode::SEE_OTHER),
+    ] {
+        let headers = [FORM, (name, value)];
+        let answer = server.nobody().send(Method::POST, "/ui/sign-in", &headers, format!("token={secret}")).await;
+        assert_eq!(answer.status, status, "{name}: {value}");
+        assert_eq!(answer.headers.contains_key("set-cookie"), status == StatusCode::SEE_OTHER, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_led_elsewhere_by_a_sign_in() {
     let server = Server::start().await;
     let acme = server.acme().await;

@@ -104,3 +104,15 @@ async fn who_enters_a_token_takes_the_place_of_who_signed_in_at_the_provider() {
     assert_eq!(browser.cookies[PUBLIC].keys().collect::<Vec<_>>(), [TOKEN_SESSION]);
     assert_eq!(seen(&mut browser).await, 0, "as somebody of globex");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_entered_at_the_public_address_behind_a_proxy_that_changes_the_host() {
+    let (_provider, server) = with_ada().await;
+    let (caller, _) = stranger(&server).await;
+    let secret = caller.authorization.as_deref().unwrap().strip_prefix("Bearer ").unwrap();
+    for (origin, status) in [(PUBLIC, StatusCode::SEE_OTHER), ("https://evil.example", StatusCode::FORBIDDEN)] {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", origin)];
+        let answer = server.nobody().send(Method::POST, "/ui/sign-in", &headers, format!("token={secret}")).await;
+        assert_eq!(answer.status, status, "{origin}: {answer:?}");
+    }
+}
