@@ -14,7 +14,8 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Validation};
 use operations::{Timestamp, check_text};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use store::Token;
@@ -83,12 +84,22 @@ struct Header {
     typ: Option<String>,
     kid: Option<String>,
     /// No extension is understood here, so a token that requires one is refused.
-    crit: Option<Value>,
+    #[serde(default, deserialize_with = "is_present")]
+    crit: bool,
     /// A token that carries its own keys vouches only for itself.
-    jku: Option<Value>,
-    jwk: Option<Value>,
-    x5u: Option<Value>,
-    x5c: Option<Value>,
+    #[serde(default, deserialize_with = "is_present")]
+    jku: bool,
+    #[serde(default, deserialize_with = "is_present")]
+    jwk: bool,
+    #[serde(default, deserialize_with = "is_present")]
+    x5u: bool,
+    #[serde(default, deserialize_with = "is_present")]
+    x5c: bool,
+}
+
+/// A member that is there, whatever its value: `null`, too.
+fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 impl fmt::Debug for Verified {
@@ -213,12 +224,12 @@ fn hash(text: &str) -> [u8; 32] {
 impl Header {
     /// The algorithm, if the header requires nothing that is not supported here.
     fn algorithm(&self) -> Option<Algorithm> {
-        let brings_keys = [&self.jku, &self.jwk, &self.x5u, &self.x5c].into_iter().any(Option::is_some);
+        let brings_keys = self.jku || self.jwk || self.x5u || self.x5c;
         // In tokens of other types (for a logout, for an event) the same claims have another meaning.
         let typ = self.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         let is_access = matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt");
         let names_key = self.kid.as_ref().is_none_or(|id| (1..=MAX_KEY_ID).contains(&id.len()));
-        if self.crit.is_some() || brings_keys || !is_access || !names_key {
+        if self.crit || brings_keys || !is_access || !names_key {
             return None;
         }
         match self.alg.as_str() {
