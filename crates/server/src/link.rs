@@ -1,6 +1,7 @@
-//! A connection as its requests see it: where it comes from, whether a caller was authenticated on it, how long it has
+//! A connection as its requests see it: where they come from, whether a caller was authenticated on it, how long it has
 //! been idle. [`crate::http::serve()`] puts it into each request.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,15 +11,32 @@ use tokio::time::Instant;
 
 use crate::http::shedding::LastCaller;
 
-/// A connection. Clones are the same one.
+/// A connection, and the client whose request arrived on it. Clones are the same connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Link(Arc<Inner>);
+pub(crate) struct Link(Arc<Inner>, Client);
+
+/// Where a request comes from: the other end of the connection, or, if that is a proxy, the client that it names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// Its port; unknown behind a proxy.
+    pub(crate) port: Option<u16>,
+    /// The address by which it is counted; `None` when it is not.
+    pub(crate) counted: Option<IpAddr>,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
-    address: SocketAddr,
-    /// The address by which clients are counted; `None` when they are not.
-    counted: Option<IpAddr>,
     is_tls: bool,
     opened: Instant,
     /// Notified when the slot of the connection is needed.
@@ -39,21 +57,26 @@ struct State {
 pub(crate) struct UnderWay(Link);
 
 impl Link {
-    pub(crate) fn new(address: SocketAddr, counted: Option<IpAddr>, is_tls: bool) -> Link {
+    pub(crate) fn new(client: Client, is_tls: bool) -> Link {
         let opened = Instant::now();
         let state = Mutex::new(State { is_authenticated: false, under_way: 0, quiet_since: opened, last_caller: None });
         let wanted = Notify::new();
-        Link(Arc::new(Inner { address, counted, is_tls, opened, wanted, state }))
+        Link(Arc::new(Inner { is_tls, opened, wanted, state }), client)
     }
 
-    /// The address of the other end.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.0.address
+    /// The same connection, for a request that its other end has passed on for this client.
+    pub(crate) fn on_behalf_of(&self, client: Client) -> Link {
+        Link(Arc::clone(&self.0), client)
+    }
+
+    /// Where the request comes from.
+    pub(crate) fn client(&self) -> Client {
+        self.1
     }
 
     /// The address by which refusals are counted, if they are.
     pub(crate) fn counted(&self) -> Option<IpAddr> {
-        self.0.counted
+        self.1.counted
     }
 
     /// Whether it is encrypted.

@@ -198,8 +198,8 @@ pub struct ApiSettings {
     /// default 1,000. With 0, clients are not distinguished by addresses, neither for this nor for counting unknown
     /// tokens.
     pub max_connections_per_address: usize,
-    /// Addresses of proxies, from which many clients come, so that their connections and unknown tokens are not
-    /// counted; default the loopback addresses.
+    /// Addresses of proxies, from which many clients come, so that their connections are not counted; the client of a
+    /// request is whom their `X-Forwarded-For` names; default the loopback addresses.
     pub proxies: Vec<IpAddr>,
     /// A connection on which no request had a valid token for this long is closed; default 30 s; zero for never.
     pub unauthenticated_timeout: Duration,

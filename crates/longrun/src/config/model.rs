@@ -125,7 +125,7 @@ pub struct Api {
     /// Maximum number of connections per client address at the same time; 0: neither the connections of addresses nor
     /// the unknown tokens from them are counted.
     pub max_connections_per_address: u32,
-    /// Addresses of reverse proxies, which are not counted.
+    /// Addresses of reverse proxies: their connections are not counted, and their `X-Forwarded-For` is trusted.
     pub proxies: Vec<IpAddr>,
     /// How long a connection may stay open without a request with a valid token; 0s: forever.
     pub unauthenticated_timeout: Span,

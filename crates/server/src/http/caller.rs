@@ -50,7 +50,7 @@ pub(crate) struct Caller {
 /// Where a call comes from, for the audit log.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
-    /// The other end of the connection, if there is one.
+    /// The client, as far as it is known.
     pub(crate) address: Option<IpAddr>,
     /// The id of the request.
     pub(crate) request_id: String,
@@ -64,7 +64,7 @@ impl Origin {
     /// The origin of a request.
     pub(crate) fn of(extensions: &Extensions) -> Origin {
         let id = extensions.get::<RequestId>().and_then(|RequestId(id)| id.to_str().ok());
-        let address = extensions.get::<Link>().map(|link| link.address().ip());
+        let address = extensions.get::<Link>().map(|link| link.client().address);
         Origin { address, request_id: id.unwrap_or_default().to_owned() }
     }
 }

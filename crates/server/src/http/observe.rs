@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -30,7 +29,7 @@ use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::grpc;
-use crate::link::{Link, UnderWay};
+use crate::link::{Client, Link, UnderWay};
 use crate::metrics::{Metrics, Shed};
 use store::meters::Present;
 use traces::Traces;
@@ -69,7 +68,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         matched: request.extensions().get::<MatchedPath>().cloned(),
         uri: request.uri().clone(),
         request_id: request_id.clone(),
-        client: link.map(Link::address),
+        client: link.map(Link::client),
         learnt,
         status: StatusCode::INTERNAL_SERVER_ERROR,
         grpc_code: None,
@@ -159,7 +158,7 @@ struct Record {
     matched: Option<MatchedPath>,
     uri: Uri,
     request_id: HeaderValue,
-    client: Option<SocketAddr>,
+    client: Option<Client>,
     learnt: CallerSlot,
     status: StatusCode,
     /// The code of gRPC, which arrives with the headers or after the body; none over HTTP, and when the answer was

@@ -53,7 +53,7 @@ pub async fn serve<L: Listening>(
     // A connection that waits for a slot.
     let mut newcomer: Option<(L::Stream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
-    let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
+    let shared = Arc::new(Shared { builder, router, tls, settings: Arc::new(settings), shutdown: shutdown.clone() });
     loop {
         // A slot is only requested when a connection needs it, so that no other connection is closed needlessly.
         let accepted = async {
@@ -79,7 +79,7 @@ pub async fn serve<L: Listening>(
             refused.report(address, "the limit of connections is reached; closing further ones");
             continue;
         };
-        let link = Link::new(address, addresses::counted(address.ip(), &shared.settings), shared.tls.is_some());
+        let link = Link::new(addresses::peer(address, &shared.settings), shared.tls.is_some());
         let Some(counted) = addresses.enter(link.counted()) else {
             refused.report(address, "the limit of connections of one address is reached; closing further ones");
             continue;
@@ -163,7 +163,7 @@ struct Shared {
     builder: Builder<TokioExecutor>,
     router: Router,
     tls: Option<Tls>,
-    settings: ApiSettings,
+    settings: Arc<ApiSettings>,
     shutdown: CancellationToken,
 }
 
@@ -200,10 +200,12 @@ impl Shared {
         I: Read + Write + Unpin + Send + 'static,
     {
         let begun = CancellationToken::new();
-        let (begins, of_requests) = (begun.clone(), link.clone());
+        let (begins, of_requests, settings) = (begun.clone(), link.clone(), self.settings.clone());
         let service = self.router.clone().map_request(move |mut request: http::Request<Incoming>| {
             begins.cancel();
-            request.extensions_mut().insert(of_requests.clone());
+            let client = addresses::forwarded(of_requests.client().address, request.headers(), &settings);
+            let link = client.map_or_else(|| of_requests.clone(), |client| of_requests.on_behalf_of(client));
+            request.extensions_mut().insert(link);
             request.map(axum::body::Body::new)
         });
         let settings = &self.settings;

@@ -88,6 +88,7 @@ mod tests {
     use operations::{Access, Timestamp};
 
     use super::*;
+    use crate::link::Client;
     use crate::places::Places;
 
     fn request(link: &Link, path: &str, authorization: &str) -> Request {
@@ -112,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_last_caller_of_the_connection_is_refused_and_only_while_too_many_wait() {
         let places = Places::new(1, 1, Duration::from_secs(60));
-        let link = Link::new("127.0.0.1:1".parse().unwrap(), None, false);
+        let link = Link::new(Client { address: [127, 0, 0, 1].into(), port: None, counted: None }, false);
         let is_refused = |path: &str, authorization: &str| {
             let learnt = Learnt::default();
             let refused = is_refused(&request(&link, path, authorization), &learnt);

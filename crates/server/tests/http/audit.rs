@@ -107,6 +107,19 @@ async fn administrative_calls_that_were_refused_are_told() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_the_client_is_told() {
+    let server = Server::start().await;
+    let admin = server.acme().await;
+    let headers = [("x-forwarded-for", "198.51.100.9"), ("x-forwarded-for", "192.0.2.7, 127.0.0.1")];
+    admin.send(Method::POST, "/v1/kinds/scan:pause", &headers, "").await;
+    assert_eq!(entries(&admin, "").await[0]["address"], "192.0.2.7");
+    let direct = Server::with_settings(|settings| settings.proxies.clear()).await;
+    let admin = direct.acme().await;
+    admin.send(Method::POST, "/v1/kinds/scan:pause", &headers, "").await;
+    assert_eq!(entries(&admin, "").await[0]["address"], "127.0.0.1", "anybody can send the header");
+}
+
+#[tokio::test]
 async fn a_refused_call_on_a_token_is_told_with_the_token() {
     let server = Server::start().await;
     let admin = server.acme().await;

@@ -66,6 +66,9 @@ async fn a_request_is_one_line_that_says_who_what_and_how_it_went() {
     let token = server.store.tokens(None).await.unwrap().remove(0);
     assert_eq!(fields["token"], token.id);
     assert!(fields["client"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let headers = [("x-request-id", "r-2"), ("x-forwarded-for", "192.0.2.7")];
+    caller.send(Method::GET, "/v1/operations", &headers, "").await;
+    assert_eq!(line_of("r-2")["client"], "192.0.2.7", "as the proxy says");
     assert!(fields["duration_ms"].as_f64().unwrap() > 0.0);
     assert!(!logged().contains("secret-kind"), "the query is not logged");
 }

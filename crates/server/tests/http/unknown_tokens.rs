@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use operations::Access;
 use server::auth::Secret;
 use store::{NewToken, Scope};
@@ -68,6 +68,20 @@ async fn a_proxy_may_try_as_many_as_come_through_it() {
         assert_eq!(stranger(&server).get("/v1/operations").await.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(server.acme().await.get("/v1/operations").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_behind_a_proxy_may_try_as_many_as_any_other() {
+    let server = Server::start().await;
+    let try_for = async |client: &str| {
+        let headers = [("x-forwarded-for", client)];
+        stranger(&server).send(Method::GET, "/v1/operations", &headers, "").await.status
+    };
+    for _ in 0..MAY_TRY {
+        assert_eq!(try_for("192.0.2.7").await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(try_for("192.0.2.7").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(try_for("192.0.2.7, 192.0.2.8").await, StatusCode::UNAUTHORIZED, "another client");
 }
 
 #[tokio::test]
