@@ -116,14 +116,14 @@ pub struct Page {
 }
 
 /// The limits to set for an organization; for those that are `None`, the server's configuration applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WantedLimits {
     /// Maximum number of operations that have not ended; 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending: Option<u64>,
     /// Operations that may be created per second, on each server; 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate: Option<u32>,
+    pub rate: Option<f64>,
     /// Operations that may be created at once after a pause; only together with a rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,

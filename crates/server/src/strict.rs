@@ -64,7 +64,7 @@ impl Found {
     pub(crate) fn add(&mut self, violation: Violation) {
         let is_reported = |known: &Violation| {
             let rest = known.field.strip_prefix(&violation.field);
-            known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+            known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
         };
         if self.left() > 0 && !self.0.iter().any(is_reported) {
             self.0.push(violation);

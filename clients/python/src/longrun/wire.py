@@ -783,7 +783,7 @@ class OrganizationLimits:
     #: How many operations may be created per second, on each server.
     rate: float | None = None
     #: How many operations may be created at once after a pause.
-    burst: float | None = None
+    burst: int | None = None
     #: The longest input, in bytes.
     max_input: int
     #: The longest output, in bytes.
@@ -1055,7 +1055,7 @@ class SetOrganizationLimits(TypedDict):
     #: How many operations may be unfinished at a time, pending or running, on all servers together; 0 for no limit.
     max_pending: NotRequired[int | None]
     #: How many operations may be created per second, on each server; 0 for no limit.
-    rate: NotRequired[int | None]
+    rate: NotRequired[float | None]
     #: How many operations may be created at once after a pause; only together with rate.
     burst: NotRequired[int | None]
     #: The longest input, in bytes.

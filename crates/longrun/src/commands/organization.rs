@@ -91,25 +91,9 @@ impl LimitsArgs {
 }
 
 /// Limits in the format of the API.
-fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
+fn wanted(limits: Limits) -> WantedLimits {
     let Limits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
-    let whole = |rate: f64| {
-        let is_whole = rate.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&rate);
-        // It is an integer and fits.
-        let rate = is_whole.then_some(rate as u32);
-        rate.ok_or_else(|| {
-            failure("--rate must be a whole number at a server", "only a store accepts fractions, with --store")
-        })
-    };
-    Ok(WantedLimits {
-        max_pending,
-        rate: rate.map(whole).transpose()?,
-        burst,
-        max_input,
-        max_output,
-        weight,
-        max_running,
-    })
+    WantedLimits { max_pending, rate, burst, max_input, max_output, weight, max_running }
 }
 
 /// Creates an organization.
@@ -121,7 +105,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let limits = args.limits.limits()?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization));
     match args.place.open_or_make().await? {
-        Place::Server(client) => drop(client.create_organization(name, wanted(limits)?).await?),
+        Place::Server(client) => drop(client.create_organization(name, wanted(limits)).await?),
         Place::Store(store) => {
             let store = recorded(&*store, "", "organizations.create", vec![format!("organizations/{name}")]);
             if !store.create_organization(name, limits).await? {
@@ -143,7 +127,7 @@ pub async fn set_limits(args: SetLimitsArgs) -> anyhow::Result<Exit> {
     let limits = args.limits.limits()?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization));
     match args.place.open().await? {
-        Place::Server(client) => drop(client.set_organization_limits(name, wanted(limits)?).await?),
+        Place::Server(client) => drop(client.set_organization_limits(name, wanted(limits)).await?),
         Place::Store(store) => {
             let target = vec![format!("organizations/{name}")];
             let store = recorded(&*store, name, "organizations.set_limits", target);

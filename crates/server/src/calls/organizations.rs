@@ -32,8 +32,8 @@ pub(crate) struct SetOrganizationLimits {
     pub(crate) max_pending: Option<u32>,
     /// How many operations may be created per second, on each server; 0 for no limit.
     #[serde(default)]
-    #[schema(value_type = Option<i32>, minimum = 0, example = 50)]
-    pub(crate) rate: Option<u32>,
+    #[schema(value_type = Option<f64>, minimum = 0, example = 50)]
+    pub(crate) rate: Option<f64>,
     /// How many operations may be created at once after a pause; only together with rate.
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 0)]
@@ -247,7 +247,7 @@ fn checked(asked: Read<SetOrganizationLimits>) -> (Limits, Found) {
     let (asked, mut found) = asked.into_parts();
     let limits = Limits {
         max_pending: asked.max_pending.map(u64::from),
-        rate: asked.rate.map(f64::from),
+        rate: asked.rate,
         burst: asked.burst,
         max_input: asked.max_input.map(u64::from),
         max_output: asked.max_output.map(u64::from),

@@ -123,7 +123,9 @@ fn read<T>(value: T) -> Read<T> {
 }
 
 fn wanted(limits: wire::WantedLimits) -> SetOrganizationLimits {
-    let wire::WantedLimits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
+    let wire::WantedLimits { max_pending, rate, precise_rate, burst, max_input, max_output, weight, max_running } =
+        limits;
+    let rate = precise_rate.or(rate.map(f64::from));
     let max_running = max_running.into_iter().collect();
     SetOrganizationLimits { max_pending, rate, burst, max_input, max_output, weight, max_running }
 }

@@ -240,7 +240,7 @@ pub(super) struct WireLimits {
     rate: Option<f64>,
     /// How many operations may be created at once after a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
-    burst: Option<f64>,
+    burst: Option<u64>,
     /// The longest input, in bytes.
     max_input: usize,
     /// The longest output, in bytes.
@@ -259,7 +259,8 @@ impl WireLimits {
         WireLimits {
             max_pending: quota.max_pending,
             rate: quota.rate.map(|rate| rate.per_second),
-            burst: quota.rate.map(|rate| rate.burst),
+            // It is a whole number: a burst that is not set is the rate, rounded up.
+            burst: quota.rate.map(|rate| rate.burst as u64),
             max_input: quota.max_input,
             max_output: quota.max_output,
             weight: quota.weight,

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[derive(Debug, Default, Deserialize)]
@@ -12,6 +14,7 @@ struct Asked<'a> {
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     rows: List<Read<Row>, 2>,
+    sizes: BTreeMap<String, u32>,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -54,7 +57,7 @@ fn every_violation_is_told_and_the_sound_fields_are_read() {
             "max_attempts: must be an integer",
             "is_last: must be true or false",
             "names[1]: must be a string",
-            "nope: unknown field; the fields are resource_id, max_attempts, is_last, names, input, rows",
+            "nope: unknown field; the fields are resource_id, max_attempts, is_last, names, input, rows, sizes",
         ]
     );
 }
@@ -70,6 +73,23 @@ fn doubled_fields_and_two_spellings_of_one_are_told_once() {
             "is_last: is given more than once"
         ]
     );
+}
+
+#[test]
+fn members_with_names_of_the_caller_are_read_one_by_one() {
+    let (asked, violations) = read(r#"{"sizes":{"a":1,"b\u0063":0}}"#);
+    assert_eq!(violations, [""; 0]);
+    assert_eq!(asked.sizes, BTreeMap::from([("a".to_owned(), 1), ("bc".to_owned(), 0)]));
+    for (sizes, wrong) in [
+        (r#"{"a":-1}"#, "sizes.a: must be an integer between 0 and 4294967295"),
+        (r#"{"a":1,"b":null}"#, "sizes.b: must be an integer between 0 and 4294967295"),
+        (r#"{"a":1,"a":2}"#, "sizes.a: is given more than once"),
+        ("[1]", "sizes: must be an object"),
+        ("7", "sizes: must be an object"),
+    ] {
+        assert_eq!(read(&format!(r#"{{"sizes":{sizes}}}"#)).1, [wrong]);
+    }
+    assert_eq!(read(r#"{"resource_id":{"a":1}}"#).1, ["resource_id: must be a string"]);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! A single value: a piece of JSON, or the text of a parameter.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use operations::Violation;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Expected, IntoDeserializer, SeqAccess, Unexpected, Visitor};
+use serde::de::{self, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 
-use super::Text;
+use super::{Members, Text, quoted};
 
-/// No field accepts a longer list, and a longer one is not read into memory.
+/// No field accepts a longer list or object, and a longer one is not read into memory.
 const MAX_ELEMENTS: usize = 10_000;
 
 /// A value that has not been read yet.
@@ -39,7 +40,7 @@ pub(super) struct Problem {
 /// What is wrong, and where in the value.
 #[derive(Debug)]
 pub(super) struct What {
-    /// Such as `[3]`; empty for the value itself.
+    /// Such as `[3]` or `.name`; empty for the value itself.
     place: String,
     message: String,
 }
@@ -48,6 +49,14 @@ impl What {
     /// As a violation of a field.
     pub(super) fn of(self, name: &str) -> Violation {
         Violation::new(format!("{name}{}", self.place), self.message)
+    }
+}
+
+impl Problem {
+    /// The problem of the value that has this one at `place`.
+    fn within(self, place: &str) -> Problem {
+        let What { place: inner, message } = self.what;
+        Problem { at: self.at, what: What { place: format!("{place}{inner}"), message } }
     }
 }
 
@@ -112,7 +121,11 @@ impl<'de> Deserializer<'de> for Value<'de> {
                     .map_err(|_| <Problem as de::Error>::invalid_length(MAX_ELEMENTS + 1, &visitor))?;
                 visitor.visit_seq(Elements { elements: elements.into_iter(), next: 0 })
             }
-            Some(b'{') => Err(de::Error::invalid_type(Unexpected::Map, &visitor)),
+            Some(b'{') => {
+                let Members::<MAX_ELEMENTS>(members) = serde_json::from_str(json)
+                    .map_err(|_| <Problem as de::Error>::invalid_length(MAX_ELEMENTS + 1, &visitor))?;
+                visitor.visit_map(Entries { members: members.into_iter(), value: None, seen: BTreeSet::new() })
+            }
             Some(b't') => visitor.visit_bool(true),
             Some(b'f') => visitor.visit_bool(false),
             Some(b'n') => visitor.visit_unit(),
@@ -191,13 +204,39 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
         let Some(element) = self.elements.next() else { return Ok(None) };
         let index = self.next;
         self.next += 1;
-        seed.deserialize(Value::Json(element.get())).map(Some).map_err(|Problem { at, what }| {
-            let What { place, message } = what;
-            Problem { at, what: What { place: format!("[{index}]{place}"), message } }
-        })
+        let read = seed.deserialize(Value::Json(element.get())).map(Some);
+        read.map_err(|problem| problem.within(&format!("[{index}]")))
     }
 
     fn size_hint(&self) -> Option<usize> {
         Some(self.elements.len())
+    }
+}
+
+/// The members of an object whose names may be any.
+struct Entries<'a> {
+    members: std::vec::IntoIter<(Cow<'a, str>, &'a RawValue)>,
+    value: Option<(Cow<'a, str>, &'a RawValue)>,
+    seen: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> MapAccess<'a> for Entries<'a> {
+    type Error = Problem;
+
+    fn next_key_seed<K: de::DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Problem> {
+        let Some((name, value)) = self.members.next() else { return Ok(None) };
+        if !self.seen.insert(name.clone()) {
+            return Err(
+                <Problem as de::Error>::custom("is given more than once").within(&format!(".{}", quoted(&name)))
+            );
+        }
+        self.value = Some((name.clone(), value));
+        seed.deserialize(name.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Problem> {
+        let (name, value) = self.value.take().expect("a key comes before its value");
+        let read = seed.deserialize(Value::Json(value.get()));
+        read.map_err(|problem| problem.within(&format!(".{}", quoted(&name))))
     }
 }

@@ -48,7 +48,7 @@ fn organization(organization: Option<wire::Organization>) -> Value {
     let optional = [
         ("max_pending", limits.max_pending.map(Value::from)),
         ("rate", limits.rate.map(Value::from)),
-        ("burst", limits.burst.map(Value::from)),
+        ("burst", limits.burst.map(|burst| json!(burst as u64))),
     ];
     json!({"organization": {"name": organization.name, "paused": organization.paused,
         "paused_kinds": organization.paused_kinds, "limits": with(shown, &optional)}})
@@ -194,10 +194,13 @@ async fn organizations(who: &str, caller: &Caller, clients: &mut Clients) {
         let http = caller.post(&format!("/v1/organizations/{name}:resume"), "").await;
         let grpc = client.resume_organization(wire::ResumeOrganizationRequest { name: name.to_owned() }).await;
         assert_same(&what, &http, answered(grpc, |found| organization(found.organization)));
-        for (weight, burst) in [(2, None), (0, Some(5))] {
-            let body = with(json!({"weight": weight}), &[("burst", burst.map(Value::from))]);
+        for (weight, rate, burst) in
+            [(2, Some(0.5), Some(5)), (2, Some(-1.0), None), (2, None, None), (0, None, Some(5))]
+        {
+            let optional = [("rate", rate.map(Value::from)), ("burst", burst.map(Value::from))];
+            let body = with(json!({"weight": weight}), &optional);
             let http = caller.post(&format!("/v1/organizations/{name}:setLimits"), body.to_string()).await;
-            let limits = wire::WantedLimits { weight: Some(weight), burst, ..Default::default() };
+            let limits = wire::WantedLimits { weight: Some(weight), precise_rate: rate, burst, ..Default::default() };
             let request = wire::SetOrganizationLimitsRequest { name: name.to_owned(), limits: Some(limits) };
             let grpc = client.set_organization_limits(request).await;
             assert_same(&what, &http, answered(grpc, |found| organization(found.organization)));

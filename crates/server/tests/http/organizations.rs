@@ -61,6 +61,39 @@ async fn what_is_wrong_with_limits_is_told_where_it_stands() {
 }
 
 #[tokio::test]
+async fn limits_are_set_as_they_are_shown() {
+    let server = Server::start().await;
+    let manager = server.instance(&[], &[Scope::Admin]).await;
+    create(&manager, json!({"name": "acme"})).await;
+    for limits in [
+        json!({"rate": 50, "burst": 100}),
+        json!({"rate": 50.0}),
+        json!({"rate": 0.5, "max_pending": 7, "max_input": 1000, "max_output": 1000, "weight": 3}),
+        json!({"max_running": {"scan": 4, "export": 1}}),
+        json!({}),
+    ] {
+        let set = manager.post("/v1/organizations/acme:setLimits", limits.to_string()).await;
+        assert_eq!(set.status, StatusCode::OK, "{limits}: {set:?}");
+        let shown = set.json()["organization"]["limits"].clone();
+        for (name, value) in limits.as_object().unwrap() {
+            assert_eq!((shown[name].as_f64(), shown[name].is_object()), (value.as_f64(), value.is_object()), "{name}");
+        }
+        let again = manager.post("/v1/organizations/acme:setLimits", shown.to_string()).await;
+        assert_eq!(again.json()["organization"]["limits"], shown, "{limits}");
+    }
+    for (limits, field) in [
+        (r#"{"max_running":{"scan":-1}}"#, "max_running.scan"),
+        (r#"{"max_running":{"scan":1.5}}"#, "max_running.scan"),
+        (r#"{"max_running":[]}"#, "max_running"),
+        (r#"{"rate":-0.5}"#, "rate"),
+        (r#"{"rate":"50"}"#, "rate"),
+    ] {
+        let refused = manager.post("/v1/organizations/acme:setLimits", limits).await;
+        assert_eq!(refused.violated(), [field], "{limits}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_of_organizations_manage_none_and_others_only_what_they_reach() {
     let server = Server::start().await;
     let acme = server.acme().await;
