@@ -254,7 +254,10 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::InvalidToken => "check LONGRUN_TOKEN or the file of --token-file".to_owned(),
         ClientError::Refused(refusal) => match refusal.http_status {
             401 => "check LONGRUN_TOKEN or --token-file; `longrun token create` creates a token, `longrun token list` shows which are valid".to_owned(),
-            403 => "use a token with the required scope: `longrun token create --scopes …`".to_owned(),
+            // Other messages say which token is needed.
+            403 if refusal.reason() == Some("SCOPE_MISSING") => {
+                "use a token with the required scope: `longrun token create --scopes …`".to_owned()
+            }
             429 => "the server is busy; try again later".to_owned(),
             500.. => "look for the request in the server's log".to_owned(),
             _ => return None,
@@ -277,6 +280,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use longrun_client::Refusal;
 
     use super::*;
 
@@ -308,5 +313,18 @@ mod tests {
     fn client_errors_have_hints_of_their_own() {
         let error = anyhow::Error::new(ClientError::InvalidToken);
         assert!(hint(&error).is_some_and(|hint| hint.contains("LONGRUN_TOKEN")));
+    }
+    #[test]
+    fn a_scope_is_advised_only_where_it_helps() {
+        let refused = |reason: &str| {
+            let status = serde_json::from_value(serde_json::json!({
+                "code": 7, "message": "m", "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": reason, "domain": "longrun", "metadata": {}}]
+            }));
+            let refusal = Refusal { http_status: 403, status: status.unwrap(), request_id: None, retry_after: None };
+            hint(&anyhow::Error::new(ClientError::Refused(Box::new(refusal))))
+        };
+        assert!(refused("SCOPE_MISSING").is_some_and(|hint| hint.contains("--scopes")));
+        assert_eq!(refused("PERMISSION_DENIED"), None, "a scope does not make it a token of the instance");
     }
 }

@@ -38,6 +38,19 @@ async fn every_class_of_error_has_its_wire_shape() {
     insta::assert_json_snapshot!("errors", shapes);
 }
 
+#[test]
+fn every_reason_is_in_the_documented_table() {
+    let source = include_str!("../../src/error.rs");
+    let documented = include_str!("../../../../docs/api.md");
+    let is_reason = |text: &&str| text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let reasons: Vec<&str> = source.split('"').filter(is_reason).collect();
+    assert!(reasons.len() > 40, "{reasons:?}");
+    for reason in reasons {
+        let is_documented = documented.lines().any(|line| line.split(" | ").nth(2) == Some(&format!("`{reason}`")));
+        assert!(is_documented, "{reason} is not in the table of docs/api.md");
+    }
+}
+
 #[tokio::test]
 async fn every_response_has_a_request_id_the_clients_own_when_it_is_harmless() {
     let server = Server::start().await;

@@ -1,5 +1,7 @@
 //! The OpenAPI document.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::Scope;
@@ -59,6 +61,26 @@ async fn everything_in_the_document_is_there_and_wants_a_token() {
         }
     }
     assert!(calls >= 20, "{calls} calls");
+}
+
+/// A call with the names of what is in its path left out.
+fn shape(call: &str) -> String {
+    let mut parts = call.split('{');
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |shape, part| shape + "{" + &part[part.find('}').unwrap()..])
+}
+
+#[test]
+fn the_table_of_calls_in_the_documentation_has_every_call() {
+    let documented = include_str!("../../../../docs/api.md");
+    let rows = documented.lines().skip_while(|line| *line != "| call | scopes |").take_while(|line| !line.is_empty());
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let of_table: BTreeSet<String> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(shape).collect();
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let calls = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(move |method| shape(&format!("{} {path}", method.to_uppercase())))
+    });
+    assert_eq!(of_table, calls.collect());
 }
 
 #[tokio::test]
