@@ -19,6 +19,8 @@ TYPESCRIPT = CLIENTS / "typescript" / "src" / "wire.ts"
 
 NOTE = "Written by `make sdks` from the OpenAPI document of the server. Do not edit."
 WIDTH = 118
+#: What a reference to a schema begins with.
+SCHEMAS = "#/components/schemas/"
 #: What an object has beside its fields.
 PYTHON_BASES = {"AsyncOperation": "OperationMethods"}
 #: What the clients call it.
@@ -29,8 +31,8 @@ Schema = dict[str, Any]
 
 def named(schema: Schema) -> str | None:
     """The name of the schema that this one refers to."""
-    reference = schema.get("$ref")
-    return reference.rsplit("/", 1)[1] if reference else None
+    reference = schema.get("$ref", "")
+    return reference.removeprefix(SCHEMAS) if reference.startswith(SCHEMAS) else None
 
 
 def reachable(start: Any, schemas: dict[str, Schema], found: set[str]) -> set[str]:

@@ -555,9 +555,14 @@ struct FieldViolation<'a> {
     description: &'a str,
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, ..) = self.class();
+impl ApiError {
+    /// The HTTP status.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        self.class().0
+    }
+
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Status<'_> {
         let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
         let mut details = vec![ErrorInfo::detail(reason, metadata)];
         if matches!(self, ApiError::Invalid(_)) {
@@ -569,8 +574,14 @@ impl IntoResponse for ApiError {
             let type_url = "type.googleapis.com/google.rpc.RetryInfo";
             details.push(Detail::RetryInfo(RetryInfo { type_url, retry_delay: format!("{}s", delay.as_secs()) }));
         }
-        let body = serde_json::to_vec(&Status { code, message: self.to_string(), details })
-            .expect("strings and numbers always serialise");
+        Status { code, message: self.to_string(), details }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, retry_delay) = (self.http_status(), self.retry_delay());
+        let body = serde_json::to_vec(&self.body()).expect("strings and numbers always serialise");
         let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if let Some(delay) = retry_delay {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(delay.as_secs()));

@@ -21,27 +21,30 @@ pub(crate) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListOperations {
-    /// The zero-based number of the page; page k begins with the entry k × page_size.
+    /// The (zero-based) offset of the first item returned in the collection. It is counted in pages: page k begins with
+    /// the item k × page_size.
     #[serde(default, rename = "pagination.page")]
     #[param(value_type = Option<i32>, minimum = 0, default = 0, required = false)]
     pub(crate) page: Option<u32>,
-    /// Entries per page. Above the maximum (100 unless the server is configured otherwise), the maximum is used.
+    /// The maximum number of entries to return. If the value exceeds the maximum, then the maximum value will be used:
+    /// 100, unless the server is configured otherwise.
     #[serde(default, rename = "pagination.page_size")]
     #[param(value_type = Option<i32>, minimum = 0, default = 50, required = false)]
     pub(crate) page_size: Option<u32>,
-    /// The id of the resource that the operation is about; must come together with resource_type.
+    /// Filter by associated resource ID (must be provided with resource_type). Only operations about exactly this
+    /// resource are listed.
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) resource_id: String,
-    /// The type of the resource that the operation is about; must come together with resource_id.
+    /// Filter by associated resource type (must be provided with resource_id).
     #[param(required = false, max_length = 256)]
     #[serde(default)]
     pub(crate) resource_type: String,
-    /// Only operations with this status; its number is understood too.
+    /// Filter by operation status. A status can also be given by its number.
     #[param(value_type = Option<StatusFilter>, inline, required = false)]
     #[serde(default)]
     pub(crate) status: String,
-    /// Only operations of exactly this kind, e.g. evidence_evaluation.
+    /// Filter by operation kind. Only operations of exactly this kind are listed, e.g. evidence_evaluation.
     #[param(required = false, max_length = 256, example = "evidence_evaluation")]
     #[serde(default)]
     pub(crate) kind: String,

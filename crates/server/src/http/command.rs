@@ -60,7 +60,8 @@ async fn cancel(app: &App, caller: &Caller, target: &Target, body: Body) -> Resu
     params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
             description = "With an input only: printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
-    request_body(content = inline(Option<RetryOperation>), description = "Empty to retry the operation itself; with an input, a new operation is created with it."),
+    request_body(content = inline(Option<RetryOperation>), description = "Empty to retry the operation itself; with an input, a new operation is created with it.",
+        example = json!({"input": {"image": "shop:1.3"}})),
     responses((status = 200, description = "The operation.", body = OperationAnswer), RetryErrors))]
 async fn retry(
     app: &App,

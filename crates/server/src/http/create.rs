@@ -66,7 +66,8 @@ pub(super) fn made(made: &Made) -> Response {
     tag = "AsyncOperationsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
         description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
-    request_body = BatchCreateOperations,
+    request_body(content = BatchCreateOperations,
+        example = json!({"operations": [{"kind": "scan", "input": {"image": "shop:1.2"}}, {"kind": "scan"}]})),
     responses((status = 200, description = "The operations, in the order of the request.", body = Operations),
         CreateErrors))]
 pub(super) async fn batch_create(

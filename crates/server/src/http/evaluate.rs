@@ -26,7 +26,10 @@ use crate::strict;
     tag = "AgentsService",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
         description = "Printable ASCII that identifies this request: repeating it with the same key creates nothing twice.")),
-    request_body = EvaluateEvidence,
+    request_body(content = EvaluateEvidence, example = json!({
+        "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "policy_groups": [{"ref": "release-gate"}]
+    })),
     responses((status = 200, description = "The operation that was started.", body = Started), CreateErrors))]
 pub(super) async fn evaluate(
     State(app): State<App>,

@@ -22,14 +22,14 @@ use crate::strict;
 /// The time after which a client should poll an unfinished operation again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
 
-/// Get an async operation
+/// Get async operation status
 ///
-/// Returns one operation. The answer has an ETag; with If-None-Match it is 304 as long as nothing has changed. While
+/// Retrieves the current status and result of an asynchronous operation. The answer has an ETag; with If-None-Match it is 304 as long as nothing has changed. While
 /// the operation has not ended, Retry-After says when to poll again. With view=FULL, the answer has all fields of the
 /// operation, and no ETag.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}", operation_id = "AsyncOperationsService_GetOperation",
     tag = "AsyncOperationsService",
-    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), GetOperation),
+    params(("operation_id" = String, Path, format = Uuid, description = "Unique identifier of the async operation."), GetOperation),
     responses((status = 200, description = "The operation.", body = inline(AnyOperationAnswer)),
         (status = 304, description = "The operation has not changed since the given ETag."), ItemErrors))]
 pub(super) async fn get(

@@ -18,7 +18,8 @@ use crate::strict;
 
 /// List async operations
 ///
-/// One page of the operations that the token may see, newest first, with the exact number of all that match.
+/// Lists asynchronous operations with optional filters for resource association and status. The answer has one page of
+/// the operations that the token may see, newest first, with the exact number of all that match.
 #[utoipa::path(get, path = "/v1/operations", operation_id = "AsyncOperationsService_ListOperations",
     tag = "AsyncOperationsService", params(ListOperations),
     responses((status = 200, description = "The page; empty after the last one.", body = OperationsPage), ListErrors))]

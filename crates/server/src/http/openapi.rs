@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::response::IntoResponse;
 use axum::routing;
 use http::header::CONTENT_TYPE;
+use store::Scope;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
@@ -19,7 +20,8 @@ use super::{
     attestation, audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules,
     search, sessions, stats, tokens, views, wait, waivers, watch, work, workers,
 };
-use crate::error::Status;
+use crate::error::{ApiError, Status};
+use crate::services::ApiSettings;
 
 /// The path of the document.
 const DOCUMENT: &str = "/openapi.json";
@@ -35,10 +37,10 @@ const PAGE: &str = "/docs";
     ),
     servers((url = "/", description = "This server.")),
     security(("bearer" = [])),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Refusals),
     components(schemas(Status)),
     tags(
-        (name = "AsyncOperationsService", description = "Operations: list, get, wait, watch, create, cancel, retry, delete."),
+        (name = "AsyncOperationsService", description = "Service for polling the status of asynchronous operations, and for working with them: list, get, wait, watch, create, cancel, retry, delete."),
         (name = "WorkerService", description = "The protocol of workers: claim operations, extend their leases, settle them."),
         (name = "AgentsService", description = "Evaluations of evidence."),
         (name = "EvidenceService", description = "Pieces of evidence, identified by the digest of their content."),
@@ -97,26 +99,62 @@ impl Modify for Bearer {
     }
 }
 
-/// The response that describes a refusal, by its HTTP status.
-fn refusal(status: u16) -> (String, RefOr<Response>) {
-    let description = match status {
-        400 => "The request is not valid, or the operation is in a state that does not allow it.",
-        401 => "The request has no valid token.",
-        403 => "The token lacks a scope, or is not allowed to use the project.",
-        404 => "It does not exist, or the token may not see it: the answer is the same in both cases.",
-        409 => {
-            "The request conflicts with the current state: for example, the Idempotency-Key was used for another request, or the unique_key is in use."
+/// The responses that describe refusals, which the calls refer to.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        for (error, description) in refused() {
+            let content = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Status")))
+                .example(Some(serde_json::to_value(error.body()).expect("strings and numbers always serialise")));
+            let response = ResponseBuilder::new().description(description).content("application/json", content.build());
+            components.responses.insert(refusal_name(error.http_status().as_u16()), response.build().into());
         }
-        413 => "The body is too large.",
-        415 => "The body has the wrong Content-Type.",
-        429 => "Too many requests or too much data at a time; Retry-After says when to try again.",
-        503 => "The service is unavailable now; Retry-After says when to try again.",
-        504 => "The request took too long.",
-        _ => "An internal error; the server's log has the details under the X-Request-Id of the response.",
-    };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Status"))).build();
-    let response = ResponseBuilder::new().description(description).content("application/json", content).build();
-    (status.to_string(), response.into())
+    }
+}
+
+/// An example of each HTTP status with which calls are refused, and what all such refusals have in common.
+fn refused() -> [(ApiError, &'static str); 11] {
+    [
+        (
+            ApiError::field("kind", "must be given"),
+            "The request is not valid, or the operation is in a state that does not allow it.",
+        ),
+        (ApiError::Unauthenticated, "The request has no valid token."),
+        (
+            ApiError::ScopeMissing(Scope::OperationsWrite),
+            "The token lacks a scope, or is not allowed to use the project.",
+        ),
+        (
+            ApiError::NotFound("operation"),
+            "It does not exist, or the token may not see it: the answer is the same in both cases.",
+        ),
+        (
+            ApiError::IdempotencyConflict,
+            "The request conflicts with the current state: for example, the Idempotency-Key was used for another request, or the unique_key is in use.",
+        ),
+        (ApiError::TooLarge { limit: ApiSettings::default().body_limit }, "The body is too large."),
+        (ApiError::UnsupportedMediaType("application/json"), "The body has the wrong Content-Type."),
+        (ApiError::Busy, "Too many requests or too much data at a time; Retry-After says when to try again."),
+        (
+            ApiError::Internal("an example".into()),
+            "An internal error; the server's log has the details under the X-Request-Id of the response.",
+        ),
+        (ApiError::Overloaded, "The service is unavailable now; Retry-After says when to try again."),
+        (ApiError::Timeout("the request"), "The request took too long."),
+    ]
+}
+
+/// The name of the component that describes refusals with an HTTP status.
+fn refusal_name(status: u16) -> String {
+    format!("Error{status}")
+}
+
+/// What a call says about refusals with an HTTP status.
+fn refusal(status: u16) -> (String, RefOr<Response>) {
+    (status.to_string(), Ref::from_response_name(refusal_name(status)).into())
 }
 
 macro_rules! refusals {

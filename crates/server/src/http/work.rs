@@ -33,7 +33,8 @@ use crate::strict;
 /// Assigns operations to a worker, which may wait until there is one. The worker holds each operation under a lease,
 /// which heartbeats extend.
 #[utoipa::path(post, path = "/v1/operations:claim", operation_id = "WorkerService_ClaimOperations",
-    tag = "WorkerService", request_body = ClaimOperations,
+    tag = "WorkerService",
+    request_body(content = ClaimOperations, example = json!({"kinds": ["scan"], "max_operations": 10, "wait": "30s"})),
     responses((status = 200, description = "The claimed operations; empty when none became available in time.", body = Claims),
         WorkErrors))]
 pub(super) async fn claim(
@@ -60,7 +61,10 @@ pub(super) async fn claim(
 /// Extends the leases of many operations. The answer says for each, in the order of the request, whether the worker
 /// still holds it, and whether it must stop.
 #[utoipa::path(post, path = "/v1/operations:heartbeat", operation_id = "WorkerService_HeartbeatOperations",
-    tag = "WorkerService", request_body = HeartbeatOperations,
+    tag = "WorkerService",
+    request_body(content = HeartbeatOperations, example = json!({"operations": [
+        {"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1", "progress": "3 of 7 layers"}
+    ]})),
     responses((status = 200, description = "One row for each row of the request.", body = Heartbeats), WorkErrors))]
 pub(super) async fn heartbeat(
     State(app): State<App>,
@@ -80,7 +84,10 @@ pub(super) async fn heartbeat(
 /// Ends many attempts. The answer has one row for each, in the order of the request. A row whose lease was lost is
 /// refused and changes nothing; the other rows take effect.
 #[utoipa::path(post, path = "/v1/operations:settle", operation_id = "WorkerService_SettleOperations",
-    tag = "WorkerService", request_body = SettleOperations,
+    tag = "WorkerService",
+    request_body(content = SettleOperations, example = json!({"results": [
+        {"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1", "output": "done"}
+    ]})),
     responses((status = 200, description = "One row for each row of the request.", body = Settlements), WorkErrors))]
 pub(super) async fn settle(
     State(app): State<App>,

@@ -55,12 +55,70 @@ async fn everything_in_the_document_is_there_and_wants_a_token() {
             let answer = nobody.send(method.clone(), &path, &[], "").await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
             for (status, response) in call["responses"].as_object().unwrap() {
+                let response = resolved(&document, response);
                 assert!(!response["description"].as_str().unwrap().is_empty(), "{method} {path} {status}");
             }
             calls += 1;
         }
     }
     assert!(calls >= 20, "{calls} calls");
+}
+
+/// A part of the document, or what it refers to.
+fn resolved<'d>(document: &'d Value, part: &'d Value) -> &'d Value {
+    part["$ref"].as_str().map_or(part, |reference| document.pointer(reference.trim_start_matches('#')).unwrap())
+}
+
+#[test]
+fn refusals_and_bodies_have_examples() {
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let (mut refusals, mut bodies) = (0, 0);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            for (status, response) in call["responses"].as_object().unwrap() {
+                let Ok(status @ 400..) = status.parse::<u16>() else { continue };
+                let example = &resolved(&document, response)["content"]["application/json"]["example"];
+                let code = StatusCode::from_u16(status).unwrap();
+                assert!(example["code"].is_number() && example["details"].is_array(), "{method} {path} {code}");
+                refusals += 1;
+            }
+            if let Some(body) = call["requestBody"]["content"].get("application/json") {
+                assert!(body["example"].is_object(), "{method} {path}");
+                bodies += 1;
+            }
+        }
+    }
+    assert!(refusals > 100 && bodies > 10, "{refusals} {bodies}");
+    for (name, response) in document["components"]["responses"].as_object().unwrap() {
+        let example = &response["content"]["application/json"]["example"];
+        let info = &example["details"][0];
+        assert!(info["reason"].is_string() && info["domain"] == "longrun", "{name}: {example}");
+    }
+}
+
+#[test]
+fn the_list_is_described_as_the_public_api_describes_it() {
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let list = &document["paths"]["/v1/operations"]["get"];
+    assert_eq!(list["summary"], "List async operations");
+    let begins = |text: &Value, sentence: &str| assert!(text.as_str().unwrap().starts_with(sentence), "{text}");
+    let sentence = "Lists asynchronous operations with optional filters for resource association and status.";
+    begins(&list["description"].as_str().unwrap().replace('\n', " ").into(), sentence);
+    for (name, sentence) in [
+        ("pagination.page", "The (zero-based) offset of the first item returned in the collection."),
+        (
+            "pagination.page_size",
+            "The maximum number of entries to return. If the value exceeds the maximum, then the maximum value will be used",
+        ),
+        ("resource_id", "Filter by associated resource ID (must be provided with resource_type)"),
+        ("resource_type", "Filter by associated resource type (must be provided with resource_id)"),
+        ("status", "Filter by operation status"),
+        ("kind", "Filter by operation kind"),
+    ] {
+        let parameters = list["parameters"].as_array().unwrap();
+        let parameter = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+        begins(&parameter["description"].as_str().unwrap().replace('\n', " ").into(), sentence);
+    }
 }
 
 /// A call with the names of what is in its path left out.
