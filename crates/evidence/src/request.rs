@@ -20,6 +20,7 @@ const MAX_PROMPT: usize = 16 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct EvaluateRequest {
     /// `sha256:<64 hex>` of the evidence.
+    #[serde(default)]
     pub digest: String,
     /// The material type; absent: it is detected from the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,49 +107,55 @@ impl EvaluateRequest {
     /// # Errors
     /// [`RequestError`] with the path of the first field that is not valid.
     pub fn validate(&self) -> Result<(), RequestError> {
-        self.material_kind()?;
-        if !is_digest(&self.digest) {
-            return Err(RequestError::new("digest", "expected sha256: and 64 lower-case hexadecimal digits"));
-        }
+        self.violations().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that is wrong with the form, field by field.
+    pub fn violations(&self) -> Vec<RequestError> {
+        let mut violations = Vec::new();
+        violations.extend(self.material_kind().err());
+        let mut check = |holds: bool, field: &str, message: String| {
+            if !holds {
+                violations.push(RequestError::new(field, message));
+            }
+        };
+        check(is_digest(&self.digest), "digest", "expected sha256: and 64 lower-case hexadecimal digits".to_owned());
         for (field, name) in [
             ("name", &self.name),
             ("project_name", &self.project_name),
             ("project_version_name", &self.project_version_name),
         ] {
-            if name.as_ref().is_some_and(|name| name.len() > MAX_NAME || name.chars().any(char::is_control)) {
-                return Err(RequestError::new(field, format!("expected at most {MAX_NAME} bytes of printable text")));
-            }
+            let is_name = |name: &String| name.len() <= MAX_NAME && !name.chars().any(char::is_control);
+            let message = format!("expected at most {MAX_NAME} bytes of printable text");
+            check(name.as_ref().is_none_or(is_name), field, message);
         }
-        if self.prompt.as_ref().is_some_and(|prompt| prompt.len() > MAX_PROMPT || prompt.trim().is_empty()) {
-            return Err(RequestError::new("prompt", format!("expected text of at most {MAX_PROMPT} bytes")));
+        let is_prompt = |prompt: &String| prompt.len() <= MAX_PROMPT && !prompt.trim().is_empty();
+        let message = format!("expected text of at most {MAX_PROMPT} bytes");
+        check(self.prompt.as_ref().is_none_or(is_prompt), "prompt", message);
+        let policies = self.policies.as_deref().unwrap_or_default();
+        let groups = self.policy_groups.as_deref().unwrap_or_default();
+        for (field, count, most) in
+            [("policies", policies.len(), MAX_POLICIES), ("policy_groups", groups.len(), MAX_GROUPS)]
+        {
+            check(count <= most, field, format!("{count} are too many; at most {most} are allowed"));
         }
-        let most = |field: &str, count: usize, most: usize| {
-            if count <= most {
-                Ok(())
-            } else {
-                Err(RequestError::new(field, format!("{count} are too many; at most {most} are allowed")))
-            }
-        };
-        most("policies", self.policies.as_ref().map_or(0, Vec::len), MAX_POLICIES)?;
-        most("policy_groups", self.policy_groups.as_ref().map_or(0, Vec::len), MAX_GROUPS)?;
-        for (index, attachment) in self.policies.iter().flatten().enumerate() {
+        for (index, attachment) in policies.iter().enumerate().take(MAX_POLICIES) {
             let field = format!("policies[{index}]");
-            match (&attachment.reference, &attachment.embedded) {
+            violations.extend(match (&attachment.reference, &attachment.embedded) {
                 (Some(reference), None) => {
-                    Resolver::check_form(reference)
-                        .map_err(|error| RequestError::new(format!("{field}.ref"), error))?;
+                    Resolver::check_form(reference).err().map(|error| RequestError::new(format!("{field}.ref"), error))
                 }
                 (None, Some(embedded)) => {
-                    embedded_text(embedded).map_err(|error| RequestError::new(format!("{field}.embedded"), error))?;
+                    embedded_text(embedded).err().map(|error| RequestError::new(format!("{field}.embedded"), error))
                 }
-                _ => return Err(RequestError::new(field, "expected exactly one of ref and embedded")),
-            }
+                _ => Some(RequestError::new(field, "expected exactly one of ref and embedded")),
+            });
         }
-        for (index, group) in self.policy_groups.iter().flatten().enumerate() {
-            Resolver::check_form(&group.reference)
-                .map_err(|error| RequestError::new(format!("policy_groups[{index}].ref"), error))?;
+        for (index, group) in groups.iter().enumerate().take(MAX_GROUPS) {
+            let wrong = Resolver::check_form(&group.reference).err();
+            violations.extend(wrong.map(|error| RequestError::new(format!("policy_groups[{index}].ref"), error)));
         }
-        Ok(())
+        violations
     }
 
     /// Whether it names what to evaluate; otherwise the default policies are used. An empty list counts as none.
@@ -194,7 +201,6 @@ mod tests {
             (r#"{"policies": [{"ref": "x", "with": {"a": 1.5}}]}"#, "policies[0].with.a", "put it in quotes"),
             (r#"{"policy_groups": [{"ref": 1}]}"#, "policy_groups[0].ref", "expected a string"),
             (r#"{"nmae": "x"}"#, "nmae", "unknown field `nmae`"),
-            ("{}", "", "missing field `digest`"),
             (r#"{"digest": "d"} and more"#, "", "trailing characters"),
         ] {
             let error = EvaluateRequest::read(text).unwrap_err();

@@ -62,12 +62,20 @@ impl Found {
     /// Adds a violation, unless its field or the whole request has one already: a kind that is not a string is not
     /// reported as a bad name as well.
     pub(crate) fn add(&mut self, violation: Violation) {
-        let is_reported = |known: &Violation| {
-            let rest = known.field.strip_prefix(&violation.field);
-            known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
-        };
-        if self.left() > 0 && !self.0.iter().any(is_reported) {
-            self.0.push(violation);
+        self.add_all([violation]);
+    }
+
+    /// The same for violations that were found together: a field may have several of them.
+    pub(crate) fn add_all(&mut self, violations: impl IntoIterator<Item = Violation>) {
+        let before = self.0.len();
+        for violation in violations {
+            let is_reported = |known: &Violation| {
+                let rest = known.field.strip_prefix(&violation.field);
+                known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+            };
+            if !self.0[..before].iter().any(is_reported) {
+                self.add_another(violation);
+            }
         }
     }
 
@@ -96,7 +104,7 @@ impl Found {
     pub(crate) fn add_at(&mut self, place: &str, part: Found) {
         let left = self.left();
         self.0.extend(part.0.into_iter().take(left).map(|violation| {
-            let dot = if violation.field.is_empty() { "" } else { "." };
+            let dot = if place.is_empty() || violation.field.is_empty() { "" } else { "." };
             Violation::new(format!("{place}{dot}{}", violation.field), violation.description)
         }));
     }

@@ -212,7 +212,7 @@ pub async fn create_token(
             }
             None if !reach.instance => {
                 let message = "tokens of the instance can only be created with such a token, or on the command line";
-                return Err(TokenError::Invalid(vec![Violation::new("organization", message)]));
+                return Err(TokenError::Invalid(vec![Violation::new("instance", message)]));
             }
             None => {}
         }

@@ -4,13 +4,14 @@
 use ::evidence::{EvaluateRequest, RequestError};
 use kinds::evaluation::CheckError;
 pub(super) use kinds::evaluation::KIND;
-use operations::{NewOperation, Resource};
+use operations::{NewOperation, Resource, Violation};
 use store::{Digest, Scope};
 
 use super::evidence;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
+use crate::strict::{Found, Read};
 
 /// The `resource_type` of these operations; their `resource_id` is the digest.
 pub(crate) const RESOURCE_TYPE: &str = "evidence";
@@ -25,13 +26,16 @@ pub(super) async fn request(
     input: &str,
     prefix: &str,
 ) -> Result<EvaluateRequest, ApiError> {
-    let field = |error: RequestError| {
+    let violation = |error: RequestError| {
         let path = format!("{prefix}{}", error.field);
-        ApiError::field(path.trim_end_matches('.'), error.message)
+        Violation::new(path.trim_end_matches('.'), error.message)
     };
     let input = if input.is_empty() { "{}" } else { input };
-    let request = EvaluateRequest::read(input).map_err(field)?;
-    request.validate().map_err(field)?;
+    let request = EvaluateRequest::read(input).map_err(|error| malformed(input, prefix, error))?;
+    let violations: Vec<Violation> = request.violations().into_iter().map(violation).collect();
+    if !violations.is_empty() {
+        return Err(ApiError::Invalid(violations));
+    }
     if request.prompt.is_some() && !app.has_ai_provider {
         let description = "cannot be checked: this server has no AI provider; leave it out, or configure [ai]";
         return Err(ApiError::field(format!("{prefix}prompt"), description));
@@ -40,11 +44,27 @@ pub(super) async fn request(
         let share = app.checks.take(caller.organization()).await;
         match evaluations.check(caller.organization(), input, share).await {
             Ok(()) => {}
-            Err(CheckError::Request(error)) => return Err(field(error)),
+            Err(CheckError::Request(error)) => return Err(ApiError::Invalid(vec![violation(error)])),
             Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),
         }
     }
     Ok(request)
+}
+
+/// Everything that is wrong with an input that cannot be read; of the members of its members, the first.
+fn malformed(input: &str, prefix: &str, first: RequestError) -> ApiError {
+    let mut violations = Found::default();
+    if first.field.contains(['.', '[']) {
+        violations.add(Violation::new(format!("{prefix}{}", first.field), first.message));
+    }
+    let read = serde_json::from_str::<Read<EvaluateRequest>>(input).unwrap_or_default();
+    let (_, mut found) = read.into_parts();
+    if found.is_empty() && violations.is_empty() {
+        // What other bodies allow: the input is stored as it was written.
+        found.add(Violation::new("", "must have its fields in snake_case, and none that is null"));
+    }
+    violations.add_at(prefix.trim_end_matches('.'), found);
+    violations.none().expect_err("there is a violation")
 }
 
 /// Checks an `evidence_evaluation` that comes as an operation, and sets its resource.

@@ -246,13 +246,15 @@ fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWi
     if !is_of_instance && organization.is_empty() {
         found.add(Violation::new("organization", "must be given, or instance: true for a token of the instance"));
     }
-    found.none()?;
-    Ok(TokenWish {
+    let wish = TokenWish {
         name: asked.name,
         organization: (!is_of_instance).then_some(organization),
         projects,
         organizations,
         scopes,
         expires_in: asked.expires_in,
-    })
+    };
+    found.add_all(wish.check().err().into_iter().flatten());
+    found.none()?;
+    Ok(wish)
 }

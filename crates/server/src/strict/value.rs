@@ -84,6 +84,15 @@ impl de::Error for Problem {
     fn invalid_length(_: usize, wanted: &dyn Expected) -> Problem {
         Problem::custom(format_args!("must be {}", in_words(&wanted.to_string())))
     }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> Problem {
+        let message = format!("unknown field; the fields are {}", known.join(", "));
+        Problem::custom(message).within(&format!(".{}", quoted(name)))
+    }
+
+    fn missing_field(name: &'static str) -> Problem {
+        Problem::custom("must be given").within(&format!(".{name}"))
+    }
 }
 
 /// The types that `serde` names, in the terms of JSON.

@@ -239,8 +239,11 @@ async fn an_evaluation_created_as_an_operation_follows_the_same_rules() {
     let created = caller.post("/v1/operations", create(input.clone())).await;
     assert_eq!(created.json()["operation"]["resource_id"], digest, "{created:?}");
     for (body, field) in [
-        (json!({"kind": "evidence_evaluation"}).to_string(), "input"),
+        (json!({"kind": "evidence_evaluation"}).to_string(), "input.digest"),
         (create(json!({"digest": digest, "nope": 1})), "input.nope"),
+        (create(json!([])), "input"),
+        (create(json!({"digest": digest, "policies": input["policies"], "name": 7})), "input.name"),
+        (create(json!({"digest": digest, "policyGroups": []})), "input"),
         (create(json!({"digest": "sha256:0", "policies": input["policies"]})), "input.digest"),
         (create(json!({"digest": digest, "policies": [{"ref": "x", "wth": {}}]})), "input.policies[0].wth"),
         (create(json!({"digest": Digest::of(b"unknown").to_string(), "policies": input["policies"]})), "input.digest"),
@@ -253,6 +256,15 @@ async fn an_evaluation_created_as_an_operation_follows_the_same_rules() {
     ] {
         assert_eq!(caller.post("/v1/operations", body.clone()).await.violated(), [field], "{body}");
     }
+    let wrong = json!({"digest": 5, "foo": 1, "policies": [{"ref": 7}, {"reff": "a"}], "name": "\u{1}", "prompt": ""});
+    let told = caller.post("/v1/operations", create(wrong)).await.violations();
+    let told: Vec<String> = told.into_iter().map(|(field, what)| format!("{field}: {what}")).collect();
+    assert_eq!(told[..2], ["input.digest: must be a string", "input.policies[0].ref: must be a string"], "{told:?}");
+    assert!(told[2].starts_with("input.foo: unknown field; the fields are digest, kind, "), "{told:?}");
+    let wrong = json!({"digest": "", "policies": [{"ref": "https://x/y"}], "name": "\u{1}", "prompt": ""});
+    let mut violated = caller.post("/v1/operations", create(wrong)).await.violated();
+    violated.sort();
+    assert_eq!(violated, ["input.digest", "input.name", "input.policies[0].ref", "input.prompt"]);
 }
 
 #[tokio::test]
