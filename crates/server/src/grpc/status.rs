@@ -93,3 +93,34 @@ pub(super) fn of_row(refusal: operations::Refusal) -> rpc::Status {
         details: whole.details.into_iter().map(|any| Any { type_url: any.type_url, value: any.value }).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_code_has_the_status_that_its_errors_have_over_http() {
+        for error in [
+            ApiError::field("kind", "is missing"),
+            ApiError::Malformed("no object".to_owned()),
+            ApiError::Unauthenticated,
+            ApiError::OfInstance,
+            ApiError::NotFound("operation"),
+            ApiError::MethodNotAllowed,
+            ApiError::IdempotencyConflict,
+            ApiError::CountDiffers { now: 2, expected: 1 },
+            ApiError::TokenEnded,
+            ApiError::EventUnknown,
+            ApiError::Busy,
+            ApiError::Overloaded,
+            ApiError::Timeout("the request"),
+            ApiError::NotAsSigned,
+            ApiError::Internal("broken".into()),
+        ] {
+            let code = Code::from_i32(error.code().into());
+            assert_eq!(status_over_http(code), error.into_response().status(), "{code:?}");
+        }
+    }
+}
