@@ -21,16 +21,18 @@ git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read -T - -c
 # The copy is inside this repository, which must not be changed.
 export GIT_CEILING_DIRECTORIES="$root/target/mutants"
 # The copy has its own build artifacts; otherwise cargo would mistake those of the tree for them, since it names a package by
-# its path in the workspace. Dependencies that were built already are linked.
+# its path in the workspace. Dependencies that were built already are linked, unless they are
+# on another file system.
 built=${CARGO_TARGET_DIR:-target}/debug
 export CARGO_TARGET_DIR="$root/target/mutants/build"
 mkdir -p "$CARGO_TARGET_DIR/debug"
-if [ -d "$built/deps" ]; then
-    cp -al "$built/deps" "$built/build" "$built/.fingerprint" "$CARGO_TARGET_DIR/debug/"
+if [ -d "$built/deps" ] && cp -al "$built/deps" "$built/build" "$built/.fingerprint" "$CARGO_TARGET_DIR/debug/" 2>/dev/null; then
     for member in $(ls crates) checker; do
         rm -rf "$CARGO_TARGET_DIR/debug/deps/lib$member-"* "$CARGO_TARGET_DIR/debug/deps/$member-"* \
             "$CARGO_TARGET_DIR/debug/.fingerprint/$member-"*
     done
+else
+    rm -rf "$CARGO_TARGET_DIR/debug"
 fi
 export RUST_BACKTRACE=0
 
