@@ -288,6 +288,16 @@ fn checking_a_script_takes_little_time_whatever_it_is() {
             format!("violations contains \"no\" if {{\n{} }}", "input.a\n".repeat(3_000)),
             Some("more than 2500 statements"),
         ),
+        (
+            format!("violations contains \"no\" if {{\n{} }}", "not startswith(input.s, input.t)\n".repeat(1_000)),
+            Some("more than 2500 statements"),
+        ),
+        (
+            (0..2_000).fold("violations := []\n".to_owned(), |rules, n| {
+                rules + &format!("r{n} if not startswith(input.s, input.t)\n")
+            }),
+            None,
+        ),
     ] {
         let start = Instant::now();
         let outcome = evaluate(&body);
@@ -314,4 +324,34 @@ fn evidence_that_cannot_be_read_is_refused() {
     assert_eq!(evaluate_with(policy(forbids), r#"{"secrets":["a"]}"#).unwrap().status, Status::Failed);
     let error = evaluate_with(policy(forbids), r#"{"secrets":["a"],"score":1e999}"#).unwrap_err().to_string();
     assert!(error.starts_with("evidence: not JSON: ") && error.ends_with("a number out of range"), "{error}");
+}
+
+/// The engine negates the whole expression, and OPA what is left once the operands have a value.
+#[test]
+fn a_negation_of_something_undefined_permits_nothing() {
+    for condition in [
+        "not startswith(x.license, \"GPL\")",
+        "not x.license in {\"GPL-3.0\"}",
+        "not \"GPL-3.0\" in x.licenses",
+        "not x.score > 7",
+        "not x.score != 7",
+        "not count(x.findings) > 0",
+        "not x.licenses[lower(x.name)] == \"GPL-3.0\"",
+        "every y in [x] { not startswith(y.license, \"GPL\") }",
+        "count([1 | not startswith(x.license, \"GPL\")]) == 1",
+    ] {
+        objects(&format!("permitted(x) if {{ {condition} }}\nviolations contains \"no\" if not permitted({{}})"));
+        objects(&format!("permitted(x) if {condition}\nviolations contains \"no\" if not permitted({{}})"));
+    }
+}
+
+#[test]
+fn a_membership_of_something_undefined_is_not_false() {
+    for condition in ["banned := x.license in {\"GPL\"}; not banned", "(\"GPL\" in x.licenses) == false"] {
+        objects(&format!("permitted(x) if {{ {condition} }}\nviolations contains \"no\" if not permitted({{}})"));
+    }
+    objects(
+        "is_banned(x) := x.license in {\"GPL\"}\npermitted(x) if is_banned(x) == false\n\
+         violations contains \"no\" if not permitted({})",
+    );
 }

@@ -2,15 +2,18 @@
 //! (`scripts/opa-answers.py` generates them again). What OPA leaves undefined or refuses is an error or undefined here,
 //! and never a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use evidence::check::check;
+use evidence::policy::{Policy, Resolver};
 use evidence::rego::{Limits, RegoError, Script, Support, Verdict, support};
+use evidence::{digest, yaml};
 use regorus::Value as Rego;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The result of an expression: its value and type, or nothing.
 fn answer(expression: &str) -> Result<Option<(Value, String)>, RegoError> {
@@ -129,6 +132,112 @@ fn rules_come_to_what_they_come_to_in_opa() {
     println!("{count} rules");
     assert!(different.is_empty(), "{different}");
 }
+
+/// What OPA is asked about a case of an example policy: the scripts that run, each with its input.
+#[derive(serde::Serialize)]
+struct Question {
+    policy: String,
+    case: String,
+    runs: Vec<Value>,
+    /// longrun's own verdict.
+    #[serde(skip)]
+    own: Value,
+}
+
+/// The cases of the policies in `examples/policies` that have a verdict.
+fn questions() -> Vec<Question> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(&examples, copy.path());
+    let mut questions = Vec::new();
+    for entry in std::fs::read_dir(examples.join("policies")).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        let policy = folder.file_name().unwrap().to_str().unwrap();
+        let resolver = Resolver::new(Some(&folder)).unwrap();
+        let document = resolver.load("file://policy.yaml").unwrap();
+        let scripts = Policy::parse("policy.yaml", &document.text).unwrap();
+        let text = |index| scripts.script_text(&document, index, &resolver).unwrap().text;
+        // In the copy, each script reports its input.
+        let mut reporting: Value = yaml::read(&document.text).unwrap();
+        reporting["metadata"].as_object_mut().unwrap().remove("finding_type");
+        for (index, script) in reporting["spec"]["policies"].as_array_mut().unwrap().iter_mut().enumerate() {
+            let report = format!("violations contains json.marshal({{\"script\": {index}, \"input\": input}})");
+            let mut reporter = json!({"embedded": format!("package main\nimport rego.v1\n{report}\n")});
+            if let Some(kind) = script.get("kind") {
+                reporter["kind"] = kind.clone();
+            }
+            *script = reporter;
+        }
+        let copied = copy.path().join("policies").join(policy).join("policy.yaml");
+        std::fs::write(&copied, reporting.to_string()).unwrap();
+        let inputs = check(&copied).unwrap().cases;
+        for (case, inputs) in check(&folder.join("policy.yaml")).unwrap().cases.into_iter().zip(inputs) {
+            let Some(status) = case.status else { continue };
+            let runs = inputs.violations.iter().map(|report| {
+                let mut run: Value = serde_json::from_str(report).unwrap();
+                run["script"] = json!(text(usize::try_from(run["script"].as_u64().unwrap()).unwrap()));
+                run
+            });
+            let violations = case.violations.iter().collect::<BTreeSet<_>>().len();
+            let own = json!({"status": status, "violations": violations});
+            questions.push(Question { policy: policy.to_owned(), case: case.name, runs: runs.collect(), own });
+        }
+    }
+    questions.sort_by(|one, other| (&one.policy, &one.case).cmp(&(&other.policy, &other.case)));
+    questions
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Every case of every example policy has the verdict that OPA has. The answers name the digest of what was asked.
+#[test]
+fn example_policies_come_to_what_they_come_to_in_opa() {
+    let questions = questions();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_OPA").is_some() {
+        let lines = questions.iter().map(|question| serde_json::to_string(question).unwrap());
+        let asked = folder.join("../../target/opa");
+        std::fs::create_dir_all(&asked).unwrap();
+        std::fs::write(asked.join("questions.jsonl"), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        return;
+    }
+    let text = std::fs::read_to_string(folder.join("tests/opa/examples.jsonl")).unwrap();
+    let answers: BTreeMap<(String, String), (String, Value)> = text
+        .lines()
+        .map(|line| serde_json::from_str::<(String, String, String, Value)>(line).unwrap())
+        .map(|(policy, case, asked, verdict)| ((policy, case), (asked, verdict)))
+        .collect();
+    assert_eq!(answers.len(), questions.len(), "{RENEWAL}");
+    assert!(questions.len() > 200 && questions.iter().all(|question| !question.runs.is_empty()));
+    let mut different = String::new();
+    for question in questions {
+        let asked = digest(serde_json::to_string(&question).unwrap().as_bytes());
+        let Question { policy, case, own, .. } = question;
+        let known = answers.get(&(policy.clone(), case.clone())).filter(|(digest, _)| *digest == asked);
+        let (_, opa) = known.unwrap_or_else(|| panic!("{policy}: {case}: {RENEWAL}"));
+        if own != *opa {
+            let _ = writeln!(different, "{policy}: {case}\n    here {own}\n    OPA  {opa}");
+        }
+    }
+    assert!(different.is_empty(), "{different}");
+}
+
+const RENEWAL: &str = "OPA was not asked; do so: UPDATE_OPA=1 cargo test -p evidence example_policies_come && \
+                       scripts/opa-answers.py";
 
 /// The page of the documentation: every builtin of OPA and whether policies can use it.
 fn table() -> String {

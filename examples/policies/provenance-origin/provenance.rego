@@ -34,18 +34,22 @@ origins contains {"source": trim_suffix(trim_prefix(uri, "git+"), ".git"), "ref"
 
 # SLSA 1 names what was asked to be built among the external parameters. Where the build type has no repository there, the
 # dependencies that were resolved for it, or what SLSA 0.2 has, must do.
-workflow := input.predicate.buildDefinition.externalParameters.workflow
+workflow := ["predicate", "buildDefinition", "externalParameters", "workflow"]
 
-uris contains sprintf("%s@%s", [workflow.repository, object.get(workflow, "ref", "none")]) if is_string(workflow.repository)
+repository := object.get(input, array.concat(workflow, ["repository"]), null)
+
+ref_of_repository := object.get(input, array.concat(workflow, ["ref"]), "none")
+
+uris contains sprintf("%s@%s", [repository, ref_of_repository]) if is_string(repository)
 
 uris contains uri if {
-	not is_string(workflow.repository)
+	not is_string(repository)
 	some dependency in input.predicate.buildDefinition.resolvedDependencies
 	uri := dependency.uri
 }
 
 uris contains uri if {
-	not is_string(workflow.repository)
+	not is_string(repository)
 	uri := input.predicate.invocation.configSource.uri
 }
 

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
+use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead};
 
+use super::text::{Text, flat, place};
 use super::walk;
 
 /// The rewritten source.
@@ -21,7 +22,7 @@ pub fn rewrite(source: &str, module: &Module) -> String {
     let mut edits: Vec<(usize, usize, String)> = Vec::new();
     for (number, rule) in module.policy.iter().enumerate() {
         if let Rule::Spec { head, bodies, .. } = rule.as_ref() {
-            Head { source, name: format!("{suffix}_{number}"), bound: bound(head, bodies) }
+            Head { source: Text(source), name: format!("{suffix}_{number}"), bound: bound(head, bodies) }
                 .rewrite(head, bodies, &mut edits);
         }
     }
@@ -38,18 +39,9 @@ pub fn rewrite(source: &str, module: &Module) -> String {
     rewritten
 }
 
-/// A position in the source, in bytes.
-fn place(offset: u32) -> usize {
-    usize::try_from(offset).expect("a script is smaller than the address space")
-}
-
-fn is_quote(byte: Option<&u8>) -> bool {
-    matches!(byte, Some(b'"' | b'`'))
-}
-
 /// The head of the current rule.
 struct Head<'s> {
-    source: &'s str,
+    source: Text<'s>,
     /// The suffix of the names of added variables.
     name: String,
     /// The variables that every body binds.
@@ -57,27 +49,15 @@ struct Head<'s> {
 }
 
 impl<'s> Head<'s> {
-    /// The start of an element: the engine omits the quote before a string.
-    fn begin(&self, offset: u32) -> usize {
-        let at = place(offset);
-        if is_quote(at.checked_sub(1).and_then(|before| self.source.as_bytes().get(before))) { at - 1 } else { at }
-    }
-
-    /// The end of an element: the engine omits the quote after a string.
-    fn end(&self, offset: u32) -> usize {
-        let at = place(offset);
-        if is_quote(self.source.as_bytes().get(at)) { at + 1 } else { at }
-    }
-
     fn rewrite(&self, head: &'s RuleHead, bodies: &'s [RuleBody], edits: &mut Vec<(usize, usize, String)>) {
         let indices = self.indices(head);
         let (end, value) = match head {
             RuleHead::Compr { span, assign, .. } | RuleHead::Func { span, assign, .. } => {
-                (self.end(span.end), assign.as_ref().map(|assign| (&assign.value, self.assigned(assign))))
+                (self.source.end(span.end), assign.as_ref().map(|assign| (&assign.value, self.assigned(assign))))
             }
             RuleHead::Set { span, refr, key } => {
-                let (from, end) = (place(refr.span().end), self.end(span.end));
-                let (Some(key), Some(contains)) = (key, self.source[from..end].find("contains")) else { return };
+                let (from, end) = (place(refr.span().end), self.source.end(span.end));
+                let (Some(key), Some(contains)) = (key, self.source.0[from..end].find("contains")) else { return };
                 (end, Some((key, (from + contains + "contains".len(), end))))
             }
         };
@@ -85,7 +65,7 @@ impl<'s> Head<'s> {
             let is_partial = !indices.is_empty() || matches!(head, RuleHead::Set { .. });
             if let Some((value, at)) = value.filter(|(value, _)| is_partial && self.may_be_undefined(value)) {
                 self.pass_over(value, at, edits);
-                edits.push((end, 1, format!(" if {{ {} }}", self.asked(&indices, Some(at)))));
+                edits.push((end, 1, format!(" if {{ {} }}", self.asked(&indices, Some((value, at))))));
             }
             return;
         }
@@ -96,7 +76,7 @@ impl<'s> Head<'s> {
             if let Some((value, at)) = if number == 0 { value } else { own } {
                 self.pass_over(value, at, edits);
             }
-            let asked = value.filter(|(value, _)| self.may_be_undefined(value)).map(|(_, at)| at);
+            let asked = value.filter(|(value, _)| self.may_be_undefined(value));
             if asked.is_some() || !indices.is_empty() {
                 self.ask(body, &self.asked(&indices, asked), edits);
             }
@@ -118,17 +98,19 @@ impl<'s> Head<'s> {
         let mut text = format!("; {asked}");
         // A body with one statement may have no braces.
         if first.span.start == body.query.span.start {
-            edits.push((self.begin(first.span.start), 1, "{ ".to_owned()));
+            edits.push((self.source.begin(first.span.start), 1, "{ ".to_owned()));
             text.push_str(" }");
         }
-        edits.push((self.end(last.span.end), 0, text));
+        edits.push((self.source.end(last.span.end), 0, text));
     }
 
     /// Statements that hold if the indexes and the value are defined.
-    fn asked(&self, indices: &[String], value: Option<(usize, usize)>) -> String {
+    fn asked(&self, indices: &[String], value: Option<(&Ref<Expr>, (usize, usize))>) -> String {
         let name = &self.name;
         let index = |(number, index): (usize, &String)| format!("longrun_index{name}_{number} := {index}");
-        let value = value.map(|(from, to)| format!("longrun_value{name} := {}", flat(&self.source[from..to])));
+        let value = value.map(|(value, (from, to))| {
+            format!("longrun_value{name} := {}", flat(&self.source.separated(value, from, to)))
+        });
         indices.iter().enumerate().map(index).chain(value).collect::<Vec<_>>().join("; ")
     }
 
@@ -142,8 +124,9 @@ impl<'s> Head<'s> {
                 Expr::RefBrack { span, refr, index, .. } => {
                     if self.may_be_undefined(index) {
                         // From its bracket to the text before the next one.
-                        let text = self.source[place(refr.span().end)..self.end(span.end)].trim_start();
-                        found.extend(text.strip_prefix('[').map(flat));
+                        let (from, to) = (place(refr.span().end), self.source.end(span.end));
+                        let text = self.source.separated(index, from, to);
+                        found.extend(text.trim_start().strip_prefix('[').map(flat));
                     }
                     node = refr;
                 }
@@ -155,7 +138,7 @@ impl<'s> Head<'s> {
     /// The position of the value of an assignment.
     fn assigned(&self, assign: &RuleAssign) -> (usize, usize) {
         let operator = if assign.op == AssignOp::ColEq { ":=" } else { "=" };
-        (place(assign.span.start) + operator.len(), self.end(assign.span.end))
+        (place(assign.span.start) + operator.len(), self.source.end(assign.span.end))
     }
 
     fn may_be_undefined(&self, value: &Expr) -> bool {
@@ -224,35 +207,6 @@ fn names<'m>(pattern: &'m Expr, found: &mut BTreeSet<&'m str>) {
     }
 }
 
-/// An expression on one line, without its comments. A raw string of several lines stays as it is.
-fn flat(text: &str) -> String {
-    let mut flat = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '#' => {
-                characters.by_ref().find(|next| *next == '\n');
-                flat.push(' ');
-            }
-            '\n' | '\r' => flat.push(' '),
-            '"' | '`' => {
-                flat.push(character);
-                while let Some(next) = characters.next() {
-                    flat.push(next);
-                    if next == character {
-                        break;
-                    }
-                    if next == '\\' && character == '"' {
-                        flat.extend(characters.next());
-                    }
-                }
-            }
-            other => flat.push(other),
-        }
-    }
-    flat.trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::script::parse;
@@ -268,6 +222,11 @@ mod tests {
                 "v contains {\n  \"p\": x.p, # a comment\n} if {\n  some x in xs\n  \"a\" in x\n  x.n == \"b\" # another\n}",
                 "v contains {\n  \"p\": x.p, # a comment\n} if {\n  some x in xs\n  \"a\" in x\n  \
                  x.n == \"b\"; longrun_value_0 := {   \"p\": x.p,  } # another\n}",
+            ),
+            (
+                "v contains count([x |\n  some x in xs # a comment\n  x.p; x.q\n])",
+                "v contains count([x |\n  some x in xs # a comment\n  x.p; x.q\n]) \
+                 if { longrun_value_0 := count([x |   some x in xs;    x.p; x.q ]) }",
             ),
             ("v[x.p] if some x in xs", "v[x.p] if { some x in xs; longrun_index_0_0 := x.p }"),
             ("v[x[\"p\"]] := 1 if some x in xs", "v[x[\"p\"]] := 1 if { some x in xs; longrun_index_0_0 := x[\"p\"] }"),

@@ -4,9 +4,9 @@
 //! A script is checked and completed once ([`Script::compile`]) and then run any number of times ([`Script::run`]):
 //! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and
 //! definitions free of conflicts, as in OPA, a policy that could never report a violation is refused, local variables
-//! may shadow outer names, the conventional rules may be omitted, an undefined result is an error, errors of builtins
-//! are errors, and a run ends within its time limit: the engine checks the clock regularly, and a watchdog abandons a
-//! run that is stuck inside one step.
+//! may shadow outer names, negations and memberships mean the same as in OPA, the conventional rules may be omitted, an
+//! undefined result is an error, errors of builtins are errors, and a run ends within its time limit: the engine checks
+//! the clock regularly, and a watchdog abandons a run that is stuck inside one step.
 //!
 //! Known differences from OPA, each of which results in an error and never in a pass: a variable is used before the
 //! `:=` or `=` that binds it; two patterns are unified with variables on both sides; `result` is defined member by
@@ -23,6 +23,8 @@ mod graph;
 mod guard;
 mod heads;
 mod imports;
+mod membership;
+mod negation;
 mod own;
 mod rewrite;
 mod run;
@@ -30,6 +32,7 @@ mod safety;
 mod script;
 #[cfg(test)]
 mod tests;
+mod text;
 mod verdict;
 mod walk;
 

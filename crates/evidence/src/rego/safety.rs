@@ -20,7 +20,7 @@ use super::{builtins, walk};
 const MAX_STEPS: u32 = 2_000_000;
 
 /// The maximum number of statements in a body: the engine sorts them in quadratic time.
-const MAX_STATEMENTS: usize = 2_500;
+pub const MAX_STATEMENTS: usize = 2_500;
 
 /// Checks a module that is complete, with its shadowing locals renamed.
 pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {

@@ -10,7 +10,10 @@ use super::coverage::Probe;
 use super::error::{RegoError, engine_error};
 use super::graph::Graph;
 use super::guard::MAX_BYTES;
-use super::{boilerplate, builtins, definitions, guard, heads, imports, own, rewrite, safety, walk};
+use super::text::Edits;
+use super::{
+    boilerplate, builtins, definitions, guard, heads, imports, membership, negation, own, rewrite, safety, walk,
+};
 
 /// A script, checked, completed and ready to run.
 #[derive(Clone)]
@@ -51,7 +54,7 @@ impl Script {
             .map(|path| format!("data.{path}"))
             .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
         let calls = builtins::check(&module, &package, makes_calls)?;
-        let renamed = rewrite::rewrite(text, &module, &boilerplate::NAMES);
+        let renamed = terms(&rewrite::rewrite(text, &module, &boilerplate::NAMES))?;
         let mut complete = heads::rewrite(&renamed, &parse(&renamed)?);
         complete.push_str(&boilerplate::missing(&module));
         let completed = parse(&complete)?;
@@ -60,6 +63,7 @@ impl Script {
         let graph = Graph::of(&completed, &package);
         graph.check()?;
         let warnings = boilerplate::objections(&module, &graph)?;
+        let evaluated = negation::rewrite(&complete, &completed, &package)?;
 
         let mut engine = Engine::new();
         engine.set_policy_length_config(guard::lengths());
@@ -67,7 +71,7 @@ impl Script {
         // Otherwise print would write to the service's standard error.
         engine.set_gather_prints(true);
         own::add(&mut engine)?;
-        engine.add_policy("policy".to_owned(), complete).map_err(engine_error)?;
+        engine.add_policy("policy".to_owned(), evaluated).map_err(engine_error)?;
         let entry_point = format!("{package}.result");
         // Makes the engine check every rule now, so that mistakes are reported before there is evidence.
         engine.compile_with_entrypoint(&entry_point.as_str().into()).map_err(engine_error)?;
@@ -85,6 +89,14 @@ impl Script {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+/// The source with its memberships rewritten.
+fn terms(source: &str) -> Result<String, RegoError> {
+    let module = parse(source)?;
+    let mut edits = Edits::new(source, &module);
+    membership::rewrite(&mut edits, &module);
+    Ok(edits.finish())
 }
 
 pub(super) fn parse(text: &str) -> Result<Module, RegoError> {

@@ -110,6 +110,36 @@ fn query<'m>(node: &'m Query, visit: &mut impl FnMut(&'m Expr)) {
     }
 }
 
+/// Every query of a rule, and whether it is one of the rule's bodies.
+pub fn queries(rule: &Rule) -> Vec<(&Query, bool)> {
+    let mut found = Vec::new();
+    rule_exprs(rule, &mut |expr| found.extend(query_of(expr).map(|query| (query.as_ref(), false))));
+    if let Rule::Spec { bodies, .. } = rule {
+        found.extend(bodies.iter().map(|body| (body.query.as_ref(), true)));
+    }
+    with_inner(found)
+}
+
+/// Every query within an expression.
+pub fn queries_within(node: &Ref<Expr>) -> Vec<&Query> {
+    let mut found = Vec::new();
+    expr(node, &mut |expr| found.extend(query_of(expr).map(|query| (query.as_ref(), false))));
+    with_inner(found).into_iter().map(|(query, _)| query).collect()
+}
+
+/// Adds the queries of `every`.
+fn with_inner(mut found: Vec<(&Query, bool)>) -> Vec<(&Query, bool)> {
+    let mut at = 0;
+    while let Some((query, _)) = found.get(at).copied() {
+        found.extend(query.stmts.iter().filter_map(|statement| match &statement.literal {
+            Literal::Every { query, .. } => Some((query.as_ref(), false)),
+            _ => None,
+        }));
+        at += 1;
+    }
+    found
+}
+
 /// The number of arguments of each function of a module, by its name within the package and with the package.
 pub fn functions(module: &Module, package: &str) -> BTreeMap<String, usize> {
     let mut functions = BTreeMap::new();

@@ -18,6 +18,7 @@ mod term;
 use regorus::{Engine, Value};
 
 use super::error::RegoError;
+use super::membership::{MEMBER, MEMBER_AT};
 use super::rewrite::ITEMS;
 
 pub(super) use http::attach;
@@ -87,11 +88,13 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("sprintf", 2, sprintf::sprintf),
     ("to_number", 1, encoding::to_number),
     (ITEMS, 1, bounded::items),
+    (MEMBER, 2, bounded::member),
+    (MEMBER_AT, 3, bounded::member),
 ];
 
 /// The number of arguments of one of these builtins.
 pub fn arity(name: &str) -> Option<usize> {
-    let own = OWN.iter().find(|(own, _, _)| *own == name && name != ITEMS);
+    let own = OWN.iter().find(|(own, _, _)| *own == name && ![ITEMS, MEMBER, MEMBER_AT].contains(&name));
     own.map(|(_, arity, _)| usize::from(*arity))
 }
 
