@@ -355,3 +355,22 @@ fn a_membership_of_something_undefined_is_not_false() {
          violations contains \"no\" if not permitted({})",
     );
 }
+
+/// In the engine a pattern matches objects that have other keys, too.
+#[test]
+fn a_pattern_matches_no_object_with_other_keys() {
+    for reviewed in [
+        "some {\"name\": name, \"type\": \"library\"} in xs",
+        "x := xs[_]; {\"name\": name, \"type\": _} = x",
+        "{\"name\": name, \"type\": _} := xs[_]",
+        "name := of(xs[_])",
+        "{x | some x in xs}[{\"name\": name, \"type\": \"library\"}]",
+    ] {
+        objects(&format!(
+            "xs := [{{\"name\": \"a\", \"type\": \"library\", \"version\": 1}}]\n\
+             of({{\"name\": name, \"type\": \"library\"}}) := name\n\
+             reviewed contains name if {{ {reviewed} }}\n\
+             violations contains \"no\" if not \"a\" in reviewed"
+        ));
+    }
+}

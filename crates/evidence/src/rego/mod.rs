@@ -4,7 +4,7 @@
 //! A script is checked and completed once ([`Script::compile`]) and then run any number of times ([`Script::run`]):
 //! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and
 //! definitions free of conflicts, as in OPA, a policy that could never report a violation is refused, local variables
-//! may shadow outer names, negations and memberships mean the same as in OPA, the conventional rules may be omitted, an
+//! may shadow outer names, negations, memberships and patterns mean the same as in OPA, the conventional rules may be omitted, an
 //! undefined result is an error, errors of builtins are errors, and a run ends within its time limit: the engine checks
 //! the clock regularly, and a watchdog abandons a run that is stuck inside one step.
 //!
@@ -26,6 +26,7 @@ mod imports;
 mod membership;
 mod negation;
 mod own;
+mod patterns;
 mod rewrite;
 mod run;
 mod safety;

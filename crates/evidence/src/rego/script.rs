@@ -12,7 +12,8 @@ use super::graph::Graph;
 use super::guard::MAX_BYTES;
 use super::text::Edits;
 use super::{
-    boilerplate, builtins, definitions, guard, heads, imports, membership, negation, own, rewrite, safety, walk,
+    boilerplate, builtins, definitions, guard, heads, imports, membership, negation, own, patterns, rewrite, safety,
+    walk,
 };
 
 /// A script, checked, completed and ready to run.
@@ -91,11 +92,12 @@ impl Script {
     }
 }
 
-/// The source with its memberships rewritten.
+/// The source with its memberships and patterns rewritten.
 fn terms(source: &str) -> Result<String, RegoError> {
     let module = parse(source)?;
     let mut edits = Edits::new(source, &module);
     membership::rewrite(&mut edits, &module);
+    patterns::rewrite(&mut edits, &module);
     Ok(edits.finish())
 }
 
