@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Evaluates the expressions in crates/evidence/tests/opa/answers.jsonl, and the rules in rules.jsonl next to it, with
-OPA, and writes the answers into these files. The same for the cases of the example policies, in examples.jsonl: what is
-asked about them is written to target/opa/questions.jsonl by
+"""Evaluates the expressions in crates/evidence/tests/opa/answers.jsonl and builtins.jsonl, and the rules in rules.jsonl
+next to them, with OPA, and writes the answers into these files. The same for the cases of the example policies, in
+examples.jsonl: what is asked about them is written to target/opa/questions.jsonl by
 
     UPDATE_OPA=1 cargo test -p evidence example_policies_come
 
@@ -25,6 +25,7 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "crates/evidence/tests/opa/answers.jsonl"
+BUILTINS = ROOT / "crates/evidence/tests/opa/builtins.jsonl"
 RULES = ROOT / "crates/evidence/tests/opa/rules.jsonl"
 EXAMPLES = ROOT / "crates/evidence/tests/opa/examples.jsonl"
 QUESTIONS = ROOT / "target/opa/questions.jsonl"
@@ -139,6 +140,7 @@ def renew_examples() -> None:
 def main() -> None:
     sys.path.insert(0, sys.argv[1] if len(sys.argv) > 1 else str(fetch()))
     renew(ANSWERS, lambda expression: f"value := {expression}")
+    renew(BUILTINS, lambda expression: f"value := {expression}")
     renew(RULES, lambda rules: rules)
     if QUESTIONS.is_file():
         renew_examples()

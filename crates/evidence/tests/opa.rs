@@ -71,6 +71,7 @@ const KNOWN: &[(&str, &str)] = &[
         "OPA accepts extensions that the token marks as critical",
     ),
     (r#"^io.jwt.decode_verify\(.*"iss": "1"\}"#, "OPA fails on an issuer that is not a string"),
+    (r"^regex.match\(`a\(\?i\)\*", "a repetition after flags is refused"),
     (r"^(graphql|strings.render_template)", "not there"),
     (r"^(opa.runtime|trace|net.lookup_ip_addr|rego.metadata)", "refused by name"),
     (r"^print\(", "ignores its arguments"),
@@ -78,15 +79,19 @@ const KNOWN: &[(&str, &str)] = &[
     (r"^walk\(", "is rewritten"),
 ];
 
+/// The recorded expressions with the answers of OPA: generated ones, and those of each builtin's edge cases.
+fn recorded() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa");
+    let texts = ["answers.jsonl", "builtins.jsonl"].map(|file| std::fs::read_to_string(folder.join(file)).unwrap());
+    texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn expressions_come_to_what_they_come_to_in_opa() {
     let known: Vec<(regex::Regex, &str)> =
         KNOWN.iter().map(|(pattern, why)| (regex::Regex::new(pattern).unwrap(), *why)).collect();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/answers.jsonl");
-    let text = std::fs::read_to_string(file).unwrap();
     let (mut different, mut count, mut meant) = (String::new(), 0, 0);
-    for line in text.lines() {
-        let (expression, opa): (String, Value) = serde_json::from_str(line).unwrap();
+    for (expression, opa) in recorded() {
         let own = answer(&expression);
         count += 1;
         let agrees = match (&own, opa.get("value")) {
@@ -238,6 +243,49 @@ fn example_policies_come_to_what_they_come_to_in_opa() {
 
 const RENEWAL: &str = "OPA was not asked; do so: UPDATE_OPA=1 cargo test -p evidence example_policies_come && \
                        scripts/opa-answers.py";
+
+/// How an operator or a relation is written in an expression; a function is written as a call.
+const WRITTEN: &[(&str, &str)] = &[
+    ("and", " & "),
+    ("div", " / "),
+    ("eq", " = "),
+    ("equal", " == "),
+    ("gt", " > "),
+    ("gte", " >= "),
+    ("internal.member_2", r"^[^,]+ in "),
+    ("internal.member_3", r"^[^,]+, [^,]+ in "),
+    ("internal.print", r"\bprint\("),
+    ("lt", " < "),
+    ("lte", " <= "),
+    ("minus", " - "),
+    ("mul", r" \* "),
+    ("neq", " != "),
+    ("or", r" \| "),
+    ("plus", r" \+ "),
+    ("rem", " % "),
+];
+
+/// What the table promises has been compared.
+#[test]
+fn each_builtin_is_in_several_recorded_expressions() {
+    let recorded = recorded();
+    let names = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/builtins.txt")).unwrap();
+    let mut rare = String::new();
+    for name in names.lines() {
+        // Each expression is assigned.
+        if name == "assign" || !matches!(support(name), Support::Engine | Support::Own) {
+            continue;
+        }
+        let written = WRITTEN.iter().find(|(operator, _)| *operator == name).map(|(_, written)| (*written).to_owned());
+        let written = written.unwrap_or_else(|| format!(r"(^|[^\w.]){}\(", regex::escape(name)));
+        let written = regex::Regex::new(&written).unwrap();
+        let count = recorded.iter().filter(|(expression, _)| written.is_match(expression)).count();
+        if count < 5 {
+            let _ = writeln!(rare, "{name}: {count}");
+        }
+    }
+    assert!(rare.is_empty(), "record more expressions with these builtins:\n{rare}");
+}
 
 /// The page of the documentation: every builtin of OPA and whether policies can use it.
 fn table() -> String {

@@ -9,11 +9,14 @@ mod http;
 mod jwt;
 mod keys;
 mod net;
+mod paths;
 mod patterns;
+mod re2;
 mod schema;
 mod semver;
 mod sprintf;
 mod term;
+mod time;
 
 use regorus::{Engine, Value};
 
@@ -71,8 +74,10 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("io.jwt.verify_rs256", 2, jwt::verify_rs256),
     ("io.jwt.verify_rs384", 2, jwt::verify_rs384),
     ("io.jwt.verify_rs512", 2, jwt::verify_rs512),
+    ("json.filter", 2, paths::filter),
     ("json.marshal", 1, encoding::json_marshal),
     ("json.match_schema", 2, schema::match_schema),
+    ("json.remove", 2, paths::remove),
     ("json.verify_schema", 1, schema::verify_schema),
     ("net.cidr_contains", 2, net::cidr_contains),
     ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
@@ -81,11 +86,18 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("net.cidr_merge", 1, net::cidr_merge),
     ("numbers.range", 2, bounded::range),
     ("numbers.range_step", 3, bounded::range),
+    ("regex.find_all_string_submatch_n", 3, patterns::find_all_string_submatch_n),
+    ("regex.find_n", 3, patterns::find_n),
     ("regex.globs_match", 2, patterns::globs_match),
+    ("regex.is_valid", 1, patterns::is_valid),
+    ("regex.match", 2, patterns::matches),
+    ("regex.replace", 3, patterns::replace),
+    ("regex.split", 2, patterns::split),
     ("regex.template_match", 4, patterns::template_match),
     ("semver.compare", 2, semver::compare),
     ("semver.is_valid", 1, semver::is_valid),
     ("sprintf", 2, sprintf::sprintf),
+    ("time.add_date", 4, time::add_date),
     ("to_number", 1, encoding::to_number),
     (ITEMS, 1, bounded::items),
     (MEMBER, 2, bounded::member),
@@ -114,4 +126,10 @@ fn text(args: &[Value], at: usize) -> Result<&str, Refused> {
         Value::String(text) => Ok(text),
         other => Err(Refused::new(format!("operand {at} must be a string, not {}", term::kind(other)))),
     }
+}
+
+/// The integer argument at this position, counted from 1; an error if it is not an integer.
+fn integer(args: &[Value], at: usize) -> Result<i64, Refused> {
+    let integer = args[at - 1].as_number().ok().filter(|number| number.is_integer()).and_then(|number| number.as_i64());
+    integer.ok_or_else(|| Refused::new(format!("operand {at} must be an integer")))
 }

@@ -1,11 +1,104 @@
-//! `regex.globs_match`: whether two patterns have a common match. Patterns consist of characters, `.`, `[a-z]` and `\`
-//! before a literal character, each of which may be followed by `*` or `+`.
+//! The builtins `regex.*`.
 
 use std::collections::BTreeSet;
 
+use regex::Captures;
 use regorus::Value;
 
-use super::{Outcome, Refused, text};
+use super::re2::{self, Pattern};
+use super::{Outcome, Refused, integer, text};
+
+pub fn matches(args: &[Value]) -> Outcome {
+    let candidate = text(args, 2)?;
+    Ok(Value::Bool(re2::compile(text(args, 1)?)?.regex.is_match(candidate)))
+}
+
+pub fn is_valid(args: &[Value]) -> Outcome {
+    Ok(Value::Bool(re2::compile(text(args, 1)?).is_ok()))
+}
+
+pub fn find_n(args: &[Value]) -> Outcome {
+    let pattern = re2::compile(text(args, 1)?)?;
+    let found = pattern.regex.find_iter(text(args, 2)?).take(most(args, 3)?);
+    Ok(Value::from(found.map(|found| Value::from(found.as_str())).collect::<Vec<Value>>()))
+}
+
+pub fn find_all_string_submatch_n(args: &[Value]) -> Outcome {
+    let pattern = re2::compile(text(args, 1)?)?;
+    let found = pattern.regex.captures_iter(text(args, 2)?).take(most(args, 3)?);
+    let groups = |found: Captures<'_>| {
+        let groups = found.iter().map(|group| Value::from(group.map_or("", |group| group.as_str())));
+        Value::from(groups.collect::<Vec<Value>>())
+    };
+    Ok(Value::from(found.map(groups).collect::<Vec<Value>>()))
+}
+
+/// The maximum number of results; a negative one means all.
+fn most(args: &[Value], at: usize) -> Result<usize, Refused> {
+    Ok(usize::try_from(integer(args, at)?).unwrap_or(usize::MAX))
+}
+
+/// `regex.split`: unlike the crate's, it has no empty texts at the ends where the separator matches nothing.
+pub fn split(args: &[Value]) -> Outcome {
+    let (pattern, whole) = (text(args, 1)?, text(args, 2)?);
+    let regex = re2::compile(pattern)?;
+    if whole.is_empty() && !pattern.is_empty() {
+        return Ok(Value::from(vec![Value::from("")]));
+    }
+    let (mut parts, mut start, mut end) = (Vec::new(), 0, 0);
+    for separator in regex.regex.find_iter(whole) {
+        end = separator.start();
+        if separator.end() > 0 {
+            parts.push(Value::from(&whole[start..end]));
+        }
+        start = separator.end();
+    }
+    if end < whole.len() {
+        parts.push(Value::from(&whole[start..]));
+    }
+    Ok(Value::from(parts))
+}
+
+pub fn replace(args: &[Value]) -> Outcome {
+    let (whole, template) = (text(args, 1)?, text(args, 3)?);
+    let pattern = re2::compile(text(args, 2)?)?;
+    let replaced = pattern.regex.replace_all(whole, |found: &Captures<'_>| expand(template, &pattern, found));
+    Ok(Value::from(replaced.into_owned()))
+}
+
+/// The template with `$1`, `$name` and `${name}` replaced by what the groups matched.
+fn expand(template: &str, pattern: &Pattern, found: &Captures<'_>) -> String {
+    let group = |at: usize| found.get(at).map_or("", |group| group.as_str());
+    let (mut out, mut rest) = (String::new(), template);
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let braced = rest.strip_prefix('{');
+        let start = braced.unwrap_or(rest);
+        let is_name = |character: char| character.is_alphanumeric() || character == '_';
+        let (name, after) = start.split_at(start.find(|character| !is_name(character)).unwrap_or(start.len()));
+        let after = if braced.is_some() { after.strip_prefix('}') } else { Some(after) };
+        let Some(after) = after.filter(|_| !name.is_empty()) else {
+            out.push('$');
+            continue;
+        };
+        rest = after;
+        let is_number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        if is_number {
+            out.push_str(name.parse().map_or("", group));
+        } else {
+            let mut named = pattern.names.iter().enumerate().filter(|(_, own)| *own == name);
+            out.push_str(named.find_map(|(at, _)| found.get(at)).map_or("", |group| group.as_str()));
+        }
+    }
+    out.push_str(rest);
+    out
+}
 
 /// `regex.template_match`: matches a text with a pattern that contains regular expressions between two delimiters.
 pub fn template_match(args: &[Value]) -> Outcome {
@@ -21,8 +114,7 @@ pub fn template_match(args: &[Value]) -> Outcome {
     let unbalanced = || Refused::new(format!("unbalanced delimiters in {template:?}"));
     let (mut pattern, mut literal, mut inside, mut depth) = (String::from("^"), String::new(), String::new(), 0);
     for character in template.chars() {
-        // If both delimiters are the same, they alternate.
-        if character == open && (open != close || depth == 0) {
+        if character == open {
             depth += 1;
             if depth == 1 {
                 pattern.push_str(&regex::escape(&std::mem::take(&mut literal)));
@@ -31,6 +123,8 @@ pub fn template_match(args: &[Value]) -> Outcome {
         } else if character == close {
             depth = usize::checked_sub(depth, 1).ok_or_else(unbalanced)?;
             if depth == 0 {
+                // Alone it must be an expression as well.
+                re2::compile(&format!("^{inside}$"))?;
                 pattern.push_str(&format!("({})", std::mem::take(&mut inside)));
                 continue;
             }
@@ -42,8 +136,7 @@ pub fn template_match(args: &[Value]) -> Outcome {
     }
     pattern.push_str(&regex::escape(&literal));
     pattern.push('$');
-    let regex = regex::Regex::new(&pattern).map_err(|error| Refused::new(error.to_string()))?;
-    Ok(Value::Bool(regex.is_match(candidate)))
+    Ok(Value::Bool(re2::compile(&pattern)?.regex.is_match(candidate)))
 }
 
 /// The maximum length of a pattern, in parts.
@@ -59,6 +152,8 @@ struct Part {
     repeats: bool,
 }
 
+/// `regex.globs_match`: whether two patterns have a common match. Patterns consist of characters, `.`, `[a-z]` and `\`
+/// before a literal character, each of which may be followed by `*` or `+`.
 pub fn globs_match(args: &[Value]) -> Outcome {
     let (own, other) = (parse(text(args, 1)?)?, parse(text(args, 2)?)?);
     Ok(Value::Bool(intersect(&own, &other)))

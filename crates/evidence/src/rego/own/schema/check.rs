@@ -1,10 +1,12 @@
 //! Checks a document against a valid schema.
 
-use regex::Regex;
+use std::rc::Rc;
+
 use serde_json::{Map, Value as Json};
 
 use super::read::is_integer;
 use super::{MAX_DEPTH, MAX_STEPS, Refused, follow};
+use crate::rego::own::re2::{self, Pattern};
 
 /// One violation of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,18 +211,19 @@ impl<'s> Checker<'s> {
             }
         }
         let properties = members.get("properties").and_then(Json::as_object);
-        let patterns: Vec<(Regex, &'s Json)> = members
+        let patterns: Vec<(Rc<Pattern>, &'s Json)> = members
             .get("patternProperties")
             .and_then(Json::as_object)
             .into_iter()
             .flatten()
-            .filter_map(|(pattern, schema)| Some((Regex::new(pattern).ok()?, schema)))
+            .filter_map(|(pattern, schema)| Some((re2::compile(pattern).ok()?, schema)))
             .collect();
         for (name, value) in fields {
             let at = below(field, name);
             let mut is_known = false;
             let own = properties.and_then(|properties| properties.get(name));
-            let matching = patterns.iter().filter(|(pattern, _)| pattern.is_match(name)).map(|(_, schema)| *schema);
+            let matching =
+                patterns.iter().filter(|(pattern, _)| pattern.regex.is_match(name)).map(|(_, schema)| *schema);
             for schema in own.into_iter().chain(matching) {
                 is_known = true;
                 found.extend(self.problems(schema, value, &at, depth + 1)?);
@@ -318,7 +321,7 @@ fn string(members: &Map<String, Json>, text: &str, field: &str) -> Vec<Problem> 
         format!("String length must be {bound} than or equal to {limit}")
     }));
     if let Some(pattern) = members.get("pattern").and_then(Json::as_str)
-        && !Regex::new(pattern).is_ok_and(|compiled| compiled.is_match(text))
+        && !re2::compile(pattern).is_ok_and(|compiled| compiled.regex.is_match(text))
     {
         found.push(problem(field, "pattern", format!("Does not match pattern '{pattern}'")));
     }
@@ -338,7 +341,7 @@ fn has_format(format: &str, text: &str) -> bool {
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
         "email" => text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()),
-        "regex" => Regex::new(text).is_ok(),
+        "regex" => re2::compile(text).is_ok(),
         "hostname" => text.split('.').all(|label| {
             let inner = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
             (1..=63).contains(&label.len())

@@ -8,7 +8,7 @@ mod read;
 use regorus::Value;
 use serde_json::Value as Json;
 
-use super::{Outcome, Refused, term};
+use super::{Outcome, Refused, re2, term};
 use crate::material::json;
 
 /// The maximum depth to which a schema is followed, references included.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{MAX_DEPTH, follow};
+use super::{MAX_DEPTH, follow, re2};
 
 pub const TYPES: [&str; 7] = ["array", "boolean", "integer", "number", "null", "object", "string"];
 
@@ -61,7 +61,7 @@ fn schema(root: &Json, at: &Json, depth: usize) -> Verified {
     }
     if let Some(pattern) = members.get("pattern") {
         let text = pattern.as_str().ok_or_else(|| not_a("string", "pattern"))?;
-        regex::Regex::new(text).map_err(|_| "pattern must be a valid regex".to_owned())?;
+        re2::compile(text).map_err(|_| "pattern must be a valid regex".to_owned())?;
     }
     if members.get("enum").is_some_and(|value| !value.is_array()) {
         return Err("enum must be of an array".to_owned());
@@ -83,7 +83,7 @@ fn within(root: &Json, members: &Map<String, Json>, depth: usize) -> Verified {
         let Some(value) = members.get(name) else { continue };
         let inner = value.as_object().ok_or_else(|| format!("{called} must be of type object"))?;
         for (pattern, one) in inner {
-            if name == "patternProperties" && regex::Regex::new(pattern).is_err() {
+            if name == "patternProperties" && re2::compile(pattern).is_err() {
                 return Err("patternProperties must be a valid regex".to_owned());
             }
             schema(root, one, depth)?;
