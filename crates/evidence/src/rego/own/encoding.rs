@@ -1,5 +1,8 @@
-//! Digests and JSON, with the same results as OPA.
+//! Digests, Base64 and JSON, with the same results as OPA.
 
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use md5::Md5;
 use regorus::Value;
 use sha1::Sha1;
@@ -69,9 +72,85 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
+
+/// Decodes as Go does: line breaks and unused bits do not matter, but the padding does.
+fn decode(engine: &GeneralPurpose, encoded: &str) -> Result<String, Refused> {
+    let decoded = engine.decode(encoded.replace(['\r', '\n'], ""));
+    let decoded = decoded.map_err(|_| Refused::new(format!("{encoded:?} is not Base64")))?;
+    Ok(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+pub fn base64_decode(args: &[Value]) -> Outcome {
+    decode(&BASE64, text(args, 1)?).map(Value::from)
+}
+
+pub fn base64_is_valid(args: &[Value]) -> Outcome {
+    Ok(Value::Bool(matches!(&args[0], Value::String(encoded) if decode(&BASE64, encoded).is_ok())))
+}
+
+/// `base64url.decode`: the padding may be missing.
+pub fn base64url_decode(args: &[Value]) -> Outcome {
+    let encoded = text(args, 1)?;
+    let missing = if encoded.ends_with('=') { 0 } else { encoded.len().wrapping_neg() % 4 };
+    decode(&BASE64_URL, &format!("{encoded}{}", "=".repeat(missing))).map(Value::from)
+}
+
 /// `json.marshal`, with the characters that are special in HTML written as escapes.
 pub fn json_marshal(args: &[Value]) -> Outcome {
     json(&args[0]).map(Value::from)
+}
+
+/// `json.marshal_with_options`: with line breaks unless `pretty` is false or there are no options.
+pub fn json_marshal_with_options(args: &[Value]) -> Outcome {
+    let Value::Object(options) = &args[1] else {
+        return Err(Refused::new(format!("operand 2 must be an object, not {}", term::kind(&args[1]))));
+    };
+    let (mut is_pretty, mut prefix, mut indent) = (!options.is_empty(), "", "\t");
+    for (name, value) in options.iter() {
+        match (name, value) {
+            (Value::String(name), Value::Bool(flag)) if **name == *"pretty" => is_pretty = *flag,
+            (Value::String(name), Value::String(text)) if **name == *"prefix" => prefix = text,
+            (Value::String(name), Value::String(text)) if **name == *"indent" => indent = text,
+            _ => return Err(Refused::new("the options are pretty, a boolean, and prefix and indent, strings")),
+        }
+    }
+    let compact = json(&args[0])?;
+    Ok(Value::from(if is_pretty { pretty(&compact, prefix, indent) } else { compact }))
+}
+
+/// Breaks JSON without white space into lines.
+fn pretty(compact: &str, prefix: &str, indent: &str) -> String {
+    let (mut out, mut depth) = (prefix.to_owned(), 0);
+    let (mut is_text, mut is_escaped) = (false, false);
+    let mut characters = compact.chars().peekable();
+    while let Some(character) = characters.next() {
+        let line = |depth: usize| format!("\n{prefix}{}", indent.repeat(depth));
+        if !is_text && matches!(character, ']' | '}') {
+            depth -= 1;
+            out.push_str(&line(depth));
+        }
+        out.push(character);
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_text = !is_text,
+            _ if is_text => {}
+            '[' | '{' => match characters.next_if(|next| matches!(next, ']' | '}')) {
+                Some(close) => out.push(close),
+                None => {
+                    depth += 1;
+                    out.push_str(&line(depth));
+                }
+            },
+            ',' => out.push_str(&line(depth)),
+            ':' => out.push(' '),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// A value as JSON.
@@ -138,7 +217,7 @@ fn marshal_text(text: &str, out: &mut String) -> Result<(), Refused> {
     Ok(())
 }
 
-/// `array.flatten`: lists and sets within a list are replaced by their items, one level deep.
+/// `array.flatten`: lists within a list are replaced by their items, one level deep.
 pub fn array_flatten(args: &[Value]) -> Outcome {
     let Value::Array(items) = &args[0] else {
         return Err(Refused::new(format!("operand must be an array, not {}", term::kind(&args[0]))));
@@ -147,7 +226,6 @@ pub fn array_flatten(args: &[Value]) -> Outcome {
     for item in items.iter() {
         match item {
             Value::Array(inner) => flat.extend(inner.iter().cloned()),
-            Value::Set(inner) => flat.extend(inner.iter().cloned()),
             other => flat.push(other.clone()),
         }
     }

@@ -8,6 +8,7 @@ mod glob;
 mod http;
 mod jwt;
 mod keys;
+mod layout;
 mod net;
 mod paths;
 mod patterns;
@@ -15,8 +16,13 @@ mod re2;
 mod schema;
 mod semver;
 mod sprintf;
+mod strings;
 mod term;
 mod time;
+mod units;
+mod urlquery;
+mod yaml;
+mod yaml_text;
 
 use regorus::{Engine, Value};
 
@@ -47,8 +53,12 @@ pub const HTTP_SEND: &str = "http.send";
 /// Each with the number of its arguments.
 const OWN: &[(&str, u8, Builtin)] = &[
     ("array.flatten", 1, encoding::array_flatten),
+    ("base64.decode", 1, encoding::base64_decode),
+    ("base64.is_valid", 1, encoding::base64_is_valid),
+    ("base64url.decode", 1, encoding::base64url_decode),
     ("bits.lsh", 2, bounded::shift_left),
     ("chainloop.vulnerability", 4, chainloop::vulnerability),
+    ("count", 1, strings::count_items),
     ("crypto.hmac.equal", 2, encoding::hmac_equal),
     ("crypto.hmac.md5", 2, encoding::hmac_md5),
     ("crypto.hmac.sha1", 2, encoding::hmac_sha1),
@@ -60,6 +70,8 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("glob.match", 3, glob::matches),
     ("glob.quote_meta", 1, glob::quote_meta),
     (HTTP_SEND, 1, http::send),
+    ("indexof", 2, strings::indexof),
+    ("indexof_n", 2, strings::indexof_n),
     ("io.jwt.decode", 1, jwt::decode),
     ("io.jwt.decode_verify", 2, jwt::decode_verify),
     ("io.jwt.verify_eddsa", 2, jwt::verify_eddsa),
@@ -76,9 +88,11 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("io.jwt.verify_rs512", 2, jwt::verify_rs512),
     ("json.filter", 2, paths::filter),
     ("json.marshal", 1, encoding::json_marshal),
+    ("json.marshal_with_options", 2, encoding::json_marshal_with_options),
     ("json.match_schema", 2, schema::match_schema),
     ("json.remove", 2, paths::remove),
     ("json.verify_schema", 1, schema::verify_schema),
+    ("lower", 1, strings::lower),
     ("net.cidr_contains", 2, net::cidr_contains),
     ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
     ("net.cidr_expand", 1, bounded::cidr_expand),
@@ -97,8 +111,25 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("semver.compare", 2, semver::compare),
     ("semver.is_valid", 1, semver::is_valid),
     ("sprintf", 2, sprintf::sprintf),
+    ("strings.count", 2, strings::count),
+    ("strings.replace_n", 2, strings::replace_n),
+    ("substring", 3, strings::substring),
     ("time.add_date", 4, time::add_date),
+    ("time.format", 1, time::format),
+    ("time.parse_duration_ns", 1, time::parse_duration_ns),
+    ("time.parse_ns", 2, time::parse_ns),
+    ("time.parse_rfc3339_ns", 1, time::parse_rfc3339_ns),
     ("to_number", 1, encoding::to_number),
+    ("units.parse", 1, units::parse),
+    ("units.parse_bytes", 1, units::parse_bytes),
+    ("upper", 1, strings::upper),
+    ("urlquery.decode", 1, urlquery::decode),
+    ("urlquery.decode_object", 1, urlquery::decode_object),
+    ("urlquery.encode", 1, urlquery::encode),
+    ("urlquery.encode_object", 1, urlquery::encode_object),
+    ("yaml.is_valid", 1, yaml::is_valid),
+    ("yaml.marshal", 1, yaml_text::marshal),
+    ("yaml.unmarshal", 1, yaml::unmarshal),
     (ITEMS, 1, bounded::items),
     (MEMBER, 2, bounded::member),
     (MEMBER_AT, 3, bounded::member),

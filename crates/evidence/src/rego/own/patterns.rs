@@ -14,7 +14,7 @@ pub fn matches(args: &[Value]) -> Outcome {
 }
 
 pub fn is_valid(args: &[Value]) -> Outcome {
-    Ok(Value::Bool(re2::compile(text(args, 1)?).is_ok()))
+    re2::is_valid(text(args, 1)?).map(Value::Bool)
 }
 
 pub fn find_n(args: &[Value]) -> Outcome {

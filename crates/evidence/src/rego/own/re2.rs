@@ -75,6 +75,11 @@ pub fn compile(pattern: &str) -> Result<Rc<Pattern>, Refused> {
     Ok(compiled)
 }
 
+/// Whether an expression can be compiled; an error if it is too large.
+pub fn is_valid(pattern: &str) -> Result<bool, Refused> {
+    if Translation::of(pattern).is_err() { Ok(false) } else { compile(pattern).map(|_| true) }
+}
+
 /// The flags that are set at a place in an expression.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Flags {
@@ -102,17 +107,6 @@ struct Group {
     copies: u32,
 }
 
-/// What a repetition would repeat.
-#[derive(Clone, Copy)]
-enum Operand {
-    /// There is nothing before it.
-    Missing,
-    /// The number of copies that repetitions within it make.
-    Copies(u32),
-    /// Flags are between it and the repetition.
-    Apart,
-}
-
 /// An expression that is being translated.
 struct Translation<'p> {
     rest: &'p str,
@@ -121,8 +115,11 @@ struct Translation<'p> {
     flags: Flags,
     /// The outermost is the expression itself.
     groups: Vec<Group>,
-    operand: Operand,
-    /// Whether a repetition has just been read.
+    /// Whether the flags must be written before what comes next.
+    is_flagged: bool,
+    /// The number of copies that repetitions within the last part make; nothing if there is no part to repeat.
+    operand: Option<u32>,
+    /// Whether the last part is repeated already.
     is_repeated: bool,
 }
 
@@ -143,20 +140,20 @@ impl<'p> Translation<'p> {
             names: vec![String::new()],
             flags,
             groups: vec![Group { flags, copies: 1 }],
-            operand: Operand::Missing,
+            is_flagged: false,
+            operand: None,
             is_repeated: false,
         };
         while let Some(character) = translation.take() {
-            let after_repetition = std::mem::take(&mut translation.is_repeated);
             match character {
                 '(' => translation.open()?,
                 ')' => translation.close()?,
                 '|' => translation.branch(),
                 '^' | '$' | '.' => translation.atom(character.to_string().as_str()),
                 '[' => translation.class()?,
-                '*' | '+' | '?' => translation.repeat(character.to_string().as_str(), 1, after_repetition)?,
+                '*' | '+' | '?' => translation.repeat(character.to_string().as_str(), 1)?,
                 '{' => match bounds(translation.rest) {
-                    Some(bounds) => translation.repeat_between(&bounds, after_repetition)?,
+                    Some(bounds) => translation.repeat_between(&bounds)?,
                     None => translation.literal(u32::from('{')),
                 },
                 '\\' => translation.escape()?,
@@ -184,8 +181,14 @@ impl<'p> Translation<'p> {
 
     /// Writes something that can be repeated.
     fn atom(&mut self, text: &str) {
+        self.write_flags();
         self.out.push_str(text);
-        self.operand = Operand::Copies(1);
+        self.set_operand(Some(1));
+    }
+
+    fn set_operand(&mut self, operand: Option<u32>) {
+        self.operand = operand;
+        self.is_repeated = false;
     }
 
     fn literal(&mut self, code: u32) {
@@ -195,26 +198,28 @@ impl<'p> Translation<'p> {
 
     fn branch(&mut self) {
         self.out.push('|');
-        self.write_flags();
-        self.operand = Operand::Missing;
+        self.is_flagged = true;
+        self.set_operand(None);
     }
 
     fn write_flags(&mut self) {
-        self.out.push_str(&format!("(?{})", self.flags.write()));
+        if std::mem::take(&mut self.is_flagged) {
+            self.out.push_str(&format!("(?{})", self.flags.write()));
+        }
     }
 
-    fn push_group(&mut self, after: Flags) {
+    /// Writes the beginning of a group; `after` are the flags after its end.
+    fn push_group(&mut self, opening: &str, after: Flags) {
+        self.out.push_str(opening);
         self.groups.push(Group { flags: after, copies: 1 });
-        self.operand = Operand::Missing;
+        self.set_operand(None);
     }
 
     /// Reads what comes after an opening parenthesis.
     fn open(&mut self) -> Result<(), Wrong> {
         let before = self.flags;
         if !self.skip("?") {
-            self.names.push(String::new());
-            self.out.push('(');
-            self.push_group(before);
+            self.capture(String::new());
             return Ok(());
         }
         if self.skip("P<") || self.skip("<") {
@@ -223,9 +228,7 @@ impl<'p> Translation<'p> {
                 return Err("the name of a group must consist of letters, digits and underscores");
             }
             self.rest = rest;
-            self.names.push(name.to_owned());
-            self.out.push('(');
-            self.push_group(before);
+            self.capture(name.to_owned());
             return Ok(());
         }
         // The value that a flag gets: after a minus sign it is cleared.
@@ -239,15 +242,12 @@ impl<'p> Translation<'p> {
                 }
                 ('-', _) if value => (value, any) = (false, false),
                 (':', _) if any => {
-                    self.out.push_str(&format!("(?{}:", self.flags.write()));
-                    self.push_group(before);
+                    self.is_flagged = false;
+                    self.push_group(&format!("(?{}:", self.flags.write()), before);
                     return Ok(());
                 }
                 (')', _) if any => {
-                    self.write_flags();
-                    if matches!(self.operand, Operand::Copies(_)) {
-                        self.operand = Operand::Apart;
-                    }
+                    self.is_flagged = true;
                     return Ok(());
                 }
                 _ => return Err(SYNTAX),
@@ -255,11 +255,19 @@ impl<'p> Translation<'p> {
         }
     }
 
+    fn capture(&mut self, name: String) {
+        self.names.push(name);
+        self.write_flags();
+        self.push_group("(", self.flags);
+    }
+
     fn close(&mut self) -> Result<(), Wrong> {
         let group = self.groups.pop().filter(|_| !self.groups.is_empty()).ok_or("a parenthesis is not opened")?;
         self.flags = group.flags;
+        // They may not have been written before the group.
+        self.is_flagged = true;
         self.out.push(')');
-        self.operand = Operand::Copies(group.copies);
+        self.set_operand(Some(group.copies));
         self.copied(group.copies);
         Ok(())
     }
@@ -270,7 +278,7 @@ impl<'p> Translation<'p> {
         group.copies = group.copies.max(copies);
     }
 
-    fn repeat_between(&mut self, bounds: &Bounds<'p>, after_repetition: bool) -> Result<(), Wrong> {
+    fn repeat_between(&mut self, bounds: &Bounds<'p>) -> Result<(), Wrong> {
         const SIZE: Wrong = "a number of repetitions is too large or ends before it begins";
         let (least, most) = (bounds.least, bounds.most);
         if least > MAX_REPETITIONS || most.is_some_and(|most| most > MAX_REPETITIONS || most < least) {
@@ -281,30 +289,24 @@ impl<'p> Translation<'p> {
             None => format!("{{{least},}}"),
             Some(most) => format!("{{{least},{most}}}"),
         };
-        self.repeat(&text, most.unwrap_or(least), after_repetition)?;
-        match self.operand {
-            Operand::Copies(copies) if copies > MAX_REPETITIONS && most.unwrap_or(least) >= 2 => Err(SIZE),
-            _ => Ok(()),
-        }
+        let times = most.unwrap_or(least);
+        self.repeat(&text, times)?;
+        if times >= 2 && self.operand > Some(MAX_REPETITIONS) { Err(SIZE) } else { Ok(()) }
     }
 
     /// Writes a repetition; `times` is how many copies it makes.
-    fn repeat(&mut self, text: &str, times: u32, after_repetition: bool) -> Result<(), Wrong> {
-        if after_repetition {
+    fn repeat(&mut self, text: &str, times: u32) -> Result<(), Wrong> {
+        // With something empty between them, RE2 accepts two. The translation would have another meaning.
+        if self.is_repeated {
             return Err("a repetition follows another one");
         }
-        let copies = match self.operand {
-            Operand::Missing => return Err("a repetition has nothing before it"),
-            Operand::Apart => return Err("a repetition after flags is not supported"),
-            Operand::Copies(copies) => copies,
-        };
+        let copies = self.operand.ok_or("a repetition has nothing before it")?.saturating_mul(times);
         self.out.push_str(text);
         if self.skip("?") {
             self.out.push('?');
         }
-        let copies = copies.saturating_mul(times);
         self.copied(copies);
-        self.operand = Operand::Copies(copies);
+        self.operand = Some(copies);
         self.is_repeated = true;
         Ok(())
     }

@@ -402,6 +402,11 @@ fn exponent(text: &str) -> String {
     format!("{digits}e{sign}{power:0>2}")
 }
 
+/// A number with as many digits as tell it from others.
+pub fn shortest(number: f64) -> String {
+    format!("{}{}", if number.is_sign_negative() { "-" } else { "" }, general(number.abs(), None))
+}
+
 /// The shorter of both forms, as `%g` requires.
 fn general(number: f64, precision: Option<usize>) -> String {
     let scientific = match precision {
