@@ -1,6 +1,5 @@
 //! `yaml.marshal`: values as OPA's library writes them in YAML, but without breaking long lines.
 
-use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use regorus::Value;
@@ -51,7 +50,7 @@ impl Writer {
             Value::Object(fields) => {
                 let mut fields =
                     fields.iter().map(|(key, value)| Ok((name(key)?, value))).collect::<Result<Vec<_>, _>>()?;
-                fields.sort_by(|(own, _), (other, _)| compare(own, other));
+                fields.sort_by_cached_key(|(key, _)| parts(key));
                 for (key, value) in fields {
                     self.line(indent, is_on_line);
                     self.text(&key, indent, true);
@@ -183,31 +182,26 @@ fn name(key: &Value) -> Result<String, Refused> {
     }
 }
 
-/// The order of keys: numbers within them by their value, and letters after other characters.
-fn compare(own: &str, other: &str) -> Ordering {
-    let (own, other): (Vec<char>, Vec<char>) = (own.chars().collect(), other.chars().collect());
-    let Some(at) = own.iter().zip(&other).position(|(own, other)| own != other) else {
-        return own.len().cmp(&other.len());
-    };
-    let (first, second) = (own[at], other[at]);
-    match (first.is_alphabetic(), second.is_alphabetic()) {
-        (true, true) => return first.cmp(&second),
-        (false, false) => {}
-        (is_letter, _) => {
-            let after_digit = at > 0 && own[at - 1].is_ascii_digit();
-            return if is_letter == after_digit { Ordering::Less } else { Ordering::Greater };
-        }
+/// A part of a key, in the order of keys: numbers within them count by their value, and letters come last.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Other(char),
+    /// The number of digits, the digits, both without leading zeros, and the number of all digits.
+    Number(usize, String, usize),
+    Letter(char),
+}
+
+fn parts(key: &str) -> Vec<Part> {
+    let (mut parts, mut rest) = (Vec::new(), key);
+    while let Some(first) = rest.chars().next() {
+        let digits = &rest[..rest.find(|next: char| !next.is_ascii_digit()).unwrap_or(rest.len())];
+        let number = digits.trim_start_matches('0');
+        parts.push(match first {
+            _ if !digits.is_empty() => Part::Number(number.len(), number.to_owned(), digits.len()),
+            letter if letter.is_alphabetic() => Part::Letter(letter),
+            other => Part::Other(other),
+        });
+        rest = &rest[digits.len().max(first.len_utf8())..];
     }
-    // Zeros count if they are not the first digits.
-    let digits = own[..at].iter().rev().take_while(|digit| digit.is_ascii_digit());
-    let is_within = (first == '0' || second == '0') && digits.into_iter().any(|digit| *digit != '0');
-    let number = |text: &[char]| {
-        let digits: Vec<u32> = text[at..].iter().map_while(|digit| digit.to_digit(10)).collect();
-        let start = u64::from(is_within);
-        (
-            digits.iter().fold(start, |number, digit| number.saturating_mul(10).saturating_add(u64::from(*digit))),
-            digits.len(),
-        )
-    };
-    number(&own).cmp(&number(&other)).then(first.cmp(&second))
+    parts
 }
