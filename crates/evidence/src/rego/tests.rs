@@ -196,13 +196,14 @@ fn errors_of_builtins_are_errors_and_name_the_line() {
     for body in [
         "violations contains \"no\" if not to_number(input.text)",
         "violations contains \"no\" if not json.unmarshal(input.text)",
+        "violations contains \"no\" if not time.parse_rfc3339_ns(input.text)",
     ] {
         let error = run_on(body, r#"{"text":"no number"}"#).unwrap_err();
         assert!(matches!(error, RegoError::Script { line: 5, .. }), "{body}: {error}");
     }
     // Some builtins do not report to the engine where they were called.
-    let body = "violations contains \"no\" if not time.parse_rfc3339_ns(input.text)";
-    assert!(run_on(body, r#"{"text":"no time"}"#).unwrap_err().to_string().contains("datetime"));
+    let body = "violations contains \"no\" if not time.weekday([0, input.text])";
+    assert!(run_on(body, r#"{"text":"no zone"}"#).unwrap_err().to_string().contains("timezone"));
 }
 
 /// Gap (e).
