@@ -299,12 +299,12 @@ fn run_one(
     }
     let is_whole = verdicts.iter().all(|verdict| !verdict.unevaluated);
     let mut skipped = verdicts.iter().all(|verdict| verdict.skipped);
-    let mut skip_reasons = Vec::new();
+    let mut reasons = Vec::new();
     let (mut violations, mut suppressed) = (Vec::new(), Vec::new());
     for verdict in verdicts {
         let is_reason = (skipped || verdict.unevaluated) && !verdict.skip_reason.is_empty();
-        if is_reason && !skip_reasons.contains(&verdict.skip_reason) {
-            skip_reasons.push(verdict.skip_reason);
+        if is_reason && !reasons.contains(&verdict.skip_reason) {
+            reasons.push(verdict.skip_reason);
         }
         for (reported, found) in [(&mut violations, verdict.violations), (&mut suppressed, verdict.suppressed)] {
             for violation in found {
@@ -314,6 +314,7 @@ fn run_one(
     }
     // What could not be evaluated has not passed.
     skipped |= !is_whole && violations.is_empty();
+    let (skip_reasons, not_evaluated) = if skipped { (reasons, Vec::new()) } else { (Vec::new(), reasons) };
     let status = match (skipped, violations.is_empty()) {
         (true, _) => Status::Skipped,
         (false, true) => Status::Passed,
@@ -331,6 +332,7 @@ fn run_one(
         suppressed,
         skipped,
         skip_reasons,
+        not_evaluated,
         ignored: false,
         arguments: policy.arguments.values.clone(),
         warnings: policy.arguments.warnings.clone(),

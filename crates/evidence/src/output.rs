@@ -92,8 +92,11 @@ pub struct PolicyOutput {
     pub suppressed: Vec<ViolationOutput>,
     /// Whether all its scripts skipped, or one could not be run and no other one found a violation.
     pub skipped: bool,
-    /// Why it was skipped; if it failed, what of it could not be evaluated.
+    /// Why it was skipped.
     pub skip_reasons: Vec<String>,
+    /// Why a part of it could not be evaluated, although it failed; absent otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_evaluated: Vec<String>,
     /// Whether it requested to be ignored. Such policies are not included, so always false.
     pub ignored: bool,
     /// The effective arguments, defaults included.

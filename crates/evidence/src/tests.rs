@@ -188,11 +188,12 @@ fn several_scripts_of_a_policy_merge() {
     let mut output = merged(&[fails, unrunnable]);
     let policy = &output.policies[0];
     assert_eq!(
-        (policy.status, policy.skipped, policy.skip_reasons.as_slice()),
-        (Status::Failed, false, &[reason.to_owned()][..])
+        (policy.status, policy.skipped, policy.skip_reasons.as_slice(), policy.not_evaluated.as_slice()),
+        (Status::Failed, false, &[][..], &[reason.to_owned()][..])
     );
     output.waive("", "", &[waiver("p")]);
     assert_eq!((output.status, output.policies[0].skipped), (Status::Skipped, true), "the rest is still not evaluated");
+    assert_eq!(output.policies[0].skip_reasons, [reason]);
 }
 
 /// A waiver of all violations of a policy.

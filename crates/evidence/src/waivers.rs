@@ -2,6 +2,7 @@
 //! both work on the violations of a complete output.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -213,6 +214,7 @@ impl Output {
                 && is_answered
                 && policy.violations.iter().all(|violation| violation.waived.is_some())
             {
+                policy.skip_reasons = mem::take(&mut policy.not_evaluated);
                 policy.skipped = !policy.skip_reasons.is_empty();
                 policy.status = if policy.skipped { Status::Skipped } else { Status::Passed };
             }

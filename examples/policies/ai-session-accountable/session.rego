@@ -59,6 +59,6 @@ violations contains {"message": message} if {
 
 violations contains {"message": message} if {
 	some file in files
-	not is_string(file.path)
+	not is_string(object.get(file, "path", null))
 	message := sprintf("%s changed a file and does not say which", [label])
 }

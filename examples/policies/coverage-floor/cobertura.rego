@@ -65,6 +65,6 @@ violations contains {"message": message, "measure": measure, "floor": floor} if 
 	valid_input
 	some measure, floor in floors
 	measure in measures
-	not is_number(input[rate_of[measure]])
+	not is_number(object.get(input, rate_of[measure], null))
 	message := sprintf("the report has no %s, and a floor of %v %% is asked for", [rate_of[measure], floor])
 }

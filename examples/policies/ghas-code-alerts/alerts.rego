@@ -68,7 +68,7 @@ violations contains found if {
 violations contains found if {
 	some alert in open_alerts
 	input.args.max_age_days
-	not is_string(alert.created_at)
+	not is_string(object.get(alert, "created_at", null))
 	message := sprintf("alert %d does not say since when it is open: %s in %s", [alert.number, rule(alert), place(alert).path])
 	found := finding(alert, message)
 }

@@ -47,7 +47,7 @@ overdue(alert, most) := text if {
 	age > most
 	text := sprintf("for %d days, at most %d are allowed", [age, most])
 } else := text if {
-	not is_string(alert.created_at)
+	not is_string(object.get(alert, "created_at", null))
 	text := sprintf("since nobody knows when, at most %d days are allowed", [most])
 }
 

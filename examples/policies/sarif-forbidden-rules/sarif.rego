@@ -75,7 +75,7 @@ without_file(run, finding) if {
 # SARIF 2.1.0, 3.14.23: who looked and found nothing writes an empty list.
 violations contains message if {
 	some run in input.runs
-	not is_array(run.results)
+	not is_array(object.get(run, "results", null))
 	message := sprintf("%s has no results, not even none: nothing was looked at", [run.tool.driver.name])
 }
 

@@ -23,7 +23,7 @@ violations contains {"message": message, "rule_id": finding.type, "severity": "H
 	some file, findings in input.results
 	some finding in findings
 	counts(finding)
-	not finding.hashed_secret in ignored
+	not object.get(finding, "hashed_secret", "") in ignored
 	line := object.get(finding, "line_number", 1)
 	message := sprintf("%s:%d holds what looks like a secret (%s): revoke it, then remove it", [file, line, finding.type])
 }

@@ -43,6 +43,8 @@ struct PolicyVerdict {
     #[serde(default)]
     skip_reasons: Vec<String>,
     #[serde(default)]
+    not_evaluated: Vec<String>,
+    #[serde(default)]
     warnings: Vec<String>,
 }
 
@@ -119,7 +121,8 @@ impl PolicyVerdict {
     fn render(&self, style: Style, most: usize) -> String {
         let name = printable(&self.name);
         let (objections, waived): (Vec<_>, Vec<_>) = self.violations.iter().partition(|found| found.waived.is_none());
-        let reasons = self.skip_reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
+        let joined = |reasons: &[String]| reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
+        let (reasons, not_evaluated) = (joined(&self.skip_reasons), joined(&self.not_evaluated));
         let mut text = match objections.len() {
             _ if self.skipped && reasons.is_empty() => format!("  {} {name}: skipped\n", style.notable("-")),
             _ if self.skipped => format!("  {} {name}: skipped: {reasons}\n", style.notable("-")),
@@ -127,8 +130,8 @@ impl PolicyVerdict {
             1 => format!("  {} {name}: 1 violation\n", style.bad("✗")),
             count => format!("  {} {name}: {count} violations\n", style.bad("✗")),
         };
-        if !self.skipped && !reasons.is_empty() {
-            text += &format!("      {} {reasons}\n", style.notable("not evaluated:"));
+        if !not_evaluated.is_empty() {
+            text += &format!("      {} {not_evaluated}\n", style.notable("not evaluated:"));
         }
         for Violation { message, .. } in objections.iter().take(most) {
             let message = printable(message);
@@ -191,7 +194,7 @@ mod tests {
             r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"],"violations":[{"message":"one"}]}]"#;
         let text = verdict(policies, "skipped").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: skipped\n  - p: skipped: not recognised\n      not counted: one\n");
-        let policies = r#"[{"name":"p","skip_reasons":["it needs a server"],"violations":[{"message":"one"}]}]"#;
+        let policies = r#"[{"name":"p","not_evaluated":["it needs a server"],"violations":[{"message":"one"}]}]"#;
         let text = verdict(policies, "failed").render(Style::PLAIN, 9);
         assert_eq!(
             text,

@@ -82,7 +82,7 @@ pub(super) fn verdict(operation: &Operation) -> Option<Verdict> {
         let violations = list(&policy["violations"]);
         let (open, waived): (Vec<&Value>, Vec<&Value>) = violations.iter().partition(|found| found["waived"].is_null());
         let waiver = |found: &&Value| (text(&found["message"]), why(&found["waived"]));
-        let reasons = list(&policy["skip_reasons"]).into_iter().chain(list(&policy["warnings"]));
+        let reasons = ["skip_reasons", "not_evaluated", "warnings"].into_iter().flat_map(|name| list(&policy[name]));
         Policy {
             name: text(&policy["name"]),
             status: text(&policy["status"]),

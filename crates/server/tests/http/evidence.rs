@@ -241,7 +241,7 @@ async fn an_evaluation_created_as_an_operation_follows_the_same_rules() {
     for (body, field) in [
         (json!({"kind": "evidence_evaluation"}).to_string(), "input.digest"),
         (create(json!({"digest": digest, "nope": 1})), "input.nope"),
-        (create(json!([])), "input"),
+        (create(json!(7)), "input"),
         (create(json!({"digest": digest, "policies": input["policies"], "name": 7})), "input.name"),
         (create(json!({"digest": digest, "policyGroups": []})), "input"),
         (create(json!({"digest": "sha256:0", "policies": input["policies"]})), "input.digest"),

@@ -8,6 +8,7 @@
 mod chat;
 mod verdict;
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use engine::Failure;
@@ -56,6 +57,7 @@ impl Provider {
             suppressed: Vec::new(),
             skipped: true,
             skip_reasons: Vec::new(),
+            not_evaluated: Vec::new(),
             ignored: false,
             arguments: [("prompt".to_owned(), question.prompt.to_owned())].into(),
             warnings: Vec::new(),
@@ -85,6 +87,7 @@ impl Provider {
             Verdict::Passed => (output.status, output.skipped) = (Status::Passed, false),
             Verdict::Failed(messages) => {
                 (output.status, output.skipped) = (Status::Failed, false);
+                output.not_evaluated = mem::take(&mut output.skip_reasons);
                 let violation =
                     |message| ViolationOutput { subject: NAME.to_owned(), message, finding: None, waived: None };
                 output.violations = messages.into_iter().map(violation).collect();

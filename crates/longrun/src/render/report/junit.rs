@@ -54,15 +54,12 @@ pub fn broken(file: &str, test: &str, reason: &str, text: &mut String) {
 fn test(file: &str, policy: &Policy, text: &mut String) {
     let time = seconds(policy.duration_ms);
     let _ = writeln!(text, "    <testcase classname=\"{file}\" name=\"{}\" time=\"{time}\">", escape(&policy.name));
-    let reasons = policy.skip_reasons.join("; ");
     let is_skipped = policy.status == "skipped";
-    // What is no part of the verdict.
-    let mut aside: Vec<String> = Vec::new();
     if is_skipped {
-        let _ = writeln!(text, "      <skipped message=\"{}\"/>", escape(&reasons));
-    } else if !reasons.is_empty() {
-        aside.push(format!("a part was not evaluated: {reasons}"));
+        let _ = writeln!(text, "      <skipped message=\"{}\"/>", escape(&policy.skip_reasons.join("; ")));
     }
+    // What is no part of the verdict.
+    let mut aside: Vec<String> = policy.part_not_evaluated().into_iter().collect();
     let mut counted = Vec::new();
     for violation in &policy.violations {
         match &violation.waived {

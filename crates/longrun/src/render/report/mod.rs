@@ -68,7 +68,17 @@ struct Policy {
     #[serde(default)]
     skip_reasons: Vec<String>,
     #[serde(default)]
+    not_evaluated: Vec<String>,
+    #[serde(default)]
     duration_ms: u64,
+}
+
+impl Policy {
+    /// What of a failed policy could not be evaluated.
+    fn part_not_evaluated(&self) -> Option<String> {
+        let reasons = self.not_evaluated.join("; ");
+        (!reasons.is_empty()).then(|| format!("a part was not evaluated: {reasons}"))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -174,12 +184,12 @@ impl Report {
         for Evaluated { file, outcome } in &self.files {
             let Ok(verdict) = outcome else { continue };
             for policy in &verdict.policies {
-                let reasons = policy.skip_reasons.join("; ");
+                let mut note = |message| found.push(Problem::about(file, &policy.name, Level::Note, message));
                 if policy.status == "skipped" {
-                    found.push(Problem::about(file, &policy.name, Level::Note, format!("skipped: {reasons}")));
-                } else if !reasons.is_empty() {
-                    let message = format!("a part was not evaluated: {reasons}");
-                    found.push(Problem::about(file, &policy.name, Level::Note, message));
+                    note(format!("skipped: {}", policy.skip_reasons.join("; ")));
+                }
+                if let Some(message) = policy.part_not_evaluated() {
+                    note(message);
                 }
             }
             if verdict.policies.is_empty() {
@@ -280,7 +290,7 @@ mod tests {
     fn what_is_waived_and_what_was_not_evaluated_is_no_problem_and_not_forgotten() {
         let output = json!({
             "status": "failed",
-            "policies": [{"name": "p", "status": "failed", "skip_reasons": ["it needs a server"], "violations": [
+            "policies": [{"name": "p", "status": "failed", "not_evaluated": ["it needs a server"], "violations": [
                 {"message": "one"}, {"message": "two", "waived": {"reason": "r", "vex": {"statement": "fixed"}}}]}],
         });
         let mut report = report();
