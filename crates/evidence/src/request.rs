@@ -86,21 +86,6 @@ impl RequestError {
 }
 
 impl EvaluateRequest {
-    /// Reads a request from JSON.
-    ///
-    /// # Errors
-    /// [`RequestError`] with the path of the field that cannot be read; empty if it is not one field.
-    pub fn read(text: &str) -> Result<EvaluateRequest, RequestError> {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let request = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let path = error.path().to_string();
-            // The root has the path `.`.
-            RequestError::new(path.trim_start_matches('.'), error.inner())
-        })?;
-        reader.end().map_err(|error| RequestError::new("", error))?;
-        Ok(request)
-    }
-
     /// Checks the form: everything that can be checked without reading a policy and without the evidence. Cheap,
     /// whatever the request contains.
     ///
@@ -186,27 +171,5 @@ pub(crate) fn embedded_text(embedded: &serde_json::Value) -> Result<String, &'st
         serde_json::Value::String(text) => Ok(text.clone()),
         object @ serde_json::Value::Object(_) => Ok(object.to_string()),
         _ => Err("expected the policy document, as text or as an object"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_read_is_named_by_its_path() {
-        for (text, field, says) in [
-            (r#"{"policies": [{"ref": "a"}, {"ref": "x", "wth": {}}]}"#, "policies[1].wth", "unknown field `wth`"),
-            (r#"{"policies": [{"ref": "x", "with": {"a": 1.5}}]}"#, "policies[0].with.a", "put it in quotes"),
-            (r#"{"policy_groups": [{"ref": 1}]}"#, "policy_groups[0].ref", "expected a string"),
-            (r#"{"nmae": "x"}"#, "nmae", "unknown field `nmae`"),
-            (r#"{"digest": "d"} and more"#, "", "trailing characters"),
-        ] {
-            let error = EvaluateRequest::read(text).unwrap_err();
-            assert_eq!(error.field, field, "{text}: {error}");
-            assert!(error.message.contains(says), "{text}: {error}");
-        }
-        assert_eq!(EvaluateRequest::read(r#"{"digest": "d"} "#).unwrap().digest, "d");
     }
 }

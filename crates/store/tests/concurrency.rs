@@ -96,7 +96,7 @@ async fn a_lease_that_ran_out_counts_until_it_is_taken_up(fixture: Fixture) {
     assert!(claimed(&fixture, 10).await.is_empty());
     let lost: Vec<LeaseRef> =
         fixture.store.lost_leases(Lost::Expired, 10).await.unwrap().into_iter().map(|lost| lost.lease).collect();
-    assert_eq!(lost, std::slice::from_ref(&first.lease));
+    assert_eq!(lost, [LeaseRef { expired_at: Some(first.lease_expires_at), ..first.lease }]);
     fixture.store.lose(lost.into_iter().map(|lease| (lease, Duration::from_secs(5))).collect()).await.unwrap();
     assert_eq!(claimed(&fixture, 10).await, [second]);
     fixture.assert_sound().await;

@@ -83,7 +83,7 @@ async fn nobody_gives_what_it_does_not_have(fixture: Fixture) {
         let refused = maker.make(Some(&admin), wish(organization, &[Scope::Admin])).await;
         assert!(matches!(refused, Err(TokenError::NoOrganization)), "{organization}: {refused:?}");
     }
-    assert_eq!(fields(maker.make(Some(&admin), wish("", &[Scope::Admin])).await), ["organization"]);
+    assert_eq!(fields(maker.make(Some(&admin), wish("", &[Scope::Admin])).await), ["instance"]);
     assert_eq!(fixture.store.organizations().await.unwrap().len(), 2, "no organization was made");
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The engine limits the depth of some expressions but not of others, such as `[[[[…` and `1+1+1+…`. It also parses the
 //! content of brackets twice, as a comprehension and then as a list, set or object, so that parsing the content of
-//! forty of them would take years. This check reads only tokens, without recursion.
+//! forty of them would take years. And it writes numbers out: one with ten digits in its exponent would fill the memory.
+//! This check reads only tokens, without recursion.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -27,6 +28,8 @@ const MAX_DEPTH: usize = 256;
 /// is parsed twice. Each takes a microsecond. The largest script has some hundred thousand tokens, few of them within
 /// more than three brackets.
 const MAX_READS: u64 = 1 << 22;
+/// The maximum exponent of a number, positive or negative. That of a double has three digits.
+const MAX_EXPONENT: usize = 1_000;
 
 /// The maximum possible depth of the tree within one pair of brackets.
 #[derive(Default)]
@@ -93,6 +96,9 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
             column: token.1.col,
             message: format!("{what} (more than {most})"),
         };
+        if token.0 == TokenKind::Number && exponent(token.1.text()) > MAX_EXPONENT {
+            return Err(too("a number with too large an exponent", MAX_EXPONENT));
+        }
         reads += 1 << doubled;
         if reads > MAX_READS {
             return Err(too("too much content in nested brackets: parsing it would take too long", MAX_READS as usize));
@@ -151,4 +157,10 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
             return Err(too("too long an expression", MAX_DEPTH));
         }
     }
+}
+
+/// The exponent in the text of a number, without its sign.
+fn exponent(number: &str) -> usize {
+    let Some((_, exponent)) = number.split_once(['e', 'E']) else { return 0 };
+    exponent.trim_start_matches(['+', '-']).parse().unwrap_or(usize::MAX)
 }

@@ -31,7 +31,7 @@ pub(super) async fn request(
         Violation::new(path.trim_end_matches('.'), error.message)
     };
     let input = if input.is_empty() { "{}" } else { input };
-    let request = EvaluateRequest::read(input).map_err(|error| malformed(input, prefix, error))?;
+    let request: EvaluateRequest = serde_json::from_str(input).map_err(|_| malformed(input, prefix))?;
     let violations: Vec<Violation> = request.violations().into_iter().map(violation).collect();
     if !violations.is_empty() {
         return Err(ApiError::Invalid(violations));
@@ -51,18 +51,15 @@ pub(super) async fn request(
     Ok(request)
 }
 
-/// Everything that is wrong with an input that cannot be read; of the members of its members, the first.
-fn malformed(input: &str, prefix: &str, first: RequestError) -> ApiError {
-    let mut violations = Found::default();
-    if first.field.contains(['.', '[']) {
-        violations.add(Violation::new(format!("{prefix}{}", first.field), first.message));
-    }
+/// Everything that is wrong with an input that cannot be read.
+fn malformed(input: &str, prefix: &str) -> ApiError {
     let read = serde_json::from_str::<Read<EvaluateRequest>>(input).unwrap_or_default();
     let (_, mut found) = read.into_parts();
-    if found.is_empty() && violations.is_empty() {
+    if found.is_empty() {
         // What other bodies allow: the input is stored as it was written.
         found.add(Violation::new("", "must have its fields in snake_case, and none that is null"));
     }
+    let mut violations = Found::default();
     violations.add_at(prefix.trim_end_matches('.'), found);
     violations.none().expect_err("there is a violation")
 }
