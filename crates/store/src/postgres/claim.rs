@@ -33,9 +33,10 @@ const PROMOTE: &str = "
 /// attempts at $4, and leases each to one of the workers $5, until its time in $6: $7 says for each place which one of
 /// them. The queue of each kind is looked at from the places on that $8, $9 and $10 give (see [`super::heads`]). Rows
 /// that another server is claiming are passed over. Served by queue_in_order, queue_ready and active_by_kind, once per
-/// row: without the kind active's primary key would do as well, but while all rows are dead or there are none, the
-/// planner cannot tell one index from the other, and may read all of active_by_kind. The last column is when more
-/// becomes due, after $11. The leases get the number $12 (see [`super::unanswered`]).
+/// row. Rows of active are found by comparing all three columns of that index at once, which no other index serves:
+/// when active had one row or none at the time of its statistics, the planner cannot tell its indexes apart, and could
+/// read all of another one for each row. The last column is when more becomes due, after $11. The leases get the number
+/// $12 (see [`super::unanswered`]).
 ///
 /// The transaction that holds a row of the queue may start its operation, so that the operation is not locked before it
 /// is written. No two parts are joined: see [`COMPLETE`](super::complete).
@@ -61,7 +62,8 @@ const CLAIM: &str = "
         SELECT candidate.place, candidate.in_order, ($7::int[])[candidate.place] AS worker, a.* FROM candidate CROSS JOIN LATERAL (
             SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
                 a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
-            FROM active a WHERE organization_id = $1 AND kind = candidate.kind AND seq = candidate.seq OFFSET 0) AS a
+            FROM active a WHERE (kind, organization_id, seq) >= (candidate.kind, $1, candidate.seq)
+                AND (kind, organization_id, seq) <= (candidate.kind, $1, candidate.seq) LIMIT 1) AS a
     ), taken AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM candidate)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
