@@ -25,7 +25,7 @@ def test_a_token_is_made_listed_replaced_and_revoked(server: Server, connect: Ca
         client.token("nobodys")
     with pytest.raises(longrun.InvalidRequest) as refused:
         client.create_token("", ["everything"])
-    assert {violation.field for violation in refused.value.violations} == {"scopes"}
+    assert {violation.field for violation in refused.value.violations} == {"name", "scopes"}
 
 
 def test_an_organization_is_made_limited_and_deleted(server: Server, connect: Callable[..., Any]) -> None:
