@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use regorus::unstable::{Expr, Module, Rule, RuleHead, Span};
+use regorus::unstable::{Expr, Module, Rule, RuleHead};
 
 use super::error::RegoError;
 use super::walk;
@@ -28,7 +28,7 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
         let Some(path) = walk::static_path(expr).filter(|path| path.starts_with("data.")) else { return };
         if outcome.is_ok() && !exists(&path) {
             let message = format!("there is no {path}: a policy sees only its own package in data");
-            outcome = Err(refused(walk::start(expr), message));
+            outcome = Err(RegoError::at(walk::start(expr), message));
         }
     };
     // An import that is never used need not exist.
@@ -85,16 +85,12 @@ fn forms(module: &Module) -> Result<(), RegoError> {
             Rule::Spec { .. } => Form::Value,
         };
         if matches!(rule.as_ref(), Rule::Default { .. }) && !defaults.insert(path.clone()) {
-            return Err(refused(rule.span(), format!("{path} has a second default")));
+            return Err(RegoError::at(rule.span(), format!("{path} has a second default")));
         }
         let first = *forms.entry(path.clone()).or_insert(form);
         if first != form {
-            return Err(refused(rule.span(), format!("{path} is {form} here and {first} elsewhere")));
+            return Err(RegoError::at(rule.span(), format!("{path} is {form} here and {first} elsewhere")));
         }
     }
     Ok(())
-}
-
-fn refused(span: &Span, message: String) -> RegoError {
-    RegoError::Script { line: span.line, column: span.col, message }
 }

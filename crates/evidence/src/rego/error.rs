@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use regorus::unstable::Span;
+
 /// Why a script returns no verdict. Such an error never counts as a pass: the caller must fail or skip the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegoError {
@@ -61,6 +63,11 @@ pub enum RegoError {
 }
 
 impl RegoError {
+    /// What is wrong at a place in the script.
+    pub(super) fn at(span: &Span, message: String) -> RegoError {
+        RegoError::Script { line: span.line, column: span.col, message }
+    }
+
     /// Parses the engine's own format: `--> name:line:column`, the line itself, `error: message`.
     fn from_engine(text: &str) -> RegoError {
         let message = text.rsplit("error: ").next().unwrap_or(text).trim().to_owned();

@@ -10,46 +10,35 @@ use std::collections::BTreeSet;
 
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead};
 
-use super::text::{Text, flat, place};
+use super::text::{Edits, Text, flat, fresh, place};
 use super::walk;
 
 /// The rewritten source.
 pub fn rewrite(source: &str, module: &Module) -> String {
-    let mut suffix = String::new();
-    while source.contains(&format!("longrun_value{suffix}")) || source.contains(&format!("longrun_index{suffix}")) {
-        suffix.push('_');
-    }
-    let mut edits: Vec<(usize, usize, String)> = Vec::new();
+    let (value, index) = (fresh(source, "longrun_value"), fresh(source, "longrun_index"));
+    let mut edits = Edits::new(source, module);
     for (number, rule) in module.policy.iter().enumerate() {
         if let Rule::Spec { head, bodies, .. } = rule.as_ref() {
-            Head { source: Text(source), name: format!("{suffix}_{number}"), bound: bound(head, bodies) }
-                .rewrite(head, bodies, &mut edits);
+            let (value, index) = (format!("{value}_{number}"), format!("{index}_{number}"));
+            Head { source: edits.source, value, index, bound: bound(head, bodies) }.rewrite(head, bodies, &mut edits);
         }
     }
-    // At the same position, ends come before beginnings.
-    edits.sort_by_key(|(place, order, _)| (*place, *order));
-    let mut rewritten = String::with_capacity(source.len() + edits.len() * 64);
-    let mut done = 0;
-    for (place, _, text) in edits {
-        rewritten.push_str(&source[done..place]);
-        rewritten.push_str(&text);
-        done = place;
-    }
-    rewritten.push_str(&source[done..]);
-    rewritten
+    edits.finish()
 }
 
 /// The head of the current rule.
 struct Head<'s> {
     source: Text<'s>,
-    /// The suffix of the names of added variables.
-    name: String,
+    /// The name of the variable that is added for the value.
+    value: String,
+    /// How the names of those that are added for the indexes begin.
+    index: String,
     /// The variables that every body binds.
     bound: BTreeSet<&'s str>,
 }
 
 impl<'s> Head<'s> {
-    fn rewrite(&self, head: &'s RuleHead, bodies: &'s [RuleBody], edits: &mut Vec<(usize, usize, String)>) {
+    fn rewrite(&self, head: &'s RuleHead, bodies: &'s [RuleBody], edits: &mut Edits) {
         let indices = self.indices(head);
         let (end, value) = match head {
             RuleHead::Compr { span, assign, .. } | RuleHead::Func { span, assign, .. } => {
@@ -65,7 +54,7 @@ impl<'s> Head<'s> {
             let is_partial = !indices.is_empty() || matches!(head, RuleHead::Set { .. });
             if let Some((value, at)) = value.filter(|(value, _)| is_partial && self.may_be_undefined(value)) {
                 self.pass_over(value, at, edits);
-                edits.push((end, 1, format!(" if {{ {} }}", self.asked(&indices, Some((value, at))))));
+                edits.append(end, &format!(" if {{ {} }}", self.asked(&indices, Some((value, at)))));
             }
             return;
         }
@@ -84,33 +73,31 @@ impl<'s> Head<'s> {
     }
 
     /// Makes a value that has several results, through a variable in its brackets, skip the undefined ones.
-    fn pass_over(&self, value: &Expr, (from, to): (usize, usize), edits: &mut Vec<(usize, usize, String)>) {
+    fn pass_over(&self, value: &Expr, (from, to): (usize, usize), edits: &mut Edits) {
         if comes_again(value) {
-            let name = &self.name;
-            let begin = format!(" [longrun_value{name} | longrun_value{name} :=");
-            edits.extend([(from, 1, begin), (to, 0, "][_]".to_owned())]);
+            let name = &self.value;
+            edits.append(from, &format!(" [{name} | {name} :="));
+            edits.prepend(to, "][_]");
         }
     }
 
     /// Makes a body hold only if the given condition holds, too.
-    fn ask(&self, body: &RuleBody, asked: &str, edits: &mut Vec<(usize, usize, String)>) {
+    fn ask(&self, body: &RuleBody, asked: &str, edits: &mut Edits) {
         let (Some(first), Some(last)) = (body.query.stmts.first(), body.query.stmts.last()) else { return };
         let mut text = format!("; {asked}");
         // A body with one statement may have no braces.
-        if first.span.start == body.query.span.start {
-            edits.push((self.source.begin(first.span.start), 1, "{ ".to_owned()));
+        if walk::is_bare(&body.query) {
+            edits.append(self.source.begin(first.span.start), "{ ");
             text.push_str(" }");
         }
-        edits.push((self.source.end(last.span.end), 0, text));
+        edits.prepend(self.source.end(last.span.end), &text);
     }
 
     /// Statements that hold if the indexes and the value are defined.
     fn asked(&self, indices: &[String], value: Option<(&Ref<Expr>, (usize, usize))>) -> String {
-        let name = &self.name;
-        let index = |(number, index): (usize, &String)| format!("longrun_index{name}_{number} := {index}");
-        let value = value.map(|(value, (from, to))| {
-            format!("longrun_value{name} := {}", flat(&self.source.separated(value, from, to)))
-        });
+        let index = |(number, index): (usize, &String)| format!("{}_{number} := {index}", self.index);
+        let value = value
+            .map(|(value, (from, to))| format!("{} := {}", self.value, flat(&self.source.separated(value, from, to))));
         indices.iter().enumerate().map(index).chain(value).collect::<Vec<_>>().join("; ")
     }
 
@@ -142,19 +129,7 @@ impl<'s> Head<'s> {
     }
 
     fn may_be_undefined(&self, value: &Expr) -> bool {
-        match value {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. } => false,
-            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
-            Expr::Var { span, .. } => !self.bound.contains(span.text()),
-            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
-                walk::children(value).into_iter().any(|child| self.may_be_undefined(child))
-            }
-            _ => true,
-        }
+        walk::may_be_undefined(value, &|variable| !self.bound.contains(variable))
     }
 }
 

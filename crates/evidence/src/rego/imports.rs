@@ -4,6 +4,7 @@
 use regorus::unstable::{Lexer, TokenKind};
 
 use super::guard;
+use super::text::place;
 
 /// The script without `import rego.v1` and `import future.keywords…`; all other lines stay where they are.
 pub fn settle(text: &str) -> String {
@@ -31,7 +32,7 @@ fn imports(text: &str) -> Vec<(usize, usize)> {
         }
     };
     while let Ok(token) = lexer.next_token() {
-        let (start, end) = (offset(token.1.start), offset(token.1.end));
+        let (start, end) = (place(token.1.start), place(token.1.end));
         match (token.0, &mut open) {
             (TokenKind::Eof, _) => {
                 keep(open, &mut found);
@@ -49,8 +50,4 @@ fn imports(text: &str) -> Vec<(usize, usize)> {
         }
     }
     Vec::new()
-}
-
-fn offset(offset: u32) -> usize {
-    usize::try_from(offset).expect("a script is smaller than the address space")
 }

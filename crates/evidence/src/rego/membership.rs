@@ -49,8 +49,7 @@ fn extent(span: &Span) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::parse;
-    use super::super::text::Edits;
+    use super::super::text::rewritten;
 
     #[test]
     fn a_membership_within_an_expression_becomes_a_call() {
@@ -71,13 +70,7 @@ mod tests {
                 "v := [(longrun_member({\"a\": 1, \"b\": 2} , xs)) | x in xs]",
             ),
         ] {
-            let source = format!("package p\nimport rego.v1\n{rule}\n");
-            let module = parse(&source).unwrap_or_else(|error| panic!("{rule}: {error}"));
-            let mut edits = Edits::new(&source, &module);
-            super::rewrite(&mut edits, &module);
-            let rewritten = edits.finish();
-            assert_eq!(rewritten.trim_end().splitn(3, '\n').nth(2), Some(expected));
-            parse(&rewritten).unwrap_or_else(|error| panic!("{rewritten}: {error}"));
+            assert_eq!(rewritten(rule, super::rewrite), expected);
         }
     }
 }

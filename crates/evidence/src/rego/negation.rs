@@ -47,7 +47,7 @@ pub fn rewrite(source: &str, module: &Module, package: &str) -> Result<String, R
         if *count > MAX_STATEMENTS {
             let message =
                 format!("a body has more than {MAX_STATEMENTS} statements, with the operands of its negations");
-            return Err(RegoError::Script { line: query.span.line, column: query.span.col, message });
+            return Err(RegoError::at(&query.span, message));
         }
     }
     Ok(rewriter.edits.finish())
@@ -69,7 +69,7 @@ fn negations(rule: &Rule) -> Vec<Negation<'_>> {
     for (query, is_body) in walk::queries(rule) {
         for statement in &query.stmts {
             if let Literal::NotExpr { span, expr } = &statement.literal {
-                let is_bare = is_body && statement.span.start == query.span.start;
+                let is_bare = is_body && walk::is_bare(query);
                 found.push(Negation { query, statement, end: span.end, expr, is_bare });
             }
         }
@@ -189,13 +189,7 @@ impl Rewriter<'_> {
     }
 
     fn may_be_undefined(&self, operand: &Expr) -> bool {
-        match operand {
-            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
-            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
-                walk::children(operand).into_iter().any(|child| self.may_be_undefined(child))
-            }
-            other => !self.is_plain(other),
-        }
+        walk::may_be_undefined(operand, &|variable| self.documents.contains(variable))
     }
 }
 

@@ -55,7 +55,7 @@ impl Rewriter<'_, '_> {
                 self.edits.prepend(begin, &format!("{head}; "));
             }
             // A body with one statement may have no braces.
-            let is_bare = is_body && first.span.start == query.span.start;
+            let is_bare = is_body && walk::is_bare(query);
             if is_bare && (has_head || added.iter().any(|text| !text.is_empty())) {
                 self.edits.prepend(begin, "{ ");
                 self.edits.append(self.edits.source.end(last.span.end), " }");
@@ -162,8 +162,7 @@ fn wildcards_of(pattern: &Expr, found: &mut Vec<usize>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::parse;
-    use super::super::text::Edits;
+    use super::super::text::rewritten;
 
     #[test]
     fn a_variable_takes_the_place_of_a_pattern_with_an_object() {
@@ -201,14 +200,7 @@ mod tests {
                  else := 2 if { [{\"a\": x}] = longrun_whole_0; [{\"a\": x}] == longrun_whole_0; y }",
             ),
         ] {
-            let source = format!("package p\nimport rego.v1\n{rule}\n");
-            let module = parse(&source).unwrap_or_else(|error| panic!("{rule}: {error}"));
-            let mut edits = Edits::new(&source, &module);
-            super::rewrite(&mut edits, &module);
-            let rewritten = edits.finish();
-            assert_eq!(rewritten.trim_end().splitn(3, '\n').nth(2), Some(expected));
-            assert_eq!(rewritten.lines().count(), source.lines().count(), "{rewritten}");
-            parse(&rewritten).unwrap_or_else(|error| panic!("{rewritten}: {error}"));
+            assert_eq!(rewritten(rule, super::rewrite), expected);
         }
     }
 }

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span};
 
+use super::text::place;
 use super::walk;
 
 /// The host function that wraps values that are iterated over.
@@ -77,10 +78,6 @@ pub fn rewrite(source: &str, module: &Module, extra_rules: &[&'static str]) -> S
     }
     rewritten.push_str(&source[done..]);
     rewritten
-}
-
-fn offset(offset: u32) -> usize {
-    usize::try_from(offset).expect("a script is smaller than the address space")
 }
 
 /// The local variables in scope that have the name of a rule.
@@ -172,7 +169,7 @@ impl<'m> Rewriter<'m> {
     }
 
     fn edit(&mut self, span: &Span) {
-        self.renamed.insert(offset(span.end));
+        self.renamed.insert(place(span.end));
     }
 
     /// Returns the variables that are bound at the end.
@@ -187,7 +184,7 @@ impl<'m> Rewriter<'m> {
                 Literal::SomeVars { span, vars } => {
                     vars.iter().for_each(|var| self.bind(var, &mut bound));
                     if let Some(last) = vars.last() {
-                        self.declared.insert((offset(span.start), offset(last.end)));
+                        self.declared.insert((place(span.start), place(last.end)));
                     }
                 }
                 Literal::SomeIn { key, value, collection, .. } => {
@@ -195,7 +192,7 @@ impl<'m> Rewriter<'m> {
                     // The value of a call or a literal can be iterated over, or is a mistake that should be an error.
                     if matches!(collection.as_ref(), Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. }) {
                         let span = collection.span();
-                        self.iterated.insert((offset(span.start), offset(span.end)));
+                        self.iterated.insert((place(span.start), place(span.end)));
                     }
                     key.iter().chain([value]).for_each(|part| self.declare(part, &mut bound));
                 }
@@ -229,7 +226,7 @@ impl<'m> Rewriter<'m> {
             // The name of a function is never a local variable.
             Expr::Call { span, fcn, params, .. } => {
                 if params.len() == 1 && walk::path(fcn).as_deref() == Some("walk") && !self.rules.contains("walk") {
-                    self.relations.insert((offset(span.start), offset(span.end)));
+                    self.relations.insert((place(span.start), place(span.end)));
                 }
                 params.iter().for_each(|param| self.expr(param, bound));
             }

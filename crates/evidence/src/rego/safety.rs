@@ -33,20 +33,16 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
         checker.rule(rule, &Scope { names: &global, hidden: None, outer: None }, &mut missing);
         if checker.is_tired() {
             let message = "the script is too complex: its comprehensions nest and depend on one another too much";
-            return Err(refused(rule.span(), message.to_owned()));
+            return Err(RegoError::at(rule.span(), message.to_owned()));
         }
         if checker.crowded.get() {
-            return Err(refused(rule.span(), format!("a body has more than {MAX_STATEMENTS} statements")));
+            return Err(RegoError::at(rule.span(), format!("a body has more than {MAX_STATEMENTS} statements")));
         }
         if let Some(span) = missing.into_iter().min_by_key(|span| span.start) {
-            return Err(refused(span, explanation(span.text())));
+            return Err(RegoError::at(span, explanation(span.text())));
         }
     }
     Ok(())
-}
-
-fn refused(span: &Span, message: String) -> RegoError {
-    RegoError::Script { line: span.line, column: span.col, message }
 }
 
 fn explanation(name: &str) -> String {

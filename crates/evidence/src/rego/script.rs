@@ -55,8 +55,8 @@ impl Script {
             .map(|path| format!("data.{path}"))
             .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
         let calls = builtins::check(&module, &package, makes_calls)?;
-        let renamed = terms(&rewrite::rewrite(text, &module, &boilerplate::NAMES))?;
-        let mut complete = heads::rewrite(&renamed, &parse(&renamed)?);
+        let (renamed, rewritten) = terms(rewrite::rewrite(text, &module, &boilerplate::NAMES))?;
+        let mut complete = heads::rewrite(&renamed, &rewritten);
         complete.push_str(&boilerplate::missing(&module));
         let completed = parse(&complete)?;
         definitions::check(&completed, &package)?;
@@ -92,13 +92,18 @@ impl Script {
     }
 }
 
-/// The source with its memberships and patterns rewritten.
-fn terms(source: &str) -> Result<String, RegoError> {
-    let module = parse(source)?;
-    let mut edits = Edits::new(source, &module);
+/// The source with its memberships and patterns rewritten, and its module.
+fn terms(source: String) -> Result<(String, Module), RegoError> {
+    let module = parse(&source)?;
+    let mut edits = Edits::new(&source, &module);
     membership::rewrite(&mut edits, &module);
     patterns::rewrite(&mut edits, &module);
-    Ok(edits.finish())
+    if edits.is_empty() {
+        return Ok((source, module));
+    }
+    let rewritten = edits.finish();
+    let module = parse(&rewritten)?;
+    Ok((rewritten, module))
 }
 
 pub(super) fn parse(text: &str) -> Result<Module, RegoError> {

@@ -107,6 +107,11 @@ impl<'s> Edits<'s> {
         }
     }
 
+    /// Whether nothing is replaced or inserted.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
     /// Replaces a part of the source, and the replacements within it.
     pub fn replace(&mut self, (start, end): (usize, usize), text: String) {
         while let Some((within, _)) = self.edits.range(start..end).next() {
@@ -141,7 +146,10 @@ impl<'s> Edits<'s> {
 
     /// The whole source with the replacements.
     pub fn finish(&self) -> String {
-        self.rewritten(0, self.source.0.len())
+        let end = self.source.0.len();
+        let mut text = self.rewritten(0, end);
+        text.extend(self.edits.get(&end).map(|(_, inserted)| inserted.as_str()));
+        text
     }
 
     /// The line breaks that are lacking in a text that replaces a part of the source.
@@ -187,4 +195,20 @@ pub fn flat(text: &str) -> String {
         }
     }
     flat.trim().to_owned()
+}
+
+/// For tests: a rule as it is rewritten, which can be parsed and has as many lines.
+#[cfg(test)]
+pub fn rewritten(rule: &str, rewrite: impl Fn(&mut Edits, &Module)) -> String {
+    use super::script::parse;
+
+    let head = "package p\nimport rego.v1\n";
+    let source = format!("{head}{rule}\n");
+    let module = parse(&source).unwrap_or_else(|error| panic!("{rule}: {error}"));
+    let mut edits = Edits::new(&source, &module);
+    rewrite(&mut edits, &module);
+    let rewritten = edits.finish();
+    assert_eq!(rewritten.lines().count(), source.lines().count(), "{rewritten}");
+    parse(&rewritten).unwrap_or_else(|error| panic!("{rewritten}: {error}"));
+    rewritten.strip_prefix(head).expect("the head stays as it is").trim_end().to_owned()
 }

@@ -37,6 +37,30 @@ pub fn query_of(expr: &Expr) -> Option<&Ref<Query>> {
     }
 }
 
+/// Whether the body of a rule is a statement without braces.
+pub fn is_bare(body: &Query) -> bool {
+    body.stmts.first().is_some_and(|first| first.span.start == body.span.start)
+}
+
+/// Whether an expression may be undefined; `variable` says it of a variable.
+pub fn may_be_undefined(expr: &Expr, variable: &impl Fn(&str) -> bool) -> bool {
+    match expr {
+        Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Bool { .. }
+        | Expr::Null { .. }
+        | Expr::ArrayCompr { .. }
+        | Expr::SetCompr { .. }
+        | Expr::ObjectCompr { .. } => false,
+        Expr::Var { span, .. } => variable(span.text()),
+        Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+            children(expr).into_iter().any(|child| may_be_undefined(child, variable))
+        }
+        _ => true,
+    }
+}
+
 /// Calls the function on every expression of the module, outer ones first.
 pub fn each_expr<'m>(module: &'m Module, visit: &mut impl FnMut(&'m Expr)) {
     module.policy.iter().for_each(|rule| rule_exprs(rule, visit));

@@ -13,6 +13,7 @@ mod net;
 mod paths;
 mod patterns;
 mod re2;
+mod rewritten;
 mod schema;
 mod semver;
 mod sprintf;
@@ -130,9 +131,9 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("yaml.is_valid", 1, yaml::is_valid),
     ("yaml.marshal", 1, yaml_text::marshal),
     ("yaml.unmarshal", 1, yaml::unmarshal),
-    (ITEMS, 1, bounded::items),
-    (MEMBER, 2, bounded::member),
-    (MEMBER_AT, 3, bounded::member),
+    (ITEMS, 1, rewritten::items),
+    (MEMBER, 2, rewritten::member),
+    (MEMBER_AT, 3, rewritten::member),
 ];
 
 /// The number of arguments of one of these builtins.

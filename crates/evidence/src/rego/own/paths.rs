@@ -89,9 +89,8 @@ fn position(index: usize) -> Value {
     Value::from(index.to_string())
 }
 
-fn filtered(value: &Value, selection: &Selection) -> Value {
-    let Selection::Within(_) = selection else { return value.clone() };
-    let keep = |key: &Value, value: &Value| selection.get(key).map(|within| filtered(value, within));
+/// A value with those of its items and members, each changed, that `keep` returns for their key and their value.
+fn kept(value: &Value, keep: impl Fn(&Value, &Value) -> Option<Value>) -> Value {
     match value {
         Value::Array(items) => {
             let kept = items.iter().enumerate().filter_map(|(index, item)| keep(&position(index), item));
@@ -106,21 +105,14 @@ fn filtered(value: &Value, selection: &Selection) -> Value {
     }
 }
 
+fn filtered(value: &Value, selection: &Selection) -> Value {
+    let Selection::Within(_) = selection else { return value.clone() };
+    kept(value, |key, value| selection.get(key).map(|within| filtered(value, within)))
+}
+
 /// Nothing remains of what is selected as a whole.
 fn remaining(value: &Value, selection: Option<&Selection>) -> Option<Value> {
     let Some(selection) = selection else { return Some(value.clone()) };
     let Selection::Within(_) = selection else { return None };
-    let keep = |key: &Value, value: &Value| remaining(value, selection.get(key));
-    Some(match value {
-        Value::Array(items) => {
-            let kept = items.iter().enumerate().filter_map(|(index, item)| keep(&position(index), item));
-            Value::from(kept.collect::<Vec<Value>>())
-        }
-        Value::Set(items) => Value::from(items.iter().filter_map(|item| keep(item, item)).collect::<BTreeSet<Value>>()),
-        Value::Object(fields) => {
-            let kept = fields.iter().filter_map(|(key, value)| Some((key.clone(), keep(key, value)?)));
-            Value::from(kept.collect::<BTreeMap<Value, Value>>())
-        }
-        other => other.clone(),
-    })
+    Some(kept(value, |key, value| remaining(value, selection.get(key))))
 }

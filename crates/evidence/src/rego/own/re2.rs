@@ -4,9 +4,8 @@
 //! (the choice among alternatives, how letters match without regard to case, what groups capture) is the same. Every
 //! literal is written as an escape or a letter, so that nothing in the translation has a meaning only in the crate.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 
@@ -16,7 +15,7 @@ use super::Refused;
 const MAX_BYTES: usize = 1 << 20;
 /// The maximum number of repetitions, also of nested ones together, as in Go.
 const MAX_REPETITIONS: u32 = 1000;
-/// The maximum number of expressions that a run keeps compiled.
+/// The maximum number of expressions that are kept compiled.
 const MAX_KEPT: usize = 100;
 /// A class that nothing matches.
 const NOTHING: &str = r"[^\x{0}-\x{10FFFF}]";
@@ -49,15 +48,18 @@ pub struct Pattern {
     pub names: Vec<String>,
 }
 
-thread_local! {
-    /// A run has a thread of its own, and often applies the same expression to many texts.
-    static KEPT: RefCell<HashMap<String, Rc<Pattern>>> = RefCell::default();
+type Kept = HashMap<String, Arc<Pattern>>;
+
+/// The expressions that are kept compiled, for all runs: each run has a thread of its own.
+fn kept() -> MutexGuard<'static, Kept> {
+    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Compiles an expression, or returns it if the run has compiled it before.
-pub fn compile(pattern: &str) -> Result<Rc<Pattern>, Refused> {
-    if let Some(kept) = KEPT.with_borrow(|kept| kept.get(pattern).cloned()) {
-        return Ok(kept);
+/// Compiles an expression, or returns it if it was compiled before.
+pub fn compile(pattern: &str) -> Result<Arc<Pattern>, Refused> {
+    if let Some(known) = kept().get(pattern) {
+        return Ok(Arc::clone(known));
     }
     let wrong = |what: &str| Refused::new(format!("the regular expression {pattern:?}: {what}"));
     let (translated, names) = Translation::of(pattern).map_err(wrong)?;
@@ -65,13 +67,12 @@ pub fn compile(pattern: &str) -> Result<Rc<Pattern>, Refused> {
         regex::Error::CompiledTooBig(_) => wrong("it is too large"),
         _ => wrong("it nests too deep"),
     })?;
-    let compiled = Rc::new(Pattern { regex, names });
-    KEPT.with_borrow_mut(|kept| {
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(pattern.to_owned(), compiled.clone());
-    });
+    let compiled = Arc::new(Pattern { regex, names });
+    let mut kept = kept();
+    if kept.len() >= MAX_KEPT {
+        kept.clear();
+    }
+    kept.insert(pattern.to_owned(), Arc::clone(&compiled));
     Ok(compiled)
 }
 

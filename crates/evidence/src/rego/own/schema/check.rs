@@ -1,6 +1,6 @@
 //! Checks a document against a valid schema.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
@@ -211,7 +211,7 @@ impl<'s> Checker<'s> {
             }
         }
         let properties = members.get("properties").and_then(Json::as_object);
-        let patterns: Vec<(Rc<Pattern>, &'s Json)> = members
+        let patterns: Vec<(Arc<Pattern>, &'s Json)> = members
             .get("patternProperties")
             .and_then(Json::as_object)
             .into_iter()
