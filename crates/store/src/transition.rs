@@ -10,11 +10,13 @@ pub(crate) struct Subject<'e> {
     pub(crate) project_id: &'e str,
     pub(crate) kind: &'e str,
     pub(crate) state: &'e mut State,
+    /// When its lease runs out; only asked for leases that had [run out](LeaseRef::expired_at).
+    pub(crate) lease_ends: Option<Timestamp>,
     /// Of an attempt that ended.
     pub(crate) note: &'e mut Option<Note>,
 }
 
-/// Applies an event, unless the lease does not cover the operation; a refused event changes nothing. Without a subject
+/// Applies an event, unless the lease does not cover the operation, or was extended since it ran out; a refused event changes nothing. Without a subject
 /// the operation has ended or never existed: the lease is stale either way.
 pub(crate) fn decide(
     subject: Option<Subject<'_>>,
@@ -22,8 +24,11 @@ pub(crate) fn decide(
     lease: &LeaseRef,
     event: &Event,
 ) -> Result<Status, Refusal> {
-    let Some(Subject { project_id, kind, state, note: noted }) = subject else { return Err(Refusal::StaleLease) };
-    if !lease.covers(project_id, kind) {
+    let Some(Subject { project_id, kind, state, lease_ends, note: noted }) = subject else {
+        return Err(Refusal::StaleLease);
+    };
+    let is_extended = lease.expired_at.is_some_and(|at| lease_ends != Some(at));
+    if is_extended || !lease.covers(project_id, kind) {
         return Err(Refusal::StaleLease);
     }
     let after = state.clone().apply(event.clone())?;

@@ -343,6 +343,7 @@ impl Plan {
                     before: before.status(),
                     concurrency_key: key,
                     state: state.clone(),
+                    lease_ends: None,
                     note: None,
                 });
             }

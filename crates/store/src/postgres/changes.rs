@@ -10,7 +10,7 @@
 
 use operations::{OperationId, Status, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgConnection, PgExecutor, PgRow};
 use uuid::Uuid;
 
 use super::connections::Connections;
@@ -165,10 +165,10 @@ pub(super) async fn renew_position_key(pool: &Connections) -> Result<(), sqlx::E
 }
 
 /// Makes every position that was given before unknown: imported operations have no changes.
-pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn begin_anew(executor: impl PgExecutor<'_>, organization: &str) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO change_floors (organization_id, xid, n, entries) VALUES ($1, pg_current_xact_id(), 0, 0)
         ON CONFLICT (organization_id) DO UPDATE SET xid = excluded.xid, n = 0, entries = 0";
-    sqlx::query(sql).bind(organization).execute(pool).await?;
+    sqlx::query(sql).bind(organization).execute(executor).await?;
     Ok(())
 }
 

@@ -447,9 +447,9 @@ pub(super) async fn overruns(
     found
         .iter()
         .map(|row| {
-            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            let LostLease { lease, kind, attempts } = rows::lost_lease(row)?;
             let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
-            Ok(Overrun { lease: rows::lease(row)?, kind: row.try_get("kind")?, attempts, timeout })
+            Ok(Overrun { lease, kind, attempts, timeout })
         })
         .collect()
 }

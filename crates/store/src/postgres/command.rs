@@ -261,6 +261,7 @@ impl Locked<'_> {
                     before: before.status(),
                     concurrency_key: row.try_get("concurrency_key")?,
                     state: state.clone(),
+                    lease_ends: None,
                     note: None,
                 };
                 transition::write(connection, now, organization, retain_for_ms, vec![entry]).await?;

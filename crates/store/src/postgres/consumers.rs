@@ -4,7 +4,7 @@
 use operations::Timestamp;
 use sqlx::postgres::PgConnection;
 
-use super::changes::number;
+use super::changes::position;
 use super::connections::Connections;
 use crate::StoreError;
 use crate::changes::Position;
@@ -122,10 +122,8 @@ pub(super) async fn uncommitted(
 ) -> Result<Vec<(String, Position)>, StoreError> {
     let found: Vec<(String, String, i32, i32)> =
         sqlx::query_as(UNCOMMITTED).bind(consumer).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
-    let placed = |(organization, xid, n, seen): (String, String, i32, i32)| {
-        let position = Position { row: number(&xid)?, part: n.unsigned_abs(), seen: seen.unsigned_abs() };
-        Ok((organization, position))
-    };
+    let placed =
+        |(organization, xid, n, seen): (String, String, i32, i32)| Ok((organization, position(&xid, n, seen)?));
     found.into_iter().map(placed).collect()
 }
 

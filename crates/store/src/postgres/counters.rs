@@ -138,17 +138,22 @@ const FORGET: &str = "
     )
     DELETE FROM counter_deltas WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8";
 
-/// The SQL of a sum over the operations of the organization $1, such as of `pending`, perhaps of some kinds only: base
-/// and deltas, which are to be read in one snapshot. Served by the counters' primary key and counter_deltas_by_xid.
+/// The SQL of a sum over the operations of an organization, $1 if none is named, such as of `pending`, perhaps of some
+/// kinds only: base and deltas, which are to be read in one snapshot. Served by the counters' primary key and
+/// counter_deltas_by_xid.
 macro_rules! counted {
-    ($sum:literal $(, $condition:literal)?) => {
+    (of $organization:literal, $sum:literal $(, $condition:literal)?) => {
         concat!(
             "(coalesce((SELECT sum(", $sum, ") FROM counters
-                WHERE organization_id = $1 AND level = 20", $(" AND ", $condition,)? "), 0)
-            + coalesce((SELECT sum(", $sum, ") FROM counter_deltas WHERE organization_id = $1
-                AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')",
+                WHERE organization_id = ", $organization, " AND level = 20", $(" AND ", $condition,)? "), 0)
+            + coalesce((SELECT sum(", $sum, ") FROM counter_deltas WHERE organization_id = ", $organization, "
+                AND xid >= coalesce((
+                    SELECT folded_before FROM counter_folds WHERE organization_id = ", $organization, "), '0')",
                 $(" AND ", $condition,)? "), 0))::bigint"
         )
+    };
+    ($sum:literal $(, $condition:literal)?) => {
+        counted!(of "$1", $sum $(, $condition)?)
     };
 }
 pub(super) use counted;

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
 use super::tx::Tx;
-use super::{audit, changes, counters, purge};
+use super::{audit, changes, counters, pause, purge};
 use super::{details, resources};
 use crate::audit::Record;
 use crate::{AuditCall, Contents, StoreError};
@@ -196,7 +196,7 @@ async fn begin_on(
     for sql in [
         "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
         "UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
-        "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
+        pause::PAUSE_WHOLE,
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;
     }

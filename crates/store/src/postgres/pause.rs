@@ -17,6 +17,10 @@ const PAUSE: &str = "
     INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, $2, $3)
     ON CONFLICT (organization_id, kind) DO UPDATE SET paused_at = pauses.paused_at";
 
+/// The pause of a whole organization by a move or by its deletion, which keeps claims away; one that exists stays.
+pub(super) const PAUSE_WHOLE: &str =
+    "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING";
+
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = $1 AND kind = $2";
 
 /// Answers 1 when that was done, or 0: there is no such organization, or what is to be resumed was not paused.

@@ -95,6 +95,8 @@ pub(super) struct Entry {
     pub(super) before: Status,
     pub(super) concurrency_key: Option<String>,
     pub(super) state: State,
+    /// When its lease runs out, if that matters.
+    pub(super) lease_ends: Option<Timestamp>,
     /// The note of an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
 }
@@ -102,8 +104,8 @@ pub(super) struct Entry {
 impl Entry {
     /// The entry in the form that `decide` takes.
     fn subject(&mut self) -> Subject<'_> {
-        let Entry { project_id, kind, state, note, .. } = self;
-        Subject { project_id, kind, state, note }
+        let Entry { project_id, kind, state, lease_ends, note, .. } = self;
+        Subject { project_id, kind, state, lease_ends: *lease_ends, note }
     }
 }
 
@@ -139,6 +141,7 @@ pub(super) async fn apply(
             before: state.status(),
             concurrency_key: row.try_get("concurrency_key")?,
             state,
+            lease_ends: None,
             note: None,
         };
         entries.insert(entry.id, entry);
@@ -146,10 +149,9 @@ pub(super) async fn apply(
     let expired = events.iter().filter(|(lease, _)| lease.expired_at.is_some());
     let expired = expired.filter_map(|(lease, _)| entries.get(&lease.id).map(|entry| entry.seq)).collect();
     let ends = ends_of_leases(connection, organization, expired).await?;
+    entries.values_mut().for_each(|entry| entry.lease_ends = ends.get(&entry.seq).copied());
     let decided = events.iter().map(|(lease, event)| {
         let entry = entries.get_mut(&lease.id);
-        let entry =
-            entry.filter(|entry| lease.expired_at.is_none() || lease.expired_at == ends.get(&entry.seq).copied());
         decide(entry.map(Entry::subject), now, lease, event)
     });
     let mut results: Vec<_> = decided.collect();

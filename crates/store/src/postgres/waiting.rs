@@ -4,6 +4,7 @@ use operations::Timestamp;
 use sqlx::AssertSqlSafe;
 
 use super::connections::Connections;
+use super::counters::counted;
 use super::heads::{Heads, Known};
 use super::rows;
 use crate::{ClaimRequest, RunningLimits, StoreError};
@@ -108,13 +109,12 @@ pub(super) async fn waiting(
 }
 
 /// Those of the organizations $1 and kinds $2 that are at their limits $3 of running operations.
-const STILL_FULL: &str = "
-    SELECT f.organization, f.kind FROM unnest($1::text[], $2::text[], $3::bigint[]) AS f (organization, kind, most)
-    WHERE coalesce((SELECT sum(running) FROM counters
-            WHERE organization_id = f.organization AND level = 20 AND kind = f.kind), 0)
-        + coalesce((SELECT sum(running) FROM counter_deltas WHERE organization_id = f.organization
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = f.organization), '0')
-            AND kind = f.kind), 0) >= f.most";
+const STILL_FULL: &str = concat!(
+    "SELECT f.organization, f.kind FROM unnest($1::text[], $2::text[], $3::bigint[]) AS f (organization, kind, most)
+    WHERE ",
+    counted!(of "f.organization", "running", "kind = f.kind"),
+    " >= f.most"
+);
 
 /// Organizations and kinds from which a claim would get nothing, so that they take no share from others.
 async fn still_full(

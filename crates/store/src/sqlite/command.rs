@@ -90,6 +90,7 @@ pub(super) fn command(
                 before: before.status(),
                 held: concurrency::held(&found)?,
                 state: state.clone(),
+                lease_ends: None,
                 note: None,
             };
             transition::write(connection, now, retain_for_ms, resources, vec![entry])?;

@@ -44,7 +44,7 @@ pub(super) fn operation_at(row: &Row<'_>, first: usize) -> Result<Operation, Sto
 }
 
 /// The time in a column.
-fn time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, StoreError> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 

@@ -38,8 +38,6 @@ const PEND: &str = "
 
 const DROP_LEASE: &str = "DELETE FROM leases WHERE organization_id = ?1 AND seq = ?2";
 
-const LEASE_ENDS: &str = "SELECT 1 FROM leases WHERE organization_id = ?1 AND seq = ?2 AND expires_at = ?3";
-
 const EXTEND: &str = "UPDATE leases SET expires_at = ?3 WHERE organization_id = ?1 AND seq = ?2";
 
 /// An operation of `active` while events are applied to it.
@@ -57,6 +55,8 @@ pub(super) struct Entry {
     /// For an operation with a concurrency key.
     pub(super) held: Option<Held>,
     pub(super) state: State,
+    /// When its lease runs out.
+    pub(super) lease_ends: Option<Timestamp>,
     /// For an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
 }
@@ -64,8 +64,8 @@ pub(super) struct Entry {
 impl Entry {
     /// In the form that [`decide`] takes.
     fn subject(&mut self) -> Subject<'_> {
-        let Entry { project_id, kind, state, note, .. } = self;
-        Subject { project_id, kind, state, note }
+        let Entry { project_id, kind, state, lease_ends, note, .. } = self;
+        Subject { project_id, kind, state, lease_ends: *lease_ends, note }
     }
 }
 
@@ -82,10 +82,11 @@ impl<'l> Entries<'l> {
     fn find(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>) -> Result<Entries<'l>, StoreError> {
         let columns = read::STATE_COLUMNS;
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT a.rowid, a.seq, a.kind, a.project_id, a.resource_type, a.resource_id, coalesce((
-                     SELECT l.worker FROM leases l WHERE l.organization_id = a.organization_id AND l.seq = a.seq), ''),
-                 a.concurrency_key, {columns}
-             FROM active a INDEXED BY active_by_id WHERE a.organization_id = ?1 AND a.id = ?2"
+            "SELECT a.rowid, a.seq, a.kind, a.project_id, a.resource_type, a.resource_id, coalesce(l.worker, ''),
+                 a.concurrency_key, l.expires_at, {columns}
+             FROM active a INDEXED BY active_by_id
+                 LEFT JOIN leases l ON l.organization_id = a.organization_id AND l.seq = a.seq
+             WHERE a.organization_id = ?1 AND a.id = ?2"
         ))?;
         let mut entries = Entries::default();
         for LeaseRef { organization, id, .. } in leases {
@@ -96,7 +97,7 @@ impl<'l> Entries<'l> {
                 continue;
             };
             place.insert(Some(entries.all.len()));
-            let state = read::active_state(row, 8)?;
+            let state = read::active_state(row, 9)?;
             entries.all.push(Entry {
                 id: *id,
                 row: row.get(0)?,
@@ -110,6 +111,7 @@ impl<'l> Entries<'l> {
                 // Only running operations change here, and these have a place.
                 held: row.get::<_, Option<String>>(7)?.map(|key| Held { key, has_place: true }),
                 state,
+                lease_ends: read::time(row, 8)?,
                 note: None,
             });
         }
@@ -133,24 +135,12 @@ pub(super) fn apply(
     events: &[&(LeaseRef, Event)],
 ) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
-    let mut results = Vec::with_capacity(events.len());
-    for (lease, event) in events {
-        let entry = match (entries.get(lease), lease.expired_at) {
-            (Some(entry), Some(at)) if !ends_at(connection, entry, at)? => None,
-            (entry, _) => entry,
-        };
-        results.push(decide(entry.map(Entry::subject), now, lease, event));
-    }
+    let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
+    let mut results: Vec<_> = decided.collect();
     let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
     let frees = write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
     Ok((results, frees))
-}
-
-/// Whether the lease of an operation runs out at this time.
-fn ends_at(connection: &Connection, entry: &Entry, at: Timestamp) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached(LEASE_ENDS)?;
-    Ok(statement.exists((&entry.organization, entry.seq, at.as_millis()))?)
 }
 
 /// Writes operations whose status has changed; answers whether another one got the place of a concurrency key.
@@ -168,7 +158,9 @@ pub(super) fn write(
     let mut drop_lease = connection.prepare_cached(DROP_LEASE)?;
     let mut settle = connection.prepare_cached(SETTLE)?;
     let mut remove = connection.prepare_cached(REMOVE)?;
-    for Entry { id, row, organization, seq, kind, project_id, resource, worker, before, held, state, note } in changed {
+    for Entry { id, row, organization, seq, kind, project_id, resource, worker, before, held, state, note, .. } in
+        changed
+    {
         let counted = Counted {
             organization: &organization,
             project_id: &project_id,

@@ -8,9 +8,10 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use super::super::cells::away;
+use super::super::pause::PAUSE_WHOLE;
 use super::super::tx::Tx;
 use super::super::{changes, consumers, counters, doctor, session};
-use super::{AWAY, PAUSE, PostgresStore};
+use super::{AWAY, PostgresStore};
 use crate::StoreError;
 
 /// Rows that one transaction takes at most.
@@ -154,7 +155,7 @@ impl PostgresStore {
                 sqlx::query(sql).bind(format!("[{rows}]")).bind(organization).execute(&mut **tx).await?;
             }
             // It is among them, unless a server of an older version has resumed the organization since it left.
-            sqlx::query(PAUSE).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
+            sqlx::query(PAUSE_WHOLE).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
             Ok(())
         })
         .await
@@ -214,7 +215,7 @@ impl PostgresStore {
     /// Copies the change log, and the positions of the servers' own consumers in it. Answers how many rows.
     async fn copy_changes(&self, snapshot: &mut Tx<'_>, organization: &str, mover: i64) -> Result<u64, StoreError> {
         // Positions that were given out before are unknown from here on.
-        changes::begin_anew(&self.pool, organization).await.map_err(away)?;
+        self.step(organization, mover, async |tx| Ok(changes::begin_anew(&mut **tx, organization).await?)).await?;
         let mut marks = marks(snapshot, organization).await?;
         let mut placed: Vec<(String, Option<u64>, i32, i32)> = Vec::new();
         let (mut copied, mut end) = (0, None);

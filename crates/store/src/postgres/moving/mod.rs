@@ -19,6 +19,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::cells::away;
+use super::pause::PAUSE_WHOLE;
 use super::tx::Tx;
 use super::{PostgresStore, session};
 use crate::{StoreError, go_on_deleting};
@@ -58,9 +59,6 @@ const FENCED: &[&str] = &[
     "views",
     "waivers",
 ];
-
-/// The pause of a move, which keeps claims away.
-const PAUSE: &str = "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING";
 
 /// What the source reported to a move.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,7 +115,7 @@ impl PostgresStore {
                 "UPDATE organizations_elsewhere SET since = $2,
                     was_paused = EXISTS (SELECT FROM pauses WHERE organization_id = $1 AND kind = '')
                  WHERE organization_id = $1",
-                PAUSE,
+                PAUSE_WHOLE,
             ] {
                 sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
             }
