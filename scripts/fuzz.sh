@@ -19,7 +19,7 @@ RUSTFLAGS="$flags" cargo build --locked --release --manifest-path fuzz/Cargo.tom
 
 limit="-max_total_time=${FUZZ_SECONDS:-60}"
 [ -z "${FUZZ_RUNS:-}" ] || limit="-runs=$FUZZ_RUNS"
-for name in ${FUZZ_TARGETS:-body bundle cursor filter lease_token material message path policy query rego token}; do
+for name in ${FUZZ_TARGETS:-body bundle cursor filter jwt key_set lease_token material message path policy query rego token}; do
     mkdir -p "fuzz/found/$name" fuzz/artifacts
     case $name in
         policy) examples=$(find examples/policies -name '*.yaml') ;;

@@ -16,12 +16,14 @@ use operations::{Search, Timestamp};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("query", query),
     ("body", body),
     ("message", message),
     ("path", path),
     ("token", token),
+    ("jwt", jwt),
+    ("key_set", key_set),
     ("lease_token", lease_token),
     ("cursor", cursor),
     ("filter", filter),
@@ -54,6 +56,16 @@ pub fn path(bytes: &[u8]) {
 /// The value of the header `Authorization`, and the token in it.
 pub fn token(bytes: &[u8]) {
     server::fuzzing::token(bytes);
+}
+
+/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole token.
+pub fn jwt(bytes: &[u8]) {
+    server::fuzzing::jwt(bytes);
+}
+
+/// The key set of an identity provider.
+pub fn key_set(bytes: &[u8]) {
+    server::fuzzing::key_set(bytes);
 }
 
 /// The token that a worker sends for its claim.

@@ -81,6 +81,16 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
+/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole token.
+pub fn jwt(bytes: &[u8]) {
+    crate::auth::fuzzing::jwt(bytes);
+}
+
+/// The key set of an identity provider.
+pub fn key_set(bytes: &[u8]) {
+    crate::auth::fuzzing::key_set(bytes);
+}
+
 /// The lease token that a worker sends.
 pub fn lease_token(text: &str) {
     if let Ok(token) = text.parse::<LeaseToken>() {

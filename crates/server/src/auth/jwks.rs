@@ -87,6 +87,15 @@ impl KeySet {
         Ok(KeySet { settings, fetcher, keys: RwLock::new(keys.into()), tried_at: Mutex::default() })
     }
 
+    /// The keys in these bytes, which are never fetched again.
+    ///
+    /// # Errors
+    /// When the bytes are not a key set.
+    pub(super) fn fixed(settings: KeySettings, bytes: &[u8]) -> Result<KeySet, String> {
+        let tried_at = Mutex::new(Some(Instant::now()));
+        Ok(KeySet { settings, fetcher: None, keys: RwLock::new(parse(bytes)?.into()), tried_at })
+    }
+
     /// How often [`KeySet::refresh`] should be called.
     pub(super) fn period(&self) -> Duration {
         self.settings.refresh

@@ -118,6 +118,11 @@ impl JwtVerifier {
         Ok(JwtVerifier { issuers: issuers.collect::<Result<_, FetchError>>()?, verified: Mutex::default() })
     }
 
+    /// One provider with these keys.
+    pub(super) fn fixed(settings: JwtSettings, keys: KeySet) -> JwtVerifier {
+        JwtVerifier { issuers: vec![Issuer { settings, keys }], verified: Mutex::default() }
+    }
+
     /// How many providers there are.
     pub(crate) fn issuers(&self) -> usize {
         self.issuers.len()

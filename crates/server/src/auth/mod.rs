@@ -9,6 +9,7 @@
 mod authenticator;
 mod claims;
 mod fetch;
+pub(crate) mod fuzzing;
 mod identity;
 mod jwks;
 mod jwt;
