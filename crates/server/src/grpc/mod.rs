@@ -82,7 +82,7 @@ fn call<T>(request: &tonic::Request<T>) -> Call {
     request.extensions().get::<Call>().cloned().expect("the gate lets no request through without it")
 }
 
-/// The services as routes. Must be called within a tokio runtime.
+/// The services as routes.
 pub(crate) fn routes(app: &App) -> Router {
     let face = Face(app.clone());
     // The gate has bounded each body already, and how many elements it has.

@@ -61,14 +61,17 @@ pub(super) fn explained(mut response: Response, path: &str) -> Response {
     let Some(given) = Status::from_header_map(headers) else { return response };
     let status = match given.code() {
         Code::Internal => ApiError::Malformed(given.message().to_owned()).into(),
-        Code::Unimplemented if is_method(path) => {
-            with_reason(Code::Unimplemented, "UNSUPPORTED_MEDIA_TYPE", "messages must be sent without compression")
+        Code::Unimplemented => {
+            let (error, message) = if is_method(path) {
+                (ApiError::UnsupportedMediaType(""), "messages must be sent without compression")
+            } else {
+                (
+                    ApiError::MethodNotAllowed,
+                    "the service has no such method; server reflection lists those that it has",
+                )
+            };
+            with_reason(Code::Unimplemented, error.refused().reason, message)
         }
-        Code::Unimplemented => with_reason(
-            Code::Unimplemented,
-            "METHOD_NOT_ALLOWED",
-            "the service has no such method; server reflection lists those that it has",
-        ),
         _ => return response,
     };
     // The code, the message and the details replace those that are there.

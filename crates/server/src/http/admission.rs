@@ -52,11 +52,14 @@ impl Admission {
         self.have(app, places.take(organization).await)
     }
 
-    /// Takes a place again for a call that has released its own.
+    /// Takes a place again for a call that has released its own; one that has not keeps it.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
     pub async fn enter_again(&self, app: &App, organization: &str) -> Result<(), ApiError> {
+        if self.place.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
         let Some(places) = self.places(app) else { return Ok(()) };
         self.have(app, places.take_again(organization).await)
     }

@@ -110,8 +110,8 @@ impl Pieces {
         }
     }
 
-    /// The next piece. If the server must wait for it, the caller releases its place, and is aside from then on.
-    async fn next_for(&mut self, caller: &Caller, is_aside: &mut bool) -> Option<Result<Bytes, Broken>> {
+    /// The next piece. If the server must wait for it, the caller releases its place.
+    async fn next_for(&mut self, caller: &Caller) -> Option<Result<Bytes, Broken>> {
         // A small body arrives together with the head of its request. A call that released its place to wait for it
         // would have to queue behind all others again.
         if let Some(piece) = self.next().now_or_never() {
@@ -119,7 +119,6 @@ impl Pieces {
         }
         // Nothing is processed while the server waits for the client.
         caller.step_aside();
-        *is_aside = true;
         self.next().await
     }
 
@@ -229,8 +228,7 @@ pub(crate) async fn read(
     let mut is_large = false;
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
-    let mut is_aside = false;
-    while let Some(piece) = pieces.next_for(caller, &mut is_aside).await {
+    while let Some(piece) = pieces.next_for(caller).await {
         let piece = piece?;
         let length = whole.len() + piece.len();
         if length as u64 > limit {
@@ -251,9 +249,7 @@ pub(crate) async fn read(
         }
         whole.extend_from_slice(&piece);
     }
-    if is_aside {
-        caller.step_in(app).await?;
-    }
+    caller.step_in(app).await?;
     Ok(Json { bytes: whole.into(), place })
 }
 
@@ -263,17 +259,14 @@ pub(crate) async fn read(
 pub(super) async fn none(app: &App, caller: &Caller, body: Body) -> Result<(), ApiError> {
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
-    let mut is_aside = false;
-    while let Some(piece) = pieces.next_for(caller, &mut is_aside).await {
+    while let Some(piece) = pieces.next_for(caller).await {
         let piece = piece?;
         if whole.len() + piece.len() > MOST_OF_NONE {
             return Err(ApiError::Malformed("this call takes no body".to_owned()));
         }
         whole.extend_from_slice(&piece);
     }
-    if is_aside {
-        caller.step_in(app).await?;
-    }
+    caller.step_in(app).await?;
     if whole.is_empty() { Ok(()) } else { strict::json::<Nothing>(&whole)?.into_parts().1.none() }
 }
 

@@ -142,7 +142,7 @@ impl Caller {
         app.auth.is_still_valid(&self.found).await
     }
 
-    /// Takes a place again among the calls that are processed.
+    /// Takes a place again among the calls that are processed, if it was released.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].

@@ -203,9 +203,9 @@ impl Shared {
         let (begins, of_requests, settings) = (begun.clone(), link.clone(), self.settings.clone());
         let service = self.router.clone().map_request(move |mut request: http::Request<Incoming>| {
             begins.cancel();
-            let client = addresses::forwarded(of_requests.client().address, request.headers(), &settings);
-            let link = client.map_or_else(|| of_requests.clone(), |client| of_requests.on_behalf_of(client));
-            request.extensions_mut().insert(link);
+            let peer = of_requests.client();
+            let client = addresses::forwarded(peer.address, request.headers(), &settings).unwrap_or(peer);
+            request.extensions_mut().insert(of_requests.on_behalf_of(client));
             request.map(axum::body::Body::new)
         });
         let settings = &self.settings;

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Members, Text, quoted};
+use super::{MAX_MEMBERS, Members, Text, quoted};
 
-/// No field accepts a longer list or object, and a longer one is not read into memory.
+/// No field accepts a longer list, and a longer one is not read into memory.
 const MAX_ELEMENTS: usize = 10_000;
 
 /// A value that has not been read yet.
@@ -131,8 +131,8 @@ impl<'de> Deserializer<'de> for Value<'de> {
                 visitor.visit_seq(Elements { elements: elements.into_iter(), next: 0 })
             }
             Some(b'{') => {
-                let Members::<MAX_ELEMENTS>(members) = serde_json::from_str(json)
-                    .map_err(|_| <Problem as de::Error>::invalid_length(MAX_ELEMENTS + 1, &visitor))?;
+                let Members::<MAX_MEMBERS>(members) = serde_json::from_str(json)
+                    .map_err(|_| <Problem as de::Error>::invalid_length(MAX_MEMBERS + 1, &visitor))?;
                 visitor.visit_map(Entries { members: members.into_iter(), value: None, seen: BTreeSet::new() })
             }
             Some(b't') => visitor.visit_bool(true),

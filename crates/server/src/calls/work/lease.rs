@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use operations::{OperationId, Violation, check_name};
+use operations::{OperationId, Violation};
 use store::{AuthorizationScope, LeaseRef, Organizations, Scope};
 
 use crate::app::App;
@@ -67,7 +67,7 @@ pub(super) fn lease(
         found.add(Violation::new("lease_token", "must be the lease_token that the claim returned"));
     }
     let is_of_instance = caller.token().instance.is_some();
-    if is_of_instance && check_name("organization", &organization).is_err() {
+    if is_of_instance && !may_be_there(&organization) {
         found.add(Violation::new("organization", "must be the organization that the claim returned"));
         return None;
     }
