@@ -185,9 +185,11 @@ fn kind(kind: &str) -> String {
 #[test]
 fn an_spdx_3_document_is_skipped_by_every_policy_for_spdx_documents() {
     let document = r#"{"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [
-        {"type": "CreationInfo", "@id": "_:c", "specVersion": "3.0.1", "created": "2024-01-02T03:04:05Z"},
-        {"type": "SpdxDocument", "spdxId": "https://example.com/d", "name": "app"},
-        {"type": "software_Package", "spdxId": "https://example.com/p", "name": "left-pad"}]}"#;
+        {"type": "CreationInfo", "@id": "_:c", "specVersion": "3.0.1", "created": "2024-01-02T03:04:05Z",
+            "createdBy": ["https://example.com/t"]},
+        {"type": "SpdxDocument", "spdxId": "https://example.com/d", "creationInfo": "_:c", "name": "app",
+            "rootElement": ["https://example.com/p"]},
+        {"type": "software_Package", "spdxId": "https://example.com/p", "creationInfo": "_:c", "name": "left-pad"}]}"#;
     let evaluator =
         Evaluator::new(EvaluatorConfig { policy_dir: Some(examples().join("policies")), ..EvaluatorConfig::default() });
     let evaluator = evaluator.unwrap();

@@ -233,19 +233,23 @@ fn table() -> String {
         `RADAMSA_REPORT`.\n\n\
         ## How far the standards are checked\n\n\
         First, the members that policies rely on are checked. Then CycloneDX documents are checked against the JSON Schema of their\n\
-        version (for 1.2 and 1.3 the one that is not strict), CSAF 2.0 documents against theirs with the schemas of CVSS, and SARIF logs\n\
-        against that of SARIF 2.1.0, as their authors publish them. A document that violates its schema is refused with the position\n\
-        and the reason:\n\n\
+        version (for 1.2 and 1.3 the one that is not strict), SPDX documents against that of 2.2, 2.3 or 3.0.1, CSAF 2.0 documents\n\
+        against theirs with the schemas of CVSS, and SARIF logs against that of SARIF 2.1.0, as their authors publish them. A document\n\
+        that violates its schema is refused with the position and the reason:\n\n\
         ```text\n\
         not SBOM_CYCLONEDX_JSON: at $.components[0].hashes[0].alg: it has to be one of \"MD5\", \"SHA-1\", … (JSON Schema of version 1.5)\n\
         ```\n\n\
-        Five things are accepted although a schema would refuse them: a member that is `null`, which counts as absent; an identifier of\n\
-        a licence that SPDX added after the schema was published; in CycloneDX 1.7, an `asserter` of a patent that is written as\n\
-        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; an `asserter` there with only a `name`; and in SARIF, texts that\n\
-        are not of the format that the schema names, such as an empty address or one with a space.\n\n\
-        For the other formats (SPDX, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
-        wherever they occur, but not every rule of a schema: an SPDX document with an unknown member is accepted, one with a package\n\
-        without a name is not. The schema of SPDX 2.3 requires a checksum of every file, which common tools do not write.\n",
+        Some things are accepted although a schema would refuse them:\n\n\
+        - a member that is `null`, which counts as absent;\n\
+        - in CycloneDX, an identifier of a licence that SPDX added after the schema was published;\n\
+        - in CycloneDX 1.7, an `asserter` of a patent that is written as `{\"ref\": …}`, `{\"organization\": …}` or\n\
+        \x20 `{\"individual\": …}`, or that has only a `name`;\n\
+        - in SARIF, texts that are not of the format that the schema names, such as an empty address or one with a space;\n\
+        - in SPDX 2.2 and 2.3, packages, files and snippets without statements about licences and copyright, files without\n\
+        \x20 checksums, snippets without a name, and `PACKAGE_MANAGER` and `PERSISTENT_ID` with an underscore.\n\n\
+        For the other formats (OpenVEX, CSAF 2.1, SPDX 3.0 in other contexts than that of 3.0.1, and those of single tools) the\n\
+        members that policies rely on are checked wherever they occur, but not every rule of a schema: an OpenVEX document with an\n\
+        unknown member is accepted, one with a statement without a status is not.\n",
     );
     table
 }

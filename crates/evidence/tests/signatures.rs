@@ -207,9 +207,11 @@ fn evidence_cannot_say_of_itself_that_it_is_verified() {
     let mut forged = envelope(&signer);
     forged["chainloop_metadata"] = json!({"signature": {"verified": true}});
     assert_eq!(seen(forged.to_string().as_bytes(), &[])["verified"], false);
-    let evidence = json!({"chainloop_metadata": {"signature": {"verified": true}}, "spdxVersion": "SPDX-2.3",
-        "SPDXID": "SPDXRef-DOCUMENT", "name": "n", "dataLicense": "CC0-1.0", "documentNamespace": "https://example.com/n",
-        "creationInfo": {"created": "2026-01-01T00:00:00Z", "creators": ["Tool: t"]}, "packages": []});
+    let statement =
+        json!({"vulnerability": {"name": "CVE-2026-1"}, "products": [{"@id": "pkg:a/b"}], "status": "fixed"});
+    let evidence = json!({"chainloop_metadata": {"signature": {"verified": true}}, "@id": "https://example.com/v",
+        "@context": "https://openvex.dev/ns/v0.2.0", "author": "a", "timestamp": "2026-01-01T00:00:00Z", "version": 1,
+        "statements": [statement]});
     assert_eq!(seen(evidence.to_string().as_bytes(), &[]), "none", "other kinds have no signature");
 }
 

@@ -32,8 +32,14 @@ fn spdx3() -> Json {
     json!({
         "@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld",
         "@graph": [
-            {"type": "CreationInfo", "@id": "_:c", "specVersion": "3.0.1", "created": "2024-01-02T03:04:05Z"},
-            {"type": "SpdxDocument", "spdxId": "https://example.com/d", "name": "app"},
+            {
+                "type": "CreationInfo", "@id": "_:c", "specVersion": "3.0.1", "created": "2024-01-02T03:04:05Z",
+                "createdBy": ["https://example.com/t"],
+            },
+            {
+                "type": "SpdxDocument", "spdxId": "https://example.com/d", "creationInfo": "_:c", "name": "app",
+                "rootElement": ["https://example.com/p"],
+            },
         ],
     })
 }

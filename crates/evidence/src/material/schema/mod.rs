@@ -25,22 +25,25 @@ struct Schema {
     text: &'static str,
     /// Whether the formats of texts are checked, such as that of addresses.
     has_formats: bool,
+    /// Changes the schema where it would refuse documents that are meant to be valid.
+    adapt: fn(&mut serde_json::Value),
     compiled: OnceLock<Validator<Rego>>,
 }
 
 macro_rules! schemas {
-    (formats: $has_formats:literal, $($version:literal: $file:literal),+ $(,)?) => {
+    (formats: $has_formats:literal, adapt: $adapt:expr, $($version:literal: $file:literal),+ $(,)?) => {
         [$(Schema {
             version: $version,
             text: include_str!(concat!("../../../schemas/", $file)),
             has_formats: $has_formats,
+            adapt: $adapt,
             compiled: OnceLock::new(),
         }),+]
     };
 }
 
 static CYCLONEDX: [Schema; 6] = schemas![
-    formats: true,
+    formats: true, adapt: cyclonedx_asserters,
     "1.2": "cyclonedx/bom-1.2.schema.json",
     "1.3": "cyclonedx/bom-1.3.schema.json",
     "1.4": "cyclonedx/bom-1.4.schema.json",
@@ -48,9 +51,15 @@ static CYCLONEDX: [Schema; 6] = schemas![
     "1.6": "cyclonedx/bom-1.6.schema.json",
     "1.7": "cyclonedx/bom-1.7.schema.json",
 ];
-static CSAF: [Schema; 1] = schemas![formats: true, "2.0": "csaf/csaf-2.0.json"];
+static CSAF: [Schema; 1] = schemas![formats: true, adapt: |_| (), "2.0": "csaf/csaf-2.0.json"];
 /// Tools write addresses that are empty, or have spaces. Whoever reads them sees what is meant.
-static SARIF: [Schema; 1] = schemas![formats: false, "2.1.0": "sarif/sarif-2.1.0.json"];
+static SARIF: [Schema; 1] = schemas![formats: false, adapt: sarif_language, "2.1.0": "sarif/sarif-2.1.0.json"];
+static SPDX: [Schema; 3] = schemas![
+    formats: false, adapt: spdx_usage,
+    "2.2": "spdx/spdx-2.2.json",
+    "2.3": "spdx/spdx-2.3.json",
+    "3.0.1": "spdx/spdx-3.0.1.json",
+];
 
 /// The schemas that others refer to, by the names that they use.
 const REFERRED_TO: [(&str, &str); 5] = [
@@ -71,6 +80,9 @@ const REFERRED_TO: [(&str, &str); 5] = [
 /// SPDX adds some every few months, and a document that uses them is still valid.
 const LICENSES: &str = "http://cyclonedx.org/schema/spdx.schema.json";
 
+/// The context of SPDX 3.0.1.
+const SPDX_3_0_1: &str = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld";
+
 /// Checks a CycloneDX document against the schema of its version.
 pub fn cyclonedx(value: &Value) -> Result<(), MaterialError> {
     check(MaterialKind::SbomCyclonedxJson, &CYCLONEDX, &value["specVersion"], value)
@@ -86,44 +98,79 @@ pub fn sarif(value: &Value) -> Result<(), MaterialError> {
     check(MaterialKind::Sarif, &SARIF, &value["version"], value)
 }
 
+/// Checks an SPDX document of the second generation against the schema of its version, and one of the third if its
+/// context is that of the schema.
+pub fn spdx(value: &Value) -> Result<(), MaterialError> {
+    let version = match (&value["spdxVersion"], &value["@context"]) {
+        (Value::String(version), _) => version.strip_prefix("SPDX-").unwrap_or_default(),
+        (_, Value::String(context)) if **context == *SPDX_3_0_1 => "3.0.1",
+        _ => return Ok(()),
+    };
+    check(MaterialKind::SbomSpdxJson, &SPDX, &version.into(), value)
+}
+
 fn check(kind: MaterialKind, schemas: &[Schema], version: &Value, value: &Value) -> Result<(), MaterialError> {
     let Some(schema) = schemas.iter().find(|schema| *version == Value::from(schema.version)) else { return Ok(()) };
-    let validator = schema.compiled.get_or_init(|| compile(schema));
+    let validator = schema.compiled.get_or_init(|| compile(&schema.rules(), schema.has_formats));
     validator.validate(value).map_err(|error| {
         let error = innermost(&error);
-        MaterialError::Schema {
-            kind,
-            version: schema.version,
-            at: path(error.instance_path().as_str()),
-            reason: reason(error),
-        }
+        let (at, reason) =
+            in_element(schema, value, error).unwrap_or_else(|| (path(error.instance_path().as_str()), reason(error)));
+        MaterialError::Schema { kind, version: schema.version, at, reason }
     })
 }
 
+/// What is wrong with an element of a graph of SPDX 3, and where: the schema itself only says that the element is of
+/// none of its types.
+fn in_element(schema: &Schema, document: &Value, error: &ValidationError<'_>) -> Option<(String, String)> {
+    let ValidationErrorKind::UnevaluatedProperties { .. } = error.kind() else { return None };
+    let place = error.instance_path().as_str();
+    let element = &document["@graph"][place.strip_prefix("/@graph/")?.parse::<usize>().ok()?];
+    let Value::String(of) = &element["type"] else { return None };
+    let mut rules = schema.rules();
+    if rules["$defs"][&**of].get("then").is_none() {
+        return Some((path(&format!("{place}/type")), "it is not a type of this version".to_owned()));
+    }
+    rules = json!({"$schema": rules["$schema"], "$ref": format!("#/$defs/{of}/then"), "$defs": rules["$defs"]});
+    let validator = compile(&rules, schema.has_formats);
+    let error = validator.validate(element).err()?;
+    let error = innermost(&error);
+    Some((path(&format!("{place}{}", error.instance_path().as_str())), reason(error)))
+}
+
+fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("a schema is JSON")
+}
+
+impl Schema {
+    /// The schema, with the changes that it needs.
+    fn rules(&self) -> serde_json::Value {
+        let mut rules = parsed(self.text);
+        (self.adapt)(&mut rules);
+        rules
+    }
+}
+
 /// A test compiles every schema.
-fn compile(schema: &Schema) -> Validator<Rego> {
-    let parsed = |text| serde_json::from_str::<serde_json::Value>(text).expect("a schema is JSON");
+fn compile(rules: &serde_json::Value, has_formats: bool) -> Validator<Rego> {
     let mut registry = Registry::new().add(LICENSES, json!({"type": "string"})).expect("a name is a URI");
     for (name, text) in REFERRED_TO {
         registry = registry.add(name, parsed(text)).expect("a name is a URI");
     }
-    let mut rules = parsed(schema.text);
-    widen(&mut rules);
-    mend(&mut rules);
     let registry = registry.prepare().expect("what schemas refer to is there");
     jsonschema::options_for::<Rego>()
         .with_registry(&registry)
         // Without look-around and anything else that can take more than linear time.
         .with_pattern_options(PatternOptions::regex())
-        .should_validate_formats(schema.has_formats)
-        .build(&rules)
+        .should_validate_formats(has_formats)
+        .build(rules)
         .expect("a schema can be compiled")
 }
 
 /// By the schema of CycloneDX 1.7, the asserter of a patent is either an entity, a contact or a reference; so one with
 /// only a name, which matches two of these, is not valid. And libraries that are generated from the standard's Protocol
 /// Buffers write an object that names which of them it is, as for annotators. Both are accepted.
-fn widen(schema: &mut serde_json::Value) {
+fn cyclonedx_asserters(schema: &mut serde_json::Value) {
     let Some(asserter) = schema.pointer_mut("/definitions/patentAssertions/items/properties/asserter") else { return };
     let Some(mut forms) = asserter.get_mut("oneOf").map(serde_json::Value::take) else { return };
     if let Some(forms) = forms.as_array_mut() {
@@ -140,11 +187,33 @@ fn widen(schema: &mut serde_json::Value) {
 
 /// SARIF's pattern of a language has a bracket too many, so that it is no regular expression by JSON Schema's own rules.
 /// Its first part admits everything that the rest was to admit.
-fn mend(schema: &mut serde_json::Value) {
+fn sarif_language(schema: &mut serde_json::Value) {
     for of in ["run", "toolComponent"] {
         if let Some(language) = schema.pointer_mut(&format!("/definitions/{of}/properties/language/pattern")) {
             *language = json!("^[a-zA-Z]{2}");
         }
+    }
+}
+
+/// SPDX 2.3 does not require the members about licences any more that 2.2 did, and tools leave them out of documents of
+/// 2.2, too. Common tools write files without checksums, and snippets need no name by the text of the standard.
+/// Categories are spelt with an underscore by tools that follow the first schema of 2.2. In 3.0.1, the rule of an IRI
+/// looks ahead, which expressions of linear time cannot.
+fn spdx_usage(schema: &mut serde_json::Value) {
+    const LICENSES: [&str; 4] = ["licenseConcluded", "licenseDeclared", "licenseInfoInFiles", "copyrightText"];
+    for (of, other) in [("packages", ""), ("files", "checksums"), ("snippets", "name")] {
+        let required = schema.pointer_mut(&format!("/properties/{of}/items/required"));
+        if let Some(required) = required.and_then(serde_json::Value::as_array_mut) {
+            required.retain(|name| *name != other && !LICENSES.iter().any(|license| name == license));
+        }
+    }
+    let references = "/properties/packages/items/properties/externalRefs/items/properties";
+    if let Some(category) = schema.pointer_mut(&format!("{references}/referenceCategory/enum")) {
+        *category =
+            json!(["OTHER", "SECURITY", "PERSISTENT-ID", "PERSISTENT_ID", "PACKAGE-MANAGER", "PACKAGE_MANAGER"]);
+    }
+    if let Some(iri) = schema.pointer_mut("/$defs/IRI/pattern") {
+        *iri = json!("^([^_].*|_[^:].*):.+");
     }
 }
 
@@ -178,7 +247,8 @@ fn path(pointer: &str) -> String {
 fn reason(error: &ValidationError<'_>) -> String {
     const MOST: usize = 12;
     match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
             let named: Vec<String> = unexpected.iter().take(MOST).map(|name| format!("{name:?}")).collect();
             format!("members named {} are not allowed here", named.join(", "))
         }
@@ -221,8 +291,8 @@ mod tests {
 
     #[test]
     fn every_schema_can_be_compiled() {
-        for schema in CYCLONEDX.iter().chain(&CSAF).chain(&SARIF) {
-            let _ = compile(schema);
+        for schema in CYCLONEDX.iter().chain(&CSAF).chain(&SARIF).chain(&SPDX) {
+            let _ = compile(&schema.rules(), schema.has_formats);
         }
     }
 
@@ -309,6 +379,84 @@ mod tests {
             assert_eq!(refused(cyclonedx, &asserted(asserter)), None);
         }
         assert!(refused(cyclonedx, &asserted(json!({"reference": "ref-1"}))).is_some());
+    }
+
+    #[test]
+    fn an_spdx_document_is_checked_against_the_schema_of_its_version() {
+        let document = |version: &str, package: serde_json::Value| {
+            let creation = json!({"created": "2026-01-01T00:00:00Z", "creators": ["Tool: t"]});
+            let mut document = json!({"spdxVersion": version, "SPDXID": "SPDXRef-DOCUMENT", "dataLicense": "CC0-1.0"});
+            document["name"] = json!("n");
+            document["creationInfo"] = creation;
+            document["packages"] = json!([{"SPDXID": "SPDXRef-p", "name": "p", "downloadLocation": "NOASSERTION"}]);
+            for (name, value) in package.as_object().unwrap() {
+                document["packages"][0][name] = value.clone();
+            }
+            document["files"] = json!([{"SPDXID": "SPDXRef-f", "fileName": "./f"}]);
+            document
+        };
+        let reference = |category: &str| {
+            let reference =
+                json!({"referenceCategory": category, "referenceType": "purl", "referenceLocator": "pkg:a/b"});
+            json!({"externalRefs": [reference]})
+        };
+        for version in ["SPDX-2.2", "SPDX-2.3"] {
+            for fine in
+                [json!({}), json!({"supplier": null}), reference("PACKAGE-MANAGER"), reference("PACKAGE_MANAGER")]
+            {
+                assert_eq!(refused(spdx, &document(version, fine)), None);
+            }
+            for (package, expected) in [
+                (json!({"word": 1}), "at $.packages[0]: members named \"word\" are not allowed here"),
+                (json!({"filesAnalyzed": "no"}), "at $.packages[0].filesAnalyzed: it has to be of the type boolean"),
+                (reference("PURL"), "at $.packages[0].externalRefs[0].referenceCategory: it has to be one of"),
+                (
+                    json!({"checksums": [{"algorithm": "CRC", "checksumValue": "0"}]}),
+                    "at $.packages[0].checksums[0].algorithm: it",
+                ),
+                (
+                    json!({"checksums": [{"algorithm": "SHA256"}]}),
+                    "at $.packages[0].checksums[0]: the member \"checksumValue\" is missing",
+                ),
+            ] {
+                let refused = refused(spdx, &document(version, package)).unwrap();
+                assert!(refused.contains(expected), "{refused}");
+            }
+        }
+        let purpose = document("SPDX-2.2", json!({"primaryPackagePurpose": "LIBRARY"}));
+        assert!(refused(spdx, &purpose).unwrap().contains("primaryPackagePurpose"), "2.3 added it");
+    }
+
+    #[test]
+    fn a_graph_of_spdx_3_is_checked_against_the_schema_of_its_context() {
+        let graph = |version: &str, mut package: serde_json::Value| {
+            let mut info = json!({"type": "CreationInfo", "@id": "_:info", "specVersion": "3.0.1"});
+            info["createdBy"] = json!(["urn:a:b"]);
+            info["created"] = json!("2026-01-01T00:00:00Z");
+            package.as_object_mut().unwrap().entry("type").or_insert(json!("software_Package"));
+            package["creationInfo"] = json!("_:info");
+            let context = format!("https://spdx.org/rdf/{version}/spdx-context.jsonld");
+            json!({"@context": context, "@graph": [info, package]})
+        };
+        assert_eq!(refused(spdx, &graph("3.0.1", json!({"spdxId": "urn:a:p", "name": "p"}))), None);
+        for (wrong, expected) in [
+            (json!({"spdxId": "_:p"}), r#"at $["@graph"][1].spdxId: it does not match the pattern"#),
+            (json!({"name": "p"}), r#"at $["@graph"][1]: the member "spdxId" is missing"#),
+            (json!({"spdxId": "urn:a:p", "name": 7}), r#"at $["@graph"][1].name: it has to be of the type string"#),
+            (
+                json!({"spdxId": "urn:a:p", "word": 1}),
+                r#"at $["@graph"][1]: members named "word" are not allowed here"#,
+            ),
+            (
+                json!({"spdxId": "urn:a:p", "type": "Packet"}),
+                r#"at $["@graph"][1].type: it is not a type of this version"#,
+            ),
+        ] {
+            let refused = refused(spdx, &graph("3.0.1", wrong.clone())).unwrap_or_else(|| panic!("{wrong}"));
+            assert!(refused.contains(expected), "{refused}");
+            assert!(refused.ends_with("(JSON Schema of version 3.0.1)"), "{refused}");
+        }
+        assert_eq!(refused(spdx, &graph("3.0.0", json!({"spdxId": "_:p"}))), None, "it has another schema");
     }
 
     #[test]
