@@ -31,8 +31,8 @@ simulation: setup
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-100000} CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_INCREMENTAL=0 \
 	  cargo run --locked --package simulation
 
-# Runs the binary under load for SOAK_SECONDS (3600; 600 is the short form); fails when something grows that must stay
-# flat.
+# Runs the binary under load for SOAK_SECONDS (3600; 600 is the short form) on an embedded store, or with SOAK_STORE=postgres
+# on PostgreSQL; fails when something grows that must stay flat.
 soak: setup
 	SOAK_SECONDS=$${SOAK_SECONDS:-3600} cargo test --locked --package longrun --test faults -- --ignored --nocapture \
 	  soak::nothing_grows_that_is_to_be_flat

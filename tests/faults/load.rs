@@ -19,18 +19,15 @@ pub const KIND: &str = "scan";
 
 /// A server on an embedded store in `folder`, at an address that stays.
 pub fn serve(folder: &Path, address: &str) -> Server {
-    serve_by(command(), folder, address)
+    serve_by(command(), "sqlite:longrun.db", folder, address)
 }
 
-/// The same by a command that runs the binary.
-pub fn serve_by(mut serve: Command, folder: &Path, address: &str) -> Server {
+/// The same on any store, by a command that runs the binary.
+pub fn serve_by(mut serve: Command, store: &str, folder: &Path, address: &str) -> Server {
     serve.current_dir(folder).args(["serve", "--listen", address, "--admin-listen", "127.0.0.1:0"]);
-    for (key, value) in [
-        ("STORE", "sqlite:longrun.db"),
-        ("EVIDENCE_FOLDER", "evidence"),
-        ("KINDS_ALLOW_UNDECLARED", "true"),
-        ("ENGINE_LEASE", "2s"),
-    ] {
+    for (key, value) in
+        [("STORE", store), ("EVIDENCE_FOLDER", "evidence"), ("KINDS_ALLOW_UNDECLARED", "true"), ("ENGINE_LEASE", "2s")]
+    {
         serve.env(format!("LONGRUN_{key}"), value);
     }
     Server::of(&mut serve)

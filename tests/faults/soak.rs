@@ -1,25 +1,29 @@
 //! The binary running for long: mixed load over HTTP, kills at first, and then nothing grows that should be flat.
 //!
-//! `make soak`: `SOAK_SECONDS` (3600) is the duration; 600 is the short form. In the first quarter the server is killed
-//! now and then; the rest is measured, after a while in which retention comes to an even level.
+//! `make soak`: `SOAK_SECONDS` (3600) is the duration; 600 is the short form. `SOAK_STORE=postgres` runs it on
+//! PostgreSQL. In the first quarter the server is killed now and then, and PostgreSQL, too; the rest is measured, after a
+//! while in which retention comes to an even level.
 //!
 //! Quantities that should be flat grow by less than is stated at [`Bound`], by the straight line through all samples.
 //! Some of the data should grow with the creations, for a day or a week: idempotency keys, the change log, the audit
-//! log, statistics. So the growth of the file is bounded by the number of creations.
+//! log, statistics. So the growth of the whole is bounded by the number of creations.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longrun_client::{BulkRequest, ListRequest, NewOperation, ScheduleWish, SearchRequest, StatsRequest, WatchRequest};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::tempdir;
+use testkit::{Cluster, Durability};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{Server, admin_token, free_address, run_in};
-use crate::load::{KIND, Load, serve};
+use crate::common::{Server, admin_token, command, free_address, run_in};
+use crate::load::{KIND, Load, serve_by};
 use crate::slope::Series;
 
 const SECONDS: u64 = 3_600;
@@ -34,10 +38,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 /// The share of the time in which the server is killed, and the time after it in which nothing is measured yet.
 const FAULTS: f64 = 0.25;
 const SETTLES: Duration = Duration::from_secs(60);
-/// Bytes of the file that an operation may leave after its retention: its key, its changes, the entries about it.
-const BYTES_OF_AN_OPERATION: f64 = 2_500.0;
 
-/// Connections of the server to the file, each of which keeps this much of the file in memory: while the file is
+/// Connections of the server to an embedded store, each of which keeps this much of the file in memory: while the file is
 /// smaller, memory grows with it.
 const CONNECTIONS: f64 = 5.0;
 const CACHE: f64 = 16.0 * 1024.0 * 1024.0;
@@ -49,14 +51,111 @@ struct Bound {
     part: f64,
 }
 
-const FLAT: [Bound; 6] = [
+const MIB: f64 = 1024.0 * 1024.0;
+const FLAT: [Bound; 5] = [
     Bound { name: "memory, KiB", by: 16.0 * 1024.0, part: 0.10 },
     Bound { name: "file descriptors", by: 6.0, part: 0.10 },
-    Bound { name: "log, bytes", by: 1024.0 * 1024.0, part: 0.10 },
     Bound { name: "rows of active", by: 200.0, part: 0.25 },
     Bound { name: KEPT, by: 10.0, part: 0.15 },
     Bound { name: "rows of leases", by: 200.0, part: 0.25 },
 ];
+/// The same for an embedded store alone.
+const FLAT_SQLITE: [Bound; 1] = [Bound { name: "log, bytes", by: MIB, part: 0.10 }];
+/// The same for PostgreSQL alone, where rows that are gone take space until it is used again: tables with their indexes.
+const FLAT_POSTGRES: [Bound; 3] = [
+    Bound { name: "bytes of active", by: 2.0 * MIB, part: 0.25 },
+    Bound { name: "bytes of settled", by: 8.0 * MIB, part: 0.25 },
+    Bound { name: "bytes of leases", by: 2.0 * MIB, part: 0.25 },
+];
+/// The size of everything that is kept.
+const ALL: &str = "all data, bytes";
+
+/// What is counted in both stores.
+const ROWS: [(&str, &str); 5] = [
+    ("rows of active", "SELECT count(*) FROM active"),
+    ("rows of settled", "SELECT count(*) FROM settled"),
+    ("rows of leases", "SELECT count(*) FROM leases"),
+    ("rows of changes", "SELECT count(*) FROM changes"),
+    ("rows of idempotency", "SELECT count(*) FROM idempotency_keys"),
+];
+const SIZES: [(&str, &str); 6] = [
+    (ALL, "SELECT pg_database_size(current_database())"),
+    ("bytes of active", "SELECT pg_total_relation_size('active')"),
+    ("bytes of settled", "SELECT pg_total_relation_size('settled')"),
+    ("bytes of leases", "SELECT pg_total_relation_size('leases')"),
+    ("bytes of changes", "SELECT pg_total_relation_size('changes')"),
+    ("bytes of idempotency", "SELECT pg_total_relation_size('idempotency_keys')"),
+];
+
+/// Where the server keeps its data.
+enum Data {
+    Sqlite(PathBuf),
+    Postgres(Cluster, String),
+}
+
+impl Data {
+    async fn prepare(folder: &Path) -> Data {
+        match std::env::var("SOAK_STORE").as_deref() {
+            Err(_) | Ok("sqlite") => Data::Sqlite(folder.join("longrun.db")),
+            Ok("postgres") => {
+                let cluster = Cluster::start(Durability::Full).unwrap();
+                let url = cluster.database().await.unwrap();
+                Data::Postgres(cluster, url)
+            }
+            Ok(other) => panic!("SOAK_STORE is sqlite or postgres, not {other}"),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Data::Sqlite(file) => format!("sqlite:{}", file.display()),
+            Data::Postgres(_, url) => url.clone(),
+        }
+    }
+
+    /// The bytes that an operation may leave after its retention: its key, its changes, the entries about it.
+    fn bytes_of_an_operation(&self) -> f64 {
+        match self {
+            Data::Sqlite(_) => 2_500.0,
+            Data::Postgres(..) => 4_000.0,
+        }
+    }
+
+    fn flat(&self) -> impl Iterator<Item = &'static Bound> {
+        let own = match self {
+            Data::Sqlite(_) => &FLAT_SQLITE[..],
+            Data::Postgres(..) => &FLAT_POSTGRES,
+        };
+        FLAT.iter().chain(own)
+    }
+
+    /// Sizes and numbers of rows.
+    async fn sample(&self) -> Vec<(&'static str, f64)> {
+        let mut values = Vec::new();
+        match self {
+            Data::Sqlite(file) => {
+                let bytes = |name: &Path| name.metadata().map_or(0, |file| file.len()) as f64;
+                values.extend([(ALL, bytes(file)), ("log, bytes", bytes(&file.with_extension("db-wal")))]);
+                let mut connection =
+                    SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+                for (name, sql) in ROWS {
+                    let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+                    values.push((name, rows as f64));
+                }
+                connection.close().await.unwrap();
+            }
+            Data::Postgres(_, url) => {
+                let mut connection = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+                for (name, sql) in SIZES.into_iter().chain(ROWS) {
+                    let number: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+                    values.push((name, number as f64));
+                }
+                connection.close().await.unwrap();
+            }
+        }
+        values
+    }
+}
 
 /// How long the settled operations would take to be created: there are more of them while more are created, as when other
 /// work on the machine ends.
@@ -87,8 +186,10 @@ async fn nothing_grows_that_is_to_be_flat() {
     let faults_until = begun + Duration::from_secs(seconds).mul_f64(FAULTS);
     let end = begun + Duration::from_secs(seconds);
     let (folder, address) = (tempdir().unwrap(), free_address());
-    let mut server = serve(folder.path(), &address);
-    let token = admin_token(&format!("sqlite:{}", folder.path().join("longrun.db").display()));
+    let data = Data::prepare(folder.path()).await;
+    let store = data.url();
+    let mut server = serve_by(command(), &store, folder.path(), &address);
+    let token = admin_token(&store);
     let load = Load::new(&address, &token);
     schedules(&load).await;
     let stop = CancellationToken::new();
@@ -110,12 +211,20 @@ async fn nothing_grows_that_is_to_be_flat() {
         let pause = Duration::from_secs(rand::rng().random_range(5..20)).min(faults_until - Instant::now());
         tokio::time::sleep(pause).await;
         load.fault_begins();
-        server.process.kill_9();
-        server = serve(folder.path(), &address);
         kills += 1;
+        match &data {
+            Data::Postgres(cluster, _) if kills % 2 == 0 => {
+                cluster.crash().unwrap();
+                cluster.start_again().unwrap();
+            }
+            _ => {
+                server.process.kill_9();
+                server = serve_by(command(), &store, folder.path(), &address);
+            }
+        }
     }
     tokio::time::sleep(SETTLES.min(Duration::from_secs(seconds).mul_f64(FAULTS))).await;
-    let (samples, created) = measure(&load, &server, folder.path(), end).await;
+    let (samples, created) = measure(&load, &server, &data, end).await;
 
     load.stop.cancel();
     stop.cancel();
@@ -124,7 +233,7 @@ async fn nothing_grows_that_is_to_be_flat() {
     }
     server.process.signal("TERM");
     let exit_code = server.process.exit_code();
-    let doctor = run_in(folder.path(), &["doctor", "--store", "sqlite:longrun.db"]);
+    let doctor = run_in(folder.path(), &["doctor", "--store", &store]);
     println!(
         "{seconds} s, {kills} kills (acknowledged again after {}: median, maximum), {} operations created, {created} of them \
          while measured",
@@ -133,7 +242,7 @@ async fn nothing_grows_that_is_to_be_flat() {
     );
     samples.iter().for_each(|series| println!("{series}"));
     // Everything that is wrong is told at once: a run takes an hour.
-    let mut wrong = judge(&samples, created);
+    let mut wrong = judge(&samples, created, &data);
     let errors = load.errors.lock().unwrap();
     if !errors.is_empty() {
         let some = &errors[..errors.len().min(5)];
@@ -149,31 +258,33 @@ async fn nothing_grows_that_is_to_be_flat() {
 }
 
 /// What grew by more than it may.
-fn judge(samples: &[Series], created: f64) -> Vec<String> {
+fn judge(samples: &[Series], created: f64, data: &Data) -> Vec<String> {
     let of = |name: &str| samples.iter().find(|series| series.name == name).unwrap();
     let mut wrong = Vec::new();
     let cached = |sample: Option<&(f64, f64)>| sample.map_or(0.0, |(_, bytes)| bytes.min(CACHE));
-    let file = &of("file, bytes").samples;
-    let caches = CONNECTIONS * (cached(file.last()) - cached(file.first())) / 1024.0;
-    println!("caches may have grown by {caches:.0} KiB while measured");
-    for Bound { name, by, part } in FLAT {
-        let more = if name == "memory, KiB" { caches } else { 0.0 };
-        let (growth, most) = (of(name).growth(), (of(name).mean() * part).max(by) + more);
+    let all = &of(ALL).samples;
+    let mut caches = 0.0;
+    if let Data::Sqlite(_) = data {
+        caches = CONNECTIONS * (cached(all.last()) - cached(all.first())) / 1024.0;
+        println!("caches may have grown by {caches:.0} KiB while measured");
+    }
+    for Bound { name, by, part } in data.flat() {
+        let more = if *name == "memory, KiB" { caches } else { 0.0 };
+        let (growth, most) = (of(name).growth(), (of(name).mean() * part).max(*by) + more);
         if growth > most {
             wrong.push(format!("{name} grew by {growth:.0}, and may by {most:.0}"));
         }
     }
-    let each = of("file, bytes").growth() / created;
-    println!("the file grew by {each:.0} bytes for each operation");
-    if each > BYTES_OF_AN_OPERATION {
-        wrong.push(format!("the file grew by {each:.0} bytes for each operation, and may by {BYTES_OF_AN_OPERATION}"));
+    let (each, most) = (of(ALL).growth() / created, data.bytes_of_an_operation());
+    println!("the data grew by {each:.0} bytes for each operation");
+    if each > most {
+        wrong.push(format!("the data grew by {each:.0} bytes for each operation, and may by {most}"));
     }
     wrong
 }
 
 /// Samples until `end`; also returns how many operations were created meanwhile.
-async fn measure(load: &Load, server: &Server, folder: &Path, end: Instant) -> (Vec<Series>, f64) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("longrun.db")).read_only(true);
+async fn measure(load: &Load, server: &Server, data: &Data, end: Instant) -> (Vec<Series>, f64) {
     let mut samples: Vec<Series> = Vec::new();
     let (begun, before) = (Instant::now(), load.count());
     while Instant::now() < end {
@@ -182,25 +293,8 @@ async fn measure(load: &Load, server: &Server, folder: &Path, end: Instant) -> (
         let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let memory: f64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
         let descriptors = std::fs::read_dir(format!("{process}/fd")).unwrap().count();
-        let bytes = |name: &str| folder.join(name).metadata().map_or(0, |file| file.len()) as f64;
-        let mut values = vec![
-            ("memory, KiB", memory),
-            ("file descriptors", descriptors as f64),
-            ("file, bytes", bytes("longrun.db")),
-            ("log, bytes", bytes("longrun.db-wal")),
-        ];
-        let mut connection = options.connect().await.unwrap();
-        for (name, sql) in [
-            ("rows of active", "SELECT count(*) FROM active"),
-            ("rows of settled", "SELECT count(*) FROM settled"),
-            ("rows of leases", "SELECT count(*) FROM leases"),
-            ("rows of changes", "SELECT count(*) FROM changes"),
-            ("rows of idempotency", "SELECT count(*) FROM idempotency_keys"),
-        ] {
-            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
-            values.push((name, rows as f64));
-        }
-        connection.close().await.unwrap();
+        let mut values = vec![("memory, KiB", memory), ("file descriptors", descriptors as f64)];
+        values.extend(data.sample().await);
         values.push(("operations created", (load.count() - before) as f64));
         let at = begun.elapsed().as_secs_f64();
         for (place, (name, value)) in values.into_iter().enumerate() {
