@@ -132,7 +132,6 @@ async fn assert_the_same(store: &dyn Store, expected: &[(String, u64, Vec<Operat
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 
-/// Goes on where the store was left: keys are remembered, numbers go on, operations are claimed with a newer fence.
 /// Changes that came after the backup are not in the restored store, and others may get their numbers.
 async fn assert_old_cursors_are_unknown(before: &dyn Store, after: &dyn Store) {
     let end = before.end_of_changes("acme").await.unwrap();
@@ -141,6 +140,7 @@ async fn assert_old_cursors_are_unknown(before: &dyn Store, after: &dyn Store) {
     after.position_key().await.unwrap().open("acme", &cursor).unwrap_err();
 }
 
+/// Goes on where the store was left: keys are remembered, numbers go on, operations are claimed with a newer fence.
 async fn assert_it_lives_on(store: &dyn Store) {
     let before =
         store.list(&Access::organization("acme"), &Filter::default(), PageRequest { page: 0, page_size: 1 }).await;

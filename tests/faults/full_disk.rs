@@ -11,7 +11,7 @@ use tempfile::tempdir;
 use testkit::Disk;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{PATIENCE, admin_token, command, free_address, run_in};
+use crate::common::{PATIENCE, Server, admin_token, command, free_address, run_in};
 use crate::load::{KIND, Load, serve_by};
 
 /// A caller that retries is answered within this time once there is space again.
@@ -23,13 +23,19 @@ fn files(folder: &Path) -> usize {
     entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
+/// A server whose files are on this disk, and the load on it.
+fn serve_on(disk: &Disk, folder: &Path) -> (Server, Arc<Load>) {
+    let (address, mut binary) = (free_address(), command());
+    disk.under(&mut binary);
+    let server = serve_by(binary, "sqlite:longrun.db", folder, &address);
+    let load = Load::new(&address, &admin_token(&format!("sqlite:{}", folder.join("longrun.db").display())));
+    (server, load)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn evidence_that_the_disk_has_no_space_for_is_refused_and_leaves_nothing() {
-    let (folder, address, disk) = (tempdir().unwrap(), free_address(), Disk::new().unwrap());
-    let mut binary = command();
-    disk.under(&mut binary);
-    let server = serve_by(binary, folder.path(), &address);
-    let load = Load::new(&address, &admin_token(&format!("sqlite:{}", folder.path().join("longrun.db").display())));
+    let (folder, disk) = (tempdir().unwrap(), Disk::new().unwrap());
+    let (server, load) = serve_on(&disk, folder.path());
     let client = &load.client;
     let evidence = |number: u8| Bytes::from(vec![number; 300_000]);
     client.put_evidence(evidence(1)).await.unwrap();
@@ -53,11 +59,8 @@ async fn evidence_that_the_disk_has_no_space_for_is_refused_and_leaves_nothing()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn creations_are_refused_while_the_disk_is_full_and_nothing_acknowledged_is_lost() {
-    let (folder, address, disk) = (tempdir().unwrap(), free_address(), Disk::new().unwrap());
-    let mut binary = command();
-    disk.under(&mut binary);
-    let server = serve_by(binary, folder.path(), &address);
-    let load = Load::new(&address, &admin_token(&format!("sqlite:{}", folder.path().join("longrun.db").display())));
+    let (folder, disk) = (tempdir().unwrap(), Disk::new().unwrap());
+    let (server, load) = serve_on(&disk, folder.path());
     let (mut tasks, workers_stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
     let small = |_: &mut rand::rngs::StdRng| NewOperation { kind: KIND.to_owned(), ..NewOperation::default() };
     for number in 0..3 {
