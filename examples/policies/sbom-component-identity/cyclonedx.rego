@@ -2,7 +2,7 @@ package main
 
 import rego.v1
 
-valid_input if count(given(input, "components", [])) > 0
+valid_input if count(components) > 0
 
 default skip_reason := ""
 
@@ -31,13 +31,23 @@ violations contains message if {
 	message := sprintf("the input demand has the entry %q: it must be purl, hash or supplier", [what])
 }
 
-# Components nest.
-components := [component |
-	walk(input.components, [_, component])
-	component.type
-	component.name
+# Components nest, also in the product, which is metadata.component. The ancestors in a component's pedigree and the tools that
+# made the SBOM are not part of the product.
+components contains component if {
+	some root in [["components"], ["metadata", "component", "components"]]
+	walk(object.get(input, root, []), [path, component])
+	is_object(component)
+	every key in path { nesting(key) }
+}
+
+nesting(key) if key == "components"
+
+nesting(key) if is_number(key)
+
+considered contains component if {
+	some component in components
 	not exempt(component.name)
-]
+}
 
 label(component) := sprintf("%s %s", [component.name, given(component, "version", "(no version)")])
 
@@ -45,14 +55,14 @@ strong := {"SHA-256", "SHA-384", "SHA-512", "SHA3-256", "SHA3-384", "SHA3-512", 
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("purl")
-	some component in components
+	some component in considered
 	given(component, "purl", "") == ""
 	message := sprintf("%s has no package URL: add its purl", [label(component)])
 }
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("purl")
-	some component in components
+	some component in considered
 	given(component, "purl", "") != ""
 	not fits(component)
 	message := sprintf("%s has the package URL %s, which is of another version", [label(component), component.purl])
@@ -68,7 +78,7 @@ fits(component) if {
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("hash")
-	some component in components
+	some component in considered
 	not hashed(component)
 	message := sprintf("%s has no hash of at least 256 bits", [label(component)])
 }
@@ -80,7 +90,7 @@ hashed(component) if {
 
 violations contains {"message": message, "component": component.name} if {
 	demanded("supplier")
-	some component in components
+	some component in considered
 	given(component, ["supplier", "name"], given(component, "publisher", "")) == ""
 	message := sprintf("%s has no supplier", [label(component)])
 }

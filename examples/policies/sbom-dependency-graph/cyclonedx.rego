@@ -8,7 +8,7 @@ given(of, member, otherwise) := value if {
 	value != null
 } else := otherwise
 
-valid_input if count(given(input, "components", [])) > 0
+valid_input if count(components) > 0
 
 default skip_reason := ""
 
@@ -18,11 +18,26 @@ product := given(input, ["metadata", "component", "bom-ref"], "")
 
 needs[dependency.ref] := {needed | some needed in dependency.dependsOn} if some dependency in input.dependencies
 
-known contains reference if {
-	walk(input.components, [_, component])
-	component.type
-	reference := component["bom-ref"]
+# Components nest, also in the product, which is metadata.component. The ancestors in a component's pedigree and the tools that
+# made the SBOM are not part of the product.
+components contains component if {
+	some root in [["components"], ["metadata", "component", "components"]]
+	walk(object.get(input, root, []), [path, component])
+	is_object(component)
+	every key in path { nesting(key) }
 }
+
+nesting(key) if key == "components"
+
+nesting(key) if is_number(key)
+
+# No dependency can name a component without a bom-ref, but it has its place in the graph.
+node(component) := reference if {
+	reference := component["bom-ref"]
+	is_string(reference)
+} else := json.marshal(component)
+
+known contains node(component) if some component in components
 
 known contains product if product != ""
 
@@ -43,7 +58,20 @@ violations contains {"message": message, "component": reference} if {
 }
 
 # Who needs nothing may be left out of the dependencies.
-edges := {node: object.get(needs, node, set()) | some node in known}
+edges[from] contains from if some from in known
+
+edges[from] contains to if {
+	some from in known
+	some to in needs[from]
+}
+
+# What is nested in a component is a part of it, and so is what is nested in the product.
+edges[from] contains to if {
+	some whole in components | {main | main := input.metadata.component}
+	some part in whole.components
+	from := node(whole)
+	to := node(part)
+}
 
 reached := graph.reachable(edges, {product})
 
@@ -51,7 +79,7 @@ violations contains {"message": message, "component": component.name} if {
 	input.args.demand_all == "true"
 	count(needs) > 0
 	product != ""
-	some component in input.components
-	not component["bom-ref"] in reached
+	some component in components
+	not node(component) in reached
 	message := sprintf("%s %s is not reached from the product: nothing says why it is there", [component.name, given(component, "version", "")])
 }

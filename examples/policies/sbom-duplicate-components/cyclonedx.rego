@@ -23,9 +23,11 @@ given(of, member, otherwise) := value if {
 	value != null
 } else := otherwise
 
-# Components nest. The ancestors in a component's pedigree are not part of the product.
+# Components nest, also in the product, which is metadata.component. The ancestors in a component's pedigree and the tools that
+# made the SBOM are not part of the product.
 components contains component if {
-	walk(given(input, "components", []), [path, component])
+	some root in [["components"], ["metadata", "component", "components"]]
+	walk(object.get(input, root, []), [path, component])
 	is_object(component)
 	every key in path { nesting(key) }
 }

@@ -3,7 +3,12 @@ package main
 
 import rego.v1
 
-valid_input if count(components) > 0
+valid_input if count(components - {main}) > 0
+
+# If the SBOM has nothing but the product, the licence that it gives for it may conflict nevertheless.
+valid_input if count(violations) > 0
+
+main := object.get(input, ["metadata", "component"], null)
 
 default skip_reason := ""
 
@@ -42,9 +47,11 @@ conflicts(product) := object.get(
 	copyleft,
 )
 
-# Components nest. The ancestors in a component's pedigree are not part of the product.
+# Components nest. metadata.component is the product: the SBOM may give another licence for it than the input, or for what is
+# nested in it. The ancestors in a component's pedigree and the tools that made the SBOM are not part of the product.
 components contains component if {
-	walk(object.get(input, "components", []), [path, component])
+	some root in [["components"], ["metadata", "component"]]
+	walk(object.get(input, root, []), [path, component])
 	is_object(component)
 	every key in path { nesting(key) }
 }

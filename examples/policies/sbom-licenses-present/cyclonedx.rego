@@ -22,9 +22,11 @@ skipped := false if valid_input
 
 valid_input if input.bomFormat == "CycloneDX"
 
-# Components nest, so walk finds them at any depth. The ancestors in a component's pedigree are not part of the product.
+# Components nest, also in the product, which is metadata.component. The ancestors in a component's pedigree and the tools that
+# made the SBOM are not part of the product.
 components contains component if {
-	walk(object.get(input, "components", []), [path, component])
+	some root in [["components"], ["metadata", "component", "components"]]
+	walk(object.get(input, root, []), [path, component])
 	is_object(component)
 	every key in path { nesting(key) }
 }
@@ -33,19 +35,33 @@ nesting(key) if key == "components"
 
 nesting(key) if is_number(key)
 
-licensed(component) if {
+states(component) if {
 	some choice in component.licenses
 	meaningful(object.get(choice, "expression", ""))
 }
 
-licensed(component) if {
+states(component) if {
 	some choice in component.licenses
 	meaningful(object.get(choice, ["license", "id"], ""))
 }
 
-licensed(component) if {
+states(component) if {
 	some choice in component.licenses
 	meaningful(object.get(choice, ["license", "name"], ""))
+}
+
+licensed(component) if states(component)
+
+# A file or folder within a package, which a package URL names after #, comes under the licence of the package.
+licensed(component) if {
+	is_string(component.purl)
+	[address, _] := split(component.purl, "#")
+	address in packages
+}
+
+packages contains whole.purl if {
+	some whole in components | {main | main := input.metadata.component}
+	states(whole)
 }
 
 meaningful(text) if {

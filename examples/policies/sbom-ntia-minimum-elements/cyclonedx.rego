@@ -4,8 +4,11 @@ import rego.v1
 
 valid_input if input.bomFormat == "CycloneDX"
 
+# Components nest, also in the product, which is metadata.component. The ancestors in a component's pedigree and the tools that
+# made the SBOM are not part of the product.
 components contains component if {
-	walk(object.get(input, "components", []), [path, component])
+	some root in [["components"], ["metadata", "component", "components"]]
+	walk(object.get(input, root, []), [path, component])
 	is_object(component)
 	every key in path { nesting(key) }
 }
