@@ -63,6 +63,13 @@ impl PolicyVerdict {
         self.reference == "embedded" && self.group.is_none()
     }
 
+    /// Whether the caller may have chosen its content: it was sent with the request, or comes from an address and not from
+    /// the server's policy folder.
+    fn is_of_the_caller(&self) -> bool {
+        let is_address = ["https://", "http://"].iter().any(|scheme| self.reference.starts_with(scheme));
+        self.is_embedded() || (is_address && self.group.is_none())
+    }
+
     /// The SHA-256 of its content, in hexadecimal digits.
     pub fn content(&self) -> Option<&str> {
         self.content_digest.get("sha256").map(String::as_str)
@@ -105,7 +112,7 @@ impl Required {
 
     /// Why the policy does not count as passed, as the end of a sentence; `None` if it has passed.
     ///
-    /// A policy that came with the request does not count under its name alone: the caller chose that name.
+    /// A policy that came with the request or from an address does not count under its name alone: the caller chose it.
     pub fn why_not(&self, policies: &[PolicyVerdict]) -> Option<String> {
         let mut named = policies.iter().filter(|policy| policy.name == self.name).peekable();
         if named.peek().is_none() {
@@ -113,13 +120,15 @@ impl Required {
         }
         let is_meant = |policy: &&PolicyVerdict| match &self.content {
             Some(content) => policy.content() == Some(content.as_str()),
-            None => !policy.is_embedded(),
+            None => !policy.is_of_the_caller(),
         };
         let mut meant = named.filter(is_meant).peekable();
         if meant.peek().is_none() {
             let why = match self.content {
                 Some(_) => "has another content",
-                None => "came with the request, so that it counts only with the digest of its content",
+                None => {
+                    "came with the request or from an address, so that it counts only with the digest of its content"
+                }
             };
             return Some(why.to_owned());
         }
@@ -327,6 +336,9 @@ mod tests {
         let sent = [policy("age", "embedded", &other, "passed")];
         assert!(why("age", &sent).starts_with("came with the request"));
         assert_eq!(why(&pinned, &sent), "has another content");
+        let fetched = [policy("age", "https://example.com/age.yaml", &other, "passed")];
+        assert!(why("age", &fetched).starts_with("came with the request"));
+        assert_eq!(why(&format!("age@sha256:{other}"), &fetched), "");
         assert_eq!(why(&format!("age@sha256:{other}"), &sent), "", "whoever gives the digest knows the content");
         let in_a_group = PolicyVerdict { group: Some("gate".to_owned()), ..sent[0].clone() };
         assert_eq!(why("age", &[in_a_group]), "", "the operator wrote the group");

@@ -14,7 +14,7 @@ use crate::error::EvaluateError;
 use crate::material::{Material, Metadata};
 use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
 use crate::plan::{Plan, Planned, Subject};
-use crate::policy::{PolicyAttachment, PolicyError, Resolver};
+use crate::policy::{PolicyAttachment, PolicyCache, PolicyError, Resolver};
 use crate::rego::{Coverage, HttpCalls, Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
@@ -26,9 +26,8 @@ const EXPANSION: u64 = 8;
 pub struct EvaluatorConfig {
     /// The folder that references point to; without it only embedded policies can be used.
     pub policy_dir: Option<PathBuf>,
-    /// The folder in which policies from the network are stored, each under the hexadecimal digits of its digest;
-    /// without it, network references are refused.
-    pub policy_cache: Option<PathBuf>,
+    /// Policies from the network; without it, network references are refused.
+    pub policy_cache: Option<PolicyCache>,
     /// What is evaluated when a request names neither policies nor groups.
     pub default_policies: Vec<PolicyAttachment>,
     /// The longest time that all policies of one evaluation may take together.

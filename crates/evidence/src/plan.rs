@@ -230,7 +230,9 @@ mod tests {
         let script = keep(SCRIPT);
         let local = keep(&policy("{ref: 'file://script.rego'}"));
         let remote = keep(&policy(&format!("{{ref: 'script.rego@{script}'}}")));
-        let resolver = Resolver::new(Some(folder.path())).unwrap().with_cache(cache.path().to_owned());
+        let resolver = Resolver::new(Some(folder.path()))
+            .unwrap()
+            .with_cache(crate::policy::PolicyCache::of_examples(cache.path()));
         let planned = |pin: &str| planned(&resolver, &format!("https://example.com/p.yaml@{pin}"));
         assert_eq!(planned(&remote), None, "it is pinned in the document");
         fs::write(folder.path().join("script.rego"), SCRIPT).unwrap();

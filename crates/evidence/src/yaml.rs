@@ -25,9 +25,16 @@ pub struct YamlError {
 /// Reads a document.
 ///
 /// # Errors
-/// [`YamlError`] when the text is not YAML, does not have the required type, or is [refused](check).
+/// [`YamlError`] when the text is not YAML, does not have the required type, has a key twice in a mapping, or is
+/// [refused](check).
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     check(text)?;
+    // Its own values refuse keys that occur twice; maps in other types would keep the last value.
+    parsed::<yaml_serde::Value>(text)?;
+    parsed(text)
+}
+
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     yaml_serde::from_str(text).map_err(|error| {
         let place = error.location();
         YamlError {

@@ -364,7 +364,7 @@ fn fetching(cache: &std::path::Path, config: EvaluatorConfig) -> Evaluations {
         allow_private_addresses: true,
         cache: cache.to_owned(),
     };
-    let config = EvaluatorConfig { policy_cache: Some(cache.to_owned()), ..config };
+    let config = EvaluatorConfig { policy_cache: Some(settings.policy_cache()), ..config };
     evaluations(config).with_references(References::new(settings).unwrap())
 }
 

@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// A regular file in an archive.
+/// A file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its path in the archive.
@@ -179,12 +179,17 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
 
 const BLOCK: usize = 512;
 
+/// What is wanted must be there as a file: a link would name content that is not read, and a tar that was cut or that
+/// another one was appended to has files that other programs find or do not find.
 fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
     let mut entries = Vec::new();
     let (mut at, mut long_name) = (0, None);
     let mut headers = 0;
     while let Some(header) = bytes.get(at..at + BLOCK) {
         if header.iter().all(|byte| *byte == 0) {
+            if bytes[at..].iter().any(|byte| *byte != 0) {
+                return refuse("something follows the end of the tar");
+            }
             return Ok(entries);
         }
         headers += 1;
@@ -201,14 +206,21 @@ fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
             // The path of the next entry, in the forms in which GNU and POSIX write long paths.
             b'L' => long_name = Some(text(content)),
             b'x' => long_name = pax_path(content).or(long_name),
-            b'g' => {}
-            b'0' | 0 => {
+            // The target of the next entry, which is a link, and what holds for all entries.
+            b'K' | b'g' => {}
+            kind => {
                 let name = long_name.take().unwrap_or_else(|| {
                     let prefix = if header[257..263] == *b"ustar\0" { text(&header[345..500]) } else { String::new() };
                     let name = text(&header[..100]);
                     if prefix.is_empty() { name } else { format!("{prefix}/{name}") }
                 });
-                if name.ends_with('/') {
+                if kind == b'5' || name.ends_with('/') {
+                    continue;
+                }
+                if !matches!(kind, b'0' | b'7' | 0) {
+                    if wanted(&name) {
+                        return refuse(format!("{name} is a link, or of another kind that is not read"));
+                    }
                     continue;
                 }
                 if entries.len() >= MAX_ENTRIES {
@@ -217,10 +229,9 @@ fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
                 let content = if wanted(&name) { content.to_vec() } else { Vec::new() };
                 entries.push(Entry { name, content });
             }
-            _ => long_name = None,
         }
     }
-    Ok(entries)
+    refuse("the tar has no end: it was cut")
 }
 
 fn text(field: &[u8]) -> String {

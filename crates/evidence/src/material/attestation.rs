@@ -84,7 +84,7 @@ fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialE
     let payload = envelope.required("payload")?;
     let text = payload.text()?;
     let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| payload.expected("base64"))?;
-    let statement = json::read(&bytes).map_err(|error| MaterialError::Mismatch {
+    let statement = json::read_evidence(&bytes).map_err(|error| MaterialError::Mismatch {
         kind,
         at: format!("{payload}, decoded"),
         expected: "an in-toto statement".to_owned(),

@@ -17,14 +17,31 @@ const MAX_DEPTH: usize = 128;
 /// The maximum length of a number: converting digits to a big integer takes quadratic time.
 const MAX_NUMBER: usize = 1000;
 
-/// Reads one JSON document; anything but white space after it is an error.
-pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
-    document(bytes, false)
+/// What a reader accepts.
+#[derive(Clone, Copy)]
+struct Accepts {
+    /// Control characters in strings, as they are.
+    controls: bool,
+    /// A key that occurs again in an object: the last value counts.
+    repeated_keys: bool,
 }
 
-/// As [`read`], but control characters in strings are accepted as they are: some tools write them in their findings.
+/// Reads one JSON document as OPA does: of a key that occurs several times in an object, the last value counts. Anything
+/// but white space after the document is an error.
+pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
+    document(bytes, Accepts { controls: false, repeated_keys: true })
+}
+
+/// As [`read`], but a key that occurs several times in an object is refused: readers differ in which value counts, so
+/// what a policy judges might not be what others see.
+pub fn read_evidence(bytes: &[u8]) -> Result<Value, MaterialError> {
+    document(bytes, Accepts { controls: false, repeated_keys: false })
+}
+
+/// As [`read_evidence`], but control characters in strings are accepted as they are: some tools write them in their
+/// findings.
 pub fn read_report(bytes: &[u8]) -> Result<Value, MaterialError> {
-    document(bytes, true)
+    document(bytes, Accepts { controls: true, repeated_keys: false })
 }
 
 /// Reads JSON lines into a list; empty lines are ignored.
@@ -85,13 +102,13 @@ fn is_meant_list(mut rest: Peekable<impl Iterator<Item = u8>>) -> bool {
     }
 }
 
-fn document(bytes: &[u8], is_lenient: bool) -> Result<Value, MaterialError> {
+fn document(bytes: &[u8], accepts: Accepts) -> Result<Value, MaterialError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         place(bytes, at, "bytes that are not UTF-8".to_owned())
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, keys: HashSet::new(), is_lenient };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, keys: HashSet::new(), accepts };
     let value = reader.value(0).and_then(|value| {
         reader.space();
         if reader.at < reader.bytes.len() { Err("text after the end of the document".to_owned()) } else { Ok(value) }
@@ -113,8 +130,7 @@ struct Reader<'a> {
     at: usize,
     /// The keys so far: thousands of similar objects share one copy of each key.
     keys: HashSet<Arc<str>>,
-    /// Whether strings may contain control characters.
-    is_lenient: bool,
+    accepts: Accepts,
 }
 
 impl Reader<'_> {
@@ -186,6 +202,7 @@ impl Reader<'_> {
             if self.bytes.get(self.at) != Some(&b'"') {
                 return Err("expected a key in double quotes".to_owned());
             }
+            let begin = self.at;
             let key = self.string()?;
             let key = self.key(key);
             self.space();
@@ -194,7 +211,10 @@ impl Reader<'_> {
             }
             self.at += 1;
             let value = self.value(depth + 1)?;
-            fields.insert(Value::String(key), value);
+            if fields.insert(Value::String(key.clone()), value).is_some() && !self.accepts.repeated_keys {
+                self.at = begin;
+                return Err(format!("the key {key:?} occurs a second time in its object"));
+            }
             self.space();
             match self.bytes.get(self.at) {
                 Some(b',') => self.at += 1,
@@ -228,7 +248,7 @@ impl Reader<'_> {
                     return Err("a control character after a backslash".to_owned());
                 }
                 Some(b'\\') => self.at += 2,
-                Some(0..=0x1f) if !self.is_lenient => return Err("a control character in a string".to_owned()),
+                Some(0..=0x1f) if !self.accepts.controls => return Err("a control character in a string".to_owned()),
                 Some(_) => self.at += 1,
             }
         }

@@ -264,6 +264,9 @@ fn test(element: &Element) -> Result<(Json, Totals), MaterialError> {
     } else if let Some(skipped) = element.child("skipped") {
         totals.skipped = 1;
         ("skipped", Some(skipped))
+    } else if did_not_run(element) {
+        totals.skipped = 1;
+        ("skipped", None)
     } else {
         totals.passed = 1;
         ("passed", None)
@@ -281,6 +284,12 @@ fn test(element: &Element) -> Result<(Json, Totals), MaterialError> {
     });
     output(element, &mut json);
     Ok((json, totals))
+}
+
+/// Whether a test was not run, as GoogleTest and CTest say it of disabled tests.
+fn did_not_run(element: &Element) -> bool {
+    matches!(element.attribute("status"), Some("notrun" | "disabled"))
+        || element.attribute("result") == Some("suppressed")
 }
 
 /// Nanoseconds from seconds, which some tools write like `1,234.5`.

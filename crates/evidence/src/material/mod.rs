@@ -121,7 +121,7 @@ const TOOL_VERSION: &str = "chainloop.material.tool.version";
 
 fn content(kind: MaterialKind, bytes: &[u8], metadata: &Metadata<'_>) -> Result<Content, MaterialError> {
     if matches!(kind, MaterialKind::Attestation | MaterialKind::SlsaProvenance) {
-        let (value, signature) = attestation::open(kind, json::read(bytes)?, metadata)?;
+        let (value, signature) = attestation::open(kind, json::read_evidence(bytes)?, metadata)?;
         return Ok(Content { signature: Some(signature), ..Content::from(value) });
     }
     let mut content = Content::from(value(kind, bytes)?);
@@ -213,7 +213,7 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::RadamsaReport => fuzzing::radamsa(bytes),
         MaterialKind::RadamsaCrashes => fuzzing::crashes(bytes).map(|_| Value::new_object()),
         MaterialKind::Attestation | MaterialKind::SlsaProvenance => {
-            attestation::open(kind, json::read(bytes)?, &Metadata::default()).map(|(value, _)| value)
+            attestation::open(kind, json::read_evidence(bytes)?, &Metadata::default()).map(|(value, _)| value)
         }
         MaterialKind::OpenapiSpec | MaterialKind::AsyncapiSpec => {
             let value = specs::read(bytes)?;

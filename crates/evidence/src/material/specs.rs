@@ -17,7 +17,7 @@ const MAX_YAML: usize = 8 * 1024 * 1024;
 pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
-        return json::read(bytes);
+        return json::read_evidence(bytes);
     }
     yaml(bytes)
 }

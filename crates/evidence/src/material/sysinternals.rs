@@ -33,7 +33,7 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
 /// The names of the columns, if a text begins with a header line that sigcheck would write.
 pub fn is_sigcheck(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
-    let header = records(line, delimiter(line)).into_iter().next().unwrap_or_default();
+    let header = records(line, delimiter(line)).unwrap_or_default().into_iter().next().unwrap_or_default();
     ["Path", "Verified"].iter().all(|column| header.iter().any(|name| name.trim() == *column))
 }
 
@@ -46,7 +46,10 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
         let first: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
         return Err(mismatch(KIND, "line 1", "the columns Path and Verified", &format!("{first:?}")));
     }
-    let mut records = records(text, delimiter(text.lines().next().unwrap_or_default())).into_iter();
+    let records = records(text, delimiter(text.lines().next().unwrap_or_default())).map_err(|line| {
+        mismatch(KIND, &format!("line {line}"), "the end of the text that begins with a quote", "none")
+    })?;
+    let mut records = records.into_iter();
     let header = records.next().unwrap_or_default();
     let header: Vec<&str> = header.iter().map(|name| name.trim()).collect();
     // If two columns had the same name, policies would see only one of them.
@@ -76,15 +79,18 @@ fn delimiter(line: &str) -> char {
     if tabs > commas { '\t' } else { ',' }
 }
 
-/// The records of a CSV, without its empty lines. A quote in an unexpected position is taken literally.
-fn records(text: &str, delimiter: char) -> Vec<Vec<String>> {
+/// The records of a CSV, without its empty lines. A quote in an unexpected position is taken literally. The error is the
+/// number of the line in which a quoted text begins that does not end: it would hide all rows after it.
+fn records(text: &str, delimiter: char) -> Result<Vec<Vec<String>>, usize> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
+    let (mut line, mut quote) = (1, 1);
     let mut characters = text.chars().peekable();
     let (mut quoted, mut starts) = (false, true);
     while let Some(character) = characters.next() {
+        line += usize::from(character == '\n');
         match character {
             '"' if starts => {
-                (quoted, starts) = (true, false);
+                (quoted, starts, quote) = (true, false, line);
             }
             '"' if quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
             '"' if quoted && characters.peek().is_none_or(|next| *next == delimiter || matches!(next, '\n' | '\r')) => {
@@ -109,11 +115,14 @@ fn records(text: &str, delimiter: char) -> Vec<Vec<String>> {
             }
         }
     }
+    if quoted {
+        return Err(quote);
+    }
     if !field.is_empty() || !record.is_empty() {
         record.push(field);
         records.push(record);
     }
-    records
+    Ok(records)
 }
 
 static VERSION: LazyLock<Regex> =

@@ -646,6 +646,78 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar
 }
 
+/// The report and a link of this kind, which other programs would follow.
+fn linked(kind: u8, name: &str) -> Vec<u8> {
+    let mut bytes = tar(&[("a.xml", JUNIT.as_bytes())]);
+    let end = bytes.len() - 1024;
+    let mut header = tar(&[(name, b"")]);
+    header[156] = kind;
+    bytes.splice(end..end, header[..512].iter().copied());
+    bytes
+}
+
+#[test]
+fn no_file_of_a_tar_is_passed_over_in_silence() {
+    let parse = |bytes: &[u8]| Material::parse(Some(MaterialKind::JunitXml), &Metadata::default(), bytes);
+    let refused = |bytes: &[u8]| parse(bytes).unwrap_err().to_string();
+    // A symbolic link, a hard link, a sparse file.
+    for kind in [b'2', b'1', b'S'] {
+        let said = refused(&linked(kind, "b.xml"));
+        assert!(said.contains("b.xml is a link, or of another kind that is not read"), "{said}");
+        parse(&linked(kind, "b.txt")).unwrap();
+        let zipped = refused(&gzip(&linked(kind, "b.xml")));
+        assert!(zipped.contains("b.xml is a link"), "{zipped}");
+    }
+    parse(&linked(b'5', "folder.xml")).unwrap();
+    let report = tar(&[("a.xml", JUNIT.as_bytes())]);
+    let other = tar(&[("b.xml", JUNIT.as_bytes())]);
+    for appended in [[report.clone(), other.clone()].concat(), gzip(&[&*report, &*other].concat())] {
+        assert!(refused(&appended).contains("something follows the end of the tar"));
+    }
+    assert!(refused(&[gzip(&report), gzip(&other)].concat()).contains("something follows the end of the tar"));
+    let both = tar(&[("a.xml", JUNIT.as_bytes()), ("b.xml", JUNIT.as_bytes())]);
+    assert!(refused(&both[..report.len() - 1024]).contains("it was cut"));
+    assert!(refused(&both[..both.len() - 1024]).contains("it was cut"));
+}
+
+#[test]
+fn a_key_that_occurs_twice_in_an_object_is_refused() {
+    let bom = r#"{"bomFormat":"CycloneDX","specVersion":"1.5","version":1,
+        "components":[{"type":"library","name":"a"}],"components":[]}"#;
+    let refused = |kind, text: &str| {
+        Material::parse(Some(kind), &Metadata::default(), text.as_bytes()).map(drop).unwrap_err().to_string()
+    };
+    let said = refused(MaterialKind::SbomCyclonedxJson, bom);
+    assert!(said.contains(r#"line 2, column 54: the key "components" occurs a second time in its object"#), "{said}");
+    let lines = "{\"a\":1}\n{\"a\":1,\"a\":2}\n";
+    assert!(refused(MaterialKind::TrufflehogJson, lines).contains("occurs a second time"));
+    let api = "openapi: 3.0.0\ninfo: {title: t, version: '1'}\npaths:\n  /admin: {get: {}}\n  /admin: {}\n";
+    let said = refused(MaterialKind::OpenapiSpec, api);
+    assert!(said.contains("duplicate entry with key \"/admin\""), "{said}");
+}
+
+#[test]
+fn a_quoted_text_of_sigcheck_that_does_not_end_is_refused() {
+    let csv = "Path,Verified,Date\na.exe,Signed,\"today\nb.exe,Unsigned,x\n";
+    let read = |text: &str| {
+        Material::parse(Some(MaterialKind::SysinternalsSigcheck), &Metadata::default(), text.as_bytes()).map(drop)
+    };
+    let said = read(csv).unwrap_err().to_string();
+    assert!(said.contains("line 2"), "{said}");
+    read(&csv.replace("\"today", "\"to\nday\"")).unwrap();
+}
+
+#[test]
+fn a_test_that_did_not_run_has_not_passed() {
+    let report = r#"<testsuite name="s" tests="4"><testcase name="a" status="run"/><testcase name="b" status="notrun"/>
+        <testcase name="c" status="run" result="suppressed"/><testcase name="d" status="disabled"/></testsuite>"#;
+    let read = Material::parse(Some(MaterialKind::JunitXml), &Metadata::default(), report.as_bytes()).unwrap();
+    let json = serde_json::to_value(read.input()).unwrap();
+    let text = json.to_string();
+    assert_eq!(text.matches(r#""status":"skipped""#).count(), 3, "{text}");
+    assert_eq!(text.matches(r#""status":"passed""#).count(), 1, "{text}");
+}
+
 #[test]
 fn archives_are_read_within_bounds() {
     let parse = |kind, bytes: &[u8]| Material::parse(Some(kind), &Metadata::default(), bytes).map(|read| read.size());

@@ -28,7 +28,7 @@ impl Arguments {
             return Ok(Arguments { values, warnings: Vec::new() });
         }
         for input in inputs {
-            let given = with.get(&input.name).filter(|value| !value.0.trim().is_empty());
+            let given = with.get(&input.name).filter(|value| !split(&value.0).is_empty());
             match given.or(input.default.as_ref()) {
                 Some(Scalar(text)) => {
                     values.insert(input.name.clone(), text.clone());
@@ -116,6 +116,20 @@ mod tests {
     fn args(text: &str) -> serde_json::Value {
         let arguments = Arguments::bind("p", &[input("x", false, None)], &with(&[("x", text)])).unwrap();
         serde_json::to_value(Value::from(arguments.rego())).unwrap()
+    }
+
+    #[test]
+    fn a_value_of_separators_alone_counts_as_not_given() {
+        let with = |value: &str| BTreeMap::from([("a".to_owned(), Scalar(value.to_owned()))]);
+        for nothing in ["", " ", ",", " , ,\n,"] {
+            let bound = Arguments::bind("p", &[input("a", false, Some("default"))], &with(nothing)).unwrap();
+            assert_eq!(bound.values["a"], "default", "{nothing:?}");
+            assert!(Arguments::bind("p", &[input("a", true, None)], &with(nothing)).is_err(), "{nothing:?}");
+        }
+        assert_eq!(
+            Arguments::bind("p", &[input("a", false, Some("default"))], &with("\\,")).unwrap().values["a"],
+            "\\,"
+        );
     }
 
     #[test]

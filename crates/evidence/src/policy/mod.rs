@@ -24,7 +24,7 @@ pub use folder::{PolicyFolder, plain_reference};
 pub(crate) use folder::{content_digest, file_digest};
 pub use inputs::{Arguments, interpolate};
 pub use lint::lint;
-pub use resolver::{Loaded, Resolver};
+pub use resolver::{Loaded, PolicyCache, Resolver, is_host_allowed};
 
 use crate::rego::Script;
 

@@ -9,6 +9,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use url::Url;
+
 use super::ScriptText;
 use super::document::MAX_BYTES;
 use super::error::PolicyError;
@@ -48,11 +51,57 @@ impl Loaded {
 #[derive(Clone, Debug)]
 pub struct Resolver {
     root: Option<PathBuf>,
-    /// The folder with fetched content, each file under the hexadecimal digits of its digest.
-    cache: Option<PathBuf>,
+    cache: Option<PolicyCache>,
     compiled: Compiled,
     /// References that are not in the cache.
     missing: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// Policies from the network, and where they may come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyCache {
+    /// The folder in which the content is stored, each file under the hexadecimal digits of its digest; it may be created
+    /// later.
+    pub folder: PathBuf,
+    /// Hosts: `policies.example.com`, or `*.example.com` for all subdomains.
+    pub allowed_hosts: Vec<String>,
+    /// Whether addresses must begin with `https://`.
+    pub needs_encryption: bool,
+}
+
+impl PolicyCache {
+    /// For tests: what comes from `example.com` and `example.org`.
+    #[cfg(test)]
+    pub(crate) fn of_examples(folder: &Path) -> PolicyCache {
+        let allowed_hosts = vec!["example.com".to_owned(), "example.org".to_owned()];
+        PolicyCache { folder: folder.to_owned(), allowed_hosts, needs_encryption: true }
+    }
+
+    /// Fails, with a sentence, if content may not come from this address, even if it is stored: another address may have
+    /// led to it, or the host may have been allowed in the past.
+    pub fn check(&self, address: &str) -> Result<(), String> {
+        let url = Url::parse(address).map_err(|error| format!("is not an address: {error}"))?;
+        let host = url.host_str().unwrap_or_default();
+        if !self.allowed_hosts.iter().any(|allowed| is_host_allowed(host, allowed)) {
+            return Err(format!("leads to {host}, which is not among policies.allowed_hosts"));
+        }
+        if self.needs_encryption && url.scheme() != "https" {
+            return Err("expected an address that begins with https://".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a host is the allowed one, or, if that is `*.example.com`, a subdomain of it.
+pub fn is_host_allowed(host: &str, allowed: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    match allowed.strip_prefix("*.") {
+        Some(parent) => host
+            .len()
+            .checked_sub(parent.len() + 1)
+            .is_some_and(|dot| host.as_bytes()[dot] == b'.' && host[dot + 1..].eq_ignore_ascii_case(parent)),
+        None => host.eq_ignore_ascii_case(allowed),
+    }
 }
 
 /// The maximum length of a network reference, in bytes.
@@ -70,8 +119,8 @@ impl Resolver {
         Ok(Resolver { root: root.transpose()?, cache: None, compiled: Compiled::default(), missing: Arc::default() })
     }
 
-    /// The same, with a folder for content from the network; the folder may be created later.
-    pub fn with_cache(mut self, cache: PathBuf) -> Resolver {
+    /// The same, with content from the network.
+    pub fn with_cache(mut self, cache: PolicyCache) -> Resolver {
         self.cache = Some(cache);
         self
     }
@@ -128,10 +177,11 @@ impl Resolver {
 
     /// Reads fetched content, if it still has the pinned digest.
     fn cached(&self, reference: &str, bare: &str, pin: &str) -> Result<Loaded, PolicyError> {
-        let cache = self.cache.as_deref().ok_or_else(|| {
+        let cache = self.cache.as_ref().ok_or_else(|| {
             refuse(reference, "no host is allowed for policies; put the policy into the policy folder")
         })?;
-        let bytes = fs::read(cache.join(pin.trim_start_matches("sha256:"))).ok();
+        cache.check(bare).map_err(|message| refuse(reference, &message))?;
+        let bytes = fs::read(cache.folder.join(pin.trim_start_matches("sha256:"))).ok();
         let Some(bytes) = bytes.filter(|bytes| digest(bytes) == pin) else {
             self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned());
             return Err(refuse(reference, "was not fetched"));
@@ -172,7 +222,8 @@ impl Resolver {
         let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
         let real = fs::canonicalize(path).map_err(|_| refuse(reference, "not in the policy folder"))?;
         if !real.starts_with(root) {
-            return Err(refuse(reference, "leads out of the policy folder"));
+            // As for what does not exist: callers do not learn which files this machine has.
+            return Err(refuse(reference, "not in the policy folder"));
         }
         let failed = |error: std::io::Error| refuse(reference, &error.to_string());
         let file = fs::File::open(&real).map_err(failed)?;
@@ -349,12 +400,12 @@ mod tests {
         let (outer, resolver) = folder();
         let absolute = format!("file://{}", outer.path().join("secret.yaml").display());
         for reference in ["file://../secret.yaml", "link", "file://link.yaml", &absolute] {
-            assert!(refused(&resolver, reference).ends_with("leads out of the policy folder"), "{reference}");
+            assert!(refused(&resolver, reference).ends_with("not in the policy folder"), "{reference}");
         }
         let nested = resolver.load("nested").unwrap();
         assert_eq!(resolver.load_beside(&nested, "script.rego").unwrap().text, "script");
         let error = resolver.load_beside(&nested, "../../secret.yaml").unwrap_err().to_string();
-        assert!(error.ends_with("leads out of the policy folder"), "{error}");
+        assert!(error.ends_with("not in the policy folder"), "{error}");
     }
 
     #[test]
@@ -379,14 +430,14 @@ mod tests {
         let changed = text(&format!("script.rego@{}", digest(b"other"))).unwrap_err().to_string();
         assert!(changed.ends_with("not the pinned one"), "{changed}");
         assert!(text("script").is_err());
-        assert!(text("../../secret.yaml").unwrap_err().to_string().ends_with("leads out of the policy folder"));
+        assert!(text("../../secret.yaml").unwrap_err().to_string().ends_with("not in the policy folder"));
         assert_eq!(text("file://one.yaml").unwrap(), "one");
     }
 
     #[test]
     fn an_address_is_read_from_the_cache_by_its_digest_and_noted_down_when_it_is_not_there() {
         let cache = tempfile::tempdir().unwrap();
-        let resolver = Resolver::new(None).unwrap().with_cache(cache.path().to_owned());
+        let resolver = Resolver::new(None).unwrap().with_cache(crate::policy::PolicyCache::of_examples(cache.path()));
         let keep = |text: &str, content: &str| {
             let name = digest(text.as_bytes()).trim_start_matches("sha256:").to_owned();
             fs::write(cache.path().join(name), content).unwrap();
@@ -417,6 +468,19 @@ mod tests {
             let error = resolver.load_script(&policy, path).unwrap_err().to_string();
             assert!(error.contains(says), "{path}: {error}");
         }
+        resolver.take_missing();
+        // Content that is stored may still only come from the hosts that are allowed now.
+        let pin = digest(b"policy");
+        for (address, says) in [
+            ("https://evil.example/p.yaml", "leads to evil.example, which is not among policies.allowed_hosts"),
+            ("http://example.com/p.yaml", "expected an address that begins with https://"),
+            ("https://example.com.evil.example/p.yaml", "leads to example.com.evil.example"),
+            ("https://example.com@evil.example/p.yaml", "leads to evil.example"),
+        ] {
+            let error = refused(&resolver, &format!("{address}@{pin}"));
+            assert!(error.contains(says), "{error}");
+        }
+        assert_eq!(resolver.take_missing(), BTreeSet::new(), "they are not fetched either");
         let none = Resolver::new(None).unwrap();
         assert!(refused(&none, &address).contains("no host is allowed"));
         assert!(none.take_missing().is_empty());

@@ -85,7 +85,7 @@ impl Evaluations {
 
     /// The same, with policies from the network.
     pub fn with_references(mut self, references: References) -> Evaluations {
-        self.config.policy_cache = Some(references.cache().to_owned());
+        self.config.policy_cache = Some(references.cache().clone());
         self.references = Some(references);
         self
     }

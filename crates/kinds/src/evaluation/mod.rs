@@ -39,7 +39,7 @@ pub use evaluations::{CheckError, Evaluations, JobError};
 pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;
 pub use prompt::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, Provider, ProviderSettings, ResponseFormat};
-pub(crate) use records::{asked, newest};
+pub(crate) use records::all_evaluations;
 pub use references::{NotFetched, ReferenceSettings, References};
 pub use serve::serve;
 pub use vex::{MAX_VEX_BYTES, VexUnread, read_vex};

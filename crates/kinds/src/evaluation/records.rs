@@ -14,6 +14,8 @@ use super::vex::VexDocuments;
 
 /// How many of the newest evaluations of the same evidence are searched for one by the same policies.
 const LOOKED_AT: u32 = 10;
+/// How many evaluations are read together when all are wanted.
+const PAGE: u32 = 100;
 
 /// The store, as an evaluation uses it.
 #[derive(Clone)]
@@ -83,7 +85,8 @@ impl Records {
     pub(super) async fn before(&self, attempt: &Attempt) -> Result<Option<Before>, Failure> {
         let access = Access::organization(&attempt.organization);
         let Some(resource) = &attempt.operation.resource else { return Ok(None) };
-        let newest = newest(&*self.store, &access, resource.clone()).await.map_err(unread)?;
+        let newest = evaluations(&*self.store, &access, Status::Completed, Some(resource.clone()), (0, LOOKED_AT));
+        let newest = newest.await.map_err(unread)?;
         let asked = asked(&attempt.input);
         for operation in newest {
             let id = operation.id;
@@ -102,22 +105,43 @@ impl Records {
     }
 }
 
-/// The newest completed evaluations of a piece of evidence, newest first.
-pub(crate) async fn newest(
+/// A page of the evaluations with this status, newest first: those of a piece of evidence, or all.
+async fn evaluations(
     store: &dyn Store,
     access: &Access,
-    resource: Resource,
+    status: Status,
+    resource: Option<Resource>,
+    (page, page_size): (u32, u32),
 ) -> Result<Vec<Operation>, StoreError> {
-    let filter = Filter { status: Some(Status::Completed), kind: Some(KIND.to_owned()), resource: Some(resource) };
-    let page = PageRequest { page: 0, page_size: LOOKED_AT };
-    let listing = store.list(access, &filter, page).await?;
+    let filter = Filter { status: Some(status), kind: Some(KIND.to_owned()), resource };
+    let listing = store.list(access, &filter, PageRequest { page, page_size }).await?;
     Ok(listing.entries.into_iter().map(|entry| entry.operation).collect())
 }
 
-/// The parts of a request that name its policies.
-pub(crate) fn asked(input: &str) -> Option<[Value; 3]> {
+/// All evaluations with this status, newest first: those of a piece of evidence, or all. One that is created meanwhile may
+/// make others appear twice, but none is missing.
+pub(crate) async fn all_evaluations(
+    store: &dyn Store,
+    access: &Access,
+    status: Status,
+    resource: Option<Resource>,
+) -> Result<Vec<Operation>, StoreError> {
+    let mut all = Vec::new();
+    for page in 0.. {
+        let part = evaluations(store, access, status, resource.clone(), (page, PAGE)).await?;
+        let is_last = part.len() < PAGE as usize;
+        all.extend(part);
+        if is_last {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// The parts of a request that name its policies and its project: evaluations that have them in common are compared.
+fn asked(input: &str) -> Option<[Value; 4]> {
     let mut input: Value = serde_json::from_str(input).ok()?;
-    Some(["policies", "policy_groups", "prompt"].map(|name| input[name].take()))
+    Some(["policies", "policy_groups", "prompt", "project_name"].map(|name| input[name].take()))
 }
 
 fn unread(error: impl std::error::Error + 'static) -> Failure {

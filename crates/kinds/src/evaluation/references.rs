@@ -13,6 +13,7 @@ use tokio::fs;
 
 use crate::webhook::{AllowedHosts, innermost, may_pass, read_bounded};
 use evidence::digest;
+use evidence::policy::PolicyCache;
 
 /// The longest time that one fetch may take, from the connection to the last byte.
 const TIME: Duration = Duration::from_secs(10);
@@ -37,8 +38,7 @@ pub struct ReferenceSettings {
 #[derive(Debug)]
 pub struct References {
     hosts: AllowedHosts,
-    needs_encryption: bool,
-    cache: PathBuf,
+    cache: PolicyCache,
 }
 
 /// Why something cannot be fetched.
@@ -51,19 +51,30 @@ pub struct NotFetched {
     pub is_retryable: bool,
 }
 
+impl ReferenceSettings {
+    /// What evaluations read, and where it may come from.
+    pub fn policy_cache(&self) -> PolicyCache {
+        PolicyCache {
+            folder: self.cache.clone(),
+            allowed_hosts: self.allowed_hosts.clone(),
+            needs_encryption: !self.allow_private_addresses,
+        }
+    }
+}
+
 impl References {
     /// A fetcher with these settings; no call is made yet.
     ///
     /// # Errors
     /// A sentence, if this machine has no certificates to verify servers with.
     pub fn new(settings: ReferenceSettings) -> Result<References, String> {
-        let ReferenceSettings { allowed_hosts, allow_private_addresses, cache } = settings;
-        let hosts = AllowedHosts::new(allowed_hosts, allow_private_addresses)?;
-        Ok(References { hosts, needs_encryption: !allow_private_addresses, cache })
+        let cache = settings.policy_cache();
+        let hosts = AllowedHosts::new(settings.allowed_hosts, settings.allow_private_addresses)?;
+        Ok(References { hosts, cache })
     }
 
-    /// The folder in which they are stored.
-    pub fn cache(&self) -> &Path {
+    /// What evaluations read, and where it may come from.
+    pub(super) fn cache(&self) -> &PolicyCache {
         &self.cache
     }
 
@@ -78,9 +89,7 @@ impl References {
         let (address, pin) =
             reference.rsplit_once('@').ok_or_else(|| failed("expected a pin: @sha256:…".to_owned(), false))?;
         let url = self.hosts.check(address).map_err(|message| failed(message, false))?;
-        if url.scheme() != "https" && self.needs_encryption {
-            return Err(failed("expected an address that begins with https://".to_owned(), false));
-        }
+        self.cache.check(address).map_err(|message| failed(message, false))?;
         let get = async {
             let sent = self.hosts.client.get(url.clone()).send().await;
             let mut response = sent.map_err(|error| (format!("could not be fetched: {}", innermost(&error)), true))?;
@@ -114,7 +123,7 @@ impl References {
 
     /// Writes the content to a temporary file and renames it, so that a reader never sees a part of it.
     async fn keep(&self, name: &str, body: &[u8]) -> io::Result<()> {
-        let cache = &self.cache;
+        let cache = &self.cache.folder;
         fs::create_dir_all(cache).await?;
         let aside = cache.join(format!(".{name}.{}", uuid::Uuid::new_v4()));
         let written = async {

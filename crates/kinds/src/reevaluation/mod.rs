@@ -1,25 +1,27 @@
 //! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: evidence that is affected by a changed
 //! policy or a waiver gets another evaluation, with the request of its newest one.
 //!
-//! What it promises: each evaluation that was the newest of its evidence, its project and its policies is repeated
-//! once, however often an attempt is repeated: creations have keys that are derived from both operations. The new
-//! evaluations themselves report the result, as the difference in their outputs.
+//! What it promises: each evaluation that was the newest of its evidence by its request in its project is repeated once,
+//! however often an attempt is repeated: creations have keys that are derived from both operations. So is each one that
+//! was running, since it may have read the policies and waivers before they changed. The new evaluations themselves
+//! report the result, as the difference in their outputs.
 
 mod policies;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, Handler, Limits};
-use operations::{Access, NewOperation, OperationId, Resource};
+use operations::{Access, NewOperation, OperationId, Resource, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
     EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, PolicyDigests, Store, StoreError, WaiverChange,
 };
 
-use crate::evaluation::{self, asked};
+use crate::evaluation;
 
 pub use policies::PolicyFollower;
 
@@ -66,6 +68,16 @@ struct Output {
     evaluations: u64,
     /// The first hundred of these evaluations.
     operations: Vec<String>,
+}
+
+impl Output {
+    /// Counts an evaluation that was created.
+    fn add(&mut self, id: OperationId) {
+        self.evaluations += 1;
+        if self.operations.len() < LISTED {
+            self.operations.push(id.to_string());
+        }
+    }
 }
 
 /// The limits of the kind.
@@ -136,17 +148,29 @@ impl ReevaluationHandler {
         ReevaluationHandler { store }
     }
 
+    /// The evaluations that are running. Read before those that are completed, so that none is missed that ends
+    /// meanwhile.
+    async fn running(&self, access: &Access, digest: &str) -> Result<Vec<OperationDetail>, Failure> {
+        let mut running = Vec::new();
+        for operation in evaluation::all_evaluations(&*self.store, access, Status::Running, None).await.map_err(away)? {
+            let is_of = operation.resource.as_ref().is_some_and(|resource| resource.resource_id.starts_with(digest));
+            if is_of && let Ok(Some(detail)) = self.store.detail(access, operation.id).await {
+                running.push(detail);
+            }
+        }
+        Ok(running)
+    }
+
     /// The newest completed evaluation of a piece of evidence by each request and in each project, with all details.
     async fn evaluations(&self, access: &Access, record: &EvidenceRecord) -> Result<Vec<OperationDetail>, Failure> {
         let resource_id = record.digest.to_string();
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id };
-        let (mut newest, mut seen) = (Vec::new(), Vec::new());
-        for operation in evaluation::newest(&*self.store, access, resource).await.map_err(away)? {
+        let (mut newest, mut seen) = (Vec::new(), HashSet::new());
+        let completed = evaluation::all_evaluations(&*self.store, access, Status::Completed, Some(resource));
+        for operation in completed.await.map_err(away)? {
             // An evaluation that was deleted meanwhile, or cannot be decrypted, is not repeated.
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
-            let by = (detail.operation.project_id.clone(), asked(&detail.input));
-            if !seen.contains(&by) {
-                seen.push(by);
+            if seen.insert((detail.operation.project_id.clone(), detail.input.clone())) {
                 newest.push(detail);
             }
         }
@@ -204,6 +228,12 @@ impl Handler for ReevaluationHandler {
             .days
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
         let (mut output, mut after) = (Output { cause: selection.cause.clone(), ..Output::default() }, None);
+        for detail in self.running(&access, &selection.digest).await? {
+            // What was created since reads the current policies and waivers.
+            if detail.operation.created_at <= attempt.operation.created_at {
+                output.add(self.repeat(&attempt, &detail).await?);
+            }
+        }
         loop {
             let part = self.store.list_evidence(&attempt.organization, &filter, after, PART).await.map_err(away)?;
             after = part.last().map(|last| (last.record.created_at, last.record.digest.to_string()));
@@ -223,11 +253,7 @@ impl Handler for ReevaluationHandler {
                     {
                         continue;
                     }
-                    let id = self.repeat(&attempt, &detail).await?;
-                    output.evaluations += 1;
-                    if output.operations.len() < LISTED {
-                        output.operations.push(id.to_string());
-                    }
+                    output.add(self.repeat(&attempt, &detail).await?);
                 }
             }
             if part.len() < PART as usize {

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use engine::Failure;
+use evidence::policy::is_host_allowed;
 use operations::TraceContext;
 use reqwest::{Client, Url};
 
@@ -65,7 +66,7 @@ impl EndpointSettings {
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("must not contain a user or a password: calls are signed instead".to_owned());
         }
-        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|allowed| is_allowed(host, allowed)) {
+        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|allowed| is_host_allowed(host, allowed)) {
             return refuse(format!("leads to {host}, which is not among allowed_hosts"));
         }
         if let Some(address) = literal(host)
@@ -95,17 +96,6 @@ impl EndpointSettings {
 /// The address, if the host is one and not a name. The resolver resolves names; addresses never reach it.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-fn is_allowed(host: &str, allowed: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    match allowed.strip_prefix("*.") {
-        Some(parent) => host
-            .len()
-            .checked_sub(parent.len() + 1)
-            .is_some_and(|dot| host.as_bytes()[dot] == b'.' && host[dot + 1..].eq_ignore_ascii_case(parent)),
-        None => host.eq_ignore_ascii_case(allowed),
-    }
 }
 
 /// A client for external servers: it calls directly, without following redirects, and only public addresses unless

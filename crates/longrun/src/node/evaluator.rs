@@ -22,8 +22,13 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     let trusted_identities = trusted_identities.map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
     let attach =
         |reference: &String| PolicyAttachment { reference: Some(reference.clone()), ..PolicyAttachment::default() };
+    let references = ReferenceSettings {
+        allowed_hosts: policies.allowed_hosts.clone(),
+        allow_private_addresses: policies.allow_private_addresses,
+        cache: PathBuf::from(&policies.cache),
+    };
     let evaluator = EvaluatorConfig {
-        policy_cache: (!policies.allowed_hosts.is_empty()).then(|| PathBuf::from(&policies.cache)),
+        policy_cache: (!policies.allowed_hosts.is_empty()).then(|| references.policy_cache()),
         policy_dir: (!policies.folder.is_empty()).then(|| PathBuf::from(&policies.folder)),
         default_policies: policies.default.iter().map(attach).collect(),
         time_limit: policies.time_limit.0,
@@ -47,11 +52,7 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     if policies.allowed_hosts.is_empty() {
         return Ok(evaluations);
     }
-    let references = References::new(ReferenceSettings {
-        allowed_hosts: policies.allowed_hosts.clone(),
-        allow_private_addresses: policies.allow_private_addresses,
-        cache: PathBuf::from(&policies.cache),
-    });
-    let references = references.map_err(|error| anyhow::anyhow!("policies cannot be fetched: {error}"));
+    let references =
+        References::new(references).map_err(|error| anyhow::anyhow!("policies cannot be fetched: {error}"));
     Ok(evaluations.with_references(references.hint("leave policies.allowed_hosts empty if none need to be fetched")?))
 }
