@@ -201,7 +201,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 pub async fn export(args: ExportArgs) -> anyhow::Result<Exit> {
     let place = args.place.open().await?;
     let take = |part: Vec<AuditEntry>| {
-        render::write(part.iter().map(|entry| format!("{}\n", json(entry))).collect::<String>())?;
+        render::stream(part.iter().map(|entry| format!("{}\n", json(entry))).collect::<String>())?;
         Ok(true)
     };
     args.filter.read(&place, take).await?;

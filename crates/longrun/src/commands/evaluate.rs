@@ -43,7 +43,7 @@ pub struct Args {
     /// Policy group to evaluate, as a reference that the server resolves
     #[arg(long = "policy-group", value_name = "REF")]
     policy_groups: Vec<String>,
-    /// Input for the given policies and groups; may be given several times
+    /// Input for the given policies and groups; may be given several times, and a name given twice has both values
     #[arg(long = "with", value_name = "NAME=VALUE", value_parser = input)]
     inputs: Vec<(String, String)>,
     /// Question about the evidence for an AI provider, in addition to the policies; the server must have a provider
@@ -276,7 +276,11 @@ async fn wait(
 }
 
 fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<PolicyGroupAttachment>)> {
-    let with: BTreeMap<String, String> = args.inputs.iter().cloned().collect();
+    let mut with: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in &args.inputs {
+        // The lines of a value are its parts.
+        with.entry(name.clone()).and_modify(|all| all.extend(["\n", value])).or_insert_with(|| value.clone());
+    }
     if !with.is_empty() && args.policies.is_empty() && args.policy_refs.is_empty() && args.policy_groups.is_empty() {
         return Err(anyhow::anyhow!("--with was given without a policy"))
             .hint("inputs apply to a policy: add --policy, --policy-ref or --policy-group");

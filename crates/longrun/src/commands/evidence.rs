@@ -241,7 +241,7 @@ pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
     let mut content = args.server.client()?.get_evidence(&args.digest).await?;
     let Some(path) = &args.to else {
         while let Some(chunk) = content.try_next().await? {
-            render::write(chunk)?;
+            render::stream(chunk)?;
         }
         return Ok(Exit::Done);
     };

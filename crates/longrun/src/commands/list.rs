@@ -149,7 +149,7 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
             if answer.value.operations.len() < received {
                 answer.body = without(&answer.body, &is_new)?.into();
             }
-            render::print(format, &answer)?;
+            render::stream(render::rendered(format, &answer)?)?;
         }
         // Whether pages are counted from 0 or from 1 is a setting of the server.
         let first = *first_page.get_or_insert(pagination.page);

@@ -80,7 +80,7 @@ pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, fo
             let found = std::mem::take(&mut answer.value.operations).into_iter().map(|found| found.operation);
             rows.extend(found.map(|row| Operation { output: String::new(), ..row }));
         } else {
-            render::print(format, &answer)?;
+            render::stream(render::rendered(format, &answer)?)?;
         }
         if answer.value.next_page_token.is_empty() || shown >= wanted {
             break answer.value;

@@ -49,25 +49,46 @@ pub trait Answer {
 /// # Errors
 /// When standard output cannot be written.
 pub fn print(format: Format, answer: &impl Answer) -> io::Result<()> {
-    match format {
-        Format::Table => write(answer.table(Style::of_stdout())),
+    write(rendered(format, answer)?)
+}
+
+/// What [`print()`] prints.
+///
+/// # Errors
+/// When the answer cannot be converted.
+pub fn rendered(format: Format, answer: &impl Answer) -> io::Result<Vec<u8>> {
+    Ok(match format {
+        Format::Table => answer.table(Style::of_stdout()).into_bytes(),
         Format::Json => {
             let mut text = answer.json()?;
             if !text.ends_with(b"\n") {
                 text.push(b'\n');
             }
-            write(text)
+            text
         }
-        Format::Yaml => write(yaml(&answer.json()?)?),
-        Format::Id => write(answer.ids().iter().map(|id| format!("{}\n", printable(id))).collect::<String>()),
-    }
+        Format::Yaml => yaml(&answer.json()?)?.into_bytes(),
+        Format::Id => answer.ids().iter().map(|id| format!("{}\n", printable(id))).collect::<String>().into_bytes(),
+    })
 }
 
-/// Writes to standard output; unlike with `print!`, a closed pipe is an error and not a panic.
+/// Writes to standard output. If its reader has seen enough (`| head`), the command continues and ends with the exit code
+/// that it would have had: it may say that something has failed.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
+    match stream(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes to standard output a part of what a command shows on and on. Here a closed pipe is an error, with which the
+/// command ends as if it were done.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn stream(text: impl AsRef<[u8]>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_ref())?;
     out.flush()

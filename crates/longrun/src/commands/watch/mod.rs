@@ -81,7 +81,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         while left > 0 {
             match watch.next_step().await? {
                 WatchStep::Event(event) => {
-                    render::write(line(args.output.format, args.show_ids, &event, age::now())?)?;
+                    render::stream(line(args.output.format, args.show_ids, &event, age::now())?)?;
                     left -= 1;
                 }
                 WatchStep::Lost(reason) => lost(&url, reason),
