@@ -105,12 +105,13 @@ pub fn rego(bytes: &[u8]) {
     });
 }
 
-/// Evidence: detects its kind, and reads it as each known kind.
+/// Evidence: read as the kind that is detected, and as the one that the number of bytes selects. All kinds would take
+/// forty times as long, for nearly always the same refusals.
 pub fn material(bytes: &[u8]) {
-    let _ = evidence::detect(bytes);
-    for kind in MaterialKind::ALL {
-        let _ = Material::parse(Some(*kind), &Metadata::default(), bytes);
-        let _ = Vex::read(*kind, bytes);
+    let selected = MaterialKind::ALL[bytes.len() % MaterialKind::ALL.len()];
+    for kind in evidence::detect(bytes).into_iter().chain([selected]) {
+        let _ = Material::parse(Some(kind), &Metadata::default(), bytes);
+        let _ = Vex::read(kind, bytes);
     }
 }
 

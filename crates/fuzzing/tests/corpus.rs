@@ -53,7 +53,7 @@ const WORDS: [&[u8]; 32] = [
 fn mutations(name: &str) -> usize {
     match name {
         "rego" => 60,
-        "policy" | "material" => 300,
+        "policy" => 300,
         _ => 3_000,
     }
 }
