@@ -78,10 +78,18 @@ pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) operations: Vec<Operation>,
-    /// The places of operations that existed before, with the unique keys of those that were to be created.
+    /// The places of operations that existed before: all of them if the call is a repetition, or those with the unique
+    /// keys of what was to be created.
     pub(crate) existing: Vec<usize>,
     /// The attempt that began with it.
     pub(crate) started: Option<Claimed>,
+}
+
+impl Created {
+    /// What a repeated call gets.
+    pub(crate) fn repeated(operations: Vec<Operation>) -> Created {
+        Created { existing: (0..operations.len()).collect(), operations, started: None }
+    }
 }
 
 /// A command for one operation.
@@ -546,22 +554,34 @@ impl WriteBatcher {
         let (organization, count) = (create.organization.clone(), admission.quotas().limited(&create.operations));
         admission.take(&organization, count, now())?;
         let (start, started) = start.map(|start| (start.terms, start.started)).unzip();
+        let is_limited: Vec<bool> = create.operations.iter().map(|new| admission.quotas().is_limited(new)).collect();
         let (caller, reply) = oneshot::channel();
         let create = Create { start, call: self.call.clone(), ..create };
         let slot = Slot::new(create, None, move |replied: Result<Created, StoreError>| {
-            let operations = replied.map(|created| {
+            let created = replied.map(|created| {
                 if let (Some(started), Some(attempt)) = (started, created.started) {
                     started(attempt);
                 }
-                created.operations
+                (created.operations, created.existing)
             });
-            drop(caller.send(operations));
+            drop(caller.send(created));
         });
         let created = async {
             self.queue.send(Write::Create(slot)).await.map_err(|_| stopped())?;
             reply.await.map_err(|_| stopped())?
         };
-        created.await.inspect_err(|_| admission.give_back(&organization, count, now()))
+        match created.await {
+            Ok((operations, existing)) => {
+                let count =
+                    existing.iter().filter(|place| is_limited.get(**place).is_some_and(|limited| *limited)).count();
+                admission.give_back(&organization, count, now());
+                Ok(operations)
+            }
+            Err(error) => {
+                admission.give_back(&organization, count, now());
+                Err(error)
+            }
+        }
     }
 }
 

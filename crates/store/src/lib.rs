@@ -170,6 +170,19 @@ pub struct IdempotencyKey {
     pub fingerprint: [u8; 32],
 }
 
+/// The fingerprint of a key's first use, and the operations that it created; `None` when any of them was removed since.
+pub(crate) type KeyUse = ([u8; 32], Option<Vec<Operation>>);
+
+impl IdempotencyKey {
+    /// What a call with this key is answered with, given the key's first use.
+    pub(crate) fn answer(&self, (fingerprint, operations): KeyUse) -> Result<Vec<Operation>, StoreError> {
+        if fingerprint != self.fingerprint {
+            return Err(StoreError::IdempotencyConflict);
+        }
+        operations.ok_or(StoreError::IdempotencyGone)
+    }
+}
+
 /// Durable operations, tokens and evidence records.
 ///
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, other errors are not. Futures may
@@ -263,6 +276,17 @@ pub trait Store:
     async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
         Ok(self.get_many(access, &[id]).await?.pop().flatten())
     }
+
+    /// What was created with this key: what a repetition of that call is answered with. `None` when the key was not used
+    /// within [`IDEMPOTENCY_WINDOW`].
+    ///
+    /// Fails with [`StoreError::IdempotencyConflict`] when another call used the key, and with
+    /// [`StoreError::IdempotencyGone`] when some of the operations were deleted.
+    async fn created_with(
+        &self,
+        organization: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Vec<Operation>>, StoreError>;
 
     /// One page of the operations that may be seen and match, newest first, and how many there are.
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError>;

@@ -186,7 +186,12 @@ impl Quotas {
 
     /// For how many of the operations the limits hold.
     pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
-        operations.into_iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
+        operations.into_iter().filter(|new| self.is_limited(new)).count()
+    }
+
+    /// Whether the limits apply to an operation: not to those of the built-in kinds that the server itself creates.
+    pub(crate) fn is_limited(&self, new: &NewOperation) -> bool {
+        !self.own_kinds.contains(&new.kind)
     }
 }
 
@@ -318,7 +323,7 @@ impl Admission {
 
     /// Puts back the share that was taken for creations that were not made.
     pub(crate) fn give_back(&self, organization: &str, count: usize, now: Timestamp) {
-        let Some(rate) = self.of(organization).rate else { return };
+        let Some(rate) = self.of(organization).rate.filter(|_| count > 0) else { return };
         let mut used = self.used();
         let left = bucket(&mut used, organization, rate, now);
         *left = (*left + count as f64).min(rate.burst);

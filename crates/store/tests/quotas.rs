@@ -150,6 +150,20 @@ async fn creations_come_no_faster_than_the_rate(fixture: Fixture) {
     assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 4);
 }
 
+async fn what_existed_before_uses_nothing_of_the_rate(fixture: Fixture) {
+    let rate = Some(Rate { per_second: 0.001, burst: 3.0 });
+    fixture.store.set_quotas(everybody(Quota { rate, ..Quota::default() }));
+    let key = || Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] });
+    let unique = || vec![NewOperation { unique_key: Some("u".to_owned()), ..NewOperation::of_kind("scan") }];
+    for _ in 0..4 {
+        fixture.store.create("acme", some(1), key()).await.unwrap();
+        fixture.store.create("acme", unique(), None).await.unwrap();
+    }
+    fixture.store.create("acme", some(1), None).await.unwrap();
+    exceeded(&fixture, "acme", some(1)).await;
+    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 3);
+}
+
 async fn a_creation_that_is_refused_uses_nothing_of_the_rate(fixture: Fixture) {
     let rate = Some(Rate { per_second: 1.0, burst: 2.0 });
     fixture.store.set_quotas(everybody(Quota { rate, max_pending: Some(1), ..Quota::default() }));
@@ -198,6 +212,7 @@ against_both_engines!(
     what_is_tried_again_counts_and_is_not_refused,
     an_organization_of_its_own_has_its_own_limit,
     creations_come_no_faster_than_the_rate,
+    what_existed_before_uses_nothing_of_the_rate,
     a_creation_that_is_refused_uses_nothing_of_the_rate,
     an_output_that_is_too_long_ends_the_operation_as_failed,
 );

@@ -150,6 +150,20 @@ pub(super) async fn one(
     Ok(Made { existing: id.is_some_and(|id| id != operation.id), operation })
 }
 
+/// Whether [`one`] would repeat a call that was made before.
+pub(super) async fn is_repeated(
+    app: &App,
+    caller: &Caller,
+    mut operation: NewOperation,
+    call: &str,
+    key: Option<&str>,
+) -> Result<bool, ApiError> {
+    complete(app, caller, &mut operation).await?;
+    let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
+    let Some(key) = key else { return Ok(false) };
+    Ok(app.store.created_with(&caller.access().organization, &key).await?.is_some())
+}
+
 /// Creates many operations in one transaction, all or none.
 pub(crate) async fn batch(
     app: &App,

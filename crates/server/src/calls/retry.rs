@@ -44,10 +44,6 @@ pub(crate) async fn retry(
     // The texts of the old one are not read.
     let detail = app.store.detail_up_to(caller.access(), id, 0).await?.ok_or(NOT_FOUND)?;
     let Operation { status, .. } = detail.operation;
-    if !status.is_terminal() {
-        let allowed = "only a COMPLETED or FAILED operation can be repeated with another input; cancel it first";
-        return Err(ApiError::WrongStatus { status, allowed });
-    }
     let mut new = detail.to_new();
     input.get().clone_into(&mut new.input);
     new.labels.insert(RETRY_OF.to_owned(), id.to_string());
@@ -63,7 +59,13 @@ pub(crate) async fn retry(
     creation::check_new(app, &new, &mut found);
     found.none()?;
     let key_of_its_own = new.unique_key.is_some();
-    let made = creation::one(app, caller, new, &format!("POST /v1/operations/{id}:retry"), key).await?;
+    let call = format!("POST /v1/operations/{id}:retry");
+    // The call may have been made before: then its answer stands, whatever became of the old operation.
+    if !status.is_terminal() && !creation::is_repeated(app, caller, new.clone(), &call, key).await? {
+        let allowed = "only a COMPLETED or FAILED operation can be repeated with another input; cancel it first";
+        return Err(ApiError::WrongStatus { status, allowed });
+    }
+    let made = creation::one(app, caller, new, &call, key).await?;
     if key_of_its_own && made.existing {
         // Only a repetition of this very call may be answered with an operation that existed before.
         let there = app.store.detail_up_to(caller.access(), made.operation.id, 0).await?;

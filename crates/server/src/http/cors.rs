@@ -18,7 +18,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE";
 /// The headers that calls may carry.
-const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id";
+const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id, \
+    Traceparent, Tracestate";
 /// The headers of answers that pages may read, in addition to those that are always readable.
 const EXPOSED: &str = "X-Request-Id, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Longrun-Existing";
 /// How long a browser may cache the permission, in seconds.

@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
-use operations::Timestamp;
+use operations::{Timestamp, Violation};
 use serde::Deserialize;
 use store::{Scope, Session, Token};
 
@@ -223,15 +223,21 @@ pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sen
         lifetime: fields.one("expires_in").parse().ok(),
         wrong: Wrong::default(),
     };
+    let mut violations = Vec::new();
+    let expires_in = seconds("expires_in", fields.one("expires_in"), &mut violations);
+    let projects = words(&entered.projects);
+    if projects.is_empty() && !entered.projects.is_empty() {
+        violations.push(Violation::new("projects", "must name at least one project; leave it empty for all projects"));
+    }
     let value = CreateToken {
         name: entered.name.clone(),
         scopes: List(entered.scopes.clone()),
-        projects: List(words(&entered.projects)),
-        expires_in: entered.lifetime.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+        projects: List(projects),
+        expires_in: expires_in.filter(|time| !time.is_zero()),
         organization: entered.organization.clone(),
         ..CreateToken::default()
     };
-    match tokens::create(&app, &visitor.caller, Read { value, violations: Vec::new() }).await {
+    match tokens::create(&app, &visitor.caller, Read { value, violations }).await {
         Ok(issued) => {
             let shown = shown(&issued, true);
             render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await
@@ -240,6 +246,18 @@ pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sen
             let (wrong, status) = Wrong::of(error)?;
             let page = render(&app, &visitor, &headers, String::new(), None, Entered { wrong, ..entered }).await?;
             Ok((status, page).into_response())
+        }
+    }
+}
+
+/// A field with a number of seconds; `None` if it is empty. Anything else is left for the call to refuse.
+fn seconds(field: &str, text: &str, violations: &mut Vec<Violation>) -> Option<Duration> {
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) if text.is_empty() => None,
+        Err(_) => {
+            violations.push(Violation::new(field, "must be a whole number of seconds"));
+            None
         }
     }
 }
@@ -269,9 +287,10 @@ pub(super) async fn act(
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
-            // How long the old secret stays valid; a text that is not a number is left for the call to refuse.
-            let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
-            let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
+            // How long the old secret stays valid.
+            let mut violations = Vec::new();
+            let overlap = seconds("overlap", fields.one("overlap"), &mut violations);
+            let asked = Read { value: RotateToken { overlap, expires_in: None }, violations };
             let issued = Problem::found(&id, tokens::rotate(&app, &visitor.caller, &id, asked).await)?;
             let shown = shown(&issued, false);
             render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await

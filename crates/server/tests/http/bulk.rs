@@ -53,6 +53,26 @@ async fn it_begins_an_operation_that_lists_show_and_the_audit_log_tells() {
 }
 
 #[tokio::test]
+async fn a_repeated_call_gets_the_first_answer_although_nothing_matches_any_more() {
+    let server = with_failures().await;
+    let caller = server.acme().await;
+    let order = || json!({"action": "retry", "filter": "status = FAILED", "expected_count": 30}).to_string();
+    let call = async |key: &str| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        caller.send(Method::POST, PATH, &headers, order()).await
+    };
+    let first = call("k").await;
+    assert_eq!(first.status, StatusCode::OK, "{first:?}");
+    // It is carried out by an engine; here, by hand.
+    for id in caller.get("/v1/operations?status=ASYNC_OPERATION_STATUS_FAILED").await.ids() {
+        caller.post(&format!("/v1/operations/{id}:retry"), "").await;
+    }
+    let again = call("k").await;
+    assert_eq!((again.status, &again.json()["operation"]["id"]), (StatusCode::OK, &first.json()["operation"]["id"]));
+    assert_eq!(call("another").await.reason(), "COUNT_DIFFERS");
+}
+
+#[tokio::test]
 async fn a_count_that_differs_by_more_than_a_tenth_is_409_with_the_count_now() {
     let server = with_failures().await;
     let caller = server.acme().await;

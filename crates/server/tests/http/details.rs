@@ -164,6 +164,17 @@ async fn who_may_not_see_the_one_with_the_key_learns_no_more_than_that_it_is_in_
 }
 
 #[tokio::test]
+async fn a_retry_with_an_input_is_repeated_by_its_key_although_the_old_operation_waits_again() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let first = server.ended(NewOperation::of_kind("scan"), failed()).await.id.to_string();
+    let second = id(&retry(&caller, &first, r#"{"input":{"n":2}}"#, "key").await);
+    assert_eq!(id(&retry(&caller, &first, "{}", "").await), first, "it is pending again");
+    assert_eq!(id(&retry(&caller, &first, r#"{"input":{"n":2}}"#, "key").await), second);
+    assert_eq!(retry(&caller, &first, r#"{"input":{"n":2}}"#, "other").await.reason(), "WRONG_STATUS");
+}
+
+#[tokio::test]
 async fn another_input_makes_another_operation_that_is_linked_to_the_first() {
     let server = Server::start().await;
     let caller = server.acme().await;

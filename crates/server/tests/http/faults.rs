@@ -384,6 +384,13 @@ impl Store for FaultyStore {
         self.check()?;
         self.inner.list(access, filter, page).await
     }
+    async fn created_with(
+        &self,
+        organization: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Vec<Operation>>, StoreError> {
+        self.inner.created_with(organization, key).await
+    }
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         match self.fault.load(Ordering::SeqCst) {
             f if f == Fault::OutputGone as u8 => Ok(None),

@@ -24,6 +24,7 @@ cells! {
             start: Option<Start>
         ) -> Vec<Operation>;
         at(&access.organization) => fn get_many(&self, access: &Access, ids: &[OperationId]) -> Vec<Option<Operation>>;
+        at(organization) => fn created_with(&self, organization: &str, key: &IdempotencyKey) -> Option<Vec<Operation>>;
         at(&access.organization) => fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Listing;
         at(&access.organization) => fn output(&self, access: &Access, id: OperationId) -> Option<String>;
         at(&access.organization) => fn history(&self, access: &Access, id: OperationId) -> Option<Vec<HistoryEvent>>;

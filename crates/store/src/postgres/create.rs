@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use super::connections::Connections;
 use super::counters::counted;
 use super::heads::Heads;
 use super::tx::Tx;
@@ -17,7 +18,7 @@ use crate::batch::{Create, Created, records};
 use crate::details::{Row as Detail, existing};
 use crate::quota::{Admission, Quotas};
 use crate::work::StartTerms;
-use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, KeyUse, StoreError};
 
 /// Served by the primary key; "+ 0" keeps the index by age from being taken.
 const FIND_KEYS: &str = "
@@ -239,7 +240,7 @@ pub(super) async fn create(
 #[derive(Clone, Default)]
 struct Known {
     /// The uses of idempotency keys.
-    uses: HashMap<String, Use>,
+    uses: HashMap<String, KeyUse>,
     /// The operations that have not ended, by their unique keys.
     held: HashMap<String, Operation>,
 }
@@ -287,15 +288,9 @@ impl<'c> Plan<'c> {
         let mut used = 0;
         for create in creates {
             if let Some(key) = &create.key
-                && let Some((fingerprint, operations)) = known.uses.get(&key.key)
+                && let Some(earlier) = known.uses.get(&key.key)
             {
-                plan.results.push(match operations {
-                    _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => {
-                        Ok(Created { operations: operations.clone(), existing: Vec::new(), started: None })
-                    }
-                    None => Err(StoreError::IdempotencyGone),
-                });
+                plan.results.push(key.answer(earlier.clone()).map(Created::repeated));
                 continue;
             }
             let Ok(held) = find_held(&known.held, create) else {
@@ -597,8 +592,17 @@ fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
-/// The fingerprint of a key's first use, and the operations that it created; `None` when any of them was removed since.
-type Use = ([u8; 32], Option<Vec<Operation>>);
+/// What was created with a key, as far as it was used lately.
+pub(super) async fn created_with(
+    pool: &Connections,
+    now: Timestamp,
+    organization: &str,
+    key: &IdempotencyKey,
+) -> Result<Option<Vec<Operation>>, StoreError> {
+    let mut connection = pool.acquire().await?;
+    let mut known = find_keys(&mut connection, now, organization, &[&key.key]).await?;
+    known.remove(&key.key).map(|earlier| key.answer(earlier)).transpose()
+}
 
 /// The first use of each key, by key.
 async fn find_keys(
@@ -606,7 +610,7 @@ async fn find_keys(
     now: Timestamp,
     organization: &str,
     keys: &[&str],
-) -> Result<HashMap<String, Use>, StoreError> {
+) -> Result<HashMap<String, KeyUse>, StoreError> {
     let found = sqlx::query(FIND_KEYS)
         .bind(organization)
         .bind(keys)

@@ -397,6 +397,14 @@ impl Store for PostgresStore {
         list::list(&self.pool, resources, access, filter, page).await.map_err(StoreError::or_unavailable)
     }
 
+    async fn created_with(
+        &self,
+        organization: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Vec<Operation>>, StoreError> {
+        create::created_with(&self.pool, self.now(), organization, key).await.map_err(StoreError::or_unavailable)
+    }
+
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         if let Some(Some(found)) =
             self.on_standby(access, |pool| async move { list::output(&pool, access, id).await }).await

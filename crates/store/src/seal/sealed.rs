@@ -184,6 +184,16 @@ impl Store for Sealed {
         Ok(listing)
     }
 
+    async fn created_with(
+        &self,
+        organization: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Vec<Operation>>, StoreError> {
+        let created = self.inner.created_with(organization, key).await?;
+        let opened = |operation| self.opened(organization, operation);
+        Ok(created.map(|operations| operations.into_iter().map(opened).collect()))
+    }
+
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         let Some(output) = self.inner.output(access, id).await? else { return Ok(None) };
         let owner = Owner { organization: &access.organization, id, field: Field::Output };

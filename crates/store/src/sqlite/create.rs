@@ -17,10 +17,7 @@ use super::{admin, details, rows, single};
 use crate::batch::{Create, Created};
 use crate::details::{Row, existing};
 use crate::quota::Admission;
-use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
-
-/// The fingerprint of a key's first use, and the operations that it created; `None` when any of them was removed since.
-type Use = ([u8; 32], Option<Vec<Operation>>);
+use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, KeyUse, StoreError};
 
 const FIND_KEY: &str = "
     SELECT fingerprint, ids, json_array_length(ids) AS made FROM idempotency_keys
@@ -97,12 +94,8 @@ pub(super) fn create(
                 }
                 None => find_key(connection, now, &create.organization, key)?,
             };
-            if let Some((fingerprint, operations)) = earlier {
-                results.push(match operations {
-                    _ if fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(Created { operations, existing: Vec::new(), started: None }),
-                    None => Err(StoreError::IdempotencyGone),
-                });
+            if let Some(earlier) = earlier {
+                results.push(key.answer(earlier).map(Created::repeated));
                 continue;
             }
         }
@@ -351,12 +344,22 @@ fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
+/// What was created with a key, as far as it was used lately.
+pub(super) fn created_with(
+    connection: &Connection,
+    now: Timestamp,
+    organization: &str,
+    key: &IdempotencyKey,
+) -> Result<Option<Vec<Operation>>, StoreError> {
+    find_key(connection, now, organization, key)?.map(|earlier| key.answer(earlier)).transpose()
+}
+
 fn find_key(
     connection: &Connection,
     now: Timestamp,
     organization: &str,
     key: &IdempotencyKey,
-) -> Result<Option<Use>, StoreError> {
+) -> Result<Option<KeyUse>, StoreError> {
     let found = query(FIND_KEY).bind(organization).bind(&key.key).bind(window_start(now)).fetch_optional(connection)?;
     let Some(row) = found else { return Ok(None) };
     let fingerprint: Vec<u8> = row.try_get("fingerprint")?;

@@ -350,6 +350,15 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| list::list(connection, &access, &filter, page)).await
     }
 
+    async fn created_with(
+        &self,
+        organization: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Vec<Operation>>, StoreError> {
+        let (now, organization, key) = (self.now(), organization.to_owned(), key.clone());
+        self.readers.read(move |connection| create::created_with(connection, now, &organization, &key)).await
+    }
+
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         let access = access.clone();
         self.readers.read(move |connection| single::output(connection, &access, id)).await
