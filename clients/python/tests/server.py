@@ -38,8 +38,8 @@ class Server:
         }
         create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"]
         self.token = self.run(*create).strip()
-        manage = ["token", "create", "--instance", "--name", "manager", "--scopes", "admin", "-o", "id"]
-        #: A token of the instance, which manages organizations.
+        manage = ["token", "create", "--instance", "--name", "manager", "--scopes", "admin,operations:work", "-o", "id"]
+        #: A token of the instance, which manages organizations and works for them.
         self.manager = self.run(*manage).strip()
         self.start()
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -142,6 +143,27 @@ def test_a_server_that_is_not_there_is_told(connect: Callable[..., Any]) -> None
     for call in (client.get, client.wait, client.cancel):
         with pytest.raises(longrun.TransportError, match="cannot connect"):
             call("x")
+
+
+def test_an_answer_that_cannot_be_decoded_is_told(connect: Callable[..., Any]) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(b"this is plain text")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as foreign:
+        threading.Thread(target=foreign.serve_forever, daemon=True).start()
+        client = connect(f"http://127.0.0.1:{foreign.server_port}", "lrn_x")
+        with pytest.raises(longrun.UnexpectedAnswer, match="HTTP 200, but the answer is not from a longrun server"):
+            client.get("x")
+        with pytest.raises(longrun.UnexpectedAnswer, match="HTTP 200, but the answer is not from a longrun server"):
+            next(client.watch())
+        foreign.shutdown()
 
 
 def test_an_operation_is_cancelled_retried_and_deleted(client: Any, resource: dict[str, str]) -> None:

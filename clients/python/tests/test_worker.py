@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 from server import PATIENCE, Server, until
 
@@ -24,6 +26,7 @@ class Running:
         self._sort = sort
         self._server = server
         self._handlers = handlers
+        self._token = settings.pop("token", server.token)
         self._settings = settings
         self.stop: Callable[[], Any] = lambda: None
         self.error: BaseException | None = None
@@ -35,7 +38,7 @@ class Running:
     def _run(self) -> None:
         try:
             if self._sort == "sync":
-                with longrun.Client(self._server.url, self._server.token) as client:
+                with longrun.Client(self._server.url, self._token) as client:
                     self._work(longrun.Worker(client, **self._settings))
             else:
                 asyncio.run(self._work_async())
@@ -50,7 +53,7 @@ class Running:
         worker.run()
 
     async def _work_async(self) -> None:
-        async with longrun.AsyncClient(self._server.url, self._server.token) as client:
+        async with longrun.AsyncClient(self._server.url, self._token) as client:
             worker = longrun.AsyncWorker(client, **self._settings)
             for kind, handler in self._handlers.items():
                 worker.handler(kind)(handler)
@@ -134,6 +137,67 @@ def test_failures_are_repeated_unless_they_are_final(
     assert "at most 1048576 are allowed" in caller.wait(caller.create("other").id).error_message
 
 
+def test_texts_that_cannot_be_sent_as_they_are_become_texts_that_can(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def task(attempt: Attempt) -> Any:
+        match attempt.input:
+            case "text":
+                return "half \ud83d, whole \ud83d\ude00"
+            case "json":
+                return {"key \ud800": ["\udfff", "\\ud800", "é"]}
+            case "failure":
+                raise longrun.Failure("half \ud83d")
+            case "long":
+                raise longrun.Failure("é" * 1_500_000)
+            case "mute":
+                raise Mute
+
+    work(server, {"task": task}, concurrency=5)
+    ended = {text: caller.create("task", input=text) for text in ("text", "json", "failure", "long", "mute")}
+    found = {text: caller.wait(operation.id) for text, operation in ended.items()}
+    assert found["text"].result() == "half \ufffd, whole 😀"
+    assert json.loads(found["json"].result()) == {"key \ufffd": ["\ufffd", "\\ud800", "é"]}
+    assert found["failure"].error_message == "half \ufffd"
+    message = found["long"].error_message
+    assert message.startswith("ééé") and message.endswith("é… (3000000 bytes in all)")
+    assert 8 * 1024 - 2 <= len(message.encode()) <= 8 * 1024
+    assert found["mute"].error_message == "the outcome cannot be read: ZeroDivisionError"
+
+
+def test_a_worker_for_several_organizations_runs_those_of_the_named_ones(
+    own_server: Server, work: Callable[..., Running]
+) -> None:
+    end = threading.Event()
+
+    def task(attempt: Attempt) -> str:
+        attempt.report("begun")
+        assert end.wait(PATIENCE)
+        return attempt.organization
+
+    with longrun.Client(own_server.url, own_server.manager) as manager:
+        manager.create_organization("globex")
+        token = manager.create_token("caller", ["admin"], organization="globex").secret
+    with (
+        longrun.Client(own_server.url, own_server.token) as acme,
+        longrun.Client(own_server.url, token) as globex,
+    ):
+        first, second = acme.create("task"), globex.create("task")
+        limited = work(own_server, {"task": task}, token=own_server.manager, organizations=["globex"], concurrency=2)
+        until("progress", lambda: any(event.message == "begun" for event in globex.events(second.id)))
+        end.set()
+        assert globex.wait(second.id).result() == "globex"
+        limited.stop()
+        limited.join()
+        assert acme.get(first.id).state == "PENDING"
+        work(own_server, {"task": task}, token=own_server.manager)
+        assert acme.wait(first.id).result() == "acme"
+
+
 def test_a_cancellation_reaches_a_handler_of_either_sort(tmp_path: Any, work: Callable[..., Running]) -> None:
     started, told = threading.Semaphore(0), []
 
@@ -168,17 +232,19 @@ def test_progress_comes_into_the_history_within_seconds(
     server: Server, caller: longrun.Client, work: Callable[..., Running]
 ) -> None:
     end = threading.Event()
+    reports = {"long": "é" * 1000, "half": "half \ud83d"}
 
     def task(attempt: Attempt) -> None:
-        attempt.report("é" * 1000)
+        attempt.report(reports[attempt.input])
         assert end.wait(PATIENCE)
 
-    work(server, {"task": task})
-    operation = caller.create("task")
+    work(server, {"task": task}, concurrency=2)
+    long, half = caller.create("task", input="long"), caller.create("task", input="half")
     # A lease is 30 s: a heartbeat of its own would come after ten.
-    until("progress", lambda: any(event.message == "é" * 512 for event in caller.events(operation.id)))
+    until("progress", lambda: any(event.message == "é" * 512 for event in caller.events(long.id)))
+    until("progress", lambda: any(event.message == "half \ufffd" for event in caller.events(half.id)))
     end.set()
-    assert caller.wait(operation.id).result() == ""
+    assert caller.wait(long.id).result() == ""
 
 
 def test_what_was_done_before_a_cancellation_was_noticed_counts(
@@ -282,6 +348,120 @@ def test_a_worker_that_is_stopped_twice_does_not_wait_out_the_drain_time(
     worker.join()
     assert caller.get(operation.id).state == "PENDING"
     caller.cancel(operation.id)
+
+
+@pytest.mark.parametrize("scope", ["task", "anyio"])
+@pytest.mark.parametrize("sort", ["thread", "coroutine"])
+def test_a_worker_that_is_cancelled_releases_what_it_holds_before_it_ends(
+    server: Server, caller: longrun.Client, sort: str, scope: str
+) -> None:
+    operation = caller.create("task", max_attempts=1)
+
+    async def work() -> None:
+        loop, started = asyncio.get_running_loop(), asyncio.Event()
+        ended: list[int] = []
+
+        def on_a_thread(attempt: Attempt) -> None:
+            loop.call_soon_threadsafe(started.set)
+            attempt.sleep(PATIENCE)
+
+        async def in_the_loop(attempt: Attempt) -> None:
+            started.set()
+            try:
+                await asyncio.sleep(PATIENCE)
+            finally:
+                # What it cleans up may take a moment.
+                await caller_in_the_loop.get(operation.id)
+                ended.append(attempt.number)
+
+        async with longrun.AsyncClient(server.url, server.token) as caller_in_the_loop:
+            worker = longrun.AsyncWorker(caller_in_the_loop, drain=10 * PATIENCE)
+            worker.handler("task")(on_a_thread if sort == "thread" else in_the_loop)
+            if scope == "task":
+                running = asyncio.create_task(worker.run(handle_signals=False))
+                await started.wait()
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+            else:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(lambda: worker.run(handle_signals=False))
+                    await started.wait()
+                    group.cancel_scope.cancel()
+            assert worker._tasks == set()
+            assert ended == ([] if sort == "thread" else [1])
+
+    asyncio.run(work())
+    assert caller.get(operation.id).state == "PENDING"
+    assert [event.type for event in caller.events(operation.id)][-1] == "ATTEMPT_RELEASED"
+    caller.cancel(operation.id)
+
+
+class Interfering(httpx.AsyncHTTPTransport):
+    """The way to the real server, with a function that may answer calls itself, or raise errors."""
+
+    def __init__(self, interfere: Callable[[httpx.Request], httpx.Response | None]) -> None:
+        super().__init__()
+        self._interfere = interfere
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return self._interfere(request) or await super().handle_async_request(request)
+
+
+async def work_until_it_ends(
+    server: Server,
+    operation: longrun.Operation,
+    handler: Callable[[Attempt], Any],
+    interfere: Callable[[httpx.Request], httpx.Response | None],
+) -> longrun.Operation:
+    async with httpx.AsyncClient(transport=Interfering(interfere)) as http:
+        worker = longrun.AsyncWorker(longrun.AsyncClient(server.url, server.token, http=http))
+        worker.handler("task")(handler)
+        running = asyncio.create_task(worker.run(handle_signals=False))
+        async with longrun.AsyncClient(server.url, server.token) as caller:
+            ended = await caller.wait(operation.id, timeout=PATIENCE)
+        worker.stop()
+        await running
+        return ended
+
+
+def test_an_outcome_that_cannot_be_sent_becomes_a_failure_that_says_so(server: Server, caller: longrun.Client) -> None:
+    def interfere(request: httpx.Request) -> None:
+        if b"unsendable" in request.content:
+            raise ZeroDivisionError("nobody expects this")
+
+    def fail(attempt: Attempt) -> None:
+        raise OSError("unsendable")
+
+    for what, handler in (("output", lambda attempt: "unsendable"), ("error message", fail)):
+        operation = caller.create("task", max_attempts=2)
+        ended = asyncio.run(work_until_it_ends(server, operation, handler, interfere))
+        assert ended.error_message == f"the {what} was refused: nobody expects this"
+
+
+@pytest.mark.parametrize("fault", ["refused", "raised"])
+def test_a_report_that_cannot_be_sent_stops_no_heartbeats(server: Server, caller: longrun.Client, fault: str) -> None:
+    beats, kept = [], threading.Event()
+
+    def interfere(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith(":heartbeat"):
+            return None
+        beats.append(b"progress" in request.content)
+        if beats[-1] and fault == "raised":
+            raise ZeroDivisionError
+        if beats[-1]:
+            return httpx.Response(400, json={"code": 3, "message": "no such progress"})
+        kept.set()
+        return None
+
+    def task(attempt: Attempt) -> str:
+        attempt.report("x")
+        assert kept.wait(PATIENCE)
+        return f"attempt {attempt.number}"
+
+    operation = caller.create("task")
+    ended = asyncio.run(work_until_it_ends(server, operation, task, interfere))
+    assert (ended.result(), beats) == ("attempt 1", [True, False])
 
 
 def test_a_worker_that_gets_no_work_says_why(server: Server, work: Callable[..., Running]) -> None:

@@ -1,5 +1,6 @@
 // One attempt of an operation, as its handler and its worker see it.
 
+import { cut, wellFormed } from "./text.js";
 import type { ClaimedOperation, HeartbeatRow, Operation } from "./wire.js";
 
 /** Maximum size of a progress message in bytes; longer ones are cut. */
@@ -35,6 +36,8 @@ export class Failure extends Error {
 export interface Attempt {
   /** The operation, now running. */
   readonly operation: Operation;
+  /** The organization of the operation, for workers that work for several. */
+  readonly organization: string;
   /** The input; `null` if there is none. */
   readonly input: unknown;
   /** The number of the attempt; 1 for the first. */
@@ -59,6 +62,7 @@ export interface Attempt {
 /** @internal An attempt, as its worker sees it. */
 export class Held implements Attempt {
   readonly operation: Operation;
+  readonly organization: string;
   readonly input: unknown;
   readonly number: number;
   readonly traceparent: string | undefined;
@@ -74,6 +78,7 @@ export class Held implements Attempt {
 
   constructor(claimed: ClaimedOperation, leaseMs: number, changed: () => void) {
     this.operation = claimed.operation;
+    this.organization = claimed.organization;
     this.input = claimed.input ?? null;
     this.number = claimed.attempt;
     this.traceparent = claimed.traceparent ?? undefined;
@@ -93,10 +98,7 @@ export class Held implements Attempt {
   }
 
   report(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    // A character that was cut becomes U+FFFD, which is removed.
-    const cut = new TextDecoder().decode(bytes.slice(0, MAX_PROGRESS_BYTES)).replace(/\uFFFD$/, "");
-    this.progress = bytes.length > MAX_PROGRESS_BYTES ? cut : text;
+    this.progress = cut(wellFormed(text), MAX_PROGRESS_BYTES);
     this.#changed();
   }
 
@@ -118,13 +120,15 @@ export class Held implements Attempt {
     return this.signal.aborted ? (this.signal.reason as CancelledError).reason : undefined;
   }
 
-  /** Its row of a heartbeat, including the progress. */
+  /** The members that identify the attempt in a row of a heartbeat or settlement. */
+  get lease(): { id: string; lease_token: string; organization: string } {
+    return { id: this.operation.id, lease_token: this.leaseToken, organization: this.organization };
+  }
+
+  /** Its row of a heartbeat, including the progress, which is taken. */
   heartbeat(): HeartbeatRow {
-    const row: HeartbeatRow = { id: this.operation.id, lease_token: this.leaseToken };
-    if (this.progress) {
-      row.progress = this.progress;
-    }
+    const { progress } = this;
     this.progress = undefined;
-    return row;
+    return progress ? { ...this.lease, progress } : this.lease;
   }
 }

@@ -603,13 +603,16 @@ export class Client {
 
   // The calls of workers, which `Worker` makes for you.
 
-  /** Claims operations, or waits for some. */
+  /**
+   * Claims operations, or waits for some; with a token of the instance, only those of these `organizations`, by default
+   * of all that the token can reach.
+   */
   claim(
-    request: { kinds: string[]; maxOperations?: number; waitMs?: number },
+    request: { kinds: string[]; maxOperations?: number; waitMs?: number; organizations?: string[] },
     options: Options = {},
   ): Promise<wire.ClaimedOperations> {
-    const { kinds, maxOperations = 1, waitMs = 0 } = request;
-    const json = { kinds, max_operations: maxOperations, wait: durationText(waitMs) };
+    const { kinds, maxOperations = 1, waitMs = 0, organizations } = request;
+    const json = { kinds, max_operations: maxOperations, wait: durationText(waitMs), organizations };
     const timeoutMs = this.#http.timeoutMs + waitMs;
     return this.#http.json({ method: "POST", path: "v1/operations:claim", json, timeoutMs, retries: 0, ...options });
   }

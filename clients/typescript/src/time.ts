@@ -36,9 +36,9 @@ export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void>
   });
 }
 
-/** A duration in the wire format: seconds with an `s`. */
+/** A duration in the wire format: seconds with an `s`, to the millisecond; servers refuse more than nine decimals. */
 export function durationText(milliseconds: number): string {
-  return `${milliseconds / 1000}s`;
+  return `${Math.round(milliseconds) / 1000}s`;
 }
 
 /** The milliseconds of a duration such as `1.5s`. */

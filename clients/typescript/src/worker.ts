@@ -6,8 +6,9 @@
 import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
 import { LongrunError, askedPause, isTransient } from "./errors.js";
+import { cut, sizeOf, wellFormed, wellFormedJson } from "./text.js";
 import { durationMs, pauseMs, sleep } from "./time.js";
-import type { ClaimedOperation, ClaimedOperations, SettleRow } from "./wire.js";
+import type { ClaimedOperation, ClaimedOperations, HeartbeatRow, SettleRow } from "./wire.js";
 
 /** Maximum number of operations per claim or heartbeat. */
 const MAX_ROWS = 1_000;
@@ -17,6 +18,8 @@ const PROGRESS_EVERY_MS = 1_000;
 const LAST_WORDS_MS = 10_000;
 /** Maximum size of an output that a server stores, in bytes. */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
+/** Maximum size of an error message that a server stores whole, in bytes. */
+const MAX_ERROR_BYTES = 8 * 1024;
 /** The maximum delay of a timer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -33,11 +36,16 @@ export interface WorkerSettings {
   drainMs?: number;
   /** How long a cancelled handler may take to end; default: 10 s. */
   graceMs?: number;
+  /**
+   * With a token of the instance, only operations of these organizations are run; default: those of all that the token
+   * can reach.
+   */
+  organizations?: string[];
   /** Called with errors that do not end the worker; default: `console.warn`. */
   warn?: (message: string, error: unknown) => void;
 }
 
-type Outcome = Omit<SettleRow, "id" | "lease_token">;
+type Outcome = Omit<SettleRow, "id" | "lease_token" | "organization">;
 
 /**
  * Runs operations of the kinds that it has handlers for.
@@ -49,7 +57,8 @@ type Outcome = Omit<SettleRow, "id" | "lease_token">;
  */
 export class Worker {
   readonly #client: Client;
-  readonly #settings: Required<WorkerSettings>;
+  readonly #settings: Required<Omit<WorkerSettings, "organizations">>;
+  readonly #organizations: string[] | undefined;
   readonly #handlers = new Map<string, Handler>();
   readonly #held = new Set<Held>();
   readonly #attempts = new Set<Promise<void>>();
@@ -62,7 +71,7 @@ export class Worker {
   #changed: () => void = () => {};
 
   constructor(client: Client, settings: WorkerSettings = {}) {
-    const { concurrency = 1, pollWaitMs = 30_000, drainMs = 30_000, graceMs = 10_000 } = settings;
+    const { concurrency = 1, pollWaitMs = 30_000, drainMs = 30_000, graceMs = 10_000, organizations } = settings;
     const warn = settings.warn ?? ((message: string, error: unknown) => console.warn(`longrun: ${message}:`, error));
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw new TypeError("concurrency must be at least 1");
@@ -70,6 +79,7 @@ export class Worker {
     this.#client = client;
     const longest = Math.min(Math.max(pollWaitMs, 1_000), (client.timeoutMs * 2) / 3);
     this.#settings = { concurrency, pollWaitMs: longest, drainMs, graceMs, warn };
+    this.#organizations = organizations;
     this.#free = concurrency;
   }
 
@@ -140,7 +150,9 @@ export class Worker {
       const askedAt = performance.now();
       let claims: ClaimedOperations;
       try {
-        const request = { kinds: [...this.#handlers.keys()], maxOperations, waitMs: pollWaitMs };
+        const kinds = [...this.#handlers.keys()];
+        const organizations = this.#organizations;
+        const request = { kinds, maxOperations, waitMs: pollWaitMs, ...(organizations && { organizations }) };
         claims = await this.#client.claim(request, { signal });
       } catch (error) {
         if (signal.aborted || !isTransient(error)) {
@@ -206,28 +218,31 @@ export class Worker {
       return undefined;
     }
     if (reason === "timed out") {
-      return { error_message: `timed out after ${limitMs / 1000} s`, retryable: true };
+      return failed(`timed out after ${limitMs / 1000} s`, true);
     }
     // It was done before it noticed the cancellation: the result is recorded.
     if (late?.output !== undefined) {
       return late;
     }
-    return reason === "worker stopped" ? { release: true } : { error_message: "cancelled", retryable: false };
+    return reason === "worker stopped" ? { release: true } : failed("cancelled", false);
   }
 
   #failureOf(held: Held, error: unknown): Outcome {
     if (error instanceof Failure) {
-      return { error_message: error.message, retryable: error.retryable };
+      return failed(error.message, error.retryable);
     }
     if (!held.signal.aborted) {
       this.#settings.warn(`the handler of ${held.operation.id} failed`, error);
     }
-    return { error_message: String(error), retryable: true };
+    return failed(textOf(error), true);
   }
 
-  /** Records an outcome, however long the server is away. */
-  async #settle(held: Held, outcome: Outcome): Promise<void> {
-    const row = { id: held.operation.id, lease_token: held.leaseToken, ...outcome };
+  /**
+   * Records an outcome, however long the server is away; one that cannot be sent as a failure that says so
+   * (`isRefusal`).
+   */
+  async #settle(held: Held, outcome: Outcome, isRefusal = false): Promise<void> {
+    const row = { ...held.lease, ...outcome };
     for (let failures = 0; !held.isLost; failures++) {
       try {
         const [answer] = await this.#client.settle([row]);
@@ -241,11 +256,11 @@ export class Worker {
           continue;
         }
         this.#settings.warn(`the outcome of ${held.operation.id} was refused`, error);
-        if (outcome.output === undefined) {
-          return;
+        if (isRefusal || outcome.release) {
+          return; // The lease expires.
         }
-        // A refused output is recorded as a failure; otherwise the lease expires.
-        return this.#settle(held, { error_message: `the output was refused: ${error}`, retryable: false });
+        const what = outcome.output === undefined ? "error message" : "output";
+        return this.#settle(held, failed(`the ${what} was refused: ${textOf(error)}`, false), true);
       }
     }
   }
@@ -272,8 +287,8 @@ export class Worker {
     }
   }
 
-  async #beat(held: Held[]): Promise<void> {
-    const rows = held.map((one) => one.heartbeat());
+  async #beat(held: Held[], hasProgress = true): Promise<void> {
+    const rows = held.map((one): HeartbeatRow => (hasProgress ? one.heartbeat() : one.lease));
     const sentAt = performance.now();
     const patience = new AbortController();
     const timer = setTimeout(
@@ -293,10 +308,17 @@ export class Worker {
       });
     } catch (error) {
       this.#settings.warn(`heartbeats of ${rows.length} operations failed`, error);
+      const maySucceed = patience.signal.aborted || isTransient(error);
+      if (!maySucceed && rows.some(({ progress }) => progress)) {
+        // The report of one operation must not cost the others their leases.
+        return this.#beat(held, false);
+      }
       const now = performance.now();
       held.forEach((one, index) => {
-        // Unless there is a newer one.
-        one.progress ??= rows[index]?.progress ?? undefined;
+        if (maySucceed) {
+          // Unless there is a newer one.
+          one.progress ??= rows[index]?.progress ?? undefined;
+        }
         one.beatAt = now + one.leaseMs / 9;
         if (now - one.keptAt >= one.leaseMs) {
           // Another worker may have it.
@@ -332,17 +354,34 @@ async function within<T>(promise: Promise<T>, milliseconds: number, signal?: Abo
 function outcomeOf(value: unknown): Outcome {
   let output: string | undefined;
   try {
-    output = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
+    output = typeof value === "string" ? wellFormed(value) : value === undefined ? "" : wellFormedJson(value);
   } catch {
     // A cyclic object, or a BigInt.
   }
   if (output === undefined) {
-    return { error_message: "the handler's result is neither text nor JSON", retryable: false };
+    return failed("the handler's result is neither text nor JSON", false);
   }
-  const length = new TextEncoder().encode(output).length;
+  const length = sizeOf(output);
   if (length > MAX_OUTPUT_BYTES) {
-    const told = `the output is ${length} bytes long; at most ${MAX_OUTPUT_BYTES} are allowed`;
-    return { error_message: told, retryable: false };
+    return failed(`the output is ${length} bytes long; at most ${MAX_OUTPUT_BYTES} are allowed`, false);
   }
   return { output };
+}
+
+/** A failure, with a message that a server accepts and stores whole. */
+function failed(message: string, retryable: boolean): Outcome {
+  const text = wellFormed(message);
+  const length = sizeOf(text);
+  const tail = `… (${length} bytes in all)`;
+  const error_message = length > MAX_ERROR_BYTES ? cut(text, MAX_ERROR_BYTES - sizeOf(tail)) + tail : text;
+  return { error_message, retryable };
+}
+
+/** The text of an error, which may be any value. */
+function textOf(error: unknown): string {
+  try {
+    return String(error);
+  } catch {
+    return "an error that has no text";
+  }
 }

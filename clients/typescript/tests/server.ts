@@ -19,7 +19,7 @@ export const PATIENCE_MS = 60_000;
 export class Server {
   readonly url: string;
   readonly token: string;
-  /** A token of the instance, which manages organizations. */
+  /** A token of the instance, which manages organizations and works for them. */
   readonly manager: string;
   readonly #folder: string;
   readonly #environment: Record<string, string | undefined>;
@@ -42,7 +42,7 @@ export class Server {
     const create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"];
     const options = { cwd: this.#folder, env: this.#environment, encoding: "utf8", stdio: "pipe" } as const;
     this.token = execFileSync(BINARY, [...create, "--store", "sqlite:longrun.db"], options).trim();
-    const manage = ["token", "create", "--instance", "--name", "manager", "--scopes", "admin", "-o", "id"];
+    const manage = ["token", "create", "--instance", "--name", "manager", "--scopes", "admin,operations:work", "-o", "id"];
     this.manager = execFileSync(BINARY, [...manage, "--store", "sqlite:longrun.db"], options).trim();
   }
 

@@ -2,7 +2,18 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ApiError, CancelledError, Client, Failure, Worker, resultOf, stateOf, type WorkerSettings } from "longrun";
+import {
+  ApiError,
+  CancelledError,
+  Client,
+  Code,
+  Failure,
+  Worker,
+  resultOf,
+  stateOf,
+  type Attempt,
+  type WorkerSettings,
+} from "longrun";
 import { Server, promise, until } from "./server.js";
 
 let server: Server;
@@ -98,6 +109,140 @@ test("failures are repeated unless they are final", async () => {
   await running;
 });
 
+test("texts that cannot be sent as they are become texts that can", async () => {
+  const worker = quiet({ concurrency: 6 }).handle("task", ({ input }) => {
+    switch (input) {
+      case "text":
+        return "half \ud83d, whole \ud83d\ude00";
+      case "json":
+        return { "key \ud800": ["\udfff", "\\ud800", "\\\udfff", "é"] };
+      case "failure":
+        throw new Failure("half \ud83d");
+      case "error":
+        throw new Error("half \ud83d");
+      case "long":
+        throw new Failure("é".repeat(1_500_000));
+      default:
+        throw Object.create(null);
+    }
+  });
+  const running = worker.run();
+  const create = async (input: string) => (await client.create({ kind: "task", input, max_attempts: 1 })).id;
+  assert.equal(await result(await create("text")), "half \ufffd, whole 😀");
+  const json = JSON.parse(await result(await create("json")));
+  assert.deepEqual(json, { "key \ufffd": ["\ufffd", "\\ud800", "\\\ufffd", "é"] });
+  assert.equal(await errorMessage(await create("failure")), "half \ufffd");
+  assert.equal(await errorMessage(await create("error")), "Error: half \ufffd");
+  const long = await errorMessage(await create("long"));
+  assert.match(long, /^é+… \(3000000 bytes in all\)$/);
+  const length = Buffer.byteLength(long);
+  assert.ok(8 * 1024 - 2 <= length && length <= 8 * 1024, `${length}`);
+  assert.equal(await errorMessage(await create("mute")), "an error that has no text");
+  worker.stop();
+  await running;
+});
+
+test("a worker for several organizations runs those of the named ones", async () => {
+  const own = await Server.begin();
+  const acme = new Client(own);
+  const manager = new Client({ ...own, token: own.manager });
+  await manager.createOrganization({ name: "globex" });
+  const { secret } = await manager.createToken({ name: "caller", scopes: ["admin"], organization: "globex" });
+  const globex = new Client({ ...own, token: secret });
+  const first = await acme.create({ kind: "task" });
+  const second = await globex.create({ kind: "task" });
+  const end = promise();
+  const task = async (attempt: Attempt) => {
+    attempt.report("begun");
+    await end.fulfilled;
+    return attempt.organization;
+  };
+  const limited = quiet({ organizations: ["globex"], concurrency: 2 }, manager).handle("task", task);
+  let running = limited.run();
+  await until("progress", async () =>
+    (await globex.events(second.id)).find(({ message }) => message === "begun"),
+  );
+  end.fulfil();
+  assert.equal(resultOf(await globex.wait(second.id)), "globex");
+  limited.stop();
+  await running;
+  assert.equal(stateOf(await acme.get(first.id)), "PENDING");
+  const everybodys = quiet({}, manager).handle("task", task);
+  running = everybodys.run();
+  assert.equal(resultOf(await acme.wait(first.id)), "acme");
+  everybodys.stop();
+  await running;
+  await own.end();
+});
+
+test("a worker of an impatient client asks for a wait that the server understands", async () => {
+  // Two thirds of it are no whole number of milliseconds.
+  const worker = quiet({}, new Client({ ...server, timeoutMs: 10_000 })).handle("task", () => "done");
+  const running = worker.run();
+  const { id } = await client.create({ kind: "task" });
+  // A refused claim ends the worker.
+  const ended = running.then(() => Promise.reject(new Error("the worker has ended")));
+  assert.equal(await Promise.race([result(id), ended]), "done");
+  ended.catch(() => {});
+  worker.stop();
+  await running;
+});
+
+/** A client of the real server, with a function that may answer calls itself; it gets their paths and bodies. */
+function interfering(interfere: (path: string, body: string) => Response | undefined): Client {
+  return new Client({
+    ...server,
+    fetch: async (input, init) => interfere(new URL(String(input)).pathname, String(init?.body)) ?? fetch(input, init),
+  });
+}
+
+const refused = (message: string) => Response.json({ code: Code.InvalidArgument, message }, { status: 400 });
+
+test("an outcome that cannot be sent becomes a failure that says so", async () => {
+  const caller = interfering((path, body) =>
+    path.endsWith(":settle") && body.includes("unsendable") ? refused("nobody expects this") : undefined,
+  );
+  const worker = quiet({}, caller).handle("task", ({ input }) => {
+    if (input === "fail") {
+      throw new Error("unsendable");
+    }
+    return "unsendable";
+  });
+  const running = worker.run();
+  const told = async (input: string) => errorMessage((await client.create({ kind: "task", input })).id);
+  assert.equal(await told("fail"), "the error message was refused: ApiError: nobody expects this");
+  assert.equal(await told("end"), "the output was refused: ApiError: nobody expects this");
+  worker.stop();
+  await running;
+});
+
+test("a report that is refused stops no heartbeats", async () => {
+  const beats: boolean[] = [];
+  const kept = promise();
+  const caller = interfering((path, body) => {
+    if (!path.endsWith(":heartbeat")) {
+      return undefined;
+    }
+    const hasProgress = body.includes("progress");
+    beats.push(hasProgress);
+    if (hasProgress) {
+      return refused("no such progress");
+    }
+    kept.fulfil();
+    return undefined;
+  });
+  const worker = quiet({}, caller).handle("task", async (attempt) => {
+    attempt.report("x");
+    await kept.fulfilled;
+    return `attempt ${attempt.number}`;
+  });
+  const running = worker.run();
+  assert.equal(await result((await client.create({ kind: "task" })).id), "attempt 1");
+  assert.deepEqual(beats, [true, false]);
+  worker.stop();
+  await running;
+});
+
 test("a cancellation reaches the handler, and what it had done by then counts", async () => {
   // Heartbeats, which tell of it, come every two seconds.
   const own = await Server.begin({ LONGRUN_ENGINE_LEASE: "6s" });
@@ -132,18 +277,22 @@ test("a cancellation reaches the handler, and what it had done by then counts", 
 
 test("progress comes into the history within seconds", async () => {
   const end = promise();
-  const worker = quiet().handle("task", async (attempt) => {
-    attempt.report("é".repeat(1000));
+  const reports: Record<string, string> = { long: "é".repeat(1000), half: "half \ud83d" };
+  const worker = quiet({ concurrency: 2 }).handle("task", async (attempt) => {
+    attempt.report(reports[String(attempt.input)]!);
     await end.fulfilled;
   });
   const running = worker.run();
-  const { id } = await client.create({ kind: "task" });
+  const [long, half] = await client.batchCreate([
+    { kind: "task", input: "long" },
+    { kind: "task", input: "half" },
+  ]);
+  const shown = async (id: string, text: string) => (await client.events(id)).some(({ message }) => message === text);
   // A lease is 30 s: a heartbeat of its own would come after ten.
-  await until("progress", async () =>
-    (await client.events(id)).find(({ message }) => message === "é".repeat(512)),
-  );
+  await until("progress", () => shown(long!.id, "é".repeat(512)));
+  await until("progress", () => shown(half!.id, "half \ufffd"));
   end.fulfil();
-  assert.equal(await result(id), "");
+  assert.equal(await result(long!.id), "");
   worker.stop();
   await running;
 });

@@ -16,7 +16,7 @@ from . import _calls, wire
 from ._async_watch import AsyncWatch
 from ._calls import Call, Settings
 from ._wire import duration, segment, time_text, without_none
-from .errors import ApiError, LongrunError, WaitTimeout, is_transient
+from .errors import ApiError, LongrunError, UnexpectedAnswer, WaitTimeout, is_transient
 from .wire import Operation
 
 
@@ -721,9 +721,23 @@ class AsyncClient:
 
     # The calls of workers, which `Worker` makes for you.
 
-    async def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.ClaimedOperations:
-        """Claims operations, or waits for some."""
-        body = {"kinds": builtins.list(kinds), "max_operations": max_operations, "wait": duration(float(wait))}
+    async def claim(
+        self,
+        kinds: Iterable[str],
+        *,
+        max_operations: int = 1,
+        wait: float = 0,
+        organizations: Iterable[str] | None = None,
+    ) -> wire.ClaimedOperations:
+        """Claims operations, or waits for some; with a token of the instance, only those of these organizations, by
+        default of all that the token can reach."""
+        body: dict[str, Any] = {
+            "kinds": builtins.list(kinds),
+            "max_operations": max_operations,
+            "wait": duration(float(wait)),
+        }
+        if organizations is not None:
+            body["organizations"] = builtins.list(organizations)
         call = Call("POST", "v1/operations:claim", json=body, retries=0, timeout=self.settings.timeout + wait)
         return _calls.read(wire.ClaimedOperations, await self._send(call))
 
@@ -757,6 +771,8 @@ class AsyncClient:
                 if not outcome.is_success or is_read:
                     try:
                         await outcome.aread()
+                    except httpx.DecodingError as wrong:
+                        raise UnexpectedAnswer(outcome.status_code, str(wrong)) from wrong
                     finally:
                         await outcome.aclose()
                 if outcome.is_success:

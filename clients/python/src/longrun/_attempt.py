@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire
+from ._text import cut, well_formed
 
 #: Maximum size of a progress message in bytes; longer ones are cut.
 _MAX_PROGRESS_BYTES = 1024
@@ -38,6 +39,8 @@ class Attempt:
     def __init__(self, claimed: wire.ClaimedOperation, lease_seconds: float, changed: Callable[[], None]) -> None:
         #: The operation, now running.
         self.operation = claimed.operation
+        #: The organization of the operation, for workers that work for several.
+        self.organization = claimed.organization
         #: The input as a JSON value; `None` if there is none.
         self.input: Any = claimed.input
         #: The number of the attempt; 1 for the first.
@@ -82,7 +85,7 @@ class Attempt:
         """Reports the progress, for people: at most 1 KiB, the rest is cut. The last report is sent with the next
         heartbeat, within a second. May be called from any thread."""
         with self._lock:
-            self._progress = text.encode()[:_MAX_PROGRESS_BYTES].decode("utf-8", "ignore")
+            self._progress = cut(well_formed(text), _MAX_PROGRESS_BYTES)
         self._changed()
 
     # For the worker.
@@ -97,8 +100,15 @@ class Attempt:
         self._is_lost = True
         self._end("lost")
 
-    def _heartbeat(self) -> wire.HeartbeatRow:
-        row: wire.HeartbeatRow = {"id": self.operation.id, "lease_token": self._lease_token}
+    @property
+    def _lease(self) -> wire.HeartbeatRow:
+        """The members that identify the attempt in a row of a heartbeat or settlement."""
+        return {"id": self.operation.id, "lease_token": self._lease_token, "organization": self.organization}
+
+    def _heartbeat(self, *, has_progress: bool) -> wire.HeartbeatRow:
+        row = self._lease
+        if not has_progress:
+            return row
         with self._lock:
             progress, self._progress = self._progress, None
         if progress:
@@ -116,7 +126,7 @@ class Attempt:
 
 
 def output_text(value: Any) -> str:
-    """The result of a handler as the output of an operation: text unchanged, `None` as empty, the rest as JSON."""
+    """The result of a handler as the output of an operation: text, `None` as empty, the rest as JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return well_formed(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -118,7 +118,7 @@ class Watch:
             raise TransportError(f"{self._client.settings.url} ended the stream") from None
         except (httpx.TransportError, httpx.StreamError) as error:
             raise TransportError(f"the connection to {self._client.settings.url} broke: {error}") from error
-        except ValueError as error:
+        except (ValueError, httpx.DecodingError) as error:
             raise UnexpectedAnswer(200, str(error)) from error
 
     def _take(self, block: Block) -> WatchEvent | None:

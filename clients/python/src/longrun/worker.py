@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from . import _calls, _trace, wire
 from ._async import AsyncClient
 from ._attempt import Attempt, Cancelled, Failure, output_text
 from ._sync import Client
+from ._text import cut, well_formed
 from ._wire import seconds
 from .errors import ApiError, LongrunError, is_transient
 
@@ -42,6 +43,8 @@ _PROGRESS_EVERY = 1.0
 _LAST_WORDS = 10.0
 #: Maximum size of an output that a server stores, in bytes.
 _MAX_OUTPUT_BYTES = 1024 * 1024
+#: Maximum size of an error message that a server stores whole, in bytes.
+_MAX_ERROR_BYTES = 8 * 1024
 
 
 class AsyncWorker:
@@ -64,6 +67,7 @@ class AsyncWorker:
         poll_wait: float = 30.0,
         drain: float = 30.0,
         grace: float = 10.0,
+        organizations: Iterable[str] | None = None,
     ) -> None:
         """
         Args:
@@ -73,6 +77,8 @@ class AsyncWorker:
             drain: how many seconds running attempts may continue after the worker was asked to stop; then they are
                 released without being charged.
             grace: how many seconds a cancelled handler may take to end.
+            organizations: with a token of the instance, only operations of these organizations are run; by default,
+                those of all that the token can reach.
         """
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
@@ -81,6 +87,7 @@ class AsyncWorker:
         self._poll_wait = min(max(poll_wait, 1.0), client.settings.timeout * 2 / 3)
         self._drain = drain
         self._grace = grace
+        self._organizations = None if organizations is None else list(organizations)
         self._handlers: dict[str, Handler] = {}
         self._held: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,7 +112,8 @@ class AsyncWorker:
 
     async def run(self, *, handle_signals: bool = True) -> None:
         """Works until it is stopped, by `stop`, or by SIGTERM or SIGINT if it runs in the main thread. It waits for a
-        server that is busy or away. A worker can run only once.
+        server that is busy or away. A worker can run only once. When it is cancelled, it releases what runs before it
+        ends, which may take the grace time and a few seconds.
 
         Raises:
             ApiError: the server refuses to give work to this worker: its token is not valid or lacks the scope, or
@@ -127,15 +135,23 @@ class AsyncWorker:
             await asyncio.wait({claiming})
             await self._drain_all()
         finally:
-            for attempt in self._held.values():
-                attempt._end("released")
-            claims.cancel()
-            beats.cancel()
-            stopping.cancel()
-            # The caller closes the client next: a call in progress would leave its connection open.
-            await asyncio.wait({claiming, stopping, beating})
-            for undo in restore:
-                undo()
+            # Cancelled or not: what still runs is released while heartbeats keep its leases. A scope of anyio that was
+            # cancelled would also cancel this, without the shield.
+            with anyio.CancelScope(shield=True):
+                try:
+                    claims.cancel()
+                    await asyncio.wait({claiming})
+                    await self._release_all()
+                finally:
+                    beats.cancel()
+                    stopping.cancel()
+                    # Outcomes that could not be recorded are given up.
+                    for task in self._tasks:
+                        task.cancel()
+                    # The caller closes the client next: a call in progress would leave its connection open.
+                    await asyncio.wait({claiming, stopping, beating, *self._tasks})
+                    for undo in restore:
+                        undo()
         if error := claiming.exception():
             raise error
 
@@ -157,15 +173,17 @@ class AsyncWorker:
     async def _drain_all(self) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
         everything = asyncio.create_task(self._all_ended())
-        await asyncio.wait({everything, hurry}, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
+        try:
+            await asyncio.wait({everything, hurry}, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            everything.cancel()
+
+    async def _release_all(self) -> None:
         for attempt in self._held.values():
             attempt._end("released")
-        await asyncio.wait({everything}, timeout=self._grace + _LAST_WORDS)
-        for task in self._tasks:
-            task.cancel()
-        # For the same reason as with the heartbeats in `run`.
-        await asyncio.wait({everything})
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._grace + _LAST_WORDS)
 
     async def _all_ended(self) -> None:
         while self._tasks:
@@ -185,7 +203,9 @@ class AsyncWorker:
             asked_at = time.monotonic()
             claims: list[wire.ClaimedOperation] = []
             try:
-                answer = await self._client.claim(self._handlers, max_operations=count, wait=self._poll_wait)
+                answer = await self._client.claim(
+                    self._handlers, max_operations=count, wait=self._poll_wait, organizations=self._organizations
+                )
                 claims = answer.operations
                 for claimed in claims:
                     self._start(claimed, seconds(answer.lease_duration), places)
@@ -223,7 +243,11 @@ class AsyncWorker:
         # A thread cannot be killed: its slot is in use as long as it runs.
         running.add_done_callback(lambda _: places.release())
         try:
-            outcome = await self._outcome(attempt, running, limit)
+            try:
+                outcome = await self._outcome(attempt, running, limit)
+            except Exception as error:  # For instance of an exception that cannot be written as text.
+                _log.error("the outcome of %s cannot be read", attempt.operation.id, exc_info=error)
+                outcome = _failed(f"the outcome cannot be read: {type(error).__name__}", retryable=False)
             if outcome is not None:
                 await self._settle(attempt, outcome)
         finally:
@@ -246,30 +270,31 @@ class AsyncWorker:
         if attempt._is_lost:
             return None
         if reason == "timed out":
-            return {"error_message": f"timed out after {limit:g} s", "retryable": True}
+            return _failed(f"timed out after {limit:g} s", retryable=True)
         # It was done before it noticed the cancellation: the result is recorded.
         if running.done() and not running.cancelled() and running.exception() is None:
             return _outcome_of(running)
-        return {"release": True} if reason == "released" else {"error_message": "cancelled", "retryable": False}
+        return {"release": True} if reason == "released" else _failed("cancelled", retryable=False)
 
-    async def _settle(self, attempt: Attempt, outcome: dict[str, Any]) -> None:
-        """Records an outcome, however long the server is away."""
+    async def _settle(self, attempt: Attempt, outcome: dict[str, Any], *, is_refusal: bool = False) -> None:
+        """Records an outcome, however long the server is away; one that cannot be sent as a failure that says so
+        (`is_refusal`)."""
         failures = 0
-        row: Any = {"id": attempt.operation.id, "lease_token": attempt._lease_token, **outcome}
+        row: Any = {**attempt._lease, **outcome}
         while not attempt._is_lost:
             try:
                 [answer] = await self._client.settle([row])
-            except LongrunError as error:
-                if is_transient(error):
+            except Exception as error:  # An outcome must not be lost without a word, whatever went wrong.
+                if _is_transient(error):
                     await asyncio.sleep(_calls.pause(getattr(error, "retry_after", None), failures))
                     failures += 1
                     continue
                 _log.error("the outcome of %s was refused: %s", attempt.operation.id, error)
-                if "output" not in outcome:
-                    return
-                # A refused output is recorded as a failure; otherwise the lease expires.
-                refused = {"error_message": f"the output was refused: {error}", "retryable": False}
-                return await self._settle(attempt, refused)
+                if is_refusal or "release" in outcome:
+                    return  # The lease expires.
+                what = "output" if "output" in outcome else "error message"
+                refused = _failed(f"the {what} was refused: {error}", retryable=False)
+                return await self._settle(attempt, refused, is_refusal=True)
             if answer.error is not None:
                 _log.warning("the outcome of %s was refused: %s", answer.id, answer.error)
             return
@@ -297,17 +322,22 @@ class AsyncWorker:
             for start in range(0, len(held), _MAX_ROWS):
                 await self._beat(held[start : start + _MAX_ROWS])
 
-    async def _beat(self, attempts: list[Attempt]) -> None:
-        rows = [attempt._heartbeat() for attempt in attempts]
+    async def _beat(self, attempts: list[Attempt], *, has_progress: bool = True) -> None:
+        rows = [attempt._heartbeat(has_progress=has_progress) for attempt in attempts]
         sent_at = time.monotonic()
         try:
             with anyio.fail_after(min(attempt._lease_seconds for attempt in attempts) / 3):
                 states = await self._client.heartbeat(rows)
-        except (LongrunError, TimeoutError) as error:
-            _log.warning("heartbeats of %d operations failed: %s", len(rows), error or "no answer in time")
+        except Exception as error:  # Whatever it is, the heartbeats go on.
+            _log.warning("heartbeats of %d operations failed: %s", len(rows), str(error) or "no answer in time")
+            may_succeed = _is_transient(error)
+            if not may_succeed and any("progress" in row for row in rows):
+                # The report of one operation must not cost the others their leases.
+                return await self._beat(attempts, has_progress=False)
             now = time.monotonic()
             for attempt, row in zip(attempts, rows, strict=True):
-                attempt._put_back(row)
+                if may_succeed:
+                    attempt._put_back(row)
                 attempt._beat_at = now + attempt._lease_seconds / 9
                 if now - attempt._kept_at >= attempt._lease_seconds:
                     # Another worker may have it.
@@ -325,6 +355,11 @@ class AsyncWorker:
 async def _within(scope: anyio.CancelScope, work: Coroutine[Any, Any, None]) -> None:
     with scope:
         await work
+
+
+def _is_transient(error: Exception) -> bool:
+    # `WaitTimeout` is both, but nobody waits here.
+    return isinstance(error, TimeoutError) or (isinstance(error, LongrunError) and is_transient(error))
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
@@ -363,22 +398,32 @@ def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
 
 def _outcome_of(running: asyncio.Future[Any]) -> dict[str, Any]:
     if running.cancelled():
-        return {"error_message": "the handler was cancelled", "retryable": True}
+        return _failed("the handler was cancelled", retryable=True)
     error = running.exception()
     if isinstance(error, Failure):
-        return {"error_message": str(error), "retryable": error.retryable}
+        return _failed(str(error), retryable=error.retryable)
     if error is not None:
         _log.error("a handler failed", exc_info=error)
-        return {"error_message": f"{type(error).__name__}: {error}", "retryable": True}
+        return _failed(f"{type(error).__name__}: {error}", retryable=True)
     try:
         output = output_text(running.result())
     except (TypeError, ValueError) as wrong:
-        return {"error_message": f"the handler's result is neither text nor JSON: {wrong}", "retryable": False}
-    length = len(output.encode("utf-8", "surrogatepass"))
+        return _failed(f"the handler's result is neither text nor JSON: {wrong}", retryable=False)
+    length = len(output.encode())
     if length > _MAX_OUTPUT_BYTES:
         told = f"the output is {length} bytes long; at most {_MAX_OUTPUT_BYTES} are allowed"
-        return {"error_message": told, "retryable": False}
+        return _failed(told, retryable=False)
     return {"output": output}
+
+
+def _failed(message: str, *, retryable: bool) -> dict[str, Any]:
+    """A failure, with a message that a server accepts and stores whole."""
+    message = well_formed(message)
+    length = len(message.encode())
+    if length > _MAX_ERROR_BYTES:
+        tail = f"… ({length} bytes in all)"
+        message = cut(message, _MAX_ERROR_BYTES - len(tail.encode())) + tail
+    return {"error_message": message, "retryable": retryable}
 
 
 class Worker:
@@ -401,6 +446,7 @@ class Worker:
         poll_wait: float = 30.0,
         drain: float = 30.0,
         grace: float = 10.0,
+        organizations: Iterable[str] | None = None,
     ) -> None:
         """The arguments are those of `AsyncWorker`. Only the settings of the client are used."""
         self._settings = client.settings
@@ -409,6 +455,7 @@ class Worker:
             "poll_wait": poll_wait,
             "drain": drain,
             "grace": grace,
+            "organizations": None if organizations is None else list(organizations),
         }
         self._handlers: dict[str, Handler] = {}
         self._lock = threading.Lock()
