@@ -1,6 +1,8 @@
 //! `longrun evidence evaluate` and `detect`, `longrun policy check`, `longrun operations wait`: verdicts as exit codes.
 
-use crate::common::{Dev, example, run, run_in};
+use std::process::Stdio;
+
+use crate::common::{Dev, command, example, run, run_in};
 use tempfile::tempdir;
 
 #[test]
@@ -32,6 +34,39 @@ fn violations_are_exit_code_1_and_readable() {
     let id = dev.run(&[&evaluate[..], &["-o", "id"]].concat()).expect(1).line();
     // The operation itself has done its work.
     dev.run(&["operations", "wait", &id, "--quiet"]).expect(0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_changes_neither_the_exit_code_nor_the_reports() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let good = example("policies/sbom-licenses-present/evidence/licensed.cdx.json");
+    let bad = example("policies/sbom-licenses-present/evidence/unlicensed.cdx.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    for format in [&[][..], &["--format", "sarif"]] {
+        let file = folder.path().join(format!("{}.xml", format.len()));
+        let report = format!("junit={}", file.display());
+        let mut evaluate = command();
+        evaluate.env("LONGRUN_URL", &dev.url).env("LONGRUN_TOKEN", &dev.token);
+        evaluate.args(["evidence", "evaluate", &bad, &good, "--policy", &policy, "--report", &report]).args(format);
+        let mut process = evaluate.stdout(Stdio::piped()).spawn().unwrap();
+        drop(process.stdout.take());
+        assert_eq!(process.wait().unwrap().code(), Some(1));
+        assert!(std::fs::read_to_string(file).unwrap().contains("failures=\"1\""));
+    }
+}
+
+#[test]
+fn an_input_given_twice_has_both_values() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = example("policies/sbom-licenses-present/evidence/unlicensed.cdx.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "--with", "exempt=mystery"];
+    dev.run(&evaluate).expect(1);
+    dev.run(&[&evaluate[..], &["--with", "exempt=inner"]].concat()).expect(0);
+    // Nothing but separators is no value.
+    dev.run(&[&evaluate[..5], &["--with", "exempt=,"]].concat()).expect(1);
 }
 
 #[test]

@@ -112,6 +112,31 @@ async fn a_policy_that_changes_is_followed_while_a_server_runs_and_after_it_was_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiver_that_ends_concerns_its_own_project_however_many_evaluations_came_after() {
+    let folder = tempdir().unwrap();
+    write_policy(folder.path(), &["one"]);
+    let dev = Dev::start_with(folder.path(), "127.0.0.1:0", &["--policies", "policies"]);
+    let client = Client { folder: folder.path(), url: dev.url.clone(), token: dev.token.clone() };
+    let add = ["waiver", "add", "p", "--subject", "app", "--reason", "known", "-o", "id"];
+    let waiver = client.run(&add).expect(0).line();
+    std::fs::write(folder.path().join("e.json"), r#"{"a": 1}"#).unwrap();
+    let evaluate = ["evidence", "evaluate", "e.json", "--kind", "EVIDENCE", "--policy-ref", "p", "--project-name"];
+    let evaluate = |project: &str| client.run(&[&evaluate[..], &[project]].concat());
+    // Whatever the waiver's addition has evaluated again was evaluated before it.
+    until("the addition of the waiver is followed", async || {
+        (client.completed("evidence_reevaluation").len() == 1).then_some(())
+    })
+    .await;
+    evaluate("app").expect(0);
+    for other in 0..11 {
+        evaluate(&format!("other-{other}")).expect(1);
+    }
+    client.run(&["waiver", "remove", &waiver]).expect(0);
+    let output = client.evaluation(13).await;
+    assert_eq!(output["status"], "failed", "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_several_servers_see_is_followed_once() {
     let cluster = Cluster::start(Durability::None).unwrap();
     let database = cluster.database().await.unwrap();
