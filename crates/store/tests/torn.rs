@@ -7,7 +7,10 @@ use std::process::Command;
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use store::{OperationCommand, PostgresStore, Settlement, SqliteStore, Store, StoreError};
+use store::{
+    Digest, EvidenceRecords as _, Limits, NewEvidence, NewToken, OperationCommand, Pausable, PostgresStore, Scope,
+    Settlement, SqliteStore, Store, StoreError,
+};
 use tempfile::TempDir;
 use testkit::Disk;
 
@@ -161,7 +164,7 @@ async fn postgresql_is_asked_to_sync_what_is_acknowledged() {
         END $$"
         .to_owned())
     .await;
-    for table in ["active", "settled", "leases"] {
+    for table in ["active", "settled", "leases", "organizations", "pauses", "tokens", "evidence"] {
         // At the commit.
         run(format!(
             "CREATE CONSTRAINT TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON longrun.{table}
@@ -179,11 +182,33 @@ async fn postgresql_is_asked_to_sync_what_is_acknowledged() {
     {
         store.command(&acme, last.id, command).await.unwrap().unwrap().unwrap();
     }
+    store.pause(Pausable::Kind("scan".to_owned())).await.unwrap();
+    store.create_organization("other", Limits::default()).await.unwrap();
+    let token = NewToken {
+        hash: [1; 32],
+        name: "t".to_owned(),
+        access: acme.clone(),
+        scopes: [Scope::Admin].into(),
+        expires_at: None,
+        instance: None,
+    };
+    store.create_token(token).await.unwrap();
+    let piece = NewEvidence { digest: Digest::of(b"a"), size: 1, kind: String::new(), name: "a".to_owned() };
+    store.put_evidence("acme", piece).await.unwrap();
     let commits: Vec<(String, String)> =
         sqlx::query_as("SELECT DISTINCT what, synchronous FROM public.commits").fetch_all(&foreign).await.unwrap();
-    for expected in
-        ["active INSERT", "active UPDATE", "active DELETE", "settled INSERT", "settled DELETE", "leases INSERT"]
-    {
+    for expected in [
+        "active INSERT",
+        "active UPDATE",
+        "active DELETE",
+        "settled INSERT",
+        "settled DELETE",
+        "leases INSERT",
+        "organizations INSERT",
+        "pauses INSERT",
+        "tokens INSERT",
+        "evidence INSERT",
+    ] {
         assert!(commits.iter().any(|(what, _)| what == expected), "no {expected}: {commits:?}");
     }
     assert!(commits.iter().all(|(_, synchronous)| synchronous == "on"), "{commits:?}");

@@ -91,16 +91,18 @@ async fn settle_one(client: &Client, one: &mut [Ended]) {
     }
 }
 
-/// The server refused an outcome. A refused output is recorded as a failure; otherwise the lease expires.
+/// The server refused an outcome. A refused output or error message is recorded as a failure that says so; if that is
+/// refused too, the lease expires.
 async fn refused(client: &Client, one: &mut [Ended], error: &Error) {
     for ended in one.iter_mut() {
         tracing::error!(%error, operation = ended.settlement.id, "the outcome was refused");
-        if matches!(ended.settlement.outcome, Outcome::Completed { .. }) {
-            let error_message = format!("the output was refused: {error}");
-            ended.settlement.outcome = Outcome::Failed { error_message, retryable: false };
-        } else {
-            return;
-        }
+        let what = match ended.settlement.outcome {
+            Outcome::Completed { .. } => "output",
+            Outcome::Failed { .. } => "error message",
+            Outcome::Released => return,
+        };
+        let error_message = format!("the {what} was refused: {error}");
+        ended.settlement.outcome = Outcome::Failed { error_message, retryable: false };
     }
     if let Err(error) = send(client, one).await {
         tracing::error!(%error, "the refusal could not be recorded; the lease will expire");

@@ -280,7 +280,11 @@ pub async fn upload(
     file: &Path,
     name: Option<&str>,
 ) -> anyhow::Result<longrun_client::Answer<StoredEvidence>> {
-    let size = tokio::fs::metadata(file).await.with_context(|| format!("cannot read {}", file.display()))?.len();
+    let metadata = tokio::fs::metadata(file).await.with_context(|| format!("cannot read {}", file.display()))?;
+    if metadata.is_dir() {
+        return Err(failure(format!("{} is a folder", file.display()), "give the files in it"));
+    }
+    let size = metadata.len();
     let bar = Spinner::bytes(size, format!("sending {}", file.display()));
     let stored = client.put_evidence_file(file, name, bar.counter()).await;
     stored.with_context(|| format!("cannot store {}", file.display()))
