@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
+use store::{ContentError, DeletionError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
 /// When a client may try again at a busy or unavailable server.
@@ -454,6 +454,15 @@ impl From<ContentError> for ApiError {
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
             error if error.may_pass() => ApiError::Unavailable(error.into()),
             error => ApiError::Internal(error.into()),
+        }
+    }
+}
+
+impl From<DeletionError> for ApiError {
+    fn from(error: DeletionError) -> ApiError {
+        match error {
+            DeletionError::Store(error) => error.into(),
+            DeletionError::Content(error) => error.into(),
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::{Digest, StoreError};
 /// A use is noted only if the last noted one is older than this, so that many evaluations of one piece write little.
 pub const EVIDENCE_USE_NOTED: Duration = Duration::from_secs(3_600);
 
-/// How long after a removal began another process may resume it: the process that began it is gone, or has given up.
+/// How long after a removal began another caller may resume it: the one that began it is gone, or has given up. Before
+/// that it may still remove objects, so nobody else may end the removal, after which the same content may be stored.
 const REMOVAL_LASTS: Duration = Duration::from_secs(600);
 /// How long after a reservation it counts as abandoned: what follows it takes a minute or two at most.
 const RESERVATION_LASTS: Duration = Duration::from_secs(3_600);
@@ -205,6 +206,9 @@ pub enum EvidenceKept {
          the waiver"
     )]
     InUse,
+    /// Another caller is removing it: try again in a moment.
+    #[error("the evidence is being removed")]
+    BeingRemoved,
 }
 
 /// What is known of evidence. Nothing here is limited to projects: evidence belongs to its organization as a whole.
@@ -389,8 +393,13 @@ impl EvidenceRow {
             EvidenceState::Stored => {
                 (!is_awaited && is_before(ages.unused)) || (!is_referred_to && is_before(ages.unreferenced))
             }
-            EvidenceState::Removing => self.removing_since.is_none_or(|since| since < ages.removing),
+            EvidenceState::Removing => !self.is_in_other_hands(ages.removing),
         }
+    }
+
+    /// Whether it is being removed by a caller that began at this time or later.
+    fn is_in_other_hands(&self, since: Timestamp) -> bool {
+        self.state == EvidenceState::Removing && self.removing_since.is_some_and(|began| began >= since)
     }
 }
 
@@ -515,7 +524,9 @@ async fn begin(
             if row.state == EvidenceState::Stored && table.references(digest).await?.0 {
                 return Ok(EvidenceReply::Kept(EvidenceKept::InUse));
             }
-            // A removal that was interrupted is continued by the caller that repeats the request.
+            if row.is_in_other_hands(now.before(REMOVAL_LASTS)) {
+                return Ok(EvidenceReply::Kept(EvidenceKept::BeingRemoved));
+            }
             begun.push((*digest, row));
         }
         EvidenceRemoval::Aged(digests, ages) => {

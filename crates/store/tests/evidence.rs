@@ -227,9 +227,17 @@ async fn what_is_being_removed_is_neither_found_nor_stored_until_it_is_gone(fixt
     assert_eq!(fixture.store.reserve_evidence("acme", digest, 5).await.unwrap(), Reservation::BeingRemoved);
     assert!(fixture.store.put_evidence("acme", new("hello", "", "")).await.is_err());
     assert!(!fixture.store.touch_evidence("acme", digest, "x").await.unwrap());
+    // Whoever else removes it could end the removal while the first one still removes the object.
+    let again = EvidenceRemoval::One(digest);
+    assert_eq!(fixture.store.begin_removal("acme", again.clone()).await.unwrap(), Err(EvidenceKept::BeingRemoved));
     fixture.store.end_removal("acme", removing).await.unwrap();
     put(&fixture, new("hello", "", "")).await;
     assert!(is_there(&fixture, digest).await);
+    // A removal that broke off is resumed by the caller that repeats the request.
+    fixture.store.begin_removal("acme", again.clone()).await.unwrap().unwrap();
+    fixture.advance(Duration::from_secs(601));
+    let removing = fixture.store.begin_removal("acme", again).await.unwrap().unwrap();
+    assert_eq!(fixture.store.end_removal("acme", removing).await.unwrap(), 1);
     fixture.assert_sound().await;
 }
 

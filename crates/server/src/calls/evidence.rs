@@ -28,7 +28,7 @@ const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
 /// Content that is in memory is sent, and stored, in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How long an upload waits for a removal of the same content to end, and how often it checks.
+/// How long an upload or a removal waits for a removal of the same content to end, and how often it checks.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 const REMOVAL_LOOK: Duration = Duration::from_millis(50);
 /// The most entries of a page of evidence.
@@ -152,12 +152,22 @@ async fn reserve(app: &App, caller: &Caller, staged: &Staged) -> Result<Option<E
             Reservation::Full { limit, used } => {
                 return Err(ApiError::EvidenceFull { limit, used, size: staged.size });
             }
-            Reservation::BeingRemoved if Instant::now() >= until => {
-                return Err(ApiError::Unavailable(format!("{} is still being removed", staged.digest).into()));
-            }
-            Reservation::BeingRemoved => tokio::time::sleep(REMOVAL_LOOK).await,
+            Reservation::BeingRemoved => wait_for_removal(&staged.digest, until).await?,
         }
     }
+}
+
+/// Waits for a moment; fails when the time is over.
+async fn wait_for_removal(digest: &Digest, until: Instant) -> Result<(), ApiError> {
+    if Instant::now() >= until {
+        return Err(still_being_removed(digest));
+    }
+    tokio::time::sleep(REMOVAL_LOOK).await;
+    Ok(())
+}
+
+fn still_being_removed(digest: &Digest) -> ApiError {
+    ApiError::Unavailable(format!("{digest} is still being removed").into())
 }
 
 /// The record of a piece of evidence.
@@ -250,14 +260,18 @@ pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> 
     caller.require_whole_organization()?;
     let (organization, digest) = (caller.organization(), parsed(digest)?);
     let store = caller.store(app, "evidence.delete", vec![format!("evidence/{digest}")]);
-    match store.begin_removal(organization, EvidenceRemoval::One(digest)).await? {
-        Ok(removing) => {
-            app.content.remove(organization, &digest).await?;
-            app.store.end_removal(organization, removing).await?;
-            Ok(())
+    let until = Instant::now() + REMOVAL_PATIENCE;
+    loop {
+        let begun = Instant::now();
+        match store.begin_removal(organization, EvidenceRemoval::One(digest)).await? {
+            Ok(removing) => {
+                let removed = app.content.remove_begun(&*app.store, organization, removing, begun).await?;
+                return if removed > 0 { Ok(()) } else { Err(still_being_removed(&digest)) };
+            }
+            Err(EvidenceKept::NotFound) => return Err(NOT_FOUND),
+            Err(EvidenceKept::InUse) => return Err(ApiError::EvidenceInUse),
+            Err(EvidenceKept::BeingRemoved) => wait_for_removal(&digest, until).await?,
         }
-        Err(EvidenceKept::NotFound) => Err(NOT_FOUND),
-        Err(EvidenceKept::InUse) => Err(ApiError::EvidenceInUse),
     }
 }
 

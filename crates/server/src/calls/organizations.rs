@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use operations::{Timestamp, Violation, check_name};
 use serde::Deserialize;
-use store::{DeletionError, Limits, Pausable, Paused, Scope, StoreError, go_on_deleting};
+use store::{Limits, Pausable, Paused, Scope, StoreError, go_on_deleting};
 use utoipa::{IntoParams, ToSchema};
 
 use super::page::Paged;
@@ -216,11 +216,7 @@ pub(crate) async fn delete(
         let time = DELETION.min(app.settings.request_timeout / 2);
         let deleted =
             go_on_deleting(&*app.store, Some(&app.content), name, Some(time), |rows| removed_rows = rows).await;
-        let done = deleted.map_err(|error| match error {
-            DeletionError::Store(error) => ApiError::from(error),
-            DeletionError::Content(error) => ApiError::from(error),
-        })?;
-        Ok(Deletion { done, removed_rows })
+        Ok(Deletion { done: deleted?, removed_rows })
     })
     .await
 }

@@ -173,6 +173,24 @@ async fn an_upload_waits_for_a_removal_of_the_same_content() {
     assert_eq!(caller.get(&format!("{LIST}/{}", digest("hello"))).await.text(), "hello");
 }
 
+#[tokio::test]
+async fn a_deletion_waits_for_another_removal_of_the_same_piece() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    put(&caller, "hello", "").await;
+    let one = EvidenceRemoval::One(Digest::of(b"hello"));
+    let removing = server.store.begin_removal("acme", one).await.unwrap().unwrap();
+    let mut deletion = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.delete(&format!("{LIST}/{}", digest("hello"))).await }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut deletion).await;
+    assert!(early.is_err(), "it must not end the removal before the object is removed");
+    assert!(server.evidence_file(&digest("hello")).exists(), "it is left to the one who began");
+    server.store.end_removal("acme", removing).await.unwrap();
+    assert_eq!(deletion.await.unwrap().status, StatusCode::NOT_FOUND);
+}
+
 /// A piece as HTTP shows it.
 fn piece(piece: wire::ListedEvidence) -> Value {
     let mut shown = json!({

@@ -43,7 +43,7 @@ impl ContentStore {
             let over = part.iter().filter(|standing| standing.is_over(&ages)).map(|standing| standing.digest);
             let over: Vec<Digest> = over.collect();
             if !over.is_empty() {
-                removed += self.remove_begun(store, organization, EvidenceRemoval::Aged(over, ages)).await?;
+                removed += self.remove_some(store, organization, EvidenceRemoval::Aged(over, ages)).await?;
             }
             if part.len() < PART as usize {
                 return Ok(removed);
@@ -70,17 +70,17 @@ impl ContentStore {
             of_organization.push(object.digest);
             if of_organization.len() >= PART as usize {
                 let digests = std::mem::take(of_organization);
-                removed += self.remove_begun(store, &object.organization, EvidenceRemoval::Orphans(digests)).await?;
+                removed += self.remove_some(store, &object.organization, EvidenceRemoval::Orphans(digests)).await?;
             }
         }
         for (organization, digests) in waiting {
-            removed += self.remove_begun(store, &organization, EvidenceRemoval::Orphans(digests)).await?;
+            removed += self.remove_some(store, &organization, EvidenceRemoval::Orphans(digests)).await?;
         }
         Ok(removed)
     }
 
-    /// Removes the pieces of this removal that may be removed; answers how many.
-    async fn remove_begun(
+    /// Removes the pieces that may be removed; answers how many.
+    async fn remove_some(
         &self,
         store: &dyn Store,
         organization: &str,
@@ -94,9 +94,23 @@ impl ContentStore {
             Err(StoreError::OrganizationGone) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
+        self.remove_begun(store, organization, removing, begun).await
+    }
+
+    /// Removes the objects of a removal that began in the store after `begun`, and ends it; answers how many pieces.
+    ///
+    /// # Errors
+    /// [`DeletionError`]; what is left can be removed once the removal counts as broken off.
+    pub async fn remove_begun(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        removing: Removing,
+        begun: Instant,
+    ) -> Result<u64, DeletionError> {
         let mut gone = Vec::with_capacity(removing.digests.len());
         for digest in removing.digests {
-            // What takes longer is left to the process that checks next.
+            // What takes longer is left to the caller that resumes it.
             if begun.elapsed() >= REMOVES_FOR {
                 break;
             }
