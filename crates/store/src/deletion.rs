@@ -5,6 +5,11 @@
 //! created in it, by any process. Parts remove rows with their counts, so that the store is sound in between. At the
 //! [end](crate::Store::end_deletion) only its name is left, by which calls that began before are refused; a new token
 //! creates the organization anew.
+//!
+//! Several callers may delete the same organization, and one of them may have ended the deletion, and somebody made the
+//! organization anew, while another one still removes evidence. So each begins the removal of an object in the store
+//! first, as all removals of evidence do ([`crate::evidence`]): what has been stored in the new organization belongs to
+//! it, and is not removed. A deletion does not end while others remove evidence of the organization.
 
 use std::time::{Duration, Instant};
 
@@ -55,8 +60,8 @@ pub enum DeletionError {
     Content(#[from] ContentError),
 }
 
-/// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done (answers true) or the time is
-/// over. `progress` is called with how many rows were removed so far. Evidence is removed where it is kept, if that is
+/// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done, by this caller or by another one
+/// (answers true), or the time is over. `progress` is called with how many rows were removed so far. Evidence is removed where it is kept, if that is
 /// given.
 ///
 /// # Errors
@@ -70,24 +75,32 @@ pub async fn go_on_deleting(
 ) -> Result<bool, DeletionError> {
     let begun = Instant::now();
     let is_over = || time.is_some_and(|time| begun.elapsed() >= time);
-    let (mut rows, mut tries, mut has_content) = (0, 0, true);
+    let (mut rows, mut tries) = (0, 0);
     loop {
         if is_over() {
             return Ok(false);
         }
         let step = match store.delete_part(organization, PART).await {
-            Ok(0) => {
-                if let Some(content) = content.filter(|_| has_content) {
-                    content.remove_all(organization).await?;
-                    has_content = false;
+            // Another caller has ended it, and the organization may exist anew.
+            Ok(None) => return Ok(true),
+            Ok(Some(0)) => {
+                if let Some(content) = content
+                    && !content.remove_all(store, organization, &is_over).await?
+                {
+                    return Ok(false);
                 }
                 match store.end_deletion(organization).await {
-                    Ok(()) => return Ok(true),
+                    Ok(true) => return Ok(true),
+                    Ok(false) => {
+                        tokio::time::sleep(PAUSE).await;
+                        Ok(0)
+                    }
                     // Creations that began before may have become visible since.
                     Err(error) => Err(error),
                 }
             }
-            removed => removed,
+            Ok(Some(removed)) => Ok(removed),
+            Err(error) => Err(error),
         };
         match step {
             Ok(removed) => {

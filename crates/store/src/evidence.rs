@@ -21,7 +21,7 @@ pub const EVIDENCE_USE_NOTED: Duration = Duration::from_secs(3_600);
 
 /// How long after a removal began another caller may resume it: the one that began it is gone, or has given up. Before
 /// that it may still remove objects, so nobody else may end the removal, after which the same content may be stored.
-const REMOVAL_LASTS: Duration = Duration::from_secs(600);
+pub(crate) const REMOVAL_LASTS: Duration = Duration::from_secs(600);
 /// How long after a reservation it counts as abandoned: what follows it takes a minute or two at most.
 const RESERVATION_LASTS: Duration = Duration::from_secs(3_600);
 /// The time that may pass between reading a piece and creating an operation that refers to it.
@@ -181,7 +181,8 @@ pub enum EvidenceRemoval {
     One(Digest),
     /// Of these, the ones that are old enough.
     Aged(Vec<Digest>, EvidenceAges),
-    /// Of these, the ones that have no row: objects that were left behind.
+    /// Of these, the ones that belong to nothing, which were left behind: they have no row, or their organization is
+    /// deleted or being deleted.
     Orphans(Vec<Digest>),
 }
 
@@ -288,6 +289,12 @@ impl EvidenceWrite {
             | EvidenceChange::End(Removing { digests, .. }) => digests.len(),
             _ => 1,
         }
+    }
+
+    /// Whether it may be carried out in an organization that is deleted or being deleted. An organization that is made
+    /// anew keeps the rows of such removals, so that none of them removes an object that was stored in it.
+    pub(crate) fn concerns_the_deleted(&self) -> bool {
+        matches!(self.change, EvidenceChange::Begin(EvidenceRemoval::Orphans(_)) | EvidenceChange::End(_))
     }
 }
 
@@ -416,11 +423,13 @@ pub(crate) trait EvidenceTable {
     async fn count(&mut self, pieces: i64, bytes: i64) -> Result<(), StoreError>;
 }
 
-/// Carries out a write.
+/// Carries out a write; `is_deleted` says whether the organization is deleted or being deleted, in which case the write
+/// [concerns](EvidenceWrite::concerns_the_deleted) that.
 pub(crate) async fn carry_out(
     table: &mut impl EvidenceTable,
     now: Timestamp,
     admission: &Admission,
+    is_deleted: bool,
     write: &EvidenceWrite,
 ) -> Result<EvidenceReply, StoreError> {
     match &write.change {
@@ -447,7 +456,7 @@ pub(crate) async fn carry_out(
             table.save(digest, &row).await?;
             Ok(EvidenceReply::Done(1))
         }
-        EvidenceChange::Begin(what) => begin(table, now, what).await,
+        EvidenceChange::Begin(what) => begin(table, now, is_deleted, what).await,
         EvidenceChange::End(removing) => {
             let mut gone = 0;
             for digest in &removing.digests {
@@ -514,6 +523,7 @@ async fn put(table: &mut impl EvidenceTable, now: Timestamp, new: &NewEvidence) 
 async fn begin(
     table: &mut impl EvidenceTable,
     now: Timestamp,
+    is_deleted: bool,
     what: &EvidenceRemoval,
 ) -> Result<EvidenceReply, StoreError> {
     let mut begun = Vec::new();
@@ -540,9 +550,18 @@ async fn begin(
         }
         EvidenceRemoval::Orphans(digests) => {
             for digest in digests {
-                if table.load(digest).await?.is_none() {
-                    table.count(1, 0).await?;
-                    begun.push((*digest, EvidenceRow::new(0, EvidenceState::Removing, now)));
+                if begun.iter().any(|(begun, _)| begun == digest) {
+                    continue;
+                }
+                match table.load(digest).await? {
+                    None => {
+                        table.count(1, 0).await?;
+                        begun.push((*digest, EvidenceRow::new(0, EvidenceState::Removing, now)));
+                    }
+                    Some(row) if is_deleted && !row.is_in_other_hands(now.before(REMOVAL_LASTS)) => {
+                        begun.push((*digest, row));
+                    }
+                    Some(_) => {}
                 }
             }
         }

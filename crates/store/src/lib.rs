@@ -441,12 +441,13 @@ pub trait Store:
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
 
     /// Removes up to `limit` rows of an organization whose deletion has begun, in one transaction; answers how many. 0
-    /// when there are no more.
-    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
+    /// when there are no more, `None` when it is not being deleted.
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError>;
 
-    /// Ends a deletion whose parts are done: the organization no longer exists. [`StoreError::Unavailable`] when more
-    /// operations became visible meanwhile: more parts have to be removed.
-    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
+    /// Ends a deletion whose parts are done: the organization no longer exists. `false` while others still remove
+    /// evidence of it: try again in a moment. [`StoreError::Unavailable`] when more operations became visible
+    /// meanwhile: more parts have to be removed.
+    async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError>;
 
     /// This store for one call: what is written through it is recorded in the audit log as the call, in the transaction
     /// of the change. A call that changes nothing is not recorded, nor are claims, heartbeats and ends of attempts,

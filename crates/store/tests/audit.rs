@@ -152,7 +152,7 @@ async fn the_instance_has_a_log_of_its_own(fixture: Fixture) {
     assert_eq!(reported(store, "acme").await.len(), 1);
     // It outlives the organization, whose own log goes with it.
     store.on_behalf_of(call("", "organizations.delete")).begin_deletion("acme", true).await.unwrap();
-    while store.delete_part("acme", 100).await.unwrap() > 0 {}
+    while store.delete_part("acme", 100).await.unwrap() > Some(0) {}
     store.end_deletion("acme").await.unwrap();
     assert_eq!(reported(store, "acme").await, []);
     assert_eq!(reported(store, "").await.last().unwrap().1, "organizations.delete");

@@ -272,7 +272,7 @@ async fn an_organization_with_keys_can_be_deleted(fixture: Fixture) {
     let first = fixture.claim_one_of(keyed("prod", 1)).await;
     fixture.create("acme", keyed("prod", 1)).await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
-    while fixture.store.delete_part("acme", 1).await.unwrap() > 0 {
+    while fixture.store.delete_part("acme", 1).await.unwrap() > Some(0) {
         fixture.assert_sound().await;
     }
     assert!(fixture.settle(&first, completed("")).await.is_err());

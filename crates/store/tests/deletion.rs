@@ -1,11 +1,12 @@
 //! Deleting an organization: its own data goes, in parts between which everything holds, and nothing else does.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Resource};
 use store::{
-    Contents, Digest, Heartbeat, IdempotencyKey, LeaseStatus, NewEvidence, NewToken, Pausable, Scope, Store, StoreError,
+    ContentStore, Contents, Digest, EvidenceRemoval, Heartbeat, IdempotencyKey, LeaseStatus, NewEvidence, NewToken,
+    Pausable, Reservation, Scope, Store, StoreError, go_on_deleting,
 };
 
 use super::support::{
@@ -75,7 +76,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     let expected = Contents { unfinished: 15, ended: 10, tokens: 1, evidence: 2, evidence_bytes: 6, ..contents };
     assert_eq!(contents, Contents { is_being_deleted: false, ..expected });
     assert_eq!(fixture.store.begin_deletion("acme", false).await.unwrap(), 15);
-    assert_eq!(fixture.store.delete_part("acme", 100).await.unwrap(), 0, "it was not begun");
+    assert_eq!(fixture.store.delete_part("acme", 100).await.unwrap(), None, "it was not begun");
     fixture.store.end_deletion("acme").await.unwrap();
     fixture.create("acme", NewOperation::of_kind("waiting")).await;
 
@@ -94,14 +95,14 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
 
     // The process that deletes it dies, and another one continues.
     for _ in 0..3 {
-        assert!((1..=4).contains(&fixture.store.delete_part("acme", 4).await.unwrap()));
+        assert!((1..=4).contains(&fixture.store.delete_part("acme", 4).await.unwrap().unwrap()));
         fixture.assert_sound().await;
     }
     fixture.store.close().await;
     fixture.store = fixture.reopen().await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
     let mut parts = 0;
-    while fixture.store.delete_part("acme", 4).await.unwrap() > 0 {
+    while fixture.store.delete_part("acme", 4).await.unwrap() > Some(0) {
         fixture.assert_sound().await;
         parts += 1;
     }
@@ -156,7 +157,7 @@ async fn who_creates_meanwhile_is_told_and_leaves_nothing(fixture: Fixture) {
     fixture.store.begin_deletion("acme", true).await.unwrap();
     let (made, error) = creating.await.unwrap();
     assert!(made > 30 && matches!(error, StoreError::OrganizationGone), "{made} {error:?}");
-    while fixture.store.delete_part("acme", 1_000).await.unwrap() > 0 {}
+    while fixture.store.delete_part("acme", 1_000).await.unwrap() > Some(0) {}
     fixture.store.end_deletion("acme").await.unwrap();
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 0);
     fixture.assert_sound().await;
@@ -179,7 +180,7 @@ async fn make_with_resource(fixture: &Fixture, organization: &str, hash: u8) {
 
 async fn delete(store: &dyn Store, organization: &str) {
     store.begin_deletion(organization, true).await.unwrap();
-    while store.delete_part(organization, 1_000).await.unwrap() > 0 {}
+    while store.delete_part(organization, 1_000).await.unwrap() > Some(0) {}
     store.end_deletion(organization).await.unwrap();
 }
 
@@ -202,7 +203,140 @@ async fn so_are_those_of_one_that_another_process_has_deleted() {
     make_with_resource(&fixture, "acme", 2).await;
 }
 
+fn content_in(folder: &tempfile::TempDir) -> ContentStore {
+    ContentStore::local(folder.path(), 1_000).unwrap()
+}
+
+/// Stores a piece as a server does.
+async fn upload(fixture: &Fixture, content: &ContentStore, piece: &'static [u8]) -> Digest {
+    let (digest, size) = (Digest::of(piece), piece.len() as u64);
+    let reserved = fixture.store.reserve_evidence("acme", digest, size).await.unwrap();
+    assert_eq!(reserved, Reservation::Reserved);
+    place(content, piece).await;
+    let record = NewEvidence { digest, size, kind: String::new(), name: String::new() };
+    fixture.store.put_evidence("acme", record).await.unwrap();
+    digest
+}
+
+/// Brings content to its place.
+async fn place(content: &ContentStore, piece: &'static [u8]) {
+    let piece = futures_util::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(piece))]);
+    content.put("acme", piece).await.unwrap();
+}
+
+async fn go_on(fixture: &Fixture, content: &ContentStore, time: Option<Duration>) -> bool {
+    go_on_deleting(&*fixture.store, Some(content), "acme", time, |_| ()).await.unwrap()
+}
+
+async fn is_whole(fixture: &Fixture, content: &ContentStore, digest: Digest) -> bool {
+    let record = fixture.store.evidence("acme", &digest).await.unwrap();
+    record.is_some() && content.is_sound("acme", &digest).await.unwrap()
+}
+
+async fn a_second_deleter_stops_once_the_first_has_ended_the_deletion(fixture: Fixture) {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content_in(&folder);
+    fixture.store.create_token(token("acme", 1)).await.unwrap();
+    let digest = upload(&fixture, &content, b"hello").await;
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    // It pauses after its first part.
+    let (arrived, arrives) = tokio::sync::oneshot::channel();
+    let (resume, resumes) = std::sync::mpsc::channel::<()>();
+    let mut pause = Some((arrived, resumes));
+    let (store, same) = (std::sync::Arc::clone(&fixture.store), content.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let second = tokio::task::spawn_blocking(move || {
+        let progress = |_| {
+            if let Some((arrived, resumes)) = pause.take() {
+                arrived.send(()).unwrap();
+                resumes.recv().unwrap();
+            }
+        };
+        runtime.block_on(go_on_deleting(&*store, Some(&same), "acme", None, progress))
+    });
+    arrives.await.unwrap();
+
+    assert!(go_on(&fixture, &content, None).await);
+    assert!(!content.is_sound("acme", &digest).await.unwrap());
+    fixture.store.create_token(token("acme", 2)).await.unwrap();
+    upload(&fixture, &content, b"hello").await;
+    resume.send(()).unwrap();
+    assert!(second.await.unwrap().unwrap(), "the deletion that it worked on is done");
+    assert!(is_whole(&fixture, &content, digest).await);
+    fixture.assert_sound().await;
+}
+
+async fn no_deletion_ends_while_another_deleter_removes_evidence(fixture: Fixture) {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content_in(&folder);
+    fixture.store.create_token(token("acme", 1)).await.unwrap();
+    let digest = upload(&fixture, &content, b"hello").await;
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    // The second one is about to remove the object.
+    let begun = Instant::now();
+    let orphans = EvidenceRemoval::Orphans(vec![digest]);
+    let removing = fixture.store.begin_removal("acme", orphans.clone()).await.unwrap().unwrap();
+    assert!(!go_on(&fixture, &content, Some(Duration::from_millis(300))).await);
+    assert!(content.is_sound("acme", &digest).await.unwrap(), "it is left to the one who began");
+    assert!(is_gone(fixture.store.create_token(token("acme", 2)).await), "nobody can upload it anew yet");
+    assert_eq!(content.remove_begun(&*fixture.store, "acme", removing, begun).await.unwrap(), 1);
+    assert!(go_on(&fixture, &content, None).await);
+
+    fixture.store.create_token(token("acme", 3)).await.unwrap();
+    upload(&fixture, &content, b"hello").await;
+    // The second one goes on, and finds what is there now.
+    assert!(content.remove_all(&*fixture.store, "acme", &|| false).await.unwrap());
+    assert!(is_whole(&fixture, &content, digest).await);
+    fixture.assert_sound().await;
+
+    // One that died in the middle holds the deletion up for ten minutes.
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    fixture.store.begin_removal("acme", orphans).await.unwrap().unwrap();
+    assert!(!go_on(&fixture, &content, Some(Duration::from_millis(300))).await);
+    fixture.advance(Duration::from_secs(601));
+    assert!(go_on(&fixture, &content, None).await);
+    assert!(!content.is_sound("acme", &digest).await.unwrap());
+}
+
+async fn what_is_placed_after_the_deletion_is_removed_and_nothing_that_is_stored_anew(fixture: Fixture) {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content_in(&folder);
+    fixture.store.create_token(token("acme", 1)).await.unwrap();
+    let digest = Digest::of(b"hello");
+    fixture.store.reserve_evidence("acme", digest, 5).await.unwrap();
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    assert!(go_on(&fixture, &content, None).await);
+    place(&content, b"hello").await;
+    let record = NewEvidence { digest, size: 5, kind: String::new(), name: String::new() };
+    assert!(is_gone(fixture.store.put_evidence("acme", record).await));
+    content.remove_orphan(&*fixture.store, "acme", digest).await.unwrap();
+    assert!(!content.is_sound("acme", &digest).await.unwrap());
+
+    // A process that died before it could do so.
+    place(&content, b"hello").await;
+    assert_eq!(content.remove_orphans(&*fixture.store, Duration::ZERO).await.unwrap(), 1);
+    assert!(!content.is_sound("acme", &digest).await.unwrap());
+
+    // The organization is made anew while such a removal is under way, which goes on to hold this content.
+    place(&content, b"hello").await;
+    let begun = Instant::now();
+    let orphans = EvidenceRemoval::Orphans(vec![digest]);
+    let removing = fixture.store.begin_removal("acme", orphans).await.unwrap().unwrap();
+    fixture.store.create_token(token("acme", 2)).await.unwrap();
+    let refused = fixture.store.reserve_evidence("acme", digest, 5).await.unwrap();
+    assert_eq!(refused, Reservation::BeingRemoved);
+    fixture.assert_sound().await;
+    assert_eq!(content.remove_begun(&*fixture.store, "acme", removing, begun).await.unwrap(), 1);
+    upload(&fixture, &content, b"hello").await;
+    content.remove_orphan(&*fixture.store, "acme", digest).await.unwrap();
+    assert!(is_whole(&fixture, &content, digest).await);
+    fixture.assert_sound().await;
+}
+
 against_both_engines!(
+    a_second_deleter_stops_once_the_first_has_ended_the_deletion,
+    no_deletion_ends_while_another_deleter_removes_evidence,
+    what_is_placed_after_the_deletion_is_removed_and_nothing_that_is_stored_anew,
     resources_of_an_organization_that_is_made_anew_are_counted_anew,
     everything_of_an_organization_goes_and_nothing_else,
     who_creates_meanwhile_is_told_and_leaves_nothing,

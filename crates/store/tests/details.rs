@@ -231,13 +231,13 @@ async fn what_is_removed_leaves_nothing_of_it(fixture: Fixture) {
     let ended = NewOperation { kind: "build".to_owned(), unique_key: None, ..full() };
     fixture.finished("globex", ended, completed("{}")).await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
-    while fixture.store.delete_part("acme", 1).await.unwrap() > 0 {
+    while fixture.store.delete_part("acme", 1).await.unwrap() > Some(0) {
         fixture.assert_sound().await;
     }
     fixture.store.end_deletion("acme").await.unwrap();
     fixture.assert_sound().await;
     fixture.store.begin_deletion("globex", true).await.unwrap();
-    while fixture.store.delete_part("globex", 100).await.unwrap() > 0 {}
+    while fixture.store.delete_part("globex", 100).await.unwrap() > Some(0) {}
     fixture.store.end_deletion("globex").await.unwrap();
     fixture.assert_sound().await;
 }

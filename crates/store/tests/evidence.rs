@@ -305,9 +305,9 @@ async fn a_deleted_organization_leaves_no_evidence(fixture: Fixture) {
     let late = fixture.store.reserve_evidence("acme", Digest::of(b"late"), 4).await;
     assert!(matches!(late, Err(store::StoreError::OrganizationGone)));
     fixture.assert_sound().await;
-    while fixture.store.delete_part("acme", 10).await.unwrap() > 0 {}
+    while fixture.store.delete_part("acme", 10).await.unwrap() > Some(0) {}
     fixture.store.end_deletion("acme").await.unwrap();
     assert_eq!(totals(&fixture).await, (0, 0));
     let removing = Removing { digests: vec![Digest::of(b"hello")], since: fixture.store.now() };
-    assert!(matches!(fixture.store.end_removal("acme", removing).await, Err(store::StoreError::OrganizationGone)));
+    assert_eq!(fixture.store.end_removal("acme", removing).await.unwrap(), 0);
 }

@@ -79,7 +79,7 @@ async fn a_deleted_organization_leaves_no_views(fixture: Fixture) {
     keep(&fixture, view(&fixture, "s", None)).await;
     fixture.store.begin_deletion("acme", true).await.unwrap();
     assert_eq!(fixture.store.create_view("acme", view(&fixture, "t", None)).await.unwrap(), ViewOutcome::Missing);
-    while fixture.store.delete_part("acme", 10).await.unwrap() > 0 {}
+    while fixture.store.delete_part("acme", 10).await.unwrap() > Some(0) {}
     fixture.store.end_deletion("acme").await.unwrap();
     assert_eq!(names(&fixture, &ViewReach::of(&Access::organization("acme"), "a")).await, [""; 0]);
 }

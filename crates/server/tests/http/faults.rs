@@ -528,10 +528,10 @@ impl Store for FaultyStore {
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
         self.inner.begin_deletion(organization, unfinished_too).await
     }
-    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
         self.inner.delete_part(organization, limit).await
     }
-    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+    async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError> {
         self.inner.end_deletion(organization).await
     }
     fn set_quotas(&self, quotas: store::Quotas) {

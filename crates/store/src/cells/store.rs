@@ -36,8 +36,8 @@ cells! {
         sum => fn forget_changes(&self, keep: Duration, limit: u32) -> u64;
         at(organization) => fn contents(&self, organization: &str) -> Option<Contents>;
         at(organization) => fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> u64;
-        at(organization) => fn delete_part(&self, organization: &str, limit: u32) -> u64;
-        at(organization) => fn end_deletion(&self, organization: &str) -> ();
+        at(organization) => fn delete_part(&self, organization: &str, limit: u32) -> Option<u64>;
+        at(organization) => fn end_deletion(&self, organization: &str) -> bool;
     } {
         async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
             let (mut forgotten, mut failed) = (0, None);

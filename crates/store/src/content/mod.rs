@@ -438,25 +438,6 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// Removes everything of an organization; answers how many pieces there were. Content that is being stored
-    /// meanwhile may stay.
-    ///
-    /// # Errors
-    /// [`ContentError::Store`]; a part may be gone then.
-    pub async fn remove_all(&self, organization: &str) -> Result<u64, ContentError> {
-        let folder = Path::from_iter([PathPart::from(ORGANIZATIONS), PathPart::from(organization)]);
-        let mut found = self.objects.list(Some(&folder));
-        let mut removed = 0;
-        while let Some(piece) = found.next().await {
-            match self.objects.delete(&piece?.location).await {
-                Ok(()) => removed += 1,
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(removed)
-    }
-
     /// The content with this digest, to be read in pieces, or `None` when the organization does not have it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use futures_util::stream;
 
 use super::reading::PIECE_BYTES;
 use super::*;
+use crate::SqliteStore;
 use crate::seal::tests::keyring;
 use crate::seal::{Rotated, Seal};
 
@@ -89,8 +90,10 @@ async fn an_organizations_content_is_removed_and_no_others() {
         store.put(organization, pieces(&[b"one"])).await.unwrap();
         store.put(organization, pieces(&[b"two"])).await.unwrap();
     }
-    assert_eq!(store.remove_all("a/b").await.unwrap(), 2);
-    assert_eq!(store.remove_all("a/b").await.unwrap(), 0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let records = SqliteStore::open(&elsewhere.path().join("longrun.db")).await.unwrap();
+    assert!(!store.remove_all(&records, "a/b", &|| true).await.unwrap(), "the time is over");
+    assert!(store.remove_all(&records, "a/b", &|| false).await.unwrap());
     let mut left = Vec::new();
     for organization in ["a", "a/b", "a/b/c"] {
         left.push(store.get(organization, &Digest::of(b"one")).await.unwrap().is_some());
@@ -198,7 +201,9 @@ async fn content_is_read_whether_encryption_was_switched_on_or_off_since() {
             assert!(reader.get("acme", &digest).await.unwrap().unwrap() == looks_sealed);
             assert_eq!(reader.get("acme", &sealed).await.unwrap().unwrap(), "one");
         }
-        store.remove_all("acme").await.unwrap();
+        for digest in [digest, sealed] {
+            store.remove("acme", &digest).await.unwrap();
+        }
         stores[1].put("acme", pieces(&[b"one"])).await.unwrap();
     }
     let without = ContentStore::local(folder.path(), u64::MAX).unwrap();

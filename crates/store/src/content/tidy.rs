@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::{TryStreamExt, pin_mut};
+use futures_util::{StreamExt, TryStreamExt, pin_mut};
+use object_store::path::{Path, PathPart};
 
-use super::{ContentStore, Digest};
+use super::{ContentError, ContentStore, Digest, ORGANIZATIONS, whose};
 use crate::{DeletionError, EvidenceAges, EvidenceRemoval, EvidenceRetention, Removing, Store, StoreError};
 
 /// Rows that are checked together, and pieces that are removed together.
 const PART: u32 = 100;
+/// Pieces of a deleted organization that are removed together: somebody may be waiting for an answer.
+const FEW: usize = 20;
 /// How long after its beginning a removal may still remove objects: much less than the time after which another process
 /// may resume it, and then store the same content anew.
 const REMOVES_FOR: Duration = Duration::from_secs(120);
@@ -79,6 +82,49 @@ impl ContentStore {
         Ok(removed)
     }
 
+    /// Removes the objects of an organization that is being deleted, until no more are found (answers true) or
+    /// `is_over`. Those that others are removing are left to them. Nothing is lost if another caller has ended the
+    /// deletion meanwhile, and the organization was made anew.
+    ///
+    /// # Errors
+    /// [`DeletionError`]; what was removed stays so.
+    pub async fn remove_all(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        is_over: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, DeletionError> {
+        let folder = Path::from_iter([PathPart::from(ORGANIZATIONS), PathPart::from(organization)]);
+        let mut found = self.objects.list(Some(&folder)).try_chunks(FEW);
+        while let Some(part) = found.next().await {
+            if is_over() {
+                return Ok(false);
+            }
+            let mut digests = Vec::new();
+            for object in part.map_err(|error| ContentError::from(error.1))? {
+                match whose(&object.location) {
+                    Some((_, digest, _)) => digests.push(digest),
+                    None => self.remove_at(&object.location).await?,
+                }
+            }
+            self.remove_some(store, organization, EvidenceRemoval::Orphans(digests)).await?;
+        }
+        Ok(true)
+    }
+
+    /// Removes the object of an upload that could not be put on record, if it belongs to nothing.
+    ///
+    /// # Errors
+    /// [`DeletionError`].
+    pub async fn remove_orphan(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        digest: Digest,
+    ) -> Result<(), DeletionError> {
+        self.remove_some(store, organization, EvidenceRemoval::Orphans(vec![digest])).await.map(drop)
+    }
+
     /// Removes the pieces that may be removed; answers how many.
     async fn remove_some(
         &self,
@@ -90,7 +136,7 @@ impl ContentStore {
         let removing = match store.begin_removal(organization, what).await {
             Ok(Ok(removing)) => removing,
             Ok(Err(_)) => return Ok(0),
-            // The process that deletes it removes its objects.
+            // It is being deleted: its objects are removed as orphans.
             Err(StoreError::OrganizationGone) => return Ok(0),
             Err(error) => return Err(error.into()),
         };

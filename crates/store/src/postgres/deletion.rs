@@ -15,6 +15,7 @@ use super::tx::Tx;
 use super::{audit, changes, counters, pause, purge};
 use super::{details, resources};
 use crate::audit::Record;
+use crate::evidence::REMOVAL_LASTS;
 use crate::{AuditCall, Contents, StoreError};
 
 /// Counts are base and deltas, in one snapshot.
@@ -95,17 +96,24 @@ const COUNTED: &str = "
 const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHERE status = 2), \
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
-/// The rest, one table after the other, by primary key, each with the order of its rows.
+/// The rest, one table after the other, by primary key, each with the order of its rows. Of [`EVIDENCE`] only some.
 const TABLES: &[(&str, &str)] = &[
     ("schedules", "name"),
     ("inbox", "id"),
     ("changes", "xid, n"),
     ("idempotency_keys", "key"),
-    ("evidence", "digest"),
+    (EVIDENCE, "digest"),
     ("bucket_times", "level, bucket"),
     ("views", "id"),
     ("statistics", "step, project_id, start, kind"),
 ];
+const EVIDENCE: &str = "evidence";
+
+/// Removals of evidence that others have begun. Whoever ends the deletion waits for them, unless the organization is in
+/// another database, where its evidence stays.
+const IS_REMOVING: &str = "
+    SELECT EXISTS (SELECT FROM evidence WHERE organization_id = $1 AND state = 3 AND removing_since >= $2)
+        AND NOT EXISTS (SELECT FROM organizations_elsewhere WHERE organization_id = $1)";
 
 /// Tables with few rows, and rows that were written while the parts were removed.
 const END: &[&str] = &[
@@ -189,6 +197,7 @@ async fn begin_on(
     let counted = sqlx::query(CONTENTS).bind(organization).fetch_one(&mut *transaction).await?;
     let unfinished = counted.try_get::<i64, _>("unfinished")?.unsigned_abs();
     if unfinished > 0 && !unfinished_too {
+        transaction.roll_back().await?;
         return Ok(unfinished);
     }
     let sql = "UPDATE organizations SET deleted = 1 WHERE organization_id = $1";
@@ -213,7 +222,7 @@ async fn is_begun(connection: &mut PgConnection, organization: &str) -> Result<b
     Ok(sqlx::query_scalar(sql).bind(organization).fetch_one(connection).await?)
 }
 
-pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> Result<u64, StoreError> {
+pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
     let limit = i64::from(limit);
     let part = async {
         let mut connection = pool.acquire().await?;
@@ -222,8 +231,8 @@ pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> 
         Ok::<_, StoreError>(removed)
     };
     match pool.within(part).await? {
-        Some(0) => remove_counters(pool, organization, limit).await,
-        removed => Ok(removed.unwrap_or_default()),
+        Some(0) => remove_counters(pool, organization, limit).await.map(Some),
+        removed => Ok(removed),
     }
 }
 
@@ -234,6 +243,7 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
     let sql = "SELECT FROM organizations_elsewhere WHERE organization_id = $1 FOR SHARE";
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     if !is_begun(&mut transaction, organization).await? {
+        transaction.roll_back().await?;
         return Ok(None);
     }
     // First: then no operation that ends lets another one into the queue.
@@ -283,9 +293,10 @@ async fn remove_from(
     organization: &str,
     limit: i64,
 ) -> Result<Option<u64>, StoreError> {
+    let which = if table == EVIDENCE { "state <> 3" } else { "true" };
     let sql = format!(
         "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
-            SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
+            SELECT ctid FROM {table} WHERE organization_id = $1 AND {which} ORDER BY {order} LIMIT $2 FOR UPDATE))"
     );
     let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(connection).await?;
     Ok(Some(done.rows_affected()).filter(|removed| *removed > 0))
@@ -313,25 +324,40 @@ async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> 
     Ok(0)
 }
 
-pub(super) async fn end(pool: &Connections, organization: &str) -> Result<(), StoreError> {
+pub(super) async fn end(pool: &Connections, now: Timestamp, organization: &str) -> Result<bool, StoreError> {
     let end = async {
         let mut connection = pool.acquire().await?;
-        let is_ended = end_on(&mut connection, organization).await?;
+        let ending = end_on(&mut connection, now, organization).await?;
         connection.release();
-        Ok::<_, StoreError>(is_ended)
+        Ok::<_, StoreError>(ending)
     };
-    if pool.within(end).await? {
-        changes::begin_anew(pool, organization).await?;
+    match pool.within(end).await? {
+        Ending::Ended => changes::begin_anew(pool, organization).await?,
+        Ending::NotBegun => {}
+        Ending::Removing => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Answers whether there was something to end.
-async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
+enum Ending {
+    Ended,
+    /// There was nothing to end.
+    NotBegun,
+    /// Others remove evidence.
+    Removing,
+}
+
+async fn end_on(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<Ending, StoreError> {
     let mut transaction = Tx::begun(connection).await?;
     let sql = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 1 FOR UPDATE";
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
-        return Ok(false);
+        transaction.roll_back().await?;
+        return Ok(Ending::NotBegun);
+    }
+    let resumable = now.before(REMOVAL_LASTS).as_millis();
+    if sqlx::query_scalar(IS_REMOVING).bind(organization).bind(resumable).fetch_one(&mut *transaction).await? {
+        transaction.roll_back().await?;
+        return Ok(Ending::Removing);
     }
     // One statement, one snapshot: an operation that moves between the tables is in one of them.
     let sql = "SELECT EXISTS (SELECT FROM active WHERE organization_id = $1)
@@ -354,5 +380,5 @@ async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<boo
     let sql = "UPDATE organizations SET deleted = 2 WHERE organization_id = $1";
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(true)
+    Ok(Ending::Ended)
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Writes about evidence of an organization wait for each other here, so that its limit is kept.
-const LOCK: &str = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1 FOR NO KEY UPDATE";
+const LOCK: &str = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR NO KEY UPDATE";
 
 /// Served by the primary key.
 const LOAD: &str = "
@@ -164,11 +164,14 @@ pub(super) async fn write(
     write: &EvidenceWrite,
 ) -> Result<Result<EvidenceReply, StoreError>, StoreError> {
     let organization = write.organization.as_str();
-    let is_gone: Option<bool> = sqlx::query_scalar(LOCK).bind(organization).fetch_optional(&mut *connection).await?;
-    if is_gone == Some(true) {
-        return Ok(Err(StoreError::OrganizationGone));
-    }
-    evidence::carry_out(&mut Table { connection, organization }, now, admission, write).await.map(Ok)
+    let deleted: Option<i16> = sqlx::query_scalar(LOCK).bind(organization).fetch_optional(&mut *connection).await?;
+    let is_deleted = match deleted {
+        None | Some(0) => false,
+        Some(1 | 2) if write.concerns_the_deleted() => true,
+        // It is elsewhere, if it is not deleted.
+        _ => return Ok(Err(StoreError::OrganizationGone)),
+    };
+    evidence::carry_out(&mut Table { connection, organization }, now, admission, is_deleted, write).await.map(Ok)
 }
 
 impl PostgresStore {

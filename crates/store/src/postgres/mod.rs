@@ -619,18 +619,18 @@ impl Store for PostgresStore {
         begun.map_err(StoreError::or_unavailable)
     }
 
-    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
         let part = deletion::part(&self.pool, organization, limit).await;
-        if part.as_ref().is_ok_and(|rows| *rows > 0) {
+        if part.as_ref().is_ok_and(|rows| *rows > Some(0)) {
             self.commits.note(News::CHANGED);
         }
         part.map_err(StoreError::or_unavailable)
     }
 
-    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
-        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+    async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError> {
+        let is_ended = deletion::end(&self.pool, self.now(), organization).await.map_err(StoreError::or_unavailable)?;
         self.commits.note(News::CHANGED);
-        Ok(())
+        Ok(is_ended)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

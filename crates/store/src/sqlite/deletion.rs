@@ -7,6 +7,7 @@ use super::resources::Resources;
 use super::statement::query;
 use super::{audit, purge, sessions};
 use crate::deletion::Deletion;
+use crate::evidence::REMOVAL_LASTS;
 use crate::{Contents, StoreError};
 
 const CONTENTS: &str = "
@@ -42,7 +43,7 @@ const REMOVE: &[&str] = &[
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM evidence WHERE organization_id = ?1 AND digest IN (
-        SELECT digest FROM evidence WHERE organization_id = ?1 LIMIT ?2 + 0)",
+        SELECT digest FROM evidence WHERE organization_id = ?1 AND state <> 3 LIMIT ?2 + 0)",
     "DELETE FROM project_counters WHERE organization_id = ?1 AND (project_id, level, bucket, kind) IN (
         SELECT project_id, level, bucket, kind FROM project_counters
         WHERE organization_id = ?1 AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
@@ -82,6 +83,10 @@ const END: &[&str] = &[
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
 
+/// Removals of evidence that others have begun. Whoever ends the deletion waits for them.
+const IS_REMOVING: &str =
+    "SELECT count(*) FROM evidence WHERE organization_id = ?1 AND state = 3 AND removing_since >= ?2";
+
 /// A reader that continues from a cursor has missed something.
 const FLOOR: &str = "
     INSERT INTO change_floors (organization_id, id, entries)
@@ -115,11 +120,13 @@ pub(super) fn step(
 ) -> Result<u64, StoreError> {
     match step {
         Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too),
-        Deletion::Part(limit) => part(connection, resources, organization, limit),
+        Deletion::Part(limit) => Ok(part(connection, resources, organization, limit)?.map_or(0, |removed| removed + 1)),
         Deletion::End => {
-            end(connection, organization)?;
-            resources.forget(organization);
-            Ok(0)
+            let is_ended = end(connection, now, organization)?;
+            if is_ended {
+                resources.forget(organization);
+            }
+            Ok(is_ended.into())
         }
     }
 }
@@ -148,9 +155,14 @@ fn is_begun(connection: &Connection, organization: &str) -> Result<bool, StoreEr
     Ok(query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0)
 }
 
-fn part(connection: &Connection, resources: &Resources, organization: &str, limit: u32) -> Result<u64, StoreError> {
+fn part(
+    connection: &Connection,
+    resources: &Resources,
+    organization: &str,
+    limit: u32,
+) -> Result<Option<u64>, StoreError> {
     if !is_begun(connection, organization)? {
-        return Ok(0);
+        return Ok(None);
     }
     for sql in REMOVE_OPERATIONS {
         let removed = query(sql).bind(organization).bind(limit).fetch_all(connection)?;
@@ -160,20 +172,24 @@ fn part(connection: &Connection, resources: &Resources, organization: &str, limi
         let seqs = purge::forget(connection, resources, organization, &removed)?;
         let listed = serde_json::json!(seqs).to_string();
         query(REMOVE_LEASES).bind(organization).bind(listed).execute(connection)?;
-        return Ok(removed.len() as u64);
+        return Ok(Some(removed.len() as u64));
     }
     for sql in REMOVE {
         let removed = query(*sql).bind(organization).bind(limit).execute(connection)?;
         if removed > 0 {
-            return Ok(removed);
+            return Ok(Some(removed));
         }
     }
-    Ok(0)
+    Ok(Some(0))
 }
 
-fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
+fn end(connection: &Connection, now: Timestamp, organization: &str) -> Result<bool, StoreError> {
     if !is_begun(connection, organization)? {
-        return Ok(());
+        return Ok(true);
+    }
+    let resumable = now.before(REMOVAL_LASTS).as_millis();
+    if query(IS_REMOVING).bind(organization).bind(resumable).fetch_one(connection)?.try_get::<i64>(0)? > 0 {
+        return Ok(false);
     }
     let sql = "SELECT (SELECT count(*) FROM active WHERE organization_id = ?1)
         + (SELECT count(*) FROM settled WHERE organization_id = ?1)";
@@ -188,5 +204,5 @@ fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
     {
         query(sql).bind(organization).execute(connection)?;
     }
-    Ok(())
+    Ok(true)
 }

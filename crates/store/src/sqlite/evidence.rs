@@ -150,11 +150,12 @@ pub(super) async fn write(
     admission: &Admission,
     write: &EvidenceWrite,
 ) -> Result<Result<EvidenceReply, StoreError>, StoreError> {
-    if admin::is_gone(connection, &write.organization)? {
+    let is_deleted = admin::is_gone(connection, &write.organization)?;
+    if is_deleted && !write.concerns_the_deleted() {
         return Ok(Err(StoreError::OrganizationGone));
     }
     let mut table = Table { connection, organization: &write.organization };
-    evidence::carry_out(&mut table, now, admission, write).await.map(Ok)
+    evidence::carry_out(&mut table, now, admission, is_deleted, write).await.map(Ok)
 }
 
 impl SqliteStore {

@@ -566,12 +566,12 @@ impl Store for SqliteStore {
         self.delete(organization, Deletion::Begin(unfinished_too)).await
     }
 
-    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
-        self.delete(organization, Deletion::Part(limit)).await
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
+        Ok(self.delete(organization, Deletion::Part(limit)).await?.checked_sub(1))
     }
 
-    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
-        self.delete(organization, Deletion::End).await.map(drop)
+    async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError> {
+        Ok(self.delete(organization, Deletion::End).await? > 0)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
