@@ -132,6 +132,27 @@ async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> 
         let _ = app.store.end_reservation(caller.organization(), digest).await;
     }
     let (digest, size) = placed?;
+    let kept = put_on_record(app, caller, (digest, size), record, name).await;
+    // It may have been removed since it was reserved, with its organization even, and before it came to its place.
+    let is_kept = match &kept {
+        Ok(_) if is_new => true,
+        Ok(_) => app.store.evidence(caller.organization(), &digest).await?.is_some(),
+        Err(_) => false,
+    };
+    if !is_kept && let Err(error) = app.content.remove_orphan(&*app.store, caller.organization(), digest).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not remove content that was not put on record");
+    }
+    kept
+}
+
+/// Puts content that is at its place on record; `record` is the one that it has already.
+async fn put_on_record(
+    app: &App,
+    caller: &Caller,
+    (digest, size): (Digest, u64),
+    record: Option<EvidenceRecord>,
+    name: &str,
+) -> Result<EvidenceRecord, ApiError> {
     match record {
         Some(record) if name.is_empty() || !record.name.is_empty() => Ok(record),
         Some(record) => {

@@ -44,6 +44,8 @@ pub enum Fault {
     RescueIsStuck,
     /// A write panics within its call.
     TouchPanics,
+    /// The organization is deleted before evidence is put on record.
+    PutAfterDeletion,
 }
 
 pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
@@ -322,6 +324,10 @@ impl EvidenceRecords for FaultyStore {
     }
 
     async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError> {
+        if self.fault.load(Ordering::SeqCst) == Fault::PutAfterDeletion as u8 {
+            self.inner.begin_deletion(organization, true).await?;
+            assert!(store::go_on_deleting(&*self.inner, None, organization, None, |_| ()).await.unwrap());
+        }
         self.inner.put_evidence(organization, evidence).await
     }
 
@@ -745,6 +751,16 @@ async fn a_list_whose_long_output_cannot_be_read_breaks_off() {
     }
     switch(Fault::None);
     assert_eq!(caller.get("/v1/operations").await.ids().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_after_its_organization_leaves_no_content() {
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    switch(Fault::PutAfterDeletion);
+    assert_eq!(caller.post("/v1/evidence", "hello").await.status, StatusCode::UNAUTHORIZED);
+    switch(Fault::None);
+    assert!(!server.evidence_file(&Digest::of(b"hello").to_string()).exists());
 }
 
 #[tokio::test]
