@@ -1,6 +1,7 @@
 //! `longrun backup`, `restore` and `migrate --from … --to …`: the data that comes out is the data that went in.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -272,6 +273,19 @@ async fn a_backup_that_was_changed_is_not_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restore_warns_of_evidence_that_the_backup_lacks() {
+    let folder = tempdir().unwrap();
+    sqlite(folder.path()).await;
+    run_in(folder.path(), &["backup", "copy", "--data-dir", "."]).expect(0);
+    let content = files_below(&folder.path().join("copy/evidence")).remove(0);
+    let other = Digest::of(b"another").to_string();
+    std::fs::write(content.with_file_name(other.strip_prefix("sha256:").unwrap()), b"another").unwrap();
+    std::fs::remove_file(&content).unwrap();
+    let restored = run_in(folder.path(), &["restore", "copy", "--data-dir", "again"]).expect(0);
+    restored.says("evidence that the backup does not have").says(&format!("acme {}", Digest::of(b"content")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_or_missing_evidence_is_found_when_the_backup_is_made() {
     let folder = tempdir().unwrap();
     sqlite(folder.path()).await;
@@ -281,6 +295,11 @@ async fn damaged_or_missing_evidence_is_found_when_the_backup_is_made() {
     run_in(folder.path(), &backup).expect(2).says("is damaged");
     std::fs::remove_file(&content).unwrap();
     run_in(folder.path(), &backup).expect(2).says("the store refers to 1 piece of evidence").says("--evidence");
+    // As many files as records are not enough.
+    let other = Digest::of(b"other").to_string();
+    let other = content.with_file_name(other.strip_prefix("sha256:").unwrap());
+    std::fs::write(other, b"other").unwrap();
+    run_in(folder.path(), &backup).expect(2).says(&format!("acme {}", Digest::of(b"content")));
     assert!(!folder.path().join("copy").exists(), "half a backup is none");
 }
 
@@ -351,6 +370,59 @@ async fn a_postgres_backup_restores_into_another_cluster() {
     .await
     .unwrap();
     assert!(!grants, "what was taken from everybody is not given back by a restore");
+}
+
+/// A `pg_dump` that replaces a piece of evidence by another one once it has written its first dump, as servers may.
+fn pg_dump_during_which_evidence_is_replaced(folder: &Path) {
+    let place = |content: &[u8]| {
+        let digest = Digest::of(content).to_string();
+        let hex = digest.strip_prefix("sha256:").unwrap().to_owned();
+        let file = folder.join("evidence/organizations/acme/sha256").join(&hex[..2]).join(&hex);
+        (digest, file)
+    };
+    let ((_, file), (after, new_file)) = (place(b"content"), place(b"other"));
+    let script = format!(
+        "#!/bin/sh
+        set -e
+        PATH=${{PATH#*:}}
+        pg_dump \"$@\"
+        if [ -e {file} ]; then
+            rm {file}
+            mkdir -p {new_folder}
+            printf other > {new_file}
+            psql --quiet --dbname \"$2\" -c \"UPDATE longrun.evidence SET digest = '{after}', size = 5; \
+                UPDATE longrun.evidence_totals SET bytes = 5\"
+        fi
+        ",
+        file = file.display(),
+        new_file = new_file.display(),
+        new_folder = new_file.parent().unwrap().display(),
+    );
+    let program = folder.join("bin/pg_dump");
+    std::fs::create_dir(folder.join("bin")).unwrap();
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_has_all_evidence_that_its_store_names_although_some_is_replaced_meanwhile() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let (url, target) = (cluster.database().await.unwrap(), cluster.database().await.unwrap());
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    fill(&store).await;
+    store.close().await;
+    let folder = tempdir().unwrap();
+    put_content(&folder.path().join("evidence"));
+    pg_dump_during_which_evidence_is_replaced(folder.path());
+    let path = format!("{}/bin:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut backup = command();
+    backup.current_dir(folder.path()).env("PATH", path).args(["backup", "copy", "--store", &url]);
+    let output = backup.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    run_in(folder.path(), &["restore", "copy", "--store", &target, "--evidence", "again"]).expect(0);
+    run_in(folder.path(), &["doctor", "--store", &target, "--evidence", "again"]).expect(0);
+    let kept = files_below(&folder.path().join("again"));
+    assert_eq!(kept.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>(), [b"other"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@ use std::fmt;
 
 use operations::Status;
 
+use crate::Digest;
+
 /// The numbers of a store, from one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -18,6 +20,17 @@ pub struct Census {
     pub evidence: u64,
     /// Idempotency keys that are remembered.
     pub idempotency_keys: u64,
+}
+
+/// A piece of evidence that a copy of a store refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEvidence {
+    /// The organization that has it.
+    pub organization: String,
+    /// The SHA-256 of its content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
 }
 
 impl Census {

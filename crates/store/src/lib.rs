@@ -71,7 +71,7 @@ use seal::{Replacement, TextCursor, TextPage, TextPlace};
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
 pub use bulk::{BulkBatch, BulkOperations, BulkProgress, BulkRefusal, SHOWN_REFUSALS};
 pub use cells::{CellUrl, Cells, CellsConfig, MoveError, Moved, Patience};
-pub use census::Census;
+pub use census::{Census, NamedEvidence};
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};

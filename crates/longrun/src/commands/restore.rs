@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
+use store::{PostgresStore, SqliteStore, Store, StoreUrl};
 
 use super::backup::content::{self, Content};
 use super::backup::manifest::{self, Engine, Manifest};
-use super::backup::{CONTENT, postgres};
+use super::backup::{CONTENT, SHOWN, postgres};
 use crate::evidence_place::{EvidencePlace, folder_beside};
-use crate::exit::{Exit, failure};
+use crate::exit::{Exit, failure, warn};
 use crate::node::StoreLock;
 use crate::progress::Spinner;
 use crate::render;
@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
                 refuse_used(folder)?;
             }
             put_evidence(&manifest, folder, &evidence).await?;
-            restore_sqlite(&copy, path, &census).await?;
+            restore_sqlite(&copy, path, &manifest, &evidence).await?;
             drop(lock);
         }
         (StoreUrl::Postgres(url), Engine::Postgres) => {
@@ -82,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             }
             put_evidence(&manifest, folder, &evidence).await?;
             postgres::restore(url, &copy).await?;
-            check_postgres(url, &census).await?;
+            check_postgres(url, &manifest, &evidence).await?;
         }
         _ => {
             return Err(failure(
@@ -141,8 +141,26 @@ async fn put_evidence(manifest: &Manifest, folder: &Path, evidence: &Path) -> an
     Ok(())
 }
 
+/// Says which evidence the restored store refers to that is not there. Older backups may lack evidence that was deleted
+/// while they were made; everything else in them is whole.
+async fn warn_of_missing(store: &dyn Store, manifest: &Manifest, evidence: &Path) -> anyhow::Result<()> {
+    // The evidence was in a bucket, or there is none.
+    if manifest.content.files == 0 {
+        return Ok(());
+    }
+    let content = EvidencePlace::Folder(evidence.to_owned()).open(u64::MAX)?;
+    let missing = content.missing(store, SHOWN).await?;
+    if !missing.is_empty() {
+        warn(format!(
+            "the restored store refers to evidence that the backup does not have: {}; send it again, or delete it",
+            missing.join(", ")
+        ));
+    }
+    Ok(())
+}
+
 /// Copies the file to a temporary name next to its destination, checks the copy, and only then renames it.
-async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Result<()> {
+async fn restore_sqlite(copy: &Path, path: &Path, manifest: &Manifest, evidence: &Path) -> anyhow::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -153,8 +171,9 @@ async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Re
     std::fs::copy(copy, &file).with_context(|| format!("cannot copy {}", copy.display()))?;
     let store = SqliteStore::open(&file).await?;
     let examined = async {
-        manifest::agree(census, &store.census().await?)?;
+        manifest::agree(&manifest.census()?, &store.census().await?)?;
         manifest::sound(&store.doctor().await?)?;
+        warn_of_missing(&store, manifest, evidence).await?;
         store.renew_position_key().await.map_err(anyhow::Error::from)
     };
     let examined = examined.await;
@@ -166,12 +185,13 @@ async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Re
     content::sync_folder(parent)
 }
 
-async fn check_postgres(url: &str, census: &Census) -> anyhow::Result<()> {
+async fn check_postgres(url: &str, manifest: &Manifest, evidence: &Path) -> anyhow::Result<()> {
     // Also migrates the schema of an older backup to this version.
     let store = PostgresStore::connect(url, 2).await?;
     let examined = async {
-        manifest::agree(census, &store.snapshot().await?.census)?;
+        manifest::agree(&manifest.census()?, &store.snapshot().await?.census)?;
         manifest::sound(&store.doctor().await?)?;
+        warn_of_missing(&store, manifest, evidence).await?;
         store.renew_position_key().await.map_err(anyhow::Error::from)
     };
     let examined = examined.await;

@@ -3,7 +3,7 @@
 
 use operations::Status;
 use serde_json::{Map, Value};
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::changes;
@@ -13,7 +13,8 @@ use super::error::unavailable;
 use super::session::refused;
 use super::tx::Tx;
 use super::{PostgresStore, rows, session};
-use crate::{Census, StoreError};
+use crate::rows::damaged;
+use crate::{Census, NamedEvidence, StoreError};
 
 /// In the embedded store, the rows of the queue are part of `active`.
 const QUEUE: &str = "
@@ -34,7 +35,26 @@ pub struct Snapshot {
     pub id: String,
     /// The contents of the snapshot.
     pub census: Census,
-    _connection: PgConnection,
+    connection: PgConnection,
+}
+
+impl Snapshot {
+    /// The evidence that is stored in it, by organization.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn named_evidence(&mut self) -> Result<Vec<NamedEvidence>, StoreError> {
+        let sql = "SELECT organization_id, digest, size FROM evidence WHERE state = 2 ORDER BY organization_id, digest";
+        let rows = sqlx::query(sql).fetch_all(&mut self.connection).await.map_err(unavailable)?;
+        let named = |row: &PgRow| {
+            Ok(NamedEvidence {
+                organization: row.try_get(0)?,
+                digest: row.try_get::<String, _>(1)?.parse().map_err(|_| damaged("digest"))?,
+                size: row.try_get::<i64, _>(2)?.unsigned_abs(),
+            })
+        };
+        rows.iter().map(named).collect()
+    }
 }
 
 impl PostgresStore {
@@ -67,7 +87,7 @@ impl PostgresStore {
             let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *tx).await?;
             let census = census(&mut tx).await?;
             tx.leave_open();
-            Ok::<_, StoreError>(Snapshot { id, census, _connection: connection })
+            Ok::<_, StoreError>(Snapshot { id, census, connection })
         };
         snapshot.await.map_err(StoreError::or_unavailable)
     }

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use super::statement::query;
 use super::{SqliteStore, connections, rows};
 use crate::batch::ChangeLogWrite;
-use crate::{Census, LeaseRef, Store, StoreError};
+use crate::rows::damaged;
+use crate::{Census, LeaseRef, NamedEvidence, Store, StoreError};
 
 /// Rows that are read before they are taken.
 const READ_AHEAD: usize = 256;
@@ -45,6 +46,26 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn census(&self) -> Result<Census, StoreError> {
         self.readers.read(census).await
+    }
+
+    /// The evidence that is stored, by organization.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn named_evidence(&self) -> Result<Vec<NamedEvidence>, StoreError> {
+        let sql = "SELECT organization_id, digest, size FROM evidence WHERE state = 2 ORDER BY organization_id, digest";
+        self.readers
+            .read(move |connection| {
+                let named = |row: &super::statement::Row| {
+                    Ok(NamedEvidence {
+                        organization: row.try_get(0)?,
+                        digest: row.try_get::<String>(1)?.parse().map_err(|_| damaged("digest"))?,
+                        size: row.try_get::<i64>(2)?.unsigned_abs(),
+                    })
+                };
+                query(sql).fetch_all(connection)?.iter().map(named).collect()
+            })
+            .await
     }
 
     /// Makes the cursors that were given before unknown, for a store that was restored: changes that came after the

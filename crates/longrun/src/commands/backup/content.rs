@@ -2,6 +2,7 @@
 //! verified. Encrypted content is copied as it is: a backup needs no key.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -27,28 +28,51 @@ impl Content {
     /// # Errors
     /// When a piece is damaged or a file cannot be read or written.
     pub async fn copy(from: &Path, to: &Path) -> anyhow::Result<Content> {
+        Content::copy_some(from, to, false).await
+    }
+
+    /// The same again, after a copy by this process: only of what has been stored since, which is counted.
+    ///
+    /// # Errors
+    /// Those of [`Content::copy`].
+    pub async fn copy_new(from: &Path, to: &Path) -> anyhow::Result<Content> {
+        Content::copy_some(from, to, true).await
+    }
+
+    async fn copy_some(from: &Path, to: &Path, only_new: bool) -> anyhow::Result<Content> {
         let (from, to) = (from.join(KEPT), to.join(KEPT));
         let copied = tokio::task::spawn_blocking(move || {
             let mut content = Content::default();
             if from.exists() {
-                copy_folder(&from, &from, &to, &mut content)?;
+                copy_folder(&from, &from, &to, only_new, &mut content)?;
             }
             Ok(content)
         });
         copied.await.context("the copy was aborted")?
     }
+
+    /// With what another copy has brought.
+    #[must_use]
+    pub const fn and(self, more: Content) -> Content {
+        Content { files: self.files + more.files, bytes: self.bytes + more.bytes }
+    }
 }
 
-fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> anyhow::Result<()> {
+/// What is removed meanwhile, files and then their folders, is left out.
+fn copy_folder(all: &Path, from: &Path, to: &Path, only_new: bool, content: &mut Content) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+    let Some(entries) = unless_gone(fs::read_dir(from), from)? else { return sync_folder(to) };
+    for entry in entries {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
-            copy_folder(all, &source, &target, content)?;
+            copy_folder(all, &source, &target, only_new, content)?;
             continue;
         }
-        let bytes = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        if only_new && target.exists() {
+            continue;
+        }
+        let Some(bytes) = unless_gone(fs::read(&source), &source)? else { continue };
         let name = format!("sha256:{}", entry.file_name().to_string_lossy());
         match name.parse::<Digest>() {
             // A file that longrun did not put there is not evidence.
@@ -63,6 +87,14 @@ fn copy_folder(all: &Path, from: &Path, to: &Path, content: &mut Content) -> any
         }
     }
     sync_folder(to)
+}
+
+/// What was read, or `None` if there is nothing any more.
+fn unless_gone<T>(read: io::Result<T>, place: &Path) -> anyhow::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).with_context(|| format!("cannot read {}", place.display())),
+    }
 }
 
 /// Without the key, an encrypted piece can only be checked for plausibility.
