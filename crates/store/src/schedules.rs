@@ -28,6 +28,8 @@ use crate::{Keyring, OperationCommand, Store, StoreError};
 const RETRY: Duration = Duration::from_secs(10);
 /// A schedule that an operator has to repair is tried again after this time.
 const REPAIR: Duration = Duration::from_secs(60);
+/// How often a trigger is tried whose schedule creates other operations meanwhile.
+const TRIES: usize = 10;
 /// The most bytes of `last_error`.
 const MAX_ERROR: usize = 1_024;
 
@@ -89,7 +91,8 @@ pub enum ScheduleRefusal {
     /// Another caller has changed it since it was read.
     #[error("the schedule was changed by another caller meanwhile")]
     Changed,
-    /// It skips overlapping operations, and its last operation has not ended.
+    /// It skips overlapping operations, and its last operation has not ended. Or that is to be cancelled first, which
+    /// [`trigger_schedule`] does.
     #[error("the last operation of the schedule, {0}, has not ended, and its overlap is \"skip\": wait, or cancel it")]
     StillRunning(OperationId),
     /// Its operation may no longer be created.
@@ -149,9 +152,14 @@ pub trait Schedules: Send + Sync {
     /// Removes a schedule; what it has created stays.
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError>;
 
-    /// Creates its operation now, paused or not; its due times stay as they are. Called by [`trigger_schedule`], which
-    /// first cancels what has to be cancelled.
-    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError>;
+    /// Creates its operation now, paused or not; its due times stay as they are. It no longer waits for an operation that
+    /// was `cancelled`. Called by [`trigger_schedule`].
+    async fn trigger(
+        &self,
+        access: &Access,
+        name: &str,
+        cancelled: Option<OperationId>,
+    ) -> Result<ScheduleOutcome<Operation>, StoreError>;
 
     /// What is due now.
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError>;
@@ -192,13 +200,20 @@ pub async fn trigger_schedule(
     access: &Access,
     name: &str,
 ) -> Result<ScheduleOutcome<Operation>, StoreError> {
-    let Some(schedule) = plain.schedule(access, name).await? else { return Ok(Err(ScheduleRefusal::NotFound)) };
-    if schedule.wanted.overlap == Overlap::CancelPrevious
-        && let Some(previous) = schedule.last_operation
-    {
-        let _ = plain.command(access, previous, OperationCommand::Cancel).await?;
+    for _ in 0..TRIES {
+        let Some(schedule) = plain.schedule(access, name).await? else { return Ok(Err(ScheduleRefusal::NotFound)) };
+        let cancels = schedule.wanted.overlap == Overlap::CancelPrevious;
+        let previous = schedule.last_operation.filter(|_| cancels);
+        if let Some(previous) = previous {
+            let _ = plain.command(access, previous, OperationCommand::Cancel).await?;
+        }
+        match store.trigger(access, name, previous).await? {
+            // It has created another one since it was read.
+            Err(ScheduleRefusal::StillRunning(_)) if cancels => {}
+            outcome => return Ok(outcome),
+        }
     }
-    store.trigger(access, name).await
+    Err(StoreError::Unavailable("the schedule created other operations while it was triggered".to_owned()))
 }
 
 /// Something to be written about schedules.
@@ -206,7 +221,7 @@ pub(crate) enum ScheduleWrite {
     Create { organization: String, wanted: NewSchedule },
     Update { access: Access, wanted: NewSchedule, revision: u64 },
     Delete { access: Access, name: String },
-    Trigger { access: Access, name: String },
+    Trigger { access: Access, name: String, cancelled: Option<OperationId> },
     Fire { organization: String, limit: u32, cancelled: Vec<OperationId> },
 }
 
@@ -363,7 +378,7 @@ pub(crate) async fn carry_out(
             table.remove(name).await?;
             Ok(Ok(ScheduleReply::Deleted))
         }
-        ScheduleWrite::Trigger { access, name } => {
+        ScheduleWrite::Trigger { access, name, cancelled } => {
             let Some(mut row) = table.load(access, name).await? else {
                 return refused(ScheduleRefusal::NotFound);
             };
@@ -371,10 +386,15 @@ pub(crate) async fn carry_out(
                 Ok(schedule) => schedule,
                 Err(error) => return Ok(Err(error)),
             };
-            if let Some(last) = row.last_operation.filter(|_| row.is_running)
-                && schedule.wanted.overlap == Overlap::Skip
-            {
-                return refused(ScheduleRefusal::StillRunning(last));
+            if let Some(last) = row.last_operation.filter(|_| row.is_running) {
+                let waits = match schedule.wanted.overlap {
+                    Overlap::Allow => false,
+                    Overlap::Skip => true,
+                    Overlap::CancelPrevious => *cancelled != Some(last),
+                };
+                if waits {
+                    return refused(ScheduleRefusal::StillRunning(last));
+                }
             }
             if let Some(why) = not_allowed(admission, organization, &schedule.wanted.operation) {
                 return refused(ScheduleRefusal::Invalid(why));

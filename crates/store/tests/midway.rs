@@ -3,9 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
-use operations::{Access, NewOperation, Search};
+use operations::schedule::{CatchUp, NewSchedule, Overlap};
+use operations::{Access, NewOperation, Search, Status};
 use sqlx::PgPool;
-use store::{ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey};
+use store::{ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey, ScheduleRefusal, trigger_schedule};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -101,4 +102,63 @@ async fn searches_leave_connections_to_other_calls_and_to_other_organizations() 
     for search in searches {
         assert_eq!(tokio::time::timeout(PATIENCE, search).await.unwrap().unwrap().unwrap().total, 0);
     }
+}
+
+/// The second server waits for the schedule until the first one has created an operation, which its statement began too
+/// early to see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_schedule_that_two_servers_trigger_at_once_has_one_operation_that_is_to_run() {
+    let fixture = fixture(Engine::Postgres).await;
+    let other = fixture.reopen().await;
+    let foreign = fixture.foreign_postgres().await;
+    let acme = Access::organization("acme");
+    for (name, overlap) in [("skips", Overlap::Skip), ("cancels", Overlap::CancelPrevious)] {
+        let schedule = NewSchedule {
+            name: name.to_owned(),
+            cron: String::new(),
+            every: Some(Duration::from_secs(60)),
+            time_zone: String::new(),
+            operation: NewOperation::of_kind(name),
+            overlap,
+            catch_up: CatchUp::None,
+            jitter: Duration::ZERO,
+            paused: true,
+        };
+        fixture.store.create_schedule("acme", schedule).await.unwrap().unwrap();
+        for round in 1..=3 {
+            let mut busy = foreign.begin().await.unwrap();
+            let sql = "SELECT FROM organizations WHERE organization_id = 'acme' FOR UPDATE";
+            sqlx::query(sql).execute(&mut *busy).await.unwrap();
+            let triggers = [(&fixture.store, 1), (&other, 2)].map(|(store, server)| {
+                let (store, acme, foreign) = (Arc::clone(store), acme.clone(), foreign.clone());
+                async move {
+                    let trigger = tokio::spawn(async move { trigger_schedule(&*store, &*store, &acme, name).await });
+                    are_held_up(&foreign, server).await;
+                    trigger
+                }
+            });
+            let mut made = Vec::new();
+            for trigger in triggers {
+                made.push(trigger.await);
+            }
+            busy.rollback().await.unwrap();
+            let mut outcomes = Vec::new();
+            for trigger in made {
+                outcomes.push(tokio::time::timeout(PATIENCE, trigger).await.unwrap().unwrap().unwrap());
+            }
+            let created: Vec<_> = outcomes.iter().flatten().collect();
+            match overlap {
+                Overlap::Skip => {
+                    assert_eq!(created.len(), 1, "{outcomes:?}");
+                    assert!(outcomes.contains(&Err(ScheduleRefusal::StillRunning(created[0].id))), "{outcomes:?}");
+                }
+                _ => assert_eq!(created.len(), 2, "{outcomes:?}"),
+            }
+            // The one that is to run.
+            let claimed = fixture.claim(&[name], 10).await;
+            assert_eq!(claimed.len(), 1, "{name}, round {round}: {outcomes:?}");
+            assert_eq!(fixture.settle(&claimed[0], completed("")).await, Ok(Status::Completed));
+        }
+    }
+    fixture.assert_sound().await;
 }

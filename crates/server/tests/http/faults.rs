@@ -130,9 +130,14 @@ impl Schedules for FaultyStore {
         self.check()?;
         self.inner.delete_schedule(access, name).await
     }
-    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+    async fn trigger(
+        &self,
+        access: &Access,
+        name: &str,
+        cancelled: Option<OperationId>,
+    ) -> Result<ScheduleOutcome<Operation>, StoreError> {
         self.check()?;
-        self.inner.trigger(access, name).await
+        self.inner.trigger(access, name, cancelled).await
     }
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
         self.check()?;

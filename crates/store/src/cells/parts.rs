@@ -125,7 +125,9 @@ cells! {
             &self, access: &Access, wanted: NewSchedule, revision: u64
         ) -> ScheduleOutcome<Schedule>;
         at(&access.organization) => fn delete_schedule(&self, access: &Access, name: &str) -> ScheduleOutcome<()>;
-        at(&access.organization) => fn trigger(&self, access: &Access, name: &str) -> ScheduleOutcome<Operation>;
+        at(&access.organization) => fn trigger(
+            &self, access: &Access, name: &str, cancelled: Option<OperationId>
+        ) -> ScheduleOutcome<Operation>;
         at(organization) => fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Fired;
     } {
         async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {

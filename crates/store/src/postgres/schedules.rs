@@ -41,16 +41,22 @@ const READ: &str = "
 const GET: &str = "
     SELECT *, EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.id = s.last_operation) AS is_running
     FROM schedules s WHERE organization_id = $1 AND name = $2 AND ($3::text[] IS NULL OR project_id = ANY ($3))";
+/// Served by the primary key.
 const LOCK: &str = "
-    SELECT *, EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.id = s.last_operation) AS is_running
-    FROM schedules s WHERE organization_id = $1 AND name = $2 AND ($3::text[] IS NULL OR project_id = ANY ($3))
-    FOR UPDATE OF s";
-
-/// Served by schedules_due_by_organization and active_by_id.
+    SELECT *, false AS is_running FROM schedules
+    WHERE organization_id = $1 AND name = $2 AND ($3::text[] IS NULL OR project_id = ANY ($3))
+    FOR UPDATE";
+/// Served by schedules_due_by_organization.
 const DUE_OF_ONE: &str = "
-    SELECT *, EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.id = s.last_operation) AS is_running
-    FROM schedules s WHERE organization_id = $1 AND fire_at <= $2 ORDER BY fire_at LIMIT $3
-    FOR UPDATE OF s SKIP LOCKED";
+    SELECT *, false AS is_running FROM schedules
+    WHERE organization_id = $1 AND fire_at <= $2 ORDER BY fire_at LIMIT $3
+    FOR UPDATE SKIP LOCKED";
+/// Those of the operations $2 that have not ended. A statement that waited for the lock on a schedule finds its last
+/// operation but, by its older snapshot, not the row of that operation: so this is read once the schedules are locked.
+/// Served by active_by_id.
+const NOT_ENDED: &str = "
+    SELECT a.id FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT id FROM active WHERE organization_id = $1 AND id = w.id OFFSET 0) AS a";
 
 const INSERT: &str = "
     INSERT INTO schedules (organization_id, name, seq, id, created_at, project_id, definition, input, paused, revision,
@@ -114,10 +120,28 @@ struct Table<'t, 'c> {
     organization: &'t str,
 }
 
+impl Table<'_, '_> {
+    /// Notes whose last operation has not ended, for schedules that are locked.
+    async fn note_running(&mut self, rows: &mut [ScheduleRow]) -> Result<(), StoreError> {
+        let last: Vec<Uuid> = rows.iter().filter_map(|row| row.last_operation.as_ref().map(rows::uuid)).collect();
+        if last.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query_scalar(NOT_ENDED).bind(self.organization).bind(last);
+        let running: Vec<Uuid> = query.fetch_all(&mut **self.tx).await?;
+        for row in rows {
+            row.is_running = row.last_operation.is_some_and(|last| running.contains(&rows::uuid(&last)));
+        }
+        Ok(())
+    }
+}
+
 impl ScheduleTable for Table<'_, '_> {
     async fn load(&mut self, access: &Access, name: &str) -> Result<Option<ScheduleRow>, StoreError> {
         let lock = sqlx::query(LOCK).bind(self.organization).bind(name).bind(projects(access));
-        lock.fetch_optional(&mut **self.tx).await?.as_ref().map(read).transpose()
+        let mut found = lock.fetch_optional(&mut **self.tx).await?.as_ref().map(read).transpose()?;
+        self.note_running(found.as_mut_slice()).await?;
+        Ok(found)
     }
 
     async fn count(&mut self, name: &str) -> Result<(bool, u64), StoreError> {
@@ -200,7 +224,10 @@ impl ScheduleTable for Table<'_, '_> {
 
     async fn due(&mut self, limit: u32) -> Result<Vec<ScheduleRow>, StoreError> {
         let due = sqlx::query(DUE_OF_ONE).bind(self.organization).bind(self.now.as_millis()).bind(i64::from(limit));
-        due.fetch_all(&mut **self.tx).await?.iter().map(read).collect()
+        let mut found: Vec<ScheduleRow> =
+            due.fetch_all(&mut **self.tx).await?.iter().map(read).collect::<Result<_, _>>()?;
+        self.note_running(&mut found).await?;
+        Ok(found)
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
@@ -284,9 +311,14 @@ impl Schedules for PostgresStore {
         self.about_schedule(ScheduleWrite::Delete { access, name }).await?.deleted()
     }
 
-    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+    async fn trigger(
+        &self,
+        access: &Access,
+        name: &str,
+        cancelled: Option<OperationId>,
+    ) -> Result<ScheduleOutcome<Operation>, StoreError> {
         let (access, name) = (access.clone(), name.to_owned());
-        self.about_schedule(ScheduleWrite::Trigger { access, name }).await?.created()
+        self.about_schedule(ScheduleWrite::Trigger { access, name, cancelled }).await?.created()
     }
 
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {

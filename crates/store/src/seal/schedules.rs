@@ -39,8 +39,13 @@ impl Schedules for Sealed {
         self.inner.delete_schedule(access, name).await
     }
 
-    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
-        self.inner.trigger(access, name).await
+    async fn trigger(
+        &self,
+        access: &Access,
+        name: &str,
+        cancelled: Option<OperationId>,
+    ) -> Result<ScheduleOutcome<Operation>, StoreError> {
+        self.inner.trigger(access, name, cancelled).await
     }
 
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {

@@ -211,9 +211,14 @@ impl Schedules for SqliteStore {
         self.about_schedule(ScheduleWrite::Delete { access, name }).await?.deleted()
     }
 
-    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+    async fn trigger(
+        &self,
+        access: &Access,
+        name: &str,
+        cancelled: Option<OperationId>,
+    ) -> Result<ScheduleOutcome<Operation>, StoreError> {
         let (access, name) = (access.clone(), name.to_owned());
-        self.about_schedule(ScheduleWrite::Trigger { access, name }).await?.created()
+        self.about_schedule(ScheduleWrite::Trigger { access, name, cancelled }).await?.created()
     }
 
     async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
