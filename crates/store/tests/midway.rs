@@ -6,7 +6,9 @@ use crate::support::*;
 use operations::schedule::{CatchUp, NewSchedule, Overlap};
 use operations::{Access, NewOperation, Search, Status};
 use sqlx::PgPool;
-use store::{ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey, ScheduleRefusal, trigger_schedule};
+use store::{
+    ClaimRequest, GroupBy, IDEMPOTENCY_WINDOW, IdempotencyKey, Pausable, ScheduleRefusal, Start, trigger_schedule,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -158,6 +160,41 @@ async fn a_schedule_that_two_servers_trigger_at_once_has_one_operation_that_is_t
             let claimed = fixture.claim(&[name], 10).await;
             assert_eq!(claimed.len(), 1, "{name}, round {round}: {outcomes:?}");
             assert_eq!(fixture.settle(&claimed[0], completed("")).await, Ok(Status::Completed));
+        }
+    }
+    fixture.assert_sound().await;
+}
+
+/// The creation waits for the organization's row while the kind is paused: its statement began before the pause.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_paused_while_a_creation_waits_does_not_start() {
+    let fixture = fixture(Engine::Postgres).await;
+    fixture.finished("acme", NewOperation::of_kind("scan"), completed("")).await;
+    let foreign = fixture.foreign_postgres().await;
+    for what in [
+        Pausable::Organization("acme".to_owned()),
+        Pausable::Kind("scan".to_owned()),
+        Pausable::KindOf { organization: "acme".to_owned(), kind: "scan".to_owned() },
+    ] {
+        // One server knows where the row lies, and one does not.
+        for store in [Arc::clone(&fixture.store), fixture.reopen().await] {
+            // As another server does that creates and fails.
+            let mut busy = foreign.begin().await.unwrap();
+            let sql = "UPDATE organizations SET next_seq = next_seq WHERE organization_id = 'acme'";
+            sqlx::query(sql).execute(&mut *busy).await.unwrap();
+            let creates = tokio::spawn(async move {
+                let start = Start::new("w", Duration::from_secs(30), |_| panic!("it started"));
+                store.create_one("acme", NewOperation::of_kind("scan"), None, Some(start)).await
+            });
+            are_held_up(&foreign, 1).await;
+            fixture.store.pause(what.clone()).await.unwrap();
+            busy.rollback().await.unwrap();
+            let created = tokio::time::timeout(PATIENCE, creates).await.unwrap().unwrap().unwrap();
+            assert_eq!(created.status, Status::Pending, "{what:?}");
+            fixture.store.resume(what.clone()).await.unwrap();
+            let claimed = fixture.claim(&["scan"], 10).await;
+            assert_eq!(claimed.iter().map(|claimed| claimed.operation.id).collect::<Vec<_>>(), [created.id]);
+            fixture.settle(&claimed[0], completed("")).await.unwrap();
         }
     }
     fixture.assert_sound().await;

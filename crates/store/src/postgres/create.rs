@@ -126,6 +126,11 @@ const AUDITED: [(&str, &str); 3] = [
 const BY_KEY: &str = "organization_id = $1";
 const BY_PLACE: &str = "ctid = $27::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
+/// The same row, unless it is locked or has been written since the statement began. A statement that waits for the row
+/// looks at the queue and at the pauses as they were before, so that what was paused meanwhile would start.
+const IF_FREE: &str = "ctid = (SELECT ctid FROM organizations WHERE {row} FOR NO KEY UPDATE SKIP LOCKED)
+            AND organization_id IS NOT DISTINCT FROM $1";
+
 /// The columns of the rows to be inserted.
 #[derive(Default)]
 struct Rows {
@@ -477,14 +482,19 @@ async fn insert(
     heads: &Heads,
     what: &Insertion<'_>,
 ) -> Result<Option<Inserted>, StoreError> {
+    let starts = what.rows.workers.iter().any(Option::is_some);
     if let Some(place) = heads.row(what.organization) {
-        if let Some(made) = insert_at(connection, heads, what, Some(&place)).await? {
+        if let Some(made) = insert_at(connection, heads, what, Some(&place), starts).await? {
             heads.row_lies(what.organization, made.row);
             return Ok(Some(made.inserted));
         }
         heads.row_moved(what.organization);
     }
-    let made = insert_at(connection, heads, what, None).await?;
+    let mut made = insert_at(connection, heads, what, None, starts).await?;
+    if made.is_none() && starts {
+        // Somebody else has the row: what is created then does not start at once.
+        made = insert_at(connection, heads, what, None, false).await?;
+    }
     Ok(made.map(|made| {
         heads.row_lies(what.organization, made.row);
         made.inserted
@@ -506,32 +516,40 @@ struct Inserted {
     started: Vec<Uuid>,
 }
 
-/// Inserts the rows by the organization's row, which lies at `place`.
+/// Inserts the rows by the organization's row, which lies at `place`. Where some may start at once (`starts`), only if
+/// the row is free.
 async fn insert_at(
     connection: &mut PgConnection,
     heads: &Heads,
     what: &Insertion<'_>,
     place: Option<&str>,
+    starts: bool,
 ) -> Result<Option<Made>, StoreError> {
     let &Insertion { now, organization, rows, ceiling, audited, claim } = what;
-    let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
+    let nobody = vec![None; rows.workers.len()];
+    let workers = if starts { &rows.workers } else { &nobody };
+    let starting = rows.kinds.iter().zip(workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
-    /// By the key or the place of the organization's row, each without and with the audit log.
-    static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
+    /// By the key or the place of the organization's row, each without and with what starts, and these without and with
+    /// the audit log.
+    static BY: LazyLock<[[[String; 2]; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
         let sql = INSERT
             .replace("{of_resources}", &resources::deltas("new", counts))
             .replace("{pending}", counted!("pending"));
         [(BY_KEY, "$27::int", "$28::text"), (BY_PLACE, "$28::int", "$29::text")].map(|(row, entries, log)| {
-            let sql = sql.replace("{row}", row);
-            [false, true].map(|is_audited| {
-                let with =
-                    |sql: String, (part, text): &(&str, &str)| sql.replace(part, if is_audited { text } else { "" });
-                AUDITED.iter().fold(sql.clone(), with).replace("{entries}", entries).replace("{log}", log)
+            [row.to_owned(), IF_FREE.replace("{row}", row)].map(|row| {
+                let sql = sql.replace("{row}", &row);
+                [false, true].map(|is_audited| {
+                    let with = |sql: String, (part, text): &(&str, &str)| {
+                        sql.replace(part, if is_audited { text } else { "" })
+                    };
+                    AUDITED.iter().fold(sql.clone(), with).replace("{entries}", entries).replace("{log}", log)
+                })
             })
         })
     });
-    let sql = BY[usize::from(place.is_some())][usize::from(audited.is_some())].as_str();
+    let sql = BY[usize::from(place.is_some())][usize::from(starts)][usize::from(audited.is_some())].as_str();
     let mut query = sqlx::query_as::<_, (i64, String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
@@ -548,7 +566,7 @@ async fn insert_at(
         .bind(&rows.retain_fors)
         .bind(&rows.inputs)
         .bind(ceiling)
-        .bind(&rows.workers)
+        .bind(workers)
         .bind(&rows.expiries)
         .bind(begin.kinds)
         .bind(begin.floors)
