@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Concurrency, NewOperation, OperationId, Status};
-use store::{LeaseRef, Limits, Lost, OperationCommand, Quotas, RunningLimits, Start};
+use store::{BulkBatch, LeaseRef, Limits, Lost, OperationCommand, Quotas, RunningLimits, Start};
 
 fn keyed(key: &str, limit: u32) -> NewOperation {
     let concurrency = Some(Concurrency { key: key.to_owned(), limit });
@@ -140,6 +140,33 @@ async fn the_limit_of_the_newest_creation_holds(fixture: Fixture) {
     fixture.store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();
     assert_eq!(claimed(&fixture, 10).await, [fourth]);
     fixture.assert_sound().await;
+    for in_bulk in [false, true] {
+        // A retry of an older operation raises no limit,
+        let old = fixture.claim_one_of(keyed("stage", 3)).await;
+        fixture.settle(&old, failed("broken", false)).await.unwrap();
+        let newest = fixture.claim_one_of(keyed("stage", 1)).await;
+        let waits = fixture.create("acme", keyed("stage", 1)).await.id;
+        fixture.retry(old.operation.id, in_bulk).await;
+        assert!(claimed(&fixture, 10).await.is_empty(), "in bulk: {in_bulk}");
+        fixture.settle(&newest, completed("")).await.unwrap();
+        let again = fixture.claim(&["scan"], 10).await.remove(0);
+        assert_eq!(again.operation.id, old.operation.id, "in bulk: {in_bulk}");
+        fixture.settle(&again, completed("")).await.unwrap();
+        let last = fixture.claim(&["scan"], 10).await.remove(0);
+        assert_eq!(last.operation.id, waits);
+        fixture.settle(&last, completed("")).await.unwrap();
+        // and lowers none.
+        let old = fixture.claim_one_of(keyed("stage", 1)).await;
+        fixture.settle(&old, failed("broken", false)).await.unwrap();
+        let newest = fixture.claim_one_of(keyed("stage", 2)).await;
+        fixture.retry(old.operation.id, in_bulk).await;
+        let again = fixture.claim(&["scan"], 10).await.remove(0);
+        assert_eq!(again.operation.id, old.operation.id, "in bulk: {in_bulk}");
+        for claimed in [newest, again] {
+            fixture.settle(&claimed, completed("")).await.unwrap();
+        }
+        fixture.assert_sound().await;
+    }
 }
 
 async fn servers_that_claim_at_once_start_no_more_than_the_limit(fixture: Fixture) {
@@ -281,6 +308,20 @@ async fn an_organization_with_keys_can_be_deleted(fixture: Fixture) {
 }
 
 impl Fixture {
+    /// Retries an operation of acme's, by itself or in bulk.
+    async fn retry(&self, id: OperationId, in_bulk: bool) {
+        let access = Access::organization("acme");
+        if !in_bulk {
+            self.store.command(&access, id, OperationCommand::Retry).await.unwrap().unwrap().unwrap();
+            return;
+        }
+        let bulk = self.create("acme", NewOperation::of_kind("bulk")).await.id;
+        let progress = self.store.begin_bulk("acme", bulk, 1).await.unwrap().unwrap();
+        let (command, ids) = (OperationCommand::Retry, vec![id]);
+        let batch = BulkBatch { id: bulk, access, command, ids, from: progress.below, below: 0 };
+        assert_eq!(self.store.bulk_batch(batch).await.unwrap().changed, 1);
+    }
+
     /// Creates an operation of acme's and starts it.
     async fn claim_one_of(&self, new: NewOperation) -> store::Claimed {
         let created = self.create("acme", new).await;

@@ -415,7 +415,7 @@ impl Plan {
                 .execute(&mut *connection)
                 .await?;
             if !retried.keyed.is_empty() {
-                concurrency::enter(connection, organization, &retried.keyed).await?;
+                concurrency::enter(connection, organization, &retried.keyed, true).await?;
             }
         }
         if !removed.0.is_empty() {

@@ -281,7 +281,7 @@ impl Locked<'_> {
                     let came = [(rows::uuid(&operation.id), Concurrency { key, limit: limit.unsigned_abs() })];
                     concurrency::lock_keys(connection, organization, came.iter().map(|(_, of)| of.key.as_str()))
                         .await?;
-                    concurrency::enter(connection, organization, &came).await?;
+                    concurrency::enter(connection, organization, &came, true).await?;
                 }
                 counts.add(&of, Status::Pending, 1);
                 change_log::append(

@@ -32,12 +32,13 @@ const ENTER: &str = "
         SELECT seq, concurrency_key, kind, priority, CASE WHEN due_at IS NULL THEN 0 ELSE 2 END FROM active
         WHERE id = w.id AND organization_id = $1 AND concurrency_key IS NOT NULL OFFSET 0) AS a";
 
-/// The limit of the newest creation applies.
+/// The limit of the newest creation applies: an operation that is pending again ($5) changes no limit.
 const ENTER_KEYS: &str = "
     INSERT INTO concurrency_keys (organization_id, key, most, held, operations)
     SELECT $1, key, most, 0, operations FROM unnest($2::text[], $3::int[], $4::bigint[]) AS k (key, most, operations)
     ON CONFLICT (organization_id, key)
-        DO UPDATE SET most = excluded.most, operations = concurrency_keys.operations + excluded.operations";
+        DO UPDATE SET most = CASE WHEN $5 THEN concurrency_keys.most ELSE excluded.most END,
+            operations = concurrency_keys.operations + excluded.operations";
 
 /// Served by the primary key.
 const FIND: &str = "
@@ -143,11 +144,12 @@ pub(super) async fn lock_keys<'k>(
     lock(connection, keys.map(|key| lock_number("concurrency key", organization, key))).await
 }
 
-/// Operations with these ids have come in, each with its key; the keys are locked.
+/// Operations with these ids have come in, each with its key: created, or pending again. The keys are locked.
 pub(super) async fn enter(
     connection: &mut PgConnection,
     organization: &str,
     came: &[(Uuid, Concurrency)],
+    again: bool,
 ) -> Result<Vec<(String, i16, i64)>, StoreError> {
     let mut named: BTreeMap<&str, (i32, i64)> = BTreeMap::new();
     for (_, Concurrency { key, limit }) in came {
@@ -164,6 +166,7 @@ pub(super) async fn enter(
         .bind(&keys)
         .bind(most)
         .bind(operations)
+        .bind(again)
         .execute(&mut *connection)
         .await?;
     admit(connection, organization, &keys).await

@@ -379,7 +379,7 @@ impl<'c> Plan<'c> {
         let Some(Inserted { first, started }) = started else { return Ok(false) };
         self.first = first;
         if !self.keyed.is_empty() {
-            let admitted = concurrency::enter(connection, organization, &self.keyed).await?;
+            let admitted = concurrency::enter(connection, organization, &self.keyed, false).await?;
             heads.came(organization, &admitted);
         }
         for (index, create, terms) in &self.starts {

@@ -12,10 +12,10 @@ use rusqlite::Connection;
 use super::statement::{Row, query};
 use crate::StoreError;
 
-/// The limit of the newest creation holds.
+/// The limit of the newest creation holds: an operation that is pending again (?4) changes none.
 const ENTER: &str = "
     INSERT INTO concurrency_keys (organization_id, key, most, held, operations) VALUES (?1, ?2, ?3, 0, 1)
-    ON CONFLICT DO UPDATE SET most = excluded.most, operations = operations + 1";
+    ON CONFLICT DO UPDATE SET most = iif(?4, most, excluded.most), operations = operations + 1";
 
 const CHANGE: &str = "
     UPDATE concurrency_keys SET held = held + ?3, operations = operations + ?4
@@ -51,7 +51,7 @@ pub(super) fn enter_again(connection: &Connection, organization: &str, row: &Row
     let limit: i64 = row.try_get("concurrency_limit")?;
     let mut keys = Keys::default();
     let concurrency = Concurrency { key, limit: u32::try_from(limit).unwrap_or(1) };
-    keys.enter(connection, organization, &concurrency)?;
+    keys.enter(connection, organization, &concurrency, true)?;
     keys.admit(connection).map(drop)
 }
 
@@ -65,15 +65,16 @@ impl Keys {
         self.0.insert((organization, key));
     }
 
-    /// An operation is created, or pending again.
+    /// An operation is created, or pending `again`.
     pub(super) fn enter(
         &mut self,
         connection: &Connection,
         organization: &str,
         concurrency: &Concurrency,
+        again: bool,
     ) -> Result<(), StoreError> {
         let Concurrency { key, limit } = concurrency;
-        connection.prepare_cached(ENTER)?.execute((organization, key, limit))?;
+        connection.prepare_cached(ENTER)?.execute((organization, key, limit, again))?;
         self.touch(organization.to_owned(), key.clone());
         Ok(())
     }

@@ -167,7 +167,7 @@ pub(super) fn create(
             }
             queued.insert((organization, new.kind.as_str()));
             if let Some(concurrency) = &new.concurrency {
-                keys.enter(connection, organization, concurrency)?;
+                keys.enter(connection, organization, concurrency, false)?;
             }
             counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Pending));
             insert_row(&mut insert, organization, seq, &operation, new, None)?;
