@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use operations::{Access, Labels, NewOperation, OperationId, Projects, Refusal, Resource, Status};
 use store::{
-    Details as _, Heartbeat, IdempotencyKey, OperationCommand, OperationDetail, PostgresStore, SqliteStore, Store,
-    StoreError,
+    BulkOperations as _, Details as _, Heartbeat, IdempotencyKey, OperationCommand, OperationDetail, PostgresStore,
+    SqliteStore, Store, StoreError,
 };
 
 use super::support::{Engine, Fixture, against_both_engines, completed, empty_database, failed, fixture};
@@ -327,7 +327,12 @@ async fn a_store_that_moves_takes_it_along() {
     let from = SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap();
     let created = from.create("acme", vec![full(), keyed("other")], None).await.unwrap();
     let to = PostgresStore::connect(&empty_database().await, 4).await.unwrap();
+    // A bulk operation goes on where it was.
+    let bulk = from.create("acme", vec![NewOperation::of_kind("bulk")], None).await.unwrap()[0].id;
+    let begun = from.begin_bulk("acme", bulk, 7).await.unwrap();
+    assert!(begun.is_some());
     store::transfer(&from, &to, |_| {}).await.unwrap();
+    assert_eq!(to.bulk_progress("acme", bulk).await.unwrap(), begun);
     let access = Access { organization: "acme".to_owned(), projects: Projects::All };
     let ids: Vec<OperationId> = created.iter().map(|operation| operation.id).collect();
     let (before, after) =
