@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use sqlx::postgres::PgPool;
 use store::postgres::Limits;
-use store::{ClaimRequest, Heartbeat, IdempotencyKey, LeaseStatus, PostgresStore, Settlement, Store, StoreError};
+use store::{
+    AttemptTimeouts, ClaimRequest, Heartbeat, IdempotencyKey, LeaseStatus, Lost, NewToken, PostgresStore, Scope,
+    Settlement, Store, StoreError,
+};
 use testkit::{Cluster, Durability};
 
 use super::load::Load;
@@ -269,5 +272,58 @@ async fn an_organization_whose_leases_are_locked_costs_no_other_one_its_own() {
     assert!(is_unavailable(&store.heartbeat(of_a, day).await), "nobody else was asked");
     busy.rollback().await.unwrap();
     assert_eq!(extended(store.heartbeat(beats.clone(), day).await.unwrap()).len(), 4);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_lost_leases_of_a_locked_organization_than_a_round_takes_cost_no_other_one_its_own() {
+    const ROUND: u32 = 500;
+    let url = empty_database().await;
+    let limits = Limits { lock: Duration::from_millis(500), ..Limits::default() };
+    let store = PostgresStore::connect_with_limits(&url, 4, limits).await.unwrap();
+    let token = NewToken {
+        name: "w".to_owned(),
+        hash: [1; 32],
+        access: Access::organization("a"),
+        scopes: [Scope::OperationsWork].into(),
+        expires_at: None,
+        instance: None,
+    };
+    let token = store.create_token(token).await.unwrap();
+    for (organization, count) in [("a", 2 * ROUND), ("b", 2)] {
+        let operations = vec![NewOperation::of_kind("scan"); count as usize];
+        store.create(organization, operations, None).await.unwrap();
+        let claim = ClaimRequest {
+            access: Some(Access::organization(organization)),
+            worker: token.id.clone(),
+            lease: Duration::from_millis(1),
+            ..claim_request(&["scan"], count)
+        };
+        assert_eq!(store.claim(claim).await.unwrap().len(), count as usize);
+    }
+    let foreign = foreign(&url).await;
+    // All of a, and one of b.
+    let asked =
+        "UPDATE active SET cancel_requested = true, cancel_requested_at = started_at + (organization_id = 'b')::int
+        WHERE organization_id = 'a' OR seq % 2 = 1";
+    assert_eq!(sqlx::query(asked).execute(&foreign).await.unwrap().rows_affected(), u64::from(2 * ROUND + 1));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut busy = foreign.begin().await.unwrap();
+    sqlx::query("SELECT FROM leases WHERE organization_id = 'a' FOR UPDATE").execute(&mut *busy).await.unwrap();
+
+    let overruns = store.overruns(&AttemptTimeouts::default(), ROUND).await.unwrap();
+    assert_eq!(overruns.iter().filter(|overrun| overrun.lease.organization == "b").count(), 2);
+    assert_eq!(store.end_overdue_cancels(Duration::ZERO, ROUND).await.unwrap(), 1);
+    let lost = async || {
+        let lost = store.lost_leases(Lost::Expired, ROUND).await.unwrap();
+        store.lose(lost.into_iter().map(|lost| (lost.lease, Duration::ZERO)).collect()).await
+    };
+    assert_eq!(lost().await.unwrap(), 1, "the other one of b");
+    assert!(is_unavailable(&lost().await), "there are those of a alone");
+    busy.rollback().await.unwrap();
+    for left in [ROUND, ROUND, 0] {
+        assert_eq!(lost().await.unwrap(), u64::from(left));
+    }
+    assert_eq!(store.doctor().await.unwrap().findings, []);
     store.close().await;
 }

@@ -384,12 +384,17 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
 /// Where $1 is true, the leases that no token holds. The table has only what runs now, so that it is read whole: an
 /// index on expiry would make every heartbeat more expensive. Operations are looked up by active's primary key, once per
 /// lease: a join would read all operations when the planner takes leases for many, as after the end of a long queue.
+///
+/// One of each organization comes before a second one of any, so that those of an organization that is locked do not
+/// fill every round.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, l.expires_at
-    FROM leases l CROSS JOIN LATERAL (
-        SELECT id, kind, attempts FROM active WHERE organization_id = l.organization_id AND seq = l.seq OFFSET 0) AS a
-    WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
-    LIMIT $3";
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY expires_at) AS place FROM leases l
+        WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
+            AND NOT EXISTS (SELECT FROM organizations_elsewhere e WHERE e.organization_id = l.organization_id)
+        ORDER BY place LIMIT $3) AS l CROSS JOIN LATERAL (
+        SELECT id, kind, attempts FROM active WHERE organization_id = l.organization_id AND seq = l.seq OFFSET 0) AS a";
 
 pub(super) async fn lost_leases(
     pool: &Connections,
@@ -417,7 +422,7 @@ pub(super) async fn lost_leases(
 
 /// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
 /// has only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once per
-/// lease.
+/// lease. One of each organization comes before a second one of any, as in [`LOST`].
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout
     FROM leases l CROSS JOIN LATERAL (
@@ -427,7 +432,8 @@ const OVERRUNS: &str = "
             (SELECT k.timeout FROM unnest($1::text[], $2::bigint[]) AS k (kind, timeout) WHERE k.kind = a.kind),
             $3) AS timeout) AS t
     WHERE a.started_at < $4 - t.timeout AND EXISTS (SELECT FROM tokens WHERE id = l.worker)
-    LIMIT $5";
+        AND NOT EXISTS (SELECT FROM organizations_elsewhere e WHERE e.organization_id = l.organization_id)
+    ORDER BY row_number() OVER (PARTITION BY l.organization_id ORDER BY a.started_at) LIMIT $5";
 
 pub(super) async fn overruns(
     pool: &Connections,

@@ -311,10 +311,13 @@ impl Locked<'_> {
     }
 }
 
-/// Attempts that were asked to stop by $1. Served by active_by_cancel.
+/// Attempts that were asked to stop by $1, one of each organization before a second one of any: those of an organization
+/// that is locked do not fill every round. Served by active_by_cancel.
 const OVERDUE: &str = "
-    SELECT organization_id, id, fence FROM active
-    WHERE cancel_requested_at <= $1 AND cancel_requested_at IS NOT NULL ORDER BY cancel_requested_at LIMIT $2";
+    SELECT organization_id, id, fence FROM active a
+    WHERE cancel_requested_at <= $1 AND cancel_requested_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM organizations_elsewhere e WHERE e.organization_id = a.organization_id)
+    ORDER BY row_number() OVER (PARTITION BY organization_id ORDER BY cancel_requested_at) LIMIT $2";
 
 /// The events that end attempts that were asked to stop at least `grace` ago.
 pub(super) async fn overdue(

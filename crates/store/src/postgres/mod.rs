@@ -348,9 +348,27 @@ impl PostgresStore {
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        let results =
-            self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await;
-        results.into_iter().collect()
+        self.transition_each(events).await.into_iter().collect()
+    }
+
+    async fn transition_each(
+        &self,
+        events: Vec<(LeaseRef, Event)>,
+    ) -> Vec<Result<Result<Status, Refusal>, StoreError>> {
+        self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await
+    }
+
+    /// Answers how many took place. An organization that is locked or is being moved costs the others nothing: its error
+    /// is answered when none took place.
+    async fn transition_some(&self, events: Vec<(LeaseRef, Event)>) -> Result<u64, StoreError> {
+        let (mut done, mut failed) = (0, None);
+        for result in self.transition_each(events).await {
+            match result {
+                Ok(result) => done += u64::from(result.is_ok()),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.filter(|_| done == 0).map_or(Ok(done), Err)
     }
 }
 
@@ -459,8 +477,7 @@ impl Store for PostgresStore {
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         let at = self.now();
         let events = lost.into_iter().map(|(lease, delay)| lease.into_loss(at, delay));
-        let results = self.transition(events.collect()).await?;
-        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+        self.transition_some(events.collect()).await
     }
 
     async fn command(
@@ -476,15 +493,7 @@ impl Store for PostgresStore {
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         let events =
             command::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
-        let (mut ended, mut failed) = (0, None);
-        for part in events.chunk_by(|(one, _), (other, _)| one.organization == other.organization) {
-            match self.transition(part.to_vec()).await {
-                Ok(results) => ended += results.iter().filter(|result| result.is_ok()).count() as u64,
-                // The organization may be being moved: the others must not wait for it.
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        failed.filter(|_| ended == 0).map_or(Ok(ended), Err)
+        self.transition_some(events).await
     }
 
     fn set_default_retention(&self, retain_for: Option<Duration>) {
