@@ -1,4 +1,4 @@
-//! The engine over a real embedded store: one program, so that it is built and linked once.
+//! The engine over a real store, mostly the embedded one: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod drain;
@@ -7,4 +7,5 @@ mod engine;
 mod follow_ups;
 mod gate;
 mod limits;
+mod locked;
 mod statistics;

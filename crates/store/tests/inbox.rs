@@ -7,7 +7,8 @@ use std::time::Duration;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Status};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use store::{ClaimRequest, NewToken, PostgresStore, Scope, Store as _};
+use store::postgres::Limits;
+use store::{ClaimRequest, NewToken, PostgresStore, Scope, Store as _, StoreError};
 use testkit::{Cluster, Durability};
 use uuid::Uuid;
 
@@ -548,4 +549,25 @@ async fn a_backlog_is_read_once_and_not_for_every_batch() {
         assert!(std::time::Instant::now() < deadline, "{deleted} deleted");
     };
     assert!(read < 4 * ROWS, "{read} rows were read for {ROWS}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_is_locked_keeps_no_other_one_waiting() {
+    let url = cluster().database().await.unwrap();
+    let limits = Limits { lock: Duration::from_millis(500), statement: Duration::from_secs(3), ..Limits::default() };
+    let store = PostgresStore::connect_with_limits(&url, 4, limits).await.unwrap();
+    let mut app = application(&url).await;
+    for organization in ["acme", "zeta"] {
+        make_organization(&store, organization).await;
+        call(&mut app, &format!("'{organization}', 'scan'")).await.unwrap();
+    }
+    app.execute("BEGIN; SELECT FROM longrun.organizations WHERE organization_id = 'acme' FOR UPDATE").await.unwrap();
+    assert_eq!(store.drain_inbox(LIMIT).await.unwrap(), Some(1));
+    assert_eq!(operations(&store, "zeta").await.len(), 1);
+    let refused = store.drain_inbox(LIMIT).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("lock timeout")), "{refused:?}");
+    app.execute("ROLLBACK").await.unwrap();
+    assert_eq!(drain(&store).await, 1);
+    assert_eq!(operations(&store, "acme").await.len(), 1);
+    assert_sound(&store).await;
 }

@@ -90,7 +90,7 @@ impl<C: Consumer> Round<'_, C> {
             self.consumer.begin().await?;
             self.has_begun = true;
         }
-        let (mut after, mut found) = (String::new(), Found::Nothing);
+        let (mut after, mut found, mut failed) = (String::new(), Found::Nothing, None);
         loop {
             let uncommitted = store.uncommitted(C::NAME, &after, ORGANIZATIONS).await?;
             let is_last = uncommitted.len() < ORGANIZATIONS as usize;
@@ -98,15 +98,24 @@ impl<C: Consumer> Round<'_, C> {
                 if !self.holds_lease().await? {
                     return Ok(Found::Nothing);
                 }
-                match self.consumer.take(&organization, position).await? {
-                    true => found = Found::More,
-                    false if matches!(found, Found::Nothing) => found = Found::NoProgress,
-                    false => {}
+                match self.consumer.take(&organization, position).await {
+                    Ok(true) => found = Found::More,
+                    Ok(false) if matches!(found, Found::Nothing) => found = Found::NoProgress,
+                    Ok(false) => {}
+                    // An error of one organization, whose row may be locked, must not delay the others.
+                    Err(error) => {
+                        let cause = &error as &dyn std::error::Error;
+                        tracing::warn!(organization, task = C::TASK, error = cause, "changes could not be processed");
+                        failed = Some(error);
+                    }
                 }
                 after = organization;
             }
             if is_last {
-                return Ok(found);
+                return match failed {
+                    Some(error) if !matches!(found, Found::More) => Err(error),
+                    _ => Ok(found),
+                };
             }
         }
     }

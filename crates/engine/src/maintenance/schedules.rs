@@ -53,9 +53,7 @@ async fn round(context: &Context) -> Result<Next, StoreError> {
             }
             // The organization is being deleted.
             Err(StoreError::OrganizationGone) => {}
-            // The store would not answer for other organizations either.
-            Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // An error of one organization must not delay the others.
+            // An error of one organization, whose row may be locked, must not delay the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(organization, error = cause, "could not create the operations of due schedules");

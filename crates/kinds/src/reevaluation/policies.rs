@@ -152,9 +152,11 @@ impl PolicyFollower {
         found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// Creates the operations, one in each organization that has evidence.
+    /// Creates the operations, one in each organization that has evidence. An error of one organization, whose row may be
+    /// locked, does not keep the others from theirs; then it is done again.
     async fn reevaluate(&self, changed: PolicyDigests, key: &str) -> Result<(), StoreError> {
         let selection = Selection { cause: cause(&changed), changed, ..Selection::default() };
+        let mut failed = None;
         for organization in self.store.organizations().await? {
             let name = &organization.name;
             if self.store.list_evidence(name, &EvidenceFilter::default(), None, 1).await?.is_empty() {
@@ -163,10 +165,10 @@ impl PolicyFollower {
             let key = IdempotencyKey { key: key.to_owned(), fingerprint: [0; 32] };
             match self.store.create(name, vec![operation(&selection)], Some(key)).await {
                 Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
-                Err(error) => return Err(error),
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -50,11 +50,12 @@ const WAITING: &str = "
 
 /// The table is empty at most times, and the planner's statistics of it are worth nothing when it is not: the plan that
 /// it must choose is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a
-/// plan that was made, and kept, while the other tables were empty.
+/// plan that was made, and kept, while the other tables were empty. Nor may it wait long for an organization that is
+/// locked.
 const PLAN: &str = "
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
         set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
-        set_config('plan_cache_mode', 'force_custom_plan', true)";
+        set_config('plan_cache_mode', 'force_custom_plan', true), set_config('lock_timeout', $1, true)";
 
 /// The first rows of the inbox. Served by inbox_waiting, active_by_id and settled_by_id.
 const FIRST_ROWS: &str = "
@@ -101,6 +102,8 @@ pub(super) async fn drain(
         let part = async {
             let mut connection = pool.acquire().await.map_err(unavailable)?;
             let mut transaction = Tx::begun(&mut connection).await?;
+            let lock = pool.limits().lock.as_millis().to_string();
+            sqlx::query(PLAN).bind(lock).execute(&mut *transaction).await?;
             let part = drain_one(&mut transaction, now, &organization, limit, admission, heads).await?;
             transaction.commit().await?;
             connection.release();
@@ -111,9 +114,7 @@ pub(super) async fn drain(
                 rows += part;
                 folds.note(&organization);
             }
-            // The other organizations would fail as well.
-            Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // The rows of one organization in the inbox must not hold up the others.
+            // An organization whose row is locked, or whose rows in the inbox cause an error, must not hold up the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(
@@ -139,7 +140,6 @@ async fn drain_one(
     admission: &Admission,
     heads: &Heads,
 ) -> Result<u64, StoreError> {
-    sqlx::query(PLAN).execute(&mut **connection).await?;
     // Before the rows are read: no other server is working on rows that are seen after this.
     create::lock_numbers(connection, now, organization).await?;
     let quota = admission.of(organization);
