@@ -88,7 +88,7 @@ pub enum ScheduleRefusal {
         /// Schedules.
         limit: u32,
     },
-    /// Another caller has changed it since it was read.
+    /// Another caller has changed it since it was read, or replaced it by another one.
     #[error("the schedule was changed by another caller meanwhile")]
     Changed,
     /// It skips overlapping operations, and its last operation has not ended. Or that is to be cancelled first, which
@@ -140,13 +140,13 @@ pub trait Schedules: Send + Sync {
     /// The schedule of this name. Fails with [`StoreError::Unavailable`] when its input cannot be opened.
     async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError>;
 
-    /// Replaces the definition of this revision. Its due times continue: where they stay the same, none is handled
-    /// twice; where they change, or the schedule was paused, they begin now.
+    /// Replaces the definition of a schedule that is still as it was `read`. Its due times continue: where they stay the
+    /// same, none is handled twice; where they change, or the schedule was paused, they begin now.
     async fn update_schedule(
         &self,
         access: &Access,
         wanted: NewSchedule,
-        revision: u64,
+        read: &Schedule,
     ) -> Result<ScheduleOutcome<Schedule>, StoreError>;
 
     /// Removes a schedule; what it has created stays.
@@ -219,7 +219,7 @@ pub async fn trigger_schedule(
 /// Something to be written about schedules.
 pub(crate) enum ScheduleWrite {
     Create { organization: String, wanted: NewSchedule },
-    Update { access: Access, wanted: NewSchedule, revision: u64 },
+    Update { access: Access, wanted: NewSchedule, id: OperationId, revision: u64 },
     Delete { access: Access, name: String },
     Trigger { access: Access, name: String, cancelled: Option<OperationId> },
     Fire { organization: String, limit: u32, cancelled: Vec<OperationId> },
@@ -356,11 +356,12 @@ pub(crate) async fn carry_out(
             table.insert(&row).await?;
             Ok(row.open(&keyring, organization).map(|schedule| ScheduleReply::Kept(Box::new(schedule))))
         }
-        ScheduleWrite::Update { access, wanted, revision } => {
+        ScheduleWrite::Update { access, wanted, id, revision } => {
             let Some(mut row) = table.load(access, &wanted.name).await? else {
                 return refused(ScheduleRefusal::NotFound);
             };
-            if row.revision.unsigned_abs() != *revision {
+            // By its id, too: another one may have been made under the same name, with the same revision.
+            if (row.id, row.revision.unsigned_abs()) != (*id, *revision) {
                 return refused(ScheduleRefusal::Changed);
             }
             let before = match row.clone().open(&keyring, organization) {

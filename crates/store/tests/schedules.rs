@@ -172,21 +172,23 @@ async fn what_is_paused_creates_nothing_and_makes_nothing_up(fixture: Fixture) {
     let kept = keep(&fixture, every_minute("scan")).await;
     let paused = NewSchedule { paused: true, ..kept.wanted.clone() };
     let access = acme();
-    let update = |wanted: NewSchedule, revision| fixture.store.update_schedule(&access, wanted, revision);
-    let paused = update(paused, 1).await.unwrap().unwrap();
+    let update = async |wanted: NewSchedule, read: &Schedule| {
+        fixture.store.update_schedule(&access, wanted, read).await.unwrap()
+    };
+    let paused = update(paused, &kept).await.unwrap();
     assert_eq!((paused.revision, paused.next_due, paused.next_times().len()), (2, None, 0));
     fixture.advance(HOUR);
     assert_eq!(fixture.store.due_schedules().await.unwrap(), store::DueSchedules::default());
-    assert_eq!(update(kept.wanted.clone(), 1).await.unwrap(), Err(ScheduleRefusal::Changed));
-    let resumed = update(kept.wanted.clone(), 2).await.unwrap().unwrap();
+    assert_eq!(update(kept.wanted.clone(), &kept).await, Err(ScheduleRefusal::Changed));
+    let resumed = update(kept.wanted.clone(), &paused).await.unwrap();
     assert_eq!(resumed.next_due, Some(kept.created_at.after(HOUR + MINUTE)), "from now on");
     // Other times begin now; any other change leaves the times alone.
     let other = NewSchedule { every: Some(HOUR), ..kept.wanted.clone() };
-    let other = update(other, 3).await.unwrap().unwrap();
+    let other = update(other, &resumed).await.unwrap();
     assert_eq!(other.next_due, Some(kept.created_at.after(HOUR * 2)));
     fixture.advance(MINUTE);
     let same = NewSchedule { overlap: Overlap::Skip, ..other.wanted.clone() };
-    assert_eq!(update(same, 4).await.unwrap().unwrap().next_due, other.next_due);
+    assert_eq!(update(same, &other).await.unwrap().next_due, other.next_due);
     fixture.assert_sound().await;
 }
 
@@ -202,10 +204,10 @@ async fn a_clock_that_is_set_back_doubles_nothing(fixture: Fixture) {
     }
     // Not even when it was paused and is resumed meanwhile.
     fixture.set_back(MINUTE * 2);
-    let kept = read(&fixture, "scan").await;
-    for (paused, revision) in [(true, 1), (false, 2)] {
+    for paused in [true, false] {
+        let kept = read(&fixture, "scan").await;
         let wanted = NewSchedule { paused, ..kept.wanted.clone() };
-        fixture.store.update_schedule(&acme(), wanted, revision).await.unwrap().unwrap();
+        fixture.store.update_schedule(&acme(), wanted, &kept).await.unwrap().unwrap();
     }
     fixture.advance(MINUTE * 2);
     assert_eq!(fire(&fixture).await.operations, 0);
@@ -280,8 +282,8 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
     let targets = ["schedules/scan".to_owned(), format!("operations/{}", first.id)];
     assert_eq!(reported, [("schedules.trigger", &targets[..])], "what was refused has changed nothing");
     // The operation that is to be cancelled is cancelled.
-    let wanted = NewSchedule { overlap: Overlap::CancelPrevious, ..kept.wanted };
-    fixture.store.update_schedule(&acme(), wanted, 1).await.unwrap().unwrap();
+    let wanted = NewSchedule { overlap: Overlap::CancelPrevious, ..kept.wanted.clone() };
+    fixture.store.update_schedule(&acme(), wanted, &kept).await.unwrap().unwrap();
     trigger().await.unwrap().unwrap();
     assert!(fixture.store.get(&acme(), first.id).await.unwrap().unwrap().was_cancelled());
     fixture.assert_sound().await;
@@ -289,10 +291,11 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
 
 async fn nobody_sees_or_changes_what_is_not_theirs(fixture: Fixture) {
     let store = &*fixture.store;
+    let mut kept = Vec::new();
     for (name, project) in [("a", "one"), ("b", "two"), ("c", "")] {
         let mut wanted = every_minute(name);
         project.clone_into(&mut wanted.operation.project_id);
-        keep(&fixture, wanted).await;
+        kept.push(keep(&fixture, wanted).await);
     }
     let one = Access::projects("acme", BTreeSet::from(["one".to_owned()]));
     let names = async |access: &Access, after: &str, limit| -> Vec<String> {
@@ -309,7 +312,7 @@ async fn nobody_sees_or_changes_what_is_not_theirs(fixture: Fixture) {
         assert_eq!(store.delete_schedule(access, "b").await.unwrap(), Err(ScheduleRefusal::NotFound));
         let triggered = trigger_schedule(store, store, access, "b").await.unwrap();
         assert_eq!(triggered, Err(ScheduleRefusal::NotFound));
-        let update = store.update_schedule(access, every_minute("b"), 1).await.unwrap();
+        let update = store.update_schedule(access, every_minute("b"), &kept[1]).await.unwrap();
         assert_eq!(update, Err(ScheduleRefusal::NotFound));
     }
     assert_eq!(store.delete_schedule(&one, "a").await.unwrap(), Ok(()));
@@ -334,6 +337,18 @@ async fn nobody_sees_or_changes_what_is_not_theirs(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn a_schedule_that_was_made_anew_under_its_name_is_not_overwritten(fixture: Fixture) {
+    let kept = keep(&fixture, every_minute("scan")).await;
+    fixture.store.delete_schedule(&acme(), "scan").await.unwrap().unwrap();
+    let anew = keep(&fixture, NewSchedule { every: Some(HOUR), ..kept.wanted.clone() }).await;
+    assert_eq!(anew.revision, kept.revision);
+    let wanted = NewSchedule { paused: true, ..kept.wanted.clone() };
+    let update = fixture.store.update_schedule(&acme(), wanted, &kept).await.unwrap();
+    assert_eq!(update, Err(ScheduleRefusal::Changed));
+    assert_eq!(read(&fixture, "scan").await, anew);
+    fixture.assert_sound().await;
+}
+
 async fn the_doctor_finds_a_schedule_that_is_never_looked_at(fixture: Fixture) {
     keep(&fixture, every_minute("scan")).await;
     fixture.tamper("UPDATE schedules SET fire_at = NULL").await;
@@ -353,6 +368,7 @@ against_both_engines!(
     an_operation_that_may_not_be_created_any_more_is_passed_over,
     a_trigger_creates_at_once_and_leaves_the_times_alone,
     nobody_sees_or_changes_what_is_not_theirs,
+    a_schedule_that_was_made_anew_under_its_name_is_not_overwritten,
     the_doctor_finds_a_schedule_that_is_never_looked_at,
 );
 

@@ -285,7 +285,7 @@ async fn changed(
         }
         let wanted = checked(app, caller, wanted, Found::default(), has_new_operation).await?;
         let store = caller.store(app, action, targets(name));
-        match store.update_schedule(caller.access(), wanted, kept.revision).await? {
+        match store.update_schedule(caller.access(), wanted, &kept).await? {
             Err(ScheduleRefusal::Changed) if tries < TRIES => {}
             outcome => return Ok(outcome?),
         }

@@ -121,10 +121,10 @@ impl Schedules for FaultyStore {
         &self,
         access: &Access,
         wanted: NewSchedule,
-        revision: u64,
+        read: &Schedule,
     ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
         self.check()?;
-        self.inner.update_schedule(access, wanted, revision).await
+        self.inner.update_schedule(access, wanted, read).await
     }
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
         self.check()?;

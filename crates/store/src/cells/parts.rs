@@ -122,7 +122,7 @@ cells! {
         at(&access.organization) => fn schedules(&self, access: &Access, after: &str, limit: u32) -> Vec<Schedule>;
         at(&access.organization) => fn schedule(&self, access: &Access, name: &str) -> Option<Schedule>;
         at(&access.organization) => fn update_schedule(
-            &self, access: &Access, wanted: NewSchedule, revision: u64
+            &self, access: &Access, wanted: NewSchedule, read: &Schedule
         ) -> ScheduleOutcome<Schedule>;
         at(&access.organization) => fn delete_schedule(&self, access: &Access, name: &str) -> ScheduleOutcome<()>;
         at(&access.organization) => fn trigger(

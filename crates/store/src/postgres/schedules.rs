@@ -300,10 +300,10 @@ impl Schedules for PostgresStore {
         &self,
         access: &Access,
         wanted: NewSchedule,
-        revision: u64,
+        read: &Schedule,
     ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
-        let access = access.clone();
-        self.about_schedule(ScheduleWrite::Update { access, wanted, revision }).await?.schedule()
+        let (access, id, revision) = (access.clone(), read.id, read.revision);
+        self.about_schedule(ScheduleWrite::Update { access, wanted, id, revision }).await?.schedule()
     }
 
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {

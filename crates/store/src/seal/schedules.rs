@@ -30,9 +30,9 @@ impl Schedules for Sealed {
         &self,
         access: &Access,
         wanted: NewSchedule,
-        revision: u64,
+        read: &Schedule,
     ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
-        self.inner.update_schedule(access, wanted, revision).await
+        self.inner.update_schedule(access, wanted, read).await
     }
 
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
