@@ -103,23 +103,36 @@ pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
     const CHANGES: u32 = 100;
     let changes = store.waiver_changes(CHANGES).await?;
     let has_some = !changes.is_empty();
+    let (mut waiting, mut first) = (HashSet::new(), None);
     for change in changes {
-        let WaiverChange { organization, event, waiver } = &change;
-        let selection = Selection {
-            policy: waiver.policy.clone(),
-            subject: waiver.subject.clone(),
-            cause: format!("the waiver {} {}", waiver.id, past_tense(*event)),
-            ..Selection::default()
-        };
-        // Not a key that a client could send: clients' keys are printable ASCII.
-        let key = IdempotencyKey { key: format!("\u{1}waiver {} {}", waiver.id, event.name()), fingerprint: [0; 32] };
-        match store.create(organization, vec![operation(&selection)], Some(key)).await {
-            Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
-            Err(error) => return Err(error),
+        // One organization that is locked, or being moved, does not keep the others waiting.
+        if waiting.contains(&change.organization) {
+            continue;
         }
-        store.note_waiver_change(change).await?;
+        if let Err(error) = follow_waiver(store, &change).await {
+            waiting.insert(change.organization);
+            first.get_or_insert(error);
+        }
     }
-    Ok(has_some)
+    first.map_or(Ok(has_some), Err)
+}
+
+/// Creates the operation for one change, and records that.
+async fn follow_waiver(store: &dyn Store, change: &WaiverChange) -> Result<(), StoreError> {
+    let WaiverChange { organization, event, waiver } = change;
+    let selection = Selection {
+        policy: waiver.policy.clone(),
+        subject: waiver.subject.clone(),
+        cause: format!("the waiver {} {}", waiver.id, past_tense(*event)),
+        ..Selection::default()
+    };
+    // Not a key that a client could send: clients' keys are printable ASCII.
+    let key = IdempotencyKey { key: format!("\u{1}waiver {} {}", waiver.id, event.name()), fingerprint: [0; 32] };
+    match store.create(organization, vec![operation(&selection)], Some(key)).await {
+        Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
+        Err(error) => return Err(error),
+    }
+    store.note_waiver_change(change.clone()).await
 }
 
 fn past_tense(event: store::WaiverEvent) -> &'static str {
