@@ -131,17 +131,11 @@ async fn a_schedule_that_two_servers_trigger_at_once_has_one_operation_that_is_t
             let mut busy = foreign.begin().await.unwrap();
             let sql = "SELECT FROM organizations WHERE organization_id = 'acme' FOR UPDATE";
             sqlx::query(sql).execute(&mut *busy).await.unwrap();
-            let triggers = [(&fixture.store, 1), (&other, 2)].map(|(store, server)| {
-                let (store, acme, foreign) = (Arc::clone(store), acme.clone(), foreign.clone());
-                async move {
-                    let trigger = tokio::spawn(async move { trigger_schedule(&*store, &*store, &acme, name).await });
-                    are_held_up(&foreign, server).await;
-                    trigger
-                }
-            });
             let mut made = Vec::new();
-            for trigger in triggers {
-                made.push(trigger.await);
+            for (store, server) in [(&fixture.store, 1), (&other, 2)] {
+                let (store, acme) = (Arc::clone(store), acme.clone());
+                made.push(tokio::spawn(async move { trigger_schedule(&*store, &*store, &acme, name).await }));
+                are_held_up(&foreign, server).await;
             }
             busy.rollback().await.unwrap();
             let mut outcomes = Vec::new();
