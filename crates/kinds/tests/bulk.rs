@@ -15,6 +15,9 @@ use store::{ClaimRequest, Claimed, PostgresStore, Settlement, SqliteStore, Store
 use testkit::{Cluster, Durability};
 use tokio_util::sync::CancellationToken;
 
+/// The pause between two looks at what has been done: looks without one leave the database no processor.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// A store that can be opened again.
 struct Place {
     store: Arc<dyn Store>,
@@ -237,7 +240,8 @@ async fn it_goes_on_where_it_was_when_its_server_is_killed(mut place: Place) {
         let handler = place.handler();
         let running = tokio::spawn(async move { handler.run(attempt).await });
         while place.done(bulk.id).await <= before {
-            tokio::task::yield_now().await;
+            assert!(!running.is_finished(), "{:?}", running.await);
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         running.abort();
         let _ = running.await;
@@ -261,7 +265,8 @@ async fn it_fails_and_can_be_tried_again_when_the_store_is_away(mut place: Place
     let handler = place.handler();
     let running = tokio::spawn(async move { handler.run(attempt).await });
     while place.done(bulk.id).await == 0 {
-        tokio::task::yield_now().await;
+        assert!(!running.is_finished(), "{:?}", running.await);
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     place.store.close().await;
     match running.await.unwrap() {
@@ -283,7 +288,8 @@ async fn it_stops_in_the_middle_when_it_is_cancelled(place: Place) {
     let (handler, cancelled, progress) = (place.handler(), attempt.cancelled.clone(), attempt.progress.clone());
     let running = tokio::spawn(async move { handler.run(attempt).await });
     while place.done(bulk.id).await == 0 {
-        tokio::task::yield_now().await;
+        assert!(!running.is_finished(), "{:?}", running.await);
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     cancelled.cancel();
     running.await.unwrap().unwrap_err();
