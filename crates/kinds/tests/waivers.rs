@@ -279,7 +279,8 @@ pub async fn a_reevaluation_repeats_each_evaluation_once() {
     let operation = world.store.create_one("acme", reevaluation::operation(&selection), None, None).await.unwrap();
     let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
     assert_eq!(output["evaluations"], 2, "the newest by each request");
-    assert_eq!(world.claim(KIND).await.len(), 2);
+    let running = world.claim(KIND).await;
+    assert_eq!(running.len(), 2);
     // A repeated attempt creates nothing twice.
     let attempt = Attempt {
         organization: "acme".to_owned(),
@@ -292,9 +293,20 @@ pub async fn a_reevaluation_repeats_each_evaluation_once() {
     };
     world.reevaluation.run(attempt).await.unwrap();
     assert_eq!(world.claim(KIND).await.len(), 0);
-    let nothing = Selection { policy: "q".to_owned(), ..Selection::default() };
-    world.store.create_one("acme", reevaluation::operation(&nothing), None, None).await.unwrap();
-    let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
-    assert_eq!(output["evaluations"], 0, "no evaluation ran by this policy");
+    let by = async |policy: &str| {
+        let nothing = Selection { policy: policy.to_owned(), ..Selection::default() };
+        world.store.create_one("acme", reevaluation::operation(&nothing), None, None).await.unwrap();
+        let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
+        output["evaluations"].clone()
+    };
+    assert_eq!(by("q").await, 0, "no evaluation ran by this policy");
+    assert_eq!(by("p").await, 2, "those that are running may have begun before the change");
+    let ended = running.into_iter().chain(world.claim(KIND).await).map(|claimed| Settlement {
+        lease: claimed.lease,
+        outcome: Outcome::Failed { message: "ended".to_owned(), retryable: false },
+        retry_after: Duration::ZERO,
+    });
+    world.store.settle(ended.collect()).await.unwrap();
+    assert_eq!(by("p").await, 2, "the completed ones of before");
     assert!(world.store.evidence("acme", &world.digest.parse().unwrap()).await.unwrap().is_some());
 }

@@ -427,7 +427,7 @@ async fn what_cannot_be_fetched_is_refused_with_the_reason() {
     assert!(message.ends_with(&format!("its digest is {}, not the pinned one", digest(b"other"))), "{message}");
     let elsewhere = format!("https://policies.example.com/p.yaml@{pin}");
     let message = refusal(&evaluations, &elsewhere).await;
-    assert!(message.ends_with("leads to policies.example.com, which is not among allowed_hosts"), "{message}");
+    assert!(message.ends_with("leads to policies.example.com, which is not among policies.allowed_hosts"), "{message}");
     let message = refusal(&evaluations, "https://127.0.0.1/p.yaml").await;
     assert!(message.contains("needs a pin"), "{message}");
     // A server that fetches nothing reports that.

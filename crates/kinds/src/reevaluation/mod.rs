@@ -161,13 +161,18 @@ impl ReevaluationHandler {
         ReevaluationHandler { store }
     }
 
-    /// The evaluations that are running. Read before those that are completed, so that none is missed that ends
-    /// meanwhile.
-    async fn running(&self, access: &Access, digest: &str) -> Result<Vec<OperationDetail>, Failure> {
+    /// The evaluations that are running and may have to be repeated. Read before those that are completed, so that none
+    /// is missed that ends meanwhile.
+    async fn running(&self, access: &Access, selection: &Selection) -> Result<Vec<OperationDetail>, Failure> {
         let mut running = Vec::new();
         for operation in evaluation::all_evaluations(&*self.store, access, Status::Running, None).await.map_err(away)? {
-            let is_of = operation.resource.as_ref().is_some_and(|resource| resource.resource_id.starts_with(digest));
-            if is_of && let Ok(Some(detail)) = self.store.detail(access, operation.id).await {
+            let Some(digest) = operation.resource.as_ref().and_then(|resource| resource.resource_id.parse().ok())
+            else {
+                continue;
+            };
+            let record = self.store.evidence(&access.organization, &digest).await.map_err(away)?;
+            let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
+            if record.is_some_and(|record| may_be_selected(selection, &record, &detail)) {
                 running.push(detail);
             }
         }
@@ -183,7 +188,7 @@ impl ReevaluationHandler {
         for operation in completed.await.map_err(away)? {
             // An evaluation that was deleted meanwhile, or cannot be decrypted, is not repeated.
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
-            if seen.insert((detail.operation.project_id.clone(), detail.input.clone())) {
+            if seen.insert(request(&detail)) {
                 newest.push(detail);
             }
         }
@@ -208,21 +213,43 @@ impl ReevaluationHandler {
     }
 }
 
+/// What an evaluation was asked, and in which project; the evidence is part of the input.
+fn request(detail: &OperationDetail) -> (String, String) {
+    (detail.operation.project_id.clone(), detail.input.clone())
+}
+
 /// Whether the selection includes an evaluation.
 fn is_selected(selection: &Selection, record: &EvidenceRecord, detail: &OperationDetail) -> bool {
     let output: Value = serde_json::from_str(&detail.operation.output).unwrap_or_default();
     let input: Value = serde_json::from_str(&detail.input).unwrap_or_default();
     let ran = || output["policies"].as_array().into_iter().flatten().any(|policy| policy["name"] == *selection.policy);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let names = || {
-        let of_evaluation = [text(&output["evidence"]["name"]), text(&input["project_name"])];
-        let of_evidence = [record.digest.to_string(), record.name.clone(), detail.operation.project_id.clone()];
-        of_evaluation.into_iter().chain(of_evidence).any(|name| name == selection.subject)
-    };
     let is_outdated = || policies::is_outdated(&selection.changed, &input, &output);
     (selection.policy.is_empty() || ran())
-        && (selection.subject.is_empty() || names())
+        && is_about(selection, record, detail, &input, &output)
         && (selection.changed.is_empty() || is_outdated())
+}
+
+/// Whether the selection may include an evaluation of which only the request is known.
+fn may_be_selected(selection: &Selection, record: &EvidenceRecord, detail: &OperationDetail) -> bool {
+    let input: Value = serde_json::from_str(&detail.input).unwrap_or_default();
+    record.digest.to_string().starts_with(&selection.digest)
+        && is_about(selection, record, detail, &input, &Value::Null)
+        && (selection.policy.is_empty() || policies::may_run(&selection.policy, &input))
+        && (selection.changed.is_empty() || selection.changed.keys().any(|changed| policies::may_run(changed, &input)))
+}
+
+/// Whether an evaluation is of evidence, or in a project, with the name that is selected.
+fn is_about(
+    selection: &Selection,
+    record: &EvidenceRecord,
+    detail: &OperationDetail,
+    input: &Value,
+    output: &Value,
+) -> bool {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let of_evaluation = [text(&output["evidence"]["name"]), text(&input["name"]), text(&input["project_name"])];
+    let of_evidence = [record.digest.to_string(), record.name.clone(), detail.operation.project_id.clone()];
+    selection.subject.is_empty() || of_evaluation.into_iter().chain(of_evidence).any(|name| name == selection.subject)
 }
 
 fn away(error: StoreError) -> Failure {
@@ -241,10 +268,13 @@ impl Handler for ReevaluationHandler {
             .days
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
         let (mut output, mut after) = (Output { cause: selection.cause.clone(), ..Output::default() }, None);
-        for detail in self.running(&access, &selection.digest).await? {
-            // What was created since reads the current policies and waivers.
-            if detail.operation.created_at <= attempt.operation.created_at {
+        let mut repeated = HashSet::new();
+        for detail in self.running(&access, &selection).await? {
+            // What was created since reads the current policies and waivers. Which policies the others run is not known
+            // yet.
+            if detail.operation.created_at < attempt.operation.created_at {
                 output.add(self.repeat(&attempt, &detail).await?);
+                repeated.insert(request(&detail));
             }
         }
         loop {
@@ -262,6 +292,7 @@ impl Handler for ReevaluationHandler {
                 for detail in self.evaluations(&access, record).await? {
                     // An evaluation that was created since is already a new one.
                     if detail.operation.created_at > attempt.operation.created_at
+                        || repeated.contains(&request(&detail))
                         || !is_selected(&selection, record, &detail)
                     {
                         continue;

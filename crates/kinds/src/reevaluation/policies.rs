@@ -198,6 +198,22 @@ pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value
     })
 }
 
+/// Whether a request may run a policy with this name, or a policy or group with this reference: what is only named by a
+/// reference may have any name, groups may contain it, and a request without policies runs the server's.
+pub(super) fn may_run(name: &str, input: &Value) -> bool {
+    let list = |name: &str| input[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (policies, groups) = (list("policies"), list("policy_groups"));
+    let may_be = |policy: &Value| match &policy["embedded"] {
+        Value::Null => {
+            let reference = plain_reference(policy["ref"].as_str().unwrap_or_default());
+            reference == name || reference.contains(['/', ':', '.'])
+        }
+        Value::String(text) => text.contains(name),
+        document => document["metadata"]["name"] == *name,
+    };
+    !groups.is_empty() || policies.is_empty() || policies.iter().any(may_be)
+}
+
 /// Whether a request pins the digest of this reference: then it cannot be evaluated by any other version.
 fn is_pinned(input: &Value, reference: &str) -> bool {
     let lists = ["policies", "policy_groups"].into_iter();
