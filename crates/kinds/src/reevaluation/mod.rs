@@ -235,7 +235,7 @@ fn may_be_selected(selection: &Selection, record: &EvidenceRecord, detail: &Oper
     record.digest.to_string().starts_with(&selection.digest)
         && is_about(selection, record, detail, &input, &Value::Null)
         && (selection.policy.is_empty() || policies::may_run(&selection.policy, &input))
-        && (selection.changed.is_empty() || selection.changed.keys().any(|changed| policies::may_run(changed, &input)))
+        && (selection.changed.is_empty() || policies::may_use(&selection.changed, &input))
 }
 
 /// Whether an evaluation is of evidence, or in a project, with the name that is selected.

@@ -198,20 +198,25 @@ pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value
     })
 }
 
-/// Whether a request may run a policy with this name, or a policy or group with this reference: what is only named by a
-/// reference may have any name, groups may contain it, and a request without policies runs the server's.
+/// Whether a request may run a policy with this name: one that it only refers to may have any name, and so may those of a
+/// group, and of the server if it names none.
 pub(super) fn may_run(name: &str, input: &Value) -> bool {
-    let list = |name: &str| input[name].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (policies, groups) = (list("policies"), list("policy_groups"));
-    let may_be = |policy: &Value| match &policy["embedded"] {
-        Value::Null => {
-            let reference = plain_reference(policy["ref"].as_str().unwrap_or_default());
-            reference == name || reference.contains(['/', ':', '.'])
-        }
+    may_concern(input, |policy| match &policy["embedded"] {
+        Value::Null => true,
         Value::String(text) => text.contains(name),
         document => document["metadata"]["name"] == *name,
-    };
-    !groups.is_empty() || policies.is_empty() || policies.iter().any(may_be)
+    })
+}
+
+/// Whether a request may use one of these policies and groups: a group may contain any of them.
+pub(super) fn may_use(changed: &PolicyDigests, input: &Value) -> bool {
+    may_concern(input, |policy| changed.contains_key(&plain_reference(policy["ref"].as_str().unwrap_or_default())))
+}
+
+fn may_concern(input: &Value, is_meant: impl Fn(&Value) -> bool) -> bool {
+    let list = |name: &str| input[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (policies, groups) = (list("policies"), list("policy_groups"));
+    !groups.is_empty() || policies.is_empty() || policies.iter().any(is_meant)
 }
 
 /// Whether a request pins the digest of this reference: then it cannot be evaluated by any other version.
