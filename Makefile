@@ -39,6 +39,9 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/deny.sh
+	@# The fuzzers have a workspace, and so a lock file, of their own, which the other builds do not look at.
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml \
+	  --filter-platform "$$(rustc -vV | sed -n 's/^host: //p')" >/dev/null
 	$(MAKE) sdks-check
 
 bench: setup
