@@ -1,8 +1,8 @@
 //! The binary running for long: mixed load over HTTP, kills at first, and then nothing grows that should be flat.
 //!
 //! `make soak`: `SOAK_SECONDS` (3600) is the duration; 600 is the short form. `SOAK_STORE=postgres` runs it on
-//! PostgreSQL. In the first quarter the server is killed now and then, and PostgreSQL, too; the rest is measured, after a
-//! while in which retention comes to an even level.
+//! PostgreSQL. In the first quarter the server is killed now and then, and PostgreSQL, too; the rest is measured, after
+//! a while in which retention comes to an even level.
 //!
 //! Quantities that should be flat grow by less than is stated at [`Bound`], by the straight line through all samples.
 //! Some of the data should grow with the creations, for a day or a week: idempotency keys, the change log, the audit
@@ -39,8 +39,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 const FAULTS: f64 = 0.25;
 const SETTLES: Duration = Duration::from_secs(60);
 
-/// Connections of the server to an embedded store, each of which keeps this much of the file in memory: while the file is
-/// smaller, memory grows with it.
+/// Connections of the server to an embedded store, each of which keeps this much of the file in memory: while the file
+/// is smaller, memory grows with it.
 const CONNECTIONS: f64 = 5.0;
 const CACHE: f64 = 16.0 * 1024.0 * 1024.0;
 
@@ -61,7 +61,8 @@ const FLAT: [Bound; 5] = [
 ];
 /// The same for an embedded store alone.
 const FLAT_SQLITE: [Bound; 1] = [Bound { name: "log, bytes", by: MIB, part: 0.10 }];
-/// The same for PostgreSQL alone, where rows that are gone take space until it is used again: tables with their indexes.
+/// The same for PostgreSQL alone, where rows that are gone take space until it is used again: tables with their
+/// indexes.
 const FLAT_POSTGRES: [Bound; 3] = [
     Bound { name: "bytes of active", by: 2.0 * MIB, part: 0.25 },
     Bound { name: "bytes of settled", by: 8.0 * MIB, part: 0.25 },

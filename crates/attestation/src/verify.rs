@@ -63,8 +63,8 @@ impl PolicyVerdict {
         self.reference == "embedded" && self.group.is_none()
     }
 
-    /// Whether the caller may have chosen its content: it was sent with the request, or comes from an address and not from
-    /// the server's policy folder.
+    /// Whether the caller may have chosen its content: it was sent with the request, or comes from an address and not
+    /// from the server's policy folder.
     fn is_of_the_caller(&self) -> bool {
         let is_address = ["https://", "http://"].iter().any(|scheme| self.reference.starts_with(scheme));
         self.is_embedded() || (is_address && self.group.is_none())

@@ -25,13 +25,40 @@ pub struct YamlError {
 /// Reads a document.
 ///
 /// # Errors
-/// [`YamlError`] when the text is not YAML, does not have the required type, has a key twice in a mapping, or is
-/// [refused](check).
+/// Those of [`Scanned::new`] and [`Scanned::read`].
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    check(text)?;
-    // Its own values refuse keys that occur twice; maps in other types would keep the last value.
-    parsed::<yaml_serde::Value>(text)?;
-    parsed(text)
+    Scanned::new(text)?.read()
+}
+
+/// A document that is harmless and has no key twice in a mapping.
+pub struct Scanned<'t> {
+    text: &'t str,
+    value: yaml_serde::Value,
+}
+
+impl Scanned<'_> {
+    /// Looks through a document.
+    ///
+    /// # Errors
+    /// [`YamlError`] when the text is not YAML, has a key twice in a mapping, or is [refused](check).
+    pub fn new(text: &str) -> Result<Scanned<'_>, YamlError> {
+        check(text)?;
+        // These values refuse keys that occur twice; maps in other types would keep the last value.
+        Ok(Scanned { text, value: parsed(text)? })
+    }
+
+    /// The text of a member of the outermost mapping.
+    pub fn text_of(&self, key: &str) -> Option<&str> {
+        self.value.get(key)?.as_str()
+    }
+
+    /// Reads the document. Numbers that are asked for as texts are as they were written.
+    ///
+    /// # Errors
+    /// [`YamlError`] when the document does not have the required type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, YamlError> {
+        parsed(self.text)
+    }
 }
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {

@@ -58,7 +58,8 @@ pub fn token(bytes: &[u8]) {
     server::fuzzing::token(bytes);
 }
 
-/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole token.
+/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole
+/// token.
 pub fn jwt(bytes: &[u8]) {
     server::fuzzing::jwt(bytes);
 }

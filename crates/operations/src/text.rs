@@ -49,8 +49,8 @@ pub fn check_kind(field: &str, value: &str) -> Result<(), Violation> {
     ))
 }
 
-/// Checks the name of an organization or of a token: printable text of 1 to 128 bytes without surrounding spaces, and not
-/// `.` or `..`, which clients remove from the path of a URL.
+/// Checks the name of an organization or of a token: printable text of 1 to 128 bytes without surrounding spaces, and
+/// not `.` or `..`, which clients remove from the path of a URL.
 pub fn check_name(field: &str, value: &str) -> Result<(), Violation> {
     check_text(field, value)?;
     if matches!(value, "." | "..") {

@@ -81,7 +81,8 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole token.
+/// A token of an identity provider: a header and claims with a zero byte between them, which are signed, or a whole
+/// token.
 pub fn jwt(bytes: &[u8]) {
     crate::auth::fuzzing::jwt(bytes);
 }

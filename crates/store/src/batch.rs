@@ -554,7 +554,6 @@ impl WriteBatcher {
         let (organization, count) = (create.organization.clone(), admission.quotas().limited(&create.operations));
         admission.take(&organization, count, now())?;
         let (start, started) = start.map(|start| (start.terms, start.started)).unzip();
-        let is_limited: Vec<bool> = create.operations.iter().map(|new| admission.quotas().is_limited(new)).collect();
         let (caller, reply) = oneshot::channel();
         let create = Create { start, call: self.call.clone(), ..create };
         let slot = Slot::new(create, None, move |replied: Result<Created, StoreError>| {
@@ -570,18 +569,16 @@ impl WriteBatcher {
             self.queue.send(Write::Create(slot)).await.map_err(|_| stopped())?;
             reply.await.map_err(|_| stopped())?
         };
-        match created.await {
+        let created = created.await;
+        let not_made = match &created {
             Ok((operations, existing)) => {
-                let count =
-                    existing.iter().filter(|place| is_limited.get(**place).is_some_and(|limited| *limited)).count();
-                admission.give_back(&organization, count, now());
-                Ok(operations)
+                let quotas = admission.quotas();
+                existing.iter().filter(|place| quotas.is_limited(&operations[**place].kind)).count()
             }
-            Err(error) => {
-                admission.give_back(&organization, count, now());
-                Err(error)
-            }
-        }
+            Err(_) => count,
+        };
+        admission.give_back(&organization, not_made, now());
+        created.map(|(operations, _)| operations)
     }
 }
 

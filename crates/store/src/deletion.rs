@@ -61,8 +61,8 @@ pub enum DeletionError {
 }
 
 /// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done, by this caller or by another one
-/// (answers true), or the time is over. `progress` is called with how many rows were removed so far. Evidence is removed where it is kept, if that is
-/// given.
+/// (answers true), or the time is over. `progress` is called with how many rows were removed so far. Evidence is
+/// removed where it is kept, if that is given.
 ///
 /// # Errors
 /// [`DeletionError`].

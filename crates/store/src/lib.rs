@@ -277,8 +277,8 @@ pub trait Store:
         Ok(self.get_many(access, &[id]).await?.pop().flatten())
     }
 
-    /// What was created with this key: what a repetition of that call is answered with. `None` when the key was not used
-    /// within [`IDEMPOTENCY_WINDOW`].
+    /// What was created with this key: what a repetition of that call is answered with. `None` when the key was not
+    /// used within [`IDEMPOTENCY_WINDOW`].
     ///
     /// Fails with [`StoreError::IdempotencyConflict`] when another call used the key, and with
     /// [`StoreError::IdempotencyGone`] when some of the operations were deleted.

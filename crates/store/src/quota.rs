@@ -186,12 +186,12 @@ impl Quotas {
 
     /// For how many of the operations the limits hold.
     pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
-        operations.into_iter().filter(|new| self.is_limited(new)).count()
+        operations.into_iter().filter(|new| self.is_limited(&new.kind)).count()
     }
 
-    /// Whether the limits apply to an operation: not to those of the built-in kinds that the server itself creates.
-    pub(crate) fn is_limited(&self, new: &NewOperation) -> bool {
-        !self.own_kinds.contains(&new.kind)
+    /// Whether the limits hold for operations of a kind: not for those that longrun itself creates.
+    pub(crate) fn is_limited(&self, kind: &str) -> bool {
+        !self.own_kinds.contains(kind)
     }
 }
 

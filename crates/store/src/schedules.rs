@@ -140,8 +140,8 @@ pub trait Schedules: Send + Sync {
     /// The schedule of this name. Fails with [`StoreError::Unavailable`] when its input cannot be opened.
     async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError>;
 
-    /// Replaces the definition of a schedule that is still as it was `read`. Its due times continue: where they stay the
-    /// same, none is handled twice; where they change, or the schedule was paused, they begin now.
+    /// Replaces the definition of a schedule that is still as it was `read`. Its due times continue: where they stay
+    /// the same, none is handled twice; where they change, or the schedule was paused, they begin now.
     async fn update_schedule(
         &self,
         access: &Access,
@@ -152,8 +152,8 @@ pub trait Schedules: Send + Sync {
     /// Removes a schedule; what it has created stays.
     async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError>;
 
-    /// Creates its operation now, paused or not; its due times stay as they are. It no longer waits for an operation that
-    /// was `cancelled`. Called by [`trigger_schedule`].
+    /// Creates its operation now, paused or not; its due times stay as they are. It no longer waits for an operation
+    /// that was `cancelled`. Called by [`trigger_schedule`].
     async fn trigger(
         &self,
         access: &Access,

@@ -16,8 +16,8 @@ pub(crate) struct Subject<'e> {
     pub(crate) note: &'e mut Option<Note>,
 }
 
-/// Applies an event, unless the lease does not cover the operation, or was extended since it ran out; a refused event changes nothing. Without a subject
-/// the operation has ended or never existed: the lease is stale either way.
+/// Applies an event, unless the lease does not cover the operation, or was extended since it ran out; a refused event
+/// changes nothing. Without a subject the operation has ended or never existed: the lease is stale either way.
 pub(crate) fn decide(
     subject: Option<Subject<'_>>,
     now: Timestamp,

@@ -26,8 +26,8 @@ struct Accepts {
     repeated_keys: bool,
 }
 
-/// Reads one JSON document as OPA does: of a key that occurs several times in an object, the last value counts. Anything
-/// but white space after the document is an error.
+/// Reads one JSON document as OPA does: of a key that occurs several times in an object, the last value counts.
+/// Anything but white space after the document is an error.
 pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
     document(bytes, Accepts { controls: false, repeated_keys: true })
 }

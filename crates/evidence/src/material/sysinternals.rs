@@ -79,8 +79,8 @@ fn delimiter(line: &str) -> char {
     if tabs > commas { '\t' } else { ',' }
 }
 
-/// The records of a CSV, without its empty lines. A quote in an unexpected position is taken literally. The error is the
-/// number of the line in which a quoted text begins that does not end: it would hide all rows after it.
+/// The records of a CSV, without its empty lines. A quote in an unexpected position is taken literally. The error is
+/// the number of the line in which a quoted text begins that does not end: it would hide all rows after it.
 fn records(text: &str, delimiter: char) -> Result<Vec<Vec<String>>, usize> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let (mut line, mut quote) = (1, 1);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::error::PolicyError;
 use super::findings::FindingType;
 use crate::material::MaterialKind;
-use crate::yaml;
+use crate::yaml::Scanned;
 
 /// The maximum size of a document.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -348,8 +348,7 @@ impl From<GroupUse> for PolicyAttachment {
 impl Policy {
     /// Reads a policy; `file` names it in errors.
     pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
-        head(file, text, "Policy")?;
-        let document: Document<PolicySpec> = read(file, text)?;
+        let document: Document<PolicySpec> = read(file, text, "Policy")?;
         let spec = document.spec;
         let mut scripts = Vec::new();
         let single = spec.embedded.is_some() || spec.path.is_some();
@@ -383,8 +382,7 @@ impl Policy {
 impl PolicyGroup {
     /// Reads a group; `file` names it in errors.
     pub fn parse(file: &str, text: &str) -> Result<PolicyGroup, PolicyError> {
-        head(file, text, "PolicyGroup")?;
-        let document: Document<GroupSpec> = read(file, text)?;
+        let document: Document<GroupSpec> = read(file, text, "PolicyGroup")?;
         let GroupSpec { policies, inputs } = document.spec;
         let mut materials: Vec<GroupMaterial> = Vec::new();
         for (index, raw) in policies.materials.into_iter().enumerate() {
@@ -422,11 +420,18 @@ impl PolicyGroup {
     }
 }
 
-fn head(file: &str, text: &str, kind: &str) -> Result<(), PolicyError> {
+/// Reads a document of this kind.
+fn read<T: DeserializeOwned>(file: &str, text: &str, kind: &str) -> Result<T, PolicyError> {
     if text.len() > MAX_BYTES {
         return Err(PolicyError::field(file, "", &format!("larger than {MAX_BYTES} bytes")));
     }
-    let head: Head = read(file, text)?;
+    let wrong = |error| PolicyError::syntax(file, error);
+    let document = Scanned::new(text).map_err(wrong)?;
+    let head = match (document.text_of("apiVersion"), document.text_of("kind")) {
+        (Some(api_version), Some(kind)) => Head { api_version: api_version.to_owned(), kind: kind.to_owned() },
+        // The reader says what is missing, and where.
+        _ => document.read().map_err(wrong)?,
+    };
     if !API_VERSIONS.contains(&head.api_version.as_str()) {
         let message = format!("expected {}, found {:?}", API_VERSIONS.join(" or "), head.api_version);
         return Err(PolicyError::field(file, "apiVersion", &message));
@@ -434,11 +439,7 @@ fn head(file: &str, text: &str, kind: &str) -> Result<(), PolicyError> {
     if head.kind != kind {
         return Err(PolicyError::field(file, "kind", &format!("expected {kind}, found {:?}", head.kind)));
     }
-    Ok(())
-}
-
-fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, PolicyError> {
-    yaml::read(text).map_err(|error| PolicyError::syntax(file, error))
+    document.read().map_err(wrong)
 }
 
 fn one_body(

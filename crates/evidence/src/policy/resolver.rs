@@ -60,8 +60,8 @@ pub struct Resolver {
 /// Policies from the network, and where they may come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyCache {
-    /// The folder in which the content is stored, each file under the hexadecimal digits of its digest; it may be created
-    /// later.
+    /// The folder in which the content is stored, each file under the hexadecimal digits of its digest; it may be
+    /// created later.
     pub folder: PathBuf,
     /// Hosts: `policies.example.com`, or `*.example.com` for all subdomains.
     pub allowed_hosts: Vec<String>,
@@ -77,8 +77,8 @@ impl PolicyCache {
         PolicyCache { folder: folder.to_owned(), allowed_hosts, needs_encryption: true }
     }
 
-    /// Fails, with a sentence, if content may not come from this address, even if it is stored: another address may have
-    /// led to it, or the host may have been allowed in the past.
+    /// Fails, with a sentence, if content may not come from this address, even if it is stored: another address may
+    /// have led to it, or the host may have been allowed in the past.
     pub fn check(&self, address: &str) -> Result<(), String> {
         let url = Url::parse(address).map_err(|error| format!("is not an address: {error}"))?;
         let host = url.host_str().unwrap_or_default();

@@ -118,8 +118,8 @@ async fn evaluations(
     Ok(listing.entries.into_iter().map(|entry| entry.operation).collect())
 }
 
-/// All evaluations with this status, newest first: those of a piece of evidence, or all. One that is created meanwhile may
-/// make others appear twice, but none is missing.
+/// All evaluations with this status, newest first: those of a piece of evidence, or all. One that is created meanwhile
+/// may make others appear twice, but none is missing.
 pub(crate) async fn all_evaluations(
     store: &dyn Store,
     access: &Access,

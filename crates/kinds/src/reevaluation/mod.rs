@@ -1,10 +1,10 @@
 //! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: evidence that is affected by a changed
 //! policy or a waiver gets another evaluation, with the request of its newest one.
 //!
-//! What it promises: each evaluation that was the newest of its evidence by its request in its project is repeated once,
-//! however often an attempt is repeated: creations have keys that are derived from both operations. So is each one that
-//! was running, since it may have read the policies and waivers before they changed. The new evaluations themselves
-//! report the result, as the difference in their outputs.
+//! What it promises: each evaluation that was the newest of its evidence by its request in its project is repeated
+//! once, however often an attempt is repeated: creations have keys that are derived from both operations. So is each
+//! one that was running, since it may have read the policies and waivers before they changed. The new evaluations
+//! themselves report the result, as the difference in their outputs.
 
 mod policies;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, Handler, Limits};
-use operations::{Access, NewOperation, OperationId, Resource, Status};
+use operations::{Access, NewOperation, OperationId, Resource, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
@@ -161,11 +161,19 @@ impl ReevaluationHandler {
         ReevaluationHandler { store }
     }
 
-    /// The evaluations that are running and may have to be repeated. Read before those that are completed, so that none
-    /// is missed that ends meanwhile.
-    async fn running(&self, access: &Access, selection: &Selection) -> Result<Vec<OperationDetail>, Failure> {
+    /// The evaluations that are running and may have to be repeated: what was created later reads the current policies
+    /// and waivers. Read before those that are completed, so that none is missed that ends meanwhile.
+    async fn running(
+        &self,
+        access: &Access,
+        selection: &Selection,
+        later: Timestamp,
+    ) -> Result<Vec<OperationDetail>, Failure> {
         let mut running = Vec::new();
         for operation in evaluation::all_evaluations(&*self.store, access, Status::Running, None).await.map_err(away)? {
+            if operation.created_at >= later {
+                continue;
+            }
             let Some(digest) = operation.resource.as_ref().and_then(|resource| resource.resource_id.parse().ok())
             else {
                 continue;
@@ -269,13 +277,9 @@ impl Handler for ReevaluationHandler {
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
         let (mut output, mut after) = (Output { cause: selection.cause.clone(), ..Output::default() }, None);
         let mut repeated = HashSet::new();
-        for detail in self.running(&access, &selection).await? {
-            // What was created since reads the current policies and waivers. Which policies the others run is not known
-            // yet.
-            if detail.operation.created_at < attempt.operation.created_at {
-                output.add(self.repeat(&attempt, &detail).await?);
-                repeated.insert(request(&detail));
-            }
+        for detail in self.running(&access, &selection, attempt.operation.created_at).await? {
+            output.add(self.repeat(&attempt, &detail).await?);
+            repeated.insert(request(&detail));
         }
         loop {
             let part = self.store.list_evidence(&attempt.organization, &filter, after, PART).await.map_err(away)?;

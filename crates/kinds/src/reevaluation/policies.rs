@@ -152,8 +152,8 @@ impl PolicyFollower {
         found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// Creates the operations, one in each organization that has evidence. An error of one organization, whose row may be
-    /// locked, does not keep the others from theirs; then it is done again.
+    /// Creates the operations, one in each organization that has evidence. An error of one organization, whose row may
+    /// be locked, does not keep the others from theirs; then it is done again.
     async fn reevaluate(&self, changed: PolicyDigests, key: &str) -> Result<(), StoreError> {
         let selection = Selection { cause: cause(&changed), changed, ..Selection::default() };
         let mut failed = None;
@@ -198,8 +198,8 @@ pub(super) fn is_outdated(changed: &PolicyDigests, input: &Value, output: &Value
     })
 }
 
-/// Whether a request may run a policy with this name: one that it only refers to may have any name, and so may those of a
-/// group, and of the server if it names none.
+/// Whether a request may run a policy with this name: one that it only refers to may have any name, and so may those of
+/// a group, and of the server if it names none.
 pub(super) fn may_run(name: &str, input: &Value) -> bool {
     may_concern(input, |policy| match &policy["embedded"] {
         Value::Null => true,

@@ -71,8 +71,8 @@ pub fn rendered(format: Format, answer: &impl Answer) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Writes to standard output. If its reader has seen enough (`| head`), the command continues and ends with the exit code
-/// that it would have had: it may say that something has failed.
+/// Writes to standard output. If its reader has seen enough (`| head`), the command continues and ends with the exit
+/// code that it would have had: it may say that something has failed.
 ///
 /// # Errors
 /// When standard output cannot be written.

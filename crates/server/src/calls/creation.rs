@@ -9,7 +9,7 @@ use operations::{
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::value::RawValue;
-use store::Scope;
+use store::{IdempotencyKey, Scope};
 use utoipa::ToSchema;
 
 use super::{duration, evaluation, idempotency, labels};
@@ -140,9 +140,8 @@ pub(super) async fn one(
     call: &str,
     key: Option<&str>,
 ) -> Result<Made, ApiError> {
-    complete(app, caller, &mut operation).await?;
+    let key = completed(app, caller, &mut operation, call, key).await?;
     operation.trace = caller.trace();
-    let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
     let store = caller.store(app, "operations.create", Vec::new());
     // If the answer has another id, that operation existed before.
     let id = operation.unique_key.is_some().then(|| OperationId::new(app.store.now()));
@@ -158,10 +157,20 @@ pub(super) async fn is_repeated(
     call: &str,
     key: Option<&str>,
 ) -> Result<bool, ApiError> {
-    complete(app, caller, &mut operation).await?;
-    let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
-    let Some(key) = key else { return Ok(false) };
+    let Some(key) = completed(app, caller, &mut operation, call, key).await? else { return Ok(false) };
     Ok(app.store.created_with(&caller.access().organization, &key).await?.is_some())
+}
+
+/// Completes an operation; answers the key of its creation by this call, if the client gave one.
+async fn completed(
+    app: &App,
+    caller: &Caller,
+    operation: &mut NewOperation,
+    call: &str,
+    key: Option<&str>,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    complete(app, caller, operation).await?;
+    idempotency::key(key, caller, call, || fingerprinted(operation))
 }
 
 /// Creates many operations in one transaction, all or none.

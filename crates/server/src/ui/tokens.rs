@@ -215,16 +215,16 @@ fn class(state: &str) -> &'static str {
 /// `POST /ui/tokens`: creates a token. Its secret is only in the answer.
 pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
+    let mut violations = Vec::new();
+    let expires_in = seconds("expires_in", fields.one("expires_in"), &mut violations);
     let entered = Entered {
         name: fields.one("name").to_owned(),
         scopes: fields.all("scope").map(str::to_owned).collect(),
         projects: fields.one("projects").to_owned(),
         organization: fields.one("organization").to_owned(),
-        lifetime: fields.one("expires_in").parse().ok(),
+        lifetime: expires_in.map(|time| time.as_secs()),
         wrong: Wrong::default(),
     };
-    let mut violations = Vec::new();
-    let expires_in = seconds("expires_in", fields.one("expires_in"), &mut violations);
     let projects = words(&entered.projects);
     if projects.is_empty() && !entered.projects.is_empty() {
         violations.push(Violation::new("projects", "must name at least one project; leave it empty for all projects"));

@@ -311,8 +311,8 @@ impl Locked<'_> {
     }
 }
 
-/// Attempts that were asked to stop by $1, one of each organization before a second one of any: those of an organization
-/// that is locked do not fill every round. Served by active_by_cancel.
+/// Attempts that were asked to stop by $1, one of each organization before a second one of any: those of an
+/// organization that is locked do not fill every round. Served by active_by_cancel.
 const OVERDUE: &str = "
     SELECT organization_id, id, fence FROM active a
     WHERE cancel_requested_at <= $1 AND cancel_requested_at IS NOT NULL

@@ -482,18 +482,18 @@ async fn insert(
     heads: &Heads,
     what: &Insertion<'_>,
 ) -> Result<Option<Inserted>, StoreError> {
-    let starts = what.rows.workers.iter().any(Option::is_some);
+    let workers = &what.rows.workers;
     if let Some(place) = heads.row(what.organization) {
-        if let Some(made) = insert_at(connection, heads, what, Some(&place), starts).await? {
+        if let Some(made) = insert_at(connection, heads, what, Some(&place), workers).await? {
             heads.row_lies(what.organization, made.row);
             return Ok(Some(made.inserted));
         }
         heads.row_moved(what.organization);
     }
-    let mut made = insert_at(connection, heads, what, None, starts).await?;
-    if made.is_none() && starts {
+    let mut made = insert_at(connection, heads, what, None, workers).await?;
+    if made.is_none() && workers.iter().any(Option::is_some) {
         // Somebody else has the row: what is created then does not start at once.
-        made = insert_at(connection, heads, what, None, false).await?;
+        made = insert_at(connection, heads, what, None, &vec![None; workers.len()]).await?;
     }
     Ok(made.map(|made| {
         heads.row_lies(what.organization, made.row);
@@ -516,18 +516,17 @@ struct Inserted {
     started: Vec<Uuid>,
 }
 
-/// Inserts the rows by the organization's row, which lies at `place`. Where some may start at once (`starts`), only if
-/// the row is free.
+/// Inserts the rows by the organization's row, which lies at `place`. Where some may start at once, by their `workers`,
+/// only if the row is free.
 async fn insert_at(
     connection: &mut PgConnection,
     heads: &Heads,
     what: &Insertion<'_>,
     place: Option<&str>,
-    starts: bool,
+    workers: &[Option<String>],
 ) -> Result<Option<Made>, StoreError> {
     let &Insertion { now, organization, rows, ceiling, audited, claim } = what;
-    let nobody = vec![None; rows.workers.len()];
-    let workers = if starts { &rows.workers } else { &nobody };
+    let starts = workers.iter().any(Option::is_some);
     let starting = rows.kinds.iter().zip(workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
     /// By the key or the place of the organization's row, each without and with what starts, and these without and with

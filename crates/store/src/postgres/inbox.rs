@@ -114,7 +114,8 @@ pub(super) async fn drain(
                 rows += part;
                 folds.note(&organization);
             }
-            // An organization whose row is locked, or whose rows in the inbox cause an error, must not hold up the others.
+            // An organization whose row is locked, or whose rows in the inbox cause an error, must not hold up the
+            // others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(

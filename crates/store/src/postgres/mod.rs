@@ -358,8 +358,8 @@ impl PostgresStore {
         self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await
     }
 
-    /// Answers how many took place. An organization that is locked or is being moved costs the others nothing: its error
-    /// is answered when none took place.
+    /// Answers how many took place. An organization that is locked or is being moved costs the others nothing: its
+    /// error is answered when none took place.
     async fn transition_some(&self, events: Vec<(LeaseRef, Event)>) -> Result<u64, StoreError> {
         let (mut done, mut failed) = (0, None);
         for result in self.transition_each(events).await {

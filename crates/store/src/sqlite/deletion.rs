@@ -83,6 +83,9 @@ const END: &[&str] = &[
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
 
+/// The reply to a part of a deletion that has not begun, in place of the number of rows.
+pub(super) const NOT_BEGUN: u64 = u64::MAX;
+
 /// Removals of evidence that others have begun. Whoever ends the deletion waits for them.
 const IS_REMOVING: &str =
     "SELECT count(*) FROM evidence WHERE organization_id = ?1 AND state = 3 AND removing_since >= ?2";
@@ -120,7 +123,7 @@ pub(super) fn step(
 ) -> Result<u64, StoreError> {
     match step {
         Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too),
-        Deletion::Part(limit) => Ok(part(connection, resources, organization, limit)?.map_or(0, |removed| removed + 1)),
+        Deletion::Part(limit) => Ok(part(connection, resources, organization, limit)?.unwrap_or(NOT_BEGUN)),
         Deletion::End => {
             let is_ended = end(connection, now, organization)?;
             if is_ended {

@@ -567,7 +567,8 @@ impl Store for SqliteStore {
     }
 
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
-        Ok(self.delete(organization, Deletion::Part(limit)).await?.checked_sub(1))
+        let removed = self.delete(organization, Deletion::Part(limit)).await?;
+        Ok(Some(removed).filter(|removed| *removed != deletion::NOT_BEGUN))
     }
 
     async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError> {

@@ -18,8 +18,8 @@ const SETTLED: &str = "
         ON s.organization_id = j.value->>0 AND s.id = unhex(j.value->>1, '-')
     WHERE s.fence = j.value->>2 AND s.worker <> '' AND (s.status = 4 OR octet_length(s.output) = j.value->>3)";
 
-/// Operations that wait for another attempt, with the note that was written last: the clock may have been set back since an
-/// earlier one. Served by active_by_id and events_by_operation.
+/// Operations that wait for another attempt, with the note that was written last: the clock may have been set back
+/// since an earlier one. Served by active_by_id and events_by_operation.
 const PENDING: &str = "
     SELECT a.organization_id, a.id, a.kind, a.project_id, a.status, a.started_at, a.due_at, a.attempts, a.max_attempts,
         a.fence, e.kind AS noted, e.message

@@ -30,6 +30,15 @@ struct Schema {
     compiled: OnceLock<Validator<Rego>>,
 }
 
+impl Schema {
+    /// The schema, with the changes that it needs.
+    fn rules(&self) -> serde_json::Value {
+        let mut rules = parsed(self.text);
+        (self.adapt)(&mut rules);
+        rules
+    }
+}
+
 macro_rules! schemas {
     (formats: $has_formats:literal, adapt: $adapt:expr, $($version:literal: $file:literal),+ $(,)?) => {
         [$(Schema {
@@ -140,15 +149,6 @@ fn in_element(schema: &Schema, document: &Value, error: &ValidationError<'_>) ->
 
 fn parsed(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("a schema is JSON")
-}
-
-impl Schema {
-    /// The schema, with the changes that it needs.
-    fn rules(&self) -> serde_json::Value {
-        let mut rules = parsed(self.text);
-        (self.adapt)(&mut rules);
-        rules
-    }
 }
 
 /// A test compiles every schema.
