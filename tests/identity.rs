@@ -157,3 +157,23 @@ request_scopes = ["profile"]
         run_in(folder.path(), &["config", "check"]).expect(2).says("[auth.jwt.keycloak]");
     }
 }
+
+#[test]
+fn a_role_does_not_choose_among_those_who_name_their_organization_themselves() {
+    let folder = tempdir().unwrap();
+    let with = |issuer: &str, further: &str| {
+        let config = format!(
+            "[auth.jwt.public]\nissuer = \"{issuer}\"\naudiences = [\"longrun\"]\n\
+             jwks_url = \"https://id.example.com/keys\"\nscopes = [\"operations:read\"]\nroles_claim = \"groups\"\n\
+             roles = {{ ours = {{ organization = \"acme\" }} }}\n{further}"
+        );
+        std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
+        run_in(folder.path(), &["config", "check"])
+    };
+    with(ISSUER, "").expect(0);
+    for issuer in [ISSUER, "accounts.google.com"] {
+        let refused = with(issuer, "organization_claim = \"repository_owner\"\n").expect(2);
+        refused.says("auth.jwt.public.required: is required for this issuer");
+    }
+    with(ISSUER, "organization_claim = \"repository_owner\"\norganizations = { acme-corp = \"acme\" }\n").expect(0);
+}

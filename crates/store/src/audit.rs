@@ -3,7 +3,8 @@
 //! Each organization has a log of its own, and the instance has one under the empty name. A call that changes the store
 //! is written by the transaction that makes the change: [`Store::on_behalf_of`](crate::Store::on_behalf_of) gives a
 //! store whose writes are recorded in this way. A refused call is written separately, with
-//! [`Store::record`](crate::Store::record).
+//! [`Store::record`](crate::Store::record); one about an organization that does not exist goes into the log of the
+//! instance.
 //!
 //! One row per transaction and organization holds the entries of all its calls, so that a batch of five hundred
 //! creations costs one row. Entries are numbered 1, 2, 3 … in commit order without gaps; retention removes the oldest
@@ -155,33 +156,53 @@ pub(crate) struct Record {
 /// The rows of records: organization, number of entries, entries.
 pub(crate) fn rows(records: &[Record]) -> Vec<(&str, i32, String)> {
     let mut rows: Vec<(&str, Vec<Kept<'_>>)> = Vec::new();
-    for Record { call, made, code } in records {
-        let targets = if made.is_empty() {
-            Cow::Borrowed(&*call.targets)
-        } else {
-            let further = made.iter().filter(|made| !call.targets.contains(made));
-            call.targets.iter().chain(further).cloned().collect()
-        };
-        let kept = Kept {
-            actor: Cow::Borrowed(&call.actor),
-            action: Cow::Borrowed(&call.action),
-            targets,
-            address: Cow::Borrowed(&call.address),
-            request_id: Cow::Borrowed(&call.request_id),
-            code: *code,
-        };
-        match rows.iter_mut().find(|(organization, _)| *organization == call.organization) {
+    for record in records {
+        let (of, kept) = (record.call.organization.as_str(), kept(record, &record.made));
+        match rows.iter_mut().find(|(organization, _)| *organization == of) {
             Some((_, entries)) => entries.push(kept),
-            None => rows.push((&call.organization, vec![kept])),
+            None => rows.push((of, vec![kept])),
         }
     }
     // In one order, since rows of several organizations are locked.
     rows.sort_by_key(|(organization, _)| *organization);
     let row = |(organization, entries): (_, Vec<Kept<'_>>)| {
-        let log = serde_json::to_string(&entries).expect("texts and numbers are JSON");
-        (organization, i32::try_from(entries.len()).unwrap_or(i32::MAX), log)
+        (organization, i32::try_from(entries.len()).unwrap_or(i32::MAX), written(&entries))
     };
     rows.into_iter().map(row).collect()
+}
+
+/// The entries of an organization that does not exist, and so has no log, as the log of the instance has them: the
+/// organization is one of their targets.
+pub(crate) fn entries_for_instance(records: &[Record], organization: &str) -> String {
+    let of = records.iter().filter(|record| record.call.organization == organization);
+    let entry = |record| {
+        let target = format!("organizations/{organization}");
+        kept(record, &[&record.made[..], &[target]].concat())
+    };
+    written(&of.map(entry).collect::<Vec<_>>())
+}
+
+/// The entry of a record, with further targets.
+fn kept<'r>(record: &'r Record, further: &[String]) -> Kept<'r> {
+    let Record { call, code, .. } = record;
+    let further: Vec<&String> = further.iter().filter(|target| !call.targets.contains(target)).collect();
+    let targets = if further.is_empty() {
+        Cow::Borrowed(&*call.targets)
+    } else {
+        call.targets.iter().chain(further).cloned().collect()
+    };
+    Kept {
+        actor: Cow::Borrowed(&call.actor),
+        action: Cow::Borrowed(&call.action),
+        targets,
+        address: Cow::Borrowed(&call.address),
+        request_id: Cow::Borrowed(&call.request_id),
+        code: *code,
+    }
+}
+
+fn written(entries: &[Kept<'_>]) -> String {
+    serde_json::to_string(entries).expect("texts and numbers are JSON")
 }
 
 /// A row that was read.

@@ -291,6 +291,11 @@ impl EvidenceWrite {
         }
     }
 
+    /// Whether an organization that does not exist yet is made by it.
+    pub(crate) fn makes_organization(&self) -> bool {
+        matches!(self.change, EvidenceChange::Reserve(..) | EvidenceChange::Put(_))
+    }
+
     /// Whether it may be carried out in an organization that is deleted or being deleted. An organization that is made
     /// anew keeps the rows of such removals, so that none of them removes an object that was stored in it.
     pub(crate) fn concerns_the_deleted(&self) -> bool {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use operations::{Access, NewOperation};
 use store::{
-    Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, IdempotencyKey, Limits, OperationCommand, Pausable, Scope,
-    Store, TokenReach, TokenRotation, TokenWish, create_token, rotate_token,
+    Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, Digest, IdempotencyKey, Limits, NewEvidence,
+    OperationCommand, Pausable, Scope, Store, TokenReach, TokenRotation, TokenWish, create_token, go_on_deleting,
+    rotate_token,
 };
 
 use super::support::{Engine, Fixture, against_both_engines, completed, fixture};
@@ -163,6 +164,39 @@ async fn the_instance_has_a_log_of_its_own(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn what_is_refused_about_an_organization_that_does_not_exist_is_in_the_log_of_the_instance(fixture: Fixture) {
+    let store = &*fixture.store;
+    store.record(call("nowhere", "tokens.create"), 5).await.unwrap();
+    fixture.create("gone", NewOperation::of_kind("scan")).await;
+    store.begin_deletion("gone", true).await.unwrap();
+    assert!(go_on_deleting(store, None, "gone", None, |_| ()).await.unwrap());
+    let with_targets = AuditCall { targets: vec!["kinds/scan".to_owned()], ..call("gone", "kinds.pause") };
+    store.record(with_targets, 7).await.unwrap();
+    let entry = |number, action: &str, targets: &[&str]| {
+        (number, action.to_owned(), targets.iter().map(|target| (*target).to_owned()).collect::<Vec<_>>())
+    };
+    let wanted = [
+        entry(1, "tokens.create", &["organizations/nowhere"]),
+        entry(2, "kinds.pause", &["kinds/scan", "organizations/gone"]),
+    ];
+    assert_eq!(reported(store, "").await, wanted);
+    assert_eq!(entries(store, "nowhere").await, []);
+    assert_eq!(store.contents("nowhere").await.unwrap(), None, "a refused call makes no organization");
+    fixture.assert_sound().await;
+}
+
+async fn the_first_evidence_makes_its_organization_and_is_in_its_log(fixture: Fixture) {
+    let store = &*fixture.store;
+    let digest = Digest::of(b"evidence");
+    let put = store.on_behalf_of(call("acme", "evidence.put"));
+    put.reserve_evidence("acme", digest, 8).await.unwrap();
+    let evidence = NewEvidence { digest, size: 8, kind: "SARIF".to_owned(), name: "a.sarif".to_owned() };
+    put.put_evidence("acme", evidence).await.unwrap();
+    assert_eq!(entries(store, "acme").await.len(), 1);
+    assert_eq!(store.contents("acme").await.unwrap().unwrap().evidence, 1, "it can be found and deleted");
+    fixture.assert_sound().await;
+}
+
 async fn entries_are_found_by_who_what_and_when(fixture: Fixture) {
     let store = &*fixture.store;
     fixture.create("acme", NewOperation::of_kind("scan")).await;
@@ -242,6 +276,8 @@ against_both_engines!(
     commands_and_administration_are_written_when_they_are_done,
     what_workers_do_is_not_repeated,
     the_instance_has_a_log_of_its_own,
+    what_is_refused_about_an_organization_that_does_not_exist_is_in_the_log_of_the_instance,
+    the_first_evidence_makes_its_organization_and_is_in_its_log,
     entries_are_found_by_who_what_and_when,
     old_entries_are_forgotten_from_the_oldest_on,
     the_doctor_finds_entries_that_somebody_has_taken_away,

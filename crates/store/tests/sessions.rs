@@ -79,6 +79,14 @@ async fn sessions_that_are_over_are_forgotten(fixture: Fixture) {
     assert_eq!(ids(&fixture, "acme").await, ["d"]);
 }
 
+async fn a_sign_in_makes_the_organization(fixture: Fixture) {
+    let store = &*fixture.store;
+    assert_eq!(store.contents("acme").await.unwrap(), None);
+    store.begin_session(session(&fixture, "acme", "a")).await.unwrap();
+    assert!(store.contents("acme").await.unwrap().is_some(), "so that its log has an entry");
+    fixture.assert_sound().await;
+}
+
 async fn the_deletion_of_an_organization_ends_its_sessions(fixture: Fixture) {
     let store = &*fixture.store;
     organization(&fixture, "acme").await;
@@ -90,6 +98,11 @@ async fn the_deletion_of_an_organization_ends_its_sessions(fixture: Fixture) {
     assert!(matches!(late, Err(StoreError::OrganizationGone)), "{late:?}");
     assert!(go_on_deleting(store, None, "acme", None, |_| ()).await.unwrap());
     assert_eq!((ids(&fixture, "acme").await.len(), ids(&fixture, "other").await.len()), (0, 1));
+    let later = store.begin_session(session(&fixture, "acme", "d")).await;
+    assert!(
+        matches!(later, Err(StoreError::OrganizationGone)),
+        "it would be one of whoever has the name next: {later:?}"
+    );
     fixture.assert_sound().await;
 }
 
@@ -97,5 +110,6 @@ against_both_engines!(
     sessions_are_of_one_organization_and_come_in_pages_the_oldest_first,
     an_ended_session_stays_as_it_was_ended,
     sessions_that_are_over_are_forgotten,
+    a_sign_in_makes_the_organization,
     the_deletion_of_an_organization_ends_its_sessions,
 );

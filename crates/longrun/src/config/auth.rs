@@ -15,9 +15,11 @@ use super::tables::{self, Complaints};
 use super::units::Span;
 
 /// Providers at which anybody can have an account, so that their signature alone means nothing.
-const PUBLIC_ISSUERS: [&str; 4] = [
+const PUBLIC_ISSUERS: [&str; 5] = [
     "https://token.actions.githubusercontent.com",
     "https://accounts.google.com",
+    // As some of Google's tokens name it.
+    "accounts.google.com",
     "https://gitlab.com",
     "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
 ];

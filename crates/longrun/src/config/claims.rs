@@ -50,8 +50,12 @@ pub struct Role {
 impl Claims {
     /// Whether only some of those with an account at the provider are accepted.
     pub fn is_choosy(&self) -> bool {
-        let names_theirs =
-            !self.organizations.is_empty() || self.roles.values().any(|role| !role.organization.is_empty());
+        // A claim without a table names the organization itself, whoever has it.
+        let names_theirs = if self.organization_claim.is_empty() {
+            self.roles.values().any(|role| !role.organization.is_empty())
+        } else {
+            !self.organizations.is_empty()
+        };
         !self.required.is_empty() || (names_theirs && self.organization.is_empty())
     }
 

@@ -139,7 +139,7 @@ impl Authenticator {
                 None => self.by_jwt(text, address).await?,
             }
         } else {
-            self.by_cookie(method, headers, address).await?
+            self.by_cookie(method, headers, link).await?
         };
         if let Some(link) = link {
             link.authenticated();
@@ -214,9 +214,9 @@ impl Authenticator {
         &self,
         method: &Method,
         headers: &HeaderMap,
-        address: Option<IpAddr>,
+        link: Option<&Link>,
     ) -> Result<Authenticated, ApiError> {
-        let Some((found, csrf_token)) = self.by_page_session(headers, address).await? else {
+        let Some((found, csrf_token)) = self.by_page_session(headers, link).await? else {
             return self.by_session(method, headers).await;
         };
         if !is_safe(method) && !is_from_own_page(headers, only(headers, CSRF_TOKEN).unwrap_or_default(), &csrf_token) {
@@ -232,8 +232,7 @@ impl Authenticator {
         headers: &HeaderMap,
         link: Option<&Link>,
     ) -> Result<(Authenticated, String), ApiError> {
-        let address = link.and_then(Link::counted);
-        let visitor = match self.by_page_session(headers, address).await? {
+        let visitor = match self.by_page_session(headers, link).await? {
             Some(visitor) => visitor,
             None => {
                 let sign_in = self.identity.sign_in.as_ref().ok_or(ApiError::Unauthenticated)?;
@@ -276,14 +275,18 @@ impl Authenticator {
         let session = PageSession { secret: secret.expose().to_owned(), csrf_token: random_text(), expires_at };
         let sealed = self.page_sealer().await?.seal(Purpose::Page, &session);
         let sealed = sealed.map_err(|error| ApiError::Internal(error.into()))?;
-        let mut cookies = vec![self.page_cookies(link).set(Purpose::Page, &sealed, PAGE_SESSION_TIME.as_secs())];
+        let kept = self.page_cookies(link);
+        let mut cookies = vec![
+            kept.set(Purpose::Page, &sealed, PAGE_SESSION_TIME.as_secs()),
+            Cookies { secure: !kept.secure }.remove(Purpose::Page),
+        ];
         cookies.extend(self.identity.sign_in.as_ref().map(|sign_in| sign_in.cookies.remove(Purpose::Session)));
         Ok(cookies)
     }
 
     /// The headers that remove the sessions of a browser.
-    pub(crate) fn forget_sessions(&self, link: Option<&Link>) -> Vec<String> {
-        let mut forget = vec![self.page_cookies(link).remove(Purpose::Page)];
+    pub(crate) fn forget_sessions(&self) -> Vec<String> {
+        let mut forget = Cookies::remove_both(Purpose::Page).to_vec();
         forget.extend(self.identity.sign_in.as_ref().map(|sign_in| sign_in.cookies.remove(Purpose::Session)));
         forget
     }
@@ -301,18 +304,19 @@ impl Authenticator {
     }
 
     /// The caller of a session that began with an API token. The session ends when it expires, and when the token does.
-    /// Its cookie is ignored from then on, so that it does not take precedence over a session of the provider.
+    /// Its cookie is ignored from then on, so that it does not take precedence over a session of the provider. Over an
+    /// encrypted connection, only the cookie counts that browsers keep for such connections: other sites can set one of
+    /// the other name.
     async fn by_page_session(
         &self,
         headers: &HeaderMap,
-        address: Option<IpAddr>,
+        link: Option<&Link>,
     ) -> Result<Option<(Authenticated, String)>, ApiError> {
-        let cookies = [true, false].map(|secure| Cookies { secure }.find(headers, Purpose::Page));
-        let Some(cookie) = cookies.into_iter().flatten().next() else { return Ok(None) };
+        let Some(cookie) = self.page_cookies(link).find(headers, Purpose::Page) else { return Ok(None) };
         let session = PageSession::open(self.page_sealer().await?, cookie, self.store.now());
         let Some(session) = session else { return Ok(None) };
         let Some(secret) = Secret::parse(&session.secret) else { return Ok(None) };
-        match self.by_secret(secret.hash(), address).await {
+        match self.by_secret(secret.hash(), link.and_then(Link::counted)).await {
             Ok(found) => Ok(Some((found, session.csrf_token))),
             Err(ApiError::Unauthenticated) => Ok(None),
             Err(error) => Err(error),

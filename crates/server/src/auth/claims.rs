@@ -110,6 +110,11 @@ impl ClaimMapping {
 
     fn organization(&self, claims: &Map<String, Value>, roles: &[&Role]) -> Result<String, NotGranted> {
         let mut named = BTreeSet::new();
+        // One that cannot be read is not a missing one, for which the default would apply.
+        let is_readable = find(claims, &self.organization_claim).is_none_or(has_texts_only);
+        if !self.organization_claim.is_empty() && !is_readable {
+            return Err(NotGranted::OrganizationUnknown(self.organization_claim.clone()));
+        }
         for value in values(claims, &self.organization_claim).unwrap_or_default() {
             if self.organizations.is_empty() {
                 named.insert(value);
@@ -183,6 +188,12 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
+/// Whether [`texts`] leaves nothing out.
+fn has_texts_only(value: &Value) -> bool {
+    let is_text = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+    value.as_array().map_or_else(|| is_text(value), |members| members.iter().all(is_text))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -221,8 +232,13 @@ mod tests {
     #[test]
     fn without_one_organization_there_is_nothing() {
         let refused = |claims: Value| apply(&by_claim(), claims).unwrap_err();
-        for missing in [json!({}), json!({"tenant": null}), json!({"tenant": {}}), json!({"tenant": []})] {
+        for missing in [json!({}), json!({"tenant": null}), json!({"tenant": []})] {
             assert_eq!(refused(missing), NotGranted::OrganizationMissing);
+        }
+        let with_default = ClaimMapping { organization: "acme".to_owned(), ..by_claim() };
+        for unreadable in [json!({}), json!([{"id": "globex"}]), json!(["globex", null])] {
+            let found = apply(&with_default, json!({ "tenant": unreadable })).unwrap_err();
+            assert_eq!(found, NotGranted::OrganizationUnknown("tenant".to_owned()), "{unreadable}");
         }
         assert_eq!(refused(json!({"tenant": ["a", "b"]})), NotGranted::OrganizationAmbiguous);
         assert_eq!(apply(&by_claim(), json!({"tenant": ["a", "a"]})).unwrap().access.organization, "a");

@@ -67,7 +67,7 @@ pub(super) struct KeySet {
     settings: KeySettings,
     fetcher: Option<(Fetcher, Url)>,
     keys: RwLock<Arc<[Arc<Key>]>>,
-    /// When a fetch was last tried; locked during a fetch.
+    /// When a fetch last began or failed; locked during a fetch.
     tried_at: Mutex<Option<Instant>>,
 }
 
@@ -147,6 +147,8 @@ impl KeySet {
         }
         *tried_at = Some(Instant::now());
         if let Err(error) = self.fetch().await {
+            // Those who waited meanwhile do not try again one after the other.
+            *tried_at = Some(Instant::now());
             tracing::warn!(%error, "could not fetch the keys of an identity provider; the known keys remain in use");
         }
     }

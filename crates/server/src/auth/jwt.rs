@@ -287,7 +287,7 @@ impl JwtSettings {
 }
 
 /// A time in seconds since 1970, which may have a fraction (RFC 7519, section 2).
-fn millis(value: &Value) -> Option<Timestamp> {
+pub(super) fn millis(value: &Value) -> Option<Timestamp> {
     let millis = value.as_f64()? * 1_000.0;
     // Within the range of a Timestamp; NaN is not in it either.
     (0.0..=253_402_300_799_999.0).contains(&millis).then(|| Timestamp::from_millis(millis as i64))

@@ -4,7 +4,8 @@
 //! at any server of the store, and only in that browser. The provider's discovery document and keys are fetched when
 //! they are needed and kept for a while.
 
-use std::time::Duration;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,17 +16,18 @@ use openidconnect::core::{
 use openidconnect::url::Url;
 use openidconnect::{
     AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
 };
 use operations::{Timestamp, check_text};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio::time::Instant;
 
 use super::claims::ClaimMapping;
 use super::fetch::{FetchError, Fetcher, check_url};
+use super::jwt::millis;
 use super::session::{Cookies, Purpose, Sealer, Session, random_text};
 use crate::error::SignInError;
 
@@ -35,6 +37,8 @@ pub(super) const LOGIN_TIME: Duration = Duration::from_secs(600);
 const METADATA_TIME: Duration = Duration::from_secs(600);
 /// The shortest time between two fetches of them.
 const METADATA_PAUSE: Duration = Duration::from_secs(5);
+/// How far the provider's clock may be from the store's.
+const LEEWAY: Duration = Duration::from_secs(60);
 /// The most codes that are exchanged at a time; further sign-ins wait.
 const EXCHANGES: usize = 16;
 /// The path that the provider sends browsers back to.
@@ -70,15 +74,11 @@ pub(crate) struct SignIn {
     /// As browsers send it in the header `Origin`.
     origin: String,
     fetcher: Fetcher,
-    metadata: Mutex<Known>,
+    /// The provider's description of itself, and when it was fetched.
+    metadata: RwLock<Option<(CoreProviderMetadata, Instant)>>,
+    /// When a fetch of it last began or failed; locked during a fetch.
+    tried_at: Mutex<Option<Instant>>,
     exchanges: Semaphore,
-}
-
-/// The provider's description of itself.
-#[derive(Default)]
-struct Known {
-    metadata: Option<(CoreProviderMetadata, Instant)>,
-    tried_at: Option<Instant>,
 }
 
 /// A sign-in under way, as its cookie holds it.
@@ -116,7 +116,8 @@ impl SignIn {
             cookies: Cookies { secure: public.scheme() == "https" },
             origin: public.origin().ascii_serialization(),
             fetcher: Fetcher::new(settings.allow_http, issuer.scheme() == "https")?,
-            metadata: Mutex::default(),
+            metadata: RwLock::default(),
+            tried_at: Mutex::default(),
             exchanges: Semaphore::new(EXCHANGES),
             settings,
         })
@@ -177,7 +178,7 @@ impl SignIn {
         }
         let code = returned.code.clone().ok_or(SignInError::Stale)?;
         let id_token = self.exchange(login, code).await?;
-        let claims = self.verified(&id_token, login).await?;
+        let claims = self.verified(&id_token, login, now).await?;
         self.session(&claims, now)
     }
 
@@ -203,34 +204,50 @@ impl SignIn {
     }
 
     /// The claims of an ID token that is the provider's answer to this sign-in.
-    async fn verified(&self, id_token: &CoreIdToken, login: &Login) -> Result<Map<String, Value>, SignInError> {
+    async fn verified(
+        &self,
+        id_token: &CoreIdToken,
+        login: &Login,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, SignInError> {
         let nonce = Nonce::new(login.nonce.clone());
-        let mut verified = self.verify(id_token, &nonce, false).await?;
-        // It may have changed its keys since they were fetched.
-        if let Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) = verified
-        {
-            verified = self.verify(id_token, &nonce, true).await?;
+        let mut verified = self.verify(id_token, &nonce, now, false).await?;
+        // It may have changed its keys since they were fetched, even one that has the same id.
+        if let Err(ClaimsVerificationError::SignatureVerification(_)) = verified {
+            verified = self.verify(id_token, &nonce, now, true).await?;
         }
         verified.map_err(|error| provider(format!("its ID token is not valid: {}", crate::error::chain(&error))))?;
         let text = id_token.to_string();
         let payload = text.split('.').nth(1).and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
-        let claims = payload.and_then(|payload| serde_json::from_slice(&payload).ok());
-        claims.ok_or_else(|| provider("its ID token has no claims".to_owned()))
+        let claims = payload.and_then(|payload| serde_json::from_slice::<Map<String, Value>>(&payload).ok());
+        let claims = claims.ok_or_else(|| provider("its ID token has no claims".to_owned()))?;
+        for name in ["nbf", "iat"] {
+            if claims.get(name).and_then(millis).is_some_and(|at| at > now.after(LEEWAY)) {
+                return Err(provider(format!("the claim {name} of its ID token is in the future")));
+            }
+        }
+        Ok(claims)
     }
 
     async fn verify(
         &self,
         id_token: &CoreIdToken,
         nonce: &Nonce,
+        now: Timestamp,
         anew: bool,
     ) -> Result<Result<(), ClaimsVerificationError>, SignInError> {
         let metadata = self.metadata(anew).await?;
         let client = self.client(metadata)?;
-        let verifier = client.id_token_verifier().set_allowed_algs([
-            CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-            CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-            CoreJwsSigningAlgorithm::EdDsa,
-        ]);
+        // The time at which a token must not have expired yet.
+        let least = u64::try_from(now.before(LEEWAY).as_millis()).unwrap_or_default();
+        let verifier = client
+            .id_token_verifier()
+            .set_time_fn(move || (UNIX_EPOCH + Duration::from_millis(least)).into())
+            .set_allowed_algs([
+                CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+                CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+                CoreJwsSigningAlgorithm::EdDsa,
+            ]);
         Ok(id_token.claims(&verifier, nonce).map(drop))
     }
 
@@ -260,26 +277,46 @@ impl SignIn {
     }
 
     /// The provider's discovery document, not older than allowed; with `anew` it is fetched now, unless it just was.
+    /// While another caller fetches it, an old one is used.
     async fn metadata(&self, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
-        let mut known = self.metadata.lock().await;
-        let is_due = |at: Instant, time: Duration| at.elapsed() >= time;
-        let fresh = known.metadata.as_ref().is_some_and(|(_, at)| !anew && !is_due(*at, METADATA_TIME));
-        let may_try = known.tried_at.is_none_or(|at| is_due(at, METADATA_PAUSE));
-        if !fresh && may_try {
-            known.tried_at = Some(Instant::now());
-            let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(|error| provider(error.to_string()))?;
-            match CoreProviderMetadata::discover_async(issuer, &self.fetcher).await {
-                Ok(metadata) => known.metadata = Some((metadata, Instant::now())),
-                Err(error) => {
-                    let error = crate::error::chain(&error);
-                    tracing::warn!(error, "could not fetch the discovery document of the identity provider");
-                }
+        let known = self.known();
+        match known {
+            Some((metadata, at)) if !anew && at.elapsed() < METADATA_TIME => return Ok(metadata),
+            Some((metadata, _)) if !anew => match self.tried_at.try_lock() {
+                Ok(tried_at) => self.fetch(tried_at).await?,
+                Err(_) => return Ok(metadata),
+            },
+            _ => self.fetch(self.tried_at.lock().await).await?,
+        }
+        let known = self.known().map(|(metadata, _)| metadata);
+        known.ok_or_else(|| provider("its discovery document could not be fetched; the log says why".to_owned()))
+    }
+
+    fn known(&self) -> Option<(CoreProviderMetadata, Instant)> {
+        self.metadata.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fetches the discovery document, unless that was tried a short time ago: who waited for the fetch of another
+    /// caller uses its result.
+    async fn fetch(&self, mut tried_at: MutexGuard<'_, Option<Instant>>) -> Result<(), SignInError> {
+        if tried_at.is_some_and(|at| at.elapsed() < METADATA_PAUSE) {
+            return Ok(());
+        }
+        // A caller may go away meanwhile; the next one must not begin at once.
+        *tried_at = Some(Instant::now());
+        let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(|error| provider(error.to_string()))?;
+        match CoreProviderMetadata::discover_async(issuer, &self.fetcher).await {
+            Ok(metadata) => {
+                let known = Some((metadata, Instant::now()));
+                *self.metadata.write().unwrap_or_else(PoisonError::into_inner) = known;
+            }
+            Err(error) => {
+                *tried_at = Some(Instant::now());
+                let error = crate::error::chain(&error);
+                tracing::warn!(error, "could not fetch the discovery document of the identity provider");
             }
         }
-        match &known.metadata {
-            Some((metadata, _)) => Ok(metadata.clone()),
-            None => Err(provider("its discovery document could not be fetched; the log says why".to_owned())),
-        }
+        Ok(())
     }
 }
 
@@ -336,4 +373,33 @@ fn shown(text: &str) -> String {
 
 fn shown_option(text: &Option<String>) -> String {
     text.as_deref().map(shown).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_does_not_answer_is_called_once_for_all_who_wait() {
+        // Its connections are established, and nobody serves them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sign_in = SignIn::new(OidcSettings {
+            issuer: format!("http://{}", silent.local_addr().unwrap()),
+            client_id: "longrun".to_owned(),
+            client_secret: None,
+            public_url: "https://longrun.example.com".to_owned(),
+            request_scopes: Vec::new(),
+            allow_http: false,
+            session_time: Duration::from_secs(3_600),
+            session_key: None,
+            claims: ClaimMapping::default(),
+        });
+        let (sign_in, begun) = (sign_in.unwrap(), Instant::now());
+        let waiting = (0..10).map(|_| sign_in.begin("/".to_owned(), Timestamp::from_millis(0)));
+        for ended in futures_util::future::join_all(waiting).await {
+            assert!(matches!(ended, Err(SignInError::Provider(_))));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(9), "one after the other: {:?}", begun.elapsed());
+    }
 }

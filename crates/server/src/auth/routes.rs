@@ -4,6 +4,7 @@
 //! An error is shown to a person in a browser as a page that says what to do, and to a program like any other error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Extension, RawQuery, State};
@@ -15,13 +16,14 @@ use http::header::{
 use http::{Extensions, HeaderValue, StatusCode};
 use openidconnect::url::form_urlencoded;
 use serde::Serialize;
+use store::StoreError;
 
 use super::authenticator::{Authenticator, has_own_origin, require_own_page};
 use super::oidc::{CALLBACK, LOGIN_TIME, Returned, SignIn};
 use super::refusals::Look;
 use super::session::{Cookies, Purpose, Session, is_same};
 use crate::error::{ApiError, SignInError};
-use crate::http::Origin;
+use crate::http::{Origin, Within};
 use crate::link::Link;
 
 /// Where a person is sent by default.
@@ -29,16 +31,19 @@ const HOME: &str = "/";
 /// The most bytes of a path to return to.
 const MAX_RETURN_TO: usize = 1_024;
 
-/// The routes; none when nobody can sign in.
-pub(crate) fn sign_in_routes<S: Clone + Send + Sync + 'static>(authenticator: &Arc<Authenticator>) -> Router<S> {
+/// The routes, whose requests may take this long; none when nobody can sign in.
+pub(crate) fn sign_in_routes<S: Clone + Send + Sync + 'static>(
+    authenticator: &Arc<Authenticator>,
+    limit: Duration,
+) -> Router<S> {
     if authenticator.identity.sign_in.is_none() {
         return Router::new();
     }
     Router::new()
-        .route("/auth/login", get(login))
-        .route(CALLBACK, get(callback))
-        .route("/auth/session", get(session))
-        .route("/auth/logout", post(logout))
+        .route("/auth/login", get(Within(limit, login)))
+        .route(CALLBACK, get(Within(limit, callback)))
+        .route("/auth/session", get(Within(limit, session)))
+        .route("/auth/logout", post(Within(limit, logout)))
         .with_state(Arc::clone(authenticator))
 }
 
@@ -72,16 +77,9 @@ async fn callback(
     headers: HeaderMap,
 ) -> Response {
     let sign_in = provider(&auth);
-    let end = async {
-        // Each costs a call to the provider.
-        let look = auth.look(link.and_then(|Extension(link)| link.counted()))?;
-        let ended = end(&auth, sign_in, query.as_deref().unwrap_or(""), &extensions, &headers).await;
-        if ended.is_err() {
-            look.iter().for_each(Look::found_nothing);
-        }
-        ended
-    };
-    end.await.unwrap_or_else(|error| {
+    let link = link.as_ref().map(|Extension(link)| link);
+    let ended = end(&auth, sign_in, link, query.as_deref().unwrap_or(""), &extensions, &headers).await;
+    ended.unwrap_or_else(|error| {
         let mut response = refused(error, &headers);
         set_cookies(&mut response, &[sign_in.cookies.remove(Purpose::Login)]);
         response
@@ -91,6 +89,7 @@ async fn callback(
 async fn end(
     auth: &Authenticator,
     sign_in: &SignIn,
+    link: Option<&Link>,
     query: &str,
     extensions: &Extensions,
     headers: &HeaderMap,
@@ -101,10 +100,21 @@ async fn end(
     if !returned.state.as_deref().is_some_and(|state| is_same(state, &login.state)) {
         return Err(SignInError::Stale.into());
     }
-    let session = sign_in.end(&login, &returned, auth.store.now()).await?;
+    // From here on, each costs a call to the provider. Before, a page of another site could send anybody's browser here
+    // and use up the attempts of its address.
+    let look = auth.look(link.and_then(Link::counted))?;
+    let session = sign_in.end(&login, &returned, auth.store.now()).await.inspect_err(|error| {
+        if !matches!(error, SignInError::Provider(_)) {
+            look.iter().for_each(Look::found_nothing);
+        }
+    })?;
     let sealed = sealer.seal(Purpose::Session, &session);
     let sealed = sealed.map_err(|error| SignInError::NotAllowed(error.to_string()))?;
-    recorded(auth, &session, "sessions.begin", extensions).begin_session(session.stored()).await?;
+    let begun = recorded(auth, &session, "sessions.begin", extensions).begin_session(session.stored()).await;
+    begun.map_err(|error| match error {
+        StoreError::OrganizationGone => SignInError::NotAllowed("its organization was deleted".to_owned()).into(),
+        error => ApiError::from(error),
+    })?;
     tracing::info!(subject = session.subject, organization = session.organization, "a person signed in");
     let lasts = sign_in.session_time().as_secs();
     let mut cookies =
@@ -173,7 +183,7 @@ async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -
         end_session(&auth, &session, &extensions).await?;
     }
     let mut response = json(b"{}".to_vec());
-    set_cookies(&mut response, &auth.forget_sessions(extensions.get::<Link>()));
+    set_cookies(&mut response, &auth.forget_sessions());
     Ok(response)
 }
 

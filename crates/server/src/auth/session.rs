@@ -169,14 +169,14 @@ impl Cookies {
         format!("{}{}", if self.secure { "__Host-" } else { "" }, purpose.name())
     }
 
-    /// The cookie of a request; none when there are several, since one of them may have been planted.
+    /// The cookie of a request; none when there are several, since one of them may have been planted. Other cookies of
+    /// the host may have values in any encoding.
     pub(super) fn find(self, headers: &HeaderMap, purpose: Purpose) -> Option<&str> {
-        let name = self.name(purpose);
-        let pairs = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
-        let pairs = pairs.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut found = pairs.filter(|(given, _)| *given == name).map(|(_, value)| value);
+        let begin = format!("{}=", self.name(purpose));
+        let pairs = headers.get_all(COOKIE).iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+        let mut found = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(begin.as_bytes()));
         let (value, None) = (found.next()?, found.next()) else { return None };
-        Some(value)
+        str::from_utf8(value).ok()
     }
 
     /// The header that sets a cookie for this many seconds.
@@ -270,7 +270,7 @@ mod tests {
     fn of_two_cookies_of_a_name_none_is_taken() {
         let cookies = Cookies { secure: true };
         let headers = |lines: &[&'static str]| {
-            let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_static(line)));
+            let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap()));
             lines.collect::<Vec<_>>().into_iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
                 headers.append(name, value);
                 headers
@@ -279,6 +279,7 @@ mod tests {
         let find = |lines: &[&'static str]| cookies.find(&headers(lines), Purpose::Session).map(str::to_owned);
         assert_eq!(find(&["a=b; __Host-longrun-session=x"]).as_deref(), Some("x"));
         assert_eq!(find(&["a=b", "__Host-longrun-session=x; c=d"]).as_deref(), Some("x"));
+        assert_eq!(find(&["a=\u{fc}; __Host-longrun-session=x"]).as_deref(), Some("x"), "a neighbour's encoding");
         for none in [&["longrun-session=x"][..], &[], &["__Host-longrun-session=x; __Host-longrun-session=y"]] {
             assert_eq!(find(none), None, "{none:?}");
         }

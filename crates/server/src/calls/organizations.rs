@@ -184,9 +184,11 @@ pub(crate) async fn delete(
     asked: Read<DeleteOrganization>,
 ) -> Result<Deletion, ApiError> {
     let (asked, mut found) = asked.into_parts();
-    // Everything that it has is deleted with it, its log too: the log of the instance records that it was deleted.
+    // Everything that it has is deleted with it, its log too: the log of the instance records that it was deleted. The
+    // attempt of a caller that manages none is recorded in its own log.
+    let log = if manages(caller).is_ok() { "" } else { caller.organization() };
     let targets = vec![format!("organizations/{}", pause::shortened(name))];
-    let call = caller.recorded("", "organizations.delete", targets);
+    let call = caller.recorded(log, "organizations.delete", targets);
     administrative(app, call, |store| async move {
         manages(caller)?;
         let force = match asked.force.as_str() {

@@ -138,7 +138,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
         .route("/v1/evidence", get(Within(limit, evidence::list)).post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)).delete(Within(limit, evidence::delete)))
-        .merge(crate::auth::sign_in_routes(&app.auth))
+        .merge(crate::auth::sign_in_routes(&app.auth, limit))
         .merge(crate::ui::routes(&app))
         .with_state(app.clone())
         .merge(attestation::keys(app.signer.as_ref()))

@@ -133,7 +133,7 @@ pub(super) async fn sign_out(
     visitor.check(&leaving.map_or(String::new(), |Form(leaving)| leaving.csrf_token))?;
     end_session_of(&app.auth, &headers, &extensions).await?;
     let mut response = Redirect::to("/ui/sign-in").into_response();
-    for cookie in app.auth.forget_sessions(extensions.get::<Link>()) {
+    for cookie in app.auth.forget_sessions() {
         response.headers_mut().append(SET_COOKIE, header(&cookie));
     }
     Ok(response)

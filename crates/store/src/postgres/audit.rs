@@ -57,12 +57,17 @@ pub(super) async fn append(
     now: Timestamp,
     records: &[Record],
 ) -> Result<(), StoreError> {
-    for (organization, entries, log) in audit::rows(records) {
-        let append = || sqlx::query(APPEND).bind(organization).bind(entries).bind(now.as_millis()).bind(&log);
-        let appended = append().execute(&mut *connection).await?;
-        if appended.rows_affected() == 0 && organization.is_empty() {
+    let append = |organization: &str, entries: i32, log: &str| {
+        sqlx::query(APPEND).bind(organization.to_owned()).bind(entries).bind(now.as_millis()).bind(log.to_owned())
+    };
+    for (organization, entries, mut log) in audit::rows(records) {
+        let appended = append(organization, entries, &log).execute(&mut *connection).await?;
+        if appended.rows_affected() == 0 {
+            if !organization.is_empty() {
+                log = audit::entries_for_instance(records, organization);
+            }
             admin::make_instance(connection, now).await?;
-            append().execute(&mut *connection).await?;
+            append("", entries, &log).execute(&mut *connection).await?;
         }
     }
     Ok(())

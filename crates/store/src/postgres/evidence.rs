@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
-use super::{PostgresStore, rows};
+use super::{PostgresStore, create, rows};
 use crate::batch::Write;
 use crate::evidence::{self, EvidenceChange, EvidenceReply, EvidenceRow, EvidenceState, EvidenceTable, EvidenceWrite};
 use crate::quota::Admission;
@@ -166,6 +166,10 @@ pub(super) async fn write(
     let organization = write.organization.as_str();
     let deleted: Option<i16> = sqlx::query_scalar(LOCK).bind(organization).fetch_optional(&mut *connection).await?;
     let is_deleted = match deleted {
+        None if write.makes_organization() => {
+            create::lock_numbers(connection, now, organization).await?;
+            false
+        }
         None | Some(0) => false,
         Some(1 | 2) if write.concerns_the_deleted() => true,
         // It is elsewhere, if it is not deleted.

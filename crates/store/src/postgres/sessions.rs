@@ -5,14 +5,13 @@ use operations::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use super::PostgresStore;
+use super::{PostgresStore, create};
 use crate::StoreError;
 use crate::batch::{Upkeep, Write};
 use crate::sessions::{Session, SessionChange, Sessions};
 
 const BEGIN: &str = "
-    INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at) SELECT $1, $2, $3, $4, $5, $6
-    WHERE NOT EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 1)";
+    INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
 
 /// Served by the primary key.
 const REVOKE: &str = "UPDATE sessions SET revoked_at = coalesce(revoked_at, $3) WHERE organization_id = $1 AND id = $2";
@@ -36,10 +35,11 @@ pub(super) async fn change(
 ) -> Result<u64, StoreError> {
     match change {
         SessionChange::Begin(Session { id, organization, subject, name, begun_at, expires_at, .. }) => {
+            // Its row stays locked, so that a deletion that begins meanwhile ends this session, too.
+            create::lock_numbers(connection, now, organization).await?;
             let begin = sqlx::query(BEGIN).bind(organization).bind(id).bind(subject).bind(name);
             let begin = begin.bind(begun_at.as_millis()).bind(expires_at.as_millis());
-            let begun = begin.execute(connection).await?.rows_affected();
-            if begun == 0 { Err(StoreError::OrganizationGone) } else { Ok(begun) }
+            Ok(begin.execute(connection).await?.rows_affected())
         }
         SessionChange::Revoke(organization, id) => {
             let revoke = sqlx::query(REVOKE).bind(organization).bind(id).bind(now.as_millis());

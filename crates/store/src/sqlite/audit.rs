@@ -47,13 +47,21 @@ pub(super) const REMOVE: [&str; 2] = [
 ];
 
 pub(super) fn append(connection: &Connection, now: Timestamp, records: &[Record]) -> Result<(), StoreError> {
-    for (organization, entries, log) in audit::rows(records) {
-        if organization.is_empty() {
+    let take = |organization: &str, entries: i32| {
+        query(TAKE_NUMBERS).bind(organization).bind(entries).fetch_optional(connection)
+    };
+    for (mut organization, entries, mut log) in audit::rows(records) {
+        let mut taken = take(organization, entries)?;
+        if taken.is_none() {
+            if !organization.is_empty() {
+                log = audit::entries_for_instance(records, organization);
+                organization = "";
+            }
             admin::make_instance(connection, now)?;
+            taken = take(organization, entries)?;
         }
-        let taken = query(TAKE_NUMBERS).bind(organization).bind(entries).fetch_optional(connection)?;
-        let Some(taken) = taken else { continue };
-        let append = query(APPEND).bind(organization).bind(taken.try_get::<i64>(0)?).bind(entries);
+        let first: i64 = taken.ok_or_else(audit::damaged)?.try_get(0)?;
+        let append = query(APPEND).bind(organization).bind(first).bind(entries);
         append.bind(now.as_millis()).bind(log).execute(connection)?;
     }
     Ok(())

@@ -154,6 +154,9 @@ pub(super) async fn write(
     if is_deleted && !write.concerns_the_deleted() {
         return Ok(Err(StoreError::OrganizationGone));
     }
+    if write.makes_organization() {
+        admin::create_organization(connection, now, &write.organization)?;
+    }
     let mut table = Table { connection, organization: &write.organization };
     evidence::carry_out(&mut table, now, admission, is_deleted, write).await.map(Ok)
 }

@@ -5,14 +5,13 @@ use operations::Timestamp;
 use rusqlite::Connection;
 
 use super::statement::{Row, query};
-use super::{SqliteStore, rows};
+use super::{SqliteStore, admin, rows};
 use crate::batch::{Upkeep, Write};
 use crate::sessions::{Session, SessionChange, Sessions};
 use crate::{StoreError, token};
 
 const BEGIN: &str = "
-    INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-    WHERE NOT EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted = 1)";
+    INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// Served by the primary key.
 const REVOKE: &str = "UPDATE sessions SET revoked_at = coalesce(revoked_at, ?3) WHERE organization_id = ?1 AND id = ?2";
@@ -35,9 +34,9 @@ pub(super) const REMOVE: &str = "DELETE FROM sessions WHERE organization_id = ?1
 pub(super) fn change(connection: &Connection, now: Timestamp, change: &SessionChange) -> Result<u64, StoreError> {
     match change {
         SessionChange::Begin(Session { id, organization, subject, name, begun_at, expires_at, .. }) => {
+            admin::be_there(connection, now, organization)?;
             let begin = query(BEGIN).bind(organization).bind(id).bind(subject).bind(name);
-            let begun = begin.bind(begun_at.as_millis()).bind(expires_at.as_millis()).execute(connection)?;
-            if begun == 0 { Err(StoreError::OrganizationGone) } else { Ok(begun) }
+            begin.bind(begun_at.as_millis()).bind(expires_at.as_millis()).execute(connection)
         }
         SessionChange::Revoke(organization, id) => {
             query(REVOKE).bind(organization).bind(id).bind(now.as_millis()).execute(connection)

@@ -83,6 +83,21 @@ async fn what_is_left_of_a_token_session_does_not_stand_before_another_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cookie_that_another_site_can_set_does_not_stand_before_a_session() {
+    let (_provider, server) = with_ada().await;
+    let planted = enter_token(&mut Browser::new(&server), &stranger(&server).await.0).await;
+    let mut browser = Browser::new(&server);
+    assert_eq!(browser.sign_in("ada").await.status, StatusCode::SEE_OTHER);
+    let csrf = browser.session().await["csrf_token"].as_str().unwrap().to_owned();
+    // Without the prefix, a page of a sibling domain, or somebody on the way to it, can set it.
+    browser.cookies.get_mut(PUBLIC).unwrap().insert("longrun-page".to_owned(), planted);
+    assert_eq!(seen(&mut browser).await, 1, "as Ada");
+    let out = browser.post("/auth/logout", &[("origin", PUBLIC), ("x-csrf-token", &csrf)], "").await;
+    assert_eq!(out.status, StatusCode::OK, "{out:?}");
+    assert!(browser.cookies[PUBLIC].is_empty(), "{:?}", browser.cookies);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_has_the_browser_forget_a_token_session_too() {
     let (_provider, server) = with_ada().await;
     let mut browser = Browser::new(&server);

@@ -1,6 +1,7 @@
 //! A provider that answers a sign-in with an ID token that is wrong: nobody is let in.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -99,6 +100,41 @@ async fn an_id_token_of_each_algorithm_is_taken() {
 }
 
 #[tokio::test]
+async fn claims_that_are_not_used_may_be_written_as_providers_write_them() {
+    let signer = Signer::ec("e");
+    let (issuer, answers) = provider(&[&signer]).await;
+    let server = server_with(settings(&issuer)).await;
+    for change in [
+        json!({"updated_at": "2026-11-30T09:00:00.000Z"}),
+        json!({"email": "ada@acme.example", "email_verified": "true"}),
+        json!({"exp": now() - 30}),
+        json!({"nbf": now() + 30, "iat": now() + 30}),
+    ] {
+        let mut browser = Browser::new(&server);
+        let page = ends_with(&mut browser, &answers, |nonce| signer.sign(&claims(&issuer, nonce, &change))).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{change}: {page:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_replaces_another_of_its_id_is_fetched() {
+    let (old, new) = (Signer::ec("e"), Signer::ec("e"));
+    let (issuer, answers) = provider(&[&old]).await;
+    let server = server_with(settings(&issuer)).await;
+    let sign_in = async |signer: &Signer| {
+        let mut browser = Browser::new(&server);
+        ends_with(&mut browser, &answers, |nonce| signer.sign(&claims(&issuer, nonce, &json!({})))).await.status
+    };
+    assert_eq!(sign_in(&old).await, StatusCode::SEE_OTHER);
+    answers.0.lock().unwrap().keys = json!({"keys": [new.jwk()]});
+    // Keys are not fetched twice within five seconds.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    assert_eq!(sign_in(&new).await, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
 async fn an_id_token_that_is_wrong_lets_nobody_in() {
     let (rsa, ec, stranger) = (Signer::rsa("r"), Signer::ec("e"), Signer::ec("e"));
     let (issuer, answers) = provider(&[&rsa, &ec]).await;
@@ -133,7 +169,9 @@ async fn an_id_token_that_is_wrong_lets_nobody_in() {
         ("for another client", json!({"aud": "another"})),
         ("for others too", json!({"aud": ["longrun", "another"]})),
         ("of another issuer", json!({"iss": "https://evil.example.com"})),
-        ("expired", json!({"exp": now() - 60})),
+        ("expired", json!({"exp": now() - 61})),
+        ("not valid yet", json!({"nbf": now() + 90})),
+        ("of the future", json!({"iat": now() + 90, "exp": now() + 300})),
         ("without an end", json!({"exp": null})),
         ("without a subject", json!({"sub": null})),
         ("with a subject that is no text for a log", json!({"sub": "ada\nroot"})),
@@ -191,10 +229,11 @@ async fn a_session_that_does_not_fit_into_a_cookie_is_told() {
 
 #[tokio::test]
 async fn failed_sign_ins_count_with_the_wrong_tokens_of_an_address() {
+    let (issuer, answers) = provider(&[&Signer::ec("e")]).await;
     let server = {
         let identity = server::auth::Identity::new(server::auth::IdentitySettings {
             jwt: Vec::new(),
-            oidc: Some(settings("http://127.0.0.1:1")),
+            oidc: Some(settings(&issuer)),
         });
         let identity = identity.unwrap();
         crate::harness::Server::with(|services| {
@@ -204,10 +243,24 @@ async fn failed_sign_ins_count_with_the_wrong_tokens_of_an_address() {
         .await
     };
     let mut browser = Browser::new(&server);
-    for _ in 0..100 {
+    // A page of any site can have a visitor's browser send this.
+    for _ in 0..101 {
         let page = browser.get(&format!("{PUBLIC}/auth/callback?code=c&state=s")).await;
         assert_eq!(page.reason(), "SIGN_IN_EXPIRED");
     }
-    let page = browser.get(&format!("{PUBLIC}/auth/callback?code=c&state=s")).await;
+    let mut end = async |status: StatusCode, body: Value| {
+        answers.0.lock().unwrap().tokens = (status, body);
+        let at_provider = Url::parse(&browser.begin("/auth/login").await).unwrap();
+        let state = at_provider.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        browser.get(&format!("{PUBLIC}/auth/callback?code=c&state={state}")).await
+    };
+    // A provider that is not well is not the person's fault.
+    let page = end(StatusCode::INTERNAL_SERVER_ERROR, Value::Null).await;
+    assert_eq!(page.reason(), "IDENTITY_PROVIDER_UNAVAILABLE");
+    for _ in 0..100 {
+        let page = end(StatusCode::BAD_REQUEST, json!({"error": "invalid_grant"})).await;
+        assert_eq!(page.reason(), "SIGN_IN_EXPIRED");
+    }
+    let page = end(StatusCode::BAD_REQUEST, json!({"error": "invalid_grant"})).await;
     assert_eq!((page.status, page.reason().as_str()), (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_UNKNOWN_TOKENS"));
 }
