@@ -372,31 +372,43 @@ async fn a_postgres_backup_restores_into_another_cluster() {
     assert!(!grants, "what was taken from everybody is not given back by a restore");
 }
 
-/// A `pg_dump` that replaces a piece of evidence by another one once it has written its first dump, as servers may.
-fn pg_dump_during_which_evidence_is_replaced(folder: &Path) {
+/// A `pg_dump` that replaces the piece of evidence by another one after each of its first `times` dumps, as servers may.
+/// Only the last of these pieces is still there when the evidence is copied.
+fn pg_dump_during_which_evidence_is_replaced(folder: &Path, times: u32) {
     let place = |content: &[u8]| {
         let digest = Digest::of(content).to_string();
         let hex = digest.strip_prefix("sha256:").unwrap().to_owned();
         let file = folder.join("evidence/organizations/acme/sha256").join(&hex[..2]).join(&hex);
         (digest, file)
     };
-    let ((_, file), (after, new_file)) = (place(b"content"), place(b"other"));
+    let (_, file) = place(b"content");
+    let mut replacements = String::new();
+    for dump in 1..=times {
+        let content = if dump == times { "other".to_owned() } else { format!("gone{dump}") };
+        let (digest, new_file) = place(content.as_bytes());
+        let put =
+            format!("mkdir -p {0}; printf {content} > {1};", new_file.parent().unwrap().display(), new_file.display());
+        let put = if dump == times { put } else { String::new() };
+        replacements += &format!(
+            "{dump}) {put}
+                psql --quiet --dbname \"$2\" -c \"UPDATE longrun.evidence SET digest = '{digest}', size = 5; \
+                    UPDATE longrun.evidence_totals SET bytes = 5\";;
+            "
+        );
+    }
     let script = format!(
         "#!/bin/sh
         set -e
         PATH=${{PATH#*:}}
         pg_dump \"$@\"
-        if [ -e {file} ]; then
-            rm {file}
-            mkdir -p {new_folder}
-            printf other > {new_file}
-            psql --quiet --dbname \"$2\" -c \"UPDATE longrun.evidence SET digest = '{after}', size = 5; \
-                UPDATE longrun.evidence_totals SET bytes = 5\"
-        fi
+        rm -f {file}
+        echo >> {dumps}
+        case $(wc -l < {dumps}) in
+            {replacements}
+        esac
         ",
         file = file.display(),
-        new_file = new_file.display(),
-        new_folder = new_file.parent().unwrap().display(),
+        dumps = folder.join("dumps").display(),
     );
     let program = folder.join("bin/pg_dump");
     std::fs::create_dir(folder.join("bin")).unwrap();
@@ -407,13 +419,20 @@ fn pg_dump_during_which_evidence_is_replaced(folder: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_has_all_evidence_that_its_store_names_although_some_is_replaced_meanwhile() {
     let cluster = Cluster::start(Durability::None).unwrap();
+    // The store is copied up to five times.
+    for times in [1, 4] {
+        back_up_while_evidence_is_replaced(&cluster, times).await;
+    }
+}
+
+async fn back_up_while_evidence_is_replaced(cluster: &Cluster, times: u32) {
     let (url, target) = (cluster.database().await.unwrap(), cluster.database().await.unwrap());
     let store = PostgresStore::connect(&url, 2).await.unwrap();
     fill(&store).await;
     store.close().await;
     let folder = tempdir().unwrap();
     put_content(&folder.path().join("evidence"));
-    pg_dump_during_which_evidence_is_replaced(folder.path());
+    pg_dump_during_which_evidence_is_replaced(folder.path(), times);
     let path = format!("{}/bin:{}", folder.path().display(), std::env::var("PATH").unwrap());
     let mut backup = command();
     backup.current_dir(folder.path()).env("PATH", path).args(["backup", "copy", "--store", &url]);

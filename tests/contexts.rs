@@ -63,10 +63,31 @@ fn flags_go_before_the_environment_and_that_before_the_current_context() {
     run(home, &["operations", "count", "--url", nobody]).expect(2).says("no token");
     run(home, &["operations", "count", "--url", &dev.url]).expect(0);
     run(home, &["operations", "count", "--url", &dev.url, "--context", "first"]).expect(2).says("either --context");
+    run(home, &["token", "list", "--token-file", token, "--context", "first"]).expect(2).says("either --context");
     run(home, &["context", "use", "frist"]).expect(4).says("did you mean first?");
     run(home, &["context", "use", "first"]).expect(0).says(&dev.url);
     run(home, &["context", "delete", "second"]).expect(0);
     assert_eq!(run(home, &["context", "list", "-o", "id"]).expect(0).line(), "first");
+}
+
+#[test]
+fn a_variable_that_is_empty_counts_as_not_set() {
+    let (folder, home) = (tempdir().unwrap(), tempdir().unwrap());
+    let (dev, home) = (Dev::start(folder.path()), home.path());
+    let token = folder.path().join("data/token");
+    run(home, &["login", &dev.url, "--name", "first", "--token-file", token.to_str().unwrap()]).expect(0);
+    let with_empty = |args: &[&str]| {
+        let mut command = of(home);
+        for name in ["LONGRUN_URL", "LONGRUN_TOKEN_FILE", "LONGRUN_TOKEN", "LONGRUN_CONFIG"] {
+            command.env(name, "");
+        }
+        Ran::of(command.args(args).output().unwrap(), args)
+    };
+    with_empty(&["operations", "count"]).expect(0);
+    with_empty(&["token", "list", "--context", "first"]).expect(0);
+    let data = folder.path().join("data");
+    with_empty(&["token", "list", "--data-dir", data.to_str().unwrap()]).expect(0);
+    with_empty(&["config", "check"]).expect(0).shows("no file was read");
 }
 
 #[test]

@@ -134,6 +134,29 @@ fn operations_have_labels_and_unique_keys_and_are_described() {
 }
 
 #[test]
+fn a_time_that_no_calendar_has_is_refused() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    for time in ["3000000d", "500000000000y"] {
+        let create = ["operations", "create", "--kind", "scan", "--run-after", time];
+        dev.run(&create).expect(2).says("is after the year 9999").says("--run-after 10m");
+    }
+}
+
+#[test]
+fn a_waiver_lasts_as_long_as_it_was_said() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let add = ["waiver", "add", "policy", "--reason", "known", "--expires-in", "1500ms", "-o", "json"];
+    let waiver = dev.run(&add).expect(0).json()["waiver"].clone();
+    let millis = |name: &str| {
+        let time: operations::Timestamp = waiver[name].as_str().unwrap().parse().unwrap();
+        time.as_millis()
+    };
+    assert_eq!(millis("expires_at") - millis("created_at"), 1_500, "{waiver}");
+}
+
+#[test]
 fn operations_are_cancelled_tried_again_and_deleted() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

@@ -159,6 +159,18 @@ async fn a_store_in_postgresql_is_encrypted_and_its_keys_are_changed() {
 }
 
 #[test]
+fn evidence_that_is_not_there_has_to_be_named() {
+    let folder = tempdir().unwrap();
+    let create = ["token", "create", "--organization", "acme", "--name", "n", "--scopes", "admin"];
+    let store = ["--store", "sqlite:longrun.db"];
+    run_in(folder.path(), &[&create[..], &store].concat()).expect(0);
+    let status = |more: &[&str]| run_in(folder.path(), &[&["encryption", "status"], &store[..], more].concat());
+    status(&[]).expect(2).says("evidence does not exist").says("name it with --evidence");
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    status(&["--evidence", "elsewhere"]).expect(0);
+}
+
+#[test]
 fn keys_that_cannot_be_used_are_told_before_anything_starts() {
     let folder = tempdir().unwrap();
     let check = |text: &str| {

@@ -62,6 +62,7 @@ fn a_view_shows_its_count_and_its_operations() {
     assert!(!bare.contains(&scan), "{bare}");
     let json = dev.run(&["views", "show", "scans", "-o", "json"]).expect(0).json();
     assert_eq!((&json["view"]["name"], &json["view"]["count"]), (&"scans".into(), &1.into()));
+    dev.run(&["views", "delete", "scans", "-o", "json"]).expect(2).says("unexpected argument '-o'");
     dev.run(&["views", "delete", "scans"]).expect(0).says("was deleted");
     dev.run(&["views", "show", "scans"]).expect(4).says("there is no view");
     dev.run(&["operations", "get", &scan]).expect(0);

@@ -22,14 +22,8 @@ const IDS: i32 = 50;
 
 /// Asks the server of the environment.
 fn ask<T>(question: impl AsyncFnOnce(&Client) -> Result<Vec<T>, Error>) -> Vec<T> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let server = ClientArgs {
-        url: variable("LONGRUN_URL"),
-        token_file: variable("LONGRUN_TOKEN_FILE").map(Into::into),
-        context: None,
-    };
     let settings = Settings { retries: 0, connect_timeout: PATIENCE, read_timeout: PATIENCE, ..Settings::default() };
-    let Ok(client) = server.client_with(settings) else { return Vec::new() };
+    let Ok(client) = ClientArgs::default().client_with(settings) else { return Vec::new() };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
     let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, question(&client)).await });
     answer.ok().and_then(Result::ok).unwrap_or_default()

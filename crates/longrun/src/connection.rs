@@ -8,7 +8,6 @@
 //! token gets the token of the context with the very same address, or none; and a token that is given without an
 //! address goes to `http://127.0.0.1:8080`, not to the current context.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::Span;
 use crate::contexts::{Context, Contexts};
+use crate::environment::{file_variable, variable};
 use crate::exit::{Hint, failure, note, warn};
 use crate::render::Format;
 
@@ -31,14 +31,15 @@ pub const DEV_ADDRESS: &str = "url";
 pub const DEV_URL: &str = "http://127.0.0.1:8080";
 
 /// The server to call.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ClientArgs {
-    /// Address of the server; if neither an address nor a token is given, the server of `longrun dev` in this folder
-    #[arg(long, env = "LONGRUN_URL", value_name = "URL")]
+    /// Address of the server; default: the environment variable LONGRUN_URL; if neither an address nor a token is
+    /// given, the server of `longrun dev` in this folder
+    #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// File that contains the token; default: the environment variable LONGRUN_TOKEN
-    #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE")]
+    /// File that contains the token; default: the environment variable LONGRUN_TOKEN_FILE, or the token in LONGRUN_TOKEN
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Call the server of this context (see `longrun login`); default: the current context, unless the environment
     /// names a server
@@ -93,9 +94,9 @@ pub fn back(url: &str) {
 /// The client for calls that create something: its calls belong to the trace of this program's caller if `TRACEPARENT`
 /// names one, as it does for the commands of kinds and of workers.
 pub fn within_callers_trace(client: Client) -> Client {
-    match std::env::var("TRACEPARENT") {
-        Ok(traceparent) if !traceparent.is_empty() => client.within_trace(&traceparent),
-        _ => client,
+    match variable("TRACEPARENT") {
+        Some(traceparent) => client.within_trace(&traceparent),
+        None => client,
     }
 }
 
@@ -120,28 +121,23 @@ impl ClientArgs {
     /// The address and the token.
     fn server(&self) -> anyhow::Result<(String, Token)> {
         let of_context = |of: &Context| Ok((of.url.clone(), Token::new(of.token.expose_secret())?));
-        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         if let Some(name) = &self.context {
-            // clap does not distinguish a flag from its environment variable, which the flag overrides.
-            let is_flag =
-                |given: Option<&OsStr>, name: &str| given.is_some() && std::env::var_os(name).as_deref() != given;
-            if is_flag(self.url.as_deref().map(OsStr::new), "LONGRUN_URL")
-                || is_flag(self.token_file.as_deref().map(Path::as_os_str), "LONGRUN_TOKEN_FILE")
-            {
+            if self.url.is_some() || self.token_file.is_some() {
                 let hint = "give either --context, or --url and --token-file";
                 return Err(failure("--context names a server already", hint));
             }
             return of_context(Contexts::load()?.get(name)?);
         }
-        let url = || self.url.clone().unwrap_or_else(|| DEV_URL.to_owned());
-        if let Some(file) = &self.token_file {
-            return Ok((url(), read_token(file)?));
+        let url = self.url.clone().or_else(|| variable("LONGRUN_URL"));
+        let url_or_dev = || url.clone().unwrap_or_else(|| DEV_URL.to_owned());
+        if let Some(file) = self.token_file.clone().or_else(|| file_variable("LONGRUN_TOKEN_FILE")) {
+            return Ok((url_or_dev(), read_token(&file)?));
         }
         if let Some(token) = variable("LONGRUN_TOKEN") {
-            return Ok((url(), Token::new(&token)?));
+            return Ok((url_or_dev(), Token::new(&token)?));
         }
         let contexts = Contexts::load()?;
-        if let Some(url) = &self.url {
+        if let Some(url) = &url {
             let same = |of: &&Context| of.url.trim_end_matches('/') == url.trim_end_matches('/');
             return contexts.contexts.values().find(same).map_or_else(|| Err(no_token()), of_context);
         }

@@ -10,6 +10,7 @@ mod completing;
 mod config;
 mod connection;
 mod contexts;
+mod environment;
 mod evidence_place;
 mod exit;
 mod node;

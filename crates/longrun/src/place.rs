@@ -13,6 +13,7 @@ use operations::Timestamp;
 use store::Store;
 
 use crate::connection::ClientArgs;
+use crate::environment::variable;
 use crate::exit::failure;
 use crate::store_args::StoreArgs;
 
@@ -22,8 +23,9 @@ pub struct PlaceArgs {
     /// Address of a server to call; default: LONGRUN_URL, unless a store is named
     #[arg(long, value_name = "URL", help_heading = "Server", conflicts_with_all = ["store", "data_dir"])]
     url: Option<String>,
-    /// File that contains the token for the server; default: the environment variable LONGRUN_TOKEN
-    #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE", help_heading = "Server")]
+    /// File that contains the token for the server; default: the environment variable LONGRUN_TOKEN_FILE, or the token
+    /// in LONGRUN_TOKEN
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
     token_file: Option<PathBuf>,
     /// Call the server of this context (see `longrun login`)
     #[arg(long, value_name = "NAME", help_heading = "Server", conflicts_with_all = ["url", "store", "data_dir"])]
@@ -46,15 +48,13 @@ impl PlaceArgs {
     /// # Errors
     /// When no token is found, or the address or the token cannot be used.
     pub fn server(&self) -> anyhow::Result<Option<Client>> {
-        if self.context.is_some() {
-            return ClientArgs { url: None, token_file: None, context: self.context.clone() }.client().map(Some);
+        let names_store = || self.store.is_named() || variable("LONGRUN_STORE").is_some();
+        let url = self.url.clone();
+        if self.context.is_none() && url.is_none() && (variable("LONGRUN_URL").is_none() || names_store()) {
+            return Ok(None);
         }
-        let named = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let of_environment =
-            || named("LONGRUN_URL").filter(|_| !self.store.is_named() && named("LONGRUN_STORE").is_none());
-        let url = self.url.clone().or_else(of_environment);
-        let client = |url| ClientArgs { url: Some(url), token_file: self.token_file.clone(), context: None }.client();
-        url.map(client).transpose()
+        let server = ClientArgs { url, token_file: self.token_file.clone(), context: self.context.clone() };
+        server.client().map(Some)
     }
 
     /// The server, or the store, which must exist.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigArgs, Hidden, Loaded};
 use crate::connection::DEV_FOLDER;
+use crate::environment::file_variable;
 use crate::evidence_place::EvidencePlace;
 use crate::exit::{Hint, failure};
 use crate::node::{self, StoreLock, complain};
@@ -23,8 +24,8 @@ pub struct StoreArgs {
     /// The store: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
     store: Option<Hidden>,
-    /// Configuration file that names the store
-    #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
+    /// Configuration file that names the store; default: the environment variable LONGRUN_CONFIG
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of `longrun dev`
     #[arg(long, value_name = "DIR")]
@@ -41,8 +42,9 @@ impl StoreArgs {
     }
 
     /// Whether a flag or a variable names a store, or a configuration that does.
-    pub const fn is_named(&self) -> bool {
-        self.store.is_some() || self.config.is_some() || self.data_dir.is_some()
+    pub fn is_named(&self) -> bool {
+        let names_file = || self.config.is_some() || file_variable("LONGRUN_CONFIG").is_some();
+        self.store.is_some() || self.data_dir.is_some() || names_file()
     }
 
     /// Whether `--store` names the store.

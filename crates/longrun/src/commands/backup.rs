@@ -78,7 +78,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
                 tries += 1;
                 let still = lacking(&copied, &target).await?;
                 // What the store refers to after that was not removed, but lost.
-                if tries == TRIES || still.iter().any(|piece| missing.contains(piece)) {
+                let is_lost = still.iter().any(|piece| missing.contains(piece));
+                if is_lost || (tries == TRIES && !still.is_empty()) {
                     return Err(incomplete(&still, folder));
                 }
                 missing = still;

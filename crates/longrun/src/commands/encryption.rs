@@ -13,7 +13,7 @@ use store::ContentStore;
 use store::seal::{self, Counts, Key, Keyring, Seal};
 
 use crate::connection::OutputArgs;
-use crate::exit::{Exit, Hint, failure};
+use crate::exit::{Exit, failure};
 use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
@@ -75,8 +75,10 @@ pub fn generate_key(args: &GenerateKeyArgs) -> anyhow::Result<Exit> {
 
 fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> anyhow::Result<ContentStore> {
     let place = store.evidence(evidence)?;
-    anyhow::ensure!(place.exists(), "{place} does not exist");
-    Ok(place.open(u64::MAX).hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
+    if !place.exists() {
+        return Err(failure(format!("{place} does not exist"), "name it with --evidence or --config"));
+    }
+    Ok(place.open(u64::MAX)?.with_keyring(keyring.clone()))
 }
 
 /// Reports how many texts and pieces of evidence are encrypted with which key.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::ConfigArgs;
 use crate::exit::{Exit, Hint, failure};
+use crate::node;
 use crate::render;
 
 /// How long a server may take to answer: it gives its store two seconds.
@@ -33,13 +34,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         None => {
             let config = args.config.load()?.config;
             let scheme = if config.tls.admin { "https" } else { "http" };
-            let listen = reachable(&config.admin_listen).ok_or_else(|| {
-                failure(
-                    "the server has no address for health checks",
-                    "set admin_listen, e.g. \"127.0.0.1:9090\", or use --admin-url",
-                )
-            })?;
-            format!("{scheme}://{listen}")
+            if config.admin_listen.is_empty() {
+                let hint = "set admin_listen, e.g. \"127.0.0.1:9090\", or use --admin-url";
+                return Err(failure("the server has no address for health checks", hint));
+            }
+            format!("{scheme}://{}", reachable(&config.admin_listen))
         }
     };
     let answer = longrun_client::health(&url, args.live, PATIENCE).await;
@@ -48,14 +47,12 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The address at which this machine reaches a server that listens on `listen`. A server that listens on all addresses
-/// is reachable on the loopback address too.
-fn reachable(listen: &str) -> Option<String> {
-    if listen.is_empty() {
-        return None;
+/// The address at which this machine reaches a server that listens on `listen`; the name of a host stays as it is.
+fn reachable(listen: &str) -> String {
+    match listen.parse() {
+        Ok(address) => node::reachable(address).to_string(),
+        Err(_) => listen.to_owned(),
     }
-    let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1);
-    Some(address.replacen("[::]:", "[::1]:", 1))
 }
 
 #[cfg(test)]
@@ -64,9 +61,14 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
-        assert_eq!(reachable("0.0.0.0:9090").as_deref(), Some("127.0.0.1:9090"));
-        assert_eq!(reachable("[::]:9090").as_deref(), Some("[::1]:9090"));
-        assert_eq!(reachable("10.0.0.1:9090").as_deref(), Some("10.0.0.1:9090"));
-        assert_eq!(reachable(""), None);
+        assert_eq!(reachable("0.0.0.0:9090"), "127.0.0.1:9090");
+        assert_eq!(reachable("[::]:9090"), "[::1]:9090");
+    }
+
+    #[test]
+    fn other_addresses_are_asked_as_they_are() {
+        for address in ["10.0.0.0:9090", "[2001:db8::]:9090", "localhost:9090"] {
+            assert_eq!(reachable(address), address);
+        }
     }
 }

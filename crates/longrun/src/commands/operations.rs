@@ -16,9 +16,9 @@ use super::ids;
 use crate::completing;
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
-use crate::exit::{Exit, Hint, Missing, Tally, note};
+use crate::exit::{Exit, Hint, Missing, Tally, failure, note};
 use crate::progress::Spinner;
-use crate::render::{self, Format};
+use crate::render::{self, Format, age};
 
 /// A status to filter by; names of the wire format are accepted too.
 #[derive(Clone, Copy, Debug)]
@@ -440,12 +440,15 @@ fn point_in_time(text: &str) -> anyhow::Result<String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_string());
     }
-    let Span(ahead) = text
-        .parse()
-        .map_err(|_| anyhow::anyhow!("{text:?} is neither an RFC 3339 time nor a duration"))
-        .hint("write --run-after 2026-01-23T04:56:07Z or --run-after 10m")?;
-    let now = humantime::Timestamp::from(std::time::SystemTime::now() + ahead);
-    Ok(now.to_string())
+    let hint = "write --run-after 2026-01-23T04:56:07Z or --run-after 10m";
+    let Span(ahead) =
+        text.parse().map_err(|_| anyhow::anyhow!("{text:?} is neither an RFC 3339 time nor a duration")).hint(hint)?;
+    let time = age::now().after(ahead);
+    // Times after the year 9999 are cut off to the last moment that there is.
+    if time == Timestamp::from_millis(i64::MAX) {
+        return Err(failure(format!("{text:?} from now is after the year 9999"), hint));
+    }
+    Ok(time.to_string())
 }
 
 #[cfg(test)]
@@ -462,8 +465,15 @@ mod tests {
     fn times_are_absolute_or_ahead() {
         assert_eq!(point_in_time("2026-01-23T04:56:07Z").expect("a time"), "2026-01-23T04:56:07.000Z");
         let ahead: Timestamp = point_in_time("1h").expect("a time").parse().expect("RFC 3339");
-        let now: Timestamp = humantime::Timestamp::from(std::time::SystemTime::now()).to_string().parse().expect("now");
-        assert!((3_590_000..=3_600_000).contains(&(ahead.as_millis() - now.as_millis())));
+        assert!((3_590_000..=3_600_000).contains(&(ahead.as_millis() - age::now().as_millis())));
         assert!(point_in_time("tomorrow").is_err());
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_refused() {
+        for text in ["3000000d", "500000000000y"] {
+            let error = point_in_time(text).expect_err("there is no such time");
+            assert!(error.to_string().ends_with("is after the year 9999"), "{error}");
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct ShowArgs {
     limit: u32,
     #[command(flatten)]
     of: NameArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// What `longrun views delete` takes.
@@ -89,8 +91,6 @@ pub struct NameArgs {
     /// Name or id of the view; if a private and a shared view have the same name, the private one
     #[arg(add = clap_complete::ArgValueCompleter::new(crate::completing::views))]
     name: String,
-    #[command(flatten)]
-    output: OutputArgs,
     #[command(flatten)]
     server: ClientArgs,
 }
@@ -130,12 +130,12 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// When there is no such view, or one of the calls fails.
-pub async fn show(ShowArgs { limit, of: args }: ShowArgs) -> anyhow::Result<Exit> {
+pub async fn show(ShowArgs { limit, of: args, output }: ShowArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let view = find(&client, &args.name).await?;
     let answer = client.view(&view.id).await?;
-    render::print(args.output.format, &answer)?;
-    if limit == 0 || args.output.format != Format::Table {
+    render::print(output.format, &answer)?;
+    if limit == 0 || output.format != Format::Table {
         return Ok(Exit::Done);
     }
     render::write("\n")?;

@@ -1,10 +1,11 @@
 //! `longrun waiver`: violations that an organization accepts.
 
 use std::io;
-use std::time::Duration;
 
 use longrun_client::{NewWaiver, Waiver, WaiverAnswer, WaiverList};
 
+use super::operations::seconds;
+use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, note};
 use crate::render::{self, Answer, Column, Style, table};
@@ -29,8 +30,8 @@ pub struct AddArgs {
     #[arg(long)]
     reason: String,
     /// How long the waiver has an effect, e.g. 30d; by default, until it is removed
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    expires_in: Option<Duration>,
+    #[arg(long, value_name = "DURATION")]
+    expires_in: Option<Span>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -62,7 +63,7 @@ pub struct RemoveArgs {
 pub async fn add(args: AddArgs) -> anyhow::Result<Exit> {
     let AddArgs { policy, finding, vex, subject, reason, expires_in, output, server } = args;
     let finding = vex.map_or(finding, |digest| format!("{}{digest}", store::VEX_PREFIX));
-    let expires_in = expires_in.map(|time| format!("{}s", time.as_secs()));
+    let expires_in = expires_in.map(seconds);
     let new = NewWaiver { policy, finding, subject, reason, expires_in };
     render::print(output.format, &server.client()?.create_waiver(&new).await?)?;
     Ok(Exit::Done)

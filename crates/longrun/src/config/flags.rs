@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Flag, Hidden, Loaded, load};
+use crate::environment::file_variable;
 
 /// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "longrun.toml";
@@ -11,8 +12,9 @@ const DEFAULT_FILE: &str = "longrun.toml";
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
-    /// Configuration file; default: longrun.toml in the current folder, if it exists
-    #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
+    /// Configuration file; default: the one that the environment variable LONGRUN_CONFIG names, or longrun.toml in the
+    /// current folder, if it exists
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Store for the operations: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
@@ -53,7 +55,7 @@ impl ConfigArgs {
 
     /// The configuration file: the named one, or the default one if it exists.
     pub fn file(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| {
+        self.config.clone().or_else(|| file_variable("LONGRUN_CONFIG")).or_else(|| {
             let default = Path::new(DEFAULT_FILE);
             default.exists().then(|| default.to_owned())
         })

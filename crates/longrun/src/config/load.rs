@@ -393,6 +393,13 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_with_a_secret_that_is_not_set_is_a_warning() {
+        let ai = "[ai]\nurl = \"https://models.example.com/v1\"\nmodel = \"m\"\nkey_environment = \"NO_SUCH_KEY\"\n";
+        let loaded = with_file(ai, &[], &[]).unwrap();
+        assert_eq!(loaded.warnings, ["ai.key_environment: the variable NO_SUCH_KEY is not set in this environment"]);
+    }
+
+    #[test]
     fn lists_in_the_environment_are_separated_by_commas() {
         let loaded =
             with_file("", &[("LONGRUN_POLICIES_DEFAULT", "scan, build"), ("LONGRUN_POLICIES_FOLDER", "src")], &[])

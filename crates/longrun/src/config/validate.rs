@@ -236,6 +236,9 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
         look(format!("notices.{name}.secret_environment"), variable);
     }
+    if config.ai.is_configured() {
+        look("ai.key_environment".to_owned(), std::slice::from_ref(&config.ai.key_environment));
+    }
     if let Some(Oidc { client, .. }) = &config.auth.oidc {
         let variable = std::slice::from_ref(&client.client_secret_environment);
         look("auth.oidc.client_secret_environment".to_owned(), variable);

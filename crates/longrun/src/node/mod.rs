@@ -132,7 +132,6 @@ impl Node {
             None => None,
         };
 
-        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
         let provider = ai::provider(config)?;
         let has_ai_provider = provider.is_some();
@@ -144,6 +143,7 @@ impl Node {
         let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
+        let retention = config.evidence_retention()?;
         // Only one process at a time holds the lock, so everything that a server holds now was lost by its predecessor.
         let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
         let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
@@ -186,7 +186,7 @@ impl Node {
                 },
             )));
         }
-        let retention = config.evidence_retention()?;
+        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(&store), retention));
         let mut maintenance = vec![sweeping, tidying];
         if config.evidence.reevaluate_on_waivers {
@@ -470,7 +470,7 @@ fn url(address: SocketAddr, uses_tls: bool) -> String {
 }
 
 /// The address to connect to for a listener's address: "any address of this machine" cannot be called.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),

@@ -9,6 +9,7 @@ use store::meters::Meters;
 use traces::{Collector, Traces};
 
 use crate::config::{Config, collector_url};
+use crate::environment::variable;
 use crate::exit::Hint as _;
 
 /// The environment variables that OpenTelemetry defines.
@@ -24,16 +25,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When a variable of the environment cannot be used.
 pub fn traces(config: &Config, meters: Meters, name: &str) -> anyhow::Result<Traces> {
-    let set = |variable: &str| std::env::var(variable).ok().filter(|text| !text.is_empty());
     let (endpoint, whence) = match &config.tracing.endpoint {
         endpoint if !endpoint.is_empty() => (Some(endpoint.clone()), "tracing.endpoint"),
-        _ => (set(ENDPOINT), ENDPOINT),
+        _ => (variable(ENDPOINT), ENDPOINT),
     };
     let Some(endpoint) = endpoint else {
         return Ok(if config.tracing.propagate { Traces::handed_on() } else { Traces::default() });
     };
     let url = collector_url(&endpoint).map_err(|message| anyhow::anyhow!("{whence} {message}"))?;
-    let headers = headers(&set(HEADERS).unwrap_or_default())
+    let headers = headers(&variable(HEADERS).unwrap_or_default())
         .context(format!("cannot use {HEADERS}"))
         .hint("it is a list such as authorization=Bearer%20TOKEN,x-tenant=acme: values are percent-encoded")?;
     kinds::webhook::install_crypto_provider();
@@ -45,7 +45,7 @@ pub fn traces(config: &Config, meters: Meters, name: &str) -> anyhow::Result<Tra
     }
     let client = builder.build().with_context(|| format!("cannot call the collector set by {whence}"))?;
     let process = vec![
-        ("service.name", set(SERVICE).unwrap_or_else(|| "longrun".to_owned())),
+        ("service.name", variable(SERVICE).unwrap_or_else(|| "longrun".to_owned())),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("service.instance.id", name.to_owned()),
     ];

@@ -26,6 +26,8 @@ use view::{Mode, View, Wish};
 
 /// The shortest time between two refreshes, so that nobody floods a server by mistake.
 const SHORTEST: Duration = Duration::from_millis(500);
+/// A longer interval is as good as none, and might not fit into the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How long a call may take before the screen says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The size of a screen that is printed without a terminal.
@@ -88,7 +90,7 @@ async fn live(
     screen: &mut Screen,
     every: Duration,
 ) -> anyhow::Result<()> {
-    let mut ticks = interval(every);
+    let mut ticks = interval(every.min(LONGEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     // Keys are handled during a call to the server; there is only one refresh at a time.
