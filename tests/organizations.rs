@@ -87,6 +87,8 @@ fn limits_that_cannot_be_are_told_by_their_place() {
     check("[organizations.acme]\nweigth = 3\n").expect(2).says("did you mean weight");
     check("[organizations.acme]\nmax_output = \"2MiB\"\n").expect(2).says("organizations.acme.max_output");
     check("[limits]\nburst = 10\n").expect(2).says("limits.burst: needs a rate");
+    let told = check("[organizations.\" bad\"]\nweight = 3\n").expect(2);
+    told.says("organizations. bad: \" bad\" is not a valid name for an organization");
     check("organizations = 3\n").expect(2).says("[organizations.acme]");
     let shown = folder("[organizations.acme]\nweight = 3\n");
     let shown = run_in(shown.path(), &["config", "show"]).expect(0).stdout;

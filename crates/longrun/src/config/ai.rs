@@ -4,6 +4,7 @@ use kinds::evaluation::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, ResponseFormat}
 use kinds::webhook::EndpointSettings;
 use serde::{Deserialize, Serialize};
 
+use super::tables::Complaints;
 use super::units::{ByteSize, Span};
 
 /// A provider of models with a chat completions endpoint, as offered by OpenAI and most model servers.
@@ -50,26 +51,29 @@ impl Ai {
     }
 
     /// Checks that the types cannot express.
-    pub fn check(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
-        let mut check = |holds: bool, key: &'static str, message: &str| {
-            if !holds {
-                found.push((key, message.to_owned()));
-            }
-        };
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
         if !self.is_configured() {
-            check(self.model.is_empty(), "url", "is missing: without it the other settings of [ai] have no effect");
-            return found;
+            complaints.require(
+                self.model.is_empty(),
+                "url",
+                "is missing: without it the other settings of [ai] have no effect",
+            );
+            return complaints;
         }
         if let Err(invalid) = self.endpoint().check() {
-            check(false, invalid.key, &invalid.message);
+            complaints.add(invalid.key, invalid.message);
         }
-        check(!self.model.is_empty(), "model", "is missing; it is the name of the model as the provider knows it");
-        check(self.max_evidence.0 > 0, "max_evidence", "must be above 0");
-        check(!self.timeout.0.is_zero(), "timeout", "must be above 0");
+        complaints.require(
+            !self.model.is_empty(),
+            "model",
+            "is missing; it is the name of the model as the provider knows it",
+        );
+        complaints.require(self.max_evidence.0 > 0, "max_evidence", "must be above 0");
+        complaints.require(!self.timeout.0.is_zero(), "timeout", "must be above 0");
         let one = self.key_environment.is_empty() || self.key_file.is_empty();
-        check(one, "key_file", "must be left out when key_environment is set: only one key is needed");
-        check(
+        complaints.require(one, "key_file", "must be left out when key_environment is set: only one key is needed");
+        complaints.require(
             !self.key_environment.contains(['=', '\0']),
             "key_environment",
             "must be the name of a variable, not the key itself",
@@ -77,9 +81,9 @@ impl Ai {
         if !self.key_file.is_empty() {
             let readable = std::fs::File::open(&self.key_file);
             let message = format!("the file {} cannot be read", self.key_file);
-            check(readable.is_ok(), "key_file", &message);
+            complaints.require(readable.is_ok(), "key_file", message);
         }
-        found
+        complaints
     }
 
     /// The settings of the provider's endpoint.

@@ -169,38 +169,39 @@ impl Jwt {
     /// Checks that the types cannot express.
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = self.claims.check();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
         let is_name = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         let message =
             format!("{name:?} is not a valid name for a provider: it must consist of 1 to 64 letters, digits, - and _");
-        check(is_name, "issuer", &message);
+        complaints.require(is_name, "", message);
         let Provider { issuer, audiences, jwks_url, jwks_file, allow_http, leeway, refresh, refetch_after } =
             &self.provider;
-        check(!issuer.is_empty(), "issuer", "is missing; it is the exact value of iss in the provider's tokens");
+        let missing = "is missing; it is the exact value of iss in the provider's tokens";
+        complaints.require(!issuer.is_empty(), "issuer", missing);
         let audience = "must name at least one audience of tokens meant for this server, e.g. [\"longrun\"]";
-        check(!audiences.is_empty() && audiences.iter().all(|name| !name.is_empty()), "audiences", audience);
+        let are_named = !audiences.is_empty() && audiences.iter().all(|name| !name.is_empty());
+        complaints.require(are_named, "audiences", audience);
         match (jwks_url.as_str(), jwks_file.as_str()) {
-            ("", "") => check(false, "jwks_url", "is missing; it is the address of the provider's keys (or jwks_file)"),
+            ("", "") => {
+                complaints.add("jwks_url", "is missing; it is the address of the provider's keys (or jwks_file)");
+            }
             ("", file) => {
                 let message = format!("the file {file} cannot be read");
-                check(std::fs::File::open(file).is_ok(), "jwks_file", &message);
+                complaints.require(std::fs::File::open(file).is_ok(), "jwks_file", message);
             }
             (url, "") => {
-                let problem = check_url(url, *allow_http).err();
-                check(problem.is_none(), "jwks_url", &problem.unwrap_or_default());
+                if let Err(problem) = check_url(url, *allow_http) {
+                    complaints.add("jwks_url", problem);
+                }
             }
-            _ => check(false, "jwks_file", "must be left out when jwks_url is set: keys come from one source"),
+            _ => complaints.add("jwks_file", "must be left out when jwks_url is set: keys come from one source"),
         }
-        check(leeway.0 <= MOST_LEEWAY, "leeway", "must be at most 5m; a clock that is further off must be corrected");
+        let message = "must be at most 5m; a clock that is further off must be corrected";
+        complaints.require(leeway.0 <= MOST_LEEWAY, "leeway", message);
         for (key, span) in [("refresh", refresh), ("refetch_after", refetch_after)] {
-            check(FETCHES.contains(&span.0), key, "must be between 1s and 1d");
+            complaints.require(FETCHES.contains(&span.0), key, "must be between 1s and 1d");
         }
-        check_public(issuer, &self.claims, &mut check);
+        check_public(issuer, &self.claims, &mut complaints);
         complaints
     }
 }
@@ -225,41 +226,38 @@ impl Oidc {
     /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = self.claims.check();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
         let client = &self.client;
-        let problem = check_url(&client.issuer, client.allow_http).err();
-        check(problem.is_none(), "issuer", &problem.unwrap_or_default());
-        check(
-            !client.client_id.is_empty(),
-            "client_id",
-            "is missing; it is the id under which the provider knows this server",
-        );
+        if let Err(problem) = check_url(&client.issuer, client.allow_http) {
+            complaints.add("issuer", problem);
+        }
+        let message = "is missing; it is the id under which the provider knows this server";
+        complaints.require(!client.client_id.is_empty(), "client_id", message);
         let is_origin = check_url(&client.public_url, true).is_ok_and(|url| url.path() == "/" && url.query().is_none());
         let message = "must be the address at which browsers reach this server, without a path, e.g. \
              \"https://longrun.example.com\"";
-        check(is_origin, "public_url", message);
+        complaints.require(is_origin, "public_url", message);
         let asks = client.request_scopes.iter().any(|scope| scope == "openid");
-        check(asks, "request_scopes", "must contain \"openid\": without it the provider does not identify the person");
+        let message = "must contain \"openid\": without it the provider does not identify the person";
+        complaints.require(asks, "request_scopes", message);
         let span = client.session_lifetime.0;
         let fits = (Duration::from_secs(60)..=MOST_SESSION).contains(&span);
-        check(fits, "session_lifetime", "must be between 1m and 30d");
+        complaints.require(fits, "session_lifetime", "must be between 1m and 30d");
         if !client.client_secret_file.is_empty() {
             let only = client.client_secret_environment.is_empty();
             let message = "must be left out when client_secret_environment is set: only one secret is needed";
-            check(only, "client_secret_file", message);
+            complaints.require(only, "client_secret_file", message);
         }
         for (key, file, least) in [
             ("client_secret_file", &client.client_secret_file, 1),
             ("session_key_file", &client.session_key_file, LEAST_KEY),
         ] {
-            let problem = if file.is_empty() { None } else { secret_problem(file, least) };
-            check(problem.is_none(), key, &problem.unwrap_or_default());
+            if !file.is_empty()
+                && let Some(problem) = secret_problem(file, least)
+            {
+                complaints.add(key, problem);
+            }
         }
-        check_public(&client.issuer, &self.claims, &mut check);
+        check_public(&client.issuer, &self.claims, &mut complaints);
         complaints
     }
 }
@@ -272,7 +270,7 @@ impl Auth {
         for (name, Jwt { provider, .. }) in &self.jwt {
             if let Some(other) = seen.insert(&provider.issuer, name) {
                 let message = format!("is also that of [auth.jwt.{other}]; name each issuer only once");
-                complaints.push((format!("jwt.{name}.issuer"), message));
+                complaints.add(&format!("jwt.{name}.issuer"), message);
             }
         }
         complaints
@@ -280,11 +278,11 @@ impl Auth {
 }
 
 /// Refuses to accept everybody at a provider at which anybody can have an account.
-fn check_public(issuer: &str, claims: &Claims, check: &mut impl FnMut(bool, &str, &str)) {
+fn check_public(issuer: &str, claims: &Claims, complaints: &mut Complaints) {
     let is_public = PUBLIC_ISSUERS.contains(&issuer.trim_end_matches('/'));
     let message = "is required for this issuer, at which anybody can have an account: name a claim and the values that \
          are yours, e.g. required = { repository_owner = [\"acme\"] }";
-    check(!is_public || claims.is_choosy(), "required", message);
+    complaints.require(!is_public || claims.is_choosy(), "required", message);
 }
 
 /// The problem with a file that must contain a secret of at least this many bytes.

@@ -29,18 +29,15 @@ impl Cell {
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = Complaints::new();
         if let Err(violation) = operations::check_name("cells", name) {
-            complaints.push((
-                "store".to_owned(),
-                format!("{name:?} is not a valid name for a cell: it {}", violation.description),
-            ));
+            complaints.invalid_name("", name, "a cell", &violation);
         }
         let mut check = |key: &str, url: &Hidden| match super::store_url(url.expose()) {
             Ok(StoreUrl::Postgres(_)) => {}
             Ok(StoreUrl::Sqlite(_)) => {
                 let message = "must be postgres://USER@HOST:PORT/DATABASE: a cell is a PostgreSQL database";
-                complaints.push((key.to_owned(), message.to_owned()));
+                complaints.add(key, message);
             }
-            Err(message) => complaints.push((key.to_owned(), message)),
+            Err(message) => complaints.add(key, message),
         };
         check("store", &self.store);
         if !self.read_store.is_empty() {

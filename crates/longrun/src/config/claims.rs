@@ -84,22 +84,17 @@ impl Claims {
     /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
         let roles = self.roles.values();
         let names_one = !self.organization_claim.is_empty()
             || !self.organization.is_empty()
             || roles.clone().any(|role| !role.organization.is_empty());
         let message =
             "is missing: name the claim that contains the organization, or set organization, or set it for a role";
-        check(names_one, "organization_claim", message);
+        complaints.require(names_one, "organization_claim", message);
         let grants = !self.scopes_claim.is_empty()
             || !self.scopes.is_empty()
             || roles.clone().any(|role| !role.scopes.is_empty());
-        check(
+        complaints.require(
             grants,
             "scopes",
             "is missing: set it, or scopes_claim, or scopes of a role; otherwise nobody is allowed anything",
@@ -108,9 +103,9 @@ impl Claims {
             ("organizations", self.organizations.is_empty(), "organization_claim", &self.organization_claim),
             ("roles", self.roles.is_empty(), "roles_claim", &self.roles_claim),
         ] {
-            check(table || !claim.is_empty(), key, &format!("needs {claim_key}, whose values it maps"));
+            complaints.require(table || !claim.is_empty(), key, format!("needs {claim_key}, whose values it maps"));
         }
-        check(
+        complaints.require(
             self.roles_claim.is_empty() || !self.roles.is_empty(),
             "roles_claim",
             "needs roles, e.g. roles = { admins = { scopes = [\"admin\"] } }: a role that is not listed grants \
@@ -118,26 +113,24 @@ impl Claims {
         );
         for (claim, accepted) in &self.required {
             let message = format!("{claim} needs at least one value; without one nobody is accepted");
-            check(!accepted.is_empty(), "required", &message);
+            complaints.require(!accepted.is_empty(), "required", message);
         }
         let organizations = self.organizations.values().chain([&self.organization]);
         let organizations = organizations.chain(roles.clone().map(|role| &role.organization));
         for name in organizations.filter(|name| !name.is_empty()) {
             if let Err(violation) = check_name("organization", name) {
-                let message = format!("{name:?} is not a valid name for an organization: it {}", violation.description);
-                check(false, "organization", &message);
+                complaints.invalid_name("organization", name, "an organization", &violation);
             }
         }
         for name in self.organizations.iter().filter(|(_, name)| name.is_empty()).map(|(value, _)| value) {
-            check(false, "organizations", &format!("{name:?} needs the name of an organization"));
+            complaints.add("organizations", format!("{name:?} needs the name of an organization"));
         }
-        for scope in &self.scopes {
-            let problem = scope.parse::<Scope>().err().map(|error| error.to_string());
-            check(problem.is_none(), "scopes", &problem.unwrap_or_default());
+        for problem in self.scopes.iter().filter_map(|scope| scope.parse::<Scope>().err()) {
+            complaints.add("scopes", problem.to_string());
         }
         for (name, role) in &self.roles {
             for problem in role.scopes.iter().filter_map(|scope| scope.parse::<Scope>().err()) {
-                check(false, &format!("roles.{name}.scopes"), &problem.to_string());
+                complaints.add(&format!("roles.{name}.scopes"), problem.to_string());
             }
         }
         complaints

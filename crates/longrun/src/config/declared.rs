@@ -35,43 +35,19 @@ impl Declared {
     /// Takes the tables out of a file, whose keys are on `lines`.
     pub fn take(file: &mut Table, path: &Path, lines: BTreeMap<String, usize>) -> (Declared, Vec<Problem>) {
         let mut declared = Declared { path: path.to_owned(), lines, ..Declared::default() };
-        let mut found: Vec<(String, String)> = Vec::new();
-        for (name, table) in tables_of(file, "kinds") {
-            let mut complaints = Complaints::new();
-            let kind = Kind::read(&name, table, &mut complaints);
-            found.extend(complaints.into_iter().map(|(key, message)| (format!("kinds.{name}.{key}"), message)));
-            declared.kinds.extend(kind.map(|kind| (name, kind)));
-        }
-        for (name, table) in tables_of(file, "notices") {
-            let mut complaints = Complaints::new();
-            let notice = Notice::read(table, &mut complaints);
-            found.extend(complaints.into_iter().map(|(key, message)| (format!("notices.{name}.{key}"), message)));
-            declared.notices.insert(name, notice);
-        }
-        for (name, table) in tables_of(file, "organizations") {
-            let mut complaints = Complaints::new();
-            let organization = Organization::read(table, &mut complaints);
-            found.extend(complaints.into_iter().map(|(key, message)| (format!("organizations.{name}.{key}"), message)));
-            declared.organizations.insert(name, organization);
-        }
-        for (name, table) in tables_of(file, "cells") {
-            let mut complaints = Complaints::new();
-            let cell = Cell::read(table, &mut complaints);
-            found.extend(complaints.into_iter().map(|(key, message)| (format!("cells.{name}.{key}"), message)));
-            declared.cells.insert(name, cell);
-        }
+        let mut found = Complaints::new();
+        declared.kinds = read_all(file, "kinds", "kinds", &mut found, Kind::read);
+        declared.notices = read_all(file, "notices", "notices", &mut found, always(Notice::read));
+        declared.organizations =
+            read_all(file, "organizations", "organizations", &mut found, always(Organization::read));
+        declared.cells = read_all(file, "cells", "cells", &mut found, always(Cell::read));
         if let Some(Value::Table(auth)) = file.get_mut("auth") {
-            for (name, table) in tables_of(auth, "jwt") {
-                let mut complaints = Complaints::new();
-                let provider = Jwt::read(table, &mut complaints);
-                found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.jwt.{name}.{key}"), message)));
-                declared.auth.jwt.insert(name, provider);
-            }
+            declared.auth.jwt = read_all(auth, "jwt", "auth.jwt", &mut found, always(Jwt::read));
             // A value that is not a table is left: the loader reports that there is no such key.
             if let Some(Value::Table(table)) = auth.get_mut("oidc") {
                 let (table, mut complaints) = (std::mem::take(table), Complaints::new());
                 declared.auth.oidc = Some(Oidc::read(table, &mut complaints));
-                found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.oidc.{key}"), message)));
+                found.within("auth.oidc", complaints);
             }
         }
         let problems = found.into_iter().map(|(key, message)| Problem { origin: declared.origin(&key), key, message });
@@ -112,6 +88,30 @@ impl Declared {
         }
         entries
     }
+}
+
+/// Reads the tables within the section `name` of a table, which is called `section` as a whole. Tables of which nothing
+/// can be made are left out.
+fn read_all<T>(
+    file: &mut Table,
+    name: &str,
+    section: &str,
+    found: &mut Complaints,
+    read: impl Fn(&str, Table, &mut Complaints) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut all = BTreeMap::new();
+    for (name, table) in tables_of(file, name) {
+        let mut complaints = Complaints::new();
+        let one = read(&name, table, &mut complaints);
+        found.within(&format!("{section}.{name}"), complaints);
+        all.extend(one.map(|one| (name, one)));
+    }
+    all
+}
+
+/// A function that reads a table whatever its name, and always makes something of it.
+fn always<T>(read: impl Fn(Table, &mut Complaints) -> T) -> impl Fn(&str, Table, &mut Complaints) -> Option<T> {
+    move |_, table, complaints| Some(read(table, complaints))
 }
 
 /// Takes the tables within a section out of it, except `kinds.allow_undeclared`, which is not a table.

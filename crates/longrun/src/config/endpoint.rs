@@ -3,6 +3,8 @@
 use kinds::webhook::{EndpointSettings, Secrets};
 use serde::{Deserialize, Serialize};
 
+use super::tables::Complaints;
+
 /// Where calls are sent, and the secret that signs them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,34 +23,38 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Checks that the types cannot express.
-    pub fn check(&self, check: &mut impl FnMut(bool, &str, &str)) {
+    pub fn check(&self, complaints: &mut Complaints) {
         if let Err(invalid) = self.settings().check() {
-            check(false, invalid.key, &invalid.message);
+            complaints.add(invalid.key, invalid.message);
         }
         match (self.secret_environment.as_str(), self.secret_file.as_str()) {
             ("", "") => {
                 let message = "is missing; it names the variable with the secret that signs calls \
                      (or secret_file its file)";
-                check(false, "secret_environment", message);
+                complaints.add("secret_environment", message);
             }
             ("", file) => match std::fs::read_to_string(file) {
                 Ok(text) => {
-                    let problem =
-                        Secrets::parse(&text).err().map(|error| format!("the file contains no secret: {error}"));
-                    check(problem.is_none(), "secret_file", &problem.unwrap_or_default());
+                    if let Err(error) = Secrets::parse(&text) {
+                        complaints.add("secret_file", format!("the file contains no secret: {error}"));
+                    }
                 }
-                Err(error) => check(false, "secret_file", &format!("the file {file} cannot be read: {error}")),
+                Err(error) => complaints.add("secret_file", format!("the file {file} cannot be read: {error}")),
             },
             (name, "") => {
-                check(!name.contains(['=', '\0']), "secret_environment", "must be the name of a variable");
+                let is_name = !name.contains(['=', '\0']);
+                complaints.require(is_name, "secret_environment", "must be the name of a variable");
                 let looks_secret = name.starts_with("whsec_");
-                check(!looks_secret, "secret_environment", "is the name of a variable, not the secret itself");
+                complaints.require(
+                    !looks_secret,
+                    "secret_environment",
+                    "is the name of a variable, not the secret itself",
+                );
             }
-            _ => check(
-                false,
-                "secret_file",
-                "must be left out when secret_environment is set: only one secret is needed",
-            ),
+            _ => {
+                let message = "must be left out when secret_environment is set: only one secret is needed";
+                complaints.add("secret_file", message);
+            }
         }
     }
 

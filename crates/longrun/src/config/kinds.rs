@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kinds::bulk::KIND as BULK;
 use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
-use kinds::notices::KIND as NOTICE;
-use kinds::reevaluation::KIND as REEVALUATION;
 use operations::backoff::Backoff;
 use operations::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, NewOperation};
 use serde::{Deserialize, Serialize};
@@ -169,15 +166,14 @@ impl Kind {
     /// Reads the table `[kinds.NAME]`. `None` if it does not say what runs the kind; the reason is among the
     /// complaints.
     pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
-        if [NOTICE, BULK, REEVALUATION].contains(&name) {
-            let message = "cannot be declared: longrun itself creates the operations of this kind";
-            complaints.push(("type".to_owned(), message.to_owned()));
+        if kinds::RESERVED.contains(&name) {
+            complaints.add("", "cannot be declared: longrun itself creates the operations of this kind");
             return None;
         }
         let told = match table.remove("type") {
             Some(Value::String(told)) => Some(told),
             Some(_) => {
-                complaints.push(("type".to_owned(), format!("must be {TYPES}")));
+                complaints.add("type", format!("must be {TYPES}"));
                 return None;
             }
             None => None,
@@ -189,7 +185,7 @@ impl Kind {
                 Kind { limits: part(&mut table, &mut known, complaints), work: Work::BuiltIn }
             }
             Some(_) if name == EVIDENCE_EVALUATION => {
-                complaints.push(("type".to_owned(), "must be left out: this kind is built in".to_owned()));
+                complaints.add("type", "must be left out: this kind is built in");
                 return None;
             }
             Some("command") => Kind {
@@ -204,18 +200,18 @@ impl Kind {
                 for key in tables::keys::<Limits>() {
                     if !tables::keys::<RemoteLimits>().contains(&key) && table.remove(&key).is_some() {
                         let message = "is not allowed for a remote kind: its workers decide how much they claim";
-                        complaints.push((key, message.to_owned()));
+                        complaints.add(&key, message);
                     }
                 }
                 let RemoteLimits { max_attempts, timeout } = part(&mut table, &mut known, complaints);
                 Kind { limits: Limits { max_attempts, timeout, ..Limits::default() }, work: Work::Remote }
             }
             Some(other) => {
-                complaints.push(("type".to_owned(), format!("is {other:?}; it must be {TYPES}")));
+                complaints.add("type", format!("is {other:?}; it must be {TYPES}"));
                 return None;
             }
             None => {
-                complaints.push(("type".to_owned(), format!("is missing; it must be {TYPES}")));
+                complaints.add("type", format!("is missing; it must be {TYPES}"));
                 return None;
             }
         };
@@ -250,90 +246,80 @@ impl Kind {
     /// Checks that the types cannot express.
     pub fn check(&self, name: &str) -> Complaints {
         let mut complaints = Complaints::new();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
         let Limits { concurrency, rate, max_attempts, timeout, backoff_initial, backoff_max } = &self.limits;
-        check(*concurrency != Some(0), "concurrency", "must be at least 1; leave it out to set no limit");
+        let message = "must be at least 1; leave it out to set no limit";
+        complaints.require(*concurrency != Some(0), "concurrency", message);
         let is_rate = rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
-        check(
-            is_rate,
-            "rate",
-            "must be a number of attempts per second above 0, e.g. 0.5; leave it out to set no limit",
-        );
-        check(backoff_max >= backoff_initial, "backoff_max", "must be at least backoff_initial");
+        let message = "must be a number of attempts per second above 0, e.g. 0.5; leave it out to set no limit";
+        complaints.require(is_rate, "rate", message);
+        complaints.require(backoff_max >= backoff_initial, "backoff_max", "must be at least backoff_initial");
         let new = NewOperation {
             max_attempts: *max_attempts,
             timeout: timeout.map(|timeout| timeout.0),
             ..NewOperation::of_kind(name)
         };
         for violation in new.violations() {
-            let key = if violation.field == "kind" { "type" } else { &violation.field };
-            let of =
-                if key == "type" { format!("{name:?} is not a valid name for a kind: it ") } else { String::new() };
-            check(false, key, &format!("{of}{}", violation.description));
+            match violation.field.as_str() {
+                "kind" => complaints.invalid_name("", name, "a kind", &violation),
+                key => complaints.add(key, violation.description.as_str()),
+            }
         }
         let output_limit = match &self.work {
             Work::Command(command) => {
-                command.check(&mut check);
+                command.check(&mut complaints);
                 command.output_limit
             }
             Work::Http(endpoint, http) => {
-                endpoint.check(&mut check);
+                endpoint.check(&mut complaints);
                 http.output_limit
             }
             Work::BuiltIn | Work::Remote => return complaints,
         };
-        check(
-            (1..=MAX_INLINE_BYTES as u64).contains(&output_limit.0),
-            "output_limit",
-            "must be above 0 and at most 1MiB, the maximum size of an output",
-        );
+        let fits = (1..=MAX_INLINE_BYTES as u64).contains(&output_limit.0);
+        complaints.require(fits, "output_limit", "must be above 0 and at most 1MiB, the maximum size of an output");
         complaints
     }
 }
 
 impl Command {
-    fn check(&self, check: &mut impl FnMut(bool, &str, &str)) {
+    fn check(&self, complaints: &mut Complaints) {
         let example = "e.g. [\"/usr/bin/scan\", \"--json\"]";
         match self.command.first() {
-            None => check(false, "command", &format!("is missing; it is the program and its arguments, {example}")),
-            Some(program) => check(!program.is_empty(), "command", &format!("must begin with a program, {example}")),
+            None => {
+                complaints.add("command", format!("is missing; it is the program and its arguments, {example}"));
+            }
+            Some(program) => {
+                let message = format!("must begin with a program, {example}");
+                complaints.require(!program.is_empty(), "command", message);
+            }
         }
-        check(self.command.iter().all(|word| !word.contains('\0')), "command", "must not contain NUL characters");
+        let is_text = self.command.iter().all(|word| !word.contains('\0'));
+        complaints.require(is_text, "command", "must not contain NUL characters");
         let folder = &self.working_directory;
-        check(folder.is_empty() || Path::new(folder).is_dir(), "working_directory", "there is no such folder");
+        let is_there = folder.is_empty() || Path::new(folder).is_dir();
+        complaints.require(is_there, "working_directory", "there is no such folder");
         for name in &self.environment {
             let is_name = !name.is_empty() && !name.contains(['=', '\0']);
-            check(
-                is_name,
-                "environment",
-                &format!("{name:?} is not the name of a variable; give names only, e.g. \"API_KEY\""),
+            let message = format!("{name:?} is not the name of a variable; give names only, e.g. \"API_KEY\"");
+            complaints.require(is_name, "environment", message);
+            let message = format!(
+                "{name:?} cannot be passed on: names with LONGRUN_ are reserved for variables that longrun sets"
             );
-            let own = name.starts_with("LONGRUN_");
-            check(
-                !own,
-                "environment",
-                &format!(
-                    "{name:?} cannot be passed on: names with LONGRUN_ are reserved for variables that longrun sets"
-                ),
-            );
+            complaints.require(!name.starts_with("LONGRUN_"), "environment", message);
         }
-        check(
-            self.permanent_exit_codes.iter().all(|code| (1..=255).contains(code)),
-            "permanent_exit_codes",
-            "must be exit codes between 1 and 255; 0 is success",
-        );
+        let are_codes = self.permanent_exit_codes.iter().all(|code| (1..=255).contains(code));
+        let message = "must be exit codes between 1 and 255; 0 is success";
+        complaints.require(are_codes, "permanent_exit_codes", message);
         let whole_seconds = self.cpu_limit.is_none_or(|span| span.0.as_secs() > 0 && span.0.subsec_nanos() == 0);
-        check(whole_seconds, "cpu_limit", "must be at least 1s, in whole seconds");
+        complaints.require(whole_seconds, "cpu_limit", "must be at least 1s, in whole seconds");
         for (key, size) in [("memory_limit", self.memory_limit), ("file_size_limit", self.file_size_limit)] {
-            check(size.is_none_or(|size| size.0 > 0), key, "must be above 0; leave it out to set no limit");
+            let message = "must be above 0; leave it out to set no limit";
+            complaints.require(size.is_none_or(|size| size.0 > 0), key, message);
         }
         // The three standard streams, and what is needed for loading a program.
-        check(self.open_files_limit.is_none_or(|files| files >= 8), "open_files_limit", "must be at least 8");
-        check(self.processes_limit.is_none_or(|count| count > 0), "processes_limit", "must be at least 1");
+        let (files, processes) = (self.open_files_limit, self.processes_limit);
+        complaints.require(files.is_none_or(|files| files >= 8), "open_files_limit", "must be at least 8");
+        complaints.require(processes.is_none_or(|count| count > 0), "processes_limit", "must be at least 1");
     }
 }
 

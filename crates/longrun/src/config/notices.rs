@@ -71,38 +71,27 @@ impl Notice {
     /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
-        self.endpoint.check(&mut check);
+        self.endpoint.check(&mut complaints);
         // Such a subscription would never report anything, and its owner would wait in vain.
         let Filter { kinds, statuses, verdicts, .. } = &self.filter;
-        check(
+        complaints.require(
             verdicts.is_empty() || statuses.is_empty() || statuses.contains(&Ended::Completed),
             "verdicts",
             "never match here: an evaluation that found something is COMPLETED, and statuses leaves that out; leave statuses out",
         );
-        check(
+        complaints.require(
             verdicts.is_empty() || kinds.is_empty() || kinds.iter().any(|kind| kind == EVIDENCE_EVALUATION),
             "verdicts",
             "never match here: only an evidence_evaluation has a verdict, and kinds leaves it out",
         );
         for kind in &self.filter.kinds {
             if let Err(violation) = operations::check_kind("kinds", kind) {
-                check(
-                    false,
-                    "kinds",
-                    &format!("{kind:?} is not a valid name for a kind: it {}", violation.description),
-                );
+                complaints.invalid_name("kinds", kind, "a kind", &violation);
             }
         }
         for organization in &self.filter.organizations {
             if let Err(violation) = operations::check_name("organizations", organization) {
-                let message =
-                    format!("{organization:?} is not a valid name for an organization: it {}", violation.description);
-                check(false, "organizations", &message);
+                complaints.invalid_name("organizations", organization, "an organization", &violation);
             }
         }
         complaints

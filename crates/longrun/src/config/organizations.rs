@@ -149,28 +149,22 @@ impl OrganizationLimits {
     /// Checks that the types cannot express.
     pub fn check(&self) -> Complaints {
         let mut complaints = Complaints::new();
-        let mut check = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                complaints.push((key.to_owned(), message.to_owned()));
-            }
-        };
         for (rate, rate_key, burst, burst_key, of) in [
             (self.rate, "rate", self.burst, "burst", "operations"),
             (self.call_rate, "call_rate", self.call_burst, "call_burst", "calls"),
             (self.token_call_rate, "token_call_rate", self.token_call_burst, "token_call_burst", "calls"),
         ] {
             let message = format!("must be a number of {of} per second, e.g. 50 or 0.5; 0 sets no limit");
-            check(rate.is_finite() && rate >= 0.0, rate_key, &message);
+            complaints.require(rate.is_finite() && rate >= 0.0, rate_key, message);
             let message = format!("needs a {rate_key}: it is how much of that rate may accumulate");
-            check(burst == 0 || rate > 0.0, burst_key, &message);
+            complaints.require(burst == 0 || rate > 0.0, burst_key, message);
         }
         for (key, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
             let message = "must be above 0 and at most 1MiB, the maximum that an operation can store";
-            check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
+            complaints.require((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
         }
         for violation in self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()) {
-            complaints
-                .push((violation.field, format!("contains an invalid name of a kind: it {}", violation.description)));
+            complaints.add("max_running", format!("contains an invalid name of a kind: it {}", violation.description));
         }
         complaints
     }
@@ -210,12 +204,10 @@ impl Organization {
     /// Checks that the types cannot express.
     pub fn check(&self, name: &str, everybody: &OrganizationLimits) -> Complaints {
         let mut complaints = self.limits(everybody).check();
-        if !(1..=MOST_WEIGHT).contains(&self.weight) {
-            complaints.push(("weight".to_owned(), format!("must be between 1 and {MOST_WEIGHT}")));
-        }
+        let is_weight = (1..=MOST_WEIGHT).contains(&self.weight);
+        complaints.require(is_weight, "weight", format!("must be between 1 and {MOST_WEIGHT}"));
         if let Err(violation) = check_name("organizations", name) {
-            let message = format!("{name:?} is not a valid name for an organization: it {}", violation.description);
-            complaints.push(("weight".to_owned(), message));
+            complaints.invalid_name("", name, "an organization", &violation);
         }
         complaints
     }
@@ -239,9 +231,11 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told() {
         let everybody = OrganizationLimits::default();
-        let keys = |organization: Organization| {
-            organization.check("acme", &everybody).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        let of = |name: &str, organization: Organization| {
+            organization.check(name, &everybody).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
+        let keys = |organization| of("acme", organization);
+        assert_eq!(of(" bad", Organization::default()), [""], "the table itself");
         assert_eq!(keys(Organization::default()), Vec::<String>::new());
         assert_eq!(keys(Organization { weight: 0, ..Organization::default() }), ["weight"]);
         assert_eq!(keys(Organization { rate: Some(-1.0), ..Organization::default() }), ["rate"]);

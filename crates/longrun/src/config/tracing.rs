@@ -3,6 +3,8 @@
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use super::tables::Complaints;
+
 /// Distributed traces with OpenTelemetry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,17 +27,16 @@ impl Default for Tracing {
 
 impl Tracing {
     /// All problems, with their keys.
-    pub fn check(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
         if !self.endpoint.is_empty()
             && let Err(message) = collector_url(&self.endpoint)
         {
-            found.push(("endpoint", message));
+            complaints.add("endpoint", message);
         }
-        if !(0.0..=1.0).contains(&self.sampling_ratio) {
-            found.push(("sampling_ratio", "must be between 0 and 1, e.g. 0.1 for every tenth".to_owned()));
-        }
-        found
+        let is_share = (0.0..=1.0).contains(&self.sampling_ratio);
+        complaints.require(is_share, "sampling_ratio", "must be between 0 and 1, e.g. 0.1 for every tenth");
+        complaints
     }
 }
 
