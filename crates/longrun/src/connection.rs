@@ -38,7 +38,8 @@ pub struct ClientArgs {
     /// given, the server of `longrun dev` in this folder
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// File that contains the token; default: the environment variable LONGRUN_TOKEN_FILE, or the token in LONGRUN_TOKEN
+    /// File that contains the token; default: the environment variable LONGRUN_TOKEN_FILE, or the token in
+    /// LONGRUN_TOKEN
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Call the server of this context (see `longrun login`); default: the current context, unless the environment

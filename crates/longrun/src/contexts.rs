@@ -5,7 +5,7 @@
 //! partial file; a token is neither shown nor repeated in an error.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::nearest;
-use crate::exit::{Hint, Missing, failure, warn};
+use crate::exit::{failure, missing, warn};
+use crate::private;
 
 /// The maximum length of a context name.
 const LONGEST_NAME: usize = 64;
@@ -107,7 +108,7 @@ impl Contexts {
             None if self.contexts.is_empty() => "`longrun login URL` creates one".to_owned(),
             None => "`longrun context list` shows the existing ones".to_owned(),
         };
-        Err::<(), _>(Missing(format!("there is no context {name:?}"))).hint(hint).expect_err("it is one")
+        missing(format!("there is no context {name:?}"), hint)
     }
 
     /// The current context with its name.
@@ -145,10 +146,7 @@ pub fn check_name(name: &str) -> Result<String, String> {
 fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let folder = file.parent().context("it is in no folder")?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    new.as_file().sync_all()?;
-    new.persist(file)?;
+    private::write(file, text.as_bytes())?;
     std::fs::File::open(folder)?.sync_all()?;
     Ok(())
 }

@@ -174,6 +174,11 @@ pub fn failure(message: impl fmt::Display, hint: impl Into<String>) -> anyhow::E
     anyhow::Error::new(Hinted { hint: hint.into(), error: anyhow::anyhow!("{message}") })
 }
 
+/// The error for something that was named and does not exist, with a hint, to be returned.
+pub fn missing(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Hinted { hint: hint.into(), error: Missing(message.into()).into() })
+}
+
 /// The exit code of a command; errors are reported on standard error.
 pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = match result {
@@ -221,9 +226,9 @@ fn message(error: &anyhow::Error) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
+/// The hint of the outermost place that added one: it knows best what the user asked for.
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| match cause.downcast_ref::<Hinted>() {
-        // The hint of the innermost place that added one may be inside.
         Some(hinted) => Some(hinted.hint.clone()),
         None => cause.downcast_ref::<ClientError>().and_then(client_hint),
     })
@@ -314,6 +319,7 @@ mod tests {
         let error = anyhow::Error::new(ClientError::InvalidToken);
         assert!(hint(&error).is_some_and(|hint| hint.contains("LONGRUN_TOKEN")));
     }
+
     #[test]
     fn a_scope_is_advised_only_where_it_helps() {
         let refused = |reason: &str| {

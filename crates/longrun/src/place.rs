@@ -64,7 +64,7 @@ impl PlaceArgs {
     pub async fn open(&self) -> anyhow::Result<Place> {
         Ok(match self.server()? {
             Some(client) => Place::Server(client),
-            None => Place::Store(self.store.open_existing().await?),
+            None => Place::Store(self.store.settings()?.open_existing().await?),
         })
     }
 
@@ -75,7 +75,7 @@ impl PlaceArgs {
     pub async fn open_or_make(&self) -> anyhow::Result<Place> {
         Ok(match self.server()? {
             Some(client) => Place::Server(client),
-            None => Place::Store(self.store.open_or_make().await?),
+            None => Place::Store(self.store.settings()?.open_or_make().await?),
         })
     }
 }

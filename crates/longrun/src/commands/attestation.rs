@@ -1,7 +1,7 @@
 //! `longrun attestation`: fetches the signed result of an evaluation. `longrun verify`: verifies one, without a server.
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use ::attestation::{PublicKey, Required, Unverified, Verified};
 use anyhow::Context as _;
@@ -9,10 +9,11 @@ use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
 use super::ids;
+use super::operations::read_bytes;
 use crate::completing;
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, Hint as _};
-use crate::render::{self, Answer, Style, printable};
+use crate::render::{self, Answer, Style, count, printable};
 
 /// What `longrun attestation` takes.
 #[derive(Debug, clap::Args)]
@@ -70,18 +71,19 @@ pub async fn fetch(args: AttestationArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Verifies a signed result. The answer is no if it is not genuine, or the evidence or a required policy has not passed.
+/// Verifies a signed result. The answer is no if it is not genuine, or the evidence or a required policy has not
+/// passed.
 ///
 /// # Errors
 /// When a file cannot be read or has the wrong format.
 pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let envelope = read(&args.file)?;
+    let envelope = read_bytes(&args.file)?;
     let mut keys = Vec::new();
     for file in &args.keys {
-        let found = PublicKey::read_all(&read(file)?).with_context(|| format!("cannot use {}", file.display()));
+        let found = PublicKey::read_all(&read_bytes(file)?).with_context(|| format!("cannot use {}", file.display()));
         keys.extend(found.hint("--key takes public keys: PEM, or a JSON Web Key Set")?);
     }
-    let evidence = args.evidence.as_deref().map(read).transpose()?;
+    let evidence = args.evidence.as_deref().map(read_bytes).transpose()?;
     let checked = ::attestation::verify(&envelope, &keys, evidence.as_deref());
     if let Err(error @ Unverified::NoEnvelope(_)) = checked {
         let error = anyhow::Error::new(error).context(format!("cannot use {}", args.file.display()));
@@ -99,15 +101,6 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     };
     render::print(args.output.format, &Checked { file: args.file.display().to_string(), result: checked, missing })?;
     Ok(exit)
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut content = Vec::new();
-        io::stdin().lock().read_to_end(&mut content).context("cannot read standard input")?;
-        return Ok(content);
-    }
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// The result of verifying a signed result.
@@ -155,8 +148,7 @@ impl Answer for Checked {
             };
             let found = match policy.violations {
                 0 => String::new(),
-                1 => ": 1 violation".to_owned(),
-                count => format!(": {count} violations"),
+                violations => format!(": {}", count(violations, "violation")),
             };
             text += &format!("    {mark} {}{found}\n", printable(&policy.name));
             let mut facts = vec![if policy.is_embedded() {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::Context;
 use longrun_client::{AuditRequest, Page};
@@ -11,11 +10,11 @@ use operations::{Timestamp, check_name};
 use serde_json::{Value, json};
 use store::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, Store};
 
-use crate::config::Span;
+use super::times::Past;
 use crate::connection::OutputArgs;
-use crate::exit::{Exit, failure};
+use crate::exit::Exit;
 use crate::place::{self, Place, PlaceArgs};
-use crate::render::{self, Answer, Style, table};
+use crate::render::{self, Answer, Style, age, table};
 
 /// How many entries are read at a time.
 const PART: u32 = 1_000;
@@ -90,16 +89,8 @@ pub fn recorded(
 impl FilterArgs {
     fn filter(&self, now: Timestamp) -> anyhow::Result<AuditFilter> {
         let time = |flag: &str, text: &Option<String>| {
-            let parse = |text: &String| {
-                let ago = text.parse::<Span>().ok().map(|Span(time)| now.before(time));
-                ago.or_else(|| text.parse().ok()).ok_or_else(|| {
-                    failure(
-                        format!("{flag} is not a time"),
-                        "give a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d",
-                    )
-                })
-            };
-            text.as_ref().map(parse).transpose()
+            let past = text.as_ref().map(|text| Past::parse(flag, text)).transpose();
+            past.map(|past| past.map(|past| past.before(now)))
         };
         Ok(AuditFilter {
             actor: self.actor.clone(),
@@ -144,9 +135,7 @@ impl FilterArgs {
 
     /// The request to a server.
     fn request(&self) -> anyhow::Result<AuditRequest> {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
-        let AuditFilter { actor, action, target, since, until } = self.filter(now)?;
+        let AuditFilter { actor, action, target, since, until } = self.filter(age::now())?;
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
         Ok(AuditRequest {
             actor: actor.unwrap_or_default(),

@@ -49,8 +49,8 @@ pub struct Args {
 /// When the folder is in use, the store or a piece of evidence cannot be read, or `pg_dump` is missing or fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
-    let url = args.store.single_url()?;
-    let evidence = args.store.evidence(args.evidence)?;
+    let settings = args.store.settings()?;
+    let (url, evidence) = (settings.single_url()?, settings.evidence(args.evidence));
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(format!("{} is not empty", folder.display()), "write the backup to a new or empty folder"));
     }
@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let working = working.with_context(|| format!("cannot write to {}", parent.display()))?;
 
     let spinner = Spinner::start("copying the store");
-    let mut copied = copy_store(&url, working.path()).await?;
+    let mut copied = copy_store(url, working.path()).await?;
     let content = match &evidence {
         EvidencePlace::Folder(folder) => {
             spinner.say("copying the evidence");
@@ -73,7 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             let (mut missing, mut tries) = (lacking(&copied, &target).await?, 1);
             while !missing.is_empty() {
                 spinner.say("copying the store again, since evidence was removed");
-                copied = copy_store(&url, working.path()).await?;
+                copied = copy_store(url, working.path()).await?;
                 content = content.and(Content::copy_new(folder, &target).await?);
                 tries += 1;
                 let still = lacking(&copied, &target).await?;

@@ -1,6 +1,5 @@
 //! `longrun operations bulk`: cancel, retry, delete.
 
-use clap::ArgAction;
 use longrun_client::{BulkRequest, WaitStep};
 
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
@@ -15,7 +14,7 @@ pub struct BulkArgs {
     #[arg(long, value_name = "FILTER")]
     filter: String,
     /// Only show how many operations match
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long)]
     dry_run: bool,
     /// Refuse if the number of matching operations differs from this by more than a tenth
     #[arg(long, value_name = "N", conflicts_with = "dry_run")]
@@ -24,7 +23,7 @@ pub struct BulkArgs {
     #[arg(long, value_name = "KEY", conflicts_with = "dry_run")]
     idempotency_key: Option<String>,
     /// Wait until it has ended; exit with 1 if it failed
-    #[arg(long, action = ArgAction::SetTrue, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
     reconnect: ReconnectArgs,

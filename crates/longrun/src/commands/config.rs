@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use crate::config::{ConfigArgs, Loaded, masked};
 use crate::connection::OutputArgs;
-use crate::exit::{Exit, Hint};
-use crate::node::complain;
+use crate::exit::{self, Exit, Hint};
 use crate::render::{self, Answer, Style, table};
 
 /// What `longrun config check` takes.
@@ -65,9 +64,7 @@ fn load(args: &ConfigArgs) -> anyhow::Result<Loaded> {
 }
 
 fn warn(loaded: &Loaded) {
-    for warning in &loaded.warnings {
-        complain(format_args!("{} {warning}", Style::of_stderr().notable("warning:")));
-    }
+    loaded.warnings.iter().for_each(exit::warn);
 }
 
 #[derive(Serialize)]

@@ -43,13 +43,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(client) = args.place.server()? {
         return at_server(&client, &args).await;
     }
-    let store = args.place.store.open_existing().await?;
+    let settings = args.place.store.settings()?;
+    let store = settings.open_existing().await?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization).to_string());
     let Some(contents) = store.contents(name).await? else {
         let hint = "`longrun organizations list` shows the existing ones";
         return Err(failure(format!("there is no organization {shown}"), hint));
     };
-    let place = args.place.store.evidence(args.evidence)?;
+    let place = settings.evidence(args.evidence);
     let (what, gives_up) = (told(&contents), args.force || contents.is_being_deleted);
     if !args.yes {
         let state = if contents.is_being_deleted { " (its deletion has started)" } else { "" };

@@ -1,6 +1,5 @@
 //! `longrun dev`: a server for development. One process, everything in one folder, a token that stays the same.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +12,7 @@ use crate::config::{Config, LogFormat};
 use crate::connection::{DEV_ADDRESS, DEV_FOLDER, DEV_TOKEN, finds_dev};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{Node, StopSignals, start_logging};
+use crate::private;
 use crate::render::{self, Style};
 use crate::store_args::{DEV_EVIDENCE, DEV_STORE};
 
@@ -104,7 +104,7 @@ async fn token(store: &dyn Store, file: &Path) -> anyhow::Result<Secret> {
         return Ok(secret);
     }
     let secret = token::make_admin(store, "longrun dev", ORGANIZATION).await?;
-    write_secret(file, &secret)
+    private::write(file, format!("{}\n", secret.expose()).as_bytes())
         .with_context(|| format!("cannot write the token file {}", file.display()))
         .hint("choose another path with --token-file")?;
     Ok(secret)
@@ -117,22 +117,6 @@ fn keep_out_of_git(data_dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::write(&file, "*\n").with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// Only this user can read the file, from the moment it exists: it is written next to the old one and moved into place.
-fn write_secret(file: &Path, secret: &Secret) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    // A file left over from a crash may have other permissions.
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut new = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
-    writeln!(new, "{}", secret.expose())?;
-    new.sync_all()?;
-    std::fs::rename(&beside, file)
 }
 
 fn greeting(url: &str, page: &str, secret: &Secret, token_file: &Path, args: &Args) -> String {

@@ -32,10 +32,11 @@ const SHOWN: usize = 20;
 /// # Errors
 /// When the store cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let store = Sealed::new(args.store.open_existing().await?, args.store.keyring()?);
+    let settings = args.store.settings()?;
+    let store = Sealed::new(settings.open_existing().await?, settings.keyring()?);
     let spinner = Spinner::start("recounting");
     let mut report = store.doctor().await?;
-    let place = args.store.evidence(args.evidence)?;
+    let place = settings.evidence(args.evidence);
     let is_there = place.exists();
     if is_there {
         for detail in place.open(u64::MAX)?.missing(&store, SHOWN).await? {

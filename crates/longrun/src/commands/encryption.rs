@@ -13,6 +13,7 @@ use store::ContentStore;
 use store::seal::{self, Counts, Key, Keyring, Seal};
 
 use crate::connection::OutputArgs;
+use crate::evidence_place::EvidencePlace;
 use crate::exit::{Exit, failure};
 use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, printable, table};
@@ -73,8 +74,7 @@ pub fn generate_key(args: &GenerateKeyArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> anyhow::Result<ContentStore> {
-    let place = store.evidence(evidence)?;
+fn content(place: &EvidencePlace, keyring: &Keyring) -> anyhow::Result<ContentStore> {
     if !place.exists() {
         return Err(failure(format!("{place} does not exist"), "name it with --evidence or --config"));
     }
@@ -86,9 +86,10 @@ fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> a
 /// # Errors
 /// When the store, the evidence or a key cannot be used.
 pub async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
-    let keyring = args.store.keyring()?;
-    let content = content(args.evidence, &args.store, &keyring)?;
-    let store = args.store.open_existing().await?;
+    let settings = args.store.settings()?;
+    let keyring = settings.keyring()?;
+    let content = content(&settings.evidence(args.evidence), &keyring)?;
+    let store = settings.open_existing().await?;
     let spinner = Spinner::start("counting");
     let (texts, evidence) = (seal::survey(&*store).await?, content.survey().await?);
     drop(spinner);
@@ -102,7 +103,8 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When the store, the evidence or a key cannot be used, or there is no active key and decryption was not requested.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
-    let keyring = args.store.keyring()?;
+    let settings = args.store.settings()?;
+    let keyring = settings.keyring()?;
     match (keyring.active(), args.decrypt) {
         (None, false) => {
             let hint = "name the key in encryption.active of the configuration; or decrypt everything with --decrypt";
@@ -114,8 +116,8 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
         }
         _ => {}
     }
-    let content = content(args.evidence, &args.store, &keyring)?;
-    let store = args.store.open_existing().await?;
+    let content = content(&settings.evidence(args.evidence), &keyring)?;
+    let store = settings.open_existing().await?;
     let spinner = Spinner::start("checking texts");
     let texts = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts rewritten"))).await?;
     store.close().await;

@@ -117,8 +117,8 @@ fn report_file(text: &str) -> Result<(ReportFormat, PathBuf), String> {
 /// Evaluates each file. All evaluations are started before the first one is waited for.
 ///
 /// # Errors
-/// When a policy cannot be sent, or the result or a report cannot be written. The outcome of each file is reported, and the others
-/// are evaluated.
+/// When a policy cannot be sent, or the result or a report cannot be written. The outcome of each file is reported, and
+/// the others are evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
     let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);

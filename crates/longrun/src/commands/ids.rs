@@ -8,7 +8,7 @@ use anyhow::Result;
 use longrun_client::{Client, Error, SearchRequest};
 use operations::Timestamp;
 
-use crate::exit::{Hint, Missing, failure};
+use crate::exit::{failure, missing};
 use crate::render::printable;
 
 /// The number of digits of a whole id.
@@ -36,12 +36,12 @@ fn beginning(text: &str) -> Option<String> {
 }
 
 /// The range of creation times of operations whose ids begin with these digits.
-fn times(digits: &str) -> Option<(Timestamp, Timestamp)> {
+fn times(digits: &str) -> (Timestamp, Timestamp) {
     let of_time = &digits[..digits.len().min(OF_TIME)];
-    let missing = u32::try_from(OF_TIME - of_time.len()).ok()?;
-    let first = i64::from_str_radix(of_time, 16).ok()?.checked_mul(16_i64.checked_pow(missing)?)?;
-    let from = Timestamp::from_millis(first - SLACK);
-    Some((from, Timestamp::from_millis(first + 16_i64.pow(missing) + SLACK)))
+    // How many milliseconds have an id that begins like this: each missing digit has four bits.
+    let length = 1_i64 << (4 * (OF_TIME - of_time.len()));
+    let first = i64::from_str_radix(of_time, 16).expect("at most twelve hexadecimal digits") * length;
+    (Timestamp::from_millis(first - SLACK), Timestamp::from_millis(first + length + SLACK))
 }
 
 /// The whole id: the text itself, unless it is a prefix of one.
@@ -49,11 +49,8 @@ fn times(digits: &str) -> Option<(Timestamp, Timestamp)> {
 /// # Errors
 /// When no operation, or more than one, has an id that begins with it, or the call fails.
 pub async fn whole(client: &Client, text: &str) -> Result<String> {
-    let Some((digits, (from, to))) =
-        beginning(text).and_then(|digits| Some((times(&digits)?, digits))).map(|(t, d)| (d, t))
-    else {
-        return Ok(text.to_owned());
-    };
+    let Some(digits) = beginning(text) else { return Ok(text.to_owned()) };
+    let (from, to) = times(&digits);
     let filter = format!("created_at >= \"{from}\" AND created_at < \"{to}\"");
     let mut request = SearchRequest { filter, page_size: Some(100), ..SearchRequest::default() };
     let (mut found, mut looked_at) = (Vec::new(), 0);
@@ -79,8 +76,10 @@ pub async fn whole(client: &Client, text: &str) -> Result<String> {
         request.page_token = page.next_page_token;
     }
     match &found[..] {
-        [] => Err(Missing(format!("no operation has an id that begins with {text}")))
-            .hint("`longrun operations list` shows ids; a notice must be given by its whole id"),
+        [] => {
+            let hint = "`longrun operations list` shows ids; a notice must be given by its whole id";
+            Err(missing(format!("no operation has an id that begins with {text}"), hint))
+        }
         [(id, _)] => Ok(id.clone()),
         several => {
             let listed: Vec<String> =
@@ -113,9 +112,9 @@ mod tests {
 
     #[test]
     fn the_digits_tell_when() {
-        let (from, to) = times("0199f0d1").expect("times");
+        let (from, to) = times("0199f0d1");
         assert_eq!(to.as_millis() - from.as_millis(), 65_536 + 2 * SLACK);
-        let (from, to) = times("0199f0d10000700").expect("times");
+        let (from, to) = times("0199f0d10000700");
         assert_eq!((from.as_millis(), to.as_millis()), (0x0199_f0d1_0000 - SLACK, 0x0199_f0d1_0001 + SLACK));
     }
 }

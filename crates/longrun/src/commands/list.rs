@@ -4,20 +4,19 @@ use std::collections::HashSet;
 use std::io;
 
 use longrun_client::{Client, ListRequest, Operation, SearchRequest};
+use operations::Search;
 use operations::search::Set;
-use operations::{Search, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::operations::StatusName;
-use crate::config::{Span, nearest};
+use super::search::LARGE_PAGE;
+use super::times::Past;
+use crate::config::nearest;
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, failure, note};
 use crate::render::operations::operations_table;
 use crate::render::{self, Format, Style, count};
-
-/// The page size requested when many entries are wanted; servers usually return fewer.
-const LARGE_PAGE: u32 = 1_000;
 
 /// What `longrun operations list` takes.
 #[derive(Debug, clap::Args)]
@@ -86,7 +85,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Done);
         }
     };
-    let size = args.page_size.or_else(|| i32::try_from(wanted.min(LARGE_PAGE as usize)).ok());
+    let size = args.page_size.or_else(|| Some(i32::try_from(wanted).unwrap_or(LARGE_PAGE).min(LARGE_PAGE)));
     pages(&client, ListRequest { page_size: size, ..request }, wanted, format).await
 }
 
@@ -108,16 +107,16 @@ async fn search(args: ListArgs) -> anyhow::Result<Exit> {
     wanted.resource_id = one(args.resource_id);
     let mut filter = wanted.to_string();
     if let Some(since) = &args.since {
-        // The server computes how long ago that is: its clock counts.
-        let ago = since.parse::<Span>().ok().map(|Span(time)| format!("-{}s", time.as_secs()));
-        let from = ago.or_else(|| since.parse::<Timestamp>().ok().map(|time| time.to_string())).ok_or_else(|| {
-            failure("--since is not a time", "give a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d")
-        })?;
+        let from = match Past::parse("--since", since)? {
+            Past::At(time) => time.to_string(),
+            // The server computes when that was: its clock counts.
+            Past::Ago(time) => format!("-{}s", time.as_secs()),
+        };
         let and = if filter.is_empty() { "" } else { " AND " };
         filter.push_str(&format!("{and}created_at >= \"{from}\""));
     }
     let limit = args.limit.map(|limit| limit as usize).or_else(|| args.all.then_some(usize::MAX));
-    let page_size = args.page_size.or_else(|| limit.map(|_| LARGE_PAGE.cast_signed()));
+    let page_size = args.page_size.or_else(|| limit.map(|_| LARGE_PAGE));
     let request = SearchRequest { filter, page_size, ..SearchRequest::default() };
     super::search::show(&args.server.client()?, request, limit.unwrap_or(1), args.output.format).await
 }

@@ -2,10 +2,10 @@
 //! embedded store into PostgreSQL, or moves an organization to another cell.
 
 use anyhow::Context;
-use store::{MoveError, Moved, Open, PostgresStore, SqliteStore, Store, StoreError, StoreUrl, TransferError};
+use store::{MoveError, Moved, Open, PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
 
 use crate::config::{Unseen, store_url};
-use crate::exit::{Exit, Hint, failure};
+use crate::exit::{Exit, Hint, failure, missing};
 use crate::node::{self, StoreLock};
 use crate::progress::Spinner;
 use crate::render::{self, count};
@@ -48,13 +48,13 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(organization) = args.organization {
         return move_organization(&args.store, &organization, args.to_cell.as_deref(), args.abort).await;
     }
-    let url = args.store.url()?;
-    let lock = StoreLock::acquire_for(&url)?;
+    let settings = args.store.settings()?;
+    let lock = StoreLock::acquire_for(&settings.url)?;
     let spinner = Spinner::start("migrating");
-    args.store.open_as(Open::Create).await.context("the migration failed")?.close().await;
+    settings.open_as(Open::Create).await.context("the migration failed")?.close().await;
     drop(spinner);
     drop(lock);
-    render::write(format!("{url} is up to date\n"))?;
+    render::write(format!("{} is up to date\n", settings.url))?;
     Ok(Exit::Done)
 }
 
@@ -64,7 +64,8 @@ async fn move_organization(
     to: Option<&str>,
     abort: bool,
 ) -> anyhow::Result<Exit> {
-    let (url, cells) = (store.url()?, store.cells()?);
+    let settings = store.settings()?;
+    let cells = settings.cells();
     if cells.is_empty() {
         let hint = "name the configuration of the servers with --config; docs/scaling.md describes cells";
         return Err(failure("the configuration has no cells to move an organization between", hint));
@@ -73,7 +74,7 @@ async fn move_organization(
         let hint = "--to-cell CELL moves it there, --abort aborts an interrupted move";
         return Err(failure("neither --to-cell nor --abort was given for the organization", hint));
     }
-    let cells = node::open_cells(&url, cells, Open::Existing).await?;
+    let cells = node::open_cells(&settings.url, cells, Open::Existing).await?;
     let spinner = Spinner::start("moving");
     let mut rows = 0;
     let done = match to {
@@ -117,8 +118,7 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     };
     // Nothing is created at the source, so that a mistyped name, or one that belongs to something else, is noticed.
     if !path.exists() {
-        let missing = StoreError::Missing(format!("at {}", path.display()));
-        return Err(missing).hint("name it with --from sqlite:PATH");
+        return Err(missing(format!("there is no store at {}", path.display()), "name it with --from sqlite:PATH"));
     }
     let _lock = StoreLock::acquire(path)?;
     let source = node::opened(&from, SqliteStore::open_as(path, Open::Existing).await)?;

@@ -32,6 +32,7 @@ pub mod search;
 pub mod serve;
 pub mod sessions;
 pub mod stats;
+pub mod times;
 pub mod token;
 pub mod top;
 pub mod views;

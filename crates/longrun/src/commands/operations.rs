@@ -5,20 +5,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use clap::{ArgAction, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use longrun_client::{Answer, Client, NewOperation, WaitStep};
-use operations::Timestamp;
 use serde_json::value::RawValue;
 
-use super::ids;
+use super::{ids, times};
 use crate::completing;
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
-use crate::exit::{Exit, Hint, Missing, Tally, failure, note};
+use crate::exit::{Exit, Hint, Missing, Tally, note};
 use crate::progress::Spinner;
-use crate::render::{self, Format, age};
+use crate::render::{self, Format};
 
 /// A status to filter by; names of the wire format are accepted too.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +181,7 @@ pub struct WaitArgs {
     #[command(flatten)]
     reconnect: ReconnectArgs,
     /// Print nothing; report the result with the exit code alone
-    #[arg(short, long, action = ArgAction::SetTrue)]
+    #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     output: OutputArgs,
@@ -208,20 +207,20 @@ async fn each<T>(
         };
         match call(&client, &id).await {
             Ok(answer) => show(args.output.format, &id, &answer)?,
-            Err(error) => tally.failed(&about(&id, error)),
+            Err(error) => tally.failed(&about("operation", &id, error)),
         }
     }
     Ok(tally.exit())
 }
 
-/// The error, with the operation that it is about, unless the error names it already.
-fn about(id: &str, error: longrun_client::Error) -> anyhow::Error {
+/// The error, with what it is about ("operation", "schedule"), unless the error names it already.
+pub(super) fn about(what: &str, name: &str, error: longrun_client::Error) -> anyhow::Error {
     match error {
         longrun_client::Error::StillRunning { .. } => error.into(),
         longrun_client::Error::Refused(refusal) if refusal.http_status == 404 => {
-            Missing(format!("operation {id} not found")).into()
+            Missing(format!("{what} {name} not found")).into()
         }
-        error => anyhow::Error::new(error).context(format!("operation {id}")),
+        error => anyhow::Error::new(error).context(format!("{what} {name}")),
     }
 }
 
@@ -236,7 +235,7 @@ pub fn within(error: longrun_client::Error, timeout: Option<Span>) -> longrun_cl
 }
 
 /// Shows an answer without changes.
-fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
+pub(super) fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
 where
     Answer<T>: render::Answer,
 {
@@ -268,6 +267,7 @@ pub async fn events(args: IdsArgs) -> anyhow::Result<Exit> {
 /// When the input is not JSON, or the call fails.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let input = input(args.input.as_deref(), args.input_file.as_deref())?;
+    let run_after = args.run_after.as_deref().map(times::run_after).transpose()?;
     let mut labels = BTreeMap::new();
     for (key, value) in args.labels {
         if let Some(other) = labels.insert(key.clone(), value) {
@@ -282,7 +282,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         project_version_id: args.project_version_id,
         input,
         priority: args.priority,
-        run_after: args.run_after.as_deref().map(point_in_time).transpose()?,
+        run_after: run_after.map(|time| time.to_string()),
         timeout: args.timeout.map(seconds),
         max_attempts: args.max_attempts,
         retain_for: args.retain_for.map(seconds),
@@ -301,7 +301,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
 }
 
 /// The input of an operation, from a text or a file.
-fn input(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<serde_json::Value>> {
+pub(super) fn input(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<serde_json::Value>> {
     let text = match (text, file) {
         (Some(text), _) => Some(text.to_owned()),
         (None, Some(file)) => Some(read(file)?),
@@ -393,7 +393,7 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                tally.failed(&about(&id, error));
+                tally.failed(&about("operation", &id, error));
                 continue;
             }
         };
@@ -421,34 +421,24 @@ fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     entries.iter().enumerate().map(parse).collect()
 }
 
+/// The text of a file; - is standard input.
 pub(super) fn read(file: &Path) -> anyhow::Result<String> {
+    String::from_utf8(read_bytes(file)?).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The content of a file; - is standard input.
+pub(super) fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
     if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        return Ok(text);
+        let mut content = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut content).context("cannot read standard input")?;
+        return Ok(content);
     }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// A duration in the proto3 JSON format: seconds, with a fraction if there is one.
 pub(super) fn seconds(Span(duration): Span) -> String {
     format!("{}s", duration.as_secs_f64())
-}
-
-/// An RFC 3339 time, from such a time or from a duration that starts now.
-fn point_in_time(text: &str) -> anyhow::Result<String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.to_string());
-    }
-    let hint = "write --run-after 2026-01-23T04:56:07Z or --run-after 10m";
-    let Span(ahead) =
-        text.parse().map_err(|_| anyhow::anyhow!("{text:?} is neither an RFC 3339 time nor a duration")).hint(hint)?;
-    let time = age::now().after(ahead);
-    // Times after the year 9999 are cut off to the last moment that there is.
-    if time == Timestamp::from_millis(i64::MAX) {
-        return Err(failure(format!("{text:?} from now is after the year 9999"), hint));
-    }
-    Ok(time.to_string())
 }
 
 #[cfg(test)]
@@ -459,21 +449,5 @@ mod tests {
     fn durations_are_written_in_seconds() {
         assert_eq!(seconds("1m 30s".parse().expect("a span")), "90s");
         assert_eq!(seconds("1500ms".parse().expect("a span")), "1.5s");
-    }
-
-    #[test]
-    fn times_are_absolute_or_ahead() {
-        assert_eq!(point_in_time("2026-01-23T04:56:07Z").expect("a time"), "2026-01-23T04:56:07.000Z");
-        let ahead: Timestamp = point_in_time("1h").expect("a time").parse().expect("RFC 3339");
-        assert!((3_590_000..=3_600_000).contains(&(ahead.as_millis() - age::now().as_millis())));
-        assert!(point_in_time("tomorrow").is_err());
-    }
-
-    #[test]
-    fn times_beyond_the_calendar_are_refused() {
-        for text in ["3000000d", "500000000000y"] {
-            let error = point_in_time(text).expect_err("there is no such time");
-            assert!(error.to_string().ends_with("is after the year 9999"), "{error}");
-        }
     }
 }

@@ -13,8 +13,7 @@ use store::{Organization, Pausable, Paused, Store};
 use super::audit::recorded;
 use crate::config::nearest;
 use crate::connection::OutputArgs;
-use crate::exit::{Exit, failure};
-use crate::node::complain;
+use crate::exit::{Exit, failure, warn};
 use crate::place::{self, Place, PlaceArgs};
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
@@ -138,7 +137,7 @@ pub async fn resume_organization(args: OrganizationArgs) -> anyhow::Result<Exit>
 /// # Errors
 /// When the store cannot be used.
 pub async fn kinds(args: KindsArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
+    let store = args.store.settings()?.open_existing().await?;
     let kinds = store.paused().await?.into_iter().filter_map(|paused| match paused.what {
         Pausable::Organization(_) => None,
         Pausable::Kind(kind) => Some((kind, None, paused.since)),
@@ -154,16 +153,16 @@ pub async fn kinds(args: KindsArgs) -> anyhow::Result<Exit> {
 /// When there is no such organization, or the store cannot be used.
 pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
     check_kind("KIND", &args.kind)?;
-    let store = args.store.open_existing().await?;
-    let mut known = args.store.kinds()?;
+    let settings = args.store.settings()?;
+    let store = settings.open_existing().await?;
+    let mut known = settings.kinds();
     known.extend(store.kinds(None).await?);
     if !known.contains(&args.kind) {
         let meant = nearest(&args.kind, known.iter().map(String::as_str));
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
         let kind = printable(&args.kind);
-        complain(format_args!(
-            "{} there has been no operation of the kind {kind}, and the configuration does not declare it{meant}",
-            Style::of_stderr().notable("warning:")
+        warn(format!(
+            "there has been no operation of the kind {kind}, and the configuration does not declare it{meant}"
         ));
     }
     pause(store.as_ref(), what(args.kind, args.organization)).await
@@ -174,7 +173,7 @@ pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When it is not paused, or the store cannot be used.
 pub async fn resume_kind(args: KindArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
+    let store = args.store.settings()?.open_existing().await?;
     resume(store.as_ref(), what(args.kind, args.organization)).await
 }
 

@@ -37,13 +37,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
-    let url = args.store.single_url()?;
+    let settings = args.store.settings()?;
+    let url = settings.single_url()?;
     // The configuration, if there is one, may belong to a server with different evidence.
-    let beside = match &url {
+    let beside = match url {
         StoreUrl::Sqlite(path) if args.evidence.is_none() && args.store.names_store() => Some(folder_beside(path)),
         _ => None,
     };
-    let evidence = match args.store.evidence(args.evidence.or_else(|| beside.clone()))? {
+    let evidence = match settings.evidence(args.evidence.or_else(|| beside.clone())) {
         EvidencePlace::Folder(folder) => folder,
         // A backup of such a store contains no evidence.
         EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
@@ -61,7 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let copy = folder.join(manifest.engine.file());
 
     let spinner = Spinner::start("restoring");
-    match (&url, manifest.engine) {
+    match (url, manifest.engine) {
         (StoreUrl::Sqlite(path), Engine::Sqlite) => {
             let lock = StoreLock::acquire_place(path)?;
             refuse_existing(path)?;

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use clap_complete::ArgValueCompleter;
 use longrun_client::{Answer, Client, NewOperation, ScheduleWish};
 
-use super::operations::{read, seconds};
+use super::operations::{about, input, seconds, shown};
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, Hint, Missing, Tally};
+use crate::exit::{Exit, Tally};
 use crate::render::{self, Format};
 
 /// What `longrun schedules list` takes.
@@ -24,7 +24,7 @@ pub struct ListArgs {
 #[derive(Debug, clap::Args)]
 pub struct NamesArgs {
     /// Names of the schedules
-    #[arg(required = true, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::schedules))]
+    #[arg(required = true, value_name = "NAME", add = ArgValueCompleter::new(crate::completing::schedules))]
     names: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -150,16 +150,7 @@ impl TermsArgs {
 
 impl TemplateArgs {
     fn operation(self, kind: String) -> anyhow::Result<NewOperation> {
-        let input = match (self.input, self.input_file) {
-            (Some(text), _) => Some(text),
-            (None, Some(file)) => Some(read(&file)?),
-            (None, None) => None,
-        };
-        let input = input
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .context("the input is not JSON")
-            .hint("a text must be quoted as JSON: --input '\"text\"'")?;
+        let input = input(self.input.as_deref(), self.input_file.as_deref())?;
         Ok(NewOperation {
             kind,
             resource_type: self.resource_type,
@@ -217,7 +208,7 @@ pub async fn update(args: UpdateArgs) -> anyhow::Result<Exit> {
     let operation = args.kind.map(|kind| args.template.operation(kind)).transpose()?;
     let wish = ScheduleWish { operation, ..args.terms.wish() };
     let answer = args.server.client()?.update_schedule(&args.name, &wish).await;
-    render::print(args.output.format, &answer.map_err(|error| about(&args.name, error))?)?;
+    render::print(args.output.format, &answer.map_err(|error| about("schedule", &args.name, error))?)?;
     Ok(Exit::Done)
 }
 
@@ -232,27 +223,10 @@ async fn each<T>(
     for name in &args.names {
         match call(&client, name).await {
             Ok(answer) => show(args.output.format, name, &answer)?,
-            Err(error) => tally.failed(&about(name, error)),
+            Err(error) => tally.failed(&about("schedule", name, error)),
         }
     }
     Ok(tally.exit())
-}
-
-/// The error, with the schedule that it is about.
-fn about(name: &str, error: longrun_client::Error) -> anyhow::Error {
-    match error {
-        longrun_client::Error::Refused(refusal) if refusal.http_status == 404 => {
-            Missing(format!("schedule {name} not found")).into()
-        }
-        error => anyhow::Error::new(error).context(format!("schedule {name}")),
-    }
-}
-
-fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
-where
-    Answer<T>: render::Answer,
-{
-    render::print(format, answer)
 }
 
 /// Shows schedules.

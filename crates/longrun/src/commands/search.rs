@@ -8,7 +8,7 @@ use crate::render::operations::operations_table;
 use crate::render::{self, Format, Style, table};
 
 /// The page size requested when many entries are wanted; servers usually return fewer.
-const LARGE_PAGE: i32 = 1_000;
+pub const LARGE_PAGE: i32 = 1_000;
 
 /// What `longrun operations search` takes.
 #[derive(Debug, clap::Args)]
@@ -102,7 +102,7 @@ pub async fn show(client: &Client, mut request: SearchRequest, wanted: usize, fo
 /// `3 operations`, or `at least 3 operations`.
 fn counted(total: u64, is_exact: bool) -> String {
     let least = if is_exact { "" } else { "at least " };
-    format!("{least}{total} {}", if total == 1 { "operation" } else { "operations" })
+    format!("{least}{}", render::count(total, "operation"))
 }
 
 /// Counts the operations that match a filter.

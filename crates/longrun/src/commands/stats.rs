@@ -8,9 +8,9 @@ use clap::ValueEnum;
 use longrun_client::{Stats, StatsDurations, StatsPoint, StatsRequest};
 use operations::{Step, Timestamp};
 
-use crate::config::Span;
+use super::times::Past;
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, failure, note};
+use crate::exit::{Exit, note};
 use crate::render::{self, Answer, Style, age, printable};
 
 /// The width when that of the terminal is unknown.
@@ -83,8 +83,9 @@ pub struct Args {
 /// When a time is invalid, or the call fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let now = age::now();
-    let from = time("--since", &args.since, now)?;
-    let to = args.until.as_deref().map(|until| time("--until", until, now)).transpose()?;
+    let from = Past::parse("--since", &args.since)?.before(now);
+    let to = args.until.as_deref().map(|until| Past::parse("--until", until)).transpose()?;
+    let to = to.map(|to| to.before(now));
     let step = match args.step {
         Some(StepName::Minute) => Step::Minute,
         Some(StepName::Hour) => Step::Hour,
@@ -119,13 +120,6 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     }
     render::print(format, &Chart { answer: &answer, step, bars: args.bars, width: width() })?;
     Ok(Exit::Done)
-}
-
-fn time(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    let ago = text.parse::<Span>().ok().map(|Span(time)| now.before(time));
-    ago.or_else(|| text.parse().ok()).ok_or_else(|| {
-        failure(format!("{flag} is not a time"), "give how long ago, e.g. 24h, or a time such as 2026-01-31T12:00:00Z")
-    })
 }
 
 /// The finest step with which the whole period fits on one screen.
@@ -329,7 +323,5 @@ mod tests {
         for (hours, step) in [(1, Step::Minute), (24, Step::Hour), (24 * 30, Step::Day)] {
             assert_eq!(fitting(now.before(Duration::from_secs(hours * 3600)), now), step);
         }
-        assert_eq!(time("--since", "1h", now).ok(), Some(now.before(Duration::from_secs(3600))));
-        assert!(time("--since", "yesterday", now).is_err());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
 use anyhow::Context;
 use longrun_client::{ApiToken, IssuedToken, NewApiToken, Page};
@@ -13,10 +12,10 @@ use server::auth::Secret;
 use store::{Scope, Store, Token, TokenError, TokenReach, TokenRotation, TokenWish};
 
 use super::audit::recorded;
+use super::operations::seconds;
 use crate::config::{Span, nearest};
 use crate::connection::OutputArgs;
-use crate::exit::{Exit, failure};
-use crate::node::complain;
+use crate::exit::{Exit, failure, note};
 use crate::place::{Place, PlaceArgs, time};
 use crate::render::{self, Answer, Column, Style, printable, table};
 
@@ -128,7 +127,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     }
     // Before a store is created for it.
     wish.check().map_err(invalid)?;
-    let store = args.place.store.open_or_make().await?;
+    let store = args.place.store.settings()?.open_or_make().await?;
     let new = match &wish.organization {
         Some(organization) => {
             is_new(store.as_ref(), organization, args.create_organization).await?.then_some(organization)
@@ -137,8 +136,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     };
     let (token, secret) = make(store.as_ref(), &wish).await?;
     if let Some(organization) = new {
-        let note = format!("the organization {} is new", printable(organization));
-        complain(format_args!("{} {note}", Style::of_stderr().notable("note:")));
+        note(format!("the organization {organization} is new"));
     }
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)
@@ -150,16 +148,11 @@ fn wanted(wish: TokenWish, instance: bool) -> NewApiToken {
         name: wish.name,
         scopes: wish.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
         projects: wish.projects.into_iter().collect(),
-        expires_in: wish.expires_in.map(seconds),
+        expires_in: wish.expires_in.map(Span).map(seconds),
         organization: wish.organization,
         instance,
         organizations: wish.organizations.into_iter().collect(),
     }
-}
-
-/// A duration in the format of the API.
-fn seconds(time: Duration) -> String {
-    format!("{}s", time.as_secs_f64())
 }
 
 /// The problems of a request, in terms of the command's flags.
@@ -285,7 +278,7 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let rotation = TokenRotation { expires_in: args.expires_in.map(|Span(valid)| valid), overlap: args.overlap.0 };
     let created = match args.place.open().await? {
         Place::Server(client) => {
-            let (overlap, expires_in) = (Some(seconds(rotation.overlap)), rotation.expires_in.map(seconds));
+            let (overlap, expires_in) = (Some(seconds(args.overlap)), args.expires_in.map(seconds));
             let rotation = longrun_client::TokenRotation { overlap, expires_in };
             Created::of(client.rotate_token(named.id()?, &rotation).await?.value)?
         }

@@ -7,7 +7,7 @@ use longrun_client::{Client, NewView, SearchRequest, View, ViewAnswer, ViewList}
 
 use crate::config::nearest;
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, Hint, Missing, note};
+use crate::exit::{Exit, missing, note};
 use crate::render::{self, Answer, Column, Format, Style, table};
 
 /// The fields of an operation that a column can show, in addition to `labels.KEY`. The API accepts other names too: a
@@ -166,7 +166,7 @@ async fn find(client: &Client, name: &str) -> anyhow::Result<View> {
         None => "`longrun views list` lists the views".to_owned(),
     };
     let found = views.into_iter().find(|view| view.id == name || view.name == name);
-    found.ok_or_else(|| Missing(format!("there is no view {name:?}"))).hint(hint)
+    found.ok_or_else(|| missing(format!("there is no view {name:?}"), hint))
 }
 
 fn views_table<'a>(style: Style, views: impl IntoIterator<Item = &'a View>) -> String {

@@ -93,7 +93,7 @@ pub(super) fn read_private(path: &str, limit: u64) -> Result<SecretBox<Vec<u8>>,
         return Err("other users of this machine have permissions on the file; run `chmod go= FILE`".to_owned());
     }
     if !found.is_file() || found.len() > limit {
-        return Err("is not a key file".to_owned());
+        return Err("it is not a key file".to_owned());
     }
     // Allocated in its full size, so that no copy of it is left behind in memory.
     let mut content = SecretBox::new(Box::new(Vec::with_capacity(usize::try_from(limit).unwrap_or_default())));

@@ -173,7 +173,7 @@ fn read(name: &str, file: &str) -> Result<TrustedKey, String> {
     let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
     let found = std::fs::metadata(file).map_err(cannot)?;
     if !found.is_file() || found.len() > MAX_FILE_BYTES {
-        return Err("is not a file with one public key".to_owned());
+        return Err("it is not a file with one public key".to_owned());
     }
     let text = std::fs::read(file).map_err(cannot)?;
     let keys = PublicKey::read_all(&text).map_err(|error| error.to_string())?;

@@ -1,9 +1,6 @@
 //! The keys that sign results, from the configuration or from a file next to the store.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +10,7 @@ use store::StoreUrl;
 
 use crate::config::Config;
 use crate::exit::Hint as _;
+use crate::private;
 
 /// The keys of the configuration. If it names none, and one process has the store to itself, they are those of a file
 /// next to the store, which is created if it does not exist.
@@ -30,7 +28,9 @@ pub fn signer(config: &Config, store: &StoreUrl) -> anyhow::Result<Option<Arc<Si
     let StoreUrl::Sqlite(store) = store else { return Ok(None) };
     let file = beside(store);
     if !file.exists() {
-        make(&file).with_context(|| format!("cannot create the key that signs results, {}", file.display()))?;
+        let pem = Signer::generate_pem()?;
+        private::write(&file, pem.as_bytes())
+            .with_context(|| format!("cannot create the key that signs results, {}", file.display()))?;
     }
     let path = file.to_str().context("the path of the store is not Unicode")?;
     let signer = config.attestation.read(path).map_err(|why| anyhow::anyhow!("cannot use {path}: {why}"));
@@ -44,20 +44,4 @@ fn beside(store: &Path) -> PathBuf {
     let mut name = OsString::from(store);
     name.push(".attestation-key");
     name.into()
-}
-
-/// Writes all of the file or nothing; only the user can access it from the moment it exists.
-fn make(file: &Path) -> anyhow::Result<()> {
-    let mut new = OsString::from(file);
-    new.push(".new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let pem = Signer::generate_pem()?;
-    let mut written = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    written.write_all(pem.as_bytes())?;
-    written.sync_all()?;
-    std::fs::rename(&new, file)?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use secrecy::{SecretSlice, SecretString};
 use server::auth::{Identity, IdentitySettings, OidcSettings};
 
-use super::endpoint::variable;
+use super::endpoint::{file, variable};
 use crate::config::{Auth, Oidc};
 
 /// The providers, ready for use; none is called yet.
@@ -20,12 +20,12 @@ pub fn identity(auth: &Auth) -> anyhow::Result<Identity> {
 fn settings(Oidc { client, claims }: &Oidc) -> anyhow::Result<OidcSettings> {
     let client_secret = match (client.client_secret_environment.as_str(), client.client_secret_file.as_str()) {
         ("", "") => None,
-        ("", file) => Some(SecretString::from(read("auth.oidc.client_secret_file", file)?)),
+        ("", name) => Some(SecretString::from(file("auth.oidc.client_secret_file", name)?.trim())),
         (name, _) => Some(SecretString::from(variable("auth.oidc.client_secret_environment", name)?)),
     };
     let session_key = match client.session_key_file.as_str() {
         "" => None,
-        file => Some(SecretSlice::from(read("auth.oidc.session_key_file", file)?.into_bytes())),
+        name => Some(SecretSlice::from(file("auth.oidc.session_key_file", name)?.trim().as_bytes().to_vec())),
     };
     Ok(OidcSettings {
         issuer: client.issuer.clone(),
@@ -38,10 +38,4 @@ fn settings(Oidc { client, claims }: &Oidc) -> anyhow::Result<OidcSettings> {
         session_key,
         claims: claims.mapping(),
     })
-}
-
-/// The text of a file, without the line break at its end.
-fn read(key: &str, file: &str) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{key}: cannot read {file}"))?;
-    Ok(text.trim().to_owned())
 }

@@ -5,7 +5,7 @@
 //! ([`lost_lines`]). Panics are logged in the same way: the standard hook would write to standard error directly, and
 //! block there.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
+use crate::render::Style;
 
 /// Maximum number of lines in the queue.
 const QUEUE: usize = 16 * 1024;
@@ -48,8 +49,7 @@ pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).finish().try_init()?,
         LogFormat::Human => {
-            let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            log.with_ansi(coloured).with_target(false).finish().try_init()?;
+            log.with_ansi(Style::of_stderr().is_coloured()).with_target(false).finish().try_init()?;
         }
     }
     std::panic::set_hook(Box::new(|panic| {

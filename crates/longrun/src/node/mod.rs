@@ -87,10 +87,7 @@ impl Node {
     /// When another process uses the store, or a file, a folder or an address cannot be used.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
         let url = config.store_url()?;
-        let lock = match &url {
-            StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
-            StoreUrl::Postgres(_) => None,
-        };
+        let lock = StoreLock::acquire_for(&url)?;
         let name = name::of_this_process();
         let keyring = config.encryption.keyring().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
         let store = match config.cell_urls() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longrun_client::{Operation, OperationDetail, OperationDetailAnswer};
 use operations::Timestamp;
 
-use super::{Answer, Style, printable};
+use super::{Answer, Style, age, printable};
 
 /// Maximum number of lines of an input or an output that are shown; `-o json --full` shows all of them.
 const SHOWN_LINES: usize = 20;
@@ -16,8 +16,8 @@ const SHOWN_CHARS: usize = 160;
 /// The width of the column of field names.
 const NAME_WIDTH: usize = 12;
 
-/// The age of a time, in its two largest units, e.g. `3m 5s ago`.
-fn age(time: Timestamp, now: Timestamp) -> String {
+/// How long ago a time is, in its two largest units, e.g. `3m 5s ago`: more exact than [`age::ago`].
+fn exactly_ago(time: Timestamp, now: Timestamp) -> String {
     let millis = now.as_millis() - time.as_millis();
     let seconds = Duration::from_secs(millis.unsigned_abs() / 1_000);
     let text = humantime::format_duration(seconds).to_string();
@@ -61,7 +61,7 @@ pub fn describe(style: Style, detail: &OperationDetail, now: Timestamp) -> Strin
         }
     };
     let time = |time: &Option<String>| time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
-    let aged = |at: Option<Timestamp>| at.map_or_else(String::new, |at| format!("{at} ({})", age(at, now)));
+    let aged = |at: Option<Timestamp>| at.map_or_else(String::new, |at| format!("{at} ({})", exactly_ago(at, now)));
     let status = match operation.short_status() {
         status @ "COMPLETED" => style.good(status),
         status @ "FAILED" => style.bad(status),
@@ -118,8 +118,7 @@ impl Answer for longrun_client::Answer<OperationDetailAnswer> {
     }
 
     fn table(&self, style: Style) -> String {
-        let now = humantime::Timestamp::from(std::time::SystemTime::now()).to_string();
-        describe(style, &self.value.operation, now.parse().unwrap_or(Timestamp::from_millis(0)))
+        describe(style, &self.value.operation, age::now())
     }
 
     fn ids(&self) -> Vec<String> {

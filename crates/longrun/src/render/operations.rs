@@ -5,7 +5,7 @@ use std::io;
 use longrun_client::{BulkAnswer, CreatedOperations, History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
-use super::{Answer, Column, Style, printable, table};
+use super::{Answer, Column, Style, count, printable, table};
 
 /// How many characters of an error message a table on a terminal shows; tables elsewhere and `-o json` show all of it.
 const SHOWN_CHARS: usize = 60;
@@ -105,13 +105,9 @@ impl Answer for longrun_client::Answer<OperationPage> {
     fn table(&self, style: Style) -> String {
         let OperationPage { operations, pagination } = &self.value;
         let (total, pages) = (pagination.total_count, pagination.total_pages);
-        let counted = |n: i32, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-        let footer = format!(
-            "{} in all; page {} of {}\n",
-            counted(total, "operation", "operations"),
-            pagination.page,
-            counted(pages, "page", "pages"),
-        );
+        let count = |number: i32, noun: &str| count(number.unsigned_abs().into(), noun);
+        let footer =
+            format!("{} in all; page {} of {}\n", count(total, "operation"), pagination.page, count(pages, "page"));
         let listed = if operations.is_empty() { String::new() } else { operations_table(style, operations) };
         listed + &style.faint(&footer)
     }

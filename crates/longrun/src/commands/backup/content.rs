@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
+use crate::private;
+
 /// The part of the evidence folder that is copied. The rest are uploads in progress.
 const KEPT: &str = "organizations";
 
@@ -83,7 +85,7 @@ fn copy_folder(all: &Path, from: &Path, to: &Path, only_new: bool, content: &mut
         content.files += 1;
         content.bytes += bytes.len() as u64;
         if !target.exists() {
-            write_whole(&target, &bytes).with_context(|| format!("cannot write {}", target.display()))?;
+            private::write(&target, &bytes).with_context(|| format!("cannot write {}", target.display()))?;
         }
     }
     sync_folder(to)
@@ -104,16 +106,6 @@ fn is_sound(all: &Path, file: &Path, bytes: &[u8], digest: Digest) -> bool {
     } else {
         Digest::of(bytes) == digest
     }
-}
-
-/// A file appears under its name only once its whole content is on disk.
-fn write_whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = target.parent().context("no folder")?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(target)?;
-    Ok(())
 }
 
 /// Makes sure that the directory entries of a folder are on disk.

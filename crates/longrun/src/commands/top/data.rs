@@ -1,6 +1,6 @@
 //! What `longrun top` shows, as the API reports it.
 //!
-//! A refresh makes four calls at once, and at most two more: for the number of operations of each kind by status, the
+//! A refresh makes five calls at once, and at most two more: for the number of operations of each kind by status, the
 //! running operations (with their workers), those that have waited longest, the failures, and the statistics of the
 //! last minutes. None of these calls takes longer when there are more operations.
 

@@ -9,7 +9,6 @@ mod view;
 
 use std::time::Duration;
 
-use clap::ArgAction;
 use longrun_client::{Client, Error, Settings};
 use operations::Timestamp;
 use ratatui::Terminal;
@@ -43,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
     /// Print the screen once as text and exit; needs no terminal
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long)]
     once: bool,
     #[command(flatten)]
     server: ClientArgs,

@@ -1,5 +1,5 @@
-//! Annotations for GitHub Actions: one line per violation, which the runner shows next to the file that it names. What is
-//! waived or was not evaluated is a notice.
+//! Annotations for GitHub Actions: one line per violation, which the runner shows next to the file that it names. What
+//! is waived or was not evaluated is a notice.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! A GitLab code quality report; merge requests show which entries are new and which are gone. What was not evaluated is
-//! an entry, too. What is waived is not: the format has no place for it.
+//! A GitLab code quality report; merge requests show which entries are new and which are gone. What was not evaluated
+//! is an entry, too. What is waived is not: the format has no place for it.
 
 use serde_json::{Value, json};
 

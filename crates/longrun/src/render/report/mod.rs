@@ -1,8 +1,8 @@
 //! Verdicts in the formats that build systems read: JUnit, SARIF, GitHub annotations, GitLab code quality.
 //!
 //! All evaluations of a command go into one report. What could not be evaluated is included: a build system that only
-//! reads the report must not treat it as passed. So is what is waived, except where a format cannot tell it from what is
-//! not (GitLab).
+//! reads the report must not treat it as passed. So is what is waived, except where a format cannot tell it from what
+//! is not (GitLab).
 
 mod github;
 mod gitlab;
