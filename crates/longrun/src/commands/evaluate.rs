@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum as _;
-use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep};
+use longrun_client::{
+    Client, EvaluateRequest, OperationAnswer, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep,
+};
 
 use super::evidence::upload;
 use super::operations::within;
@@ -243,7 +245,6 @@ async fn wait(
                 continue;
             }
         };
-        report.add(&file, &answer.value.operation);
         let operation = &answer.value.operation;
         let verdict = Verdict::of(operation);
         tally.add(match verdict.as_ref().map(Verdict::exit) {
@@ -252,25 +253,31 @@ async fn wait(
             // Without a verdict, nothing has passed.
             _ => Exit::No,
         });
-        if args.printed.is_some() {
-            continue;
+        if args.printed.is_none() {
+            show(args.output.format, &file, &answer, verdict.as_ref())?;
         }
-        match (args.output.format, verdict) {
-            (Format::Table, Some(verdict)) => {
-                render::write(verdict.render(Style::of_stdout(), SHOWN_VIOLATIONS))?;
-            }
-            (Format::Table, None) if operation.is_failed() => {
-                let style = Style::of_stdout();
-                let file = printable(&file);
-                let message = operation.error_message.lines().map(printable).collect::<Vec<_>>().join("\n  ");
-                render::write(format!(
-                    "{}: {}\n  {message}\n",
-                    style.strong(&file),
-                    style.bad("could not be evaluated")
-                ))?;
-            }
-            (format, _) => render::print(format, &answer)?,
+        report.add(&file, operation, verdict);
+    }
+    Ok(())
+}
+
+/// Prints the result of one evaluation.
+fn show(
+    format: Format,
+    file: &str,
+    answer: &longrun_client::Answer<OperationAnswer>,
+    verdict: Option<&Verdict>,
+) -> anyhow::Result<()> {
+    let operation = &answer.value.operation;
+    match (format, verdict) {
+        (Format::Table, Some(verdict)) => render::write(verdict.render(Style::of_stdout(), SHOWN_VIOLATIONS))?,
+        (Format::Table, None) if operation.is_failed() => {
+            let style = Style::of_stdout();
+            let message = operation.error_message.lines().map(printable).collect::<Vec<_>>().join("\n  ");
+            let (file, problem) = (style.strong(&printable(file)), style.bad("could not be evaluated"));
+            render::write(format!("{file}: {problem}\n  {message}\n"))?;
         }
+        (format, _) => render::print(format, answer)?,
     }
     Ok(())
 }

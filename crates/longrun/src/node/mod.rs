@@ -29,8 +29,8 @@ use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
 use store::{
-    CellUrl, Cells, CellsConfig, ContentError, ContentStore, Open, Patience, PostgresStore, Sealed, Store, StoreError,
-    StoreUrl,
+    CellUrl, Cells, CellsConfig, ContentError, ContentStore, EvidenceRetention, Keyring, Open, Patience, PostgresStore,
+    Sealed, Store, StoreError, StoreUrl,
 };
 use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
@@ -90,29 +90,8 @@ impl Node {
         let lock = StoreLock::acquire_for(&url)?;
         let name = name::of_this_process();
         let keyring = config.encryption.keyring().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
-        let store = match config.cell_urls() {
-            cells if cells.is_empty() => open_with_standby(&url, config.read_store_url()?.as_ref()).await?,
-            cells => Arc::new(open_cells(&url, cells, Open::Create).await?),
-        };
-        let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
-        store.set_default_retention(config.default_retention()?);
-        store.set_quotas(config.quotas());
-        store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
-        // Limits that were set by calls apply from the first request on.
-        store.refresh_limits().await.context("cannot read the limits of organizations")?;
-        let place = EvidencePlace::of(&config.evidence);
-        if !place.exists() && has_evidence(&*store).await? {
-            return Err(anyhow::anyhow!("the store has records of evidence, and {place} does not exist"))
-                .hint("set evidence.folder to the folder that the evidence is in, or move that folder there");
-        }
-        let content = place.open(config.evidence.max_size.0)?.with_keyring(keyring);
-        check_content(&content, &place).await?;
-        if let StoreUrl::Sqlite(path) = &url {
-            warn_of_readers(path);
-        }
-        if let EvidencePlace::Folder(folder) = &place {
-            warn_of_readers(folder);
-        }
+        let store = store(config, &url, keyring.clone()).await?;
+        let content = content(config, &url, &*store, keyring).await?;
         let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
@@ -128,6 +107,7 @@ impl Node {
             Some(listener) => Some(listener.local_addr().context("the admin listener has no address")?),
             None => None,
         };
+        let retention = config.evidence_retention()?;
 
         let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
         let provider = ai::provider(config)?;
@@ -140,72 +120,34 @@ impl Node {
         let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
-        let retention = config.evidence_retention()?;
         // Only one process at a time holds the lock, so everything that a server holds now was lost by its predecessor.
         let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
         let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
-        let settings = api_settings(config);
-        let mut services = Services::new(store.clone(), content.clone(), engine.waker());
-        services.kinds = kinds::known(config).into();
+        let mut services = services(config, Services::new(store.clone(), content.clone(), engine.waker()));
         services.local_kinds = local_kinds.into();
-        services.defaults = kinds::defaults(config).into();
-        services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
         services.signer = signer;
-        services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_ai_provider = has_ai_provider;
-        services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
-        services.settings = settings.clone();
         services.traces = traces.clone();
-        services.metrics.add_counter(
-            "log_lines_lost",
-            "Lines of the log that could not be written",
-            logging::lost_lines,
-        );
         let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());
-        let uses_tls = tls.is_some();
-        let mut listeners = Vec::new();
-        if let Some(listener) = admin_listener {
-            let router = server::http::admin_router(&services, shutdown.clone());
-            // Ends together with the API's listener, not before: while requests are drained, `/readyz` reports it.
-            listeners.push(tokio::spawn(server::http::serve(
-                listener,
-                router,
-                tls.clone().filter(|_| config.tls.admin),
-                CancellationToken::new(),
-                // Nobody has a token for it.
-                ApiSettings {
-                    unauthenticated_timeout: Duration::ZERO,
-                    max_connections_per_address: 0,
-                    ..settings.clone()
-                },
-            )));
-        }
-        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(&store), retention));
-        let mut maintenance = vec![sweeping, tidying];
-        if config.evidence.reevaluate_on_waivers {
-            let waker = engine.waker();
-            maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
-        }
+
         // A server that is alone on the store has no others to agree with.
         let noted_as = lock.is_none().then(|| name.clone());
-        let follows_policies = config.evidence.reevaluate_on_policies && !config.policies.folder.is_empty();
-        let notes_policies = follows_policies && noted_as.is_some();
-        if follows_policies {
-            let (waker, folder) = (engine.waker(), PathBuf::from(&config.policies.folder));
-            let follower = PolicyFollower::new(Arc::clone(&store), folder, noted_as);
-            let follow = evidence::follow_policies(follower, store.health(), move || waker.wake());
-            maintenance.push(tokio::spawn(follow));
-        }
+        let notes_policies = follows_policies(config) && noted_as.is_some();
+        let mut maintenance = maintain(config, &content, retention, &store);
+        maintenance.extend(follow_changes(config, &store, &engine.waker(), noted_as));
         if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
             maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
         }
-        let router = server::http::router(services);
+        let (uses_tls, admin_uses_tls) = (tls.is_some(), config.tls.admin);
+        let mut listeners = Vec::new();
+        if let Some(listener) = admin_listener {
+            listeners.push(serve_admin(listener, &services, tls.clone().filter(|_| admin_uses_tls)));
+        }
+        let (settings, router) = (services.settings.clone(), server::http::router(services));
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        let admin_uses_tls = config.tls.admin;
         Ok(Node {
             name,
             store,
@@ -278,6 +220,104 @@ pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
     known.extend(::kinds::RESERVED.map(str::to_owned));
     known
+}
+
+/// Opens the store of a server, with its cells or its standby.
+async fn store(config: &Config, url: &StoreUrl, keyring: Keyring) -> anyhow::Result<Arc<dyn Store>> {
+    let store = match config.cell_urls() {
+        cells if cells.is_empty() => open_with_standby(url, config.read_store_url()?.as_ref()).await?,
+        cells => Arc::new(open_cells(url, cells, Open::Create).await?),
+    };
+    let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring));
+    store.set_default_retention(config.default_retention()?);
+    store.set_quotas(config.quotas());
+    store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
+    // Limits that were set by calls apply from the first request on.
+    store.refresh_limits().await.context("cannot read the limits of organizations")?;
+    Ok(store)
+}
+
+/// Opens the evidence of a server, and checks that it is there if the store has records of some.
+async fn content(config: &Config, url: &StoreUrl, store: &dyn Store, keyring: Keyring) -> anyhow::Result<ContentStore> {
+    let place = EvidencePlace::of(&config.evidence);
+    if !place.exists() && has_evidence(store).await? {
+        return Err(anyhow::anyhow!("the store has records of evidence, and {place} does not exist"))
+            .hint("set evidence.folder to the folder that the evidence is in, or move that folder there");
+    }
+    let content = place.open(config.evidence.max_size.0)?.with_keyring(keyring);
+    check_content(&content, &place).await?;
+    if let StoreUrl::Sqlite(path) = url {
+        warn_of_readers(path);
+    }
+    if let EvidencePlace::Folder(folder) = &place {
+        warn_of_readers(folder);
+    }
+    Ok(content)
+}
+
+/// The services of the API with what the configuration alone says about them.
+fn services(config: &Config, mut services: Services) -> Services {
+    services.kinds = kinds::known(config).into();
+    services.defaults = kinds::defaults(config).into();
+    services.call_limits = config.call_limits().into();
+    services.allow_undeclared_kinds = config.kinds.allow_undeclared;
+    services.has_default_policies = !config.policies.default.is_empty();
+    services.settings = api_settings(config);
+    services.metrics.add_counter("log_lines_lost", "Lines of the log that could not be written", logging::lost_lines);
+    services
+}
+
+/// Serves health checks and metrics.
+///
+/// Ends together with the API's listener, not before: while requests are drained, `/readyz` reports it.
+fn serve_admin(listener: TcpListener, services: &Services, tls: Option<server::http::Tls>) -> JoinHandle<()> {
+    let router = server::http::admin_router(services, services.shutdown.clone());
+    // Nobody has a token for it.
+    let settings = ApiSettings {
+        unauthenticated_timeout: Duration::ZERO,
+        max_connections_per_address: 0,
+        ..services.settings.clone()
+    };
+    tokio::spawn(server::http::serve(listener, router, tls, CancellationToken::new(), settings))
+}
+
+/// Starts the removal of evidence that is no longer needed.
+fn maintain(
+    config: &Config,
+    content: &ContentStore,
+    retention: EvidenceRetention,
+    store: &Arc<dyn Store>,
+) -> Vec<JoinHandle<()>> {
+    let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
+    let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(store), retention));
+    vec![sweeping, tidying]
+}
+
+/// Starts what has evidence evaluated again when a waiver or a policy changes. `noted_as` is the name under which this
+/// server tells others which policies it sees.
+fn follow_changes(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    waker: &engine::Waker,
+    noted_as: Option<String>,
+) -> Vec<JoinHandle<()>> {
+    let mut following = Vec::new();
+    if config.evidence.reevaluate_on_waivers {
+        let waker = waker.clone();
+        following.push(tokio::spawn(evidence::follow_waivers(Arc::clone(store), move || waker.wake())));
+    }
+    if follows_policies(config) {
+        let (waker, folder) = (waker.clone(), PathBuf::from(&config.policies.folder));
+        let follower = PolicyFollower::new(Arc::clone(store), folder, noted_as);
+        let follow = evidence::follow_policies(follower, store.health(), move || waker.wake());
+        following.push(tokio::spawn(follow));
+    }
+    following
+}
+
+/// Whether evidence is evaluated again when a policy in the policy folder changes.
+fn follows_policies(config: &Config) -> bool {
+    config.evidence.reevaluate_on_policies && !config.policies.folder.is_empty()
 }
 
 /// Removes the files that interrupted uploads left, at startup and periodically. A file that nobody has written to for

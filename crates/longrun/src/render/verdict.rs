@@ -2,26 +2,28 @@
 
 use longrun_client::Operation;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Style, printable};
+use super::{Style, count, printable};
 use crate::exit::Exit;
 
-/// The parts of an `evidence_evaluation`'s output that are shown; `-o json` prints all of it.
+/// The parts of an `evidence_evaluation`'s output that are shown or reported; `-o json` prints all of it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Verdict {
     evidence: Evidence,
     /// `passed`, `failed` or `skipped`.
-    status: String,
+    pub(super) status: String,
     #[serde(default)]
-    policies: Vec<PolicyVerdict>,
+    pub(super) policies: Vec<Policy>,
     #[serde(default)]
-    left_out: Vec<LeftOut>,
+    pub(super) left_out: Vec<LeftOut>,
 }
 
+/// A policy that does not apply to the evidence.
 #[derive(Clone, Debug, Deserialize)]
-struct LeftOut {
-    name: String,
-    reason: String,
+pub(super) struct LeftOut {
+    pub(super) name: String,
+    pub(super) reason: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -33,26 +35,33 @@ struct Evidence {
     kind: String,
 }
 
+/// What a policy found.
 #[derive(Clone, Debug, Deserialize)]
-struct PolicyVerdict {
-    name: String,
+pub(super) struct Policy {
+    pub(super) name: String,
     #[serde(default)]
-    violations: Vec<Violation>,
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) violations: Vec<Violation>,
     #[serde(default)]
     skipped: bool,
     #[serde(default)]
-    skip_reasons: Vec<String>,
+    pub(super) skip_reasons: Vec<String>,
     #[serde(default)]
-    not_evaluated: Vec<String>,
+    pub(super) not_evaluated: Vec<String>,
     #[serde(default)]
     warnings: Vec<String>,
+    #[serde(default)]
+    pub(super) duration_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Violation {
-    message: String,
+pub(super) struct Violation {
+    pub(super) message: String,
     #[serde(default)]
-    waived: Option<Waived>,
+    pub(super) finding: Option<Value>,
+    #[serde(default)]
+    pub(super) waived: Option<Waived>,
 }
 
 /// The waiver that covers a violation.
@@ -117,25 +126,29 @@ impl Verdict {
     }
 }
 
-impl PolicyVerdict {
+impl Policy {
+    /// Whether it decided nothing; what it found does not count then.
+    pub(super) fn is_skipped(&self) -> bool {
+        self.skipped || self.status == "skipped"
+    }
+
     fn render(&self, style: Style, most: usize) -> String {
-        let name = printable(&self.name);
+        let (name, is_skipped) = (printable(&self.name), self.is_skipped());
         let (objections, waived): (Vec<_>, Vec<_>) = self.violations.iter().partition(|found| found.waived.is_none());
         let joined = |reasons: &[String]| reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
         let (reasons, not_evaluated) = (joined(&self.skip_reasons), joined(&self.not_evaluated));
         let mut text = match objections.len() {
-            _ if self.skipped && reasons.is_empty() => format!("  {} {name}: skipped\n", style.notable("-")),
-            _ if self.skipped => format!("  {} {name}: skipped: {reasons}\n", style.notable("-")),
+            _ if is_skipped && reasons.is_empty() => format!("  {} {name}: skipped\n", style.notable("-")),
+            _ if is_skipped => format!("  {} {name}: skipped: {reasons}\n", style.notable("-")),
             0 => format!("  {} {name}\n", style.good("✓")),
-            1 => format!("  {} {name}: 1 violation\n", style.bad("✗")),
-            count => format!("  {} {name}: {count} violations\n", style.bad("✗")),
+            found => format!("  {} {name}: {}\n", style.bad("✗"), count(found as u64, "violation")),
         };
         if !not_evaluated.is_empty() {
             text += &format!("      {} {not_evaluated}\n", style.notable("not evaluated:"));
         }
         for Violation { message, .. } in objections.iter().take(most) {
             let message = printable(message);
-            text += &if self.skipped {
+            text += &if is_skipped {
                 style.faint(&format!("      not counted: {message}\n"))
             } else {
                 format!("      {message}\n")

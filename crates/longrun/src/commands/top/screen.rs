@@ -3,6 +3,8 @@
 //!
 //! Draws a [`View`] and changes nothing in it except the scroll positions of its lists.
 
+use std::ops::Range;
+
 use operations::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -114,7 +116,7 @@ fn keys(view: &View) -> Paragraph<'static> {
 }
 
 fn queues(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
-    let rows: Vec<Row<'_>> = view
+    let rows: Vec<Row<'static>> = view
         .queues()
         .into_iter()
         .map(|queue| {
@@ -142,11 +144,12 @@ fn queues(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
     ];
     let names = ["KIND", "PENDING", "OLDEST", "RUNNING", "CREATED/S", "COMPLETED/S", "FAILED/S"];
     let title = format!(" Queues: {} ", rows.len());
-    list(frame, view, area, Pane::Queues, title, &names, &widths, rows, 1..7);
+    let list = List { pane: Pane::Queues, title, names: &names, widths: &widths, rows, numbers: 1..7 };
+    list.draw(frame, view, area);
 }
 
 fn workers(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
-    let rows: Vec<Row<'_>> = view
+    let rows: Vec<Row<'static>> = view
         .held()
         .into_iter()
         .map(|(worker, holds, found)| {
@@ -174,11 +177,13 @@ fn workers(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
     let names = ["WORKER", "HOLDS", "KIND", "OPERATION", "FOR", "PROGRESS"];
     let workers = view.seen.workers.len();
     let more = if view.seen.more_running { ", of the 100 operations that have run longest" } else { "" };
-    list(frame, view, area, Pane::Workers, format!(" Workers: {workers}{more} "), &names, &widths, rows, 4..5);
+    let title = format!(" Workers: {workers}{more} ");
+    let list = List { pane: Pane::Workers, title, names: &names, widths: &widths, rows, numbers: 4..5 };
+    list.draw(frame, view, area);
 }
 
 fn failures(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) {
-    let rows: Vec<Row<'_>> = view
+    let rows: Vec<Row<'static>> = view
         .failures()
         .into_iter()
         .map(|found| {
@@ -194,41 +199,46 @@ fn failures(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: Timestamp) 
         .collect();
     let widths = [Constraint::Length(11), Constraint::Max(14), Constraint::Length(36), Constraint::Fill(1)];
     let names = ["ENDED", "KIND", "OPERATION", "ERROR"];
-    list(frame, view, area, Pane::Failures, " Failures, newest first ".to_owned(), &names, &widths, rows, 0..0);
+    let title = " Failures, newest first ".to_owned();
+    let list = List { pane: Pane::Failures, title, names: &names, widths: &widths, rows, numbers: 0..0 };
+    list.draw(frame, view, area);
 }
 
-/// One list; columns of numbers are right-aligned, with their headings.
-#[expect(clippy::too_many_arguments, reason = "a list needs all of these")]
-fn list(
-    frame: &mut Frame<'_>,
-    view: &mut View,
-    area: Rect,
+/// One list.
+struct List<'l> {
     pane: Pane,
     title: String,
-    names: &[&'static str],
-    widths: &[Constraint],
-    rows: Vec<Row<'_>>,
-    numbers: std::ops::Range<usize>,
-) {
-    let bold = Style::new().add_modifier(Modifier::BOLD);
-    let is_chosen = view.pane == pane;
-    let heading = names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| if numbers.contains(&index) { number((*name).to_owned()) } else { Cell::new(*name) });
-    let block =
-        Block::new().borders(Borders::TOP).title(Span::styled(title, if is_chosen { bold } else { Style::new() }));
-    let chosen = view.chosen(pane).min(rows.len().saturating_sub(1));
-    let is_empty = rows.is_empty();
-    let table = Table::new(rows, widths.iter().copied())
-        .header(Row::new(heading).style(Style::new().add_modifier(Modifier::DIM)))
-        .block(block)
-        .column_spacing(1)
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let selected = (is_chosen && !is_empty).then_some(chosen);
-    let mut state = TableState::new().with_offset(view.offset(pane)).with_selected(selected);
-    frame.render_stateful_widget(table, area, &mut state);
-    view.scrolled(pane, state.offset());
+    /// The headings of the columns.
+    names: &'l [&'static str],
+    widths: &'l [Constraint],
+    rows: Vec<Row<'static>>,
+    /// The columns of numbers, which are right-aligned with their headings.
+    numbers: Range<usize>,
+}
+
+impl List<'_> {
+    fn draw(self, frame: &mut Frame<'_>, view: &mut View, area: Rect) {
+        let List { pane, title, names, widths, rows, numbers } = self;
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let is_chosen = view.pane == pane;
+        let heading = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| if numbers.contains(&index) { number((*name).to_owned()) } else { Cell::new(*name) });
+        let block =
+            Block::new().borders(Borders::TOP).title(Span::styled(title, if is_chosen { bold } else { Style::new() }));
+        let chosen = view.chosen(pane).min(rows.len().saturating_sub(1));
+        let is_empty = rows.is_empty();
+        let table = Table::new(rows, widths.iter().copied())
+            .header(Row::new(heading).style(Style::new().add_modifier(Modifier::DIM)))
+            .block(block)
+            .column_spacing(1)
+            .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+        let selected = (is_chosen && !is_empty).then_some(chosen);
+        let mut state = TableState::new().with_offset(view.offset(pane)).with_selected(selected);
+        frame.render_stateful_widget(table, area, &mut state);
+        view.scrolled(pane, state.offset());
+    }
 }
 
 fn number(text: String) -> Cell<'static> {

@@ -19,8 +19,8 @@ fn suite(Evaluated { file, outcome }: &Evaluated, text: &mut String) {
         Ok(verdict) => verdict,
         Err(reason) => return broken(&file, "evaluation", reason, text),
     };
-    let count = |status: &str| verdict.policies.iter().filter(|policy| policy.status == status).count();
-    let (failures, skipped) = (count("failed"), count("skipped") + verdict.left_out.len());
+    let failures = verdict.policies.iter().filter(|policy| policy.status == "failed").count();
+    let skipped = verdict.policies.iter().filter(|policy| policy.is_skipped()).count() + verdict.left_out.len();
     let tests = verdict.policies.len() + verdict.left_out.len();
     let time = seconds(verdict.policies.iter().map(|policy| policy.duration_ms).sum());
     let _ = writeln!(
@@ -54,7 +54,7 @@ pub fn broken(file: &str, test: &str, reason: &str, text: &mut String) {
 fn test(file: &str, policy: &Policy, text: &mut String) {
     let time = seconds(policy.duration_ms);
     let _ = writeln!(text, "    <testcase classname=\"{file}\" name=\"{}\" time=\"{time}\">", escape(&policy.name));
-    let is_skipped = policy.status == "skipped";
+    let is_skipped = policy.is_skipped();
     if is_skipped {
         let _ = writeln!(text, "      <skipped message=\"{}\"/>", escape(&policy.skip_reasons.join("; ")));
     }

@@ -15,10 +15,8 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 use longrun_client::Operation;
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::verdict::Waived;
+use super::verdict::{Policy, Verdict, Violation};
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,52 +46,12 @@ struct Evaluated {
     outcome: Result<Verdict, String>,
 }
 
-/// The parts of an evaluation's output that reports show.
-#[derive(Clone, Debug, Deserialize)]
-struct Verdict {
-    status: String,
-    #[serde(default)]
-    policies: Vec<Policy>,
-    #[serde(default)]
-    left_out: Vec<LeftOut>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Policy {
-    name: String,
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    violations: Vec<Violation>,
-    #[serde(default)]
-    skip_reasons: Vec<String>,
-    #[serde(default)]
-    not_evaluated: Vec<String>,
-    #[serde(default)]
-    duration_ms: u64,
-}
-
 impl Policy {
     /// What of a failed policy could not be evaluated.
     fn part_not_evaluated(&self) -> Option<String> {
         let reasons = self.not_evaluated.join("; ");
         (!reasons.is_empty()).then(|| format!("a part was not evaluated: {reasons}"))
     }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct LeftOut {
-    name: String,
-    reason: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Violation {
-    message: String,
-    #[serde(default)]
-    finding: Option<Value>,
-    #[serde(default)]
-    waived: Option<Waived>,
 }
 
 /// The severity of a violation.
@@ -117,12 +75,12 @@ struct Problem<'a> {
 }
 
 impl Report {
-    /// Adds the result of a file.
-    pub fn add(&mut self, file: &str, operation: &Operation) {
+    /// Adds the result of a file: the operation that evaluated it, and the verdict that it reached.
+    pub fn add(&mut self, file: &str, operation: &Operation, verdict: Option<Verdict>) {
         let outcome = if operation.is_failed() {
             Err(operation.error_message.clone())
         } else {
-            serde_json::from_str(&operation.output).map_err(|_| "the evaluation has no verdict".to_owned())
+            verdict.ok_or_else(|| "the evaluation has no verdict".to_owned())
         };
         self.files.push(Evaluated { file: file.to_owned(), outcome });
     }
@@ -134,9 +92,8 @@ impl Report {
 
     /// Whether a policy, or a whole evaluation, was skipped.
     pub fn has_skipped(&self) -> bool {
-        let skipped = |verdict: &Verdict| {
-            verdict.status == "skipped" || verdict.policies.iter().any(|policy| policy.status == "skipped")
-        };
+        let skipped =
+            |verdict: &Verdict| verdict.status == "skipped" || verdict.policies.iter().any(Policy::is_skipped);
         self.files.iter().any(|one| one.outcome.as_ref().is_ok_and(skipped))
     }
 
@@ -185,7 +142,7 @@ impl Report {
             let Ok(verdict) = outcome else { continue };
             for policy in &verdict.policies {
                 let mut note = |message| found.push(Problem::about(file, &policy.name, Level::Note, message));
-                if policy.status == "skipped" {
+                if policy.is_skipped() {
                     note(format!("skipped: {}", policy.skip_reasons.join("; ")));
                 }
                 if let Some(message) = policy.part_not_evaluated() {
@@ -205,7 +162,7 @@ impl Report {
 impl Verdict {
     /// The violations of policies that did not skip.
     fn violations(&self) -> impl Iterator<Item = (&Policy, &Violation)> {
-        let decided = self.policies.iter().filter(|policy| policy.status != "skipped");
+        let decided = self.policies.iter().filter(|policy| !policy.is_skipped());
         decided.flat_map(|policy| policy.violations.iter().map(move |violation| (policy, violation)))
     }
 }
@@ -249,6 +206,7 @@ mod tests {
 
     pub(super) fn report() -> Report {
         let output = json!({
+            "evidence": {"digest": "sha256:00"},
             "status": "failed",
             "policies": [
                 {"name": "licences", "status": "passed", "duration_ms": 12, "violations": [
@@ -289,12 +247,14 @@ mod tests {
     #[test]
     fn what_is_waived_and_what_was_not_evaluated_is_no_problem_and_not_forgotten() {
         let output = json!({
+            "evidence": {"digest": "sha256:01"},
             "status": "failed",
             "policies": [{"name": "p", "status": "failed", "not_evaluated": ["it needs a server"], "violations": [
                 {"message": "one"}, {"message": "two", "waived": {"reason": "r", "vex": {"statement": "fixed"}}}]}],
         });
         let mut report = report();
-        for (file, output) in [("a", output), ("b", json!({"status": "skipped"}))] {
+        let skipped = json!({"evidence": {"digest": "sha256:02"}, "status": "skipped"});
+        for (file, output) in [("a", output), ("b", skipped)] {
             let verdict = serde_json::from_value(output).expect("is a verdict");
             report.files.push(Evaluated { file: file.to_owned(), outcome: Ok(verdict) });
         }
