@@ -8,7 +8,7 @@
 //! vulnerability, and a finding may have both: then the violation is not covered if the document calls the
 //! vulnerability open under either name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -92,26 +92,34 @@ impl Vex {
     }
 }
 
-/// The answers for identifiers that are not open, under this or another name, and the identifiers that are open.
+/// The answers for identifiers that are not open, under this or another name, and the identifiers that are open. Each
+/// identifier is looked at once, so that a long chain of names takes no more time than its length requires.
 fn answered(statements: Vec<Statement>) -> Vex {
-    let (mut answered, open): (Vec<_>, Vec<_>) =
-        statements.into_iter().partition(|statement| statement.answer.is_some());
-    let mut open: BTreeSet<String> = open.into_iter().flat_map(|statement| statement.ids).collect();
-    loop {
-        let (also_open, rest): (Vec<_>, Vec<_>) =
-            answered.into_iter().partition(|statement| !statement.ids.is_disjoint(&open));
-        answered = rest;
-        if also_open.is_empty() {
-            break;
+    let mut about: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, statement) in statements.iter().enumerate() {
+        for id in &statement.ids {
+            about.entry(id).or_default().push(index);
         }
-        open.extend(also_open.into_iter().flat_map(|statement| statement.ids));
     }
-    let mut answers = BTreeMap::new();
-    for Statement { ids, answer } in answered {
-        let answer = answer.unwrap_or_default();
-        answers.extend(ids.into_iter().map(|id| (id, Arc::clone(&answer))));
+    let mut is_open: Vec<bool> = statements.iter().map(|statement| statement.answer.is_none()).collect();
+    let begin = statements.iter().filter(|statement| statement.answer.is_none());
+    let mut next: Vec<&str> = begin.flat_map(|statement| &statement.ids).map(String::as_str).collect();
+    while let Some(id) = next.pop() {
+        for index in about.remove(id).unwrap_or_default() {
+            if !is_open[index] {
+                is_open[index] = true;
+                next.extend(statements[index].ids.iter().map(String::as_str));
+            }
+        }
     }
-    Vex { answers, open }
+    let mut vex = Vex::default();
+    for (Statement { ids, answer }, is_open) in statements.into_iter().zip(is_open) {
+        match answer {
+            Some(answer) if !is_open => vex.answers.extend(ids.into_iter().map(|id| (id, Arc::clone(&answer)))),
+            _ => vex.open.extend(ids),
+        }
+    }
+    vex
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -140,7 +148,7 @@ fn openvex(statement: &Value) -> Vec<Statement> {
     vec![Statement { ids: ids(names.into_iter().chain(list(&vulnerability["aliases"]))), answer }]
 }
 
-/// The statements of CSAF about a vulnerability: one for each status that products have.
+/// The statement of CSAF about a vulnerability, unless no product has a status: it is open if any status is.
 fn csaf(vulnerability: &Value) -> Vec<Statement> {
     let known = list(&vulnerability["ids"]).map(|id| &id["text"]);
     let ids = ids([&vulnerability["cve"]].into_iter().chain(known));
@@ -150,16 +158,15 @@ fn csaf(vulnerability: &Value) -> Vec<Statement> {
     let products = vulnerability["product_status"].as_object();
     let has_any = |products: &Value| products.as_array().is_some_and(|products| !products.is_empty());
     let statuses = products.into_iter().flatten().filter(|(_, products)| has_any(products));
-    let statement = |(status, _): (&String, &Value)| {
-        let answer = match status.as_str() {
-            "known_not_affected" => Some(answer_text("not_affected", &[flag, impact])),
-            "fixed" | "first_fixed" => Some("fixed".into()),
-            _ => None,
-        };
-        Statement { ids: ids.clone(), answer }
+    let answer = |(status, _): (&String, &Value)| match status.as_str() {
+        "known_not_affected" => Some(answer_text("not_affected", &[flag, impact])),
+        "fixed" | "first_fixed" => Some("fixed".into()),
+        _ => None,
     };
     // "recommended" names the version to use, and says nothing about the present one.
-    statuses.filter(|(status, _)| *status != "recommended").map(statement).collect()
+    let answers = statuses.filter(|(status, _)| *status != "recommended").map(answer);
+    let answer: Option<Option<Arc<str>>> = answers.reduce(|one, other| one.and(other));
+    answer.map(|answer| Statement { ids, answer }).into_iter().collect()
 }
 
 /// The statements of CycloneDX about a vulnerability; without an analysis it is open.
@@ -241,6 +248,20 @@ pub(crate) mod tests {
         assert!(vex.open.iter().eq(["CVE-2026-1", "CVE-2026-2", "GHSA-1", "OSV-1"]), "{:?}", vex.open);
     }
 
+    /// Each statement has a name in common with the next one, and only the last one is open.
+    #[test]
+    fn what_is_open_by_a_long_chain_of_names_is_open() {
+        const LENGTH: usize = 20_000;
+        let name = |number: usize| format!("CVE-{number}");
+        let mut chain: Vec<Value> =
+            (0..LENGTH).map(|number| statement(&name(number), &[&name(number + 1)], "not_affected")).collect();
+        chain.push(statement(&name(LENGTH), &[], "affected"));
+        chain.push(statement("CVE-X", &[], "fixed"));
+        let vex = read(&openvex(&json!(chain)));
+        assert_eq!(vex.open.len(), LENGTH + 1);
+        assert_eq!(vex.answers.keys().collect::<Vec<_>>(), ["CVE-X"]);
+    }
+
     /// The document does not say that both names belong to one vulnerability; the finding does.
     #[test]
     fn a_vulnerability_is_answered_by_none_of_its_names_when_it_is_open_by_one() {
@@ -276,6 +297,8 @@ pub(crate) mod tests {
                 vulnerability("CVE-2026-2", json!({"known_not_affected": ["P"], "known_affected": ["Q"]})),
                 vulnerability("CVE-2026-3", json!({"under_investigation": ["P"]})),
                 vulnerability("CVE-2026-4", json!({"fixed": ["P"]})),
+                vulnerability("CVE-2026-5", json!({"fixed": ["P"], "under_investigation": ["Q"]})),
+                vulnerability("CVE-2026-6", json!({"recommended": ["Q"]})),
             ],
         }));
         assert_eq!(vex.answer(["CVE-2026-1"]), Some("not_affected: component_not_present"));

@@ -147,9 +147,9 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     }
     let policy = Policy::parse(&name, &document.text)?;
     let mut notes = lint(&policy);
-    for index in 0..policy.scripts.len() {
+    for (index, source) in policy.scripts.iter().enumerate() {
         let script = policy.script(&policy.script_text(&document, index, &resolver)?, &resolver)?;
-        notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
+        notes.extend(script.warnings().iter().map(|warning| format!("{}: {warning}", source.field)));
     }
     let coverage = Coverage::default();
     let evaluator = Evaluator::new(config)?.covered(coverage.clone());

@@ -5,7 +5,9 @@
 //! regular files are read. Links are not followed, and names are only compared, never used as paths.
 
 use std::io::Read as _;
+use std::ops::Range;
 
+use flate2::Crc;
 use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
 use super::error::MaterialError;
@@ -171,6 +173,13 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
                 8 => budget.read(DeflateDecoder::new(data))?,
                 other => return refuse(format!("{path} is compressed with method {other}; supported are 0 and 8")),
             };
+            let mut sum = Crc::new();
+            sum.update(&content);
+            if content.len() != field(24, 4)? || number(&sum.sum().to_le_bytes(), 0, 4) != Some(field(16, 4)?) {
+                return refuse(format!(
+                    "the size or the checksum of {path} is not the one in the directory of the zip"
+                ));
+            }
         }
         entries.push(Entry { name: path, content });
     }
@@ -180,11 +189,13 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
 const BLOCK: usize = 512;
 
 /// What is wanted must be there as a file: a link would name content that is not read, and a tar that was cut or that
-/// another one was appended to has files that other programs find or do not find.
+/// another one was appended to has files that other programs find or do not find. Headers that programs read in
+/// different ways are refused, since others would find other files.
 fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
     let mut entries = Vec::new();
-    let (mut at, mut long_name) = (0, None);
-    let mut headers = 0;
+    // Whether there is a header for the next entry that may name it, and the path in that header.
+    let mut named: Option<Option<String>> = None;
+    let (mut at, mut headers) = (0, 0);
     while let Some(header) = bytes.get(at..at + BLOCK) {
         if header.iter().all(|byte| *byte == 0) {
             if bytes[at..].iter().any(|byte| *byte != 0) {
@@ -196,6 +207,9 @@ fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
         if headers > 2 * MAX_ENTRIES {
             return refuse(format!("it has more than {MAX_ENTRIES} entries"));
         }
+        if octal(&header[CHECKSUM]) != Some(checksum(header)) {
+            return refuse("a checksum in the tar is not valid");
+        }
         let size = octal(&header[124..136])
             .ok_or_else(|| MaterialError::Archive("a size in the tar is not valid".to_owned()))?;
         let start = at + BLOCK;
@@ -204,17 +218,36 @@ fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
         at = start + size.div_ceil(BLOCK) * BLOCK;
         match header[156] {
             // The path of the next entry, in the forms in which GNU and POSIX write long paths.
-            b'L' => long_name = Some(text(content)),
-            b'x' => long_name = pax_path(content).or(long_name),
-            // The target of the next entry, which is a link, and what holds for all entries.
-            b'K' | b'g' => {}
+            kind @ (b'L' | b'x') => {
+                let path = if kind == b'L' { Some(text(content)) } else { pax_path(content)? };
+                if path.as_deref() == Some("") || named.replace(path).is_some() {
+                    return refuse("an entry of the tar has no path, or two headers with its path");
+                }
+            }
+            // The target of the next entry, which is a link.
+            b'K' => {}
+            // What holds for all entries, such as a comment.
+            b'g' => {
+                if pax_path(content)?.is_some() {
+                    return refuse("a header of the tar gives all entries the same path");
+                }
+            }
+            // A sparse file, and extensions of Solaris: some programs read more headers after these.
+            kind @ (b'S' | b'X') => {
+                return refuse(format!("an entry of the tar is of the kind {}, which is not read", char::from(kind)));
+            }
             kind => {
-                let name = long_name.take().unwrap_or_else(|| {
+                let name = named.take().flatten().unwrap_or_else(|| {
                     let prefix = if header[257..263] == *b"ustar\0" { text(&header[345..500]) } else { String::new() };
                     let name = text(&header[..100]);
                     if prefix.is_empty() { name } else { format!("{prefix}/{name}") }
                 });
-                if kind == b'5' || name.ends_with('/') {
+                let is_folder = kind == b'5' || name.ends_with('/');
+                if size > 0 && (is_folder || matches!(kind, b'1'..=b'6')) {
+                    // Some programs take this content for the next header.
+                    return refuse(format!("{name} has content, but is not a file"));
+                }
+                if is_folder {
                     continue;
                 }
                 if !matches!(kind, b'0' | b'7' | 0) {
@@ -239,14 +272,55 @@ fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
-fn octal(field: &[u8]) -> Option<usize> {
-    let text = text(field);
-    let digits = text.trim();
-    if digits.is_empty() { Some(0) } else { usize::from_str_radix(digits, 8).ok() }
+/// The field of a header with the sum of its bytes.
+const CHECKSUM: Range<usize> = 148..156;
+
+/// The sum of a header's bytes, where those of the sum itself count as blanks.
+fn checksum(header: &[u8]) -> usize {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+    sum(header) - sum(&header[CHECKSUM]) + CHECKSUM.len() * usize::from(b' ')
 }
 
-/// The path in a POSIX header: records of `length key=value\n`.
-fn pax_path(content: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(content);
-    text.lines().find_map(|line| line.split_once(' ')?.1.strip_prefix("path=").map(str::to_owned))
+/// A number in octal digits, before which there may be blanks, and after which nothing but blanks and zero bytes.
+fn octal(field: &[u8]) -> Option<usize> {
+    let field = field.trim_ascii_start();
+    let digits = field.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    let (digits, rest) = field.split_at(digits);
+    if !rest.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        return None;
+    }
+    digits.iter().try_fold(0_usize, |number, digit| number.checked_mul(8)?.checked_add(usize::from(digit - b'0')))
+}
+
+/// The path in a POSIX header, which consists of records; the last one counts.
+fn pax_path(content: &[u8]) -> Checked<Option<String>> {
+    let (mut rest, mut path) = (content, None);
+    while !rest.is_empty() {
+        let (key, value, after) = pax_record(rest)
+            .ok_or_else(|| MaterialError::Archive("a POSIX header of the tar is not valid".to_owned()))?;
+        rest = after;
+        if key == b"path" {
+            if value.is_empty() || value.contains(&0) {
+                return refuse("a path in a POSIX header of the tar is not valid");
+            }
+            path = Some(String::from_utf8_lossy(value).into_owned());
+        } else if key == b"size" {
+            // Only a file of more than 8 GiB needs it, and no content that is read is that large.
+            return refuse("a POSIX header of the tar gives a size that replaces the one in the entry itself");
+        } else if key.starts_with(b"GNU.sparse.") {
+            return refuse("a file in the tar is sparse: its content is not written out");
+        }
+    }
+    Ok(path)
+}
+
+/// The key and the value of the first record, and what follows it. A record is `LENGTH KEY=VALUE\n`, where the length
+/// is that of the whole record: a value may contain line breaks.
+fn pax_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let length: usize = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
+    let (record, after) = bytes.split_at_checked(length)?;
+    let pair = record.get(digits..)?.strip_prefix(b" ")?.strip_suffix(b"\n")?;
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    Some((&pair[..equals], &pair[equals + 1..], after))
 }

@@ -56,10 +56,21 @@ fn is_report(path: &str) -> bool {
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("xml")) && !is_hidden(path)
 }
 
-/// Whether a path is that of the chart's own file, and not of a chart inside the chart.
+/// Whether a path is that of the chart's own file, and not of a chart inside the chart. As in Helm, everything is in one
+/// folder, whatever its name is, and `c/./Chart.yaml` and `c\Chart.yaml` are `c/Chart.yaml`, too.
 fn is_part_of_chart(path: &str, file: &str) -> bool {
     let path = path.strip_prefix("./").unwrap_or(path);
-    !is_hidden(path) && path.split_once('/').is_some_and(|(_, rest)| rest == file)
+    let separator = if path.contains('\\') { '\\' } else { '/' };
+    let Some((_, path)) = path.split_once(separator) else { return false };
+    let mut parts = Vec::new();
+    for part in path.split(['/', '\\']).filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts == [file]
 }
 
 /// The JSON report in ZAP's zip. If there were a second one, a verdict on the first would not cover it.
@@ -94,8 +105,13 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
     let entries = archive::entries(bytes, wanted)?;
     let mut parts = BTreeMap::new();
     for (name, file) in files {
-        let entry = entries.iter().find(|entry| is_part_of_chart(&entry.name, file));
-        let entry = entry.ok_or_else(|| mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
+        let mut found = entries.iter().filter(|entry| is_part_of_chart(&entry.name, file));
+        let entry = found.next().ok_or_else(|| mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
+        // Of several, Helm uses the last one.
+        if let Some(second) = found.next() {
+            let names = format!("{} and {}", entry.name, second.name);
+            return Err(mismatch(KIND, "the chart", &format!("one file {file}"), &names));
+        }
         let value = if entry.content.iter().all(u8::is_ascii_whitespace) {
             Value::new_object()
         } else {

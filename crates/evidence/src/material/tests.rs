@@ -629,39 +629,54 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-/// A tar of these files, in the standard format.
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut tar = Vec::new();
-    for (name, content) in files {
-        let mut header = [0_u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[156] = b'0';
-        header[257..263].copy_from_slice(b"ustar\0");
-        tar.extend(header);
-        tar.extend_from_slice(content);
-        tar.resize(tar.len().div_ceil(512) * 512, 0);
-    }
+/// A part of a tar, in the standard format.
+fn part(kind: u8, name: &str, content: &[u8]) -> Vec<u8> {
+    let mut tar = vec![0_u8; 512];
+    tar[..name.len()].copy_from_slice(name.as_bytes());
+    tar[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+    tar[148..156].fill(b' ');
+    tar[156] = kind;
+    tar[257..263].copy_from_slice(b"ustar\0");
+    let sum: usize = tar.iter().map(|byte| usize::from(*byte)).sum();
+    tar[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+    tar.extend_from_slice(content);
+    tar.resize(tar.len().div_ceil(512) * 512, 0);
+    tar
+}
+
+/// A tar of these parts.
+fn parts(parts: &[Vec<u8>]) -> Vec<u8> {
+    let mut tar = parts.concat();
     tar.resize(tar.len() + 1024, 0);
     tar
 }
 
+/// A tar of these files.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    parts(&files.iter().map(|(name, content)| part(b'0', name, content)).collect::<Vec<_>>())
+}
+
+/// A header of POSIX for the entry that follows it.
+fn posix(records: &[(&str, &str)]) -> Vec<u8> {
+    let record = |(key, value): &(&str, &str)| {
+        let rest = format!(" {key}={value}\n");
+        let length = (1..).find(|length: &usize| length.to_string().len() + rest.len() == *length).unwrap();
+        format!("{length}{rest}")
+    };
+    part(b'x', "PaxHeaders/0", records.iter().map(record).collect::<String>().as_bytes())
+}
+
 /// The report and a link of this kind, which other programs would follow.
 fn linked(kind: u8, name: &str) -> Vec<u8> {
-    let mut bytes = tar(&[("a.xml", JUNIT.as_bytes())]);
-    let end = bytes.len() - 1024;
-    let mut header = tar(&[(name, b"")]);
-    header[156] = kind;
-    bytes.splice(end..end, header[..512].iter().copied());
-    bytes
+    parts(&[part(b'0', "a.xml", JUNIT.as_bytes()), part(kind, name, b"")])
 }
 
 #[test]
 fn no_file_of_a_tar_is_passed_over_in_silence() {
     let parse = |bytes: &[u8]| Material::parse(Some(MaterialKind::JunitXml), &Metadata::default(), bytes);
     let refused = |bytes: &[u8]| parse(bytes).unwrap_err().to_string();
-    // A symbolic link, a hard link, a sparse file.
-    for kind in [b'2', b'1', b'S'] {
+    // A symbolic link, a hard link.
+    for kind in [b'2', b'1'] {
         let said = refused(&linked(kind, "b.xml"));
         assert!(said.contains("b.xml is a link, or of another kind that is not read"), "{said}");
         parse(&linked(kind, "b.txt")).unwrap();
@@ -669,6 +684,14 @@ fn no_file_of_a_tar_is_passed_over_in_silence() {
         assert!(zipped.contains("b.xml is a link"), "{zipped}");
     }
     parse(&linked(b'5', "folder.xml")).unwrap();
+    assert!(refused(&linked(b'S', "b.txt")).contains("of the kind S, which is not read"));
+    for (kind, name) in [(b'2', "b.txt"), (b'5', "folder"), (b'0', "folder/")] {
+        let said = refused(&parts(&[part(kind, name, JUNIT.as_bytes())]));
+        assert!(said.contains("has content, but is not a file"), "{said}");
+    }
+    let mut damaged = tar(&[("a.xml", JUNIT.as_bytes())]);
+    damaged[0] = b'b';
+    assert!(refused(&damaged).contains("a checksum in the tar is not valid"));
     let report = tar(&[("a.xml", JUNIT.as_bytes())]);
     let other = tar(&[("b.xml", JUNIT.as_bytes())]);
     for appended in [[report.clone(), other.clone()].concat(), gzip(&[&*report, &*other].concat())] {
@@ -678,6 +701,64 @@ fn no_file_of_a_tar_is_passed_over_in_silence() {
     let both = tar(&[("a.xml", JUNIT.as_bytes()), ("b.xml", JUNIT.as_bytes())]);
     assert!(refused(&both[..report.len() - 1024]).contains("it was cut"));
     assert!(refused(&both[..both.len() - 1024]).contains("it was cut"));
+}
+
+/// The refusal of a report names its file.
+#[test]
+fn the_records_of_a_posix_header_are_read_by_their_length() {
+    let broken = b"<testsuite>";
+    let refused = |before: Vec<Vec<u8>>| {
+        let tar = parts(&[before, vec![part(b'0', "own.xml", broken)]].concat());
+        Material::parse(Some(MaterialKind::JunitXml), &Metadata::default(), &tar).unwrap_err().to_string()
+    };
+    let long = format!("{}/long.xml", "folder".repeat(40));
+    for (records, name) in [
+        (vec![("comment", "a\n16 path=b.xml\n")], "own.xml"),
+        (vec![("mtime", "1713944786.37"), ("SCHILY.xattr.a", "\0=\n1 ")], "own.xml"),
+        (vec![("path", "first.xml"), ("linkpath", "x"), ("path", long.as_str())], long.as_str()),
+    ] {
+        let said = refused(vec![posix(&records)]);
+        assert!(said.contains(&format!("at {name}: expected a JUnit report")), "{records:?}: {said}");
+    }
+    for records in ["1 a=b\n", "6 a=b\n6", "7 a=b\n", "5 ab\n", "-6 a=b\n", "a", " ", "99999999999999999999 a=b\n"] {
+        let said = refused(vec![part(b'x', "x", records.as_bytes())]);
+        assert!(said.contains("a POSIX header of the tar is not valid"), "{records:?}: {said}");
+    }
+    for (record, says) in [
+        (("path", ""), "a path in a POSIX header"),
+        (("path", "a.xml\0"), "a path in a POSIX header"),
+        (("size", "11"), "gives a size that replaces the one"),
+        (("GNU.sparse.name", "a.xml"), "is sparse"),
+    ] {
+        let said = refused(vec![posix(&[record])]);
+        assert!(said.contains(says), "{record:?}: {said}");
+    }
+    let (path, mut general) = (posix(&[("path", "b.xml")]), part(b'g', "g", b"14 path=b.xml\n"));
+    assert!(refused(vec![general]).contains("gives all entries the same path"));
+    general = part(b'g', "g", b"13 comment=1\n");
+    assert!(refused(vec![general, path.clone()]).contains("at b.xml: "));
+    assert!(refused(vec![part(b'L', "././@LongLink", b"c.xml\0")]).contains("at c.xml: "));
+    for twice in [vec![path.clone(), path.clone()], vec![part(b'L', "././@LongLink", b"c.xml\0"), path]] {
+        assert!(refused(twice).contains("two headers with its path"));
+    }
+}
+
+/// Of two, Helm uses the last one.
+#[test]
+fn a_chart_has_one_description() {
+    let chart = b"apiVersion: v2\nname: c\nversion: 1.0.0\n";
+    let read = |files: &[(&str, &[u8])]| {
+        let read = Material::parse(Some(MaterialKind::HelmChart), &Metadata::default(), &gzip(&tar(files)));
+        read.map(drop).map_err(|error| error.to_string())
+    };
+    for name in ["c/Chart.yaml", "./c/Chart.yaml", "c\\Chart.yaml", "c/x/../Chart.yaml"] {
+        read(&[(name, chart), ("c/values.yaml", b""), ("c/charts/d/Chart.yaml", b"x"), ("c/._Chart.yaml", b"x")])
+            .unwrap();
+    }
+    for second in ["c/Chart.yaml", "c/./Chart.yaml", "d/Chart.yaml", "./c//Chart.yaml", "c/e\\Chart.yaml"] {
+        let said = read(&[("c/Chart.yaml", chart), ("c/values.yaml", b""), (second, chart)]).unwrap_err();
+        assert!(said.contains(&format!("expected one file Chart.yaml, found c/Chart.yaml and {second}")), "{said}");
+    }
 }
 
 #[test]
@@ -745,6 +826,20 @@ fn archives_are_read_within_bounds() {
     let outside = tar(&[("../../etc/passwd", b"x"), ("c/Chart.yaml", chart), ("c/values.yaml", b"# none\n")]);
     parse(MaterialKind::HelmChart, &gzip(&outside)).unwrap();
     assert_eq!(detect(&gzip(&outside)), Some(MaterialKind::HelmChart));
+}
+
+#[test]
+fn a_damaged_file_of_a_zip_is_refused() {
+    let sound = include_bytes!("../../tests/data/chainloop-dev-zap_scan.zip");
+    let read = |bytes: &[u8]| Material::parse(Some(MaterialKind::ZapDastZip), &Metadata::default(), bytes).map(drop);
+    read(sound).unwrap();
+    let name = b"zap_scan/report_json.json";
+    let is_entry = |at: &usize| sound[*at..].starts_with(b"PK\x01\x02") && sound[at + 46..].starts_with(name);
+    let entry = (0..sound.len() - 100).find(is_entry).unwrap();
+    let mut damaged = sound.to_vec();
+    damaged[entry + 16] ^= 1;
+    let said = read(&damaged).unwrap_err().to_string();
+    assert!(said.contains("is not the one in the directory of the zip"), "{said}");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct Metadata {
 /// A script and the material type to which it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptSource {
+    /// Its place in the document: `spec` in the older form with one script, otherwise `spec.policies[INDEX]`.
+    pub field: String,
     /// The name of the material type; `None`: every type.
     pub kind: Option<String>,
     /// The location of the script.
@@ -359,7 +361,7 @@ impl Policy {
         if single {
             let body = one_body(file, "spec", spec.embedded, spec.path, None)?;
             let kind = known_kind(file, "spec.type", spec.kind)?;
-            scripts.push(ScriptSource { kind, body });
+            scripts.push(ScriptSource { field: "spec".to_owned(), kind, body });
         }
         for (index, raw) in spec.policies.into_iter().enumerate() {
             let field = format!("spec.policies[{index}]");
@@ -369,7 +371,7 @@ impl Policy {
                 return Err(PolicyError::field(file, &format!("{field}.attestation_phases"), message));
             }
             let kind = known_kind(file, &format!("{field}.kind"), raw.kind)?;
-            scripts.push(ScriptSource { kind, body });
+            scripts.push(ScriptSource { field, kind, body });
         }
         if scripts.len() > MAX_PARTS {
             return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} scripts")));

@@ -9,9 +9,12 @@ pub fn lint(policy: &Policy) -> Vec<String> {
         notes.push("metadata.description: without a description, those whose evidence fails do not learn what the policy requires".to_owned());
     }
     for (index, script) in policy.scripts.iter().enumerate() {
-        let field = format!("spec.policies[{index}].kind");
+        let field = match script.field.as_str() {
+            "spec" => "spec.type".to_owned(),
+            field => format!("{field}.kind"),
+        };
         let Some(kind) = &script.kind else {
-            notes.push("spec.type: without a material type the policy runs on every material".to_owned());
+            notes.push(format!("{field}: without a material type the policy runs on every material"));
             continue;
         };
         if policy.scripts[..index].iter().any(|other| other.kind == script.kind) {

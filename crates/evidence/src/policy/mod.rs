@@ -49,8 +49,9 @@ impl Policy {
 
     /// Reads one of the policy's scripts.
     pub fn script_text(&self, document: &Loaded, index: usize, resolver: &Resolver) -> Result<ScriptText, PolicyError> {
-        let (place, loaded) = match &self.scripts[index].body {
-            Body::Embedded(text) => return resolver::embedded(format!("spec.policies[{index}].embedded"), text),
+        let script = &self.scripts[index];
+        let (place, loaded) = match &script.body {
+            Body::Embedded(text) => return resolver::embedded(format!("{}.embedded", script.field), text),
             Body::Path(path) => (path, resolver.load_beside(document, path)?),
             Body::Ref(reference) => (reference, resolver.load_script(document, reference)?),
         };

@@ -149,6 +149,12 @@ fn lint_points_out_what_is_unlikely_to_be_meant() {
     let notes = lint(&policy("{name: p}", spec).unwrap());
     assert_eq!(notes.len(), 3, "{notes:#?}");
     assert!(lint(&policy("{name: p, description: d}", ONE).unwrap()).is_empty());
+    for (spec, field) in
+        [("{policies: [{kind: SARIF, path: a}, {path: b}]}", "spec.policies[1].kind"), ("{path: a}", "spec.type")]
+    {
+        let notes = lint(&policy("{name: p, description: d}", spec).unwrap());
+        assert_eq!(notes, [format!("{field}: without a material type the policy runs on every material")]);
+    }
 }
 
 #[test]
