@@ -39,6 +39,9 @@ pub enum KeyError {
     /// There is no key.
     #[error("it contains no key")]
     None,
+    /// There are several keys, where only one is possible.
+    #[error("it contains {0} keys, but must contain exactly one")]
+    Several(usize),
     /// There is no key to sign with.
     #[error("the first key in it is a public key, but the first key signs, so it must be a private key")]
     FirstIsPublic,
@@ -137,7 +140,7 @@ impl PublicKey {
     }
 
     /// Whether this key made the signature of this message. The hash is the one that belongs to the key; for RSA also
-    /// the longer ones, and for P-384 also SHA-256, which cosign uses with every key.
+    /// SHA-512, and for P-384 also SHA-256, which cosign uses with every key.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithms: &[&'static dyn VerificationAlgorithm] = match self.algorithm {
             Algorithm::Ed25519 => &[&signature::ED25519],

@@ -21,9 +21,10 @@ impl TrustedKey {
     /// # Errors
     /// [`KeyError`] when the text cannot be used, or is not exactly one key.
     pub fn read(&self) -> Result<PublicKey, KeyError> {
-        let keys = PublicKey::read_all(self.pem.as_bytes())?;
         // With several keys, the name would be ambiguous.
-        keys.into_iter().next().ok_or(KeyError::None)
+        <[PublicKey; 1]>::try_from(PublicKey::read_all(self.pem.as_bytes())?)
+            .map(|[key]| key)
+            .map_err(|keys| KeyError::Several(keys.len()))
     }
 }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::keys::{KeyError, PublicKey};
+use crate::signature::TrustedKey;
 use crate::signer::Signer;
 
 /// From RFC 8410, section 10.
@@ -67,6 +68,16 @@ fn what_is_no_public_key_is_refused() {
         assert!(PublicKey::from_spki(&spki[..cut]).is_err());
     }
     assert!(PublicKey::from_spki(&[&spki[..], &[0]].concat()).is_err(), "nothing may follow");
+}
+
+#[test]
+fn a_trusted_key_is_exactly_one() {
+    let read = |pem: &str| TrustedKey { name: "release".to_owned(), pem: pem.to_owned() }.read();
+    assert_eq!(read(PUBLIC).as_ref(), Ok(&self::read(PUBLIC).unwrap()));
+    let error = read(&PUBLIC.repeat(2)).unwrap_err();
+    assert_eq!(error, KeyError::Several(2));
+    assert_eq!(error.to_string(), "it contains 2 keys, but must contain exactly one");
+    assert_eq!(read(""), Err(KeyError::None));
 }
 
 #[test]

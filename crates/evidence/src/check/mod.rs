@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use attestation::{TrustedIdentities, TrustedIdentity, TrustedKey};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::digest;
 use crate::error::EvaluateError;
@@ -41,7 +41,7 @@ use crate::output::{Output, PolicyOutput, Status};
 use crate::policy::{Policy, PolicyAttachment, PolicyError, PolicyGroup, Resolver, ScriptText, lint};
 use crate::rego::{Coverage, HttpCalls, ScriptCoverage};
 use crate::request::{EvaluateRequest, GroupAttachment};
-use crate::yaml;
+use crate::yaml::Scanned;
 
 use cases::{Case, Cases, Identity};
 pub use cases::{Expectation, Outcome};
@@ -196,13 +196,8 @@ enum Use<'a> {
 }
 
 fn is_group(file: &str, text: &str) -> Result<bool, PolicyError> {
-    #[derive(Deserialize)]
-    struct Head {
-        #[serde(default)]
-        kind: String,
-    }
-    let Head { kind } = yaml::read(text).map_err(|error| PolicyError::syntax(file, error))?;
-    Ok(kind == "PolicyGroup")
+    let document = Scanned::new(text).map_err(|error| PolicyError::syntax(file, error))?;
+    Ok(document.text_of("kind") == Some("PolicyGroup"))
 }
 
 fn run(evaluator: &Evaluator, of: Use<'_>, folder: &Path, case: Case) -> CaseReport {

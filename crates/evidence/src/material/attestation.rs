@@ -8,8 +8,6 @@
 use std::collections::BTreeMap;
 
 use attestation::{Bundle, Envelope, EnvelopeSignature, SignatureReport, dsse, inspect};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use regorus::Value;
 
 use super::Metadata;
@@ -82,8 +80,7 @@ fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialE
     // A policy may require that there is one.
     envelope.required("signatures")?.each(|signature| signature.required("sig")?.string().map(drop))?;
     let payload = envelope.required("payload")?;
-    let text = payload.text()?;
-    let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| payload.expected("base64"))?;
+    let bytes = dsse::decode(payload.text()?).ok_or_else(|| payload.expected("base64"))?;
     let statement = json::read_evidence(&bytes).map_err(|error| MaterialError::Mismatch {
         kind,
         at: format!("{payload}, decoded"),

@@ -167,17 +167,13 @@ impl BulkHandler {
     /// The progress so far; begins the bulk operation if it has not begun.
     async fn begun(&self, attempt: &Attempt, access: &Access, search: &Search) -> Result<BulkProgress, Failure> {
         let (organization, id) = (attempt.organization.as_str(), attempt.operation.id);
-        if let Some(progress) = self.store.bulk_progress(organization, id).await.map_err(away)? {
+        if let Some(progress) = self.store.bulk_progress(organization, id).await.map_err(unanswered)? {
             return Ok(progress);
         }
-        let matching = self.store.count_matching(access, search, GroupBy::default()).await.map_err(away)?;
-        let begun = self.store.begin_bulk(organization, id, matching.total).await.map_err(away)?;
+        let matching = self.store.count_matching(access, search, GroupBy::default()).await.map_err(unanswered)?;
+        let begun = self.store.begin_bulk(organization, id, matching.total).await.map_err(unanswered)?;
         begun.ok_or_else(|| Failure::transient("the bulk operation has ended"))
     }
-}
-
-fn away(error: StoreError) -> Failure {
-    Failure::transient(format!("the store did not answer as expected: {error}"))
 }
 
 #[async_trait]
@@ -198,7 +194,7 @@ impl Handler for BulkHandler {
                 attempt.progress.tell(progress_line(&progress));
                 return Err(Failure::transient(format!("stopped: {}", progress_line(&progress))));
             }
-            let matching = self.store.matching_ids(&access, &search, 1..read_below, size).await.map_err(away)?;
+            let matching = self.store.matching_ids(&access, &search, 1..read_below, size).await.map_err(unanswered)?;
             let next = matching.next_below.unwrap_or(1);
             if matching.found.is_empty() {
                 read_below = next;
@@ -221,7 +217,7 @@ impl Handler for BulkHandler {
                     tokio::time::sleep(PAUSE * tries).await;
                     continue;
                 }
-                Err(error) => return Err(away(error)),
+                Err(error) => return Err(unanswered(error)),
             }
             read_below = progress.below;
             let took = begun.elapsed();

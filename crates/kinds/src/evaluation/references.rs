@@ -78,8 +78,8 @@ impl References {
         &self.cache
     }
 
-    /// Fetches the content of a reference unless it is stored already. A reference is an address, `@`, and `sha256:`
-    /// with 64 hexadecimal digits.
+    /// Fetches and stores the content of a reference, whether it is stored already or not. A reference is an address,
+    /// `@`, and `sha256:` with 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`NotFetched`], which names the reference and the reason.

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, Handler, Limits};
-use operations::{Access, NewOperation, OperationId, Resource, Status, Timestamp};
+use operations::{Access, NewOperation, Operation, OperationId, Resource, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
     EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, PolicyDigests, Store, StoreError, WaiverChange,
 };
 
-use crate::evaluation;
+use crate::{evaluation, unanswered};
 
 pub use policies::PolicyFollower;
 
@@ -161,24 +161,26 @@ impl ReevaluationHandler {
         ReevaluationHandler { store }
     }
 
-    /// The evaluations that are running and may have to be repeated: what was created later reads the current policies
-    /// and waivers. Read before those that are completed, so that none is missed that ends meanwhile.
+    /// The evaluations that are running and may have to be repeated by this attempt. Read before those that are
+    /// completed, so that none is missed that ends meanwhile.
     async fn running(
         &self,
         access: &Access,
         selection: &Selection,
-        later: Timestamp,
+        attempt: &Attempt,
     ) -> Result<Vec<OperationDetail>, Failure> {
         let mut running = Vec::new();
-        for operation in evaluation::all_evaluations(&*self.store, access, Status::Running, None).await.map_err(away)? {
-            if operation.created_at >= later {
+        for operation in
+            evaluation::all_evaluations(&*self.store, access, Status::Running, None).await.map_err(unanswered)?
+        {
+            if is_current(&operation, attempt) {
                 continue;
             }
             let Some(digest) = operation.resource.as_ref().and_then(|resource| resource.resource_id.parse().ok())
             else {
                 continue;
             };
-            let record = self.store.evidence(&access.organization, &digest).await.map_err(away)?;
+            let record = self.store.evidence(&access.organization, &digest).await.map_err(unanswered)?;
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
             if record.is_some_and(|record| may_be_selected(selection, &record, &detail)) {
                 running.push(detail);
@@ -193,7 +195,7 @@ impl ReevaluationHandler {
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id };
         let (mut newest, mut seen) = (Vec::new(), HashSet::new());
         let completed = evaluation::all_evaluations(&*self.store, access, Status::Completed, Some(resource));
-        for operation in completed.await.map_err(away)? {
+        for operation in completed.await.map_err(unanswered)? {
             // An evaluation that was deleted meanwhile, or cannot be decrypted, is not repeated.
             let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
             if seen.insert(request(&detail)) {
@@ -215,10 +217,16 @@ impl ReevaluationHandler {
                     () = tokio::time::sleep(exceeded.retry_after()) => {}
                     () = attempt.cancelled.cancelled() => return Err(Failure::transient("stopped")),
                 },
-                Err(error) => return Err(away(error)),
+                Err(error) => return Err(unanswered(error)),
             }
         }
     }
+}
+
+/// Whether an evaluation was created after the reevaluation, so that it has read the current policies and waivers. One
+/// of the same millisecond may have been created before.
+fn is_current(evaluation: &Operation, attempt: &Attempt) -> bool {
+    evaluation.created_at > attempt.operation.created_at
 }
 
 /// What an evaluation was asked, and in which project; the evidence is part of the input.
@@ -260,10 +268,6 @@ fn is_about(
     selection.subject.is_empty() || of_evaluation.into_iter().chain(of_evidence).any(|name| name == selection.subject)
 }
 
-fn away(error: StoreError) -> Failure {
-    Failure::transient(format!("the store did not answer as expected: {error}"))
-}
-
 #[async_trait]
 impl Handler for ReevaluationHandler {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
@@ -277,12 +281,13 @@ impl Handler for ReevaluationHandler {
             .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
         let (mut output, mut after) = (Output { cause: selection.cause.clone(), ..Output::default() }, None);
         let mut repeated = HashSet::new();
-        for detail in self.running(&access, &selection, attempt.operation.created_at).await? {
+        for detail in self.running(&access, &selection, &attempt).await? {
             output.add(self.repeat(&attempt, &detail).await?);
             repeated.insert(request(&detail));
         }
         loop {
-            let part = self.store.list_evidence(&attempt.organization, &filter, after, PART).await.map_err(away)?;
+            let part =
+                self.store.list_evidence(&attempt.organization, &filter, after, PART).await.map_err(unanswered)?;
             after = part.last().map(|last| (last.record.created_at, last.record.digest.to_string()));
             for listed in &part {
                 if attempt.cancelled.is_cancelled() {
@@ -294,8 +299,7 @@ impl Handler for ReevaluationHandler {
                 }
                 output.evidence += 1;
                 for detail in self.evaluations(&access, record).await? {
-                    // An evaluation that was created since is already a new one.
-                    if detail.operation.created_at > attempt.operation.created_at
+                    if is_current(&detail.operation, &attempt)
                         || repeated.contains(&request(&detail))
                         || !is_selected(&selection, record, &detail)
                     {
