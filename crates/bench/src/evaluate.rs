@@ -5,7 +5,6 @@
 //! policies, by one. The policies come with the request, as those of callers do.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -140,7 +139,7 @@ pub async fn measure(worker: Worker, clients: u32, length: Duration) -> anyhow::
         evaluations.evaluate(ORGANIZATION, &request, content, OUTPUT_LIMIT).await?;
         ours.record(u64::try_from(start.elapsed().as_nanos())?)?;
         let start = Instant::now();
-        evaluator.evaluate(&case.request, &case.content, &AtomicBool::new(false))?;
+        evaluator.evaluate(&case.request, &case.content)?;
         theirs.record(u64::try_from(start.elapsed().as_nanos())?)?;
     }
     drop(spinner);
@@ -199,7 +198,7 @@ async fn within(
         move || {
             let (evaluator, case) = (Arc::clone(&evaluator), Arc::clone(&case));
             async move {
-                let evaluate = move || evaluator.evaluate(&case.request, &case.content, &AtomicBool::new(false));
+                let evaluate = move || evaluator.evaluate(&case.request, &case.content);
                 tokio::task::spawn_blocking(evaluate).await??;
                 Ok(())
             }

@@ -55,15 +55,11 @@ pub enum EvaluateError {
     /// The trusted root cannot be used.
     #[error("the trusted root: {0}")]
     TrustedRoot(#[from] RootError),
-    /// The caller no longer wants the answer.
-    #[error("the evaluation was cancelled")]
-    Cancelled,
 }
 
 impl EvaluateError {
     /// Whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
-        let exhausted = matches!(self, EvaluateError::Evaluation { source: RegoError::Exhausted, .. });
-        exhausted || matches!(self, EvaluateError::Cancelled)
+        matches!(self, EvaluateError::Evaluation { source: RegoError::Exhausted, .. })
     }
 }

@@ -163,14 +163,9 @@ impl Evaluator {
     /// Evaluates. The digest in the request is assumed to be that of the bytes.
     ///
     /// # Errors
-    /// [`EvaluateError`] when there is no verdict: unreadable evidence, a broken policy, the time limit, cancellation.
-    pub fn evaluate(
-        &self,
-        request: &EvaluateRequest,
-        bytes: &[u8],
-        cancelled: &AtomicBool,
-    ) -> Result<Output, EvaluateError> {
-        self.evaluate_calling(request, bytes, None, cancelled)
+    /// [`EvaluateError`] when there is no verdict: unreadable evidence, a broken policy, the time limit.
+    pub fn evaluate(&self, request: &EvaluateRequest, bytes: &[u8]) -> Result<Output, EvaluateError> {
+        self.evaluate_calling(request, bytes, None)
     }
 
     /// The same, with calls that the policies may make. The result, even an error, counts only if no call remains to be
@@ -183,7 +178,6 @@ impl Evaluator {
         request: &EvaluateRequest,
         bytes: &[u8],
         calls: Option<&HttpCalls>,
-        cancelled: &AtomicBool,
     ) -> Result<Output, EvaluateError> {
         let deadline = Instant::now() + self.config.time_limit;
         self.config.check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
@@ -198,7 +192,7 @@ impl Evaluator {
         };
         let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
         let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;
-        let policies = run_all(&plan.policies, &material, calls, deadline, self.config.time_limit, cancelled)?;
+        let policies = run_all(&plan.policies, &material, calls, deadline, self.config.time_limit)?;
         let totals = Totals::count(&policies, &plan.left_out);
         Ok(Output {
             evidence: EvidenceOutput {
@@ -239,11 +233,10 @@ fn run_all(
     calls: Option<&HttpCalls>,
     deadline: Instant,
     limit: Duration,
-    cancelled: &AtomicBool,
 ) -> Result<Vec<PolicyOutput>, EvaluateError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(planned.len());
     if workers < 2 {
-        let outcomes = planned.iter().map(|policy| run_one(policy, material, calls, deadline, limit, cancelled));
+        let outcomes = planned.iter().map(|policy| run_one(policy, material, calls, deadline, limit));
         return outcomes.filter_map(Result::transpose).collect();
     }
     let next = AtomicUsize::new(0);
@@ -255,7 +248,7 @@ fn run_all(
                 while !failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(policy) = planned.get(index) else { return };
-                    let outcome = run_one(policy, material, calls, deadline, limit, cancelled);
+                    let outcome = run_one(policy, material, calls, deadline, limit);
                     failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                     outcomes.lock().expect("no thread panics while it holds this lock").push((index, outcome));
                 }
@@ -274,15 +267,13 @@ fn run_one(
     calls: Option<&HttpCalls>,
     deadline: Instant,
     limit: Duration,
-    cancelled: &AtomicBool,
 ) -> Result<Option<PolicyOutput>, EvaluateError> {
     let start = Instant::now();
     let mut verdicts: Vec<Verdict> = Vec::new();
     for script in &policy.scripts {
         let time = deadline.saturating_duration_since(Instant::now());
-        let outcome = script.run_calling(material.input(), policy.arguments.rego(), Limits { time }, calls, cancelled);
+        let outcome = script.run_calling(material.input(), policy.arguments.rego(), Limits { time }, calls);
         let verdict = outcome.map_err(|error| match error {
-            RegoError::Cancelled => EvaluateError::Cancelled,
             // The time that was left would not help the reader.
             RegoError::TimeLimit(_) => {
                 EvaluateError::Evaluation { policy: policy.name.clone(), source: RegoError::TimeLimit(limit) }

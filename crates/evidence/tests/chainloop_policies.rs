@@ -1,6 +1,5 @@
 //! Policies in the form of Chainloop's own policies, boilerplate included, run unchanged.
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 
 use evidence::policy::{PolicyAttachment, Scalar};
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, PolicyOutput, Status, digest};
@@ -65,7 +64,7 @@ impl Sample {
             ..EvaluateRequest::default()
         };
         let evaluator = Evaluator::new(EvaluatorConfig::default()).unwrap();
-        let output = evaluator.evaluate(&request, &bytes, &AtomicBool::new(false));
+        let output = evaluator.evaluate(&request, &bytes);
         output.unwrap_or_else(|error| panic!("{error}")).policies.remove(0)
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use evidence::check::{Outcome, Report, check, find};
 use evidence::policy::{Input, Policy, PolicyAttachment, Scalar};
@@ -46,7 +45,7 @@ fn gate(file: &str, with: &[(&str, &str)]) -> Output {
         }]),
         ..EvaluateRequest::default()
     };
-    evaluator.evaluate(&request, &bytes, &AtomicBool::new(false)).unwrap()
+    evaluator.evaluate(&request, &bytes).unwrap()
 }
 
 /// The policies that ran, in the order of the group.
@@ -210,7 +209,7 @@ fn an_spdx_3_document_is_skipped_by_every_policy_for_spdx_documents() {
             policies: Some(vec![attachment]),
             ..EvaluateRequest::default()
         };
-        let output = evaluator.evaluate(&request, document.as_bytes(), &AtomicBool::new(false)).unwrap();
+        let output = evaluator.evaluate(&request, document.as_bytes()).unwrap();
         assert_eq!(output.policies[0].status, Status::Skipped, "{}", policy.metadata.name);
         skipped += 1;
     }

@@ -1,6 +1,5 @@
 //! What OPA refuses, or what violates the policy in OPA, must not pass silently here: each way to do so that was found
 //! is tested, beginning with the request.
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use evidence::policy::PolicyAttachment;
@@ -28,7 +27,7 @@ fn evaluate_with(policy: Value, input: &str) -> Result<PolicyOutput, EvaluateErr
         ..EvaluateRequest::default()
     };
     let evaluator = Evaluator::new(EvaluatorConfig::default()).unwrap();
-    evaluator.evaluate(&request, input.as_bytes(), &AtomicBool::new(false)).map(|mut output| output.policies.remove(0))
+    evaluator.evaluate(&request, input.as_bytes()).map(|mut output| output.policies.remove(0))
 }
 
 /// Asserts that there is an error, and that its message contains this text.

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use evidence::check::check;
@@ -25,7 +24,7 @@ fn answer_of_rules(rules: &str) -> Result<Option<(Value, String)>, RegoError> {
     let finding = "{\"message\": \"m\", \"value\": value, \"type\": type_name(value)}";
     let script = format!("package main\nimport rego.v1\n{rules}\nviolations contains {finding}\n");
     let limits = Limits { time: Duration::from_secs(20) };
-    let run = |script: Script| script.run(&Rego::new_object(), BTreeMap::new(), limits, &AtomicBool::new(false));
+    let run = |script: Script| script.run(&Rego::new_object(), BTreeMap::new(), limits);
     let Verdict { violations, skipped, skip_reason, .. } = run(Script::compile(&script)?)?;
     assert!(!skipped, "{rules}: {skip_reason}");
     let finding = violations.into_iter().next().and_then(|violation| violation.finding);

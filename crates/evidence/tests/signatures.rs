@@ -1,7 +1,6 @@
 //! What a policy learns about the signatures of an attestation: real bundles, and envelopes that were tampered with.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 
 use attestation::{PAYLOAD_TYPE, Signer, TrustedIdentities, TrustedIdentity, TrustedKey};
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, EvaluatorConfig, digest};
@@ -47,7 +46,7 @@ fn seen_by(config: EvaluatorConfig, evidence: &[u8]) -> Value {
         "spec": {"policies": [{"embedded": script}]}});
     let request = json!({"digest": digest(evidence), "policies": [{"embedded": policy}]});
     let request: EvaluateRequest = serde_json::from_value(request).unwrap();
-    let output = Evaluator::new(config).unwrap().evaluate(&request, evidence, &AtomicBool::new(false)).unwrap();
+    let output = Evaluator::new(config).unwrap().evaluate(&request, evidence).unwrap();
     output.policies[0].violations[0].finding.as_ref().unwrap()["signature"].clone()
 }
 

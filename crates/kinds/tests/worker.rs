@@ -8,7 +8,6 @@ mod prompt;
 mod support;
 mod waivers;
 
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -140,7 +139,7 @@ async fn a_process_answers_as_the_evaluator_itself() {
     let body = "violations contains \"one\" if input.a == 1";
     let mut there = evaluate(config(), body).await.unwrap();
     let evaluator = Evaluator::new(config()).unwrap();
-    let mut here = evaluator.evaluate(&request(body), EVIDENCE, &AtomicBool::new(false)).unwrap();
+    let mut here = evaluator.evaluate(&request(body), EVIDENCE).unwrap();
     there.policies[0].duration_ms = 0;
     here.policies[0].duration_ms = 0;
     assert_eq!(there, here);

@@ -29,7 +29,6 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use attestation::{TrustedIdentities, TrustedIdentity, TrustedKey};
 use serde::Serialize;
@@ -235,7 +234,7 @@ fn run(evaluator: &Evaluator, of: Use<'_>, folder: &Path, case: Case) -> CaseRep
             };
             let calls = HttpCalls::default();
             loop {
-                let outcome = evaluator.evaluate_calling(&request, &bytes, Some(&calls), &AtomicBool::new(false));
+                let outcome = evaluator.evaluate_calling(&request, &bytes, Some(&calls));
                 let asked = calls.take_asked();
                 if asked.is_empty() {
                     break outcome.map_err(|error| error.to_string());

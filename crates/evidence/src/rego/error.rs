@@ -51,9 +51,6 @@ pub enum RegoError {
     /// The evaluation took too long and was stopped.
     #[error("the evaluation took longer than {} s and was ended", .0.as_secs_f64())]
     TimeLimit(Duration),
-    /// The caller no longer wants the answer.
-    #[error("the evaluation was cancelled")]
-    Cancelled,
     /// Evaluations that were stopped earlier still occupy their threads.
     #[error("too many evaluations that were stopped still occupy threads; try again later")]
     Exhausted,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regorus::Value;
 use regorus::utils::limits::ExecutionTimerConfig;
@@ -20,8 +20,6 @@ use super::verdict::Verdict;
 
 /// The stack size: the engine recurses as deeply as the script and the data nest.
 const STACK: usize = 32 * 1024 * 1024;
-/// How often the watchdog checks whether the result is still wanted.
-const POLL: Duration = Duration::from_millis(20);
 /// How much longer than the engine's own timer the watchdog waits.
 const GRACE: Duration = Duration::from_millis(500);
 /// How many steps the engine takes between two checks of the clock.
@@ -46,18 +44,12 @@ pub struct Limits {
 impl Script {
     /// Runs the script on an input with arguments.
     ///
-    /// Blocks until there is a verdict, the time is over, or `cancelled` becomes true (noticed within 20 ms).
+    /// Blocks until there is a verdict, or the time is over.
     ///
     /// # Errors
     /// [`RegoError`] when there is no verdict.
-    pub fn run(
-        &self,
-        input: &Value,
-        args: BTreeMap<Value, Value>,
-        limits: Limits,
-        cancelled: &AtomicBool,
-    ) -> Result<Verdict, RegoError> {
-        self.run_calling(input, args, limits, None, cancelled)
+    pub fn run(&self, input: &Value, args: BTreeMap<Value, Value>, limits: Limits) -> Result<Verdict, RegoError> {
+        self.run_calling(input, args, limits, None)
     }
 
     /// The same, with calls that the script may make. The result counts only if no call remains to be made.
@@ -70,14 +62,10 @@ impl Script {
         args: BTreeMap<Value, Value>,
         limits: Limits,
         calls: Option<&HttpCalls>,
-        cancelled: &AtomicBool,
     ) -> Result<Verdict, RegoError> {
         if let Calls::NeedsChainloop(name) = &*self.calls {
             let reason = format!("{name} needs a Chainloop server, which this service does not have");
             return Ok(Verdict::unevaluated(reason));
-        }
-        if cancelled.load(Ordering::Relaxed) {
-            return Err(RegoError::Cancelled);
         }
         if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED {
             return Err(RegoError::Exhausted);
@@ -105,23 +93,18 @@ impl Script {
         let spawned = thread::Builder::new().name("rego".to_owned()).stack_size(STACK).spawn(work);
         spawned.map_err(|error| RegoError::Engine(format!("no thread to evaluate on: {error}")))?;
 
-        let deadline = Instant::now() + limits.time + GRACE;
-        let error = loop {
-            match receiver.recv_timeout(POLL) {
-                Ok(outcome) => return outcome,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(RegoError::Engine("the engine failed on this policy and input".to_owned()));
-                }
-                Err(RecvTimeoutError::Timeout) if cancelled.load(Ordering::Relaxed) => break RegoError::Cancelled,
-                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => break RegoError::TimeLimit(limits.time),
-                Err(RecvTimeoutError::Timeout) => {}
+        match receiver.recv_timeout(limits.time.saturating_add(GRACE)) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(RegoError::Engine("the engine failed on this policy and input".to_owned()));
             }
-        };
+            Err(RecvTimeoutError::Timeout) => {}
+        }
         ABANDONED.fetch_add(1, Ordering::Relaxed);
         if state.swap(GIVEN_UP, Ordering::AcqRel) == DONE {
             ABANDONED.fetch_sub(1, Ordering::Relaxed);
         }
-        Err(error)
+        Err(RegoError::TimeLimit(limits.time))
     }
 }
 

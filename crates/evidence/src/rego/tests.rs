@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use regorus::Value;
@@ -15,7 +14,7 @@ const HEAD: &str = "package main\n\nimport rego.v1\n\n";
 fn run_on(body: &str, input: &str) -> Result<Verdict, RegoError> {
     let script = Script::compile(&format!("{HEAD}{body}"))?;
     let limits = Limits { time: Duration::from_secs(20) };
-    script.run(&json::read(input.as_bytes()).unwrap(), BTreeMap::new(), limits, &AtomicBool::new(false))
+    script.run(&json::read(input.as_bytes()).unwrap(), BTreeMap::new(), limits)
 }
 
 /// A script that may report violations, so that its other rules can be tested alone.
@@ -232,29 +231,9 @@ fn an_endless_policy_is_ended() {
     let input = Value::from(BTreeMap::from([(Value::from("n"), Value::from(numbers))]));
     let limit = Duration::from_millis(200);
     let start = Instant::now();
-    let error = script.run(&input, BTreeMap::new(), Limits { time: limit }, &AtomicBool::new(false)).unwrap_err();
+    let error = script.run(&input, BTreeMap::new(), Limits { time: limit }).unwrap_err();
     assert_eq!(error, RegoError::TimeLimit(limit));
     assert!(start.elapsed() < Duration::from_secs(5));
-}
-
-/// Gap (f): the watchdog.
-#[test]
-fn a_run_that_is_no_longer_wanted_ends_at_once() {
-    let body = "violations contains \"no\" if { some a in input.n; some b in input.n; some c in input.n; some d in input.n; a + b + c + d < 0 }";
-    let script = Script::compile(&format!("{HEAD}{body}")).unwrap();
-    let numbers: Vec<Value> = (0..1000u64).map(Value::from).collect();
-    let input = Value::from(BTreeMap::from([(Value::from("n"), Value::from(numbers))]));
-    let cancelled = AtomicBool::new(false);
-    let start = Instant::now();
-    let limits = Limits { time: Duration::from_secs(2) };
-    let outcome = std::thread::scope(|scope| {
-        let run = scope.spawn(|| script.run(&input, BTreeMap::new(), limits, &cancelled));
-        std::thread::sleep(Duration::from_millis(100));
-        cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-        run.join().unwrap()
-    });
-    assert_eq!(outcome.unwrap_err(), RegoError::Cancelled);
-    assert!(start.elapsed() < Duration::from_secs(1));
 }
 
 #[test]

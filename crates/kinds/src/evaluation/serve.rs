@@ -1,7 +1,6 @@
 //! One evaluation process, from its own side.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use rustix::process::Resource;
@@ -123,7 +122,7 @@ fn work(
             }
         }),
         Task::Evaluate { output_limit } => evaluator().and_then(|evaluator| {
-            let output = evaluator.evaluate_calling(&read(request)?, content, calls, &AtomicBool::new(false))?;
+            let output = evaluator.evaluate_calling(&read(request)?, content, calls)?;
             let json = written(&output, output_limit)?;
             Ok((Answer::Output { size: json.len() }, json))
         }),
