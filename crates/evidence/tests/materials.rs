@@ -229,7 +229,9 @@ fn table() -> String {
         JSON and XML may be nested at most 128 levels deep, YAML 64 levels deep and without anchors, aliases and tags; a number may have at\n\
         most 1,000 characters. An archive may have at most 50,000 entries, which together may have at most 100 MiB and at most 200 times\n\
         the size of the archive (1 MiB is always allowed). A report or another file that is looked for is refused\n\
-        if it is encrypted or, in a tar, a link; so is a tar without an end, or with something after its end. A key that occurs twice in\n\
+        if it is encrypted or, in a tar, a link; so is a tar without an end, with something after its end, or with headers that\n\
+        programs read in different ways (such as those of sparse files), and a chart with two files `Chart.yaml` or `values.yaml`. An\n\
+        envelope may have at most 32 signatures. Rows of sigcheck must have as many cells as the header. A key that occurs twice in\n\
         an object of JSON or YAML is refused: readers differ in which value counts. An OpenAPI or AsyncAPI document in YAML may have at\n\
         most 8 MiB. Empty evidence is accepted only for `STRING`, `ARTIFACT`, `EVIDENCE`, `TRUFFLEHOG_JSON` and\n\
         `RADAMSA_REPORT`.\n\n\

@@ -16,6 +16,11 @@ use super::json;
 use super::kind::MaterialKind;
 use super::node::Node;
 
+/// The members of a statement.
+const OF_STATEMENT: [&str; 4] = ["_type", "subject", "predicateType", "predicate"];
+/// The maximum number of signatures. Each is verified with each trusted key, over the whole payload.
+const MAX_SIGNATURES: usize = 32;
+
 /// Checks the envelope and the statement inside; returns what the policy sees, and the result of verifying the
 /// signatures.
 pub fn open(
@@ -28,13 +33,13 @@ pub fn open(
     if kind == MaterialKind::Attestation {
         return Ok((statement, report));
     }
-    let mut fields = BTreeMap::new();
-    for part in [&value, &statement] {
-        if let Ok(object) = part.as_object() {
-            fields.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
-        }
-    }
-    Ok((Value::from(fields), report))
+    // Nothing in a statement may pass for a part of the bundle, nor the reverse.
+    let is_of_statement = |name: &Value| OF_STATEMENT.iter().any(|of| *name == Value::from(*of));
+    let of_bundle = value.as_object().into_iter().flat_map(|object| object.iter());
+    let of_bundle = of_bundle.filter(|(name, _)| !is_of_statement(name));
+    let of_statement = statement.as_object().into_iter().flat_map(|object| object.iter());
+    let all = of_statement.chain(of_bundle).map(|(name, value)| (name.clone(), value.clone()));
+    Ok((Value::from(all.collect::<BTreeMap<Value, Value>>()), report))
 }
 
 /// The result of verifying the signatures over a payload that was read from this envelope or bundle.
@@ -78,14 +83,15 @@ fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialE
     let envelope = bundled.unwrap_or(root);
     envelope.required("payloadType")?.one_of(&["application/vnd.in-toto+json"])?;
     // A policy may require that there is one.
-    envelope.required("signatures")?.each(|signature| signature.required("sig")?.string().map(drop))?;
+    let signatures = envelope.required("signatures")?;
+    signatures.each(|signature| signature.required("sig")?.string().map(drop))?;
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(signatures.expected(format!("at most {MAX_SIGNATURES} signatures")));
+    }
     let payload = envelope.required("payload")?;
     let bytes = dsse::decode(payload.text()?).ok_or_else(|| payload.expected("base64"))?;
-    let statement = json::read_evidence(&bytes).map_err(|error| MaterialError::Mismatch {
-        kind,
-        at: format!("{payload}, decoded"),
-        expected: "an in-toto statement".to_owned(),
-        found: error.to_string(),
+    let statement = json::read_evidence(&bytes).map_err(|error| {
+        MaterialError::mismatch(kind, format!("{payload}, decoded"), "an in-toto statement", error.to_string())
     })?;
     check_statement(kind, &statement)?;
     Ok((statement, bytes))

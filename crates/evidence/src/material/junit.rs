@@ -33,7 +33,7 @@ use super::xml::Element;
 
 /// Suites in the form above.
 pub fn elements(suites: Vec<Json>) -> Value {
-    Value::from(json!({ "elements": suites }))
+    Value::from(Json::from_iter([("elements", Json::Array(suites))]))
 }
 
 /// Checks a report and returns its suites.
@@ -46,12 +46,7 @@ pub fn suites(root: &Element) -> Result<Vec<Json>, MaterialError> {
 }
 
 fn mismatch(at: &Element, expected: &str, found: &str) -> MaterialError {
-    MaterialError::Mismatch {
-        kind: MaterialKind::JunitXml,
-        at: format!("line {}", at.line),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
-    }
+    MaterialError::mismatch(MaterialKind::JunitXml, format!("line {}", at.line), expected, found)
 }
 
 /// The report's own counts must at least be numbers.
@@ -139,10 +134,10 @@ impl Contents {
     /// The suites; tests outside of all suites are put into one without a name, at the position of the first of them.
     fn into_suites(mut self) -> Vec<Json> {
         if !self.tests.is_empty() {
-            let unnamed = json!({
-                "name": "", "package": "", "properties": {}, "tests": self.tests, "suites": [],
-                "totals": self.of_tests.json(),
+            let mut unnamed = json!({
+                "name": "", "package": "", "properties": {}, "suites": [], "totals": self.of_tests.json(),
             });
+            unnamed["tests"] = Json::Array(self.tests);
             self.suites.insert(self.position, unnamed);
         }
         self.suites
@@ -243,10 +238,11 @@ fn suite(element: &Element) -> Result<(Json, Totals), MaterialError> {
         "name": element.attribute("name").unwrap_or_default(),
         "package": element.attribute("package").unwrap_or_default(),
         "properties": properties,
-        "tests": found.tests,
-        "suites": found.suites,
         "totals": totals.json(),
     });
+    // In `json!` they would be copied, again for each suite around this one.
+    json["tests"] = Json::Array(found.tests);
+    json["suites"] = Json::Array(found.suites);
     output(element, &mut json);
     Ok((json, totals))
 }

@@ -12,10 +12,6 @@ use super::kind::MaterialKind;
 /// The maximum size of AccessChk output whose text policies see in addition to what is parsed from it, in bytes.
 const RAW: usize = 10 * 1024 * 1024;
 
-fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
-    MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
-}
-
 /// The text, in UTF-8, or in UTF-16 if it has a byte order mark.
 pub fn decode(bytes: &[u8]) -> Option<String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
@@ -40,14 +36,15 @@ pub fn is_sigcheck(text: &str) -> bool {
 /// The output of sigcheck: a list with one object per row, its members named by the columns.
 pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::SysinternalsSigcheck;
-    let text = decode(bytes).ok_or_else(|| mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
+    let text =
+        decode(bytes).ok_or_else(|| MaterialError::mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
     let text = text.trim_start();
     if !is_sigcheck(text) {
         let first: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
-        return Err(mismatch(KIND, "line 1", "the columns Path and Verified", &format!("{first:?}")));
+        return Err(MaterialError::mismatch(KIND, "line 1", "the columns Path and Verified", &format!("{first:?}")));
     }
     let records = records(text, delimiter(text.lines().next().unwrap_or_default())).map_err(|line| {
-        mismatch(KIND, &format!("line {line}"), "the end of the text that begins with a quote", "none")
+        MaterialError::mismatch(KIND, &format!("line {line}"), "the end of the text that begins with a quote", "none")
     })?;
     let mut records = records.into_iter();
     let header = records.next().unwrap_or_default();
@@ -55,14 +52,20 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     // If two columns had the same name, policies would see only one of them.
     let mut seen = BTreeSet::new();
     if let Some(name) = header.iter().find(|name| !name.is_empty() && !seen.insert(**name)) {
-        return Err(mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
+        return Err(MaterialError::mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
     }
     let names: Vec<Value> = header.iter().map(|name| Value::from(*name)).collect();
-    let rows = records.map(|record| {
-        let cells = record.iter().map(String::as_str).chain(std::iter::repeat(""));
-        Value::from(names.iter().cloned().zip(cells.map(Value::from)).collect::<BTreeMap<Value, Value>>())
+    let rows = records.enumerate().map(|(index, record)| {
+        // With fewer or more cells, a cell may not belong to the column at its position, and filling up many short rows
+        // would take far more memory than the text.
+        if record.len() < names.len() || record[names.len()..].iter().any(|cell| !cell.is_empty()) {
+            let (expected, found) = (format!("{} cells, as in the header", names.len()), record.len().to_string());
+            return Err(MaterialError::mismatch(KIND, format!("row {}", index + 1), expected, found));
+        }
+        let cells = record.iter().map(|cell| Value::from(cell.as_str()));
+        Ok(Value::from(names.iter().cloned().zip(cells).collect::<BTreeMap<Value, Value>>()))
     });
-    Ok(Value::from(rows.collect::<Vec<Value>>()))
+    Ok(Value::from(rows.collect::<Result<Vec<Value>, MaterialError>>()?))
 }
 
 /// A comma, unless the header has more tabs outside of quotes.
@@ -287,7 +290,8 @@ impl Object {
 /// The output of AccessChk. It has no machine-readable form: lines that are not understood are kept as they are.
 pub fn accesschk(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::SysinternalsAccesschk;
-    let text = decode(bytes).ok_or_else(|| mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
+    let text =
+        decode(bytes).ok_or_else(|| MaterialError::mismatch(KIND, "the text", "UTF-8 or UTF-16", "other bytes"))?;
     let keeps_text = text.len() <= RAW;
     let mut version = None;
     let mut objects: Vec<Object> = Vec::new();
@@ -313,7 +317,12 @@ pub fn accesschk(bytes: &[u8]) -> Result<Value, MaterialError> {
         }
     }
     if version.is_none() && !objects.iter().any(Object::says_anything) {
-        return Err(mismatch(KIND, "the text", "the banner of AccessChk, or an object with who has access", "neither"));
+        return Err(MaterialError::mismatch(
+            KIND,
+            "the text",
+            "the banner of AccessChk, or an object with who has access",
+            "neither",
+        ));
     }
     let mut tool = fields([("name", Value::from("AccessChk"))]);
     if let Some(version) = version {

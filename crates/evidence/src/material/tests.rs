@@ -581,6 +581,53 @@ fn of_an_attestation_the_policy_sees_the_statement() {
     assert!(error.to_string().contains("at $.payload: expected base64"), "{error}");
 }
 
+/// As signatures may be: Sigstore's bundles may use either alphabet, and omit the padding.
+#[test]
+fn a_payload_may_be_base64_of_either_alphabet_padded_or_not() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://example.com/p?>~",
+        "subject": [{"name": "s", "digest": {"sha256": "00"}}],
+    });
+    for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
+        for end in ["", " ", "  "] {
+            let payload = json!(engine.encode(format!("{statement}{end}")));
+            let input = parse(None, &changed(envelope(SLSA), "/payload", Some(payload))).unwrap();
+            assert_eq!(input["predicateType"], "https://example.com/p?>~");
+        }
+    }
+}
+
+#[test]
+fn a_statement_and_its_bundle_cannot_pass_for_each_other() {
+    use base64::Engine as _;
+    let mut both = bundle(SLSA);
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": SLSA, "subject": [],
+        "mediaType": "of the statement", "dsseEnvelope": {}, "more": 1,
+    });
+    let payload = base64::engine::general_purpose::STANDARD.encode(statement.to_string());
+    both["dsseEnvelope"]["payload"] = json!(payload);
+    both["predicateType"] = json!("of the bundle");
+    both["predicate"] = json!({"builder": "of the bundle"});
+    let input = parse(Some(MaterialKind::SlsaProvenance), &both.to_string()).unwrap();
+    assert_eq!((&input["mediaType"], &input["dsseEnvelope"]), (&both["mediaType"], &both["dsseEnvelope"]));
+    assert_eq!((&input["predicateType"], &input["more"]), (&json!(SLSA), &json!(1)));
+    assert_eq!(input.get("predicate"), None);
+}
+
+#[test]
+fn an_envelope_with_very_many_signatures_is_refused() {
+    let with = |count: usize| {
+        let signatures = json!(vec![json!({"sig": "AA=="}); count]);
+        parse(Some(MaterialKind::Attestation), &changed(envelope(SLSA), "/signatures", Some(signatures)))
+    };
+    with(32).unwrap();
+    let error = with(33).unwrap_err().to_string();
+    assert!(error.contains("at $.signatures: expected at most 32 signatures"), "{error}");
+}
+
 #[test]
 fn metadata_stand_beside_the_content() {
     let metadata = Metadata {
@@ -866,6 +913,11 @@ fn no_report_of_an_archive_is_passed_over() {
 fn columns_of_sigcheck_have_no_blanks_in_their_names() {
     let input = parse(None, "Path, Verified ,Publisher,,\nc:\\a.exe,Unsigned,n/a,,\n").unwrap();
     assert_eq!(input["elements"][0], json!({"Path": "c:\\a.exe", "Verified": "Unsigned", "Publisher": "n/a", "": ""}));
+    for (row, found) in [("b.exe", 1), ("c:\\b,c.exe,Unsigned,n/a,,", 6)] {
+        let error = parse(None, &format!("Path,Verified,Publisher,,\na,Signed,A,,\n{row}\n")).unwrap_err().to_string();
+        assert!(error.contains(&format!("row 2: expected 5 cells, as in the header, found {found}")), "{error}");
+    }
+    parse(None, "Path,Verified\na,Signed,,\n").unwrap();
     let error = parse(None, "Path,Verified, Verified\na,Unsigned,Signed\n").unwrap_err().to_string();
     assert!(error.contains("line 1: expected each column once, found \"Verified\" twice"), "{error}");
 }

@@ -3,7 +3,7 @@
 //! A member that is misspelt would have no effect, and evidence could pass for that reason. So members of a `spec` that
 //! Chainloop does not have, which refuses them too, are refused here. Those that have no meaning here are [`Unused`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny as Unused};
 use serde::{Deserialize, Deserializer};
@@ -464,12 +464,13 @@ fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), Poli
         let message = "expected a DNS-1123 label: lower-case letters, digits and hyphens, 63 at most, a letter or digit at both ends";
         return Err(PolicyError::field(file, "metadata.name", message));
     }
+    let mut names = BTreeSet::new();
     for (index, input) in inputs.iter().enumerate() {
         let field = format!("spec.inputs[{index}]");
         if input.name.trim().is_empty() {
             return Err(PolicyError::field(file, &format!("{field}.name"), "expected a name"));
         }
-        if inputs[..index].iter().any(|other| other.name == input.name) {
+        if !names.insert(&input.name) {
             return Err(PolicyError::field(file, &format!("{field}.name"), &format!("{} occurs twice", input.name)));
         }
         if input.required && input.default.is_some() {

@@ -1,10 +1,10 @@
 //! Arguments: from `with` to `input.args`, and from a group's inputs to its policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
 
-use super::document::{Input, Scalar};
+use super::document::{Input, MAX_BYTES, Scalar};
 use super::error::PolicyError;
 
 /// The effective arguments.
@@ -39,7 +39,8 @@ impl Arguments {
                 None => {}
             }
         }
-        let unknown = with.keys().filter(|name| inputs.iter().all(|input| input.name != **name));
+        let declared: BTreeSet<&String> = inputs.iter().map(|input| &input.name).collect();
+        let unknown = with.keys().filter(|name| !declared.contains(name));
         let warnings = unknown.map(|name| format!("{owner} has no input {name}: ignored")).collect();
         Ok(Arguments { values, warnings })
     }
@@ -93,6 +94,11 @@ pub fn interpolate(group: &str, text: &str, values: &BTreeMap<String, String>) -
             return Err(PolicyError::field(group, &format!("{{{{ {inside} }}}}"), message));
         };
         out.push_str(values.get(name).map(String::as_str).unwrap_or_default());
+        // A long argument that is used many times would fill the memory.
+        if out.len() > MAX_BYTES {
+            let message = format!("with the arguments filled in, a text of the group is longer than {MAX_BYTES} bytes");
+            return Err(PolicyError::field(group, &format!("inputs.{name}"), &message));
+        }
         rest = tail;
     }
     out.push_str(rest);
@@ -172,5 +178,8 @@ mod tests {
         assert_eq!(text("a {{ inputs.floor }} b {{inputs.floor}}{{ .inputs.unset }}.").unwrap(), "a 80 b 80.");
         assert_eq!(text("no {{ end").unwrap(), "no {{ end");
         assert!(text("{{ env.HOME }}").unwrap_err().to_string().contains("expected {{ inputs.name }}"));
+        let long = BTreeMap::from([("x".to_owned(), "a".repeat(100_000))]);
+        let error = interpolate("g", &"{{inputs.x}}".repeat(10_000), &long).unwrap_err().to_string();
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
     }
 }
