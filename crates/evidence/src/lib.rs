@@ -20,6 +20,7 @@ pub mod rego;
 mod request;
 #[cfg(test)]
 mod tests;
+mod utf8;
 mod vex;
 pub mod waivers;
 pub mod yaml;
@@ -32,5 +33,6 @@ pub use output::{
     AiOutput, EvidenceOutput, GroupOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput,
 };
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
+pub use utf8::whole_characters;
 pub use vex::{Vex, VexError};
 pub use waivers::{Covered, Difference, DifferenceCounts, Objection, Waived, WaivedByVex, Waiver};

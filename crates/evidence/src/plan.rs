@@ -34,7 +34,7 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
 }
 
-/// What planning needs to know about the material; `None`: plan everything, to check a request.
+/// What planning needs to know about the material. Without it, everything is planned, to check a request.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     pub kind: MaterialKind,

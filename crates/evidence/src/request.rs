@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::is_digest;
 use crate::material::MaterialKind;
 use crate::policy::{PolicyAttachment, Resolver, Scalar};
 
@@ -158,11 +159,6 @@ impl EvaluateRequest {
         let kind: MaterialKind = name.parse().map_err(|error| RequestError::new("kind", error))?;
         Ok(Some(kind))
     }
-}
-
-fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// The text of an embedded document. An object is written as JSON, which is YAML too.

@@ -27,8 +27,7 @@ use super::xml::Element;
 const COUNTERS: [&str; 6] = ["INSTRUCTION", "BRANCH", "LINE", "COMPLEXITY", "METHOD", "CLASS"];
 
 fn mismatch(kind: MaterialKind, at: &Element, expected: &str, found: &str) -> MaterialError {
-    let at = format!("line {}", at.line);
-    MaterialError::Mismatch { kind, at, expected: expected.to_owned(), found: found.to_owned() }
+    MaterialError::mismatch(kind, format!("line {}", at.line), expected, found)
 }
 
 /// Checks a JaCoCo report.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::archive::Format;
 use super::kind::MaterialKind;
 use super::{chainloop, csaf, fuzzing, graphql, json, packed, sysinternals, xml};
+use crate::whole_characters;
 
 /// The maximum size of an envelope whose predicate is read; a larger one counts as an attestation.
 const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
@@ -48,27 +49,12 @@ pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
             reader.end().ok()?;
             first?.kind_of_list()
         }
-        _ => text(std::str::from_utf8(&bytes[..bytes.floor_boundary()]).ok()?),
+        _ => text(whole_characters(&bytes[..bytes.len().min(HEAD)], bytes.len() > HEAD)?),
     }
 }
 
 /// How much of a text is examined, in bytes.
 const HEAD: usize = 256 * 1024;
-
-trait FloorBoundary {
-    /// Where the head of a text ends, at a character boundary.
-    fn floor_boundary(&self) -> usize;
-}
-
-impl FloorBoundary for [u8] {
-    fn floor_boundary(&self) -> usize {
-        let mut end = self.len().min(HEAD);
-        while end > 0 && end < self.len() && self[end] & 0xc0 == 0x80 {
-            end -= 1;
-        }
-        end
-    }
-}
 
 /// The kind that a text appears to have.
 fn text(text: &str) -> Option<MaterialKind> {

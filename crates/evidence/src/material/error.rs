@@ -57,3 +57,15 @@ pub enum MaterialError {
         found: String,
     },
 }
+
+impl MaterialError {
+    /// A place in a document that is not as its kind requires.
+    pub(super) fn mismatch(
+        kind: MaterialKind,
+        at: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> MaterialError {
+        MaterialError::Mismatch { kind, at: at.into(), expected: expected.into(), found: found.into() }
+    }
+}

@@ -15,10 +15,6 @@ const MAX_RECORDS: usize = 1_000_000;
 
 type Fields = BTreeMap<Value, Value>;
 
-fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
-    MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
-}
-
 fn set(fields: &mut Fields, name: &str, value: impl Into<Value>) {
     fields.insert(Value::from(name), value.into());
 }
@@ -74,7 +70,7 @@ pub fn dranzer(bytes: &[u8]) -> Result<Value, MaterialError> {
     }
     if !report.is_one(&text) {
         let expected = "the version of the test engine, a COM object or a finding";
-        return Err(mismatch(MaterialKind::CertccDranzer, "the text", expected, "none"));
+        return Err(MaterialError::mismatch(MaterialKind::CertccDranzer, "the text", expected, "none"));
     }
     Ok(report.value(&text))
 }
@@ -245,8 +241,8 @@ fn logs(archived: &[u8], records: &mut Vec<Value>) -> Result<(), MaterialError> 
 
 fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), MaterialError> {
     const KIND: MaterialKind = MaterialKind::RadamsaReport;
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| mismatch(KIND, &format!("{file}line 1"), "UTF-8", "other bytes"))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| MaterialError::mismatch(KIND, &format!("{file}line 1"), "UTF-8", "other bytes"))?;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() {
@@ -257,14 +253,14 @@ fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), Materia
         let is_one = |record: &Fields| ["generator", "seed"].iter().any(|key| record.contains_key(&Value::from(*key)));
         let record = record(line).filter(is_one).ok_or_else(|| {
             let found: String = line.chars().take(60).collect();
-            mismatch(KIND, &at, "pairs such as generator: file, nth: 1", &format!("{found:?}"))
+            MaterialError::mismatch(KIND, &at, "pairs such as generator: file, nth: 1", &format!("{found:?}"))
         })?;
         // A line with the seed is not a mutation.
         if record.contains_key(&Value::from("seed")) {
             continue;
         }
         if records.len() >= MAX_RECORDS {
-            return Err(mismatch(KIND, &at, &format!("at most {MAX_RECORDS} records"), "more"));
+            return Err(MaterialError::mismatch(KIND, &at, &format!("at most {MAX_RECORDS} records"), "more"));
         }
         records.push(Value::from(record));
     }
@@ -340,7 +336,12 @@ fn unescape(text: &str) -> String {
 /// The number of crashing inputs: the files of an archive, otherwise this one.
 pub fn crashes(bytes: &[u8]) -> Result<usize, MaterialError> {
     if bytes.is_empty() {
-        return Err(mismatch(MaterialKind::RadamsaCrashes, "the content", "an input that crashes", "nothing"));
+        return Err(MaterialError::mismatch(
+            MaterialKind::RadamsaCrashes,
+            "the content",
+            "an input that crashes",
+            "nothing",
+        ));
     }
     // An input that happens to begin like an archive, but is not one, counts as one input.
     Ok(match Format::of(bytes) {

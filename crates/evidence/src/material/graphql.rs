@@ -38,11 +38,8 @@ impl Schema {
 
 /// Reads a schema.
 pub fn read(bytes: &[u8]) -> Result<Schema, MaterialError> {
-    let refuse = |line: usize, expected: &str, found: &str| MaterialError::Mismatch {
-        kind: MaterialKind::GraphqlSpec,
-        at: format!("line {line}"),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
+    let refuse = |line: usize, expected: &str, found: &str| {
+        MaterialError::mismatch(MaterialKind::GraphqlSpec, format!("line {line}"), expected, found)
     };
     let text = std::str::from_utf8(bytes).map_err(|_| refuse(1, "UTF-8", "other bytes"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -2,6 +2,7 @@
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
+use crate::digest::is_digest;
 
 /// A reference, split into its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +23,8 @@ const MAX: usize = 1024;
 
 /// Reads a text that consists of one reference.
 pub fn read(bytes: &[u8]) -> Result<Image, MaterialError> {
-    let refuse = |expected: &str, found: &str| MaterialError::Mismatch {
-        kind: MaterialKind::ContainerImage,
-        at: "the reference".to_owned(),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
+    let refuse = |expected: &str, found: &str| {
+        MaterialError::mismatch(MaterialKind::ContainerImage, "the reference", expected, found)
     };
     if bytes.len() > MAX {
         return Err(refuse(&format!("at most {MAX} bytes"), &format!("{} bytes", bytes.len())));
@@ -35,7 +33,8 @@ pub fn read(bytes: &[u8]) -> Result<Image, MaterialError> {
     parse(text).ok_or_else(|| refuse("registry/repository:tag@sha256:<64 hex>", &format!("{text:?}")))
 }
 
-/// The full name of the repository of a reference, `docker.io/library/alpine` for `alpine`; `None` if it is not a
+/// The full name of the repository of a reference, `index.docker.io/library/alpine` for `alpine`; `None` if it is not
+/// a
 /// reference.
 pub fn repository(text: &str) -> Option<String> {
     parse(text).map(|image| image.name)
@@ -46,8 +45,7 @@ fn parse(text: &str) -> Option<Image> {
         Some((rest, digest)) => (rest, Some(digest)),
         None => (text, None),
     };
-    let hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(hex)) {
+    if !digest.is_none_or(is_digest) {
         return None;
     }
     // A colon before the last slash belongs to the registry's port.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use strsim::levenshtein;
 
 macro_rules! kinds {
     ($($variant:ident = $name:literal, $reads:literal, $input:literal, $told:literal;)*) => {
@@ -218,30 +219,13 @@ fn nearest(name: &str) -> Option<MaterialKind> {
         }
     }
     let limit = (name.len() / 3).max(1);
-    let (distance, kind) = candidates.map(|(candidate, kind)| (distance(&name, &candidate), kind)).min()?;
+    let (distance, kind) = candidates.map(|(candidate, kind)| (levenshtein(&name, &candidate), kind)).min()?;
     (distance <= limit).then_some(kind)
 }
 
 /// The letters and digits of a name.
 fn letters(name: &str) -> std::string::String {
     name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect()
-}
-
-/// The number of letters that have to be added, removed or replaced to turn one name into the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, wanted) in other.iter().enumerate() {
-            let above = row[column + 1];
-            let replaced = diagonal + usize::from(letter != *wanted);
-            row[column + 1] = replaced.min(above + 1).min(row[column] + 1);
-            diagonal = above;
-        }
-    }
-    row[other.len()]
 }
 
 impl FromStr for MaterialKind {

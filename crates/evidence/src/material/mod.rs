@@ -234,11 +234,8 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
             read => Ok(read.unwrap_or_else(|_| Value::new_object())),
         },
         MaterialKind::String => {
-            let text = std::str::from_utf8(bytes).map_err(|error| MaterialError::Mismatch {
-                kind,
-                at: format!("byte {}", error.valid_up_to()),
-                expected: "UTF-8".to_owned(),
-                found: "other bytes".to_owned(),
+            let text = std::str::from_utf8(bytes).map_err(|error| {
+                MaterialError::mismatch(kind, format!("byte {}", error.valid_up_to()), "UTF-8", "other bytes")
             })?;
             Ok(Value::from(BTreeMap::from([(Value::from("value"), Value::from(text))])))
         }

@@ -32,12 +32,7 @@ impl<'a> Node<'a> {
 
     /// The error for this position.
     pub fn expected(&self, expected: impl Into<String>) -> MaterialError {
-        MaterialError::Mismatch {
-            kind: self.kind,
-            at: self.to_string(),
-            expected: expected.into(),
-            found: describe(self.value),
-        }
+        MaterialError::mismatch(self.kind, self.to_string(), expected, describe(self.value))
     }
 
     /// A member; `null` counts as absent.
@@ -52,12 +47,8 @@ impl<'a> Node<'a> {
     /// A member that the format requires.
     pub fn required<'b>(&'b self, name: &'b str) -> Checked<Node<'b>> {
         self.object()?;
-        self.field(name).ok_or_else(|| MaterialError::Mismatch {
-            kind: self.kind,
-            at: self.to_string(),
-            expected: format!("a member {name:?}"),
-            found: "none".to_owned(),
-        })
+        self.field(name)
+            .ok_or_else(|| MaterialError::mismatch(self.kind, self.to_string(), format!("a member {name:?}"), "none"))
     }
 
     /// Checks that it is an object.

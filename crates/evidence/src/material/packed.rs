@@ -15,10 +15,6 @@ const ZAP_REPORT: &str = "report_json.json";
 /// The maximum size of an archive that is unpacked to detect its kind, in bytes.
 const MAX_DETECTED: usize = 32 * 1024 * 1024;
 
-fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
-    MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
-}
-
 /// The kind that an archive appears to have.
 pub fn detect(bytes: &[u8], format: Format) -> Option<MaterialKind> {
     if format == Format::Zip {
@@ -80,11 +76,11 @@ pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
     let reports: Vec<Entry> = entries.into_iter().filter(|entry| is_zap_report(&entry.name)).collect();
     let report = match reports.as_slice() {
         [report] => report,
-        [] => return Err(mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none")),
+        [] => return Err(MaterialError::mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none")),
         several => {
             let names: Vec<&str> = several.iter().take(5).map(|entry| entry.name.as_str()).collect();
             let found = format!("{}: {}", several.len(), names.join(", "));
-            return Err(mismatch(KIND, "the archive", &format!("one file {ZAP_REPORT}"), &found));
+            return Err(MaterialError::mismatch(KIND, "the archive", &format!("one file {ZAP_REPORT}"), &found));
         }
     };
     let value = json::read_report(&report.content)?;
@@ -98,7 +94,7 @@ pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
 pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
     const KIND: MaterialKind = MaterialKind::HelmChart;
     if Format::of(bytes) != Some(Format::Gzip) {
-        return Err(mismatch(KIND, "the content", "a tar.gz", "something else"));
+        return Err(MaterialError::mismatch(KIND, "the content", "a tar.gz", "something else"));
     }
     let files = [("chart", "Chart.yaml"), ("values", "values.yaml")];
     let wanted = |path: &str| files.iter().any(|(_, file)| is_part_of_chart(path, file));
@@ -106,16 +102,19 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut parts = BTreeMap::new();
     for (name, file) in files {
         let mut found = entries.iter().filter(|entry| is_part_of_chart(&entry.name, file));
-        let entry = found.next().ok_or_else(|| mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
+        let entry = found
+            .next()
+            .ok_or_else(|| MaterialError::mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
         // Of several, Helm uses the last one.
         if let Some(second) = found.next() {
             let names = format!("{} and {}", entry.name, second.name);
-            return Err(mismatch(KIND, "the chart", &format!("one file {file}"), &names));
+            return Err(MaterialError::mismatch(KIND, "the chart", &format!("one file {file}"), &names));
         }
         let value = if entry.content.iter().all(u8::is_ascii_whitespace) {
             Value::new_object()
         } else {
-            specs::yaml(&entry.content).map_err(|error| mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
+            specs::yaml(&entry.content)
+                .map_err(|error| MaterialError::mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
         };
         // Values that are completely commented out count as none.
         parts.insert(Value::from(name), if value == Value::Null { Value::new_object() } else { value });
@@ -139,12 +138,14 @@ pub fn junit(bytes: &[u8]) -> Result<Value, MaterialError> {
     let entries = archive::entries(bytes, is_report)?;
     let reports: Vec<Entry> = entries.into_iter().filter(|entry| is_report(&entry.name)).collect();
     if reports.is_empty() {
-        return Err(mismatch(KIND, "the archive", "at least one report, *.xml", "none"));
+        return Err(MaterialError::mismatch(KIND, "the archive", "at least one report, *.xml", "none"));
     }
     let mut suites = Vec::new();
     for report in reports {
         let read = xml::read(&report.content).and_then(|root| junit::suites(&root));
-        suites.extend(read.map_err(|error| mismatch(KIND, &report.name, "a JUnit report", &error.to_string()))?);
+        suites.extend(
+            read.map_err(|error| MaterialError::mismatch(KIND, &report.name, "a JUnit report", &error.to_string()))?,
+        );
     }
     Ok(junit::elements(suites))
 }

@@ -4,6 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::error::MaterialError;
+use crate::whole_characters;
 
 /// The maximum nesting depth of elements; dropping the tree recurses.
 const MAX_DEPTH: usize = 128;
@@ -42,15 +43,10 @@ impl Element {
 
 /// The name of the root element, if the bytes begin like XML.
 pub fn root_name(bytes: &[u8]) -> Option<String> {
-    // A prolog longer than this is not a report; the cut may split a character.
+    // A prolog longer than this is not a report.
     const PROLOG: usize = 64 * 1024;
     let head = &bytes[..bytes.len().min(PROLOG)];
-    let head = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        Err(error) if bytes.len() > PROLOG => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
-        Err(_) => return None,
-    };
-    let mut reader = Reader::from_str(head);
+    let mut reader = Reader::from_str(whole_characters(head, bytes.len() > PROLOG)?);
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) | Event::Empty(start) => return Some(local_name(&start)),

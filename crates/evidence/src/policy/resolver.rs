@@ -15,7 +15,7 @@ use url::Url;
 use super::ScriptText;
 use super::document::MAX_BYTES;
 use super::error::PolicyError;
-use crate::digest;
+use crate::digest::{digest, is_digest};
 use crate::rego::{Compiled, Coverage};
 
 /// A text to which a reference led.
@@ -155,23 +155,22 @@ impl Resolver {
     /// Reads the content of a reference.
     pub fn load(&self, reference: &str) -> Result<Loaded, PolicyError> {
         let form = Form::parse(reference)?;
-        if let Target::Address(pin) = form.target {
-            return self.cached(reference, form.bare, pin);
-        }
-        let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
         let candidates = match form.target {
-            Target::Address(_) => Vec::new(),
-            Target::File(path) => vec![root.join(path)],
+            Target::Address(pin) => return self.cached(reference, form.bare, pin),
+            Target::File(path) => vec![path.to_owned()],
             Target::Name(name) => {
-                [format!("{name}.yaml"), format!("{name}.yml"), format!("{name}.json"), format!("{name}/policy.yaml")]
-                    .iter()
-                    .map(|file| root.join(file))
-                    .collect()
+                vec![
+                    format!("{name}.yaml"),
+                    format!("{name}.yml"),
+                    format!("{name}.json"),
+                    format!("{name}/policy.yaml"),
+                ]
             }
         };
-        let found = candidates.iter().find(|path| path.exists());
+        let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
+        let found = candidates.iter().map(|file| root.join(file)).find(|path| path.exists());
         let found = found.ok_or_else(|| refuse(reference, "not in the policy folder"))?;
-        let loaded = self.read(form.bare, found)?;
+        let loaded = self.read(form.bare, &found)?;
         pinned(reference, form.pin, loaded)
     }
 
@@ -274,8 +273,7 @@ fn refuse(reference: &str, message: &str) -> PolicyError {
 fn split_pin(reference: &str) -> Result<(&str, Option<&str>), PolicyError> {
     let Some(at) = reference.find("@sha256:") else { return Ok((reference, None)) };
     let (bare, pin) = (&reference[..at], &reference[at + 1..]);
-    let hex = &pin["sha256:".len()..];
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+    if !is_digest(pin) {
         return Err(refuse(reference, "a pin is @sha256: and 64 lower-case hexadecimal digits"));
     }
     Ok((bare, Some(pin)))

@@ -45,7 +45,7 @@ pub fn missing(module: &Module) -> String {
 }
 
 /// The rules with which a policy reports violations.
-const OBJECTING: [&str; 2] = ["violations", "findings"];
+pub const OBJECTING: [&str; 2] = ["violations", "findings"];
 
 /// Things that are probably not intended, given the module as its author wrote it and the graph of the complete module.
 ///

@@ -1,12 +1,19 @@
 //! Rego: a layer over the engine that closes its gaps, so that a script that cannot be evaluated results in an error or
 //! a skip, never in a pass.
 //!
-//! A script is checked and completed once ([`Script::compile`]) and then run any number of times ([`Script::run`]):
-//! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and
-//! definitions free of conflicts, as in OPA, a policy that could never report a violation is refused, local variables
-//! may shadow outer names, negations, memberships and patterns mean the same as in OPA, the conventional rules may be omitted, an
-//! undefined result is an error, errors of builtins are errors, and a run ends within its time limit: the engine checks
-//! the clock regularly, and a watchdog abandons a run that is stuck inside one step.
+//! A script is checked and completed once ([`Script::compile`]):
+//!
+//! - Every call is checked against the known functions, and forbidden ones are refused by name.
+//! - Variables must be safe and definitions free of conflicts, as in OPA.
+//! - Local variables may shadow outer names, and negations, memberships and patterns mean the same as in OPA.
+//! - A policy that could never report a violation is refused.
+//! - The conventional rules may be omitted.
+//!
+//! Then it is run any number of times ([`Script::run`]):
+//!
+//! - An undefined result is an error, and so are errors of builtins.
+//! - A run ends within its time limit: the engine checks the clock regularly, and a watchdog abandons a run that is
+//!   stuck inside one step.
 //!
 //! Known differences from OPA, each of which results in an error and never in a pass: a variable is used before the
 //! `:=` or `=` that binds it; two patterns are unified with variables on both sides; `result` is defined member by

@@ -1,7 +1,9 @@
 //! Reads a policy's `result`.
 
 use regorus::Value;
+use strsim::levenshtein;
 
+use super::boilerplate::OBJECTING;
 use super::error::RegoError;
 
 /// A violation.
@@ -84,28 +86,14 @@ impl Verdict {
 
 /// Whether a name is a misspelling of a member that holds violations.
 fn is_misspelt(name: &Value) -> bool {
-    const OBJECTING: [&str; 2] = ["violations", "findings"];
     const SLIPS: usize = 2;
+    // A longer name is not a misspelling, and comparing it would take long.
+    const LONGEST: usize = 64;
     let Value::String(name) = name else { return false };
     let is_right = OBJECTING.contains(&name.as_ref());
-    !is_right && OBJECTING.iter().any(|meant| distance(&name.to_lowercase(), meant) <= SLIPS)
-}
-
-/// The number of letters that have to be added, removed or changed to turn one word into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    // Longer names are not misspellings, and need not be compared completely.
-    for (i, letter) in a.chars().take(2 * b.len()).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    !is_right
+        && name.len() <= LONGEST
+        && OBJECTING.iter().any(|meant| levenshtein(&name.to_lowercase(), meant) <= SLIPS)
 }
 
 fn is_filled(value: &Value) -> bool {

@@ -12,7 +12,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use engine::Failure;
-use evidence::{AiOutput, PolicyOutput, Status, ViolationOutput};
+use evidence::{AiOutput, PolicyOutput, Status, ViolationOutput, whole_characters};
 use store::Digest;
 
 use chat::{Answer, Completion, Message, Tokens};
@@ -64,7 +64,7 @@ impl Provider {
             duration_ms: 0,
             ai: None,
         };
-        let Some(text) = beginning(question.content, question.size, self.evidence_limit()) else {
+        let Some(text) = readable(question.content, question.size) else {
             let reason = "the evidence is not text, so no model can read it";
             return Ok(PolicyOutput { skip_reasons: vec![reason.to_owned()], ..output });
         };
@@ -133,19 +133,10 @@ impl Provider {
     }
 }
 
-/// The first part of a text, at most `limit` bytes; `None` when the content is not text.
-fn beginning(content: &[u8], size: u64, limit: usize) -> Option<&str> {
-    let part = &content[..content.len().min(limit)];
-    let is_cut = (part.len() as u64) < size;
-    let text = match std::str::from_utf8(part) {
-        Ok(text) => text,
-        // A character that is cut in two is left out.
-        Err(error) if is_cut && error.error_len().is_none() => {
-            std::str::from_utf8(&part[..error.valid_up_to()]).ok()?
-        }
-        Err(_) => return None,
-    };
-    (!text.contains('\0')).then_some(text)
+/// The evidence, or its first part, as text; `None` when it is not text.
+fn readable(content: &[u8], size: u64) -> Option<&str> {
+    let is_cut = (content.len() as u64) < size;
+    whole_characters(content, is_cut).filter(|text| !text.contains('\0'))
 }
 
 /// The default limit of the duration of a call.
@@ -155,19 +146,17 @@ pub const DEFAULT_EVIDENCE_LIMIT: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::beginning;
+    use super::readable;
 
     #[test]
     fn only_text_is_sent_and_never_half_a_character() {
         let text = "añb".as_bytes();
-        assert_eq!(beginning(text, 4, 10), Some("añb"));
-        assert_eq!(beginning(text, 4, 2), Some("a"), "ñ has two bytes");
-        assert_eq!(beginning(text, 4, 3), Some("añ"));
-        assert_eq!(beginning(&text[..2], 2, 10), None, "half a character at the end is not text");
-        assert_eq!(beginning(b"PK\x03\x04\xff", 5, 10), None);
-        assert_eq!(beginning(b"a\0b", 3, 10), None);
-        assert_eq!(beginning(b"", 0, 10), Some(""));
+        assert_eq!(readable(text, 4), Some("añb"));
+        assert_eq!(readable(&text[..2], 4), Some("a"), "ñ has two bytes");
+        assert_eq!(readable(&text[..3], 4), Some("añ"));
+        assert_eq!(readable(&text[..2], 2), None, "half a character at the end is not text");
+        assert_eq!(readable(b"PK\x03\x04\xff", 5), None);
+        assert_eq!(readable(b"a\0b", 3), None);
+        assert_eq!(readable(b"", 0), Some(""));
     }
 }
