@@ -1,7 +1,7 @@
 //! Text of which only the beginning is there.
 
-/// Bytes as text. If something that followed them was cut off, half a character at their end is left out. `None` if they
-/// are not UTF-8.
+/// Bytes as text. If something that followed them was cut off, half a character at their end is left out. `None` if
+/// they are not UTF-8.
 pub fn whole_characters(bytes: &[u8], is_cut: bool) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),

@@ -1,6 +1,6 @@
 //! The handlers that run operations: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to
-//! external servers ([`http`]); notices of completion ([`notices`]); bulk operations ([`bulk`]); and evaluating evidence
-//! again after a change ([`reevaluation`]). Calls and notices are sent through [`webhook`].
+//! external servers ([`http`]); notices of completion ([`notices`]); bulk operations ([`bulk`]); and evaluating
+//! evidence again after a change ([`reevaluation`]). Calls and notices are sent through [`webhook`].
 
 pub mod bulk;
 pub mod command;

@@ -34,8 +34,7 @@ pub fn read(bytes: &[u8]) -> Result<Image, MaterialError> {
 }
 
 /// The full name of the repository of a reference, `index.docker.io/library/alpine` for `alpine`; `None` if it is not
-/// a
-/// reference.
+/// a reference.
 pub fn repository(text: &str) -> Option<String> {
     parse(text).map(|image| image.name)
 }

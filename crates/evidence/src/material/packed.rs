@@ -52,8 +52,8 @@ fn is_report(path: &str) -> bool {
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("xml")) && !is_hidden(path)
 }
 
-/// Whether a path is that of the chart's own file, and not of a chart inside the chart. As in Helm, everything is in one
-/// folder, whatever its name is, and `c/./Chart.yaml` and `c\Chart.yaml` are `c/Chart.yaml`, too.
+/// Whether a path is that of the chart's own file, and not of a chart inside the chart. As in Helm, everything is in
+/// one folder, whatever its name is, and `c/./Chart.yaml` and `c\Chart.yaml` are `c/Chart.yaml`, too.
 fn is_part_of_chart(path: &str, file: &str) -> bool {
     let path = path.strip_prefix("./").unwrap_or(path);
     let separator = if path.contains('\\') { '\\' } else { '/' };
