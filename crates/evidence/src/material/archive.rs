@@ -150,7 +150,8 @@ fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Chec
         if bytes.get(at..at + 4) != Some(FILE) {
             return Err(broken());
         }
-        let field = |offset: usize, size: usize| number(bytes, at + offset, size).ok_or_else(broken);
+        let entry = at;
+        let field = |offset: usize, size: usize| number(bytes, entry + offset, size).ok_or_else(broken);
         let (flags, method, packed) = (field(8, 2)?, field(10, 2)?, field(20, 4)?);
         let (name, extra, comment, header) = (field(28, 2)?, field(30, 2)?, field(32, 2)?, field(42, 4)?);
         let path = bytes.get(at + 46..at + 46 + name).ok_or_else(broken)?;

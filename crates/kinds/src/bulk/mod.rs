@@ -19,6 +19,7 @@ use operations::{Access, NewOperation, Projects, Search};
 use serde::{Deserialize, Serialize};
 use store::{BulkBatch, BulkProgress, BulkRefusal, GroupBy, OperationCommand, Store, StoreError};
 
+use crate::unanswered;
 use report::progress_line;
 pub use report::{Outcome, ReportedProgress, asked, outcome, told};
 
