@@ -55,10 +55,14 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
         return Err(MaterialError::mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
     }
     let names: Vec<Value> = header.iter().map(|name| Value::from(*name)).collect();
+    // A comma may end the rows, and not the header.
+    let ends_with_name = header.last().is_some_and(|name| !name.is_empty());
     let rows = records.enumerate().map(|(index, record)| {
         // With fewer or more cells, a cell may not belong to the column at its position, and filling up many short rows
         // would take far more memory than the text.
-        if record.len() < names.len() || record[names.len()..].iter().any(|cell| !cell.is_empty()) {
+        let further = record.get(names.len()..);
+        let is_blank = further.is_some_and(|further| further.iter().all(String::is_empty) && ends_with_name);
+        if record.len() != names.len() && !is_blank {
             let (expected, found) = (format!("{} cells, as in the header", names.len()), record.len().to_string());
             return Err(MaterialError::mismatch(KIND, format!("row {}", index + 1), expected, found));
         }
