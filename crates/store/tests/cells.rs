@@ -357,15 +357,7 @@ async fn a_token_is_known_to_a_server_whose_copy_of_the_directory_is_older_than_
     let config = cells_config(&directory, &urls);
     let mover = Cells::open(impatient(config.clone())).await.unwrap();
     mover.create_organization("acme", Limits::default()).await.unwrap();
-    let wish = NewToken {
-        hash: [7; 32],
-        name: "test".to_owned(),
-        access: Access::organization("acme"),
-        scopes: [Scope::OperationsRead].into(),
-        expires_at: None,
-        instance: None,
-    };
-    let token = mover.create_token(wish).await.unwrap();
+    let token = mover.create_token(new_token("acme", 7)).await.unwrap();
     let hour = Duration::from_secs(3_600);
     let patience = Patience { look: hour, answer: hour, trust: hour };
     let sleeper = Cells::open(CellsConfig { patience, ..config }).await.unwrap();
@@ -375,6 +367,68 @@ async fn a_token_is_known_to_a_server_whose_copy_of_the_directory_is_older_than_
     assert_eq!(sleeper.find_token(&[8; 32]).await.unwrap().map(|found| found.id), None);
     sleeper.close().await;
     mover.close().await;
+}
+
+/// A token for an organization, with a hash of one repeated byte.
+fn new_token(organization: &str, byte: u8) -> NewToken {
+    NewToken {
+        hash: [byte; 32],
+        name: "test".to_owned(),
+        access: Access::organization(organization),
+        scopes: [Scope::OperationsRead].into(),
+        expires_at: None,
+        instance: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_is_not_unknown_while_its_organization_changes_cells() {
+    let (directory, urls) = databases(2).await;
+    let config = cells_config(&directory, &urls);
+    let store = Cells::open(config.clone()).await.unwrap();
+    for name in ["globex", "acme"] {
+        store.create_organization(name, Limits::default()).await.unwrap();
+    }
+    let (source, target) = (foreign(&urls[1]).await, foreign(&urls[0]).await);
+    store.create_token(new_token("acme", 7)).await.unwrap();
+    assert_eq!(store.cell_of("acme").as_deref(), Some("b"));
+    store.close().await;
+    // As in a move just before its end: both cells have the token, and neither may be used.
+    let row: String =
+        sqlx::query_scalar("SELECT to_json(t)::text FROM tokens AS t").fetch_one(&source).await.unwrap();
+    let sql = "INSERT INTO tokens SELECT * FROM json_populate_record(NULL::tokens, $1::json)";
+    sqlx::query(sql).bind(row).execute(&target).await.unwrap();
+    for cell in [&source, &target] {
+        let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ('acme', 0, false)";
+        sqlx::query(sql).execute(cell).await.unwrap();
+    }
+    let hour = Duration::from_secs(3_600);
+    let patience = Patience { look: hour, answer: hour, trust: hour };
+    let store = Cells::open(CellsConfig { patience, ..config }).await.unwrap();
+    // The move ends right after the first look into the directory.
+    let admin = foreign(&directory).await;
+    for sql in [
+        "ALTER TABLE organization_cells RENAME TO placed",
+        "CREATE FUNCTION looked() RETURNS SETOF placed LANGUAGE plpgsql AS $$ BEGIN
+            RETURN QUERY SELECT * FROM placed;
+            UPDATE placed SET cell = 'a', moves = 1 WHERE organization_id = 'acme';
+         END $$",
+        "CREATE VIEW organization_cells AS SELECT * FROM looked()",
+    ] {
+        sqlx::query(sql).execute(&admin).await.unwrap();
+    }
+    let found = store.find_token(&[7; 32]).await;
+    assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
+    assert_eq!(store.find_token(&[8; 32]).await.unwrap().map(|found| found.id), None);
+    // A server that has seen the end of the move in its new cell accepts it.
+    sqlx::query("DELETE FROM organizations_elsewhere").execute(&target).await.unwrap();
+    store.close().await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    assert!(store.find_token(&[7; 32]).await.unwrap().is_some());
+    // Where the organization is, the token was removed since: what was left behind does not count.
+    sqlx::query("DELETE FROM tokens").execute(&target).await.unwrap();
+    assert_eq!(store.find_token(&[7; 32]).await.unwrap().map(|found| found.id), None);
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -146,7 +146,8 @@ impl Cells {
     }
 }
 
-fn unknown(cell: &str) -> StoreError {
+/// The error for an organization in a cell that the configuration does not have.
+pub(super) fn unknown(cell: &str) -> StoreError {
     StoreError::Unusable(format!(
         "the directory refers to the cell {cell}, which is missing in the configuration: configure every cell that has organizations"
     ))

@@ -1,13 +1,17 @@
 //! Tokens: those of organizations are in their cells, those of the instance in the directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use operations::Timestamp;
 
 use super::Cells;
 use super::cell::moving;
+use super::routing::unknown;
 use crate::{Organizations, Store, StoreError, Token, TokenReach};
+
+/// How often a token is looked for in the cell of its organization, which may be moved meanwhile.
+const LOOKS: usize = 3;
 
 impl Cells {
     /// [`Store::list_tokens`].
@@ -43,7 +47,7 @@ impl Cells {
     }
 
     /// Looks for a token in every cell, and in the directory for those of the instance. It answers that there is none
-    /// only when all were asked.
+    /// only when all were asked, and when the cell that the organization of a token is in does not have it.
     pub(super) async fn look_for_token<F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,
@@ -54,20 +58,21 @@ impl Cells {
         let (of_cells, of_directory) =
             futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
         let (found, mut error) = of_cells;
+        let mut elsewhere = BTreeSet::new();
         for (cell, token) in found {
             let Some(token) = token else { continue };
-            let organization = &token.access.organization;
-            if self.is_in(cell, organization).await {
+            if self.is_in(cell, &token.access.organization).await {
                 return Ok(Some(token));
             }
-            // The token is also for a while in the cell that its organization was moved from; and the copy may not know
-            // of the move yet.
-            let placed = self.shared.directory.look_up(organization).await?;
-            if placed.is_some_and(|placed| placed.cell == cell.url.name) {
-                if !cell.lacks(organization) {
-                    return Ok(Some(token));
-                }
-                error = error.or(Some(moving()));
+            elsewhere.insert(token.access.organization);
+        }
+        // The token is also for a while in the cell that its organization was moved from; and the copy of the directory
+        // may not know of the move yet.
+        for organization in &elsewhere {
+            match self.token_in_its_cell(organization, &call).await {
+                Ok(None) => {}
+                Ok(token) => return Ok(token),
+                Err(failed) => error = error.or(Some(failed)),
             }
         }
         match of_directory {
@@ -76,5 +81,35 @@ impl Cells {
             Err(failed) => error = error.or(Some(failed)),
         }
         error.map_or(Ok(None), Err)
+    }
+
+    /// Looks for a token of an organization in the cell that the directory names now. The answer counts only if the
+    /// organization is still there afterwards: a cell that it has come to meanwhile may have the token.
+    async fn token_in_its_cell<F>(
+        &self,
+        organization: &str,
+        call: impl Fn(Arc<dyn Store>) -> F,
+    ) -> Result<Option<Token>, StoreError>
+    where
+        F: Future<Output = Result<Option<Token>, StoreError>>,
+    {
+        let directory = &self.shared.directory;
+        let Some(mut placed) = directory.look_up(organization).await? else { return Ok(None) };
+        for _ in 0..LOOKS {
+            let cell = self.cell(&placed.cell).ok_or_else(|| unknown(&placed.cell))?;
+            if cell.lacks(organization) {
+                break;
+            }
+            let token = self.ask_one(cell, &call).await?;
+            if token.is_some() {
+                return Ok(token);
+            }
+            let now = directory.look_up(organization).await?;
+            match now {
+                Some(now) if now.moves != placed.moves => placed = now,
+                _ => return Ok(None),
+            }
+        }
+        Err(moving())
     }
 }
