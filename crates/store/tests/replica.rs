@@ -1,9 +1,9 @@
 //! Reads from a standby: they go there, they see what this process wrote, and the primary answers when it cannot.
 use std::time::{Duration, Instant};
 
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest};
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Status};
 use sqlx::postgres::PgPool;
-use store::{PostgresStore, Store, StoreError};
+use store::{OperationCommand, PostgresStore, Store, StoreError};
 use testkit::{Cluster, Durability};
 
 /// Longer than replay takes on a busy machine.
@@ -152,6 +152,20 @@ async fn a_standby_that_is_behind_is_passed_over_by_who_wrote_and_by_nobody_else
 
     pair.on_standby("SELECT pg_wal_replay_resume()").await;
     until("the standby has caught up", async || listed(&other).await == [second.id, first.id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_asked_for_the_end_of_the_changes_sees_all_that_came_before_it() {
+    let pair = Pair::start().await;
+    let other = PostgresStore::connect_with_replica(&pair.url, &pair.read_url, 4).await.unwrap();
+    let operation = pair.create().await;
+    until("the standby has it", async || listed(&other).await == [operation.id]).await;
+    pair.pause_replay().await;
+    // It ends on another server, just before a call waits for its end.
+    pair.store.command(&acme(), operation.id, OperationCommand::Cancel).await.unwrap();
+    other.end_of_changes("acme").await.unwrap();
+    let found = other.get(&acme(), operation.id).await.unwrap().unwrap();
+    assert_eq!(found.status, Status::Failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -527,7 +527,10 @@ impl Store for PostgresStore {
     }
 
     async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
-        changes::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+        let end = changes::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+        // A caller that then reads what there is, and waits for changes after the end, must see what came before it.
+        self.folds.seen(organization);
+        Ok(end)
     }
 
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
