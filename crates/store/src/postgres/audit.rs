@@ -26,10 +26,11 @@ const READ: &str = "
 const FIRST_AT: &str = "
     SELECT seq FROM audit WHERE organization_id = $1 AND at >= $2 ORDER BY at, seq LIMIT 1";
 
-/// Organizations with something older than $1. Served by audit_by_time.
+/// Organizations with something older than $1, except those that are being moved. Served by audit_by_time.
 const OLD: &str = "
     SELECT o.organization_id FROM organizations o WHERE EXISTS (
-        SELECT FROM audit a WHERE a.organization_id = o.organization_id AND a.at < $1)";
+        SELECT FROM audit a WHERE a.organization_id = o.organization_id AND a.at < $1)
+        AND NOT EXISTS (SELECT FROM organizations_elsewhere e WHERE e.organization_id = o.organization_id)";
 
 /// The oldest rows, up to the first that is younger than $2, so that what is left has no gap.
 const FORGET: &str = "

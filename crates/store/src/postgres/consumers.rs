@@ -14,7 +14,7 @@ use crate::changes::Position;
 /// not cleaned up yet.
 const FORGET: &str = include_str!("sql/forget_changes.sql");
 
-/// Organizations that have changes: a loose scan over the primary key, one seek each.
+/// Organizations that have changes, except those that are being moved: a loose scan over the primary key, one seek each.
 const ORGANIZATIONS: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)
@@ -23,7 +23,8 @@ const ORGANIZATIONS: &str = "
             ORDER BY organization_id LIMIT 1)
         FROM organization WHERE organization.id IS NOT NULL
     )
-    SELECT id FROM organization WHERE id IS NOT NULL";
+    SELECT id FROM organization WHERE id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM organizations_elsewhere e WHERE e.organization_id = organization.id)";
 
 const BEGIN: &str = "
     INSERT INTO change_readers (reader, xid) VALUES ($1, pg_snapshot_xmin(pg_current_snapshot()))
@@ -46,7 +47,7 @@ const MARK: &str = "
     ON CONFLICT (reader, organization_id) DO UPDATE SET xid = excluded.xid, n = excluded.n, seen = excluded.seen
     WHERE (change_marks.xid, change_marks.n, change_marks.seen) < (excluded.xid, excluded.n, excluded.seen)";
 
-/// As [`ORGANIZATIONS`], and two seeks for each.
+/// All organizations that have changes, by a loose scan as above, and two seeks for each.
 const UNCOMMITTED: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes WHERE organization_id > $2 ORDER BY organization_id LIMIT 1)

@@ -33,10 +33,12 @@ const KEEP_KEYS: &str = "
         DO UPDATE SET fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at";
 
 /// A key that was used anew while this statement waited for its row is looked at again, and stays; "+ 0" as in
-/// [`FIND_KEYS`].
+/// [`FIND_KEYS`]. Organizations that are being moved are left out, by a subquery that keeps the order of the index.
 const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE created_at + 0 <= $1 AND (organization_id, key) IN (
-        SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
+        SELECT organization_id, key FROM idempotency_keys k WHERE created_at <= $1
+            AND (SELECT true FROM organizations_elsewhere e WHERE e.organization_id = k.organization_id) IS NULL
+        ORDER BY created_at LIMIT $2)";
 
 /// Operations that have not ended, except those of the kinds $2.
 const NOT_ENDED: &str = concat!("SELECT ", counted!("pending + running", "kind <> ALL ($2)"));

@@ -10,8 +10,8 @@ use super::connections::Connections;
 use super::{details, resources};
 use crate::StoreError;
 
-/// Organizations, in order, that have something whose time is over: a loose scan, one seek each. Served by
-/// settled_by_purge.
+/// Organizations, in order, that have something whose time is over: a loose scan, one seek each. Those that are being
+/// moved are left out: a copy must stay as it was read. Served by settled_by_purge.
 const DUE: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM settled WHERE purge_at IS NOT NULL ORDER BY organization_id LIMIT 1)
@@ -22,7 +22,9 @@ const DUE: &str = "
     )
     SELECT id FROM organization CROSS JOIN LATERAL (
         SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL LIMIT 1) AS o
-    WHERE id IS NOT NULL ORDER BY id COLLATE \"C\"";
+    WHERE id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM organizations_elsewhere e WHERE e.organization_id = organization.id)
+    ORDER BY id COLLATE \"C\"";
 
 /// Removes those whose time was over first, with their counts and histories, and appends that to the change log; rows
 /// that another server is working on are left to it. The lock on the organization's row, which creations wait for, is

@@ -24,9 +24,12 @@ const ONE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_
 const PAGE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_at, revoked_at FROM sessions
     WHERE organization_id = $1 AND (begun_at, id) > ($2, $3) ORDER BY begun_at, id LIMIT $4";
 
-/// Served by sessions_by_end. When several servers do so at a time, each session goes to one of them.
+/// Organizations that are being moved are left out, by a subquery that keeps the order of the index. Served by
+/// sessions_by_end. When several servers do so at a time, each session goes to one of them.
 const FORGET: &str = "DELETE FROM sessions WHERE (organization_id, id) IN (
-    SELECT organization_id, id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    SELECT organization_id, id FROM sessions s WHERE expires_at <= $1
+        AND (SELECT true FROM organizations_elsewhere e WHERE e.organization_id = s.organization_id) IS NULL
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 pub(super) async fn change(
     connection: &mut PgConnection,

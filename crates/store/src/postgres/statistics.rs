@@ -69,11 +69,13 @@ const STORE: &str = "
         started = excluded.started, completed = excluded.completed, failed = excluded.failed,
         waiting = excluded.waiting, running = excluded.running";
 
-/// Served by statistics_by_age.
+/// Organizations that are being moved are left out, by a subquery that keeps the order of the index. Served by
+/// statistics_by_age.
 const FORGET: &str = "
     DELETE FROM statistics WHERE (organization_id, step, project_id, start, kind) IN (
-        SELECT organization_id, step, project_id, start, kind FROM statistics
-        WHERE step = $1 AND start < $2 ORDER BY start LIMIT $3)";
+        SELECT organization_id, step, project_id, start, kind FROM statistics s WHERE step = $1 AND start < $2
+            AND (SELECT true FROM organizations_elsewhere e WHERE e.organization_id = s.organization_id) IS NULL
+        ORDER BY start LIMIT $3)";
 
 /// Since when an organization is counted, and the first change that is not. Served by primary keys.
 const STATE: &str = "

@@ -331,7 +331,9 @@ mod tests {
     use testkit::{Cluster, Durability};
 
     use super::*;
-    use crate::{ClaimRequest, Pausable, Store as _};
+    use crate::{
+        ClaimRequest, IdempotencyKey, OperationCommand, Pausable, Sessions as _, Statistics as _, Store as _,
+    };
 
     /// A directory and two cells, with an organization in the first.
     async fn databases(cluster: &Cluster) -> [PostgresStore; 3] {
@@ -442,6 +444,68 @@ mod tests {
         assert_eq!(listed.page.total_count, 5);
         assert!(!target.is_elsewhere("acme").await.unwrap());
         assert_eq!(target.doctor().await.unwrap().findings, []);
+        for store in [directory, source, target] {
+            store.close().await;
+        }
+    }
+
+    /// What is left over in the tables that maintenance cleans up.
+    async fn kept(store: &PostgresStore) -> Vec<i64> {
+        let mut kept = Vec::new();
+        for table in ["settled", "idempotency_keys", "changes", "audit", "sessions", "statistics"] {
+            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE organization_id = 'acme'"));
+            kept.push(sqlx::query_scalar(sql).fetch_one(&store.pool).await.unwrap());
+        }
+        kept
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn maintenance_leaves_a_copy_as_it_is_until_it_is_opened() {
+        let cluster = Cluster::start(Durability::None).unwrap();
+        let [directory, source, target] = databases(&cluster).await;
+        let key = IdempotencyKey { key: "once".to_owned(), fingerprint: [7; 32] };
+        let made = source.create("acme", vec![NewOperation::of_kind("scan")], Some(key)).await.unwrap();
+        source.command(&Access::organization("acme"), made[0].id, OperationCommand::Cancel).await.unwrap();
+        for sql in [
+            "UPDATE settled SET purge_at = 0",
+            "UPDATE idempotency_keys SET created_at = 0",
+            "UPDATE changes SET at = 0",
+            "UPDATE organizations SET audit_seq = audit_seq + 1",
+            "INSERT INTO audit (organization_id, seq, entries, at, log) VALUES ('acme', 1, 1, 0, '[]')",
+            "INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at)
+             VALUES ('acme', 'session', 'somebody', '', 0, 0)",
+            "INSERT INTO statistics (organization_id, step, project_id, start, kind, created, started, completed, failed,
+                waiting, running)
+             VALUES ('acme', 1, '', 0, 'scan', 0, 0, 0, 0, '', '')",
+        ] {
+            sqlx::query(sql).execute(&source.pool).await.unwrap();
+        }
+        let right = mover(&directory).await;
+        target.arrive("acme", right.mover).await.unwrap();
+        source.leave("acme", right.mover).await.unwrap();
+        source.fence("acme", right.mover).await.unwrap();
+        target.copy_from(&source, "acme", right.mover, |_| {}).await.unwrap();
+        let before = kept(&target).await;
+        assert!(before.iter().all(|rows| *rows > 0), "{before:?}");
+        let maintain = async |store: &PostgresStore| {
+            store.purge(10).await.unwrap();
+            store.forget_idempotency_keys(10).await.unwrap();
+            store.forget_changes(Duration::ZERO, 10).await.unwrap();
+            store.forget_audit(Duration::ZERO, 10).await.unwrap();
+            store.forget_sessions(10).await.unwrap();
+            store.forget_statistics(10).await.unwrap();
+        };
+        for store in [&target, &source] {
+            maintain(store).await;
+            assert_eq!(kept(store).await, before, "nothing is removed during a move");
+        }
+        assert!(directory.note_moved("acme", "target", right.mover).await.unwrap());
+        target.open("acme", right.mover, source.left("acme").await.unwrap()).await.unwrap();
+        maintain(&target).await;
+        let mut after = kept(&target).await;
+        // The purge itself is a change, which may be too new.
+        after.remove(2);
+        assert_eq!(after, [0; 5], "it is done where the organization is");
         for store in [directory, source, target] {
             store.close().await;
         }
