@@ -369,6 +369,64 @@ async fn a_token_is_known_to_a_server_whose_copy_of_the_directory_is_older_than_
     mover.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_move_whose_source_is_lost_at_its_end_keeps_the_pause_and_says_that_something_is_left() {
+    let source = Cluster::start(Durability::None).unwrap();
+    let urls = [source.database().await.unwrap(), empty_database().await];
+    let directory = empty_database().await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    store.create("acme", vec![NewOperation::of_kind("scan"); 3], None).await.unwrap();
+    assert_eq!(store.cell_of("acme").as_deref(), Some("a"));
+    let acme = Pausable::Organization("acme".to_owned());
+    store.pause(acme.clone()).await.unwrap();
+    let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+    let moved = tokio::spawn({
+        let store = store.clone();
+        async move { store.move_organization("acme", "b", move |_| drop(begun.send(()))).await }
+    });
+    // The directory cannot be changed from here on, until the source is lost.
+    has_begun.recv().await.unwrap();
+    let admin = foreign(&directory).await;
+    let mut held = admin.begin().await.unwrap();
+    let sql = "SELECT FROM organization_cells WHERE organization_id = 'acme' FOR UPDATE";
+    sqlx::query(sql).execute(&mut *held).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%moves = moves + 1%'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&admin).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the copy is not done");
+        tokio::task::yield_now().await;
+    }
+    source.crash().unwrap();
+    while store.away() != ["a"] {
+        assert!(Instant::now() < deadline, "the loss is not noticed");
+        tokio::task::yield_now().await;
+    }
+    held.rollback().await.unwrap();
+    let moved = moved.await.unwrap();
+    let said = moved.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    assert!(said.contains("in the cell b") && said.contains("left in the cell a"), "{moved:?}");
+    let (access, every) = (Access::organization("acme"), Filter::default());
+    let listed = must(|| store.list(&access, &every, EVERY)).await;
+    assert_eq!(listed.page.total_count, 3, "it can be used");
+    let paused = store.paused().await.unwrap();
+    assert_eq!(paused.into_iter().map(|paused| paused.what).collect::<Vec<_>>(), [acme], "as it was");
+    // The same call says so for as long as it is so, and then removes it.
+    let again = store.move_organization("acme", "b", |_| {}).await;
+    assert!(matches!(again, Err(MoveError::Store(StoreError::Unavailable(_)))), "{again:?}");
+    source.start_again().unwrap();
+    while !store.away().is_empty() {
+        assert!(Instant::now() < deadline, "the source is not used again");
+        tokio::task::yield_now().await;
+    }
+    store.move_organization("acme", "b", |_| {}).await.unwrap();
+    let old = foreign(&urls[0]).await;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM active").fetch_one(&old).await.unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    store.close().await;
+}
+
 /// A token for an organization, with a hash of one repeated byte.
 fn new_token(organization: &str, byte: u8) -> NewToken {
     NewToken {

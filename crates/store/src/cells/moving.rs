@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use super::Cells;
 use super::cell::Cell;
-use crate::postgres::{AWAY, Left};
-use crate::{PostgresStore, StoreError};
+use crate::StoreError;
+use crate::postgres::AWAY;
 
 /// The clocks of machines run at the same speed to within this.
 const CLOCKS: Duration = Duration::from_millis(500);
@@ -88,12 +88,13 @@ impl Cells {
         if let Some(other) = placed.moving_to.filter(|moving_to| moving_to != to) {
             return Err(MoveError::ToAnother(other));
         }
-        let mut rows = None;
+        let (mut rows, mut last) = (None, None);
         if placed.cell != to {
             let source = self.named(&placed.cell)?;
             rows = Some(self.bring(organization, source, target, right.mover, progress).await?);
+            last = Some(source);
         }
-        let stood_still = self.settle_in(organization, target, right.mover).await?;
+        let stood_still = self.settle_in(organization, last, target, right.mover).await?;
         drop(right);
         Ok(Moved { rows, stood_still })
     }
@@ -155,33 +156,37 @@ impl Cells {
     }
 
     /// The last step: opens the organization in its cell, and removes it from all others that have something of it.
-    /// Answers for how long the organization could not be used.
-    async fn settle_in(&self, organization: &str, target: &Cell, mover: i64) -> Result<Duration, MoveError> {
+    /// Answers for how long the organization could not be used. Fails, with the organization open, when the cell that it
+    /// came from does not answer; `None`: an earlier call has brought it, from any of the others.
+    async fn settle_in(
+        &self,
+        organization: &str,
+        source: Option<&Cell>,
+        target: &Cell,
+        mover: i64,
+    ) -> Result<Duration, MoveError> {
         self.shared.directory.look_up(organization).await?;
-        let mut others: Vec<PostgresStore> = Vec::new();
+        let stood_still = target.store()?.open(organization, mover).await?;
+        let mut unsettled = None;
         for cell in self.shared.cells.iter().filter(|cell| cell.index != target.index) {
             match cell.store() {
-                Ok(store) if store.is_elsewhere(organization).await? => others.push(store),
-                // The cell where it was is asked below; what other cells have can wait for the next call.
-                _ => {}
+                Ok(other) if other.is_elsewhere(organization).await? => other.remove_left(organization, mover).await?,
+                Ok(_) => {}
+                // What cells before the last one still have can wait for the next call.
+                Err(_) if source.is_some_and(|source| source.index != cell.index) => {}
+                Err(_) => unsettled = Some(&cell.url.name),
             }
         }
-        let to = target.store()?;
-        let mut left = Left::default();
-        for other in &others {
-            // The source of this move is the last one that it left.
-            if other.standing(organization).await? == Some(AWAY) {
-                let of_other = other.left(organization).await?;
-                if left.stood_still.is_zero() || of_other.stood_still < left.stood_still {
-                    left = of_other;
-                }
+        match unsettled {
+            None => Ok(stood_still),
+            Some(other) => {
+                let name = &target.url.name;
+                Err(MoveError::Store(StoreError::Unavailable(format!(
+                    "{organization} is in the cell {name} and can be used, but what it may have left in the cell {other} \
+                     was not removed, because that cell does not answer: repeat the command when it does"
+                ))))
             }
         }
-        to.open(organization, mover, left).await?;
-        for other in &others {
-            other.remove_left(organization, mover).await?;
-        }
-        Ok(left.stood_still)
     }
 
     fn named(&self, name: &str) -> Result<&Cell, MoveError> {

@@ -102,7 +102,7 @@ use folds::Folds;
 use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
-pub(crate) use moving::{AWAY, Left};
+pub(crate) use moving::AWAY;
 use replica::{Replica, Written};
 use resources::Resources;
 use unanswered::Unanswered;

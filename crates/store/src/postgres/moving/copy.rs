@@ -11,7 +11,7 @@ use super::super::cells::away;
 use super::super::pause::PAUSE_WHOLE;
 use super::super::tx::Tx;
 use super::super::{changes, consumers, counters, doctor, session};
-use super::{AWAY, PostgresStore};
+use super::{AWAY, Left, PostgresStore};
 use crate::StoreError;
 
 /// Rows that one transaction takes at most.
@@ -97,7 +97,8 @@ impl PostgresStore {
         snapshot.execute("SET LOCAL idle_in_transaction_session_timeout = 0").await.map_err(away)?;
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut total = 0;
-        self.take_organization(&mut snapshot, organization, mover).await?;
+        let left = source.left(organization).await?;
+        self.take_organization(&mut snapshot, organization, mover, left).await?;
         for (table, order) in COPIED {
             let mut copied = 0;
             let sql = rows_of(table, order);
@@ -140,8 +141,14 @@ impl PostgresStore {
     }
 
     /// The organization's own row, marked as away, and its pauses, with that of the move: so nothing of the copy is
-    /// claimed.
-    async fn take_organization(&self, snapshot: &mut Tx<'_>, organization: &str, mover: i64) -> Result<(), StoreError> {
+    /// claimed. What the source knows of the move comes along, for the time when the organization is opened here.
+    async fn take_organization(
+        &self,
+        snapshot: &mut Tx<'_>,
+        organization: &str,
+        mover: i64,
+        left: Left,
+    ) -> Result<(), StoreError> {
         let sql = "SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = $1 AND deleted = $2";
         let row = sqlx::query_scalar::<_, String>(sql).bind(organization).bind(AWAY).fetch_optional(&mut **snapshot);
         let row = row.await.map_err(away)?.ok_or(StoreError::OrganizationGone)?;
@@ -156,6 +163,9 @@ impl PostgresStore {
             }
             // It is among them, unless a server of an older version has resumed the organization since it left.
             sqlx::query(PAUSE_WHOLE).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
+            let sql = "UPDATE organizations_elsewhere SET was_paused = $2, since = $3 WHERE organization_id = $1";
+            let note = sqlx::query(sql).bind(organization).bind(left.was_paused);
+            note.bind(self.millis() - left.stood_still).execute(&mut **tx).await?;
             Ok(())
         })
         .await

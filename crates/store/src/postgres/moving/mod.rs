@@ -60,13 +60,13 @@ const FENCED: &[&str] = &[
     "waivers",
 ];
 
-/// What the source reported to a move.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Left {
+/// What the source reports to the target.
+#[derive(Clone, Copy, Debug)]
+struct Left {
     /// A caller had paused the organization before.
-    pub(crate) was_paused: bool,
-    /// For how long it could not be used.
-    pub(crate) stood_still: Duration,
+    was_paused: bool,
+    /// For how many milliseconds it could not be used yet; the clocks of the two may differ.
+    stood_still: i64,
 }
 
 /// The right to move an organization, until it is dropped.
@@ -125,13 +125,11 @@ impl PostgresStore {
     }
 
     /// Source: what is known about the time since [`PostgresStore::leave`].
-    pub(crate) async fn left(&self, organization: &str) -> Result<Left, StoreError> {
+    async fn left(&self, organization: &str) -> Result<Left, StoreError> {
         let sql = "SELECT was_paused, since FROM organizations_elsewhere WHERE organization_id = $1";
         let found = sqlx::query_as::<_, (bool, i64)>(sql).bind(organization).fetch_optional(&self.pool).await;
-        Ok(found.map_err(away)?.map_or_else(Left::default, |(was_paused, since)| {
-            let stood_still = Duration::from_millis((self.millis() - since).max(0).unsigned_abs());
-            Left { was_paused, stood_still }
-        }))
+        let (was_paused, since) = found.map_err(away)?.ok_or_else(overtaken)?;
+        Ok(Left { was_paused, stood_still: (self.millis() - since).max(0) })
     }
 
     /// Source: makes every transaction fail that writes to the organization and is not committed yet.
@@ -177,34 +175,35 @@ impl PostgresStore {
 
     /// Source: gives the move up. The organization remains here, its leases as long as they had left.
     pub(crate) async fn stay(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
-        let left = self.left(organization).await?;
         // From here on nobody else puts triggers there.
         self.step(organization, mover, async |_| Ok(())).await?;
         self.unfence(organization, mover).await?;
-        self.open(organization, mover, left).await
+        self.open(organization, mover).await.map(drop)
     }
 
-    /// Makes the organization usable here again, with its leases extended by the time that it could not be used.
-    pub(crate) async fn open(&self, organization: &str, mover: i64, left: Left) -> Result<(), StoreError> {
+    /// Makes the organization usable here again, with its leases extended by the time that it could not be used, which is
+    /// answered. That it was paused before is known here, also when its source does not answer.
+    pub(crate) async fn open(&self, organization: &str, mover: i64) -> Result<Duration, StoreError> {
         self.change(async |tx| {
             let is_held = is_held(tx, organization, mover).await?;
             match standing_of(tx, organization).await? {
-                Some(0) => return Ok(()),
+                Some(0) => return Ok(Duration::ZERO),
                 Some(AWAY) if is_held => {}
                 Some(AWAY) => return Err(overtaken()),
                 _ => return Err(StoreError::OrganizationGone),
             }
-            let shift = i64::try_from(left.stood_still.as_millis()).unwrap_or_default();
+            let sql = "DELETE FROM organizations_elsewhere WHERE organization_id = $1 RETURNING was_paused, since";
+            let (was_paused, since): (bool, i64) =
+                sqlx::query_as(sql).bind(organization).fetch_one(&mut **tx).await?;
+            let stood_still = (self.millis() - since).max(0);
             let sql = "UPDATE leases SET expires_at = expires_at + $2 WHERE organization_id = $1";
-            sqlx::query(sql).bind(organization).bind(shift).execute(&mut **tx).await?;
-            if !left.was_paused {
+            sqlx::query(sql).bind(organization).bind(stood_still).execute(&mut **tx).await?;
+            if !was_paused {
                 let sql = "DELETE FROM pauses WHERE organization_id = $1 AND kind = ''";
                 sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
             }
             mark(tx, organization, 0).await?;
-            let sql = "DELETE FROM organizations_elsewhere WHERE organization_id = $1";
-            sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
-            Ok(())
+            Ok(Duration::from_millis(stood_still.unsigned_abs()))
         })
         .await
     }
@@ -349,9 +348,13 @@ mod tests {
 
     /// A process that gets the right to move the organization, as soon as nobody else has it.
     async fn mover(directory: &PostgresStore) -> RightToMove {
+        mover_between(directory, "source", "target").await
+    }
+
+    async fn mover_between(directory: &PostgresStore, from: &str, to: &str) -> RightToMove {
         loop {
             if let Some(right) = directory.right_to_move("acme").await.unwrap() {
-                let is_noted = directory.note_moving("acme", "source", Some("target"), right.mover).await.unwrap();
+                let is_noted = directory.note_moving("acme", from, Some(to), right.mover).await.unwrap();
                 assert!(is_noted, "it has the greatest number");
                 return right;
             }
@@ -393,7 +396,7 @@ mod tests {
             lease: Duration::from_secs(30),
         };
         assert_eq!(target.claim(claim.clone()).await.unwrap(), [], "nobody claims from a copy");
-        target.open("acme", right.mover, source.left("acme").await.unwrap()).await.unwrap();
+        target.open("acme", right.mover).await.unwrap();
         assert_eq!(target.claim(claim.clone()).await.unwrap(), [], "it is still paused");
         assert!(target.resume(acme).await.unwrap());
         assert_eq!(target.claim(claim).await.unwrap().len(), 5);
@@ -422,7 +425,7 @@ mod tests {
         target.arrive("acme", second.mover).await.unwrap();
         assert!(!directory.note_moved("acme", "target", first.mover).await.unwrap());
         assert_overtaken(target.copy_from(&source, "acme", first.mover, |_| {}).await);
-        assert_overtaken(target.open("acme", first.mover, Left::default()).await);
+        assert_overtaken(target.open("acme", first.mover).await);
         assert_overtaken(target.remove_left("acme", first.mover).await);
         assert_overtaken(target.arrive("acme", first.mover).await);
         source.leave("acme", second.mover).await.unwrap();
@@ -434,9 +437,9 @@ mod tests {
         source.fence("acme", second.mover).await.unwrap();
         target.copy_from(&source, "acme", second.mover, |_| {}).await.unwrap();
         assert!(directory.note_moved("acme", "target", second.mover).await.unwrap());
-        target.open("acme", second.mover, source.left("acme").await.unwrap()).await.unwrap();
+        target.open("acme", second.mover).await.unwrap();
         assert_overtaken(target.arrive("acme", first.mover).await);
-        target.open("acme", first.mover, Left::default()).await.unwrap();
+        target.open("acme", first.mover).await.unwrap();
         source.remove_left("acme", second.mover).await.unwrap();
         assert_overtaken(source.remove_left("acme", first.mover).await);
         let page = PageRequest { page: 0, page_size: 10 };
@@ -500,12 +503,48 @@ mod tests {
             assert_eq!(kept(store).await, before, "nothing is removed during a move");
         }
         assert!(directory.note_moved("acme", "target", right.mover).await.unwrap());
-        target.open("acme", right.mover, source.left("acme").await.unwrap()).await.unwrap();
+        target.open("acme", right.mover).await.unwrap();
         maintain(&target).await;
         let mut after = kept(&target).await;
         // The purge itself is a change, which may be too new.
         after.remove(2);
         assert_eq!(after, [0; 5], "it is done where the organization is");
+        for store in [directory, source, target] {
+            store.close().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pause_survives_a_move_back_from_a_cell_in_which_the_organization_was_never_opened() {
+        let cluster = Cluster::start(Durability::None).unwrap();
+        let [directory, source, target] = databases(&cluster).await;
+        let acme = Pausable::Organization("acme".to_owned());
+        assert!(source.pause(acme.clone()).await.unwrap());
+        // It left an hour ago.
+        let hour = 3_600_000;
+        let right = mover(&directory).await;
+        target.arrive("acme", right.mover).await.unwrap();
+        source.leave("acme", right.mover).await.unwrap();
+        sqlx::query("UPDATE organizations_elsewhere SET since = since - $1")
+            .bind(hour)
+            .execute(&source.pool)
+            .await
+            .unwrap();
+        source.fence("acme", right.mover).await.unwrap();
+        target.copy_from(&source, "acme", right.mover, |_| {}).await.unwrap();
+        assert!(directory.note_moved("acme", "target", right.mover).await.unwrap());
+        // The process ends here. The next one moves the organization back.
+        drop(right);
+        let right = mover_between(&directory, "target", "source").await;
+        source.arrive("acme", right.mover).await.unwrap();
+        target.leave("acme", right.mover).await.unwrap();
+        target.fence("acme", right.mover).await.unwrap();
+        source.copy_from(&target, "acme", right.mover, |_| {}).await.unwrap();
+        assert!(directory.note_moved("acme", "source", right.mover).await.unwrap());
+        let stood_still = source.open("acme", right.mover).await.unwrap();
+        assert!(stood_still >= Duration::from_secs(3_600), "leases are extended by all of the time: {stood_still:?}");
+        let paused: Vec<Pausable> = source.paused().await.unwrap().into_iter().map(|paused| paused.what).collect();
+        assert_eq!(paused, [acme], "somebody had paused it");
         for store in [directory, source, target] {
             store.close().await;
         }
