@@ -427,6 +427,61 @@ async fn a_move_whose_source_is_lost_at_its_end_keeps_the_pause_and_says_that_so
     store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_a_token_waits_for_no_other_cell_and_not_for_the_directory() {
+    let (directory, urls) = databases(3).await;
+    let store = Cells::open(cells_config(&directory, &urls)).await.unwrap();
+    for name in ["acme", "globex", "initech"] {
+        store.create_organization(name, Limits::default()).await.unwrap();
+        store.create_token(new_token(name, name.as_bytes()[0])).await.unwrap();
+    }
+    assert_eq!(store.cell_of("globex").as_deref(), Some("b"));
+    // The others cannot read their tokens until this is over, or their statements take too long.
+    let mut locks = Vec::new();
+    for url in [&directory, &urls[0], &urls[2]] {
+        let mut lock = foreign(url).await.begin().await.unwrap();
+        sqlx::query("LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+        locks.push(lock);
+    }
+    let found = tokio::time::timeout(Duration::from_secs(20), store.find_token(&[b'g'; 32])).await;
+    assert!(found.expect("nobody is waited for").unwrap().is_some());
+    for lock in locks {
+        lock.rollback().await.unwrap();
+    }
+    assert!(must(|| store.find_token(&[0; 32])).await.is_none());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_directory_that_is_away_is_not_asked_and_comes_back_by_itself() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let proxy = cluster.proxy().await.unwrap();
+    let (_, urls) = databases(2).await;
+    let directory = proxy.url(&cluster.database().await.unwrap());
+    let patience = Patience {
+        look: Duration::from_millis(20),
+        answer: Duration::from_secs(2),
+        trust: Duration::from_secs(10),
+    };
+    let store = Cells::open(CellsConfig { patience, ..cells_config(&directory, &urls) }).await.unwrap();
+    store.create_organization("acme", Limits::default()).await.unwrap();
+    store.create_token(new_token("acme", 7)).await.unwrap();
+    proxy.freeze();
+    let says_so = |error: &StoreError| error.to_string().contains("the directory of cells does not answer");
+    let deadline = Instant::now() + PATIENCE;
+    while !store.find_token(&[8; 32]).await.as_ref().is_err_and(says_so) {
+        assert!(Instant::now() < deadline, "it is still asked");
+    }
+    assert!(store.find_token(&[7; 32]).await.unwrap().is_some());
+    store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    let new = store.create("globex", vec![NewOperation::of_kind("scan")], None).await;
+    assert!(new.as_ref().is_err_and(says_so), "{new:?}");
+    proxy.thaw();
+    assert!(must(|| store.find_token(&[8; 32])).await.is_none());
+    must(|| store.create("globex", vec![NewOperation::of_kind("scan")], None)).await;
+    store.close().await;
+}
+
 /// A token for an organization, with a hash of one repeated byte.
 fn new_token(organization: &str, byte: u8) -> NewToken {
     NewToken {

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::{CellUrl, Requested, Settings, Shared};
 use crate::commits::{Coverage, News};
-use crate::postgres::Elsewhere;
+use crate::postgres::Watch;
 use crate::{Pausable, PostgresStore, Statistics as _, Store as _, StoreError};
 
 pub(super) struct Cell {
@@ -38,7 +38,7 @@ struct Known {
 
 struct Look {
     store: PostgresStore,
-    elsewhere: Elsewhere,
+    watch: Watch,
     /// The settings that were passed to the cell already.
     passed: Requested,
     is_directory: bool,
@@ -149,10 +149,10 @@ impl Shared {
             self.adopt(cell, &store).await?;
             self.follow(&store);
             let is_directory = directory_id(&store).await? == self.settings.directory;
-            *look = Some(Look { elsewhere: store.elsewhere(), store, passed: Requested::default(), is_directory });
+            *look = Some(Look { watch: store.watch(), store, passed: Requested::default(), is_directory });
         }
-        let Look { store, elsewhere, passed, is_directory } = look.as_mut().expect("it was made just now");
-        let elsewhere = Arc::new(elsewhere.read(self.patience.answer).await?);
+        let Look { store, watch, passed, is_directory } = look.as_mut().expect("it was made just now");
+        let elsewhere = Arc::new(watch.elsewhere(self.patience.answer).await?);
         let wanted = self.settings.requested().clone();
         let missing: Vec<String> = wanted.consumers.difference(&passed.consumers).cloned().collect();
         for consumer in missing {
@@ -170,7 +170,10 @@ impl Shared {
     /// Brings what calls of the instance have changed in a cell into the instance's audit log.
     pub(super) async fn gather_audit(&self, cell: &Cell) -> Result<(), StoreError> {
         match cell.known() {
-            Some(known) if !known.is_directory => self.directory.store.take_audit(&cell.url.name, &cell.store()?).await,
+            Some(known) if !known.is_directory => {
+                let store = cell.store()?;
+                self.directory.ask(|directory| async move { directory.take_audit(&cell.url.name, &store).await }).await
+            }
             _ => Ok(()),
         }
     }
@@ -184,7 +187,7 @@ impl Shared {
         if !unknown.is_empty() {
             let adopted = self.directory.store.adopt(&cell.url.name, &unknown).await?;
             tracing::info!(cell = cell.url.name, organizations = adopted, "organizations were found in the cell");
-            self.directory.refresh().await?;
+            self.directory.refresh(self.patience.answer).await?;
         }
         for paused in self.directory.store.paused().await? {
             if matches!(paused.what, Pausable::Kind(_)) {
@@ -237,9 +240,8 @@ impl Shared {
         }
         self.every_look("directory", |shared| {
             async move {
-                if let Err(error) = shared.directory.refresh().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the directory of cells does not answer");
-                }
+                // The directory itself says so in the log.
+                let _ = shared.directory.refresh(shared.patience.answer).await;
             }
             .boxed()
         });

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
+use tokio::sync::{Mutex, watch};
+
+use crate::postgres::Watch;
 use crate::{PostgresStore, StoreError};
 
 /// Where an organization is.
@@ -20,25 +24,60 @@ pub(crate) struct Placed {
 pub(super) struct Directory {
     pub(super) store: PostgresStore,
     copy: RwLock<HashMap<String, Placed>>,
-    /// Where the next read begins: see [`PostgresStore::placed_since`].
-    horizon: tokio::sync::Mutex<String>,
+    /// The state of the reads of it. Held for as long as a read takes.
+    look: Mutex<Look>,
+    is_here: watch::Sender<bool>,
+}
+
+struct Look {
+    watch: Watch,
+    /// Where the next read begins: see [`Watch::placed_since`].
+    horizon: String,
 }
 
 impl Directory {
-    /// Reads all of it.
-    pub(super) async fn read(store: PostgresStore) -> Result<Directory, StoreError> {
-        let directory = Directory { store, copy: RwLock::default(), horizon: tokio::sync::Mutex::new("0".to_owned()) };
-        directory.refresh().await?;
+    /// Reads all of it, within `time`.
+    pub(super) async fn read(store: PostgresStore, time: Duration) -> Result<Directory, StoreError> {
+        let look = Look { watch: store.watch(), horizon: "0".to_owned() };
+        let (copy, is_here) = (RwLock::default(), watch::Sender::new(true));
+        let directory = Directory { store, copy, look: Mutex::new(look), is_here };
+        directory.refresh(time).await?;
         Ok(directory)
     }
 
-    /// Reads what has changed.
-    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        let mut horizon = self.horizon.lock().await;
-        let (next, placed) = self.store.placed_since(&horizon).await?;
+    /// Reads what has changed, within `time`. Until a read succeeds again, a directory that does not answer is not asked.
+    pub(super) async fn refresh(&self, time: Duration) -> Result<(), StoreError> {
+        let mut look = self.look.lock().await;
+        let Look { watch, horizon } = &mut *look;
+        let read = watch.placed_since(horizon, time).await;
+        let was_here = self.is_here.send_replace(read.is_ok());
+        match &read {
+            Ok(_) if !was_here => tracing::info!("the directory of cells answers"),
+            Err(error) if was_here => {
+                tracing::warn!(error = error as &dyn std::error::Error, "the directory of cells does not answer");
+            }
+            _ => {}
+        }
+        let (next, placed) = read?;
         *horizon = next;
         placed.into_iter().for_each(|placed| self.keep(placed));
         Ok(())
+    }
+
+    /// What the directory answers. It is not waited for while it is away, nor when it is lost meanwhile.
+    pub(super) async fn ask<T, F>(&self, call: impl FnOnce(PostgresStore) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut is_here = self.is_here.subscribe();
+        tokio::select! {
+            biased;
+            // The sender is the directory's own.
+            _ = is_here.wait_for(|is_here| !is_here) => {
+                Err(StoreError::Unavailable("the directory of cells does not answer".to_owned()))
+            }
+            answer = call(self.store.clone()) => answer,
+        }
     }
 
     /// What the copy says.
@@ -56,7 +95,7 @@ impl Directory {
 
     /// What the directory says now.
     pub(super) async fn look_up(&self, organization: &str) -> Result<Option<Placed>, StoreError> {
-        let placed = self.store.placed(organization).await?;
+        let placed = self.ask(|store| async move { store.placed(organization).await }).await?;
         placed.iter().cloned().for_each(|placed| self.keep(placed));
         Ok(placed)
     }
@@ -66,7 +105,7 @@ impl Directory {
         match self.known(organization) {
             Some(placed) => Ok(placed),
             None => {
-                let placed = self.store.assign(organization, cells).await?;
+                let placed = self.ask(|store| async move { store.assign(organization, cells).await }).await?;
                 self.keep(placed.clone());
                 Ok(placed)
             }

@@ -165,8 +165,9 @@ impl Cells {
         )
         .await?;
         let id = cell::directory_id(&store).await?;
-        let directory = Directory::read(store).await?;
-        let (patience, commits, closing) = (config.patience, Commits::new(Coverage::Own), CancellationToken::new());
+        let patience = config.patience;
+        let directory = Directory::read(store, patience.answer).await?;
+        let (commits, closing) = (Commits::new(Coverage::Own), CancellationToken::new());
         let cells: Vec<Arc<Cell>> =
             config.cells.iter().enumerate().map(|(index, url)| Arc::new(Cell::new(index, url.clone()))).collect();
         let settings = Arc::new(Settings { config, meters, directory: id, requested: Mutex::default() });

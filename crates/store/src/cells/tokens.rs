@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use operations::Timestamp;
 
 use super::Cells;
-use super::cell::moving;
+use super::cell::{Cell, moving};
 use super::routing::unknown;
 use crate::{Organizations, Store, StoreError, Token, TokenReach};
 
@@ -46,8 +47,10 @@ impl Cells {
         Ok(tokens.into_values().take(limit as usize).collect())
     }
 
-    /// Looks for a token in every cell, and in the directory for those of the instance. It answers that there is none
-    /// only when all were asked, and when the cell that the organization of a token is in does not have it.
+    /// Looks for a token in every cell, and in the directory for those of the instance, all at once. The first that has it
+    /// is enough: nobody waits for a cell, or for the directory, that does not answer, unless the token may be there. It
+    /// answers that there is none only when all were asked, and when the cell that the organization of a token is in does
+    /// not have it.
     pub(super) async fn look_for_token<F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,
@@ -55,30 +58,35 @@ impl Cells {
     where
         F: Future<Output = Result<Option<Token>, StoreError>>,
     {
-        let (of_cells, of_directory) =
-            futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
-        let (found, mut error) = of_cells;
-        let mut elsewhere = BTreeSet::new();
-        for (cell, token) in found {
-            let Some(token) = token else { continue };
-            if self.is_in(cell, &token.access.organization).await {
-                return Ok(Some(token));
+        let call = &call;
+        let look = async |cell: Option<&Arc<Cell>>| match cell {
+            Some(cell) => (Some(cell), self.ask_one(cell, call).await),
+            None => (None, self.shared.directory.ask(|directory| call(Arc::new(directory))).await),
+        };
+        let cells = self.shared.cells.iter().map(Some);
+        let mut answers: FuturesUnordered<_> = cells.chain([None]).map(look).collect();
+        let (mut elsewhere, mut error) = (BTreeSet::new(), None);
+        while let Some((cell, answer)) = answers.next().await {
+            match (cell, answer) {
+                (None, Ok(Some(token))) if token.instance.is_some() => return Ok(Some(token)),
+                (Some(cell), Ok(Some(token))) => {
+                    if self.is_in(cell, &token.access.organization).await {
+                        return Ok(Some(token));
+                    }
+                    elsewhere.insert(token.access.organization);
+                }
+                (_, Ok(_)) => {}
+                (_, Err(failed)) => error = error.or(Some(failed)),
             }
-            elsewhere.insert(token.access.organization);
         }
         // The token is also for a while in the cell that its organization was moved from; and the copy of the directory
         // may not know of the move yet.
         for organization in &elsewhere {
-            match self.token_in_its_cell(organization, &call).await {
+            match self.token_in_its_cell(organization, call).await {
                 Ok(None) => {}
                 Ok(token) => return Ok(token),
                 Err(failed) => error = error.or(Some(failed)),
             }
-        }
-        match of_directory {
-            Ok(Some(token)) if token.instance.is_some() => return Ok(Some(token)),
-            Ok(_) => {}
-            Err(failed) => error = error.or(Some(failed)),
         }
         error.map_or(Ok(None), Err)
     }

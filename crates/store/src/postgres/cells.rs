@@ -88,15 +88,6 @@ impl PostgresStore {
         connected.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".to_owned())))
     }
 
-    /// Directory: where the organizations are whose rows changed since a transaction (all of them since `"0"`), and
-    /// where to begin the next time.
-    pub(crate) async fn placed_since(&self, since: &str) -> Result<(String, Vec<Placed>), StoreError> {
-        let rows = sqlx::query(CHANGED).bind(since).fetch_all(&self.pool).await.map_err(away)?;
-        let horizon = rows.first().map_or(Ok(since.to_owned()), |row| row.try_get("horizon")).map_err(away)?;
-        let rows = rows.iter().filter(|row| row.try_get::<Option<&str>, _>("cell").is_ok_and(|cell| cell.is_some()));
-        Ok((horizon, rows.map(placed).collect::<Result<_, _>>()?))
-    }
-
     /// Directory: where an organization is.
     pub(crate) async fn placed(&self, organization: &str) -> Result<Option<Placed>, StoreError> {
         let row = sqlx::query(ONE).bind(organization).fetch_optional(&self.pool).await.map_err(away)?;
@@ -201,10 +192,9 @@ impl PostgresStore {
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.map_err(away)
     }
 
-    /// Cell: a reader of the organizations that must not be used here, with a connection of its own, so that it waits
-    /// for nobody.
-    pub(crate) fn elsewhere(&self) -> Elsewhere {
-        Elsewhere { store: self.clone(), connection: None }
+    /// Directory and cell: what is read of it again and again.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { store: self.clone(), connection: None }
     }
 }
 
@@ -225,28 +215,52 @@ fn placed(row: &PgRow) -> Result<Placed, StoreError> {
     placed().map_err(away)
 }
 
-/// See [`PostgresStore::elsewhere`].
-pub(crate) struct Elsewhere {
+/// Reads of a directory or of a cell on a connection of their own, so that they wait for nobody. One that does not end in
+/// time says that the database is away.
+pub(crate) struct Watch {
     store: PostgresStore,
     connection: Option<PgConnection>,
 }
 
-impl Elsewhere {
-    /// The organizations that must not be used now; the read must end within `time`.
-    pub(crate) async fn read(&mut self, time: Duration) -> Result<BTreeSet<String>, StoreError> {
-        // Kept only once it has answered.
-        let kept = self.connection.take();
+impl Watch {
+    /// Cell: the organizations that must not be used in it now; the read must end within `time`.
+    pub(crate) async fn elsewhere(&mut self, time: Duration) -> Result<BTreeSet<String>, StoreError> {
         let read = async {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => self.store.pool.connect().await.map_err(session::refused)?,
-            };
+            let mut connection = self.connection().await?;
             let found: Vec<String> = sqlx::query_scalar(ELSEWHERE).fetch_all(&mut connection).await.map_err(away)?;
-            Ok((connection, found.into_iter().collect()))
+            self.connection = Some(connection);
+            Ok(found.into_iter().collect())
         };
-        let silent = || Err(unavailable(sqlx::Error::PoolTimedOut));
-        let (connection, found) = timeout(time, read).await.unwrap_or_else(|_| silent())?;
-        self.connection = Some(connection);
-        Ok(found)
+        timeout(time, read).await.unwrap_or_else(|_| silent())
     }
+
+    /// Directory: where the organizations are whose rows changed since a transaction (all of them since `"0"`), and
+    /// where to begin the next time; the read must end within `time`.
+    pub(crate) async fn placed_since(
+        &mut self,
+        since: &str,
+        time: Duration,
+    ) -> Result<(String, Vec<Placed>), StoreError> {
+        let read = async {
+            let mut connection = self.connection().await?;
+            let rows = sqlx::query(CHANGED).bind(since).fetch_all(&mut connection).await.map_err(away)?;
+            self.connection = Some(connection);
+            let horizon = rows.first().map_or(Ok(since.to_owned()), |row| row.try_get("horizon")).map_err(away)?;
+            let rows = rows.iter().filter(|row| row.try_get::<Option<&str>, _>("cell").is_ok_and(|cell| cell.is_some()));
+            Ok((horizon, rows.map(placed).collect::<Result<_, _>>()?))
+        };
+        timeout(time, read).await.unwrap_or_else(|_| silent())
+    }
+
+    /// The connection, which is kept only once it has answered.
+    async fn connection(&mut self) -> Result<PgConnection, StoreError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.store.pool.connect().await.map_err(session::refused),
+        }
+    }
+}
+
+fn silent<T>() -> Result<T, StoreError> {
+    Err(unavailable(sqlx::Error::PoolTimedOut))
 }

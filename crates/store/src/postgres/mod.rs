@@ -93,7 +93,7 @@ use crate::{
     Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
     Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach, Turns,
 };
-pub(crate) use cells::Elsewhere;
+pub(crate) use cells::Watch;
 use clock::DatabaseClock;
 use connections::Connections;
 pub use connections::Limits;
