@@ -482,6 +482,41 @@ async fn a_directory_that_is_away_is_not_asked_and_comes_back_by_itself() {
     store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_application_that_still_writes_to_the_old_inbox_is_told_so() {
+    let (directory, urls) = databases(2).await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    for name in ["acme", "globex", "initech"] {
+        store.create_organization(name, Limits::default()).await.unwrap();
+    }
+    assert_eq!(store.cell_of("initech").as_deref(), Some("a"));
+    let (old, new) = (foreign(&urls[0]).await, foreign(&urls[1]).await);
+    let put = async |pool: &sqlx::PgPool, organization: &str| {
+        sqlx::query("SELECT create_operation($1, 'scan')").bind(organization).execute(pool).await.map(drop)
+    };
+    // Nobody drains the inbox, so the first row is moved in it.
+    put(&old, "acme").await.unwrap();
+    for (to, from, there) in [("b", &old, &new), ("a", &new, &old), ("b", &old, &new)] {
+        store.move_organization("acme", to, |_| {}).await.unwrap();
+        let refused = put(from, "acme").await.unwrap_err().to_string();
+        assert!(refused.contains("the organization 'acme' is in another cell"), "{refused}");
+        put(there, "acme").await.unwrap();
+    }
+    // Others are not concerned.
+    put(&old, "initech").await.unwrap();
+    put(&new, "globex").await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM inbox WHERE organization_id = 'acme'")
+        .fetch_one(&old)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(store.drain_inbox(100).await.unwrap(), Some(6));
+    let (access, every) = (Access::organization("acme"), Filter::default());
+    assert_eq!(must(|| store.list(&access, &every, EVERY)).await.page.total_count, 4, "each row was taken once");
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    store.close().await;
+}
+
 /// A token for an organization, with a hash of one repeated byte.
 fn new_token(organization: &str, byte: u8) -> NewToken {
     NewToken {

@@ -41,6 +41,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0027_cells",
     "0028_claims",
     "0029_movers",
+    "0030_inbox_of_cells",
 ];
 /// The name of the store in errors; callers know which one it is.
 const PLACE: &str = "it";

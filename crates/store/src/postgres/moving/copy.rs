@@ -211,6 +211,9 @@ impl PostgresStore {
         rows: &str,
     ) -> Result<u64, StoreError> {
         self.step(organization, mover, async |tx| {
+            // The inbox takes a copy, and nothing else of an organization that is elsewhere.
+            let sql = "SELECT set_config('longrun.copied', $1, true)";
+            sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
             let sql = AssertSqlSafe(statement.to_owned());
             sqlx::query(sql).bind(rows).bind(organization).execute(&mut **tx).await?;
             if is_counted {

@@ -3,7 +3,8 @@
 //! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), so that creations
 //! are refused in the statement that takes numbers; a pause, which callers can no longer set or lift, keeps claims away;
 //! triggers, for this organization alone and for as long as the move takes, refuse every other write, also by a server
-//! that knows nothing of the move.
+//! that knows nothing of the move. Applications write to the inbox themselves: it refuses rows of the organization until
+//! the organization comes back, by a trigger that stays.
 //!
 //! **The target** takes a copy (`copy.rs`), which nobody uses until it is opened.
 //!
@@ -152,6 +153,17 @@ impl PostgresStore {
         self.alter(organization, mover, statements).await
     }
 
+    /// Makes the inbox refuse the rows of applications for organizations that are elsewhere, from now on.
+    async fn guard_inbox(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'inbox'::regclass AND tgname = 'not_here')";
+        if sqlx::query_scalar(sql).fetch_one(&self.pool).await.map_err(away)? {
+            return Ok(());
+        }
+        let sql = "CREATE OR REPLACE TRIGGER not_here BEFORE INSERT ON inbox FOR EACH ROW
+            EXECUTE FUNCTION refuse_elsewhere()";
+        self.alter(organization, mover, [sql.to_owned()].into_iter()).await
+    }
+
     /// Carries out statements that lock a table, each by itself, so that none waits for long, and none for another.
     async fn alter(
         &self,
@@ -208,8 +220,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here.
+    /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here, and
+    /// the inbox takes nothing for it.
     pub(crate) async fn remove_left(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
+        self.guard_inbox(organization, mover).await?;
         if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
             self.step(organization, mover, async |tx| Ok(mark(tx, organization, 1).await?)).await?;
             let deleted = go_on_deleting(self, None, organization, None, |_| {}).await;
