@@ -517,6 +517,47 @@ async fn an_application_that_still_writes_to_the_old_inbox_is_told_so() {
     store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_organization_that_was_moved_is_not_read_from_a_standby_that_does_not_have_it_yet() {
+    let primary = Cluster::start(Durability::None).unwrap();
+    let url = primary.database().await.unwrap();
+    let standby = primary.standby().unwrap();
+    let read_url = standby.same_database(&url);
+    let directory = empty_database().await;
+    let mut config = impatient(cells_config(&directory, &[empty_database().await, url]));
+    config.cells[1].read_url = Some(read_url.clone().into());
+    let server = Cells::open(config.clone()).await.unwrap();
+    let globex = Access::organization("globex");
+    for name in ["acme", "globex"] {
+        server.create(name, vec![NewOperation::of_kind("scan"); 3], None).await.unwrap();
+    }
+    assert_eq!(server.cell_of("globex").as_deref(), Some("b"));
+    // The standby has the schema, and an organization; it is read, and it does not get any further.
+    let replica = foreign(&read_url).await;
+    let deadline = Instant::now() + PATIENCE;
+    let replayed = "SELECT count(*) FROM active";
+    while sqlx::query_scalar::<_, i64>(replayed).fetch_one(&replica).await.unwrap_or(0) < 3 {
+        assert!(Instant::now() < deadline, "the standby does not follow");
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("SELECT pg_wal_replay_pause()").execute(&replica).await.unwrap();
+    let paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'";
+    while !sqlx::query_scalar::<_, bool>(paused).fetch_one(&replica).await.unwrap() {
+        assert!(Instant::now() < deadline, "the replay is not paused");
+        tokio::task::yield_now().await;
+    }
+    server.move_organization("acme", "b", |_| {}).await.unwrap();
+    let new = Cells::open(config).await.unwrap();
+    let (acme, every) = (Access::organization("acme"), Filter::default());
+    for server in [&server, &new] {
+        assert_eq!(must(|| server.list(&globex, &every, EVERY)).await.page.total_count, 3);
+        for _ in 0..5 {
+            assert_eq!(must(|| server.list(&acme, &every, EVERY)).await.page.total_count, 3);
+        }
+        server.close().await;
+    }
+}
+
 /// A token for an organization, with a hash of one repeated byte.
 fn new_token(organization: &str, byte: u8) -> NewToken {
     NewToken {

@@ -1,6 +1,6 @@
 //! A cell as a process knows it: connected to or not, and which organizations must not be used in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub(super) struct Cell {
     /// Held by the caller that makes an overdue check.
     overdue: Mutex<()>,
     is_here: watch::Sender<bool>,
+    /// Organizations that came here by a move and were used by this process since, with how often they had been moved.
+    arrived: std::sync::Mutex<HashMap<String, u32>>,
 }
 
 /// The result of the last check that was answered.
@@ -48,7 +50,7 @@ impl Cell {
     pub(super) fn new(index: usize, url: CellUrl) -> Cell {
         let (known, look, overdue, is_here) =
             (RwLock::default(), Mutex::default(), Mutex::default(), watch::Sender::new(false));
-        Cell { index, url, known, look, overdue, is_here }
+        Cell { index, url, known, look, overdue, is_here, arrived: std::sync::Mutex::default() }
     }
 
     fn known(&self) -> Option<Known> {
@@ -87,6 +89,20 @@ impl Cell {
     /// Whether an organization must not be used here, as far as this process knows.
     pub(super) fn lacks(&self, organization: &str) -> bool {
         self.known().is_some_and(|known| known.elsewhere.contains(organization))
+    }
+
+    /// Notes that an organization came here by its last move, before it is read here for the first time since: a standby
+    /// that has not replayed the copy would show less than this process has seen, or nothing.
+    pub(super) fn note_arrival(&self, store: &PostgresStore, organization: &str, moves: u32) {
+        if moves == 0 || self.url.read_url.is_none() {
+            return;
+        }
+        // Held until it is noted, so that no other call reads before.
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        if arrived.get(organization) != Some(&moves) {
+            store.note_seen(organization);
+            arrived.insert(organization.to_owned(), moves);
+        }
     }
 
     /// Returns when it no longer answers.

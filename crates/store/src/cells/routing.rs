@@ -87,25 +87,24 @@ impl Cells {
 
     async fn in_cell(&self, name: &str, organization: &str, moves: u32) -> Result<At, StoreError> {
         let found = self.cell(name).ok_or_else(|| unknown(name))?;
-        match self.shared.store_for(found, organization).await {
-            Ok(store) => {
-                let recorded = self.recorded(&store);
-                let cell = Some(Arc::clone(found));
-                Ok(At { store, recorded, cell, organization: organization.to_owned(), moves })
-            }
+        match self.at_cell(found, organization, moves).await {
             // The move may be over without the copy knowing it yet.
             Err(error) if found.lacks(organization) => match self.shared.directory.look_up(organization).await? {
                 Some(placed) if placed.cell != name => {
                     let cell = self.cell(&placed.cell).ok_or_else(|| unknown(&placed.cell))?;
-                    let store = self.shared.store_for(cell, organization).await?;
-                    let recorded = self.recorded(&store);
-                    let cell = Some(Arc::clone(cell));
-                    Ok(At { store, recorded, cell, organization: organization.to_owned(), moves: placed.moves })
+                    self.at_cell(cell, organization, placed.moves).await
                 }
                 _ => Err(error),
             },
-            Err(error) => Err(error),
+            at => at,
         }
+    }
+
+    async fn at_cell(&self, cell: &Arc<Cell>, organization: &str, moves: u32) -> Result<At, StoreError> {
+        let store = self.shared.store_for(cell, organization).await?;
+        cell.note_arrival(&store, organization, moves);
+        let (recorded, cell) = (self.recorded(&store), Some(Arc::clone(cell)));
+        Ok(At { store, recorded, cell, organization: organization.to_owned(), moves })
     }
 
     /// The store of a part, which records calls as this one does.

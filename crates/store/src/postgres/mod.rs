@@ -312,6 +312,11 @@ impl PostgresStore {
         self.replica.as_ref()?.read(&access.organization, read).await
     }
 
+    /// Notes that what an organization has now was seen by callers: a standby that lacks it is not read.
+    pub(crate) fn note_seen(&self, organization: &str) {
+        self.folds.seen(organization);
+    }
+
     /// An organization's batcher of a sort of writes. Sorts do not wait for each other: a creation holds the lock on
     /// the organization's row, which claims and settlements do not touch.
     fn batcher<'b>(&self, batchers: &'b [WriteBatcher], organization: &str) -> &'b WriteBatcher {
