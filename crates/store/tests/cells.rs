@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Status};
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Search, Status};
 use store::{
-    Cells, CellsConfig, ClaimRequest, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken,
-    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, Settlement, Statistics as _,
-    Store as _, StoreError,
+    Cells, CellsConfig, ClaimRequest, Claimed, GroupBy, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken,
+    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, SearchOperations as _, SearchOrder,
+    SearchRequest, SearchStart, Settlement, Statistics as _, Store as _, StoreError,
 };
 use testkit::{Cluster, Durability};
 
@@ -617,6 +617,47 @@ async fn a_token_is_not_unknown_while_its_organization_changes_cells() {
     // Where the organization is, the token was removed since: what was left behind does not count.
     sqlx::query("DELETE FROM tokens").execute(&target).await.unwrap();
     assert_eq!(store.find_token(&[7; 32]).await.unwrap().map(|found| found.id), None);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_does_not_know_yet_of_a_move_does_not_say_that_there_is_nothing() {
+    let (directory, urls) = databases(2).await;
+    // It does not check again, and trusts what it has seen.
+    let hour = Duration::from_secs(3_600);
+    let patience = Patience { look: hour, answer: hour, trust: hour };
+    let store = Cells::open(CellsConfig { patience, ..cells_config(&directory, &urls) }).await.unwrap();
+    store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    let (acme, all) = (Access::organization("acme"), Search::default());
+    let everything = SearchRequest {
+        search: all.clone(),
+        order: SearchOrder::Newest,
+        start: SearchStart::Page(0),
+        page_size: 10,
+    };
+    assert_eq!(store.search(&acme, &everything).await.unwrap().found.len(), 1);
+    // As at the beginning of a move.
+    let cell = foreign(&urls[0]).await;
+    for sql in [
+        "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ('acme', 0, false)",
+        "UPDATE organizations SET deleted = 3 WHERE organization_id = 'acme'",
+    ] {
+        sqlx::query(sql).execute(&cell).await.unwrap();
+    }
+    let moving = |error: Option<StoreError>| {
+        assert!(matches!(&error, Some(StoreError::Unavailable(_))), "{error:?}");
+    };
+    moving(store.contents("acme").await.err());
+    moving(store.begin_deletion("acme", true).await.err());
+    moving(store.delete_part("acme", 10).await.err());
+    moving(store.set_limits("acme", Limits::default()).await.err());
+    moving(store.search(&acme, &everything).await.err());
+    moving(store.count_matching(&acme, &all, GroupBy::default()).await.err());
+    moving(store.next_number("acme").await.err());
+    // Where nothing has left, it says so.
+    assert!(store.contents("nobody").await.unwrap().is_none());
+    store.create_organization("globex", Limits::default()).await.unwrap();
+    assert_eq!(store.search(&Access::organization("globex"), &everything).await.unwrap().found, []);
     store.close().await;
 }
 

@@ -1,10 +1,14 @@
 //! Calls of one organization go to its cell.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Cells;
 use super::cell::{Cell, moving};
-use crate::{LeaseRef, Position, PostgresStore, Store, StoreError, split};
+use crate::{
+    AuditPage, BulkProgress, Changes, Counted, EvidenceTotals, Fired, HeldLeases, LeaseRef, Listing, Matching, Position,
+    PostgresStore, Reservation, SearchPage, StatisticsAnswer, Store, StoreError, Token, ViewOutcome, WaiverOutcome, split,
+};
 
 /// The store to which a call of an organization goes.
 pub(super) struct At {
@@ -21,19 +25,108 @@ pub(super) struct At {
 /// the transaction: 2^48 of them last nine thousand years at a thousand per second.
 const MOVES_BITS: u32 = 16;
 
+/// What a cell answers to a call.
+pub(super) trait Answer {
+    /// Whether it says that there is nothing, or that nothing was done: of an organization that has just left, a cell says
+    /// so too.
+    fn is_nothing(&self) -> bool {
+        false
+    }
+}
+
+impl<T> Answer for Option<T> {
+    fn is_nothing(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T, E> Answer for Result<T, E> {
+    fn is_nothing(&self) -> bool {
+        self.is_err()
+    }
+}
+
+impl Answer for bool {
+    fn is_nothing(&self) -> bool {
+        !self
+    }
+}
+
+impl Answer for u64 {
+    fn is_nothing(&self) -> bool {
+        *self == 0
+    }
+}
+
+/// The number of the next operation.
+impl Answer for i64 {
+    fn is_nothing(&self) -> bool {
+        *self <= 1
+    }
+}
+
+impl Answer for ViewOutcome {
+    fn is_nothing(&self) -> bool {
+        *self == ViewOutcome::Missing
+    }
+}
+
+impl Answer for WaiverOutcome {
+    fn is_nothing(&self) -> bool {
+        *self == WaiverOutcome::Missing
+    }
+}
+
+impl Answer for SearchPage {
+    fn is_nothing(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
+impl Answer for Counted {
+    fn is_nothing(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+impl Answer for Matching {
+    fn is_nothing(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
+/// Answers that are the same until the organization is removed where it was, or that are often empty.
+macro_rules! answers {
+    ($($answer:ty),* $(,)?) => { $(impl Answer for $answer {})* };
+}
+answers!(
+    (),
+    AuditPage,
+    BulkProgress,
+    Changes,
+    EvidenceTotals,
+    Fired,
+    HeldLeases,
+    Listing,
+    Position,
+    Reservation,
+    StatisticsAnswer,
+    Token,
+);
+impl<T> Answer for Vec<T> {}
+impl<K, V> Answer for HashMap<K, V> {}
+
 impl At {
-    /// Replaces an error that only says that the organization has left.
-    pub(super) async fn checked<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::OrganizationGone | StoreError::Database(_)) = &answer {
-            self.refuse_elsewhere().await?;
+    /// Replaces an answer that only says that the organization has left: an error, or that there is nothing.
+    pub(super) async fn checked<T: Answer>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_doubtful = match &answer {
+            Ok(answer) => answer.is_nothing(),
+            Err(error) => matches!(error, StoreError::OrganizationGone | StoreError::Database(_)),
+        };
+        if is_doubtful && self.cell.is_some() && self.store.is_elsewhere(&self.organization).await? {
+            return Err(moving());
         }
         answer
-    }
-
-    /// Fails when the organization has left, as its cell says.
-    pub(super) async fn refuse_elsewhere(&self) -> Result<(), StoreError> {
-        let has_left = self.cell.is_some() && self.store.is_elsewhere(&self.organization).await?;
-        if has_left { Err(moving()) } else { Ok(()) }
     }
 
     /// Whether it is in this cell.

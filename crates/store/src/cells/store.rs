@@ -412,11 +412,7 @@ impl Cells {
         let organization = what.key().0;
         if !organization.is_empty() {
             let at = self.at(organization).await?;
-            let is_set = at.checked(set(Arc::clone(&at.recorded)).await).await?;
-            if !is_set {
-                at.refuse_elsewhere().await?;
-            }
-            return Ok(is_set);
+            return at.checked(set(Arc::clone(&at.recorded)).await).await;
         }
         let was = set(self.recorded(&self.shared.directory.store)).await?;
         self.all(|store| {
