@@ -558,6 +558,40 @@ async fn an_organization_that_was_moved_is_not_read_from_a_standby_that_does_not
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_of_organizations_has_one_that_is_being_moved() {
+    let (directory, urls) = databases(2).await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    for name in ["acme", "globex"] {
+        store.create(name, vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    }
+    // As during a move of acme to the other cell: the copy is there already.
+    let (source, target) = (foreign(&urls[0]).await, foreign(&urls[1]).await);
+    let row: String = sqlx::query_scalar("SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = 'acme'")
+        .fetch_one(&source)
+        .await
+        .unwrap();
+    let sql = "INSERT INTO organizations SELECT * FROM json_populate_record(NULL::organizations, $1::json)";
+    sqlx::query(sql).bind(row).execute(&target).await.unwrap();
+    for cell in [&source, &target] {
+        for sql in [
+            "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ('acme', 0, false)",
+            "UPDATE organizations SET deleted = 3 WHERE organization_id = 'acme'",
+        ] {
+            sqlx::query(sql).execute(cell).await.unwrap();
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while store.list(&Access::organization("acme"), &Filter::default(), EVERY).await.is_ok() {
+        assert!(Instant::now() < deadline, "the store does not read the cell");
+        tokio::task::yield_now().await;
+    }
+    let found = store.organizations().await.unwrap();
+    let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.pending, found.is_being_deleted)).collect();
+    assert_eq!(found, [("acme", 1, false), ("globex", 1, false)]);
+    store.close().await;
+}
+
 /// A token for an organization, with a hash of one repeated byte.
 fn new_token(organization: &str, byte: u8) -> NewToken {
     NewToken {

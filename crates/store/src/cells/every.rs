@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Cells;
 use super::cell::Cell;
-use crate::{Store, StoreError};
+use crate::{Organization, PostgresStore, Store, StoreError};
 
 impl Cells {
     /// Asks every cell that can be reached, all at once; answers with what those said that answered. Fails when none
@@ -83,10 +83,38 @@ impl Cells {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let store = cell.store()?;
-        tokio::select! {
-            answer = call(self.recorded(&store)) => answer,
-            error = cell.lost() => Err(error),
+        ask_store(cell, |store| call(self.recorded(&store))).await
+    }
+
+    /// [`Store::organizations`]: also those that are being moved, which are where the directory says that they are.
+    pub(super) async fn organizations_of_all(&self) -> Result<Vec<Organization>, StoreError> {
+        let asked = join_all(self.shared.cells.iter().map(async |cell| {
+            ask_store(cell, |store| async move { store.organizations_and_elsewhere().await }).await
+        }));
+        let mut organizations = Vec::new();
+        for (cell, found) in self.shared.cells.iter().zip(asked.await) {
+            for mut organization in found?.into_iter().filter(|organization| !organization.name.is_empty()) {
+                let placed = self.shared.directory.find(&organization.name).await?;
+                if placed.is_some_and(|placed| placed.cell == cell.url.name) {
+                    // A move removes what is left as a deletion does.
+                    organization.is_being_deleted &= !cell.lacks(&organization.name);
+                    organizations.push(organization);
+                }
+            }
         }
+        organizations.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(organizations)
+    }
+}
+
+/// What the store of a cell answered. It does not wait for a cell that is lost meanwhile.
+async fn ask_store<T, F>(cell: &Cell, call: impl FnOnce(PostgresStore) -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let store = cell.store()?;
+    tokio::select! {
+        answer = call(store) => answer,
+        error = cell.lost() => Err(error),
     }
 }

@@ -240,10 +240,7 @@ cells! {
         }
 
         async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
-            let found = self.all(|store| async move { store.organizations().await }).await?;
-            let mut organizations = self.in_their_cells(found, |organization| &organization.name).await;
-            organizations.sort_by(|one, other| one.name.cmp(&other.name));
-            Ok(organizations)
+            self.organizations_of_all().await
         }
 
         async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {

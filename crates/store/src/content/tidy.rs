@@ -26,11 +26,16 @@ impl ContentStore {
     /// [`DeletionError`]; what was removed stays so.
     pub async fn tidy(&self, store: &dyn Store, retention: EvidenceRetention) -> Result<u64, DeletionError> {
         let ages = EvidenceAges::at(store.now(), retention);
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
         for organization in store.organizations().await? {
-            removed += self.tidy_organization(store, &organization.name, ages).await?;
+            match self.tidy_organization(store, &organization.name, ages).await {
+                Ok(pieces) => removed += pieces,
+                // The organization may be being moved: the others must not wait for it.
+                Err(error @ DeletionError::Store(StoreError::Unavailable(_))) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 
     async fn tidy_organization(

@@ -16,9 +16,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use tokio::time::timeout;
 
 use super::error::unavailable;
-use super::{Parts, PostgresStore, admin, session};
+use super::{Parts, PostgresStore, admin, pause, session};
 use crate::cells::Placed;
-use crate::{Clock, Open, PostgresUrl, Store as _, StoreError};
+use crate::{Clock, Open, Organization, PostgresUrl, Store as _, StoreError};
 
 /// There is always a row, with the number of the last change that nothing can be committed below any more: that of a
 /// row, since other numbers may be given again after a failover (see [`super::changes::end`]). Served by
@@ -190,6 +190,11 @@ impl PostgresStore {
     pub(crate) async fn present(&self) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT organization_id FROM organizations WHERE deleted < 2 AND organization_id <> ''";
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.map_err(away)
+    }
+
+    /// Cell: the organizations of which it has a row, whether or not they may be used here.
+    pub(crate) async fn organizations_and_elsewhere(&self) -> Result<Vec<Organization>, StoreError> {
+        pause::organizations(&self.pool, true).await.map_err(StoreError::or_unavailable)
     }
 
     /// Directory and cell: what is read of it again and again.

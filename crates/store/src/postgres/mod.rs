@@ -620,7 +620,7 @@ impl Store for PostgresStore {
     }
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
-        pause::organizations(&self.pool).await.map_err(StoreError::or_unavailable)
+        pause::organizations(&self.pool, false).await.map_err(StoreError::or_unavailable)
     }
 
     async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
