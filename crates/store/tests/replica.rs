@@ -223,6 +223,20 @@ async fn a_standby_that_is_away_costs_little_and_is_read_again_when_it_is_back()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_standby_that_becomes_a_server_of_its_own_is_no_longer_read() {
+    let pair = Pair::start().await;
+    let other = PostgresStore::connect_with_replica(&pair.url, &pair.read_url, 4).await.unwrap();
+    let first = pair.create().await;
+    until("the standby has it", async || listed(&other).await == [first.id]).await;
+    pair.standby.promote().await.unwrap();
+    let second = pair.create().await;
+    until("the primary is read", async || listed(&other).await == [second.id, first.id]).await;
+    // From here on every read is exact.
+    let third = pair.create().await;
+    assert_eq!(listed(&other).await, [third.id, second.id, first.id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn another_database_is_no_standby() {
     let cluster = Cluster::start(Durability::None).unwrap();
     let (url, other) = (cluster.database().await.unwrap(), cluster.database().await.unwrap());

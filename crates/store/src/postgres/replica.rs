@@ -3,12 +3,12 @@
 //! **Promises.** A caller that was answered by this process reads what it wrote: an organization that this process
 //! wrote to is read from the standby only once the standby has replayed the primary's log as far as it was after that
 //! write. A standby that is unavailable, behind or in conflict with a vacuum costs a little time and nothing else: the
-//! primary answers instead. Operations that a standby lacks are looked up at the primary too, so that an operation
+//! primary answers instead. So does one that is no standby any more, since it was promoted or started as a server of its
+//! own: it is looked at again every [`LOOK`]. Operations that a standby lacks are looked up at the primary too, so that an operation
 //! which another process created is never "not found". Lists may lack what other processes wrote within the standby's
 //! delay.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,12 +29,19 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a standby that failed or was behind is left alone, so that not every read waits for it.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long it is trusted that the standby still is one.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Where the log of the primary is flushed up to, in bytes: at least up to every commit that was answered.
 const FLUSHED: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
 /// How far a standby is; NULL for a server that was never one.
 const REPLAYED: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
-/// Whether the schema there is as this version needs it.
-const MIGRATED: &str = "SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1)";
+/// Whether the schema there is as this version needs it, whether it is a standby, and what distinguishes the server from
+/// others.
+const STATE: &str = "
+    SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1), pg_is_in_recovery(), pg_postmaster_start_time()::text";
+/// What distinguishes the primary from others.
+const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
 /// The same on a primary and its standbys only.
 const IDENTITY: &str = "SELECT system_identifier::text || ' ' || current_database() FROM pg_control_system()";
 
@@ -98,9 +105,9 @@ pub(super) struct Replica {
     primary: Connections,
     written: Written,
     rests: Mutex<Rests>,
-    /// Whether the standby was seen to have the schema of this version. One that still lacks a migration answers some
-    /// statements as if nothing were wrong.
-    is_migrated: AtomicBool,
+    /// When the standby was last found to be one, and to have the schema of this version; `None`: it must be looked at
+    /// before it is read. One that still lacks a migration answers some statements as if nothing were wrong.
+    looked: Mutex<Option<Instant>>,
 }
 
 /// Until when the standby is left alone.
@@ -134,7 +141,7 @@ impl Replica {
             }
             _ => {}
         }
-        Ok(Replica { standby, primary, written, rests: Mutex::default(), is_migrated: AtomicBool::new(false) })
+        Ok(Replica { standby, primary, written, rests: Mutex::default(), looked: Mutex::default() })
     }
 
     /// Reads from the standby; `None` when the primary must be asked.
@@ -151,9 +158,7 @@ impl Replica {
             return None;
         }
         let read = async {
-            if !self.is_migrated().await? {
-                return Err(StoreError::Unavailable("the standby has not replayed the last migration".to_owned()));
-            }
+            self.look().await?;
             read(self.standby.clone()).await
         };
         match tokio::time::timeout(READ_TIMEOUT, read).await {
@@ -163,15 +168,34 @@ impl Replica {
         }
     }
 
-    /// Whether the standby has the schema of this version; asked until it does, and again after a failure, since
-    /// another standby may have replaced it.
-    async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
-        if !self.is_migrated.load(Ordering::Relaxed) {
-            let newest = session::MIGRATIONS.iter().map(|migration| migration.version).max();
-            let found: bool = sqlx::query_scalar(MIGRATED).bind(newest).fetch_one(&self.standby).await?;
-            self.is_migrated.store(found, Ordering::Relaxed);
+    /// Fails when the server must not be read: it lacks a migration, or it is neither a standby nor the primary itself,
+    /// as after a failover to it. It is asked after a failure, since another server may have replaced it, and from time to
+    /// time.
+    async fn look(&self) -> Result<(), StoreError> {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *looked {
+                Some(at) if at.elapsed() < LOOK => return Ok(()),
+                // Other reads trust what was found before, until this one says otherwise.
+                Some(at) => *at = Instant::now(),
+                None => {}
+            }
         }
-        Ok(self.is_migrated.load(Ordering::Relaxed))
+        let newest = session::MIGRATIONS.iter().map(|migration| migration.version).max();
+        let state = sqlx::query_as(STATE).bind(newest).fetch_one(&self.standby).await?;
+        let (is_migrated, is_standby, server): (bool, bool, String) = state;
+        let refusal = if !is_migrated {
+            Some("the standby has not replayed the last migration")
+        } else if !is_standby && sqlx::query_scalar::<_, String>(SERVER).fetch_one(&self.primary).await? != server {
+            Some("the read store is no longer a standby of the store")
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return Err(StoreError::Unavailable(refusal.to_owned()));
+        }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
     }
 
     /// Waits a little for the standby to be as far as a mark requires.
@@ -212,7 +236,7 @@ impl Replica {
 
     fn failed<T>(&self, error: &(dyn std::error::Error + 'static)) -> Option<T> {
         tracing::warn!(error, "the standby failed; reads go to the primary");
-        self.is_migrated.store(false, Ordering::Relaxed);
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.rests(|rests| rests.away = Some(Instant::now() + REST));
         None
     }
