@@ -169,6 +169,19 @@ async fn who_has_asked_for_the_end_of_the_changes_sees_all_that_came_before_it()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_deleted_an_organization_does_not_see_its_operations_again() {
+    let pair = Pair::start().await;
+    let other = PostgresStore::connect_with_replica(&pair.url, &pair.read_url, 4).await.unwrap();
+    let operation = pair.create().await;
+    until("the standby has it", async || listed(&other).await == [operation.id]).await;
+    pair.pause_replay().await;
+    other.begin_deletion("acme", true).await.unwrap();
+    while other.delete_part("acme", 100).await.unwrap() != Some(0) {}
+    assert!(other.end_deletion("acme").await.unwrap());
+    assert_eq!(listed(&other).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_standby_that_lacks_a_migration_is_passed_over() {
     let pair = Pair::start().await;
     let first = pair.create().await;

@@ -633,11 +633,13 @@ impl Store for PostgresStore {
 
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
         let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too, self.call.as_ref()).await;
+        self.folds.seen(organization);
         begun.map_err(StoreError::or_unavailable)
     }
 
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<Option<u64>, StoreError> {
         let part = deletion::part(&self.pool, organization, limit).await;
+        self.folds.seen(organization);
         if part.as_ref().is_ok_and(|rows| *rows > Some(0)) {
             self.commits.note(News::CHANGED);
         }
@@ -646,6 +648,7 @@ impl Store for PostgresStore {
 
     async fn end_deletion(&self, organization: &str) -> Result<bool, StoreError> {
         let is_ended = deletion::end(&self.pool, self.now(), organization).await.map_err(StoreError::or_unavailable)?;
+        self.folds.seen(organization);
         self.commits.note(News::CHANGED);
         Ok(is_ended)
     }
