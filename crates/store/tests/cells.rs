@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Search, Status};
 use store::{
     Cells, CellsConfig, ClaimRequest, Claimed, GroupBy, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken,
-    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, SearchOperations as _, SearchOrder,
-    SearchRequest, SearchStart, Settlement, Statistics as _, Store as _, StoreError,
+    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, SearchOperations as _,
+    SearchOrder, SearchRequest, SearchStart, Settlement, Statistics as _, Store as _, StoreError,
 };
 use testkit::{Cluster, Durability};
 
@@ -458,11 +458,8 @@ async fn a_directory_that_is_away_is_not_asked_and_comes_back_by_itself() {
     let proxy = cluster.proxy().await.unwrap();
     let (_, urls) = databases(2).await;
     let directory = proxy.url(&cluster.database().await.unwrap());
-    let patience = Patience {
-        look: Duration::from_millis(20),
-        answer: Duration::from_secs(2),
-        trust: Duration::from_secs(10),
-    };
+    let patience =
+        Patience { look: Duration::from_millis(20), answer: Duration::from_secs(2), trust: Duration::from_secs(10) };
     let store = Cells::open(CellsConfig { patience, ..cells_config(&directory, &urls) }).await.unwrap();
     store.create_organization("acme", Limits::default()).await.unwrap();
     store.create_token(new_token("acme", 7)).await.unwrap();
@@ -505,10 +502,8 @@ async fn an_application_that_still_writes_to_the_old_inbox_is_told_so() {
     // Others are not concerned.
     put(&old, "initech").await.unwrap();
     put(&new, "globex").await.unwrap();
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM inbox WHERE organization_id = 'acme'")
-        .fetch_one(&old)
-        .await
-        .unwrap();
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM inbox WHERE organization_id = 'acme'").fetch_one(&old).await.unwrap();
     assert_eq!(left, 0);
     assert_eq!(store.drain_inbox(100).await.unwrap(), Some(6));
     let (access, every) = (Access::organization("acme"), Filter::default());
@@ -567,10 +562,11 @@ async fn the_list_of_organizations_has_one_that_is_being_moved() {
     }
     // As during a move of acme to the other cell: the copy is there already.
     let (source, target) = (foreign(&urls[0]).await, foreign(&urls[1]).await);
-    let row: String = sqlx::query_scalar("SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = 'acme'")
-        .fetch_one(&source)
-        .await
-        .unwrap();
+    let row: String =
+        sqlx::query_scalar("SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = 'acme'")
+            .fetch_one(&source)
+            .await
+            .unwrap();
     let sql = "INSERT INTO organizations SELECT * FROM json_populate_record(NULL::organizations, $1::json)";
     sqlx::query(sql).bind(row).execute(&target).await.unwrap();
     for cell in [&source, &target] {
@@ -587,7 +583,8 @@ async fn the_list_of_organizations_has_one_that_is_being_moved() {
         tokio::task::yield_now().await;
     }
     let found = store.organizations().await.unwrap();
-    let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.pending, found.is_being_deleted)).collect();
+    let found: Vec<_> =
+        found.iter().map(|found| (found.name.as_str(), found.pending, found.is_being_deleted)).collect();
     assert_eq!(found, [("acme", 1, false), ("globex", 1, false)]);
     store.close().await;
 }
@@ -617,8 +614,7 @@ async fn a_token_is_not_unknown_while_its_organization_changes_cells() {
     assert_eq!(store.cell_of("acme").as_deref(), Some("b"));
     store.close().await;
     // As in a move just before its end: both cells have the token, and neither may be used.
-    let row: String =
-        sqlx::query_scalar("SELECT to_json(t)::text FROM tokens AS t").fetch_one(&source).await.unwrap();
+    let row: String = sqlx::query_scalar("SELECT to_json(t)::text FROM tokens AS t").fetch_one(&source).await.unwrap();
     let sql = "INSERT INTO tokens SELECT * FROM json_populate_record(NULL::tokens, $1::json)";
     sqlx::query(sql).bind(row).execute(&target).await.unwrap();
     for cell in [&source, &target] {
@@ -663,12 +659,8 @@ async fn a_server_that_does_not_know_yet_of_a_move_does_not_say_that_there_is_no
     let store = Cells::open(CellsConfig { patience, ..cells_config(&directory, &urls) }).await.unwrap();
     store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
     let (acme, all) = (Access::organization("acme"), Search::default());
-    let everything = SearchRequest {
-        search: all.clone(),
-        order: SearchOrder::Newest,
-        start: SearchStart::Page(0),
-        page_size: 10,
-    };
+    let everything =
+        SearchRequest { search: all.clone(), order: SearchOrder::Newest, start: SearchStart::Page(0), page_size: 10 };
     assert_eq!(store.search(&acme, &everything).await.unwrap().found.len(), 1);
     // As at the beginning of a move.
     let cell = foreign(&urls[0]).await;

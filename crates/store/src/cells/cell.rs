@@ -91,8 +91,8 @@ impl Cell {
         self.known().is_some_and(|known| known.elsewhere.contains(organization))
     }
 
-    /// Notes that an organization came here by its last move, before it is read here for the first time since: a standby
-    /// that has not replayed the copy would show less than this process has seen, or nothing.
+    /// Notes that an organization came here by its last move, before it is read here for the first time since: a
+    /// standby that has not replayed the copy would show less than this process has seen, or nothing.
     pub(super) fn note_arrival(&self, store: &PostgresStore, organization: &str, moves: u32) {
         if moves == 0 || self.url.read_url.is_none() {
             return;

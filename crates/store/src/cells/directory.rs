@@ -45,7 +45,8 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Reads what has changed, within `time`. Until a read succeeds again, a directory that does not answer is not asked.
+    /// Reads what has changed, within `time`. A directory that does not answer is not asked until a read succeeds
+    /// again.
     pub(super) async fn refresh(&self, time: Duration) -> Result<(), StoreError> {
         let mut look = self.look.lock().await;
         let Look { watch, horizon } = &mut *look;

@@ -88,9 +88,10 @@ impl Cells {
 
     /// [`Store::organizations`]: also those that are being moved, which are where the directory says that they are.
     pub(super) async fn organizations_of_all(&self) -> Result<Vec<Organization>, StoreError> {
-        let asked = join_all(self.shared.cells.iter().map(async |cell| {
-            ask_store(cell, |store| async move { store.organizations_and_elsewhere().await }).await
-        }));
+        let asked =
+            join_all(self.shared.cells.iter().map(async |cell| {
+                ask_store(cell, |store| async move { store.organizations_and_elsewhere().await }).await
+            }));
         let mut organizations = Vec::new();
         for (cell, found) in self.shared.cells.iter().zip(asked.await) {
             for mut organization in found?.into_iter().filter(|organization| !organization.name.is_empty()) {

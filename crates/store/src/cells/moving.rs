@@ -156,8 +156,8 @@ impl Cells {
     }
 
     /// The last step: opens the organization in its cell, and removes it from all others that have something of it.
-    /// Answers for how long the organization could not be used. Fails, with the organization open, when the cell that it
-    /// came from does not answer; `None`: an earlier call has brought it, from any of the others.
+    /// Answers for how long the organization could not be used. Fails, with the organization open, when the cell that
+    /// it came from does not answer; `None`: an earlier call has brought it, from any of the others.
     async fn settle_in(
         &self,
         organization: &str,
@@ -182,7 +182,7 @@ impl Cells {
             Some(other) => {
                 let name = &target.url.name;
                 Err(MoveError::Store(StoreError::Unavailable(format!(
-                    "{organization} is in the cell {name} and can be used, but what it may have left in the cell {other} \
+                    "{organization} is in the cell {name} and can be used; what it may have left in the cell {other} \
                      was not removed, because that cell does not answer: repeat the command when it does"
                 ))))
             }

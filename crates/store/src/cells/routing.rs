@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Cells;
 use super::cell::{Cell, moving};
 use crate::{
-    AuditPage, BulkProgress, Changes, Counted, EvidenceTotals, Fired, HeldLeases, LeaseRef, Listing, Matching, Position,
-    PostgresStore, Reservation, SearchPage, StatisticsAnswer, Store, StoreError, Token, ViewOutcome, WaiverOutcome, split,
+    AuditPage, BulkProgress, Changes, Counted, EvidenceTotals, Fired, HeldLeases, LeaseRef, Listing, Matching,
+    Position, PostgresStore, Reservation, SearchPage, StatisticsAnswer, Store, StoreError, Token, ViewOutcome,
+    WaiverOutcome, split,
 };
 
 /// The store to which a call of an organization goes.
@@ -27,8 +28,8 @@ const MOVES_BITS: u32 = 16;
 
 /// What a cell answers to a call.
 pub(super) trait Answer {
-    /// Whether it says that there is nothing, or that nothing was done: of an organization that has just left, a cell says
-    /// so too.
+    /// Whether it says that there is nothing, or that nothing was done: of an organization that has just left, a cell
+    /// says so too.
     fn is_nothing(&self) -> bool {
         false
     }

@@ -47,10 +47,10 @@ impl Cells {
         Ok(tokens.into_values().take(limit as usize).collect())
     }
 
-    /// Looks for a token in every cell, and in the directory for those of the instance, all at once. The first that has it
-    /// is enough: nobody waits for a cell, or for the directory, that does not answer, unless the token may be there. It
-    /// answers that there is none only when all were asked, and when the cell that the organization of a token is in does
-    /// not have it.
+    /// Looks for a token in every cell, and in the directory for those of the instance, all at once. The first that has
+    /// it is enough: nobody waits for a cell, or for the directory, that does not answer, unless the token may be
+    /// there. It answers that there is none only when all were asked, and when the cell that the organization of a
+    /// token is in does not have it.
     pub(super) async fn look_for_token<F>(
         &self,
         call: impl Fn(Arc<dyn Store>) -> F,

@@ -220,8 +220,8 @@ fn placed(row: &PgRow) -> Result<Placed, StoreError> {
     placed().map_err(away)
 }
 
-/// Reads of a directory or of a cell on a connection of their own, so that they wait for nobody. One that does not end in
-/// time says that the database is away.
+/// Reads of a directory or of a cell on a connection of their own, so that they wait for nobody. One that does not end
+/// in time says that the database is away.
 pub(crate) struct Watch {
     store: PostgresStore,
     connection: Option<PgConnection>,
@@ -251,8 +251,8 @@ impl Watch {
             let rows = sqlx::query(CHANGED).bind(since).fetch_all(&mut connection).await.map_err(away)?;
             self.connection = Some(connection);
             let horizon = rows.first().map_or(Ok(since.to_owned()), |row| row.try_get("horizon")).map_err(away)?;
-            let rows = rows.iter().filter(|row| row.try_get::<Option<&str>, _>("cell").is_ok_and(|cell| cell.is_some()));
-            Ok((horizon, rows.map(placed).collect::<Result<_, _>>()?))
+            let is_placed = |row: &&PgRow| row.try_get::<Option<&str>, _>("cell").is_ok_and(|cell| cell.is_some());
+            Ok((horizon, rows.iter().filter(is_placed).map(placed).collect::<Result<_, _>>()?))
         };
         timeout(time, read).await.unwrap_or_else(|_| silent())
     }

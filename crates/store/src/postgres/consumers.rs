@@ -14,7 +14,8 @@ use crate::changes::Position;
 /// not cleaned up yet.
 const FORGET: &str = include_str!("sql/forget_changes.sql");
 
-/// Organizations that have changes, except those that are being moved: a loose scan over the primary key, one seek each.
+/// Organizations that have changes, except those that are being moved: a loose scan over the primary key, one seek
+/// each.
 const ORGANIZATIONS: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)

@@ -53,8 +53,8 @@ pub(super) async fn all(pool: &Connections) -> Result<Vec<Paused>, StoreError> {
     paused.collect()
 }
 
-/// Base and deltas from the fold's horizon on, in one snapshot. Where $1 is true, with those that are being moved or were
-/// moved away.
+/// Base and deltas from the fold's horizon on, in one snapshot. Where $1 is true, with those that are being moved or
+/// were moved away.
 const ORGANIZATIONS: &str = "
     SELECT o.organization_id, o.created_at, o.deleted = 1 AS is_being_deleted, coalesce(sum(n.pending), 0)::bigint AS pending,
         coalesce(sum(n.running), 0)::bigint AS running
@@ -67,10 +67,7 @@ const ORGANIZATIONS: &str = "
     ) n ON n.organization_id = o.organization_id
     WHERE o.deleted < 2 OR $1 AND o.deleted = 3 GROUP BY 1, 2, 3 ORDER BY 1";
 
-pub(super) async fn organizations(
-    pool: &Connections,
-    with_elsewhere: bool,
-) -> Result<Vec<Organization>, StoreError> {
+pub(super) async fn organizations(pool: &Connections, with_elsewhere: bool) -> Result<Vec<Organization>, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
     let found = sqlx::query(ORGANIZATIONS).bind(with_elsewhere).fetch_all(pool).await?;
     let organizations = found.iter().map(|row| {

@@ -3,10 +3,10 @@
 //! **Promises.** A caller that was answered by this process reads what it wrote: an organization that this process
 //! wrote to is read from the standby only once the standby has replayed the primary's log as far as it was after that
 //! write. A standby that is unavailable, behind or in conflict with a vacuum costs a little time and nothing else: the
-//! primary answers instead. So does one that is no standby any more, since it was promoted or started as a server of its
-//! own: it is looked at again every [`LOOK`]. Operations that a standby lacks are looked up at the primary too, so that an operation
-//! which another process created is never "not found". Lists may lack what other processes wrote within the standby's
-//! delay.
+//! primary answers instead. So does one that is no standby any more, since it was promoted or started as a server of
+//! its own: it is looked at again every [`LOOK`]. Operations that a standby lacks are looked up at the primary too, so
+//! that an operation which another process created is never "not found". Lists may lack what other processes wrote
+//! within the standby's delay.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,10 +36,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const FLUSHED: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
 /// How far a standby is; NULL for a server that was never one.
 const REPLAYED: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
-/// Whether the schema there is as this version needs it, whether it is a standby, and what distinguishes the server from
-/// others.
+/// Whether the schema there is as this version needs it, whether it is a standby, and what distinguishes the server
+/// from others.
 const STATE: &str = "
-    SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1), pg_is_in_recovery(), pg_postmaster_start_time()::text";
+    SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1), pg_is_in_recovery(),
+        pg_postmaster_start_time()::text";
 /// What distinguishes the primary from others.
 const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
 /// The same on a primary and its standbys only.
@@ -169,8 +170,8 @@ impl Replica {
     }
 
     /// Fails when the server must not be read: it lacks a migration, or it is neither a standby nor the primary itself,
-    /// as after a failover to it. It is asked after a failure, since another server may have replaced it, and from time to
-    /// time.
+    /// as after a failover to it. It is asked after a failure, since another server may have replaced it, and from time
+    /// to time.
     async fn look(&self) -> Result<(), StoreError> {
         {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);

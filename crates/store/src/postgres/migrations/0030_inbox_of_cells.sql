@@ -1,7 +1,7 @@
--- Of a cell: rows that an application puts into the inbox for an organization that was moved to another cell would never
--- become operations. They are refused, in the application's transaction, for as long as the organization is elsewhere. A
--- copy, which comes before the organization may be used here, names it in a setting. The trigger is made by the first move
--- that concerns a database (postgres/moving/), so that the others have none.
+-- Of a cell: rows that an application puts into the inbox for an organization that was moved to another cell would
+-- never become operations. They are refused, in the application's transaction, for as long as the organization is
+-- elsewhere. A copy, which comes before the organization may be used here, names it in a setting. The trigger is made
+-- by the first move that concerns a database (postgres/moving/), so that the others have none.
 CREATE FUNCTION refuse_elsewhere() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = longrun, pg_temp AS $$
 BEGIN

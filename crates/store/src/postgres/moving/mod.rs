@@ -3,8 +3,8 @@
 //! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), so that creations
 //! are refused in the statement that takes numbers; a pause, which callers can no longer set or lift, keeps claims away;
 //! triggers, for this organization alone and for as long as the move takes, refuse every other write, also by a server
-//! that knows nothing of the move. Applications write to the inbox themselves: it refuses rows of the organization until
-//! the organization comes back, by a trigger that stays.
+//! that knows nothing of the move. Applications write to the inbox themselves: it refuses rows of the organization
+//! until the organization comes back, by a trigger that stays.
 //!
 //! **The target** takes a copy (`copy.rs`), which nobody uses until it is opened.
 //!
@@ -193,8 +193,8 @@ impl PostgresStore {
         self.open(organization, mover).await.map(drop)
     }
 
-    /// Makes the organization usable here again, with its leases extended by the time that it could not be used, which is
-    /// answered. That it was paused before is known here, also when its source does not answer.
+    /// Makes the organization usable here again, with its leases extended by the time that it could not be used;
+    /// answers that time. That it was paused before is known here, also when its source does not answer.
     pub(crate) async fn open(&self, organization: &str, mover: i64) -> Result<Duration, StoreError> {
         self.change(async |tx| {
             let is_held = is_held(tx, organization, mover).await?;
@@ -205,8 +205,7 @@ impl PostgresStore {
                 _ => return Err(StoreError::OrganizationGone),
             }
             let sql = "DELETE FROM organizations_elsewhere WHERE organization_id = $1 RETURNING was_paused, since";
-            let (was_paused, since): (bool, i64) =
-                sqlx::query_as(sql).bind(organization).fetch_one(&mut **tx).await?;
+            let (was_paused, since): (bool, i64) = sqlx::query_as(sql).bind(organization).fetch_one(&mut **tx).await?;
             let stood_still = (self.millis() - since).max(0);
             let sql = "UPDATE leases SET expires_at = expires_at + $2 WHERE organization_id = $1";
             sqlx::query(sql).bind(organization).bind(stood_still).execute(&mut **tx).await?;
@@ -220,8 +219,8 @@ impl PostgresStore {
         .await
     }
 
-    /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here, and
-    /// the inbox takes nothing for it.
+    /// Removes the rows here of an organization that is elsewhere; its name stays, so that it is not created anew here,
+    /// and the inbox takes nothing for it.
     pub(crate) async fn remove_left(&self, organization: &str, mover: i64) -> Result<(), StoreError> {
         self.guard_inbox(organization, mover).await?;
         if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
@@ -344,9 +343,7 @@ mod tests {
     use testkit::{Cluster, Durability};
 
     use super::*;
-    use crate::{
-        ClaimRequest, IdempotencyKey, OperationCommand, Pausable, Sessions as _, Statistics as _, Store as _,
-    };
+    use crate::{ClaimRequest, IdempotencyKey, OperationCommand, Pausable, Sessions as _, Statistics as _, Store as _};
 
     /// A directory and two cells, with an organization in the first.
     async fn databases(cluster: &Cluster) -> [PostgresStore; 3] {
@@ -491,8 +488,8 @@ mod tests {
             "INSERT INTO audit (organization_id, seq, entries, at, log) VALUES ('acme', 1, 1, 0, '[]')",
             "INSERT INTO sessions (organization_id, id, subject, name, begun_at, expires_at)
              VALUES ('acme', 'session', 'somebody', '', 0, 0)",
-            "INSERT INTO statistics (organization_id, step, project_id, start, kind, created, started, completed, failed,
-                waiting, running)
+            "INSERT INTO statistics (organization_id, step, project_id, start, kind, created, started, completed,
+                failed, waiting, running)
              VALUES ('acme', 1, '', 0, 'scan', 0, 0, 0, 0, '', '')",
         ] {
             sqlx::query(sql).execute(&source.pool).await.unwrap();
