@@ -380,30 +380,29 @@ async fn a_move_whose_source_is_lost_at_its_end_keeps_the_pause_and_says_that_so
     let acme = Pausable::Organization("acme".to_owned());
     store.pause(acme.clone()).await.unwrap();
     let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
-    let moved = tokio::spawn({
-        let store = store.clone();
-        async move { store.move_organization("acme", "b", move |_| drop(begun.send(()))).await }
-    });
-    // The directory cannot be changed from here on, until the source is lost.
-    has_begun.recv().await.unwrap();
-    let admin = foreign(&directory).await;
-    let mut held = admin.begin().await.unwrap();
-    let sql = "SELECT FROM organization_cells WHERE organization_id = 'acme' FOR UPDATE";
-    sqlx::query(sql).execute(&mut *held).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%moves = moves + 1%'";
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&admin).await.unwrap() == 0 {
-        assert!(Instant::now() < deadline, "the copy is not done");
-        tokio::task::yield_now().await;
-    }
-    source.crash().unwrap();
-    while store.away() != ["a"] {
-        assert!(Instant::now() < deadline, "the loss is not noticed");
-        tokio::task::yield_now().await;
-    }
-    held.rollback().await.unwrap();
-    let moved = moved.await.unwrap();
+    let lose_source = async {
+        has_begun.recv().await.unwrap();
+        // The directory cannot be changed from here on, until the source is lost.
+        let admin = foreign(&directory).await;
+        let mut held = admin.begin().await.unwrap();
+        let sql = "SELECT FROM organization_cells WHERE organization_id = 'acme' FOR UPDATE";
+        sqlx::query(sql).execute(&mut *held).await.unwrap();
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%moves = moves + 1%'";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&admin).await.unwrap() == 0 {
+            assert!(Instant::now() < deadline, "the copy is not done");
+            tokio::task::yield_now().await;
+        }
+        source.crash().unwrap();
+        while store.away() != ["a"] {
+            assert!(Instant::now() < deadline, "the loss is not noticed");
+            tokio::task::yield_now().await;
+        }
+        held.rollback().await.unwrap();
+    };
+    let moved = store.move_organization("acme", "b", |_| begun.send(()).unwrap());
+    let (moved, ()) = futures_util::future::join(moved, lose_source).await;
     let said = moved.as_ref().err().map(ToString::to_string).unwrap_or_default();
     assert!(said.contains("in the cell b") && said.contains("left in the cell a"), "{moved:?}");
     let (access, every) = (Access::organization("acme"), Filter::default());
@@ -489,7 +488,8 @@ async fn an_application_that_still_writes_to_the_old_inbox_is_told_so() {
     assert_eq!(store.cell_of("initech").as_deref(), Some("a"));
     let (old, new) = (foreign(&urls[0]).await, foreign(&urls[1]).await);
     let put = async |pool: &sqlx::PgPool, organization: &str| {
-        sqlx::query("SELECT create_operation($1, 'scan')").bind(organization).execute(pool).await.map(drop)
+        let sql = "INSERT INTO inbox (organization_id, kind) VALUES ($1, 'scan')";
+        sqlx::query(sql).bind(organization).execute(pool).await.map(drop)
     };
     // Nobody drains the inbox, so the first row is moved in it.
     put(&old, "acme").await.unwrap();
@@ -497,6 +497,8 @@ async fn an_application_that_still_writes_to_the_old_inbox_is_told_so() {
         store.move_organization("acme", to, |_| {}).await.unwrap();
         let refused = put(from, "acme").await.unwrap_err().to_string();
         assert!(refused.contains("the organization 'acme' is in another cell"), "{refused}");
+        let called = sqlx::query("SELECT create_operation('acme', 'scan')").execute(from).await;
+        assert!(called.unwrap_err().to_string().contains("there is no organization 'acme'"));
         put(there, "acme").await.unwrap();
     }
     // Others are not concerned.

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use super::Cells;
 use super::cell::Cell;
-use crate::StoreError;
 use crate::postgres::AWAY;
+use crate::{PostgresStore, StoreError};
 
 /// The clocks of machines run at the same speed to within this.
 const CLOCKS: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use operations::Timestamp;
 
 use super::Cells;
-use super::cell::{Cell, moving};
+use super::cell::moving;
 use super::routing::unknown;
 use crate::{Organizations, Store, StoreError, Token, TokenReach};
 
@@ -59,12 +59,12 @@ impl Cells {
         F: Future<Output = Result<Option<Token>, StoreError>>,
     {
         let call = &call;
-        let look = async |cell: Option<&Arc<Cell>>| match cell {
+        let places = self.shared.cells.iter().map(Some).chain([None]);
+        let asked = places.map(async |cell| match cell {
             Some(cell) => (Some(cell), self.ask_one(cell, call).await),
             None => (None, self.shared.directory.ask(|directory| call(Arc::new(directory))).await),
-        };
-        let cells = self.shared.cells.iter().map(Some);
-        let mut answers: FuturesUnordered<_> = cells.chain([None]).map(look).collect();
+        });
+        let mut answers: FuturesUnordered<_> = asked.collect();
         let (mut elsewhere, mut error) = (BTreeSet::new(), None);
         while let Some((cell, answer)) = answers.next().await {
             match (cell, answer) {
