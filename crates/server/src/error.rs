@@ -99,7 +99,7 @@ pub enum ApiError {
     UniqueKeyInUse,
     /// The event to resume after is unknown, or the changes after it are no longer stored.
     #[error(
-        "the events after this Last-Event-ID are no longer stored: list the operations, then watch without Last-Event-ID"
+        "the events after this Last-Event-ID are no longer stored: watch without Last-Event-ID, then list the operations"
     )]
     EventUnknown,
     /// The operation that the idempotency key created was deleted.

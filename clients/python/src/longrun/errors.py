@@ -119,7 +119,7 @@ class WrongStatus(ApiError):
 
 
 class EventIdUnknown(ApiError):
-    """The events after the given one are no longer kept (code 11): list the operations, then watch from now on."""
+    """The events after the given one are no longer kept (code 11): watch from now on, then list the operations."""
 
 
 class Unavailable(ApiError):

@@ -242,7 +242,7 @@ fn logs(archived: &[u8], records: &mut Vec<Value>) -> Result<(), MaterialError> 
 fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), MaterialError> {
     const KIND: MaterialKind = MaterialKind::RadamsaReport;
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| MaterialError::mismatch(KIND, &format!("{file}line 1"), "UTF-8", "other bytes"))?;
+        .map_err(|_| MaterialError::mismatch(KIND, format!("{file}line 1"), "UTF-8", "other bytes"))?;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() {
@@ -253,14 +253,14 @@ fn log(bytes: &[u8], file: &str, records: &mut Vec<Value>) -> Result<(), Materia
         let is_one = |record: &Fields| ["generator", "seed"].iter().any(|key| record.contains_key(&Value::from(*key)));
         let record = record(line).filter(is_one).ok_or_else(|| {
             let found: String = line.chars().take(60).collect();
-            MaterialError::mismatch(KIND, &at, "pairs such as generator: file, nth: 1", &format!("{found:?}"))
+            MaterialError::mismatch(KIND, &at, "pairs such as generator: file, nth: 1", format!("{found:?}"))
         })?;
         // A line with the seed is not a mutation.
         if record.contains_key(&Value::from("seed")) {
             continue;
         }
         if records.len() >= MAX_RECORDS {
-            return Err(MaterialError::mismatch(KIND, &at, &format!("at most {MAX_RECORDS} records"), "more"));
+            return Err(MaterialError::mismatch(KIND, &at, format!("at most {MAX_RECORDS} records"), "more"));
         }
         records.push(Value::from(record));
     }

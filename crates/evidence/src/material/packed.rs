@@ -76,11 +76,11 @@ pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
     let reports: Vec<Entry> = entries.into_iter().filter(|entry| is_zap_report(&entry.name)).collect();
     let report = match reports.as_slice() {
         [report] => report,
-        [] => return Err(MaterialError::mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none")),
+        [] => return Err(MaterialError::mismatch(KIND, "the archive", format!("a file {ZAP_REPORT}"), "none")),
         several => {
             let names: Vec<&str> = several.iter().take(5).map(|entry| entry.name.as_str()).collect();
             let found = format!("{}: {}", several.len(), names.join(", "));
-            return Err(MaterialError::mismatch(KIND, "the archive", &format!("one file {ZAP_REPORT}"), &found));
+            return Err(MaterialError::mismatch(KIND, "the archive", format!("one file {ZAP_REPORT}"), &found));
         }
     };
     let value = json::read_report(&report.content)?;
@@ -102,19 +102,18 @@ pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
     let mut parts = BTreeMap::new();
     for (name, file) in files {
         let mut found = entries.iter().filter(|entry| is_part_of_chart(&entry.name, file));
-        let entry = found
-            .next()
-            .ok_or_else(|| MaterialError::mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
+        let entry =
+            found.next().ok_or_else(|| MaterialError::mismatch(KIND, "the chart", format!("a file {file}"), "none"))?;
         // Of several, Helm uses the last one.
         if let Some(second) = found.next() {
             let names = format!("{} and {}", entry.name, second.name);
-            return Err(MaterialError::mismatch(KIND, "the chart", &format!("one file {file}"), &names));
+            return Err(MaterialError::mismatch(KIND, "the chart", format!("one file {file}"), &names));
         }
         let value = if entry.content.iter().all(u8::is_ascii_whitespace) {
             Value::new_object()
         } else {
             specs::yaml(&entry.content)
-                .map_err(|error| MaterialError::mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
+                .map_err(|error| MaterialError::mismatch(KIND, &entry.name, "YAML", error.to_string()))?
         };
         // Values that are completely commented out count as none.
         parts.insert(Value::from(name), if value == Value::Null { Value::new_object() } else { value });
@@ -144,7 +143,7 @@ pub fn junit(bytes: &[u8]) -> Result<Value, MaterialError> {
     for report in reports {
         let read = xml::read(&report.content).and_then(|root| junit::suites(&root));
         suites.extend(
-            read.map_err(|error| MaterialError::mismatch(KIND, &report.name, "a JUnit report", &error.to_string()))?,
+            read.map_err(|error| MaterialError::mismatch(KIND, &report.name, "a JUnit report", error.to_string()))?,
         );
     }
     Ok(junit::elements(suites))

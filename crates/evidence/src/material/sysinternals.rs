@@ -41,10 +41,10 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     let text = text.trim_start();
     if !is_sigcheck(text) {
         let first: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
-        return Err(MaterialError::mismatch(KIND, "line 1", "the columns Path and Verified", &format!("{first:?}")));
+        return Err(MaterialError::mismatch(KIND, "line 1", "the columns Path and Verified", format!("{first:?}")));
     }
     let records = records(text, delimiter(text.lines().next().unwrap_or_default())).map_err(|line| {
-        MaterialError::mismatch(KIND, &format!("line {line}"), "the end of the text that begins with a quote", "none")
+        MaterialError::mismatch(KIND, format!("line {line}"), "the end of the text that begins with a quote", "none")
     })?;
     let mut records = records.into_iter();
     let header = records.next().unwrap_or_default();
@@ -52,7 +52,7 @@ pub fn sigcheck(bytes: &[u8]) -> Result<Value, MaterialError> {
     // If two columns had the same name, policies would see only one of them.
     let mut seen = BTreeSet::new();
     if let Some(name) = header.iter().find(|name| !name.is_empty() && !seen.insert(**name)) {
-        return Err(MaterialError::mismatch(KIND, "line 1", "each column once", &format!("{name:?} twice")));
+        return Err(MaterialError::mismatch(KIND, "line 1", "each column once", format!("{name:?} twice")));
     }
     let names: Vec<Value> = header.iter().map(|name| Value::from(*name)).collect();
     // A comma may end the rows, and not the header.
