@@ -89,8 +89,7 @@ pub fn recorded(
 impl FilterArgs {
     fn filter(&self, now: Timestamp) -> anyhow::Result<AuditFilter> {
         let time = |flag: &str, text: &Option<String>| {
-            let past = text.as_ref().map(|text| Past::parse(flag, text)).transpose();
-            past.map(|past| past.map(|past| past.before(now)))
+            text.as_ref().map(|text| Ok::<_, anyhow::Error>(Past::parse(flag, text)?.before(now))).transpose()
         };
         Ok(AuditFilter {
             actor: self.actor.clone(),

@@ -58,20 +58,28 @@ pub(super) async fn append(
     now: Timestamp,
     records: &[Record],
 ) -> Result<(), StoreError> {
-    let append = |organization: &str, entries: i32, log: &str| {
-        sqlx::query(APPEND).bind(organization.to_owned()).bind(entries).bind(now.as_millis()).bind(log.to_owned())
-    };
     for (organization, entries, mut log) in audit::rows(records) {
-        let appended = append(organization, entries, &log).execute(&mut *connection).await?;
-        if appended.rows_affected() == 0 {
+        if !append_to(connection, now, organization, entries, &log).await? {
             if !organization.is_empty() {
                 log = audit::entries_for_instance(records, organization);
             }
             admin::make_instance(connection, now).await?;
-            append("", entries, &log).execute(&mut *connection).await?;
+            append_to(connection, now, "", entries, &log).await?;
         }
     }
     Ok(())
+}
+
+/// Whether there is such a log.
+async fn append_to(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    entries: i32,
+    log: &str,
+) -> Result<bool, sqlx::Error> {
+    let append = sqlx::query(APPEND).bind(organization).bind(entries).bind(now.as_millis()).bind(log);
+    Ok(append.execute(connection).await?.rows_affected() > 0)
 }
 
 pub(super) async fn read(
