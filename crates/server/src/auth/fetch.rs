@@ -9,6 +9,8 @@ use openidconnect::url::{Host, Url};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 /// How long a call may take. Callers may wait for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,6 +118,53 @@ impl<'c> AsyncHttpClient<'c> for Fetcher {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))
     }
+}
+
+/// When something of a provider was last fetched. Locked during a fetch: whoever waits for that of another caller uses its
+/// result.
+#[derive(Debug, Default)]
+pub(super) struct Fetches(Mutex<Option<Instant>>);
+
+impl Fetches {
+    /// As if it had been fetched just now.
+    pub(super) fn just_made() -> Fetches {
+        Fetches(Mutex::new(Some(Instant::now())))
+    }
+
+    /// Makes a fetch, unless the last one began or failed less than a pause ago.
+    pub(super) async fn make<E>(&self, pause: Duration, fetch: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+        make(self.0.lock().await, pause, fetch).await
+    }
+
+    /// The same, unless another caller is making one.
+    pub(super) async fn make_alone<E>(
+        &self,
+        pause: Duration,
+        fetch: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        match self.0.try_lock() {
+            Ok(tried_at) => make(tried_at, pause, fetch).await,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+async fn make<E>(
+    mut tried_at: MutexGuard<'_, Option<Instant>>,
+    pause: Duration,
+    fetch: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    if tried_at.is_some_and(|at| at.elapsed() < pause) {
+        return Ok(());
+    }
+    // The caller may go away meanwhile; the next one must not begin at once.
+    *tried_at = Some(Instant::now());
+    let fetched = fetch.await;
+    if fetched.is_err() {
+        // Those who waited do not try again one after the other.
+        *tried_at = Some(Instant::now());
+    }
+    fetched
 }
 
 /// The address of a provider, if it may be called: it uses encryption, is on this machine, or `allow_http` is set.

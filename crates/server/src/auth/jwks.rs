@@ -16,10 +16,8 @@ use openidconnect::url::Url;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
-use super::fetch::{FetchError, Fetcher, check_url, host};
+use super::fetch::{FetchError, Fetcher, Fetches, check_url, host};
 
 /// Longer key ids are not accepted.
 pub(super) const MAX_KEY_ID: usize = 256;
@@ -67,8 +65,7 @@ pub(super) struct KeySet {
     settings: KeySettings,
     fetcher: Option<(Fetcher, Url)>,
     keys: RwLock<Arc<[Arc<Key>]>>,
-    /// When a fetch last began or failed; locked during a fetch.
-    tried_at: Mutex<Option<Instant>>,
+    fetches: Fetches,
 }
 
 impl KeySet {
@@ -84,7 +81,7 @@ impl KeySet {
                 (Some((Fetcher::new(settings.allow_http, url.scheme() == "https")?, url)), Vec::new())
             }
         };
-        Ok(KeySet { settings, fetcher, keys: RwLock::new(keys.into()), tried_at: Mutex::default() })
+        Ok(KeySet { settings, fetcher, keys: RwLock::new(keys.into()), fetches: Fetches::default() })
     }
 
     /// The keys in these bytes, which are never fetched again.
@@ -92,8 +89,8 @@ impl KeySet {
     /// # Errors
     /// When the bytes are not a key set.
     pub(super) fn fixed(settings: KeySettings, bytes: &[u8]) -> Result<KeySet, String> {
-        let tried_at = Mutex::new(Some(Instant::now()));
-        Ok(KeySet { settings, fetcher: None, keys: RwLock::new(parse(bytes)?.into()), tried_at })
+        let fetches = Fetches::just_made();
+        Ok(KeySet { settings, fetcher: None, keys: RwLock::new(parse(bytes)?.into()), fetches })
     }
 
     /// How often [`KeySet::refresh`] should be called.
@@ -106,9 +103,7 @@ impl KeySet {
     /// # Errors
     /// [`FetchError`]; the keys stay as they were.
     pub(super) async fn refresh(&self) -> Result<(), FetchError> {
-        let mut tried_at = self.tried_at.lock().await;
-        *tried_at = Some(Instant::now());
-        self.fetch().await
+        self.fetches.make(Duration::ZERO, self.fetch()).await
     }
 
     /// The key with this id for this algorithm. For a token that names no key, the only key that there is.
@@ -141,14 +136,7 @@ impl KeySet {
     /// Fetches the keys, unless that was tried a short time ago: a caller that waits for the fetch of another one uses
     /// its result.
     async fn refetch(&self) {
-        let mut tried_at = self.tried_at.lock().await;
-        if tried_at.is_some_and(|at| at.elapsed() < self.settings.refetch_after) {
-            return;
-        }
-        *tried_at = Some(Instant::now());
-        if let Err(error) = self.fetch().await {
-            // Those who waited meanwhile do not try again one after the other.
-            *tried_at = Some(Instant::now());
+        if let Err(error) = self.fetches.make(self.settings.refetch_after, self.fetch()).await {
             tracing::warn!(%error, "could not fetch the keys of an identity provider; the known keys remain in use");
         }
     }

@@ -22,11 +22,11 @@ use operations::{Timestamp, check_text};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::claims::ClaimMapping;
-use super::fetch::{FetchError, Fetcher, check_url};
+use super::fetch::{FetchError, Fetcher, Fetches, check_url};
 use super::jwt::millis;
 use super::session::{Cookies, Purpose, Sealer, Session, random_text};
 use crate::error::SignInError;
@@ -76,8 +76,7 @@ pub(crate) struct SignIn {
     fetcher: Fetcher,
     /// The provider's description of itself, and when it was fetched.
     metadata: RwLock<Option<(CoreProviderMetadata, Instant)>>,
-    /// When a fetch of it last began or failed; locked during a fetch.
-    tried_at: Mutex<Option<Instant>>,
+    fetches: Fetches,
     exchanges: Semaphore,
 }
 
@@ -117,7 +116,7 @@ impl SignIn {
             origin: public.origin().ascii_serialization(),
             fetcher: Fetcher::new(settings.allow_http, issuer.scheme() == "https")?,
             metadata: RwLock::default(),
-            tried_at: Mutex::default(),
+            fetches: Fetches::default(),
             exchanges: Semaphore::new(EXCHANGES),
             settings,
         })
@@ -279,14 +278,13 @@ impl SignIn {
     /// The provider's discovery document, not older than allowed; with `anew` it is fetched now, unless it just was.
     /// While another caller fetches it, an old one is used.
     async fn metadata(&self, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
-        let known = self.known();
-        match known {
+        let fetched = match self.known() {
             Some((metadata, at)) if !anew && at.elapsed() < METADATA_TIME => return Ok(metadata),
-            Some((metadata, _)) if !anew => match self.tried_at.try_lock() {
-                Ok(tried_at) => self.fetch(tried_at).await?,
-                Err(_) => return Ok(metadata),
-            },
-            _ => self.fetch(self.tried_at.lock().await).await?,
+            Some(_) if !anew => self.fetches.make_alone(METADATA_PAUSE, self.fetch()).await,
+            _ => self.fetches.make(METADATA_PAUSE, self.fetch()).await,
+        };
+        if let Err(error) = fetched {
+            tracing::warn!(error, "could not fetch the discovery document of the identity provider");
         }
         let known = self.known().map(|(metadata, _)| metadata);
         known.ok_or_else(|| provider("its discovery document could not be fetched; the log says why".to_owned()))
@@ -296,26 +294,12 @@ impl SignIn {
         self.metadata.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Fetches the discovery document, unless that was tried a short time ago: who waited for the fetch of another
-    /// caller uses its result.
-    async fn fetch(&self, mut tried_at: MutexGuard<'_, Option<Instant>>) -> Result<(), SignInError> {
-        if tried_at.is_some_and(|at| at.elapsed() < METADATA_PAUSE) {
-            return Ok(());
-        }
-        // A caller may go away meanwhile; the next one must not begin at once.
-        *tried_at = Some(Instant::now());
-        let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(|error| provider(error.to_string()))?;
-        match CoreProviderMetadata::discover_async(issuer, &self.fetcher).await {
-            Ok(metadata) => {
-                let known = Some((metadata, Instant::now()));
-                *self.metadata.write().unwrap_or_else(PoisonError::into_inner) = known;
-            }
-            Err(error) => {
-                *tried_at = Some(Instant::now());
-                let error = crate::error::chain(&error);
-                tracing::warn!(error, "could not fetch the discovery document of the identity provider");
-            }
-        }
+    /// Fetches the discovery document; the error is for the log.
+    async fn fetch(&self) -> Result<(), String> {
+        let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(|error| error.to_string())?;
+        let metadata = CoreProviderMetadata::discover_async(issuer, &self.fetcher).await;
+        let known = Some((metadata.map_err(|error| crate::error::chain(&error))?, Instant::now()));
+        *self.metadata.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
 }
