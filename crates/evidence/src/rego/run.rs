@@ -67,9 +67,6 @@ impl Script {
             let reason = format!("{name} needs a Chainloop server, which this service does not have");
             return Ok(Verdict::unevaluated(reason));
         }
-        if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED {
-            return Err(RegoError::Exhausted);
-        }
         let mut engine = self.engine.clone();
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: limits.time, check_interval: STEPS });
         engine.set_input(with_args(input, args));
@@ -77,44 +74,74 @@ impl Script {
             Probe::attach(&mut engine);
         }
         let (entry_point, probe, calls) = (self.entry_point.clone(), self.probe.clone(), calls.cloned());
-        let state = Arc::new(AtomicU8::new(RUNNING));
-        let (sender, receiver) = mpsc::channel();
-        let end = End(state.clone());
         let work = move || {
-            let _end = end;
             own::attach(calls);
             let mut outcome = engine.eval_rule(entry_point).map_err(|error| run_error(error, limits));
             if let Some(probe) = probe {
                 outcome = probe.add(&engine).and(outcome);
             }
-            // Nobody receives it if the watchdog has abandoned the run.
-            let _ = sender.send(outcome.and_then(|result| Verdict::read(&result)));
+            outcome.and_then(|result| Verdict::read(&result))
         };
-        let spawned = thread::Builder::new().name("rego".to_owned()).stack_size(STACK).spawn(work);
-        spawned.map_err(|error| RegoError::Engine(format!("no thread to evaluate on: {error}")))?;
-
-        match receiver.recv_timeout(limits.time.saturating_add(GRACE)) {
-            Ok(outcome) => return outcome,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(RegoError::Engine("the engine failed on this policy and input".to_owned()));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        ABANDONED.fetch_add(1, Ordering::Relaxed);
-        if state.swap(GIVEN_UP, Ordering::AcqRel) == DONE {
-            ABANDONED.fetch_sub(1, Ordering::Relaxed);
-        }
-        Err(RegoError::TimeLimit(limits.time))
+        watched(&ABANDONED, limits.time.saturating_add(GRACE), work).map_err(|unfinished| match unfinished {
+            Unfinished::TooManyAbandoned => RegoError::Exhausted,
+            Unfinished::NoThread(error) => RegoError::Engine(format!("no thread to evaluate on: {error}")),
+            Unfinished::Panicked => RegoError::Engine("the engine failed on this policy and input".to_owned()),
+            Unfinished::TimeOver => RegoError::TimeLimit(limits.time),
+        })?
     }
 }
 
+/// Why work has no result.
+#[derive(Debug)]
+enum Unfinished {
+    TooManyAbandoned,
+    NoThread(std::io::Error),
+    Panicked,
+    TimeOver,
+}
+
+/// Does work on a thread of its own, and waits for its result for this time. Work that takes longer is abandoned, and
+/// counts as such until it ends.
+fn watched<T: Send + 'static>(
+    abandoned: &'static AtomicUsize,
+    time: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unfinished> {
+    if abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED {
+        return Err(Unfinished::TooManyAbandoned);
+    }
+    let state = Arc::new(AtomicU8::new(RUNNING));
+    let (sender, receiver) = mpsc::channel();
+    let end = End { state: Arc::clone(&state), abandoned };
+    let on_thread = move || {
+        let _end = end;
+        // Nobody receives it if the work has been abandoned.
+        let _ = sender.send(work());
+    };
+    let spawned = thread::Builder::new().name("rego".to_owned()).stack_size(STACK).spawn(on_thread);
+    spawned.map_err(Unfinished::NoThread)?;
+    match receiver.recv_timeout(time) {
+        Ok(result) => return Ok(result),
+        Err(RecvTimeoutError::Disconnected) => return Err(Unfinished::Panicked),
+        Err(RecvTimeoutError::Timeout) => {}
+    }
+    abandoned.fetch_add(1, Ordering::Relaxed);
+    if state.swap(GIVEN_UP, Ordering::AcqRel) == DONE {
+        abandoned.fetch_sub(1, Ordering::Relaxed);
+    }
+    Err(Unfinished::TimeOver)
+}
+
 /// Signals that the thread ended, even if the engine panics.
-struct End(Arc<AtomicU8>);
+struct End {
+    state: Arc<AtomicU8>,
+    abandoned: &'static AtomicUsize,
+}
 
 impl Drop for End {
     fn drop(&mut self) {
-        if self.0.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
-            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        if self.state.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -132,4 +159,40 @@ fn with_args(input: &Value, args: BTreeMap<Value, Value>) -> Value {
     };
     fields.insert(Value::from("args"), Value::from(args));
     Value::from(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Longer than any of this takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn work_that_takes_too_long_is_abandoned_and_counts_until_it_ends() {
+        static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+        let mut holders = Vec::new();
+        for running in 1..=MAX_ABANDONED {
+            let (holder, held) = mpsc::channel::<()>();
+            let outcome = watched(&ABANDONED, Duration::ZERO, move || held.recv().is_ok());
+            assert!(matches!(outcome, Err(Unfinished::TimeOver)), "{outcome:?}");
+            assert_eq!(ABANDONED.load(Ordering::Relaxed), running);
+            holders.push(holder);
+        }
+        let refused = watched(&ABANDONED, LONG, || ());
+        assert!(matches!(refused, Err(Unfinished::TooManyAbandoned)), "{refused:?}");
+        drop(holders);
+        while ABANDONED.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(watched(&ABANDONED, LONG, || 7).unwrap(), 7);
+    }
+
+    #[test]
+    fn work_that_panics_is_not_waited_for() {
+        static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+        let outcome = watched::<()>(&ABANDONED, LONG, || std::panic::resume_unwind(Box::new("a defect")));
+        assert!(matches!(outcome, Err(Unfinished::Panicked)), "{outcome:?}");
+    }
 }
