@@ -190,6 +190,12 @@ impl Authenticator {
                         look.iter().for_each(Look::found_nothing);
                         return Err(ApiError::Unauthenticated);
                     }
+                    // The token may be valid. What went wrong with the fetch is in the log.
+                    Outcome::KeysUnavailable => {
+                        return Err(ApiError::Unavailable(
+                            "the keys of an identity provider could not be fetched yet".into(),
+                        ));
+                    }
                 }
             }
         };

@@ -64,7 +64,8 @@ pub(super) struct Key {
 pub(super) struct KeySet {
     settings: KeySettings,
     fetcher: Option<(Fetcher, Url)>,
-    keys: RwLock<Arc<[Arc<Key>]>>,
+    /// Not known until the first fetch succeeds.
+    keys: RwLock<Option<Arc<[Arc<Key>]>>>,
     fetches: Fetches,
 }
 
@@ -75,13 +76,16 @@ impl KeySet {
     /// When the file holds no keys, or the address is not valid.
     pub(super) fn new(settings: KeySettings) -> Result<KeySet, FetchError> {
         let (fetcher, keys) = match &settings.source {
-            KeySource::File(path) => (None, parse(&read(path)?).map_err(|why| unusable(&shown(path), why))?),
+            KeySource::File(path) => {
+                let keys = parse(&read(path)?).map_err(|why| unusable(&shown(path), why))?;
+                (None, Some(keys.into()))
+            }
             KeySource::Url(text) => {
                 let url = check_url(text, settings.allow_http).map_err(|_| FetchError::Address(text.clone()))?;
-                (Some((Fetcher::new(settings.allow_http, url.scheme() == "https")?, url)), Vec::new())
+                (Some((Fetcher::new(settings.allow_http, url.scheme() == "https")?, url)), None)
             }
         };
-        Ok(KeySet { settings, fetcher, keys: RwLock::new(keys.into()), fetches: Fetches::default() })
+        Ok(KeySet { settings, fetcher, keys: RwLock::new(keys), fetches: Fetches::default() })
     }
 
     /// The keys in these bytes, which are never fetched again.
@@ -90,7 +94,7 @@ impl KeySet {
     /// When the bytes are not a key set.
     pub(super) fn fixed(settings: KeySettings, bytes: &[u8]) -> Result<KeySet, String> {
         let fetches = Fetches::just_made();
-        Ok(KeySet { settings, fetcher: None, keys: RwLock::new(parse(bytes)?.into()), fetches })
+        Ok(KeySet { settings, fetcher: None, keys: RwLock::new(Some(parse(bytes)?.into())), fetches })
     }
 
     /// How often [`KeySet::refresh`] should be called.
@@ -117,11 +121,16 @@ impl KeySet {
 
     /// Whether a key that was found is still one of them.
     pub(super) fn holds(&self, key: &Key) -> bool {
-        self.snapshot().iter().any(|known| known.print == key.print && known.id == key.id)
+        self.snapshot().iter().flat_map(|keys| keys.iter()).any(|known| known.print == key.print && known.id == key.id)
+    }
+
+    /// Whether the keys have been fetched at least once. Until then nothing can be said about a signature.
+    pub(super) fn are_known(&self) -> bool {
+        self.snapshot().is_some()
     }
 
     fn known(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
-        let keys = self.snapshot();
+        let keys = self.snapshot()?;
         let mut fitting =
             keys.iter().filter(|key| key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id)));
         // When several have the same id, any of them could be meant; then none is used.
@@ -129,8 +138,8 @@ impl KeySet {
         Some(Arc::clone(key))
     }
 
-    fn snapshot(&self) -> Arc<[Arc<Key>]> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    fn snapshot(&self) -> Option<Arc<[Arc<Key>]>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Fetches the keys, unless that was tried a short time ago: a caller that waits for the fetch of another one uses
@@ -153,7 +162,7 @@ impl KeySet {
             (KeySource::Url(text), None) => return Err(FetchError::Address(text.clone())),
         };
         let keys = parse(&bytes).map_err(|why| unusable(&of, why))?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.into());
         Ok(())
     }
 }

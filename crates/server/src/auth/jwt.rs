@@ -63,6 +63,8 @@ pub(crate) enum Outcome {
     Refused,
     /// It was not signed by a provider whose tokens are accepted here.
     Unknown,
+    /// It names a provider whose keys could not be fetched yet, so that its signature cannot be verified.
+    KeysUnavailable,
 }
 
 /// Verifies tokens. By default, no provider is accepted.
@@ -75,6 +77,14 @@ pub(crate) struct JwtVerifier {
 struct Issuer {
     settings: JwtSettings,
     keys: KeySet,
+}
+
+/// What a token names.
+struct Named {
+    /// The index of the provider.
+    issuer: usize,
+    key_id: Option<String>,
+    algorithm: Algorithm,
 }
 
 /// The header, as far as it matters. A duplicate member is an error.
@@ -155,9 +165,13 @@ impl JwtVerifier {
 
     /// Verifies a token; calls the provider if the token's key is unknown and a call is allowed.
     pub(crate) async fn verify(&self, text: &str, now: Timestamp) -> Outcome {
-        let Some(signed) = self.signed(text).await else { return Outcome::Unknown };
-        let (issuer, key, claims) = signed;
-        match self.issuers[issuer].settings.caller(&claims, now) {
+        let Some(Named { issuer, key_id, algorithm }) = self.named(text) else { return Outcome::Unknown };
+        let Issuer { settings, keys } = &self.issuers[issuer];
+        let Some(key) = keys.find(key_id.as_deref(), algorithm).await else {
+            return if keys.are_known() { Outcome::Unknown } else { Outcome::KeysUnavailable };
+        };
+        let Some(claims) = settings.signed(text, &key) else { return Outcome::Unknown };
+        match settings.caller(&claims, now) {
             Ok(token) => {
                 let verified = Arc::new(Verified { token: Arc::new(token), key, issuer });
                 self.remember(hash(text), &verified, now);
@@ -165,18 +179,15 @@ impl JwtVerifier {
             }
             Err(why) => {
                 // For the operator, who may have mapped claims wrongly; the caller does not get the reason.
-                tracing::debug!(
-                    issuer = self.issuers[issuer].settings.name,
-                    why,
-                    "refused a token of an identity provider"
-                );
+                tracing::debug!(issuer = settings.name, why, "refused a token of an identity provider");
                 Outcome::Refused
             }
         }
     }
 
-    /// The claims of a token that one of the providers has signed, which provider, and with which key.
-    async fn signed(&self, text: &str) -> Option<(usize, Arc<Key>, Map<String, Value>)> {
+    /// The provider and the key that a token names, if it can be one of the tokens that are accepted here. Nothing of
+    /// it is trusted before the signature is verified: it only selects the keys to use.
+    fn named(&self, text: &str) -> Option<Named> {
         if text.len() > MAX_BYTES {
             return None;
         }
@@ -186,24 +197,11 @@ impl JwtVerifier {
         };
         let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         let algorithm = header.algorithm()?;
-        // Not trusted before the signature is verified: it only selects the keys to use.
         let claims = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
         let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
         let named = claims.get("iss")?.as_str()?;
-        let index = self.issuers.iter().position(|issuer| issuer.settings.issuer == named)?;
-        let Issuer { settings, keys } = &self.issuers[index];
-        let key = keys.find(header.kid.as_deref(), algorithm).await?;
-        if key.algorithm != algorithm {
-            return None;
-        }
-        let mut validation = Validation::new(algorithm);
-        validation.set_issuer(&[&settings.issuer]);
-        validation.set_audience(&settings.audiences);
-        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        // By the store's clock, below.
-        validation.validate_exp = false;
-        let verified = jsonwebtoken::decode::<Map<String, Value>>(text, &key.decoding, &validation).ok()?;
-        Some((index, key, verified.claims))
+        let issuer = self.issuers.iter().position(|issuer| issuer.settings.issuer == named)?;
+        Some(Named { issuer, key_id: header.kid, algorithm })
     }
 
     fn remember(&self, hash: [u8; 32], verified: &Arc<Verified>, now: Timestamp) {
@@ -247,6 +245,17 @@ impl Header {
 }
 
 impl JwtSettings {
+    /// The claims of a token, if this key has signed it, for this service.
+    fn signed(&self, text: &str, key: &Key) -> Option<Map<String, Value>> {
+        let mut validation = Validation::new(key.algorithm);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&self.audiences);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        // By the store's clock, in `caller`.
+        validation.validate_exp = false;
+        Some(jsonwebtoken::decode::<Map<String, Value>>(text, &key.decoding, &validation).ok()?.claims)
+    }
+
     /// The caller that these claims describe; or the reason why they describe none, for the log.
     fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Token, String> {
         let time = |name: &'static str| match claims.get(name) {

@@ -42,14 +42,24 @@ impl Usage {
         Usage { noted: Mutex::new(HashMap::new()), queue }
     }
 
-    /// Notes a use of a valid token. The map holds one entry for each valid token, so the store bounds it.
+    /// Notes a use of a valid token.
     pub(crate) fn note(&self, id: &str) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let due = noted.get(id).is_none_or(|at| at.elapsed() >= INTERVAL);
         if due && self.queue.try_send(id.to_owned()).is_ok() {
-            noted.insert(id.to_owned(), Instant::now());
+            insert(&mut noted, id);
         }
     }
+}
+
+/// Notes a use. Before the map would grow, what says nothing any more leaves it, so that it is as large as the number of
+/// tokens in use, not of all that there ever were. The room for as many again keeps this rare.
+fn insert(noted: &mut HashMap<String, Instant>, id: &str) {
+    if noted.len() == noted.capacity() {
+        noted.retain(|_, at| at.elapsed() < INTERVAL);
+        noted.reserve(noted.len() + 1);
+    }
+    noted.insert(id.to_owned(), Instant::now());
 }
 
 /// Writes notes as they arrive; returns when no more can arrive.
@@ -65,5 +75,25 @@ async fn write(store: &dyn Store, waiting: &mut mpsc::Receiver<String>) {
             Ok(Err(error)) => tracing::debug!(%error, "could not record uses of tokens"),
             Err(_) => tracing::debug!("could not record uses of tokens in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_are_not_used_any_more_are_forgotten() {
+        let long_ago = Instant::now().checked_sub(INTERVAL).expect("the machine runs longer than that");
+        let mut noted = HashMap::new();
+        insert(&mut noted, "in use");
+        for round in 0..100 {
+            for number in 0..10 {
+                insert(&mut noted, &format!("{round}.{number}"));
+            }
+            noted.iter_mut().filter(|(id, _)| *id != "in use").for_each(|(_, at)| *at = long_ago);
+        }
+        assert!(noted.contains_key("in use"));
+        assert!(noted.len() < 100, "{} of 1,001 tokens are still there", noted.len());
     }
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{HeaderValue, SET_COOKIE};
 use http::{Extensions, HeaderMap, Method, Uri};
@@ -41,9 +41,9 @@ pub(super) struct Asked {
 /// `GET /ui/sign-in`.
 pub(super) async fn page(
     State(app): State<App>,
-    link: Option<Extension<Link>>,
     method: Method,
     asked: Result<Query<Asked>, QueryRejection>,
+    extensions: Extensions,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
@@ -54,7 +54,7 @@ pub(super) async fn page(
     let used = "This link has been used, or its time is over: it works once, within ten minutes. Start `longrun dev` \
         again for a new one, or enter the token.";
     match app.sign_in_links.redeem(&asked.once) {
-        Some(secret) => begin(&app, link, &headers, &secret, &asked.return_to, used).await,
+        Some(secret) => begin(&app, &extensions, &headers, &secret, &asked.return_to, used).await,
         None => form(&app, &headers, used, &asked.return_to),
     }
 }
@@ -76,8 +76,8 @@ pub(super) struct Entered {
 /// sign the browser in as somebody else.
 pub(super) async fn sign_in(
     State(app): State<App>,
-    link: Option<Extension<Link>>,
     uri: Uri,
+    extensions: Extensions,
     headers: HeaderMap,
     entered: Result<Form<Entered>, FormRejection>,
 ) -> Result<Response, Problem> {
@@ -89,21 +89,21 @@ pub(super) async fn sign_in(
     let Some(secret) = Secret::parse(entered.token.trim()) else {
         return form(&app, &headers, wrong, &entered.return_to);
     };
-    begin(&app, link, &headers, &secret, &entered.return_to, wrong).await
+    begin(&app, &extensions, &headers, &secret, &entered.return_to, wrong).await
 }
 
-/// Starts the session of a token and redirects; shows the form with the text `wrong` when the token is not valid.
+/// Starts the session of a token, in place of one of the provider, and redirects; shows the form with the text `wrong` when the token is not valid.
 async fn begin(
     app: &App,
-    link: Option<Extension<Link>>,
+    extensions: &Extensions,
     headers: &HeaderMap,
     secret: &Secret,
     return_to: &str,
     wrong: &str,
 ) -> Result<Response, Problem> {
-    let link = link.map(|Extension(link)| link);
-    match app.auth.begin_page_session(secret, link.as_ref()).await {
+    match app.auth.begin_page_session(secret, extensions.get::<Link>()).await {
         Ok(cookies) => {
+            end_session_of(&app.auth, headers, extensions).await?;
             let to = if is_local(return_to) { return_to } else { HOME };
             let mut response = Redirect::to(to).into_response();
             for cookie in cookies {

@@ -115,9 +115,14 @@ async fn who_enters_a_token_takes_the_place_of_who_signed_in_at_the_provider() {
     let (_provider, server) = with_ada().await;
     let mut browser = Browser::new(&server);
     assert_eq!(browser.sign_in("ada").await.status, StatusCode::SEE_OTHER);
+    let mut copy = Browser::new(&server);
+    copy.cookies = browser.cookies.clone();
+    assert_eq!(seen(&mut copy).await, 1, "as Ada");
     enter_token(&mut browser, &stranger(&server).await.0).await;
     assert_eq!(browser.cookies[PUBLIC].keys().collect::<Vec<_>>(), [TOKEN_SESSION]);
     assert_eq!(seen(&mut browser).await, 0, "as somebody of globex");
+    let page = copy.get(&format!("{PUBLIC}/v1/operations")).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED, "a copy of the cookie is of no use either: {page:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -138,7 +138,11 @@ async fn a_provider_that_is_away_at_the_start_is_asked_again() {
     let keys = KeyServer::start(Says::Error(StatusCode::SERVICE_UNAVAILABLE)).await;
     let server = server_at(&keys, Duration::ZERO).await;
     let token = signer.sign(&claims());
-    assert_eq!(status(&server, &token).await, StatusCode::UNAUTHORIZED);
+    let early = caller(&server, &token).get("/v1/operations").await;
+    assert_eq!((early.status, early.reason().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"));
+    assert!(early.headers.contains_key("retry-after"), "{early:?}");
+    let elsewhere = signer.sign(&claims_with(json!({"iss": "https://elsewhere.example.com"})));
+    assert_eq!(status(&server, &elsewhere).await, StatusCode::UNAUTHORIZED);
     assert_eq!(server.acme().await.get("/v1/operations").await.status, StatusCode::OK, "API tokens need no provider");
     keys.keys(&[&signer]);
     assert_eq!(status(&server, &token).await, StatusCode::OK);
