@@ -157,6 +157,10 @@ pub enum Refusal {
     /// Another operation with the same unique key has not ended.
     #[error("another operation with the same unique key has not ended")]
     UniqueKeyInUse,
+    /// Where the operation is stored cannot be reached now, so that it is not known whether the event took place. Given by
+    /// stores, for some of the rows of a call; the same row can be sent again.
+    #[error("the operation cannot be reached now; send this row again")]
+    Unavailable,
 }
 
 /// The message of an operation that was cancelled.

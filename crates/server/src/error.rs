@@ -467,24 +467,25 @@ impl From<DeletionError> for ApiError {
     }
 }
 
-/// The same model for one row of an answer whose other rows took effect: code 10, ABORTED.
+/// The same model for one row of an answer whose other rows took effect.
 #[derive(Serialize)]
 pub(crate) struct RowStatus(Status<'static>);
 
-/// The stable reason of a row's refusal.
-pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
+/// The code and the stable reason of a row's refusal.
+pub(crate) fn row_class(refusal: Refusal) -> (u8, &'static str) {
     match refusal {
-        Refusal::StaleLease => "STALE_LEASE",
-        Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
-        Refusal::UniqueKeyInUse => "UNIQUE_KEY_IN_USE",
+        Refusal::StaleLease => (10, "STALE_LEASE"),
+        Refusal::NotDue | Refusal::WrongStatus(_) => (10, "WRONG_STATUS"),
+        Refusal::UniqueKeyInUse => (10, "UNIQUE_KEY_IN_USE"),
+        Refusal::Unavailable => (14, "UNAVAILABLE"),
     }
 }
 
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let reason = row_reason(refusal);
+        let (code, reason) = row_class(refusal);
         let details = vec![ErrorInfo::detail(reason, BTreeMap::new())];
-        RowStatus(Status { code: 10, message: refusal.to_string(), details })
+        RowStatus(Status { code, message: refusal.to_string(), details })
     }
 }
 

@@ -311,13 +311,14 @@ pub trait Store:
     ) -> Result<Vec<LeaseStatus>, StoreError>;
 
     /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand. An output
-    /// above [`Quota::max_output`] ends its operation as failed.
+    /// above [`Quota::max_output`] ends its operation as failed. When only some organizations can be reached, the
+    /// settlements of the others are [unavailable](operations::Refusal::Unavailable).
     async fn settle(
         &self,
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Result<operations::Status, operations::Refusal>>, StoreError>;
 
-    /// Releases attempts in good order, without charging them; answers in the order given.
+    /// Releases attempts in good order, without charging them; answers as [`Store::settle`] does.
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
 
     /// Up to `limit` attempts that are lost.

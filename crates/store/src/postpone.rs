@@ -10,7 +10,7 @@ use crate::{LeaseRef, StoreError};
 /// Postponing attempts that cannot be made now.
 #[async_trait]
 pub trait Postpone: Send + Sync {
-    /// Releases attempts without charging them, to be claimed again after the delay at the earliest; answers in the
-    /// order given.
+    /// Releases attempts without charging them, to be claimed again after the delay at the earliest; answers as
+    /// [`Store::settle`](crate::Store::settle) does.
     async fn postpone(&self, leases: Vec<LeaseRef>, delay: Duration) -> Result<Vec<Result<(), Refusal>>, StoreError>;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use operations::Timestamp;
+use operations::{Refusal, Timestamp};
 
 use crate::{LeaseStatus, StoreError};
 
@@ -48,6 +48,24 @@ where
         }
     }
     answers.into_iter().map(|answer| answer.expect("every item was answered")).collect()
+}
+
+/// What settlements or releases of several organizations answer. Those of an organization that failed are
+/// [`Refusal::Unavailable`]: they can be sent again, and the others need not be. Fails when all failed.
+pub(crate) fn recorded<T>(
+    results: Vec<Result<Result<T, Refusal>, StoreError>>,
+) -> Result<Vec<Result<T, Refusal>>, StoreError> {
+    if !results.is_empty() && results.iter().all(Result::is_err) {
+        return results.into_iter().collect();
+    }
+    let known = |result: Result<Result<T, Refusal>, StoreError>| {
+        result.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "what several organizations sent together could not be recorded for one of them");
+            Err(Refusal::Unavailable)
+        })
+    };
+    Ok(results.into_iter().map(known).collect())
 }
 
 /// What heartbeats of several organizations answer. Leases of an organization that failed are neither extended nor

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::{Attempt, Failure, Handler};
@@ -55,9 +55,9 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
             organization: lease.organization.clone(),
             outcome: bounded(outcome),
         };
-        let (done, recorded) = oneshot::channel();
+        let (ended, recorded) = Ended::new(settlement, stops.lost);
         // Heartbeats are still sent for it: the server may be away for a while.
-        if shared.settle.send(Ended { settlement, lost: stops.lost, done }).is_ok() {
+        if shared.settle.send(ended).is_ok() {
             let _ = recorded.await;
         }
     }

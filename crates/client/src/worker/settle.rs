@@ -1,8 +1,10 @@
 //! Records outcomes: all that are ready go into one call.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
@@ -15,17 +17,28 @@ const MAX_ROWS: usize = 100;
 /// Maximum total size of outputs per call, so that the call stays below the server's limit for a body. A single output
 /// may have this size too.
 const MAX_BYTES: usize = 1024 * 1024;
+/// The code of `google.rpc.Code` of a row that can be sent again.
+const UNAVAILABLE: i32 = 14;
 
-/// An attempt that has ended.
+/// An attempt that has ended. When this is dropped, nothing more has to be done for it.
 pub(super) struct Ended {
-    pub settlement: Settlement,
+    settlement: Settlement,
     /// Cancelled when the lease is lost: the outcome can no longer be recorded.
-    pub lost: CancellationToken,
-    /// Notified when nothing more has to be done for it.
-    pub done: oneshot::Sender<()>,
+    lost: CancellationToken,
+    /// Whether it must be sent alone, since the server refused a call that it was in.
+    is_alone: bool,
+    /// Whether the server refused the outcome, and the settlement says so instead.
+    is_replaced: bool,
+    _done: oneshot::Sender<()>,
 }
 
 impl Ended {
+    /// The receiver is notified when nothing more has to be done.
+    pub(super) fn new(settlement: Settlement, lost: CancellationToken) -> (Ended, oneshot::Receiver<()>) {
+        let (done, recorded) = oneshot::channel();
+        (Ended { settlement, lost, is_alone: false, is_replaced: false, _done: done }, recorded)
+    }
+
     fn bytes(&self) -> usize {
         match &self.settlement.outcome {
             Outcome::Completed { output } => output.len(),
@@ -33,111 +46,153 @@ impl Ended {
             Outcome::Released => 0,
         }
     }
-}
 
-/// Records incoming outcomes until the other side is closed. While the server is away, it keeps trying, until
-/// `give_up`.
-pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver<Ended>, give_up: CancellationToken) {
-    let mut next = None;
-    loop {
-        let first = match next.take() {
-            Some(first) => first,
-            None => match incoming.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let mut bytes = first.bytes();
-        let mut batch = vec![first];
-        while batch.len() < MAX_ROWS {
-            let Ok(ended) = incoming.try_recv() else { break };
-            bytes += ended.bytes();
-            if bytes > MAX_BYTES {
-                next = Some(ended);
-                break;
-            }
-            batch.push(ended);
-        }
-        tokio::select! {
-            () = settle(&client, &mut batch) => {}
-            () = give_up.cancelled() => {
-                tracing::warn!(attempts = batch.len(), "outcomes could not be recorded; the leases will expire");
-            }
-        }
-        for ended in batch {
-            // The receiver is gone if its attempt no longer waits.
-            let _ = ended.done.send(());
-        }
-    }
-}
-
-/// Settles a batch; one by one if the server refuses it as a whole, so that one bad outcome does not affect the others.
-async fn settle(client: &Client, batch: &mut [Ended]) {
-    match send(client, batch).await {
-        Ok(()) => {}
-        Err(error) if batch.len() > 1 => {
-            tracing::warn!(%error, attempts = batch.len(), "outcomes were refused together; sending them one by one");
-            for index in 0..batch.len() {
-                settle_one(client, &mut batch[index..=index]).await;
-            }
-        }
-        Err(error) => refused(client, batch, &error).await,
-    }
-}
-
-async fn settle_one(client: &Client, one: &mut [Ended]) {
-    if let Err(error) = send(client, one).await {
-        refused(client, one, &error).await;
-    }
-}
-
-/// The server refused an outcome. A refused output or error message is recorded as a failure that says so; if that is
-/// refused too, the lease expires.
-async fn refused(client: &Client, one: &mut [Ended], error: &Error) {
-    for ended in one.iter_mut() {
-        tracing::error!(%error, operation = ended.settlement.id, "the outcome was refused");
-        let what = match ended.settlement.outcome {
+    /// What is sent after the server has refused the outcome: a failure that says so. If that is refused too, nothing,
+    /// and the lease expires.
+    fn replaced(mut self, error: &Error) -> Option<Ended> {
+        let operation = &self.settlement.id;
+        let what = match self.settlement.outcome {
             Outcome::Completed { .. } => "output",
-            Outcome::Failed { .. } => "error message",
-            Outcome::Released => return,
+            Outcome::Failed { .. } if !self.is_replaced => "error message",
+            Outcome::Failed { .. } | Outcome::Released => {
+                tracing::error!(%error, operation, "the outcome cannot be recorded; the lease will expire");
+                return None;
+            }
         };
+        tracing::error!(%error, operation, "the {what} was refused");
         let error_message = format!("the {what} was refused: {error}");
-        ended.settlement.outcome = Outcome::Failed { error_message, retryable: false };
-    }
-    if let Err(error) = send(client, one).await {
-        tracing::error!(%error, "the refusal could not be recorded; the lease will expire");
+        self.settlement.outcome = Outcome::Failed { error_message, retryable: false };
+        self.is_replaced = true;
+        Some(self)
     }
 }
 
-/// Sends the outcomes that can still be recorded, until the server is reached.
-async fn send(client: &Client, batch: &[Ended]) -> Result<(), Error> {
-    let mut failures = 0;
-    loop {
-        let rows: Vec<Settlement> =
-            batch.iter().filter(|ended| !ended.lost.is_cancelled()).map(|ended| ended.settlement.clone()).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        match client.settle(&rows).await {
-            Ok(answer) => {
-                for row in answer.value.results {
-                    match (row.error, row.status) {
-                        // After a broken connection, the first request may have been the one that counted.
-                        (Some(refusal), _) => {
-                            tracing::warn!(operation = row.id, refusal = refusal.message, "the outcome was refused");
-                        }
-                        (None, status) => tracing::debug!(operation = row.id, status, "the attempt ended"),
-                    }
+/// Records incoming outcomes until the other side is closed. While the server is away, or the data of an organization
+/// cannot be reached, it keeps trying, until `give_up`; what comes in meanwhile does not wait for that.
+pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver<Ended>, give_up: CancellationToken) {
+    let (mut next, mut later) = (None, Later::default());
+    let mut is_open = true;
+    while is_open || next.is_some() || !later.waiting.is_empty() {
+        if next.is_none() {
+            tokio::select! {
+                ended = incoming.recv(), if is_open => {
+                    is_open = ended.is_some();
+                    next = ended;
                 }
-                return Ok(());
+                () = later.is_due(), if !later.waiting.is_empty() => {}
+                () = give_up.cancelled(), if !later.waiting.is_empty() => {}
             }
-            Err(error) if error.is_transient() => {
-                let pause: Duration = pause(error.refusal().and_then(|refusal| refusal.retry_after), failures);
-                tracing::warn!(%error, attempts = rows.len(), ?pause, "could not record outcomes; trying again");
-                tokio::time::sleep(pause).await;
-                failures = failures.saturating_add(1);
+        }
+        let batch = match next {
+            Some(_) => batch(&mut next, || incoming.try_recv().ok()),
+            None => {
+                let mut first = later.waiting.pop_front();
+                let batch = batch(&mut first, || later.waiting.pop_front());
+                later.waiting.extend(first);
+                batch
             }
-            Err(error) => return Err(error),
+        };
+        if batch.is_empty() {
+            continue;
+        }
+        let attempts = batch.len();
+        tokio::select! {
+            again = settle(&client, batch) => later.add(again),
+            () = give_up.cancelled() => {
+                tracing::warn!(attempts, "outcomes could not be recorded; the leases will expire");
+            }
         }
     }
+}
+
+/// As many outcomes as one call may have, without those whose lease is lost; one that does not fit stays in `next`.
+fn batch(next: &mut Option<Ended>, mut more: impl FnMut() -> Option<Ended>) -> Vec<Ended> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while let Some(ended) = next.take() {
+        if ended.lost.is_cancelled() {
+            *next = more();
+            continue;
+        }
+        let is_first = batch.is_empty();
+        if !is_first && (ended.is_alone || batch.len() == MAX_ROWS || bytes + ended.bytes() > MAX_BYTES) {
+            *next = Some(ended);
+            break;
+        }
+        bytes += ended.bytes();
+        let is_alone = ended.is_alone;
+        batch.push(ended);
+        if is_alone || batch.len() == MAX_ROWS {
+            break;
+        }
+        *next = more();
+    }
+    batch
+}
+
+/// Outcomes that are to be sent again.
+struct Again {
+    outcomes: Vec<Ended>,
+    /// The pause before; `None`: a growing one.
+    pause: Option<Duration>,
+}
+
+/// Outcomes that wait to be sent again.
+#[derive(Default)]
+struct Later {
+    waiting: VecDeque<Ended>,
+    /// How many calls in a row could not record all that they sent.
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Later {
+    fn add(&mut self, again: Again) {
+        if !again.outcomes.is_empty() {
+            self.waiting.extend(again.outcomes);
+            self.at = Some(Instant::now() + pause(again.pause, self.failures));
+            self.failures = self.failures.saturating_add(1);
+        } else if self.waiting.is_empty() {
+            self.failures = 0;
+        }
+    }
+
+    async fn is_due(&self) {
+        if let Some(at) = self.at {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+}
+
+/// Settles a batch in one call; returns what remains to be sent. If the server refuses the call as a whole, that is each
+/// outcome alone, so that one bad outcome does not affect the others.
+async fn settle(client: &Client, batch: Vec<Ended>) -> Again {
+    let rows: Vec<Settlement> = batch.iter().map(|ended| ended.settlement.clone()).collect();
+    let error = match client.settle(&rows).await {
+        Ok(answer) => {
+            let mut outcomes = Vec::new();
+            for (ended, row) in batch.into_iter().zip(answer.value.results) {
+                match (row.error, row.status) {
+                    (Some(refusal), _) if refusal.code == UNAVAILABLE => outcomes.push(ended),
+                    // After a broken connection, the first request may have been the one that counted.
+                    (Some(refusal), _) => {
+                        tracing::warn!(operation = row.id, refusal = refusal.message, "the outcome was refused");
+                    }
+                    (None, status) => tracing::debug!(operation = row.id, status, "the attempt ended"),
+                }
+            }
+            return Again { outcomes, pause: None };
+        }
+        Err(error) => error,
+    };
+    if error.is_transient() {
+        tracing::warn!(%error, attempts = batch.len(), "could not record outcomes; trying again");
+        return Again { outcomes: batch, pause: error.refusal().and_then(|refusal| refusal.retry_after) };
+    }
+    let outcomes = if batch.len() > 1 {
+        tracing::warn!(%error, attempts = batch.len(), "outcomes were refused together; sending them one by one");
+        batch.into_iter().map(|ended| Ended { is_alone: true, ..ended }).collect()
+    } else {
+        batch.into_iter().filter_map(|ended| ended.replaced(&error)).collect()
+    };
+    Again { outcomes, pause: Some(Duration::ZERO) }
 }

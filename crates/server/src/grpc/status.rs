@@ -88,7 +88,8 @@ fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
 
 /// The refusal of one row of an answer whose other rows took effect.
 pub(super) fn of_row(refusal: operations::Refusal) -> rpc::Status {
-    let status = with_reason(Code::Aborted, crate::error::row_reason(refusal), refusal.to_string());
+    let (code, reason) = crate::error::row_class(refusal);
+    let status = with_reason(Code::from_i32(code.into()), reason, refusal.to_string());
     let whole: tonic_types::Status = prost::Message::decode(status.details()).unwrap_or_default();
     rpc::Status {
         code: whole.code,

@@ -8,6 +8,7 @@ use operations::schedule::NewSchedule;
 use operations::{Access, Operation, OperationId, Refusal, Search, Timestamp, TraceContext};
 
 use super::routing::cells;
+use crate::split::recorded;
 use crate::{
     BulkBatch, BulkOperations, BulkProgress, Counted, Details, Digest, DueSchedules, EvidenceFilter, EvidenceKept,
     EvidenceRecord, EvidenceRecords, EvidenceRemoval, EvidenceStanding, EvidenceTotals, Fired, GroupBy, HeldLeases,
@@ -109,7 +110,7 @@ cells! {
             let postponed = self.by_organization(leases, |lease| lease, |store, part| async move {
                 store.postpone(part, delay).await
             });
-            postponed.await.into_iter().collect()
+            recorded(postponed.await)
         }
     }
 }

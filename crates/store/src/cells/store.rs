@@ -9,7 +9,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageReque
 use super::Cells;
 use super::routing::cells;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
-use crate::split::heard;
+use crate::split::{heard, recorded};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
     Contents, Heartbeat, HistoryEvent, IdempotencyKey, Keyring, LeaseRef, LeaseStatus, Limits, Listing, Lost,
@@ -95,18 +95,17 @@ cells! {
         }
 
         async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-            // A settlement that was recorded gets the same answer when it is sent again.
             let settled = self.by_organization(settlements, |settlement| &settlement.lease, |store, part| async move {
                 store.settle(part).await
             });
-            settled.await.into_iter().collect()
+            recorded(settled.await)
         }
 
         async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
             let released = self.by_organization(leases, |lease| lease, |store, part| async move {
                 store.release(part).await
             });
-            released.await.into_iter().collect()
+            recorded(released.await)
         }
 
         async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {

@@ -86,7 +86,7 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
-use crate::split::{self, heard};
+use crate::split::{self, heard, recorded};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing,
@@ -353,7 +353,7 @@ impl PostgresStore {
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        self.transition_each(events).await.into_iter().collect()
+        recorded(self.transition_each(events).await)
     }
 
     async fn transition_each(
