@@ -1,12 +1,17 @@
 //! Organizations in several databases, as administrators run them: a server, the commands, a move, a cell that is away.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::common::{PATIENCE, Ran, Server, command, get, run};
-use longrun_client::{Client, Error, ListRequest, NewOperation, Settings, Token};
+use longrun_client::{
+    Attempt, CancellationToken, Client, Error, Failure, ListRequest, NewOperation, Settings, Token, Worker,
+};
 use tempfile::{TempDir, tempdir};
 use testkit::{Cluster, Durability};
+use tokio::sync::{Semaphore, mpsc};
 
 struct Setup {
     /// Of the directory and the first cell.
@@ -64,6 +69,15 @@ fn scan() -> NewOperation {
 
 async fn total(client: &Client) -> Result<i32, Error> {
     Ok(client.list(&ListRequest::default()).await?.value.pagination.total_count)
+}
+
+/// Asks until an operation has completed.
+async fn completed(client: &Client, id: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while answered(async || client.get(id).await).await.value.operation.short_status() != "COMPLETED" {
+        assert!(Instant::now() < deadline, "{id} does not complete");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Asks until the server answers something else than 503.
@@ -153,4 +167,59 @@ async fn what_is_of_one_database_says_so() {
     let refused = setup.run(&["doctor"]);
     let refused = refused.says("a cell is a PostgreSQL database");
     refused.says("is also the database of another cell");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_recorded() {
+    let setup = setup().await;
+    let mut server = setup.serve();
+    let clients = [setup.client(&server, "acme"), setup.client(&server, "globex")];
+    let mut ids = Vec::new();
+    for client in &clients {
+        for _ in 0..2 {
+            ids.push(client.create(&scan(), None).await.unwrap().value.operation.id);
+        }
+    }
+    let create = ["token", "create", "--instance", "--name", "fleet", "--scopes", "operations:work", "-o", "id"];
+    let token = Token::new(&setup.run(&create).expect(0).line()).unwrap();
+    let fleet = Client::with_settings(&server.url, token, Settings { retries: 0, ..Settings::default() }).unwrap();
+    // Attempts end when their permit comes: first one of each organization, then the others.
+    let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let first = Arc::new(Mutex::new(HashSet::new()));
+    let handler = {
+        let gates = gates.clone();
+        move |attempt: Attempt| {
+            let is_first = first.lock().unwrap().insert(attempt.organization.clone());
+            let (gate, started) = (gates[usize::from(!is_first)].clone(), started.clone());
+            async move {
+                started.send((attempt.operation.id.clone(), is_first)).unwrap();
+                gate.acquire().await.map_err(|error| Failure::permanent(error.to_string()))?.forget();
+                Ok("done".to_owned())
+            }
+        }
+    };
+    let stop = CancellationToken::new();
+    let worker = Worker::new(fleet, handler).kind("scan").concurrency(4);
+    let worker = tokio::spawn(worker.run(stop.clone().cancelled_owned()));
+    let mut order = HashMap::new();
+    for _ in 0..4 {
+        let (id, is_first) = starts.recv().await.unwrap();
+        order.insert(id, is_first);
+    }
+    setup.second.stop().unwrap();
+    server.process.line_with("the cell does not answer");
+    // What cannot be recorded for globex delays neither the results that end with it nor later ones.
+    for (gate, is_first) in gates.iter().zip([true, false]) {
+        gate.add_permits(2);
+        let of_acme = ids[..2].iter().find(|id| order[*id] == is_first).unwrap();
+        completed(&clients[0], of_acme).await;
+    }
+    setup.second.start_again().unwrap();
+    for id in &ids[2..] {
+        completed(&clients[1], id).await;
+    }
+    stop.cancel();
+    worker.await.unwrap().unwrap();
+    setup.run(&["doctor"]).expect(0);
 }

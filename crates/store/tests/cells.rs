@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Search, Status};
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Refusal, Search, Status};
+use store::seal::{self, Seal};
 use store::{
-    Cells, CellsConfig, ClaimRequest, Claimed, GroupBy, Heartbeat, IdempotencyKey, Limits, MoveError, NewToken,
-    OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, SearchOperations as _,
+    Cells, CellsConfig, ClaimRequest, Claimed, GroupBy, Heartbeat, IdempotencyKey, LeaseRef, Limits, MoveError,
+    NewToken, OperationCommand, Patience, Pausable, PostgresStore, STATISTICS_CONSUMER, Scope, SearchOperations as _,
     SearchOrder, SearchRequest, SearchStart, Settlement, Statistics as _, Store as _, StoreError,
 };
 use testkit::{Cluster, Durability};
@@ -18,6 +19,11 @@ use crate::support::*;
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 1_000 };
+
+/// The settlement of an attempt that is done.
+fn settled(lease: &LeaseRef) -> Settlement {
+    Settlement { lease: lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO }
+}
 
 /// The state of a cell is trusted for so short a time that a move takes little time.
 fn impatient(config: CellsConfig) -> CellsConfig {
@@ -63,14 +69,7 @@ async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u6
         let beats: Vec<Heartbeat> =
             held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
         must(|| store.heartbeat(beats.clone(), Duration::from_secs(30))).await;
-        let settlements: Vec<Settlement> = held
-            .iter()
-            .map(|claimed| Settlement {
-                lease: claimed.lease.clone(),
-                outcome: completed("done"),
-                retry_after: Duration::ZERO,
-            })
-            .collect();
+        let settlements: Vec<Settlement> = held.iter().map(|claimed| settled(&claimed.lease)).collect();
         let results = must(|| store.settle(settlements.clone())).await;
         for (claimed, result) in held.drain(..).zip(results) {
             assert_eq!(result, Ok(Status::Completed), "nobody else has the lease");
@@ -556,11 +555,12 @@ async fn an_organization_that_was_moved_is_not_read_from_a_standby_that_does_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_list_of_organizations_has_one_that_is_being_moved() {
+async fn an_organization_that_is_being_moved_is_in_the_list_and_its_texts_are_counted() {
     let (directory, urls) = databases(2).await;
     let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
     for name in ["acme", "globex"] {
-        store.create(name, vec![NewOperation::of_kind("scan")], None).await.unwrap();
+        let operation = NewOperation { input: format!("\"of {name}\""), ..NewOperation::of_kind("scan") };
+        store.create(name, vec![operation], None).await.unwrap();
     }
     // As during a move of acme to the other cell: the copy is there already.
     let (source, target) = (foreign(&urls[0]).await, foreign(&urls[1]).await);
@@ -588,6 +588,10 @@ async fn the_list_of_organizations_has_one_that_is_being_moved() {
     let found: Vec<_> =
         found.iter().map(|found| (found.name.as_str(), found.pending, found.is_being_deleted)).collect();
     assert_eq!(found, [("acme", 1, false), ("globex", 1, false)]);
+    // Whoever replaces an encryption key must not take the old one away because nothing seems to need it.
+    assert_eq!(seal::survey(&store).await.unwrap(), [(Seal::Plain, 2)].into());
+    let rotated = seal::rotate(&store, &keyring(&["new"], Some("new")), |_| {}).await;
+    assert!(matches!(rotated, Err(StoreError::Unavailable(_))), "{rotated:?}");
     store.close().await;
 }
 
@@ -707,7 +711,7 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
         Pausable::Organization("acme".to_owned()),
         Pausable::KindOf { organization: "acme".to_owned(), kind: "scan".to_owned() },
     ];
-    let settlement = Settlement { lease: held.lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO };
+    let settlement = settled(&held.lease);
     let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
 
     // Whenever it wakes up in a move, its writes are refused, or were carried out before.
@@ -775,6 +779,18 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
         statuses.iter().all(|status| matches!(status, store::LeaseStatus::Held { .. })),
         "no attempt is asked to stop"
     );
+    let settlements: Vec<Settlement> = held.iter().map(|claimed| settled(&claimed.lease)).collect();
+    let results = store.settle(settlements.clone()).await.unwrap();
+    for (claimed, result) in held.iter().zip(&results) {
+        let expected = match claimed.lease.organization.as_str() {
+            "acme" => Ok(Status::Completed),
+            _ => Err(Refusal::Unavailable),
+        };
+        assert_eq!(*result, expected, "each row says for itself whether it was recorded");
+    }
+    let of_globex = settlements.iter().filter(|one| one.lease.organization == "globex").cloned().collect::<Vec<_>>();
+    let alone = store.settle(of_globex.clone()).await;
+    assert!(matches!(alone, Err(StoreError::Unavailable(_))), "{alone:?}");
     store.create_organization("initech", Limits::default()).await.unwrap();
     assert_eq!(store.cell_of("initech").as_deref(), Some("a"), "new ones come where something answers");
     assert_eq!(store.health().troubles(), [], "it is ready");
@@ -783,6 +799,7 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
     for store in [&store, &second] {
         assert_eq!(must(|| store.list(&globex, &every, EVERY)).await.page.total_count, 3);
     }
+    assert_eq!(must(|| store.settle(of_globex.clone())).await, [Ok(Status::Completed)]);
     let claimed = store.claim(claim_request(&["scan"], 10)).await.unwrap();
     assert!(claimed.iter().any(|claimed| claimed.lease.organization == "globex"));
     assert_eq!(store.doctor().await.unwrap().findings, []);

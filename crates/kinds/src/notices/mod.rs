@@ -108,7 +108,10 @@ impl Subscription {
 
 /// All subscriptions by their names; the [`Handler`] of the kind [`KIND`].
 #[derive(Clone, Debug, Default)]
-pub struct Notices(BTreeMap<String, Subscription>, Meters);
+pub struct Notices {
+    subscriptions: BTreeMap<String, Subscription>,
+    meters: Meters,
+}
 
 /// The input of a notice.
 #[derive(Serialize, Deserialize)]
@@ -120,17 +123,17 @@ struct Input<'a> {
 impl Notices {
     /// The subscriptions, each with the name by which its notices find it.
     pub fn new(subscriptions: BTreeMap<String, Subscription>) -> Notices {
-        Notices(subscriptions, Meters::default())
+        Notices { subscriptions, meters: Meters::default() }
     }
 
     /// The same, which counts deliveries in a process's meters.
     pub fn measured_by(self, meters: Meters) -> Notices {
-        Notices(self.0, meters)
+        Notices { meters, ..self }
     }
 
     /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.subscriptions.is_empty()
     }
 }
 
@@ -141,7 +144,8 @@ impl FollowUp for Notices {
     /// was sent. An output that is too long for the input of an operation is omitted; receivers read it by the
     /// operation's id.
     fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
-        let matching = self.0.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
+        let matching =
+            self.subscriptions.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
         matching.map(|(name, _)| notice(name, operation)).collect()
     }
 }
@@ -174,14 +178,14 @@ impl Handler for Notices {
         let broken = |error: String| Failure::permanent(format!("the input is not that of a notice: {error}"));
         let input: Input<'_> = serde_json::from_str(&attempt.input).map_err(|error| broken(error.to_string()))?;
         let operation = Operation::try_from(input.operation).map_err(broken)?;
-        let Some(subscription) = self.0.get(&input.subscription) else {
+        let Some(subscription) = self.subscriptions.get(&input.subscription) else {
             // Another server may have a newer configuration.
             return Err(Failure::transient(format!("this server has no subscription {:?}", input.subscription)));
         };
         tokio::select! {
             delivered = subscription.deliver(&attempt.organization, &operation, attempt.trace) => {
                 let outcome = if delivered.is_ok() { Outcome::completed } else { Outcome::failed };
-                self.1.notice_attempts.get_or_create(&DeliveryLabel { outcome }).inc();
+                self.meters.notice_attempts.get_or_create(&DeliveryLabel { outcome }).inc();
                 delivered.map(|()| String::new())
             }
             () = attempt.cancelled.cancelled() => Err(Failure::transient("the delivery was stopped")),

@@ -80,7 +80,7 @@ struct Issuer {
 }
 
 /// What a token names.
-struct Named {
+pub(super) struct Named {
     /// The index of the provider.
     issuer: usize,
     key_id: Option<String>,
@@ -187,7 +187,7 @@ impl JwtVerifier {
 
     /// The provider and the key that a token names, if it can be one of the tokens that are accepted here. Nothing of
     /// it is trusted before the signature is verified: it only selects the keys to use.
-    fn named(&self, text: &str) -> Option<Named> {
+    pub(super) fn named(&self, text: &str) -> Option<Named> {
         if text.len() > MAX_BYTES {
             return None;
         }

@@ -119,7 +119,7 @@ impl Rotated {
 /// called from time to time with how many texts were written anew.
 ///
 /// # Errors
-/// When the store cannot be read or written.
+/// When the store cannot be read or written, and while an organization is being moved to another cell.
 pub async fn rotate(
     store: &dyn Store,
     keyring: &Keyring,
@@ -187,7 +187,12 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
             Seal::Key(_) | Seal::Unknown => true,
         });
         for batch in batches(heads) {
-            for (place, text) in read(store, batch).await? {
+            let texts = match read(store, batch).await {
+                // Those of an organization that is being moved can be tried where it arrives.
+                Err(StoreError::Unavailable(_)) => continue,
+                texts => texts?,
+            };
+            for (place, text) in texts {
                 let owner = owner(&place);
                 // A text that moved meanwhile, and was written anew, is another text.
                 if let Err(error) = super::text::open_parts(keyring, &owner, text)
