@@ -18,7 +18,7 @@ const MAX_PROMPT: usize = 16 * 1024;
 
 /// The input of an `evidence_evaluation`, as JSON. The content itself is found by its digest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the fields of an evaluation")]
 pub struct EvaluateRequest {
     /// `sha256:<64 hex>` of the evidence.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct EvaluateRequest {
 
 /// An attachment of a policy group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with ref")]
 pub struct GroupAttachment {
     /// A reference into the policy folder.
     #[serde(rename = "ref")]

@@ -39,7 +39,7 @@ pub enum Outcome {
 
 /// The contents of a file of cases.
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with cases")]
 pub(super) struct Cases {
     /// The trusted keys: files with public keys, by name.
     #[serde(default)]
@@ -55,7 +55,7 @@ pub(super) struct Cases {
 
 /// An identity in a certificate.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with issuer and identity")]
 pub(super) struct Identity {
     pub issuer: String,
     pub identity: String,
@@ -64,7 +64,7 @@ pub(super) struct Identity {
 // Spelled out rather than flattened: only then does serde report unknown keys, and a misspelled expectation would
 // expect nothing.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with name, evidence and expect")]
 pub(super) struct Case {
     pub name: String,
     pub evidence: String,
@@ -97,7 +97,7 @@ pub(super) struct Case {
 
 /// A call and its answer.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with the url of a call and its answer")]
 pub(super) struct Answered {
     url: String,
     #[serde(default = "get")]

@@ -170,6 +170,18 @@ violations contains vulnerability.id if some vulnerability in answer.body.vulns
 }
 
 #[test]
+fn cases_of_another_form_are_refused_with_what_they_should_be() {
+    for (cases, expected) in [
+        ("[]", "expected a map with cases"),
+        ("cases: [x]", "cases[0]: invalid type: string \"x\", expected a map with name, evidence and expect"),
+        ("cases: [{name: a, evidence: e.json, expect: passed, http: [x]}]", "expected a map with the url of a call"),
+    ] {
+        let error = refusal(cases);
+        assert!(error.contains(expected) && !error.contains("struct"), "{error}");
+    }
+}
+
+#[test]
 fn cases_are_chosen_by_name() {
     let folder = policy(TWO, &[("small.json", "{\"size\": 1}"), ("large.json", "{\"size\": 9}")]);
     let chosen = check_some(&folder.path().join("policy.yaml"), |policy, case| policy == "sizes" && case == "large");

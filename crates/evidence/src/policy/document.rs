@@ -45,6 +45,7 @@ pub struct PolicyGroup {
 
 /// The metadata of a document.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(expecting = "a map with the name, and optionally description, annotations and finding_type")]
 pub struct Metadata {
     /// A DNS-1123 label.
     pub name: String,
@@ -83,7 +84,7 @@ pub enum Body {
 
 /// An argument of a policy or a group.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with name, and optionally description, required and default")]
 pub struct Input {
     /// The key in `with` and in `input.args`.
     pub name: String,
@@ -125,7 +126,7 @@ pub enum MatchMode {
 
 /// An attachment of a policy: a reference to it, and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with ref or embedded")]
 pub struct PolicyAttachment {
     /// A reference into the policy folder. Exactly one of `ref` and `embedded`.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -146,7 +147,7 @@ pub struct PolicyAttachment {
 
 /// The materials to which a policy applies, in addition to the restriction to its kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the name of the material")]
 pub struct MaterialSelector {
     /// The name of the material; empty: every name.
     #[serde(default)]
@@ -224,20 +225,21 @@ fn embedded_document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a map with apiVersion, kind, metadata and spec")]
 struct Head {
     api_version: String,
     kind: String,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with apiVersion, kind, metadata and spec")]
 struct Document<S> {
     metadata: Metadata,
     spec: S,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with policies, and optionally inputs")]
 struct PolicySpec {
     #[serde(default)]
     policies: Vec<RawScript>,
@@ -255,7 +257,7 @@ struct PolicySpec {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with embedded, path or ref, and optionally kind")]
 struct RawScript {
     #[serde(default)]
     kind: Option<String>,
@@ -282,7 +284,7 @@ enum AttestationPhase {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with policies, and optionally inputs")]
 struct GroupSpec {
     #[serde(default)]
     policies: GroupPolicies,
@@ -291,7 +293,7 @@ struct GroupSpec {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with materials or attestation")]
 struct GroupPolicies {
     #[serde(default)]
     materials: Vec<RawGroupMaterial>,
@@ -300,7 +302,7 @@ struct GroupPolicies {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with policies, and optionally type and name")]
 struct RawGroupMaterial {
     #[serde(default, rename = "type")]
     kind: Option<String>,
@@ -322,7 +324,7 @@ struct RawGroupMaterial {
 
 /// As [`PolicyAttachment`], with the members that it has in a contract only.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map with ref")]
 struct GroupUse {
     #[serde(default, rename = "ref")]
     reference: Option<String>,

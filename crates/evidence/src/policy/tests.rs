@@ -58,6 +58,36 @@ fn a_refusal_names_file_field_and_place() {
     assert!(line > 0);
 }
 
+/// People who write policies know the members of a document, and not the types in longrun's source.
+#[test]
+fn a_refusal_describes_what_is_expected_and_names_no_type() {
+    for (text, expected) in [
+        ("hello", "expected a map with apiVersion, kind, metadata and spec"),
+        ("metadata: x\nspec: {}", "metadata: invalid type: string \"x\", expected a map with the name"),
+        ("metadata: {name: p}\nspec: x", "spec: invalid type: string \"x\", expected a map with policies"),
+        ("metadata: {name: p}\nspec: {policies: [x]}", "expected a map with embedded, path or ref"),
+        (
+            "metadata: {name: p}\nspec: {path: a, inputs: [x]}",
+            "spec.inputs[0]: invalid type: string \"x\", expected a map",
+        ),
+    ] {
+        let head = if text == "hello" { "" } else { "apiVersion: chainloop.dev/v1\nkind: Policy\n" };
+        let error = Policy::parse("p.yaml", &format!("{head}{text}\n")).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("struct"), "{error}");
+    }
+    for (policies, expected) in [
+        ("x", "expected a map with materials or attestation"),
+        ("{materials: [x]}", "expected a map with policies"),
+        ("{attestation: [x]}", "expected a map with ref"),
+        ("{attestation: [{ref: a, selector: x}]}", "expected an object with the name of the material"),
+    ] {
+        let head = "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {name: g}";
+        let text = format!("{head}\nspec: {{policies: {policies}}}\n");
+        let error = PolicyGroup::parse("g.yaml", &text).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("struct"), "{error}");
+    }
+}
+
 #[test]
 fn scalars_become_text_and_a_kind_mixed_up_is_said() {
     let policy =

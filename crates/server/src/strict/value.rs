@@ -105,6 +105,8 @@ fn in_words(wanted: &str) -> &str {
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a map" => "an object",
+        // A type that does not say what it expects.
+        other if other.starts_with("struct ") => "an object",
         other => other,
     }
 }

@@ -206,6 +206,25 @@ async fn what_is_wrong_with_a_request_is_400_with_the_path_of_the_field() {
 }
 
 #[tokio::test]
+async fn what_should_be_an_object_is_described_and_not_by_the_name_of_a_type() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    put(&caller, SBOM).await;
+    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    for (members, told) in [
+        (json!({"digest": digest, "policies": ["a"]}), "policies[0]: must be an object with ref or embedded"),
+        (json!({"digest": digest, "policy_groups": ["a"]}), "policy_groups[0]: must be an object with ref"),
+        (
+            json!({"digest": digest, "policies": [{"ref": "a", "selector": "b"}]}),
+            "policies[0].selector: must be an object with the name of the material",
+        ),
+    ] {
+        let answer = caller.post(EVALUATE, members.to_string()).await;
+        assert_eq!((answer.status, &answer.json()["message"]), (StatusCode::BAD_REQUEST, &json!(told)));
+    }
+}
+
+#[tokio::test]
 async fn a_prompt_without_an_ai_provider_is_400() {
     let server = Server::start().await;
     let caller = server.acme().await;
