@@ -50,7 +50,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long the server may be silent during a call.
     pub read_timeout: Duration,
-    /// How often a call that was answered with 429 or 503 is repeated, if that is safe.
+    /// How often a call that was answered with 503, or with 429 and a time to try again, is repeated, if that is safe.
     pub retries: u32,
     /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reconnect to a server that went away; `None`:
     /// forever.
@@ -95,7 +95,7 @@ pub struct Client {
 pub(crate) enum Sent {
     /// It answered the call.
     Done(Response),
-    /// It is busy and wants the call to be repeated (429, 503).
+    /// It is busy and wants the call to be repeated (503, or 429 with a time).
     Busy(Response),
 }
 
@@ -195,7 +195,9 @@ impl Client {
         self.answered.store(true, Ordering::Relaxed);
         match response.status() {
             status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(Sent::Done(response)),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Ok(Sent::Busy(response)),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(Sent::Busy(response)),
+            // Without a time the limit is not one that passes, such as that of the evidence an organization may store.
+            StatusCode::TOO_MANY_REQUESTS if retry_after(response.headers()).is_some() => Ok(Sent::Busy(response)),
             _ => Err(self.failure(response).await),
         }
     }

@@ -94,7 +94,11 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Connect { .. } | Error::Transport { .. } => true,
-            Error::Refused(refusal) => refusal.http_status == 429 || refusal.http_status >= 500,
+            Error::Refused(refusal) => match refusal.http_status {
+                // A limit that does not pass by itself has no time after which to try again.
+                429 => refusal.retry_after.is_some(),
+                status => status >= 500,
+            },
             Error::Unexpected { http_status, .. } => *http_status == 429 || *http_status >= 500,
             Error::InvalidUrl { .. }
             | Error::InvalidToken

@@ -6,7 +6,8 @@
 //! **Guarantees.** Every [`Answer`] keeps the body as the server sent it in addition to its typed form, so that a
 //! program can pass answers on unchanged. The token never appears in an error, a log or a `Debug` text, and is never
 //! sent to another host than the configured one: redirects are not followed. Only calls that are safe to repeat are
-//! repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
+//! repeated, and only when the server asked for it (503, or 429 with `Retry-After`), as often as [`Settings::retries`]
+//! allows.
 //! [`Client::wait`], [`Watch`] and [`Worker`] survive a restart of the server. Every call's future is `Send`.
 //!
 //! ```no_run

@@ -158,6 +158,16 @@ async fn a_refusal_keeps_what_the_server_said() {
     assert!(error.is_transient());
 }
 
+#[tokio::test]
+async fn a_limit_that_does_not_pass_by_itself_is_an_error_at_once() {
+    let full = answer("429 Too Many Requests", "", BUSY);
+    let script = Script::start(&[&full, &answer("200 OK", "", OPERATION)]).await;
+    let error = script.client().get("1").await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().http_status, 429);
+    assert!(!error.is_transient());
+    assert_eq!(script.requests().len(), 1);
+}
+
 /// A call inside of a future that must be `Send` for every lifetime: what a handler, or a spawned task, is.
 #[tokio::test]
 async fn every_call_can_be_made_from_any_task() {

@@ -263,7 +263,8 @@ fn client_hint(error: &ClientError) -> Option<String> {
             403 if refusal.reason() == Some("SCOPE_MISSING") => {
                 "use a token with the required scope: `longrun token create --scopes …`".to_owned()
             }
-            429 => "the server is busy; try again later".to_owned(),
+            // Otherwise waiting does not help, and the message says what does.
+            429 => format!("try again in {} s", refusal.retry_after?.as_secs().max(1)),
             500.. => "look for the request in the server's log".to_owned(),
             _ => return None,
         },
@@ -318,6 +319,18 @@ mod tests {
     fn client_errors_have_hints_of_their_own() {
         let error = anyhow::Error::new(ClientError::InvalidToken);
         assert!(hint(&error).is_some_and(|hint| hint.contains("LONGRUN_TOKEN")));
+    }
+
+    #[test]
+    fn waiting_is_advised_only_where_it_helps() {
+        let refused = |retry_after: Option<u64>| {
+            let status = serde_json::from_value(serde_json::json!({"code": 8, "message": "m", "details": []}));
+            let retry_after = retry_after.map(std::time::Duration::from_secs);
+            let refusal = Refusal { http_status: 429, status: status.unwrap(), request_id: None, retry_after };
+            hint(&anyhow::Error::new(ClientError::Refused(Box::new(refusal))))
+        };
+        assert_eq!(refused(Some(7)).as_deref(), Some("try again in 7 s"));
+        assert_eq!(refused(None), None, "an organization that may store no more evidence can wait for ever");
     }
 
     #[test]
