@@ -70,7 +70,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
     let silent = Receiver::start(|_| String::new()).await;
     let call = |url: &str, more: &str| format!(r#"http.send({{"method": "get", "url": "{url}"{more}}})"#);
     for (url, more, says, is_retryable) in [
-        ("https://example.com/", "", "leads to example.com, which is not among allowed_hosts", false),
+        ("https://example.com/", "", "leads to example.com, which is not among policies.http_send_hosts", false),
         (&*format!("http://{gone}/"), "", "127.0.0.1 could not be called", true),
         (
             &*format!("http://{}/", silent.address),
@@ -99,7 +99,7 @@ pub async fn a_call_that_cannot_be_made_is_no_pass() {
         call("https://example.com/", r#", "raise_error": false"#)
     );
     let output = evaluated(&evaluations, &body).await.unwrap();
-    assert_eq!(messages(&output), ["0 the address leads to example.com, which is not among allowed_hosts"]);
+    assert_eq!(messages(&output), ["0 the address leads to example.com, which is not among policies.http_send_hosts"]);
 }
 
 pub async fn the_calls_of_an_evaluation_are_bounded() {

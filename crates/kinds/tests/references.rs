@@ -57,7 +57,7 @@ async fn only_allowed_hosts_at_public_addresses_are_asked_and_only_encrypted() {
     let cache = tempfile::tempdir().unwrap();
     let pin = digest(b"policy");
     for (private, address, says) in [
-        (true, "https://policies.example.com/p.yaml", "not among allowed_hosts"),
+        (true, "https://policies.example.com/p.yaml", "not among policies.allowed_hosts"),
         (false, "https://127.0.0.1/p.yaml", "private address"),
         (false, "https://localhost/p.yaml", "localhost is a private address"),
         (false, "http://localhost/p.yaml", "begins with https://"),

@@ -36,7 +36,8 @@ impl Calls {
     /// # Errors
     /// A sentence, if this machine has no certificates to verify servers with.
     pub fn new(settings: CallSettings) -> Result<Calls, String> {
-        AllowedHosts::new(settings.allowed_hosts, settings.allow_private_addresses).map(Calls)
+        let CallSettings { allowed_hosts, allow_private_addresses } = settings;
+        AllowedHosts::new("policies.http_send_hosts", allowed_hosts, allow_private_addresses).map(Calls)
     }
 
     /// Makes the calls, all at the same time; returns the answers in the order of the calls.

@@ -69,7 +69,8 @@ impl References {
     /// A sentence, if this machine has no certificates to verify servers with.
     pub fn new(settings: ReferenceSettings) -> Result<References, String> {
         let cache = settings.policy_cache();
-        let hosts = AllowedHosts::new(settings.allowed_hosts, settings.allow_private_addresses)?;
+        let ReferenceSettings { allowed_hosts, allow_private_addresses, .. } = settings;
+        let hosts = AllowedHosts::new("policies.allowed_hosts", allowed_hosts, allow_private_addresses)?;
         Ok(References { hosts, cache })
     }
 

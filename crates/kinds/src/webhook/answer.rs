@@ -12,14 +12,15 @@ use crate::text::one_line;
 /// The number of bytes of an error answer's body that are repeated.
 const EXCERPT_BYTES: usize = 512;
 
-/// Reads an answer: returns the body of a success, and a failure otherwise.
-pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String, Failure> {
+/// Reads an answer: returns the body of a success, and a failure otherwise. `advice` follows the error about an answer
+/// that is too long.
+pub(crate) async fn read(mut response: Response, limit: usize, advice: &str) -> Result<String, Failure> {
     let status = response.status();
     if status.is_success() {
         let (body, is_whole) = body(&mut response, limit).await?;
         if !is_whole {
             return Err(Failure::permanent(format!(
-                "the answer is longer than the {limit} bytes that are allowed; store large output as evidence and answer its digest"
+                "the answer is longer than the {limit} bytes that are allowed{advice}"
             )));
         }
         return String::from_utf8(body).map_err(|error| {

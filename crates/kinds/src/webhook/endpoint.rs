@@ -52,6 +52,11 @@ impl EndpointSettings {
     /// # Errors
     /// [`InvalidEndpoint`], the first problem that is found.
     pub fn check(&self) -> Result<Url, InvalidEndpoint> {
+        self.check_for("allowed_hosts")
+    }
+
+    /// The same, where `hosts` is the key of the configuration that the allowed hosts come from.
+    fn check_for(&self, hosts: &str) -> Result<Url, InvalidEndpoint> {
         let refuse = |message: String| Err(InvalidEndpoint { key: "url", message });
         if self.url.is_empty() {
             return refuse("is missing; e.g. \"https://hooks.example.com/scan\"".to_owned());
@@ -64,10 +69,10 @@ impl EndpointSettings {
             return refuse("must begin with https:// or http://".to_owned());
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return refuse("must not contain a user or a password: calls are signed instead".to_owned());
+            return refuse("must not contain a user or a password".to_owned());
         }
         if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|allowed| is_host_allowed(host, allowed)) {
-            return refuse(format!("leads to {host}, which is not among allowed_hosts"));
+            return refuse(format!("leads to {host}, which is not among {hosts}"));
         }
         if let Some(address) = literal(host)
             && !self.allow_private_addresses
@@ -123,20 +128,26 @@ pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest:
 /// Hosts that are called at addresses which callers name, and the client that calls them.
 #[derive(Debug)]
 pub(crate) struct AllowedHosts {
+    /// The key of the configuration that they come from.
+    key: &'static str,
     /// The settings of an endpoint, without an address.
     settings: EndpointSettings,
     pub(crate) client: Client,
 }
 
 impl AllowedHosts {
-    /// No call is made yet.
+    /// No call is made yet. `key` is the key of the configuration that the hosts come from.
     ///
     /// # Errors
     /// A sentence, if this machine has no certificates to verify servers with.
-    pub(crate) fn new(allowed_hosts: Vec<String>, allow_private_addresses: bool) -> Result<AllowedHosts, String> {
+    pub(crate) fn new(
+        key: &'static str,
+        allowed_hosts: Vec<String>,
+        allow_private_addresses: bool,
+    ) -> Result<AllowedHosts, String> {
         let client = client(allow_private_addresses, true).map_err(|error| innermost(&error))?;
         let settings = EndpointSettings { url: String::new(), allowed_hosts, allow_private_addresses };
-        Ok(AllowedHosts { settings, client })
+        Ok(AllowedHosts { key, settings, client })
     }
 
     /// The address as a URL, if it may be called.
@@ -145,7 +156,7 @@ impl AllowedHosts {
     /// A sentence that says why the address may not be called.
     pub(crate) fn check(&self, address: &str) -> Result<Url, String> {
         let endpoint = EndpointSettings { url: address.to_owned(), ..self.settings.clone() };
-        endpoint.check().map_err(|error| format!("the address {}", error.message))
+        endpoint.check_for(self.key).map_err(|error| format!("the address {}", error.message))
     }
 }
 
@@ -189,7 +200,9 @@ impl Endpoint {
             call = call.header("traceparent", trace.to_string());
         }
         match call.send().await {
-            Ok(response) => answer::read(response, limit).await,
+            Ok(response) => {
+                answer::read(response, limit, "; store large output as evidence and answer its digest").await
+            }
             Err(error) => Err(unreached(&self.url, &error)),
         }
     }

@@ -252,7 +252,7 @@ impl Provider {
             call = call.bearer_auth(key.expose_secret());
         }
         let response = call.send().await.map_err(|error| unreached(&self.url, &error))?;
-        Ok((response.status(), read_answer(response, MAX_ANSWER).await))
+        Ok((response.status(), read_answer(response, MAX_ANSWER, "").await))
     }
 }
 
