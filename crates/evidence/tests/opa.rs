@@ -301,6 +301,28 @@ fn each_builtin_is_in_several_recorded_expressions() {
     assert!(rare.is_empty(), "record more expressions with these builtins:\n{rare}");
 }
 
+/// What OPA also has under the name of a function and is written in one way only here, as it appears in the table.
+const ONLY_WRITTEN: &[(&str, &str)] = &[
+    ("and", "&"),
+    ("assign", ":="),
+    ("div", "/"),
+    ("eq", "="),
+    ("equal", "=="),
+    ("gt", ">"),
+    ("gte", ">="),
+    ("internal.member_2", "x in xs"),
+    ("internal.member_3", "key, x in xs"),
+    ("internal.print", "print(x)"),
+    ("lt", "<"),
+    ("lte", "<="),
+    ("minus", "-"),
+    ("mul", "*"),
+    ("neq", "!="),
+    ("or", r"\|"),
+    ("plus", "+"),
+    ("rem", "%"),
+];
+
 /// What differs from OPA although the builtin is there.
 const NOTES: &[(&str, &str)] = &[
     ("graph.reachable_paths", "a node that refers to itself is not repeated"),
@@ -327,23 +349,41 @@ fn table() -> String {
         "# OPA's builtins\n\n\
         Every builtin of OPA 1.20, and whether policies can use it in longrun. *Own* means that longrun implements it, since the\n\
         engine lacks it or returns other results than OPA. When a policy is checked, calls of missing or refused builtins are reported\n\
-        by name: they are never silently undefined. The remaining differences are listed in\n\
+        by name: they are never silently undefined. Operators are written as such; calling them by their names in OPA\n\
+        (`plus(1, 2)`) is refused. The remaining differences are listed in\n\
         [writing policies](policies.md#differences-from-opa).\n\n",
     );
     let names = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/builtins.txt")).unwrap();
     let _ = writeln!(table, "| builtin | |\n|---|---|");
     for name in names.lines() {
-        let support = match support(name) {
-            Support::Engine => "yes",
-            Support::Own => "own",
-            Support::Forbidden => "refused",
-            Support::Missing => "missing",
+        let only = ONLY_WRITTEN.iter().find(|(operator, _)| *operator == name);
+        let support = match (support(name), only) {
+            (Support::Engine, Some((_, written))) => format!("as `{written}`"),
+            (Support::Engine, None) => "yes".to_owned(),
+            (Support::Own, _) => "own".to_owned(),
+            (Support::Forbidden, _) => "refused".to_owned(),
+            (Support::Missing, _) => "missing".to_owned(),
         };
         let note =
             NOTES.iter().find(|(noted, _)| *noted == name).map_or(String::new(), |(_, note)| format!("; {note}"));
         let _ = writeln!(table, "| `{name}` | {support}{note} |");
     }
     table
+}
+
+/// What the table calls available can be called by its name, and what it says is only written in another way cannot.
+#[test]
+fn what_is_available_can_be_called_by_its_name() {
+    let names = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/builtins.txt")).unwrap();
+    for name in names.lines() {
+        // More arguments than any function takes: their number is refused, unless there is no such function.
+        let rules = format!("value := {name}(1, 2, 3, 4, 5, 6, 7, 8, 9)\nviolations contains value\n");
+        let refusal = Script::compile(&format!("package main\nimport rego.v1\n{rules}")).err();
+        let is_there = !matches!(refusal, Some(RegoError::UnknownFunction { .. } | RegoError::Forbidden { .. }));
+        let is_written = ONLY_WRITTEN.iter().any(|(operator, _)| *operator == name);
+        let is_promised = matches!(support(name), Support::Engine | Support::Own) && !is_written;
+        assert_eq!(is_there, is_promised, "{name}: {refusal:?}");
+    }
 }
 
 #[test]
