@@ -1,11 +1,12 @@
 //! The calls about evidence.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use reqwest::Body;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
@@ -17,6 +18,12 @@ use crate::types::{AttestationEnvelope, Deleted, EvaluateRequest, StartedEvaluat
 
 /// Bytes read from a file at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A file of up to this size is sent at once: a server that refuses it reads it first, so that its answer arrives.
+const SENT_AT_ONCE: u64 = 4 * 1024 * 1024;
+
+/// How long a server may take to refuse a larger file before the file is sent.
+const TIME_TO_REFUSE: Duration = Duration::from_millis(200);
 
 impl Client {
     /// `POST /v1/evidence`: stores content. The same content is stored once, however often it is sent.
@@ -55,7 +62,18 @@ impl Client {
             let sent = sent.clone();
             let chunks =
                 ReaderStream::with_capacity(file, CHUNK_BYTES).inspect_ok(move |chunk| sent(chunk.len() as u64));
+            // Otherwise the server closes the connection in the middle of the file, and its answer may be lost.
+            let is_awaited = metadata.is_file() && metadata.len() > SENT_AT_ONCE;
+            let awaited = async move {
+                if is_awaited {
+                    tokio::time::sleep(TIME_TO_REFUSE).await;
+                }
+            };
+            let chunks = awaited.map(|()| chunks).flatten_stream();
             let mut request = self.http().post(address.clone()).header(CONTENT_TYPE, "application/octet-stream");
+            if is_awaited {
+                request = request.header(EXPECT, "100-continue");
+            }
             // Lets the server refuse a file that is too large before it is sent; a pipe has no length.
             if metadata.is_file() {
                 request = request.header(CONTENT_LENGTH, metadata.len());

@@ -168,6 +168,68 @@ async fn a_limit_that_does_not_pass_by_itself_is_an_error_at_once() {
     assert_eq!(script.requests().len(), 1);
 }
 
+/// A server that reads only the heads of requests and gives this answer; returns its address and the heads.
+async fn refusing(answer: String) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    tokio::spawn(async move {
+        // A connection that is closed with unread data may lose the answer.
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            seen.lock().unwrap().push(String::from_utf8(head).unwrap().to_lowercase());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+    });
+    (url, heads)
+}
+
+#[tokio::test]
+async fn a_large_file_is_not_sent_before_the_server_had_time_to_refuse_it() {
+    let body = r#"{"code":3,"message":"the body is too large","details":[]}"#;
+    let (url, heads) = refusing(answer("413 Payload Too Large", "", body)).await;
+    let client = Client::new(&url, Token::new("lrn_t").unwrap()).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(64 * 1024 * 1024).unwrap();
+    for _ in 0..3 {
+        let error = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap_err();
+        assert_eq!(error.refusal().map(|refusal| refusal.http_status), Some(413), "{error}");
+    }
+    assert!(heads.lock().unwrap().iter().all(|head| head.contains("\r\nexpect: 100-continue\r\n")));
+}
+
+#[tokio::test]
+async fn a_large_file_is_sent_when_the_server_does_not_refuse_it() {
+    let size = 5 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        let mut body = vec![0; size];
+        stream.read_exact(&mut body).await.unwrap();
+        let stored = format!(r#"{{"digest":"sha256:0","size":{size}}}"#);
+        stream.write_all(answer("200 OK", "", &stored).as_bytes()).await.unwrap();
+    });
+    let client = Client::new(&url, Token::new("lrn_t").unwrap()).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(size as u64).unwrap();
+    let stored = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap();
+    assert_eq!(stored.value.size, size as u64);
+    server.await.unwrap();
+}
+
 /// A call inside of a future that must be `Send` for every lifetime: what a handler, or a spawned task, is.
 #[tokio::test]
 async fn every_call_can_be_made_from_any_task() {
