@@ -63,7 +63,10 @@ fn vulnerability(node: &Node<'_>) -> Checked {
     node.object()?;
     node.strings(&["cve", "title"])?;
     node.each_in("notes", note)?;
-    node.optional("product_status", |status| status.object())?;
+    // Policies and waivers take products that are no list for none.
+    node.optional("product_status", |status| {
+        status.each_named(|name, _| status.each_in(name, |product| product.text().map(drop)))
+    })?;
     node.each_in("remediations", |remediation| {
         remediation.required("category")?.text()?;
         remediation.required("details")?.text().map(drop)

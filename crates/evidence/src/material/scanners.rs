@@ -101,7 +101,12 @@ pub fn detect_secrets(value: &Value) -> Checked {
     root.required("results")?.each_field(|file| {
         file.each(|secret| {
             secret.required("type")?.text()?;
-            secret.required("hashed_secret")?.text().map(drop)
+            secret.required("hashed_secret")?.text()?;
+            // What an audit says of it.
+            for name in ["is_secret", "is_verified"] {
+                secret.optional(name, |answer| answer.boolean().map(drop))?;
+            }
+            Ok(())
         })
     })
 }

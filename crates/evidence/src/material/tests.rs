@@ -162,6 +162,13 @@ fn csaf(category: &str) -> Json {
     })
 }
 
+/// Of a version whose schema is not checked.
+fn csaf_2_1() -> Json {
+    let mut document = csaf("csaf_vex");
+    document["document"]["csaf_version"] = json!("2.1");
+    document
+}
+
 fn pull_request() -> Json {
     json!({
         "chainloop.material.evidence.id": "CHAINLOOP_PR_INFO", "schema": "https://schemas.chainloop.dev/prinfo/1.2/x",
@@ -229,7 +236,7 @@ fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
 fn a_mismatch_says_what_was_expected_and_where() {
     use MaterialKind::{
         ChainloopPrInfo, CsafVex, GhasCodeScan, OpenapiSpec, Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson,
-        SbomSpdxJson,
+        SbomSpdxJson, YelpDetectSecretsBaseline,
     };
     let cases: Vec<(MaterialKind, String, &str)> = vec![
         (
@@ -391,6 +398,23 @@ fn a_mismatch_says_what_was_expected_and_where() {
             CsafVex,
             changed(csaf("csaf_vex"), "/vulnerabilities/0/cve", None),
             "at $.vulnerabilities[0]: expected a vulnerability with cve or ids",
+        ),
+        (
+            CsafVex,
+            changed(csaf_2_1(), "/vulnerabilities/0/product_status/known_affected", Some(json!("p"))),
+            "at $.vulnerabilities[0].product_status.known_affected: expected an array, found the string \"p\"",
+        ),
+        (
+            CsafVex,
+            changed(csaf_2_1(), "/vulnerabilities/0/product_status/known_affected", Some(json!([7]))),
+            "at $.vulnerabilities[0].product_status.known_affected[0]: expected a string that is not empty",
+        ),
+        (
+            YelpDetectSecretsBaseline,
+            json!({"version": "1", "plugins_used": [], "results": {"a": [
+                {"type": "t", "hashed_secret": "h", "is_verified": "true"}]}})
+            .to_string(),
+            "at $.results.a[0].is_verified: expected true or false",
         ),
         (
             ChainloopPrInfo,
