@@ -66,7 +66,14 @@ pub fn evidence(kind: MaterialKind, value: &Value) -> Checked {
             let session = data.required("session")?;
             session.required("id")?.text()?;
             session.required("started_at")?.timestamp()?;
-            session.optional("duration_seconds", |seconds| seconds.number(0.0, f64::MAX).map(drop))
+            session.optional("duration_seconds", |seconds| seconds.number(0.0, f64::MAX).map(drop))?;
+            data.optional("code_changes", |changes| {
+                changes.object()?;
+                for name in ["lines_added", "ai_lines_added"] {
+                    changes.optional(name, |lines| lines.integer(0).map(drop))?;
+                }
+                Ok(())
+            })
         }
     }
 }

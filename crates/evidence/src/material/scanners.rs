@@ -128,7 +128,12 @@ pub fn blackduck(value: &Value) -> Checked {
     root.required("detailedProjectVersionCustomFields")?.each(|node| node.object())?;
     root.required("detailedVulnerabilities")?.each(|vulnerability| {
         vulnerability.object()?;
-        vulnerability.strings(&["vulnerabilityId", "severity"])
+        vulnerability.strings(&["vulnerabilityId", "severity"])?;
+        // Policies compare them; -1 is one that is not known.
+        for name in ["overallScore", "baseScore"] {
+            vulnerability.optional(name, |score| score.number(-1.0, 10.0).map(drop))?;
+        }
+        Ok(())
     })
 }
 

@@ -235,8 +235,8 @@ fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
 #[test]
 fn a_mismatch_says_what_was_expected_and_where() {
     use MaterialKind::{
-        ChainloopPrInfo, CsafVex, GhasCodeScan, OpenapiSpec, Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson,
-        SbomSpdxJson, YelpDetectSecretsBaseline,
+        BlackduckScaJson, ChainloopAiCodingSession, ChainloopPrInfo, CsafVex, GhasCodeScan, OpenapiSpec, Openvex,
+        OssfScorecardJson, Sarif, SbomCyclonedxJson, SbomSpdxJson, YelpDetectSecretsBaseline,
     };
     let cases: Vec<(MaterialKind, String, &str)> = vec![
         (
@@ -415,6 +415,21 @@ fn a_mismatch_says_what_was_expected_and_where() {
                 {"type": "t", "hashed_secret": "h", "is_verified": "true"}]}})
             .to_string(),
             "at $.results.a[0].is_verified: expected true or false",
+        ),
+        (
+            BlackduckScaJson,
+            json!({"detailedCodeLocations": [], "detailedProjectVersionCustomFields": [],
+                "detailedVulnerabilities": [{"overallScore": true}]})
+            .to_string(),
+            "at $.detailedVulnerabilities[0].overallScore: expected a number from -1 to 10, found true",
+        ),
+        (
+            ChainloopAiCodingSession,
+            json!({"chainloop.material.evidence.id": "CHAINLOOP_AI_CODING_SESSION", "data": {
+                "schema_version": "0.1", "agent": {"name": "a"}, "code_changes": {"lines_added": true},
+                "session": {"id": "s", "started_at": "2026-01-15T10:00:00Z"}}})
+            .to_string(),
+            "at $.data.code_changes.lines_added: expected an integer of at least 0",
         ),
         (
             ChainloopPrInfo,
