@@ -86,7 +86,8 @@ pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
     let value = json::read_report(&report.content)?;
     let root = Node::root(KIND, &value);
     root.required("@programName")?.one_of(&["ZAP", "OWASP ZAP", "Checkmarx ZAP"])?;
-    root.each_in("site", |site| site.each_in("alerts", |alert| alert.object()))?;
+    // ZAP writes an empty list of what it did not find.
+    root.each_in("site", |site| site.required("alerts")?.each(|alert| alert.object()))?;
     Ok(value)
 }
 

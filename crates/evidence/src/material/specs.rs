@@ -51,6 +51,7 @@ pub fn openapi(value: &Value) -> Checked {
     info(&root)?;
     root.optional("components", |components| components.object())?;
     root.each_in("servers", |server| server.required("url")?.string().map(drop))?;
+    root.each_in("security", |requirement| requirement.object())?;
     if !is_31 {
         root.required("paths")?;
     } else if ["paths", "components", "webhooks"].iter().all(|name| root.field(name).is_none()) {
@@ -72,6 +73,7 @@ fn path(item: &Node<'_>, is_31: bool) -> Checked {
         item.optional(method, |operation| {
             operation.object()?;
             operation.strings(&["summary", "description", "operationId"])?;
+            operation.each_in("security", |requirement| requirement.object())?;
             if is_31 {
                 operation.optional("responses", |responses| responses.object())
             } else {

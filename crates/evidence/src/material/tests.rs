@@ -442,6 +442,12 @@ fn a_mismatch_says_what_was_expected_and_where() {
             "at $.paths.a: expected a path that begins with /",
         ),
         (
+            OpenapiSpec,
+            json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {"/a": {"get": {"security": "none"}}}})
+                .to_string(),
+            "at $.paths[\"/a\"].get.security: expected an array, found the string \"none\"",
+        ),
+        (
             OssfScorecardJson,
             changed(scorecard(), "/score", Some(json!(11))),
             "at $.score: expected a number from -1 to 10",
@@ -946,6 +952,10 @@ fn no_report_of_an_archive_is_passed_over() {
     let error = zap(&[("api/report_json.json", report), ("web/report_json.json", report)]).unwrap_err();
     let names = "expected one file report_json.json, found 2: api/report_json.json, web/report_json.json";
     assert!(error.ends_with(names), "{error}");
+    // A site for which there is no list of alerts is not one without alerts.
+    let silent = br#"{"@programName": "ZAP", "site": [{"@name": "https://example.com"}]}"#;
+    let error = zap(&[("report_json.json", silent)]).unwrap_err();
+    assert!(error.contains("at $.site[0]: expected a member \"alerts\", found none"), "{error}");
 }
 
 #[test]
