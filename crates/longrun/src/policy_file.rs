@@ -95,10 +95,12 @@ fn inline(script: &mut Mapping, policy: &Path) -> Result<usize, PolicyFileError>
             return Ok(0);
         }
         ("path", read_within(policy, named.strip_prefix("file://").unwrap_or(&named))?)
-    } else if let Some(named) = text_of("ref").filter(|named| !named.contains("://")) {
-        let (file, pin) = match named.split_once("@sha256:") {
+    } else if let Some(named) = text_of("ref").filter(|named| named.starts_with("file://") || !named.contains("://")) {
+        // A file of this machine, as `longrun policy check` reads it; the server has others under such names.
+        let bare = named.strip_prefix("file://").unwrap_or(&named);
+        let (file, pin) = match bare.split_once("@sha256:") {
             Some((file, hex)) => (file, Some(format!("sha256:{hex}"))),
-            None => (named.as_str(), None),
+            None => (bare, None),
         };
         let text = read_within(policy, file)?;
         let found = evidence::digest(text.as_bytes());
@@ -192,14 +194,20 @@ mod tests {
             ("a.rego", "package p\n"),
             ("right.yaml", &policy(&format!("a.rego@{pin}"))),
             ("wrong.yaml", &policy(&format!("a.rego@{other}"))),
+            ("right-file.yaml", &policy(&format!("file://a.rego@{pin}"))),
+            ("wrong-file.yaml", &policy(&format!("file://a.rego@{other}"))),
             ("remote.yaml", &policy(&format!("https://example.com/a.rego@{pin}"))),
         ]);
-        let text = self_contained(&folder.path().join("right.yaml")).unwrap();
-        let document: Value = yaml_serde::from_str(&text).unwrap();
-        assert_eq!(document["spec"]["policies"][0]["embedded"].as_str(), Some("package p\n"));
-        assert!(document["spec"]["policies"][0].get("ref").is_none());
-        let error = self_contained(&folder.path().join("wrong.yaml")).unwrap_err();
-        assert!(matches!(error, PolicyFileError::Changed { .. }), "{error}");
+        for right in ["right.yaml", "right-file.yaml"] {
+            let text = self_contained(&folder.path().join(right)).unwrap();
+            let document: Value = yaml_serde::from_str(&text).unwrap();
+            assert_eq!(document["spec"]["policies"][0]["embedded"].as_str(), Some("package p\n"), "{right}");
+            assert!(document["spec"]["policies"][0].get("ref").is_none());
+        }
+        for wrong in ["wrong.yaml", "wrong-file.yaml"] {
+            let error = self_contained(&folder.path().join(wrong)).unwrap_err();
+            assert!(matches!(error, PolicyFileError::Changed { .. }), "{wrong}: {error}");
+        }
         let remote = self_contained(&folder.path().join("remote.yaml")).unwrap();
         assert!(remote.contains("https://example.com/a.rego"), "what is on the network the server fetches");
     }
