@@ -271,6 +271,14 @@ fn reports_for_build_systems_hold_all_files_and_the_exit_code_stays() {
     assert!(shown.contains("✗ sbom-licenses-present"), "the results are shown as well: {shown}");
     assert!(std::fs::read_to_string(first).unwrap().contains("<testsuites"));
     assert!(std::fs::read_to_string(second).unwrap().contains("check_name"));
+    let (evidence, policy) = (file("longrun.junit.xml"), file("policy.yaml"));
+    for read in [&evidence, &policy] {
+        std::fs::copy(&good, read).unwrap();
+        let replacing = ["--policy", &policy, "--report", &format!("junit={read}")];
+        let replacing = [&["evidence", "evaluate", evidence.as_str()][..], &replacing].concat();
+        assert!(dev.run(&replacing).expect(2).stderr.contains("would replace a file that is to be read"));
+        assert_eq!(std::fs::read(read).unwrap(), std::fs::read(&good).unwrap(), "it is still there");
+    }
     evaluate.extend(["--report", "junit=/nowhere/a.xml"]);
     assert!(dev.run(&evaluate).expect(2).stderr.contains("cannot write /nowhere/a.xml"));
 }

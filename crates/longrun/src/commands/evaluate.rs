@@ -122,6 +122,10 @@ fn report_file(text: &str) -> Result<(ReportFormat, PathBuf), String> {
 /// When a policy cannot be sent, or the result or a report cannot be written. The outcome of each file is reported, and
 /// the others are evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    if let Some(file) = overwritten(&args) {
+        return Err(anyhow::anyhow!("the report {} would replace a file that is to be read", file.display()))
+            .hint("write the report to another file");
+    }
     let (policies, policy_groups) = attachments(&args)?;
     let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     if args.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
@@ -170,6 +174,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         tally.add(Exit::No);
     }
     Ok(tally.exit())
+}
+
+/// The first report that has the name of evidence, or of a policy.
+fn overwritten(args: &Args) -> Option<&Path> {
+    let read: Vec<PathBuf> =
+        args.files.iter().chain(&args.policies).filter_map(|file| file.canonicalize().ok()).collect();
+    let is_read = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| read.contains(&file));
+    args.reports.iter().map(|(_, file)| file).find(is_read).map(PathBuf::as_path)
 }
 
 /// Uploads the file and starts its evaluation.

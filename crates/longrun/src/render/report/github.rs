@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Level, Problem, Report};
+use crate::render::printable;
 
 pub fn render(report: &Report) -> String {
     let waived = report.waived().into_iter().map(|(problem, reason)| {
@@ -29,9 +30,9 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-/// The message of a workflow command, on one line.
+/// The message of a workflow command, on one line, without other control characters.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    printable(&text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A"))
 }
 
 /// The value of a property; colons and commas, which would end it, are escaped.
@@ -56,6 +57,7 @@ mod tests {
                 "::notice file=sbom.json,line=1,title=licences::waived: GPL (we <publish> it)",
             ]
         );
+        assert_eq!(super::data("\u{1b}[31mred"), "\\u{1b}[31mred");
         assert_eq!(super::property("a:b,c\n::error::x"), "a%3Ab%2Cc%0A%3A%3Aerror%3A%3Ax");
     }
 }
