@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 1_000 };
 
 /// The settlement of an attempt that is done.
-fn settled(lease: &LeaseRef) -> Settlement {
+fn settlement(lease: &LeaseRef) -> Settlement {
     Settlement { lease: lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO }
 }
 
@@ -69,7 +69,7 @@ async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u6
         let beats: Vec<Heartbeat> =
             held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
         must(|| store.heartbeat(beats.clone(), Duration::from_secs(30))).await;
-        let settlements: Vec<Settlement> = held.iter().map(|claimed| settled(&claimed.lease)).collect();
+        let settlements: Vec<Settlement> = held.iter().map(|claimed| settlement(&claimed.lease)).collect();
         let results = must(|| store.settle(settlements.clone())).await;
         for (claimed, result) in held.drain(..).zip(results) {
             assert_eq!(result, Ok(Status::Completed), "nobody else has the lease");
@@ -711,7 +711,7 @@ async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organizatio
         Pausable::Organization("acme".to_owned()),
         Pausable::KindOf { organization: "acme".to_owned(), kind: "scan".to_owned() },
     ];
-    let settlement = settled(&held.lease);
+    let settlement = self::settlement(&held.lease);
     let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
 
     // Whenever it wakes up in a move, its writes are refused, or were carried out before.
@@ -779,7 +779,7 @@ async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself()
         statuses.iter().all(|status| matches!(status, store::LeaseStatus::Held { .. })),
         "no attempt is asked to stop"
     );
-    let settlements: Vec<Settlement> = held.iter().map(|claimed| settled(&claimed.lease)).collect();
+    let settlements: Vec<Settlement> = held.iter().map(|claimed| settlement(&claimed.lease)).collect();
     let results = store.settle(settlements.clone()).await.unwrap();
     for (claimed, result) in held.iter().zip(&results) {
         let expected = match claimed.lease.organization.as_str() {
