@@ -135,8 +135,13 @@ pub(crate) async fn list(
     let mut tokens = app.store.list_tokens(&reach, after, size + 1).await?;
     let has_more = tokens.len() > size as usize;
     tokens.truncate(size as usize);
-    let next = tokens.last().filter(|_| has_more).map(|last| format!("{}.{}", last.created_at.as_millis(), last.id));
+    let next = tokens.last().filter(|_| has_more).map(after_token);
     Ok((tokens, next))
+}
+
+/// The page token of the page after this token.
+pub(crate) fn after_token(last: &Token) -> String {
+    format!("{}.{}", last.created_at.as_millis(), last.id)
 }
 
 /// Where a page begins.

@@ -5,7 +5,7 @@ use proto::longrun::v1::audit_service_server::AuditService;
 use store::AuditEntry;
 use tonic::{Request, Response, Status};
 
-use super::{Call, Face, call, convert};
+use super::{Call, Face, budget, call, convert};
 use crate::calls::audit::{self, ListAudit};
 use crate::calls::page::Paged;
 use crate::strict::Read;
@@ -32,10 +32,11 @@ impl AuditService for Face {
             organization: asked.organization,
         };
         let page = audit::list(&self.0, &caller, Paged { page, asked: Read { value, violations } }).await?;
-        Ok(Response::new(wire::ListAuditResponse {
-            entries: page.entries.into_iter().map(entry).collect(),
-            next_page_token: page.next.map(|next| next.to_string()).unwrap_or_default(),
-        }))
+        let mut entries: Vec<wire::AuditEntry> = page.entries.into_iter().map(entry).collect();
+        let is_cut = budget::shorten(&mut entries);
+        let next = if is_cut { entries.last().map(|last| last.number) } else { page.next };
+        let next_page_token = next.map(|next| next.to_string()).unwrap_or_default();
+        Ok(Response::new(wire::ListAuditResponse { entries, next_page_token }))
     }
 }
 

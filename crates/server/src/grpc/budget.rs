@@ -1,7 +1,20 @@
 //! How many bytes of long inputs and outputs an answer with many operations may contain.
 
+use prost::Message;
+
 /// The most bytes of such an answer: the 4 MiB that clients accept by default, less what surrounds the operations.
 const MOST_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
+
+/// Removes the messages at the end of a list for which one answer has no space; returns whether there were any. The
+/// first message stays in any case.
+pub(super) fn shorten<M: Message>(messages: &mut Vec<M>) -> bool {
+    let mut budget = ByteBudget::whole();
+    let fits = |(index, message): &(usize, &M)| budget.take(message.encoded_len()) || *index == 0;
+    let fitting = messages.iter().enumerate().take_while(fits).count();
+    let is_too_long = fitting < messages.len();
+    messages.truncate(fitting);
+    is_too_long
+}
 
 /// The bytes that are left in an answer.
 #[derive(Debug)]
@@ -36,6 +49,18 @@ impl ByteBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_shortened_to_what_fits_and_has_at_least_one_message() {
+        let mut short = vec!["a".to_owned(), "b".to_owned()];
+        assert!(!shorten(&mut short) && short.len() == 2);
+        let half = "x".repeat(MOST_BYTES / 2);
+        let mut long = vec![half.clone(), "b".to_owned(), half, "d".to_owned()];
+        assert!(shorten(&mut long) && long.len() == 2);
+        let mut huge = vec!["x".repeat(MOST_BYTES + 1), "b".to_owned()];
+        assert!(shorten(&mut huge) && huge.len() == 1);
+        assert!(!shorten(&mut huge) && !shorten(&mut Vec::<String>::new()));
+    }
 
     #[test]
     fn what_does_not_fit_ends_it() {

@@ -1,5 +1,6 @@
 //! `longrun.v1.AsyncOperationsService`.
 
+use std::mem;
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
@@ -217,7 +218,17 @@ impl AsyncOperationsService for Face {
         let value = BatchCreateOperations { operations };
         let key = convert::key(&asked.idempotency_key);
         let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
-        let operations = created.iter().map(|made| convert::operation(&made.operation)).collect();
+        let mut operations: Vec<wire::AsyncOperation> =
+            created.iter().map(|made| convert::operation(&made.operation)).collect();
+        // A call that is repeated answers the operations of the first one, which may have ended.
+        let outputs: Vec<String> = operations.iter_mut().map(|operation| mem::take(&mut operation.output)).collect();
+        let mut budget = ByteBudget::after(operations.iter().map(|operation| operation.encoded_len()));
+        for (operation, output) in operations.iter_mut().zip(outputs) {
+            match budget.take(output.len()) {
+                true => operation.output = output,
+                false => operation.output_left_out = true,
+            }
+        }
         let existing = (0..).zip(&created).filter(|(_, made)| made.existing).map(|(place, _)| place).collect();
         Ok(Response::new(wire::BatchCreateOperationsResponse { operations, existing }))
     }

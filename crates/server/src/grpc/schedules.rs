@@ -6,7 +6,7 @@ use proto::longrun::v1::schedules_service_server::SchedulesService;
 use store::Schedule;
 use tonic::{Request, Response, Status};
 
-use super::{Call, Face, call, convert};
+use super::{Call, Face, budget, call, convert};
 use crate::calls::schedules::{self, CreateSchedule, ListSchedules, UpdateSchedule};
 use crate::strict::Read;
 
@@ -44,7 +44,9 @@ impl SchedulesService for Face {
         let page_size = convert::count("page_size", asked.page_size, &mut violations);
         let value = ListSchedules { page_size, page_token: asked.page_token };
         let (found, next) = schedules::list(&self.0, &caller, Read { value, violations }).await?;
-        let schedules = found.iter().map(schedule).collect();
+        let mut schedules: Vec<wire::Schedule> = found.iter().map(schedule).collect();
+        let is_cut = budget::shorten(&mut schedules);
+        let next = if is_cut { schedules.last().map(|last| last.name.clone()) } else { next };
         Ok(Response::new(wire::ListSchedulesResponse { schedules, next_page_token: next.unwrap_or_default() }))
     }
 

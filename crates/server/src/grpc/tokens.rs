@@ -6,7 +6,7 @@ use proto::longrun::v1::tokens_service_server::TokensService;
 use store::Token;
 use tonic::{Request, Response, Status};
 
-use super::{Call, Face, call, convert};
+use super::{Call, Face, budget, call, convert};
 use crate::calls::page::Paged;
 use crate::calls::tokens::{self, CreateToken, ListTokens, RotateToken};
 use crate::strict::{List, Read};
@@ -41,8 +41,10 @@ impl TokensService for Face {
         let page = convert::page(asked.page_size, asked.page_token);
         let value = ListTokens { organization: asked.organization };
         let asked = Paged { page, asked: Read { value, violations: Vec::new() } };
-        let (tokens, next) = tokens::list(&self.0, &caller, asked).await?;
-        let tokens = tokens.iter().map(|token| self.token(token)).collect();
+        let (found, next) = tokens::list(&self.0, &caller, asked).await?;
+        let mut tokens: Vec<wire::Token> = found.iter().map(|token| self.token(token)).collect();
+        let is_cut = budget::shorten(&mut tokens);
+        let next = if is_cut { found.get(tokens.len() - 1).map(tokens::after_token) } else { next };
         Ok(Response::new(wire::ListTokensResponse { tokens, next_page_token: next.unwrap_or_default() }))
     }
 

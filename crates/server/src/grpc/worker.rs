@@ -5,7 +5,7 @@ use proto::longrun::v1::worker_service_server::WorkerService;
 use store::LeaseStatus;
 use tonic::{Request, Response, Status};
 
-use super::{Call, Face, call, convert, status};
+use super::{Call, Face, budget, call, convert, status};
 use crate::calls::work::LeaseToken;
 use crate::calls::work::claim::{self, ClaimOperations};
 use crate::calls::work::heartbeat::{self, HeartbeatOperations, HeartbeatRow};
@@ -28,7 +28,7 @@ impl WorkerService for Face {
             wait: wait.map(|wait| call.within_deadline(wait)),
             organizations: List(asked.organizations),
         };
-        let delivery = claim::claim(app, &call.caller, Read { value, violations }).await?;
+        let mut delivery = claim::claim(app, &call.caller, Read { value, violations }).await?;
         let traces = claim::traces(app, delivery.claimed()).await;
         let operations = delivery.claimed().iter().zip(traces).map(|(claimed, trace)| wire::ClaimedOperation {
             operation: Some(convert::operation(&claimed.operation)),
@@ -41,8 +41,13 @@ impl WorkerService for Face {
             organization: claimed.lease.organization.clone(),
             traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         });
+        let mut operations: Vec<wire::ClaimedOperation> = operations.collect();
+        // A client refuses a message that is too long, and would not know which operations it holds.
+        if budget::shorten(&mut operations) {
+            delivery.keep(operations.len());
+        }
         let answer = wire::ClaimOperationsResponse {
-            operations: operations.collect(),
+            operations,
             lease_duration: Some(convert::duration(app.settings.work.lease)),
         };
         let mut response = Response::new(answer);

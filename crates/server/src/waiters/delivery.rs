@@ -35,6 +35,14 @@ impl Delivery {
         &self.claimed
     }
 
+    /// Releases all but the first operations of this number.
+    pub fn keep(&mut self, first: usize) {
+        self.claimed.truncate(first);
+        let rest = self.undelivered.leases.split_off(self.claimed.len());
+        let Undelivered { store, waker, .. } = &self.undelivered;
+        drop(Undelivered { leases: rest, store: store.clone(), waker: waker.clone() });
+    }
+
     /// A guard that releases them unless they arrive: for a body that another part writes ([`guarded`]).
     pub fn into_guard(self) -> Guard {
         Guard(Arc::new(Mutex::new(Some(self.undelivered))))

@@ -8,7 +8,7 @@ use proto::longrun::v1::organizations_service_client::OrganizationsServiceClient
 use proto::longrun::v1::sessions_service_client::SessionsServiceClient;
 use proto::longrun::v1::tokens_service_client::TokensServiceClient;
 use serde_json::{Value, json};
-use store::Scope;
+use store::{Actor, ActorKind, AuditCall, Scope};
 use tonic::{Response, Status};
 
 use crate::grpc::{Authorized, assert_same, connect, time};
@@ -334,4 +334,51 @@ async fn an_organization_is_made_and_deleted_over_grpc() {
     assert_eq!(made.limits.unwrap().max_pending, Some(7));
     let request = wire::DeleteOrganizationRequest { name: "initech".to_owned(), force: false };
     assert!(clients.organizations.delete_organization(request).await.unwrap().into_inner().done);
+}
+
+#[tokio::test]
+async fn pages_are_no_longer_than_clients_take() {
+    const COUNT: usize = 6;
+    let server = Server::start().await;
+    let mut clients = Clients::of(&server.acme().await).await;
+    for _ in 0..COUNT {
+        // A batch has a target for each of its operations.
+        let call = AuditCall {
+            organization: "acme".to_owned(),
+            actor: Actor { kind: ActorKind::Token, id: "tok_1".to_owned(), name: "test".to_owned() },
+            action: "operations.batch_create".into(),
+            targets: vec!["x".repeat(1_000); 1_000],
+            address: String::new(),
+            request_id: String::new(),
+        };
+        server.store.record(call, 0).await.unwrap();
+        let projects = (0..1_000).map(|number| format!("{number:01000}"));
+        server.caller(Access::projects("acme", projects), &[Scope::OperationsRead]).await;
+    }
+    let (mut numbers, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = wire::ListAuditRequest { page_token, ..Default::default() };
+        let page = clients.audit.list_audit(request).await.expect("the client takes it").into_inner();
+        numbers.extend(page.entries.into_iter().map(|entry| entry.number));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let newest = numbers.first().copied().unwrap_or_default();
+    assert_eq!(numbers, (0..COUNT as u64).map(|back| newest - back).collect::<Vec<_>>());
+    let (mut ids, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = wire::ListTokensRequest { page_token, ..Default::default() };
+        let page = clients.tokens.list_tokens(request).await.expect("the client takes it").into_inner();
+        ids.extend(page.tokens.into_iter().map(|token| token.id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let known = server.store.tokens(Some("acme")).await.unwrap();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), known.len());
 }

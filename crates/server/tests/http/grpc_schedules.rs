@@ -145,3 +145,34 @@ async fn a_schedule_lives_its_life_over_grpc() {
     let gone = client.get_schedule(wire::GetScheduleRequest { name: name() }).await.unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound);
 }
+
+#[tokio::test]
+async fn a_page_of_schedules_is_no_longer_than_clients_take() {
+    const COUNT: usize = 5;
+    let server = Server::start().await;
+    let mut client = SchedulesServiceClient::new(connect(&server.acme().await).await);
+    let input = format!("\"{}\"", "x".repeat(operations::MAX_INLINE_BYTES - 2));
+    for number in 0..COUNT {
+        let operation =
+            wire::CreateOperationRequest { kind: "scan".to_owned(), input: input.clone(), ..Default::default() };
+        let request = wire::CreateScheduleRequest {
+            name: format!("s{number}"),
+            every: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+            operation: Some(operation),
+            paused: true,
+            ..Default::default()
+        };
+        client.create_schedule(request).await.unwrap();
+    }
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = wire::ListSchedulesRequest { page_token, ..Default::default() };
+        let page = client.list_schedules(request).await.expect("the client takes it").into_inner();
+        names.extend(page.schedules.into_iter().map(|schedule| schedule.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["s0", "s1", "s2", "s3", "s4"]);
+}
