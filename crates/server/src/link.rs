@@ -105,6 +105,11 @@ impl Link {
         self.lock().is_authenticated = true;
     }
 
+    /// Whether a request had a valid token.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.lock().is_authenticated
+    }
+
     /// What is known of the last caller, if there was one.
     pub(crate) fn last_caller<T>(&self, look: impl FnOnce(&LastCaller) -> T) -> Option<T> {
         self.lock().last_caller.as_ref().map(look)

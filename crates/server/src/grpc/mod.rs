@@ -60,6 +60,10 @@ pub(crate) use self::status::status_over_http;
 /// The time that is reserved for the answer to arrive, when a call waits until shortly before its deadline.
 const ANSWERING: Duration = Duration::from_millis(50);
 
+/// The longest message to health and reflection: names of services, symbols and files. Anybody may send any number of
+/// them at a time.
+const MAX_OPEN_BYTES: usize = 4 * 1024;
+
 /// The end of the template of a service's route: each of its methods, and every other name.
 pub(crate) const ANY_METHOD: &str = "/{*rest}";
 
@@ -84,6 +88,7 @@ fn call<T>(request: &tonic::Request<T>) -> Call {
 
 /// The services as routes.
 pub(crate) fn routes(app: &App) -> Router {
+    const MADE: &str = "the build made the files";
     let face = Face(app.clone());
     // The gate has bounded each body already, and how many elements it has.
     let most = usize::MAX;
@@ -105,9 +110,9 @@ pub(crate) fn routes(app: &App) -> Router {
         .into_axum_router()
         .layer(from_fn_with_state(app.clone(), gate::gate));
     // Older clients know only the first version of reflection.
-    let open = Routes::new(HealthServer::new(Checks::new(app)))
-        .add_service(reflection().build_v1().expect("the build made the files"))
-        .add_service(reflection().build_v1alpha().expect("the build made the files"))
+    let open = Routes::new(HealthServer::new(Checks::new(app)).max_decoding_message_size(MAX_OPEN_BYTES))
+        .add_service(reflection().build_v1().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
+        .add_service(reflection().build_v1alpha().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
         .into_axum_router();
     // Both would answer unknown paths, which the router that they are merged into must answer.
     services.reset_fallback().merge(open.reset_fallback())

@@ -226,14 +226,15 @@ impl Shared {
             () = link.is_wanted() => {}
             () = link.has_expired(settings.unauthenticated_timeout, settings.idle_timeout) => {}
         }
-        // Requests in progress may end; they have limits of their own.
+        // Requests in progress may end; they have limits of their own if they have a token. Health and reflection,
+        // which need none, are streams that may last forever.
         connection.as_mut().graceful_shutdown();
         loop {
             tokio::select! {
                 ended = &mut connection => return ended.map_err(|error| error.to_string()),
                 () = tokio::time::sleep(settings.header_read_timeout) => {}
             }
-            if link.is_quiet() {
+            if link.is_quiet() || !link.is_authenticated() {
                 return Err("the client did not close the connection in time".to_owned());
             }
         }
