@@ -1,6 +1,7 @@
 //! `longrun.v1.EvidenceService`.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,7 +14,7 @@ use crate::calls::evidence::{self, ListEvidence, ListedPiece, Unsent};
 use crate::calls::page::Paged;
 use crate::calls::waivers::{self, ReevaluateEvidence};
 use crate::error::ApiError;
-use crate::http::body::{Pieces, permit};
+use crate::http::body::{Broken, Pieces, permit};
 use crate::services::ApiSettings;
 use crate::strict::Read;
 
@@ -24,9 +25,17 @@ type Parts = Pin<Box<dyn Stream<Item = Part> + Send>>;
 /// The largest part of a piece of evidence, with the bytes around it in a message.
 pub(super) const MAX_PART_BYTES: usize = 1024 * 1024 + 64;
 
-/// A body that ends when the client pauses for too long, or is slower than it may be.
-pub(super) fn paced(body: Body, settings: &ApiSettings) -> Body {
-    Body::from_stream(Pieces::new(body, settings).map_err(|broken| broken.to_string()))
+/// A body that ends when the client pauses for too long, or is slower than it may be; and how it broke off, once it
+/// has.
+pub(super) fn paced(body: Body, settings: &ApiSettings) -> (Body, Arc<OnceLock<Broken>>) {
+    let broken = Arc::<OnceLock<Broken>>::default();
+    let breaks = Arc::clone(&broken);
+    let pieces = Pieces::new(body, settings).map_err(move |how| {
+        // It breaks off only once.
+        let _ = breaks.set(how);
+        how.to_string()
+    });
+    (Body::from_stream(pieces), broken)
 }
 
 #[tonic::async_trait]

@@ -1,12 +1,17 @@
 //! The checks of every call before its method: the token and its scopes, the deadline, and the bounds of its body.
 
+use std::error::Error as _;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
-use http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::ALLOW;
+use http::request::Parts;
+use http::{HeaderMap, Method};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -14,8 +19,8 @@ use super::status::explained;
 use super::{Call, bounds, evidence, needs};
 use crate::app::App;
 use crate::calls::{creation, evaluate, wait};
-use crate::error::ApiError;
-use crate::http::{Caller, body};
+use crate::error::{ApiError, Cause, chain};
+use crate::http::{Caller, body, panicked};
 use crate::waiters::{Guard, guarded};
 
 /// The calls that may wait for something, in addition to the time that they take themselves.
@@ -33,8 +38,29 @@ const EVALUATE: &str = "/longrun.v1.AgentsService/EvaluateEvidence";
 const BATCH: &str = "/longrun.v1.AsyncOperationsService/BatchCreateOperations";
 const WORK: &str = "/longrun.v1.WorkerService/";
 
+/// What the names of methods begin with that take no body over HTTP, where the path and the query say everything.
+const BODYLESS: [&str; 10] =
+    ["Get", "List", "Wait", "Watch", "Cancel", "Delete", "Pause", "Resume", "Revoke", "Trigger"];
+
 pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
-    passed(&app, request, next).await.unwrap_or_else(|status| status.into_http::<Body>())
+    // gRPC has no other method. A browser sends some of the others on behalf of pages of other sites, with the cookie
+    // of a session, and those that change nothing elsewhere need no token of a page.
+    if request.method() != Method::POST {
+        return ([(ALLOW, "POST")], ApiError::MethodNotAllowed).into_response();
+    }
+    let passed = AssertUnwindSafe(passed(&app, request, next)).catch_unwind().await;
+    let passed = passed.unwrap_or_else(|panic| Err(panicked(panic).into()));
+    with_cause(passed.unwrap_or_else(|status| status.into_http::<Body>()))
+}
+
+/// The access log writes the cause of a failure, which the status has as its source, with the id of the request.
+fn with_cause(mut response: Response) -> Response {
+    let status = response.extensions_mut().remove::<Status>();
+    if let Some(cause) = status.as_ref().and_then(Status::source) {
+        let cause = Cause(chain(cause));
+        response.extensions_mut().insert(cause);
+    }
+    response
 }
 
 async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Status> {
@@ -55,26 +81,57 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     let deadline = Instant::now() + limit.min(Duration::from_secs(100 * 365 * 86_400));
     parts.extensions.insert(Call { caller: caller.clone(), deadline });
     let answered = async {
-        // The share of memory is held until there is an answer.
-        let (body, _place) = if path == UPLOAD {
-            (evidence::paced(body, settings), None)
-        } else {
-            let limit = match &*path {
-                EVALUATE => app.content.limit().saturating_add(evaluate::OVERHEAD_BYTES),
-                BATCH => settings.body_limit.saturating_mul(creation::BODIES),
-                _ => settings.body_limit,
-            };
-            let memory = if path.starts_with(WORK) { &app.memory.work } else { &app.memory.small };
-            let message = body::read(app, memory, &caller, &parts.headers, body, limit).await?;
-            bounds::check(&path, &message)?;
-            (Body::from((*message).clone()), Some(message.into_place()))
-        };
-        Ok::<_, ApiError>(next.run(Request::from_parts(parts, body)).await)
+        if path == UPLOAD {
+            let (body, broken) = evidence::paced(body, settings);
+            let response = next.run(Request::from_parts(parts, body)).await;
+            // Why the body broke off says more than that it did.
+            return broken.get().map_or(Ok(response), |broken| Err(ApiError::from(*broken)));
+        }
+        unary(app, &caller, &path, parts, body, next).await
     };
     match tokio::time::timeout_at(deadline, answered).await {
         Ok(answer) => Ok(explained(deliver(answer?), &path)),
         Err(_) => Err(ApiError::Timeout("the request").into()),
     }
+}
+
+/// A call whose request is a single message, which is read and checked as a whole before it is decoded.
+async fn unary(
+    app: &App,
+    caller: &Caller,
+    path: &str,
+    parts: Parts,
+    body: Body,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let settings = &app.settings;
+    let (message, place) = if is_bodyless(path) {
+        // As over HTTP, it takes no share of the memory, so that the limits of that are not in the way of a
+        // cancellation; and it may be as long as the path and the query.
+        let limit = settings.max_header_bytes;
+        let too_long = || ApiError::TooLarge { limit: limit as u64 };
+        (body::read_short(app, caller, body, limit, too_long).await?, None)
+    } else {
+        let limit = match path {
+            EVALUATE => app.content.limit().saturating_add(evaluate::OVERHEAD_BYTES),
+            BATCH => settings.body_limit.saturating_mul(creation::BODIES),
+            _ => settings.body_limit,
+        };
+        let memory = if path.starts_with(WORK) { &app.memory.work } else { &app.memory.small };
+        let message = body::read(app, memory, caller, &parts.headers, body, limit).await?;
+        // The share of memory is held until there is an answer, unless the call waits: waiting claims would take the
+        // memory of the heartbeats.
+        ((*message).clone(), Some(message.into_place()).filter(|_| !WAITING.contains(&path)))
+    };
+    bounds::check(path, &message)?;
+    let response = next.run(Request::from_parts(parts, Body::from(message))).await;
+    drop(place);
+    Ok(response)
+}
+
+fn is_bodyless(path: &str) -> bool {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    BODYLESS.iter().any(|verb| method.starts_with(verb))
 }
 
 /// Claimed operations are released unless the body of the answer is sent to its end.

@@ -14,9 +14,6 @@ use crate::error::{ApiError, Refused};
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Status {
-        if let ApiError::Internal(cause) | ApiError::Unavailable(cause) = &error {
-            tracing::error!(cause = &**cause as &dyn std::error::Error, "request failed");
-        }
         let Refused { code, reason, metadata, retry_delay, violations } = error.refused();
         let mut details = ErrorDetails::new();
         let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value));
@@ -27,7 +24,12 @@ impl From<ApiError> for Status {
         if let Some(delay) = retry_delay {
             details.set_retry_info(Some(delay));
         }
-        Status::with_error_details(Code::from_i32(code.into()), error.to_string(), details)
+        let mut status = Status::with_error_details(Code::from_i32(code.into()), error.to_string(), details);
+        // Not sent: the gate passes it to the access log.
+        if let ApiError::Internal(cause) | ApiError::Unavailable(cause) = error {
+            status.set_source(cause.into());
+        }
+        status
     }
 }
 

@@ -254,20 +254,33 @@ pub(crate) async fn read(
 }
 
 /// Reads the body of a call that takes none: it is empty, or an object without members, as some clients send it.
+pub(super) async fn none(app: &App, caller: &Caller, body: Body) -> Result<(), ApiError> {
+    let too_long = || ApiError::Malformed("this call takes no body".to_owned());
+    let whole = read_short(app, caller, body, MOST_OF_NONE, too_long).await?;
+    if whole.is_empty() { Ok(()) } else { strict::json::<Nothing>(&whole)?.into_parts().1.none() }
+}
+
+/// Reads a short body, of at most `limit` bytes.
 ///
 /// It takes no share of the memory for bodies, so that their limits are not in the way of a cancellation.
-pub(super) async fn none(app: &App, caller: &Caller, body: Body) -> Result<(), ApiError> {
+pub(crate) async fn read_short(
+    app: &App,
+    caller: &Caller,
+    body: Body,
+    limit: usize,
+    too_long: impl FnOnce() -> ApiError,
+) -> Result<Bytes, ApiError> {
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
     while let Some(piece) = pieces.next_for(caller).await {
         let piece = piece?;
-        if whole.len() + piece.len() > MOST_OF_NONE {
-            return Err(ApiError::Malformed("this call takes no body".to_owned()));
+        if whole.len() + piece.len() > limit {
+            return Err(too_long());
         }
         whole.extend_from_slice(&piece);
     }
     caller.step_in(app).await?;
-    if whole.is_empty() { Ok(()) } else { strict::json::<Nothing>(&whole)?.into_parts().1.none() }
+    Ok(whole.into())
 }
 
 /// How much memory a body gets when it has `length` bytes and will have `most`.

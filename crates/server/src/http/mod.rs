@@ -61,6 +61,7 @@ pub use admin::admin_router;
 pub(crate) use admin::readiness;
 pub(crate) use caller::{Caller, Origin, next_look};
 pub use listening::{Listening, Peer};
+pub(crate) use observe::panicked;
 pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};

@@ -90,7 +90,7 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
         shedding::refusal()
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
-    let mut response = answering.await.unwrap_or_else(panicked);
+    let mut response = answering.await.unwrap_or_else(|panic| panicked(panic).into_response());
     // The rest depends on the speed of the client.
     if let Some(admission) = record.learnt.admission.get() {
         admission.leave();
@@ -113,9 +113,10 @@ async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request
     response.map(|body| Body::new(ObservedBody { body, record: Some(record) }))
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
+/// The error of a call that has panicked.
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> ApiError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    ApiError::Internal(format!("panic: {}", text.unwrap_or("of no text")).into()).into_response()
+    ApiError::Internal(format!("panic: {}", text.unwrap_or("of no text")).into())
 }
 
 /// The id from the client if it consists of 1 to 128 letters, digits, `_`, `.` and `-`; otherwise a new one.

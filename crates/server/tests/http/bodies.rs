@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use operations::Access;
+use proto::longrun::v1 as wire;
+use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
+use proto::longrun::v1::worker_service_client::WorkerServiceClient;
 use serde_json::json;
 use store::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::grpc::connect;
 use crate::harness::{Caller, Server};
 use crate::work::{claim, worker};
 
@@ -200,4 +204,72 @@ async fn a_body_of_unknown_length_is_taken_up_to_the_limit() {
     let answer = acme.raw(chunked(creation(66_000)).as_bytes(), false).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert_eq!(acme.send(Method::GET, CREATE, &[], "").await.ids().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_without_a_body_over_http_need_no_memory_over_grpc_either() {
+    let server = Server::with_settings(|settings| {
+        settings.body_limit = 64 * 1024;
+        settings.body_memory = 256 * 1024;
+    })
+    .await;
+    let acme = server.acme().await;
+    let id = server.pending("scan").await.id.to_string();
+    let mut client = AsyncOperationsServiceClient::new(connect(&acme).await);
+    // Each takes as much memory as a message of unknown length, and some are refused.
+    let mut held = Vec::new();
+    for _ in 0..24 {
+        held.push(acme.begin(CREATE, 60 * 1024, b"{").await);
+    }
+    let request = wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() };
+    let refused = async {
+        loop {
+            if let Err(refused) = client.create_operation(request.clone()).await {
+                return refused.code();
+            }
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await.expect("its share is used up");
+    assert_eq!(refused, tonic::Code::ResourceExhausted);
+    let request = wire::GetOperationRequest { operation_id: id.clone(), ..Default::default() };
+    client.get_operation(request).await.unwrap();
+    let request = wire::CancelOperationRequest { operation_id: id.clone() };
+    let cancelled = client.cancel_operation(request).await.unwrap().into_inner().operation.unwrap();
+    assert_eq!(cancelled.status(), wire::AsyncOperationStatus::Failed);
+    // They are as long as a path and a query may be.
+    let request = wire::GetOperationRequest { operation_id: id.repeat(1_000), ..Default::default() };
+    assert_eq!(client.get_operation(request).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_that_wait_over_grpc_leave_the_memory_to_others() {
+    // An organization has space for two messages of unknown length.
+    let server = Server::with_settings(|settings| {
+        settings.body_limit = 20 * 1024;
+        settings.body_memory = 0;
+    })
+    .await;
+    let worker = worker(&server).await;
+    let claim = |seconds| wire::ClaimOperationsRequest {
+        kinds: vec!["scan".to_owned()],
+        wait: Some(prost_types::Duration { seconds, nanos: 0 }),
+        ..Default::default()
+    };
+    let mut waiting = Vec::new();
+    for requests in 1..=2 {
+        let mut client = WorkerServiceClient::new(connect(&worker).await);
+        let request = claim(60);
+        waiting.push(tokio::spawn(async move { client.claim_operations(request).await }));
+        under_way(&server, requests).await;
+    }
+    let mut client = WorkerServiceClient::new(connect(&worker).await);
+    // A moment ago they may still have been read.
+    let answered = async {
+        while client.claim_operations(claim(0)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, answered).await.expect("claims that wait hold no memory");
+    assert!(waiting.iter().all(|waits| !waits.is_finished()));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -26,6 +26,7 @@ use tonic_types::StatusExt;
 
 use crate::faults::{Fault, faulty};
 use crate::harness::{Answer, Caller, Server};
+use crate::page::Browser;
 
 pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
 
@@ -1170,4 +1171,114 @@ async fn a_stream_of_evidence_that_nobody_reads_loses_its_place() {
         }
     };
     assert_eq!(broken.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn no_other_method_than_post_is_answered_so_that_no_cookie_alone_suffices() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let browser = Browser::sign_in(&server, &acme).await;
+    let creation = wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() };
+    // No message at all is evidence without content.
+    for (path, body) in [
+        ("/longrun.v1.AsyncOperationsService/CreateOperation", framed(&prost::Message::encode_to_vec(&creation))),
+        ("/longrun.v1.EvidenceService/PutEvidence", Vec::new()),
+    ] {
+        let headers = [("cookie", &*browser.cookie), ("sec-fetch-site", "cross-site")];
+        for method in [Method::GET, Method::OPTIONS, Method::PUT] {
+            let answer = browser.caller.send(method, path, &headers, body.clone()).await;
+            assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"), "{path}");
+            assert_eq!(answer.reason(), "METHOD_NOT_ALLOWED");
+        }
+        let answer = browser.caller.send(Method::POST, path, &headers, body).await;
+        let status = Status::from_header_map(&answer.headers).unwrap();
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "CSRF_TOKEN_INVALID", "{path}");
+    }
+    assert_eq!(acme.get("/v1/operations").await.ids(), [""; 0]);
+    assert_eq!(acme.get("/v1/evidence").await.json()["total_count"], 0);
+}
+
+#[tokio::test]
+async fn streams_without_a_token_do_not_keep_their_connection_and_take_short_messages() {
+    let server = Server::with_settings(|settings| {
+        settings.unauthenticated_timeout = Duration::from_secs(3);
+        settings.header_read_timeout = Duration::from_secs(3);
+    })
+    .await;
+    let known = connect(&server.acme().await).await;
+    AsyncOperationsServiceClient::new(known.clone())
+        .list_operations(wire::ListOperationsRequest::default())
+        .await
+        .unwrap();
+    let mut kept = HealthClient::new(known).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(kept.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut stranger = HealthClient::new(connect(&server.nobody()).await);
+    let mut watch = stranger.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let long = HealthCheckRequest { service: "x".repeat(5_000) };
+    assert_eq!(stranger.check(long).await.unwrap_err().code(), Code::OutOfRange);
+    let ended = async { while let Ok(Some(_)) = watch.message().await {} };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the connection of the stranger is closed");
+    let more = tokio::time::timeout(Duration::from_millis(100), kept.message()).await;
+    assert!(more.is_err(), "who was authenticated is left alone: {more:?}");
+}
+
+#[tokio::test]
+async fn evidence_that_arrives_too_slowly_is_refused_as_over_http() {
+    use futures_util::{StreamExt, stream};
+    let server = Server::with_settings(|settings| settings.body_idle_timeout = Duration::from_millis(500)).await;
+    let mut client = EvidenceServiceClient::new(connect(&server.acme().await).await);
+    let part = wire::PutEvidenceRequest { content: "half".into(), ..Default::default() };
+    let refused = client.put_evidence(stream::iter([part]).chain(stream::pending())).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::DeadlineExceeded, "waiting for the request's body took too long")
+    );
+}
+
+#[tokio::test]
+async fn a_claim_has_as_much_input_as_clients_take_and_releases_the_rest() {
+    const COUNT: usize = 5;
+    let server = Server::start().await;
+    let input = format!("\"{}\"", "x".repeat(operations::MAX_INLINE_BYTES - 2));
+    for _ in 0..COUNT {
+        server.create(NewOperation { input: input.clone(), ..NewOperation::of_kind("scan") }).await;
+    }
+    let mut client = worker(&server.acme().await).await;
+    let request = wire::ClaimOperationsRequest {
+        kinds: vec!["scan".to_owned()],
+        max_operations: 10,
+        wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        ..Default::default()
+    };
+    let (mut claims, mut attempts) = (0, Vec::new());
+    while attempts.len() < COUNT {
+        let claimed = client.claim_operations(request.clone()).await.expect("the client takes it").into_inner();
+        assert!(claimed.operations.iter().all(|one| one.input == input));
+        attempts.extend(claimed.operations.iter().map(|one| one.attempt));
+        claims += 1;
+    }
+    assert!(claims > 1);
+    assert_eq!(attempts, [1; COUNT], "nothing is charged for what did not fit");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_repeated_has_as_many_long_outputs_as_clients_take() {
+    let server = Server::start().await;
+    let mut client = operations(&server.acme().await).await;
+    let creation = wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() };
+    let batch = wire::BatchCreateOperationsRequest { operations: vec![creation; 5], idempotency_key: "k".to_owned() };
+    let made = client.batch_create_operations(batch.clone()).await.unwrap().into_inner().operations;
+    for _ in &made {
+        let claimed = server.claim("scan").await;
+        let output = "x".repeat(operations::MAX_INLINE_BYTES);
+        server.settle(claimed, Outcome::Completed { output }).await;
+    }
+    let again = client.batch_create_operations(batch).await.expect("the client takes it").into_inner().operations;
+    let ids = |operations: &[wire::AsyncOperation]| -> Vec<String> {
+        operations.iter().map(|operation| operation.id.clone()).collect()
+    };
+    assert_eq!(ids(&again), ids(&made));
+    let left_out: Vec<bool> = again.iter().map(|operation| operation.output_left_out).collect();
+    assert_eq!(left_out, [false, false, false, true, true]);
+    assert!(again.iter().all(|operation| operation.output.is_empty() == operation.output_left_out));
 }

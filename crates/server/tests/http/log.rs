@@ -137,3 +137,21 @@ async fn what_went_wrong_inside_is_logged_with_the_request_id_of_the_answer() {
         assert!(errors.next().unwrap().contains(SECRET_CAUSE), "{text}");
     }
 }
+
+#[tokio::test]
+async fn what_went_wrong_inside_is_logged_with_the_request_id_over_grpc_too() {
+    capture();
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    let path = "/longrun.v1.AsyncOperationsService/ListOperations";
+    for (fault, code) in [(Fault::Unavailable, "14"), (Fault::Database, "13"), (Fault::Panic, "13")] {
+        switch(fault);
+        let headers = [("content-type", "application/grpc")];
+        let answer = caller.send(Method::POST, path, &headers, b"\0\0\0\0\0".to_vec()).await;
+        assert_eq!(answer.header("grpc-status"), code, "{answer:?}");
+        let text = logged();
+        let id = answer.header("x-request-id");
+        let mut errors = text.lines().filter(|line| line.contains("\"ERROR\"") && line.contains(id));
+        assert!(errors.next().unwrap().contains(SECRET_CAUSE), "{text}");
+    }
+}
