@@ -1,15 +1,14 @@
 //! `longrun.v1.EvidenceService`.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::evidence_service_server::EvidenceService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Call, Face, call, convert};
+use super::{Answers, Call, Face, call, convert};
 use crate::calls::evidence::{self, ListEvidence, ListedPiece, Unsent};
 use crate::calls::page::Paged;
 use crate::calls::waivers::{self, ReevaluateEvidence};
@@ -20,7 +19,9 @@ use crate::strict::Read;
 
 /// A part of a piece of evidence that is sent, or why there are no more.
 type Part = Result<wire::GetEvidenceResponse, Status>;
-type Parts = Pin<Box<dyn Stream<Item = Part> + Send>>;
+
+/// What took too long when the client did not get all of a piece in time.
+const READING: &str = "reading the evidence";
 
 /// The largest part of a piece of evidence, with the bytes around it in a message.
 pub(super) const MAX_PART_BYTES: usize = 1024 * 1024 + 64;
@@ -85,17 +86,18 @@ impl EvidenceService for Face {
         Ok(Response::new(wire::DeleteEvidenceResponse {}))
     }
 
-    type GetEvidenceStream = Parts;
+    type GetEvidenceStream = Answers<wire::GetEvidenceResponse>;
 
     async fn get_evidence(
         &self,
         request: Request<wire::GetEvidenceRequest>,
     ) -> Result<Response<Self::GetEvidenceStream>, Status> {
-        let (app, Call { caller, .. }, asked) = (&self.0, call(&request), request.into_inner());
-        let record = evidence::find(app, &caller, Some(&asked.digest)).await?;
-        let place = if record.size > app.settings.body_limit { Some(permit(app, &caller)?) } else { None };
-        let content = evidence::open(app, &caller, &record.digest).await?;
-        Ok(Response::new(Box::pin(evidence::slowly(content, place, &app.settings).map(part))))
+        let (app, call, asked) = (&self.0, call(&request), request.into_inner());
+        let record = evidence::find(app, &call.caller, Some(&asked.digest)).await?;
+        let place = if record.size > app.settings.body_limit { Some(permit(app, &call.caller)?) } else { None };
+        let content = evidence::open(app, &call.caller, &record.digest).await?;
+        let parts = evidence::slowly(content, place, &app.settings).map(part);
+        Ok(Response::new(call.until_deadline(READING, parts)))
     }
 
     async fn reevaluate_evidence(
@@ -114,7 +116,7 @@ impl EvidenceService for Face {
 
 fn part(piece: Result<Bytes, Unsent>) -> Part {
     piece.map(|content| wire::GetEvidenceResponse { content }).map_err(|unsent| match unsent {
-        Unsent::TooSlow => ApiError::Timeout("reading the evidence").into(),
+        Unsent::TooSlow => ApiError::Timeout(READING).into(),
         Unsent::Broken => ApiError::Internal(unsent.into()).into(),
     })
 }

@@ -33,6 +33,8 @@ const WAITING: [&str; 3] = [
 const ENDLESS: &str = "/longrun.v1.AsyncOperationsService/WatchOperations";
 /// The call whose request is a stream.
 const UPLOAD: &str = "/longrun.v1.EvidenceService/PutEvidence";
+/// The call whose answer is a stream of evidence.
+const DOWNLOAD: &str = "/longrun.v1.EvidenceService/GetEvidence";
 /// The call whose request holds evidence.
 const EVALUATE: &str = "/longrun.v1.AgentsService/EvaluateEvidence";
 const BATCH: &str = "/longrun.v1.AsyncOperationsService/BatchCreateOperations";
@@ -71,7 +73,7 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     let settings = &app.settings;
     let most = match &*path {
         ENDLESS => Duration::MAX,
-        UPLOAD | EVALUATE => settings.upload_timeout,
+        UPLOAD | DOWNLOAD | EVALUATE => settings.upload_timeout,
         path if WAITING.contains(&path) => settings.request_timeout + wait::MAX_WAIT,
         _ => settings.request_timeout,
     };

@@ -27,10 +27,14 @@ mod waivers;
 mod worker;
 mod workers;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn_with_state, map_request_with_state};
+use futures_util::{Stream, StreamExt, stream};
 use proto::google::longrunning::operations_server::OperationsServer;
 use proto::longrun::v1::agents_service_server::AgentsServiceServer;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsServiceServer;
@@ -46,11 +50,14 @@ use proto::longrun::v1::views_service_server::ViewsServiceServer;
 use proto::longrun::v1::waivers_service_server::WaiversServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use proto::longrun::v1::workers_service_server::WorkersServiceServer;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::app::App;
+use crate::error::ApiError;
 use crate::http::Caller;
 
 use self::health::Checks;
@@ -74,7 +81,29 @@ struct Call {
     deadline: Instant,
 }
 
+/// An answer that is a stream.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
 impl Call {
+    /// A stream that ends with an error at the deadline, which says that `what` took too long.
+    fn until_deadline<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Answers<T> {
+        let deadline = self.deadline;
+        Box::pin(stream::unfold(Some(Box::pin(answers)), move |answers| async move {
+            let mut answers = answers?;
+            // A client may have paused for longer, and what is there already is taken whatever the time.
+            let is_in_time = Instant::now() < deadline;
+            match timeout_at(deadline, answers.next()).await {
+                Ok(None) => None,
+                Ok(Some(answer)) if is_in_time => Some((answer, Some(answers))),
+                _ => Some((Err(ApiError::Timeout(what).into()), None)),
+            }
+        }))
+    }
+
     /// The requested wait, shortened so that the answer still arrives before the deadline.
     fn within_deadline(&self, wish: Duration) -> Duration {
         wish.min(self.deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWERING))
@@ -113,9 +142,15 @@ pub(crate) fn routes(app: &App) -> Router {
     let open = Routes::new(HealthServer::new(Checks::new(app)).max_decoding_message_size(MAX_OPEN_BYTES))
         .add_service(reflection().build_v1().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
         .add_service(reflection().build_v1alpha().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
-        .into_axum_router();
+        .into_axum_router()
+        .layer(map_request_with_state(app.shutdown.clone(), ending));
     // Both would answer unknown paths, which the router that they are merged into must answer.
     services.reset_fallback().merge(open.reset_fallback())
+}
+
+/// A request that ends with the server, which would wait for a client that does not end it.
+async fn ending(State(shutdown): State<CancellationToken>, request: Request) -> Request {
+    request.map(|body| Body::from_stream(body.into_data_stream().take_until(shutdown.cancelled_owned())))
 }
 
 /// The files that reflection shows.

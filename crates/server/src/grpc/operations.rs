@@ -1,9 +1,8 @@
 //! `longrun.v1.AsyncOperationsService`.
 
 use std::mem;
-use std::pin::Pin;
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use operations::{OperationId, Violation};
 use prost::Message as _;
 use proto::longrun::v1 as wire;
@@ -13,7 +12,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::budget::ByteBudget;
-use super::{Call, Face, call, convert};
+use super::{Answers, Call, Face, call, convert};
 use crate::calls::bulk::{self, BulkOperations};
 use crate::calls::creation::{BatchCreateOperations, Made};
 use crate::calls::detail::{self, GetOperation, View};
@@ -173,13 +172,13 @@ impl AsyncOperationsService for Face {
         Ok(Response::new(wire::ListOperationEventsResponse { events: events.collect(), next_page_token }))
     }
 
-    type WatchOperationsStream = Pin<Box<dyn Stream<Item = Result<wire::WatchOperationsResponse, Status>> + Send>>;
+    type WatchOperationsStream = Answers<wire::WatchOperationsResponse>;
 
     async fn watch_operations(
         &self,
         request: Request<wire::WatchOperationsRequest>,
     ) -> Answer<Self::WatchOperationsStream> {
-        let (Call { caller, deadline }, asked) = (call(&request), request.into_inner());
+        let (call, asked) = (call(&request), request.into_inner());
         let value = WatchOperations {
             resource_id: asked.resource_id,
             resource_type: asked.resource_type,
@@ -187,15 +186,12 @@ impl AsyncOperationsService for Face {
             kind: asked.kind,
             last_event_id: asked.last_event_id,
         };
-        let watcher = watch::watch(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
-        let responses = stream::unfold(Some(watcher), move |watcher| async move {
-            let mut watcher = watcher?;
-            match tokio::time::timeout_at(deadline, watcher.next()).await {
-                Ok(event) => Some((watch_response(event?), Some(watcher))),
-                Err(_) => Some((Err(ApiError::Timeout("the watch").into()), None)),
-            }
+        let watcher = watch::watch(&self.0, &call.caller, Read { value, violations: Vec::new() }).await?;
+        let events = stream::unfold(watcher, |mut watcher| async move {
+            let event = watcher.next().await?;
+            Some((watch_response(event), watcher))
         });
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(call.until_deadline("the watch", events)))
     }
 
     async fn create_operation(

@@ -9,6 +9,7 @@ use proto::google::rpc;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::evidence::MAX_PART_BYTES;
 use super::needs::is_method;
 use crate::error::{ApiError, Refused};
 
@@ -54,7 +55,7 @@ pub(crate) fn status_over_http(code: Code) -> StatusCode {
 }
 
 /// Adds the details that every refusal has to those of the library itself, which has a code and a message only: about
-/// messages that it cannot decode, compressed ones, and methods that a service does not have.
+/// messages that it cannot decode, long and compressed ones, and methods that a service does not have.
 pub(super) fn explained(mut response: Response, path: &str) -> Response {
     let headers = response.headers_mut();
     if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
@@ -63,6 +64,7 @@ pub(super) fn explained(mut response: Response, path: &str) -> Response {
     let Some(given) = Status::from_header_map(headers) else { return response };
     let status = match given.code() {
         Code::Internal => ApiError::Malformed(given.message().to_owned()).into(),
+        Code::OutOfRange => ApiError::TooLarge { limit: MAX_PART_BYTES as u64 }.into(),
         Code::Unimplemented => {
             let (error, message) = if is_method(path) {
                 (ApiError::UnsupportedMediaType(""), "messages must be sent without compression")

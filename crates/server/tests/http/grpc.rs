@@ -694,6 +694,10 @@ async fn evidence_is_stored_in_parts_evaluated_and_sent_back() {
     }];
     let refused = client.put_evidence(futures_util::stream::iter(too_much)).await.unwrap_err();
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
+    // Longer than a part may be, and shorter than a body.
+    let long = wire::ReevaluateEvidenceRequest { policy: "p".repeat(1_200_000), ..Default::default() };
+    let refused = client.reevaluate_evidence(long).await.unwrap_err();
+    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
     let mut agents = AgentsServiceClient::new(connect(&caller).await);
     let policy = json!([{"embedded": {"apiVersion": "workflowcontract.chainloop.dev/v1", "kind": "Policy",
         "metadata": {"name": "p"}, "spec": {"policies": [{"kind": "SBOM_CYCLONEDX_JSON", "embedded":
@@ -1281,4 +1285,50 @@ async fn a_batch_that_is_repeated_has_as_many_long_outputs_as_clients_take() {
     let left_out: Vec<bool> = again.iter().map(|operation| operation.output_left_out).collect();
     assert_eq!(left_out, [false, false, false, true, true]);
     assert!(again.iter().all(|operation| operation.output.is_empty() == operation.output_left_out));
+}
+
+#[tokio::test]
+async fn a_stream_of_reflection_ends_with_the_server() {
+    use futures_util::{StreamExt, stream};
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    let server = Server::start().await;
+    let channel = connect(&server.acme().await).await;
+    let list = wire::ListOperationsRequest::default();
+    AsyncOperationsServiceClient::new(channel.clone()).list_operations(list).await.unwrap();
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let asked = ServerReflectionRequest { host: String::new(), message_request };
+    let asked = stream::iter([asked]).chain(stream::pending());
+    let mut answers = ServerReflectionClient::new(channel).server_reflection_info(asked).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    server.shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(15), answers.message()).await;
+    assert!(ended.expect("the server does not wait for it").unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_stream_of_evidence() {
+    /// More than the buffers of a connection take.
+    const LARGE: usize = 32 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let content = store::ContentStore::local(folder.path(), LARGE as u64).unwrap();
+    let server = Server::with(|services| services.content = content).await;
+    let caller = server.acme().await;
+    let stored = caller.send(Method::POST, "/v1/evidence", &[], vec![b'x'; LARGE]).await.json();
+    let digest = stored["digest"].as_str().unwrap().to_owned();
+    let mut client = EvidenceServiceClient::new(connect(&caller).await);
+    // The client's own clock gives up as well, so the server is asked by hand.
+    let mut request = Request::new(wire::GetEvidenceRequest { digest });
+    request.metadata_mut().insert("grpc-timeout", "3S".parse().unwrap());
+    let mut parts = client.get_evidence(request).await.unwrap().into_inner();
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    let ended = loop {
+        match parts.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("half of it is not all of it"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((ended.code(), ended.message()), (Code::DeadlineExceeded, "reading the evidence took too long"));
 }
