@@ -50,6 +50,10 @@ impl Shares {
 impl Share {
     /// Takes more; returns whether that much was left.
     pub(crate) fn grow(&mut self, by: u64) -> bool {
+        // An amount of zero is always there, also when others have taken what was left for this organization.
+        if by == 0 {
+            return true;
+        }
         let mut held = self.of.lock();
         let sum = held.sum.saturating_add(by);
         let own = held.by_organization.get(&self.organization).copied().unwrap_or(0).saturating_add(by);
@@ -58,9 +62,7 @@ impl Share {
             return false;
         }
         held.sum = sum;
-        if own > 0 {
-            held.by_organization.insert(self.organization.clone(), own);
-        }
+        held.by_organization.insert(self.organization.clone(), own);
         self.amount += by;
         true
     }
@@ -90,6 +92,7 @@ mod tests {
         let mut evil = shares.take("evil", 50).unwrap();
         assert!(!evil.grow(1), "half of it is the most of one");
         let other = shares.take("other", 25).unwrap();
+        assert!(shares.take("evil", 1).is_none() && shares.take("evil", 0).is_some());
         assert!(shares.take("other", 1).is_none());
         assert!(shares.take("third", 13).is_none() && shares.take("third", 12).is_some());
         drop(other);
