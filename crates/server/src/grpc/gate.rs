@@ -84,6 +84,9 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
     parts.extensions.insert(Call { caller: caller.clone(), deadline });
     let answered = async {
         if path == UPLOAD {
+            // A part is in memory until it has arrived as a whole, at the pace of the client.
+            let part = app.memory.small.take(caller.organization(), evidence::MAX_PART_BYTES as u64);
+            let _part = part.ok_or(ApiError::Busy)?;
             let (body, broken) = evidence::paced(body, settings);
             let response = next.run(Request::from_parts(parts, body)).await;
             // Why the body broke off says more than that it did.

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use operations::Access;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
+use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
 use proto::longrun::v1::worker_service_client::WorkerServiceClient;
 use serde_json::json;
 use store::Scope;
@@ -272,4 +273,41 @@ async fn claims_that_wait_over_grpc_leave_the_memory_to_others() {
     tokio::time::timeout(DEADLINE, answered).await.expect("claims that wait hold no memory");
     assert!(waiting.iter().all(|waits| !waits.is_finished()));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_evidence_over_grpc_take_memory_until_they_have_arrived() {
+    use futures_util::{StreamExt, stream};
+    // An organization has space for one part.
+    let server = Server::with_settings(|settings| {
+        settings.body_limit = 64 * 1024;
+        settings.body_memory = 4 * 1024 * 1024;
+    })
+    .await;
+    let (acme, evil) = (server.acme().await, evil(&server).await);
+    let part = wire::PutEvidenceRequest { content: "part".into(), ..Default::default() };
+    let mut slow = EvidenceServiceClient::new(connect(&evil).await);
+    let first = part.clone();
+    let unfinished = tokio::spawn(async move {
+        // Refused while one of those below is stored.
+        while slow.put_evidence(stream::iter([first.clone()]).chain(stream::pending())).await.is_err() {}
+    });
+    let mut client = EvidenceServiceClient::new(connect(&evil).await);
+    let mut put =
+        async || client.put_evidence(stream::iter([part.clone()])).await.map(drop).map_err(|status| status.code());
+    let refused = async {
+        while put().await != Err(tonic::Code::ResourceExhausted) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.expect("another part has no space");
+    let mut other = EvidenceServiceClient::new(connect(&acme).await);
+    other.put_evidence(stream::iter([part.clone()])).await.unwrap();
+    unfinished.abort();
+    let stored = async {
+        while put().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, stored).await.expect("what was broken off is free again");
 }
