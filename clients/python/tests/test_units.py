@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from server import PATIENCE
 
 import longrun
 from longrun import _calls, _trace, wire
-from longrun._calls import Call
+from longrun._attempt import output_text
+from longrun._calls import Call, Settings
 from longrun._wire import Block, EventParser, decode, duration, segment, time_text
 
 
@@ -50,6 +54,8 @@ def test_parts_of_paths_cannot_leave_their_place() -> None:
 
 def test_the_server_decides_about_pauses_within_bounds() -> None:
     assert (_calls.pause(3, 7), _calls.pause(3600, 0)) == (3, 30)
+    # What repeats without a limit must not repeat without a pause.
+    assert _calls.pause(0, 3) >= 0.8
     for repetition, longest in ((0, 0.2), (1, 0.4), (3, 1.6), (10_000, 30)):
         assert longest / 2 <= _calls.pause(None, repetition) <= longest
 
@@ -85,8 +91,96 @@ def test_a_busy_server_is_asked_again_when_it_says_and_a_foreign_answer_is_told(
     client = longrun.Client("http://host/prefix", "lrn_x", http=http)
     with pytest.raises(longrun.UnexpectedAnswer, match="not from a longrun server: <html>"):
         client.cancel("x")
-    assert answers == [] and str(http.base_url) == "http://host/prefix/"
+    assert answers == []
     http.close()
+
+
+def test_clients_that_share_an_httpx_client_keep_their_addresses_and_tokens() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((str(request.url), request.headers.get("authorization")))
+        return httpx.Response(200, json={"views": []})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        first = longrun.Client("http://one/prefix/", "lrn_1", http=http)
+        second = longrun.Client("http://two", "lrn_2", http=http)
+        first.views()
+        second.views()
+        # The token is for longrun alone.
+        http.get("http://elsewhere/")
+    assert seen == [
+        ("http://one/prefix/v1/views", "Bearer lrn_1"),
+        ("http://two/v1/views", "Bearer lrn_2"),
+        ("http://elsewhere/", None),
+    ]
+
+
+def test_a_first_wait_is_repeated_as_often_as_any_other_call() -> None:
+    calls: list[httpx.URL] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request.url)
+        raise httpx.ConnectError("refused")
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        client = longrun.Client("http://host", "lrn_x", http=http, retries=2)
+        with pytest.raises(longrun.TransportError):
+            client.wait("x")
+    assert len(calls) == 3
+
+
+def test_results_become_text_or_json_and_nothing_else() -> None:
+    assert [output_text(value) for value in (None, "é", {"n": [1, None]})] == ["", "é", '{"n": [1, null]}']
+    for value in (float("nan"), {"loss": float("inf")}):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            output_text(value)
+
+
+def test_errors_can_be_pickled() -> None:
+    operation = wire.AsyncOperation(
+        output="",
+        error_message="broken",
+        project_id="",
+        kind="k",
+        resource_type="",
+        resource_id="",
+        id="1",
+        project_version_id="",
+        status="ASYNC_OPERATION_STATUS_FAILED",
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    status = {"code": 9, "message": "no", "details": [{"reason": "WRONG_STATUS", "metadata": {"status": "PENDING"}}]}
+    for error in (
+        longrun.WrongStatus(400, status, "r-1", 2.0),
+        longrun.OperationFailed(operation),
+        longrun.TransportError("broken off"),
+        longrun.UnexpectedAnswer(200, "<html>"),
+        longrun.WaitTimeout("1", 2.0),
+        longrun.Failure("no", retryable=True),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_a_worker_waits_no_longer_for_work_than_a_server_lets_it() -> None:
+    client = longrun.AsyncClient("http://host", "lrn_x", timeout=900)
+    assert longrun.AsyncWorker(client, poll_wait=300)._poll_wait == 60
+    assert longrun.AsyncWorker(client, poll_wait=0)._poll_wait == 1
+
+
+def test_a_worker_can_be_stopped_by_a_signal_that_comes_while_it_is_being_stopped() -> None:
+    worker = longrun.Worker(longrun.Client("http://host", "lrn_x"))
+
+    def stop() -> None:
+        with worker._lock:
+            worker.stop()
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(PATIENCE / 10)
+    assert not stopping.is_alive()
 
 
 def test_refusals_say_each_thing_once() -> None:
@@ -126,11 +220,13 @@ def test_calls_tell_the_span_under_way_and_handlers_run_below_their_attempt(monk
     tracing = FakeTracing()
     monkeypatch.setattr(_trace, "_propagate", tracing)
     monkeypatch.setattr(_trace, "_context", tracing)
+    settings = Settings("http://host", "lrn_x")
     call = Call("POST", "v1/operations", headers={"Idempotency-Key": "k"})
-    assert call.for_httpx()["headers"] == {"Idempotency-Key": "k"}
+    sent = call.for_httpx(settings)["headers"]
+    assert sent == {"Authorization": "Bearer lrn_x", "User-Agent": "longrun-python", "Idempotency-Key": "k"}
     with _trace.below(traceparent):
         # Nothing else of the program's context leaves it.
-        assert call.for_httpx()["headers"] == {"Idempotency-Key": "k", "traceparent": traceparent}
+        assert call.for_httpx(settings)["headers"] == {**sent, "traceparent": traceparent}
     with _trace.below(None):
         assert _trace.headers() == {}
 

@@ -73,8 +73,6 @@ class Settings:
     def for_httpx(self) -> dict[str, Any]:
         """The arguments of the httpx client. Redirects are not followed: the token is for this server alone."""
         return {
-            "base_url": self.url.rstrip("/") + "/",
-            "headers": {"Authorization": f"Bearer {self.token}", "User-Agent": "longrun-python"},
             "timeout": httpx.Timeout(self.timeout, connect=_CONNECT_SECONDS),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
             # A proxy must not be used for calls to the local machine.
@@ -108,10 +106,13 @@ class Call:
     #: Overrides how often it is sent again.
     retries: int | None = None
 
-    def for_httpx(self) -> dict[str, Any]:
-        """The arguments of httpx' `build_request`."""
-        headers = {**_trace.headers(), **self.headers}
-        arguments: dict[str, Any] = {"method": self.method, "url": self.path, "headers": headers}
+    def for_httpx(self, settings: Settings) -> dict[str, Any]:
+        """The arguments of httpx' `build_request`. The address and the token are those of this call alone: an httpx
+        client that others use too must not send them elsewhere."""
+        own = {"Authorization": f"Bearer {settings.token}", "User-Agent": "longrun-python"}
+        headers = {**own, **_trace.headers(), **self.headers}
+        url = f"{settings.url.rstrip('/')}/{self.path}"
+        arguments: dict[str, Any] = {"method": self.method, "url": url, "headers": headers}
         if self.query:
             arguments["params"] = self.query
         if self.json is not None:
@@ -125,8 +126,9 @@ class Call:
 
 def pause(asked: float | None, repetition: int) -> float:
     """How long to pause before repetition number `repetition` (0 for the first): as the server requested, or growing,
-    half of it random, so that many clients do not come back at once."""
-    if asked is not None:
+    half of it random, so that many clients do not come back at once. A server that asks for no pause at all gets one
+    too: `wait`, `watch` and workers repeat their calls without a limit."""
+    if asked:
         return min(asked, _LONGEST_PAUSE)
     longest: float = min(_FIRST_PAUSE * 2.0 ** min(repetition, 20), _LONGEST_PAUSE)
     return longest * random.uniform(0.5, 1.0)

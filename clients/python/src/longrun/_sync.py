@@ -46,16 +46,12 @@ class Client:
             retries: the maximum number of times that a call is sent again.
             reconnect_for: how many seconds `wait` and `watch` try to reconnect to a server that went away; `None`:
                 forever.
-            http: the httpx client to send calls with, for custom certificates and proxies. It keeps its own limits,
-                and you have to close it.
+            http: the httpx client to send calls with, for custom certificates and proxies. It keeps its own limits and
+                its own timeout (5 s if you set none), may also be used for other servers, and you have to close it.
         """
         self.settings = Settings(url, token, timeout, retries, reconnect_for)
-        arguments = self.settings.for_httpx()
         self._owns_http = http is None
-        self._http = http or httpx.Client(**arguments)
-        if http is not None:
-            http.base_url = arguments["base_url"]
-            http.headers.update(arguments["headers"])
+        self._http = http or httpx.Client(**self.settings.for_httpx())
         self._was_answered = False
 
     @classmethod
@@ -351,8 +347,8 @@ class Client:
     def wait(self, id: str, timeout: float | None = None) -> Operation:
         """Waits until the operation has ended and returns it, even if it failed; `wait(id).result()` raises then.
 
-        A server that goes away meanwhile is asked again until it is back. This does not apply to a server that has
-        never answered this client: the address is probably wrong.
+        A server that goes away meanwhile is asked again until it is back. A server that has never answered this client
+        is asked again only as often as in every other call (`retries`): the address is probably wrong.
 
         Args:
             timeout: how many seconds to wait at most; `None`: as long as it takes.
@@ -377,7 +373,9 @@ class Client:
                 has_given_up = self.settings.reconnect_for is not None and (
                     time.monotonic() - lost_at >= self.settings.reconnect_for
                 )
-                if not is_transient(error) or not self._was_answered or has_given_up or not within(1):
+                if not self._was_answered:
+                    has_given_up = has_given_up or failures >= self.settings.retries
+                if not is_transient(error) or has_given_up or not within(1):
                     raise
                 asked_for = error.retry_after if isinstance(error, ApiError) else None
                 time.sleep(within(_calls.pause(asked_for, failures)))
@@ -764,7 +762,7 @@ class Client:
             asked_for = None
             outcome: httpx.Response | httpx.TransportError
             try:
-                outcome = self._http.send(self._http.build_request(**call.for_httpx()), stream=True)
+                outcome = self._http.send(self._http.build_request(**call.for_httpx(self.settings)), stream=True)
                 self._was_answered = True
                 if not outcome.is_success or is_read:
                     try:

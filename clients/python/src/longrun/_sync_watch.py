@@ -29,7 +29,7 @@ class Watch:
         self._client = client
         self._query = query
         #: The position in the stream, from which the program can continue after a restart.
-        self.last_event_id = last_event_id
+        self.last_event_id = last_event_id or None
         self._response: httpx.Response | None = None
         self._chunks: Iterator[bytes] | None = None
         self._parser = EventParser()

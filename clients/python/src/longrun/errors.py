@@ -18,7 +18,18 @@ _EXCERPT_CHARS = 200
 
 
 class LongrunError(Exception):
-    """The base class of every error of this package."""
+    """The base class of every error of this package. They can be pickled, as process pools do with what is raised."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[LongrunError], args: tuple[Any, ...], fields: dict[str, Any]) -> LongrunError:
+    """The error that was pickled. Its constructor has other arguments than the text that exceptions keep."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class TransportError(LongrunError):
