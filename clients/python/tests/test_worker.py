@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,14 +130,34 @@ def test_failures_are_repeated_unless_they_are_final(
             raise OSError("the disk is full")
         return f"attempt {attempt.number}"
 
-    work(server, {"task": task, "walk": lambda attempt: object(), "other": lambda attempt: "x" * (1024 * 1024 + 1)})
+    others = {"never": lambda attempt: float("nan"), "other": lambda attempt: "x" * (1024 * 1024 + 1)}
+    work(server, {"task": task, "walk": lambda attempt: object(), **others})
     bad, good = caller.create("task", input="bad"), caller.create("task")
     assert caller.wait(bad.id).error_message == "bad input"
     assert caller.wait(good.id).result() == "attempt 2"
     [failed] = [event for event in caller.events(good.id) if event.type == "ATTEMPT_FAILED"]
     assert failed.message == "OSError: the disk is full"
-    assert "neither text nor JSON" in caller.wait(caller.create("walk").id).error_message
+    for kind in ("walk", "never"):
+        assert "neither text nor JSON" in caller.wait(caller.create(kind).id).error_message
     assert "at most 1048576 are allowed" in caller.wait(caller.create("other").id).error_message
+
+
+def test_a_handler_that_cannot_begin_fails_its_operation_and_keeps_no_slot(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    async def takes_nothing() -> None:
+        pass
+
+    class Called:
+        async def __call__(self, attempt: Attempt) -> str:
+            return f"attempt {attempt.number}"
+
+    work(server, {"task": takes_nothing, "walk": lambda attempt: next(iter(())), "other": Called()})
+    task, walk, other = (caller.create(kind, max_attempts=1) for kind in ("task", "walk", "other"))
+    assert "takes 0 positional arguments" in caller.wait(task.id, timeout=PATIENCE).error_message
+    told = "RuntimeError: the handler raised StopIteration"
+    assert caller.wait(walk.id, timeout=PATIENCE).error_message == told
+    assert caller.wait(other.id, timeout=PATIENCE).result() == "attempt 1"
 
 
 def test_texts_that_cannot_be_sent_as_they_are_become_texts_that_can(
@@ -400,22 +423,30 @@ def test_a_worker_that_is_cancelled_releases_what_it_holds_before_it_ends(
 class Interfering(httpx.AsyncHTTPTransport):
     """The way to the real server, with a function that may answer calls itself, or raise errors."""
 
-    def __init__(self, interfere: Callable[[httpx.Request], httpx.Response | None]) -> None:
+    def __init__(self, interfere: Callable[[httpx.Request], httpx.Response | None], lease: str = "30s") -> None:
         super().__init__()
         self._interfere = interfere
+        self._lease = lease
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return self._interfere(request) or await super().handle_async_request(request)
+        response = self._interfere(request) or await super().handle_async_request(request)
+        if not request.url.path.endswith(":claim"):
+            return response
+        claimed = await response.aread()
+        await response.aclose()
+        return httpx.Response(200, content=claimed.replace(b'"30s"', f'"{self._lease}"'.encode()))
 
 
 async def work_until_it_ends(
     server: Server,
     operation: longrun.Operation,
     handler: Callable[[Attempt], Any],
-    interfere: Callable[[httpx.Request], httpx.Response | None],
+    interfere: Callable[[httpx.Request], httpx.Response | None] = lambda request: None,
+    lease: str = "30s",
 ) -> longrun.Operation:
-    async with httpx.AsyncClient(transport=Interfering(interfere)) as http:
-        worker = longrun.AsyncWorker(longrun.AsyncClient(server.url, server.token, http=http))
+    """With `lease`, the worker believes that a lease lasts as long as that; to the server, it lasts 30 s."""
+    async with httpx.AsyncClient(transport=Interfering(interfere, lease)) as http:
+        worker = longrun.AsyncWorker(longrun.AsyncClient(server.url, server.token, http=http, retries=0))
         worker.handler("task")(handler)
         running = asyncio.create_task(worker.run(handle_signals=False))
         async with longrun.AsyncClient(server.url, server.token) as caller:
@@ -439,7 +470,97 @@ def test_an_outcome_that_cannot_be_sent_becomes_a_failure_that_says_so(server: S
         assert ended.error_message == f"the {what} was refused: nobody expects this"
 
 
-@pytest.mark.parametrize("fault", ["refused", "raised"])
+def test_an_outcome_is_sent_until_the_server_answers_even_if_the_lease_may_be_lost(
+    server: Server, caller: longrun.Client
+) -> None:
+    away_until = time.monotonic() + 1.0
+
+    def interfere(request: httpx.Request) -> None:
+        if time.monotonic() < away_until and request.url.path.endswith((":heartbeat", ":settle")):
+            raise httpx.ConnectError("refused")
+
+    operation = caller.create("task", max_attempts=1)
+    handler = lambda attempt: f"attempt {attempt.number}"  # noqa: E731
+    ended = asyncio.run(work_until_it_ends(server, operation, handler, interfere, lease="0.3s"))
+    assert ended.result() == "attempt 1"
+
+
+def test_a_lost_lease_and_an_outcome_that_was_not_recorded_are_told(
+    server: Server, caller: longrun.Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longrun.worker._LAST_WORDS", 0.1)
+    lost, kept = caller.create("task", input="lost"), caller.create("task")
+    noticed, ended = threading.Event(), threading.Event()
+
+    def interfere(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.endswith(":settle"):
+            ended.set()
+            raise httpx.ConnectError("refused")
+        if not request.url.path.endswith(":heartbeat"):
+            return None
+        error = {"code": 10, "message": "the lease is lost", "details": []}
+        rows = [{"id": row["id"], "error": error} for row in json.loads(request.content)["operations"]]
+        return httpx.Response(200, json={"operations": rows})
+
+    def task(attempt: Attempt) -> None:
+        while attempt.input == "lost" and not attempt.cancelled:
+            attempt.report("on")
+            time.sleep(0.01)
+        noticed.set()
+
+    async def work() -> None:
+        async with httpx.AsyncClient(transport=Interfering(interfere)) as http:
+            client = longrun.AsyncClient(server.url, server.token, http=http)
+            worker = longrun.AsyncWorker(client, concurrency=2, drain=0.1, grace=0.1)
+            worker.handler("task")(task)
+            running = asyncio.create_task(worker.run(handle_signals=False))
+            for happened in (noticed, ended):
+                assert await asyncio.to_thread(happened.wait, PATIENCE)
+            worker.stop()
+            await running
+
+    asyncio.run(work())
+    assert f"the lease of {lost.id} was lost; its handler is stopped" in caplog.messages
+    assert f"the outcome of {kept.id} was not recorded; its lease expires" in caplog.messages
+    for operation in (lost, kept):
+        caller.cancel(operation.id)
+
+
+def test_a_handler_that_blocks_the_event_loop_is_told(
+    server: Server, caller: longrun.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def task(attempt: Attempt) -> None:
+        time.sleep(0.5)  # noqa: ASYNC251
+
+    asyncio.run(work_until_it_ends(server, caller.create("task"), task, lease="0.3s"))
+    assert any("something blocks the event loop" in message for message in caplog.messages)
+
+
+def test_a_signal_stops_all_workers_of_an_event_loop(server: Server) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def work() -> None:
+        async with longrun.AsyncClient(server.url, server.token) as client:
+            running = []
+            for _ in range(2):
+                worker = longrun.AsyncWorker(client)
+                worker.handler("never")(lambda attempt: None)
+                running.append(asyncio.create_task(worker.run()))
+                await asyncio.sleep(0)
+            # One that ends by itself leaves the signals to the others.
+            worker = longrun.AsyncWorker(client)
+            worker.handler("never")(lambda attempt: None)
+            worker.stop()
+            await worker.run()
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE / 4):
+                await asyncio.gather(*running)
+
+    asyncio.run(work())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("fault", ["refused", "raised", "short"])
 def test_a_report_that_cannot_be_sent_stops_no_heartbeats(server: Server, caller: longrun.Client, fault: str) -> None:
     beats, kept = [], threading.Event()
 
@@ -449,6 +570,8 @@ def test_a_report_that_cannot_be_sent_stops_no_heartbeats(server: Server, caller
         beats.append(b"progress" in request.content)
         if beats[-1] and fault == "raised":
             raise ZeroDivisionError
+        if beats[-1] and fault == "short":
+            return httpx.Response(200, json={"operations": []})
         if beats[-1]:
             return httpx.Response(400, json={"code": 3, "message": "no such progress"})
         kept.set()

@@ -59,6 +59,9 @@ class Attempt:
         self._kept_at = time.monotonic()
         self._beat_at = self._kept_at + lease_seconds / 3
         self._is_lost = False
+        #: Whether there is an outcome, which is sent until the server has answered: a lease that this worker believes
+        #: to be lost may still be held.
+        self._has_outcome = False
         self._stop = asyncio.Event()
         self._stop_reason = ""
         if claimed.cancel_requested:
@@ -96,9 +99,13 @@ class Attempt:
             self._stop_reason = reason
             self._stop.set()
 
-    def _lose(self) -> None:
+    def _lose(self) -> bool:
+        """Whether it was not lost before. If there is an outcome, the server decides whether it counts."""
+        if self._is_lost or self._has_outcome:
+            return False
         self._is_lost = True
         self._end("lost")
+        return True
 
     @property
     def _lease(self) -> wire.HeartbeatRow:
@@ -126,7 +133,11 @@ class Attempt:
 
 
 def output_text(value: Any) -> str:
-    """The result of a handler as the output of an operation: text, `None` as empty, the rest as JSON."""
+    """The result of a handler as the output of an operation: text, `None` as empty, the rest as JSON.
+
+    Raises:
+        TypeError, ValueError: it is neither. NaN and the infinities are no JSON, although Python would write them.
+    """
     if value is None:
         return ""
-    return well_formed(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return well_formed(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -28,8 +29,8 @@ from .errors import ApiError, LongrunError, is_transient
 
 __all__ = ["AsyncWorker", "Attempt", "Cancelled", "Failure", "Handler", "Worker"]
 
-#: Runs an attempt and returns the output: text, or a value that is converted to JSON. A coroutine function runs in the
-#: event loop, any other function on a separate thread.
+#: Runs an attempt and returns the output: text, or a value that is converted to JSON. A coroutine function, or an
+#: object that is called like one, runs in the event loop, which it must not block; anything else on a separate thread.
 Handler = Callable[[Attempt], Awaitable[Any]] | Callable[[Attempt], Any]
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -37,6 +38,8 @@ _log = logging.getLogger("longrun.worker")
 
 #: Maximum number of operations per claim or heartbeat.
 _MAX_ROWS = 1_000
+#: For how many seconds a server lets a worker wait at most.
+_LONGEST_POLL = 60.0
 #: For how many seconds progress reports are collected after a heartbeat.
 _PROGRESS_EVERY = 1.0
 #: How many seconds recording outcomes may take after the drain time.
@@ -73,7 +76,8 @@ class AsyncWorker:
         Args:
             client: a client whose token has the scope `operations:work`. The worker does not close it.
             concurrency: how many operations run at the same time.
-            poll_wait: how many seconds the server may wait for work before it answers that there is none.
+            poll_wait: how many seconds the server may wait for work before it answers that there is none; 1 to 60, and
+                at most two thirds of the client's timeout.
             drain: how many seconds running attempts may continue after the worker was asked to stop; then they are
                 released without being charged.
             grace: how many seconds a cancelled handler may take to end.
@@ -84,7 +88,7 @@ class AsyncWorker:
             raise ValueError("concurrency must be at least 1")
         self._client = client
         self._concurrency = concurrency
-        self._poll_wait = min(max(poll_wait, 1.0), client.settings.timeout * 2 / 3)
+        self._poll_wait = min(max(poll_wait, 1.0), _LONGEST_POLL, client.settings.timeout * 2 / 3)
         self._drain = drain
         self._grace = grace
         self._organizations = None if organizations is None else list(organizations)
@@ -121,7 +125,9 @@ class AsyncWorker:
         """
         if not self._handlers:
             raise ValueError("the worker has no handler; register one with @worker.handler(kind)")
-        restore = self._catch_signals() if handle_signals else []
+        signals = _Signals.of_loop() if handle_signals else None
+        if signals is not None:
+            signals.stop(self)
         places = asyncio.Semaphore(self._concurrency)
         # Calls are cancelled with scopes and not with their tasks: httpcore protects its clean-up only from
         # cancellations of anyio, and leaves connections open when a task is cancelled while it closes several.
@@ -146,29 +152,16 @@ class AsyncWorker:
                     beats.cancel()
                     stopping.cancel()
                     # Outcomes that could not be recorded are given up.
+                    for attempt in self._held.values():
+                        _log.warning("the outcome of %s was not recorded; its lease expires", attempt.operation.id)
                     for task in self._tasks:
                         task.cancel()
                     # The caller closes the client next: a call in progress would leave its connection open.
                     await asyncio.wait({claiming, stopping, beating, *self._tasks})
-                    for undo in restore:
-                        undo()
+                    if signals is not None:
+                        signals.leave(self)
         if error := claiming.exception():
             raise error
-
-    def _catch_signals(self) -> list[Callable[[], object]]:
-        if threading.current_thread() is not threading.main_thread():
-            return []
-        loop = asyncio.get_running_loop()
-        restore: list[Callable[[], object]] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(number)
-            try:
-                loop.add_signal_handler(number, self.stop)
-            except NotImplementedError:  # Windows: Ctrl-C cancels `run`, which releases what it can.
-                continue
-            restore.append(lambda number=number: loop.remove_signal_handler(number))  # type: ignore[misc]
-            restore.append(lambda number=number, before=before: signal.signal(number, before))  # type: ignore[misc]
-        return restore
 
     async def _drain_all(self) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
@@ -249,6 +242,7 @@ class AsyncWorker:
                 _log.error("the outcome of %s cannot be read", attempt.operation.id, exc_info=error)
                 outcome = _failed(f"the outcome cannot be read: {type(error).__name__}", retryable=False)
             if outcome is not None:
+                attempt._has_outcome = True
                 await self._settle(attempt, outcome)
         finally:
             running.cancel()
@@ -260,7 +254,7 @@ class AsyncWorker:
         await asyncio.wait({running, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if running.done():
-            return _outcome_of(running)
+            return _outcome_of(attempt, running)
         attempt._end("timed out")
         attempt._cancelled.set()
         if isinstance(running, asyncio.Task):
@@ -273,7 +267,7 @@ class AsyncWorker:
             return _failed(f"timed out after {limit:g} s", retryable=True)
         # It was done before it noticed the cancellation: the result is recorded.
         if running.done() and not running.cancelled() and running.exception() is None:
-            return _outcome_of(running)
+            return _outcome_of(attempt, running)
         return {"release": True} if reason == "released" else _failed("cancelled", retryable=False)
 
     async def _settle(self, attempt: Attempt, outcome: dict[str, Any], *, is_refusal: bool = False) -> None:
@@ -281,7 +275,7 @@ class AsyncWorker:
         (`is_refusal`)."""
         failures = 0
         row: Any = {**attempt._lease, **outcome}
-        while not attempt._is_lost:
+        while True:
             try:
                 [answer] = await self._client.settle([row])
             except Exception as error:  # An outcome must not be lost without a word, whatever went wrong.
@@ -307,6 +301,8 @@ class AsyncWorker:
         while True:
             now = time.monotonic()
             due = min((attempt._beat_at for attempt in self._held.values()), default=float("inf"))
+            if any(now - attempt._beat_at >= attempt._lease_seconds / 3 for attempt in self._held.values()):
+                _log.warning("heartbeats are %.1f s late: something blocks the event loop", now - due)
             if any(attempt._has_progress for attempt in self._held.values()):
                 due = min(due, last + _PROGRESS_EVERY)
             if due > now:
@@ -327,7 +323,7 @@ class AsyncWorker:
         sent_at = time.monotonic()
         try:
             with anyio.fail_after(min(attempt._lease_seconds for attempt in attempts) / 3):
-                states = await self._client.heartbeat(rows)
+                states = list(zip(attempts, await self._client.heartbeat(rows), strict=True))
         except Exception as error:  # Whatever it is, the heartbeats go on.
             _log.warning("heartbeats of %d operations failed: %s", len(rows), str(error) or "no answer in time")
             may_succeed = _is_transient(error)
@@ -339,17 +335,61 @@ class AsyncWorker:
                 if may_succeed:
                     attempt._put_back(row)
                 attempt._beat_at = now + attempt._lease_seconds / 9
-                if now - attempt._kept_at >= attempt._lease_seconds:
-                    # Another worker may have it.
-                    attempt._lose()
+                # Another worker may have it.
+                if now - attempt._kept_at >= attempt._lease_seconds and attempt._lose():
+                    _log.warning("the lease of %s has expired; its handler is stopped", attempt.operation.id)
             return
-        for attempt, state in zip(attempts, states, strict=True):
+        for attempt, state in states:
             attempt._kept_at = sent_at
             attempt._beat_at = sent_at + attempt._lease_seconds / 3
             if state.error is not None:
-                attempt._lose()
+                if attempt._lose():
+                    _log.warning("the lease of %s was lost; its handler is stopped", attempt.operation.id)
             elif state.cancel_requested:
                 attempt._end("cancelled")
+
+
+class _Signals:
+    """SIGTERM and SIGINT stop all workers of an event loop, which has one handler for each signal."""
+
+    _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Signals]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._workers: list[AsyncWorker] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    @classmethod
+    def of_loop(cls) -> _Signals | None:
+        """Those of the running event loop; `None` outside of the main thread, which alone gets signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return cls._of_loops.setdefault(asyncio.get_running_loop(), cls())
+
+    def stop(self, worker: AsyncWorker) -> None:
+        """From now on they stop this worker too."""
+        self._workers.append(worker)
+        if len(self._workers) > 1:
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            try:
+                loop.add_signal_handler(number, self._stop_all)
+            except NotImplementedError:  # Windows: Ctrl-C cancels `run`, which releases what it can.
+                continue
+            self._before[number] = before
+
+    def _stop_all(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def leave(self, worker: AsyncWorker) -> None:
+        """They no longer stop this worker. After the last one, everything is as it was."""
+        self._workers.remove(worker)
+        while not self._workers and self._before:
+            number, before = self._before.popitem()
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, before)
 
 
 async def _within(scope: anyio.CancelScope, work: Coroutine[Any, Any, None]) -> None:
@@ -370,10 +410,6 @@ def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]
 
 
 def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
-    if inspect.iscoroutinefunction(handler):
-        # The task inherits the current context.
-        with _trace.below(attempt.traceparent):
-            return asyncio.ensure_future(handler(attempt))
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
@@ -381,29 +417,41 @@ def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
         if not done.done():
             set_result(value)
 
+    def fail(error: BaseException) -> None:
+        if isinstance(error, StopIteration):  # No future takes it.
+            error = RuntimeError(f"the handler raised StopIteration {error}".rstrip())
+        end(done.set_exception, error)
+
     def run() -> None:
         try:
             with _trace.below(attempt.traceparent):
                 value = handler(attempt)
         except BaseException as error:
             failed = error  # The name of an except clause is deleted at the end of the clause.
-            _from_any_thread(loop, lambda: end(done.set_exception, failed))
+            _from_any_thread(loop, lambda: fail(failed))
         else:
             _from_any_thread(loop, lambda: end(done.set_result, value))
 
-    # A thread that does not end must not keep the program from ending.
-    threading.Thread(target=run, name=f"longrun-{attempt.operation.id}", daemon=True).start()
+    try:
+        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
+            # The task inherits the current context.
+            with _trace.below(attempt.traceparent):
+                return asyncio.ensure_future(handler(attempt))
+        # A thread that does not end must not keep the program from ending.
+        threading.Thread(target=run, name=f"longrun-{attempt.operation.id}", daemon=True).start()
+    except Exception as error:  # It cannot be called with an attempt, or there can be no more threads.
+        fail(error)
     return done
 
 
-def _outcome_of(running: asyncio.Future[Any]) -> dict[str, Any]:
+def _outcome_of(attempt: Attempt, running: asyncio.Future[Any]) -> dict[str, Any]:
     if running.cancelled():
         return _failed("the handler was cancelled", retryable=True)
     error = running.exception()
     if isinstance(error, Failure):
         return _failed(str(error), retryable=error.retryable)
     if error is not None:
-        _log.error("a handler failed", exc_info=error)
+        _log.error("the handler of %s failed", attempt.operation.id, exc_info=error)
         return _failed(f"{type(error).__name__}: {error}", retryable=True)
     try:
         output = output_text(running.result())
@@ -458,7 +506,8 @@ class Worker:
             "organizations": None if organizations is None else list(organizations),
         }
         self._handlers: dict[str, Handler] = {}
-        self._lock = threading.Lock()
+        # A handler of signals may call `stop` while this very thread holds it.
+        self._lock = threading.RLock()
         self._stops = 0
         self._stop: Callable[[], None] | None = None
 
