@@ -72,6 +72,11 @@ export class Held implements Attempt {
   keptAt: number;
   beatAt: number;
   isLost = false;
+  /**
+   * Whether there is an outcome, which is sent until the server has answered: a lease that this worker believes to be
+   * lost may still be held.
+   */
+  hasOutcome = false;
   progress: string | undefined;
   readonly #controller = new AbortController();
   readonly #changed: () => void;
@@ -109,10 +114,14 @@ export class Held implements Attempt {
     }
   }
 
-  /** The outcome can no longer be recorded. */
-  lose(): void {
+  /** Whether the lease was not lost before. If there is an outcome, the server decides whether it counts. */
+  lose(): boolean {
+    if (this.isLost || this.hasOutcome) {
+      return false;
+    }
     this.isLost = true;
     this.end("lease lost");
+    return true;
   }
 
   /** Why it was stopped. */

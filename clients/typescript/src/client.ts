@@ -281,8 +281,8 @@ export class Client {
    * Waits until the operation has ended and returns it, even if it failed; `resultOf(await client.wait(id))` throws
    * then.
    *
-   * A server that goes away meanwhile is asked again until it is back. This does not apply to a server that has never
-   * answered this client: the address is probably wrong.
+   * A server that goes away meanwhile is asked again until it is back. A server that has never answered this client is
+   * asked again only as often as in every other call (`retries`): the address is probably wrong.
    *
    * @throws {WaitTimeoutError} when it has not ended within `timeoutMs`.
    */
@@ -305,8 +305,9 @@ export class Client {
         failures = 0;
       } catch (error) {
         lostAt ??= askedAt;
+        const isUnknown = !this.#http.wasAnswered && failures >= this.#http.retries;
         const hasGivenUp = performance.now() - lostAt >= this.#http.reconnectForMs || left() === 0;
-        if (!isTransient(error) || !this.#http.wasAnswered || hasGivenUp) {
+        if (!isTransient(error) || isUnknown || hasGivenUp) {
           throw error;
         }
         await sleep(Math.min(left(), pauseMs(askedPause(error), failures++)), signal);

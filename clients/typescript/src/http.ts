@@ -1,7 +1,7 @@
 // How a call is sent: with the token, within its time, again where that is right.
 
 import { LongrunError, TransportError, UnexpectedAnswerError, askedPause, errorOf } from "./errors.js";
-import { pauseMs, sleep } from "./time.js";
+import { LONGEST_TIMER_MS, pauseMs, sleep } from "./time.js";
 
 /** The settings of a client. */
 export interface Settings {
@@ -61,11 +61,11 @@ const NEVER_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_C
 export class Http {
   readonly timeoutMs: number;
   readonly reconnectForMs: number;
+  readonly retries: number;
   /** Whether a server has ever answered. If none has, the address is probably wrong, and waiting would be in vain. */
   wasAnswered = false;
   readonly #base: URL;
   readonly #token: string;
-  readonly #retries: number;
   readonly #fetch: typeof fetch;
   readonly #traceparent: () => string | undefined;
 
@@ -86,7 +86,7 @@ export class Http {
     }
     this.timeoutMs = settings.timeoutMs ?? 90_000;
     this.reconnectForMs = settings.reconnectForMs ?? Infinity;
-    this.#retries = settings.retries ?? 4;
+    this.retries = settings.retries ?? 4;
     this.#traceparent = settings.traceparent ?? (() => undefined);
     // Called without `this`, as browsers require.
     const send = settings.fetch ?? globalThis.fetch;
@@ -124,7 +124,7 @@ export class Http {
 
   /** Runs a function that sends a call, repeatedly if necessary. */
   async repeat<T>(call: Call, once: () => Promise<T>): Promise<T> {
-    const retries = call.retries ?? this.#retries;
+    const retries = call.retries ?? this.retries;
     for (let repetition = 0; ; repetition++) {
       try {
         return await once();
@@ -140,6 +140,15 @@ export class Http {
   /** Sends a call once; returns a success whose body must still be read, and which must be closed. */
   async open(call: Call): Promise<Opened> {
     call.signal?.throwIfAborted();
+    // What cannot be sent, such as a BigInt or a key that is no header, is the caller's error and not the connection's.
+    const traceparent = this.#traceparent();
+    const headers = new Headers({
+      Authorization: `Bearer ${this.#token}`,
+      ...(call.json === undefined ? {} : { "Content-Type": "application/json" }),
+      ...(traceparent === undefined ? {} : { traceparent }),
+      ...call.headers,
+    });
+    const body = call.json === undefined ? (call.body ?? null) : JSON.stringify(call.json);
     // One timer for every silence, and the caller's signal. Not AbortSignal.any: its result stays attached to a
     // long-lived signal.
     const controller = new AbortController();
@@ -149,7 +158,7 @@ export class Http {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const alive = () => {
       clearTimeout(timer);
-      timer = setTimeout(silent, call.timeoutMs ?? this.timeoutMs);
+      timer = setTimeout(silent, Math.min(call.timeoutMs ?? this.timeoutMs, LONGEST_TIMER_MS));
     };
     const close = () => {
       clearTimeout(timer);
@@ -165,16 +174,10 @@ export class Http {
     };
     alive();
     try {
-      const traceparent = this.#traceparent();
       const response = await this.#fetch(this.#address(call), {
         method: call.method,
-        headers: {
-          Authorization: `Bearer ${this.#token}`,
-          ...(call.json === undefined ? {} : { "Content-Type": "application/json" }),
-          ...(traceparent === undefined ? {} : { traceparent }),
-          ...call.headers,
-        },
-        body: call.json === undefined ? (call.body ?? null) : JSON.stringify(call.json),
+        headers,
+        body,
         // The token is for this server alone.
         redirect: "error",
         signal: controller.signal,

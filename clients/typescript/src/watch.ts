@@ -40,7 +40,7 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
   ) {
     this.#http = http;
     this.#query = query;
-    this.#lastEventId = lastEventId;
+    this.#lastEventId = lastEventId || undefined;
     this.#signal = signal;
   }
 
@@ -109,6 +109,10 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
 
   async #connect(): Promise<void> {
     this.#opened = await this.#http.open(this.#call());
+    if (this.#isClosed) {
+      this.#disconnect();
+      return;
+    }
     if (!this.#opened.response.body) {
       throw new UnexpectedAnswerError(this.#opened.response.status, "no body");
     }
@@ -127,6 +131,9 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
     try {
       if (!this.#reader) {
         await this.#connect();
+      }
+      if (this.#isClosed) {
+        return;
       }
       await this.#read();
       this.#failures = 0;

@@ -7,7 +7,7 @@ import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
 import { LongrunError, askedPause, isTransient } from "./errors.js";
 import { cut, sizeOf, wellFormed, wellFormedJson } from "./text.js";
-import { durationMs, pauseMs, sleep } from "./time.js";
+import { LONGEST_TIMER_MS, durationMs, pauseMs, sleep } from "./time.js";
 import type { ClaimedOperation, ClaimedOperations, HeartbeatRow, SettleRow } from "./wire.js";
 
 /** Maximum number of operations per claim or heartbeat. */
@@ -20,17 +20,23 @@ const LAST_WORDS_MS = 10_000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** Maximum size of an error message that a server stores whole, in bytes. */
 const MAX_ERROR_BYTES = 8 * 1024;
-/** The maximum delay of a timer. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** How long a server lets a worker wait at most. */
+const LONGEST_POLL_MS = 60_000;
 
-/** Runs an attempt and returns the output: text, nothing, or a value that is converted to JSON. */
+/**
+ * Runs an attempt and returns the output: text, nothing, or a value that is converted to JSON. No heartbeats are sent
+ * while it computes without waiting for anything: long computations belong in a thread (`node:worker_threads`).
+ */
 export type Handler = (attempt: Attempt) => unknown;
 
 /** The settings of a worker. */
 export interface WorkerSettings {
   /** How many operations run at the same time; default: 1. */
   concurrency?: number;
-  /** How long the server may wait for work before it answers that there is none; default: 30 s. */
+  /**
+   * How long the server may wait for work before it answers that there is none; default: 30 s. At least 1 s, at most
+   * 60 s and two thirds of the client's `timeoutMs`.
+   */
   pollWaitMs?: number;
   /** How long running attempts may continue after `stop`; default: 30 s. Then they are released, uncharged. */
   drainMs?: number;
@@ -41,7 +47,7 @@ export interface WorkerSettings {
    * can reach.
    */
   organizations?: string[];
-  /** Called with errors that do not end the worker; default: `console.warn`. */
+  /** Called with what does not end the worker, and the error if there is one; default: `console.warn`. */
   warn?: (message: string, error: unknown) => void;
 }
 
@@ -64,6 +70,8 @@ export class Worker {
   readonly #attempts = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
   readonly #hurry = new AbortController();
+  /** Aborted when outcomes that could not be recorded are given up. */
+  readonly #over = new AbortController();
   #free: number;
   /** Wakes the loop that waits for a free slot. */
   #freed: () => void = () => {};
@@ -72,12 +80,12 @@ export class Worker {
 
   constructor(client: Client, settings: WorkerSettings = {}) {
     const { concurrency = 1, pollWaitMs = 30_000, drainMs = 30_000, graceMs = 10_000, organizations } = settings;
-    const warn = settings.warn ?? ((message: string, error: unknown) => console.warn(`longrun: ${message}:`, error));
+    const warn = settings.warn ?? ((message, error) => console.warn(`longrun: ${message}`, ...(error ? [error] : [])));
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw new TypeError("concurrency must be at least 1");
     }
     this.#client = client;
-    const longest = Math.min(Math.max(pollWaitMs, 1_000), (client.timeoutMs * 2) / 3);
+    const longest = Math.min(Math.max(pollWaitMs, 1_000), LONGEST_POLL_MS, (client.timeoutMs * 2) / 3);
     this.#settings = { concurrency, pollWaitMs: longest, drainMs, graceMs, warn };
     this.#organizations = organizations;
     this.#free = concurrency;
@@ -130,10 +138,10 @@ export class Worker {
       held.end("worker stopped");
     }
     await within(ended(), this.#settings.graceMs + LAST_WORDS_MS);
-    for (const held of this.#held) {
-      // Outcomes that could not be recorded are given up.
-      held.lose();
+    for (const { operation } of this.#held) {
+      this.#settings.warn(`the outcome of ${operation.id} was not recorded; its lease expires`, undefined);
     }
+    this.#over.abort();
   }
 
   // Claiming.
@@ -201,6 +209,7 @@ export class Worker {
     });
     const outcome = await this.#outcome(held, running, limitMs);
     if (outcome) {
+      held.hasOutcome = true;
       await this.#settle(held, outcome);
     }
   }
@@ -242,17 +251,21 @@ export class Worker {
    * (`isRefusal`).
    */
   async #settle(held: Held, outcome: Outcome, isRefusal = false): Promise<void> {
+    const { signal } = this.#over;
     const row = { ...held.lease, ...outcome };
-    for (let failures = 0; !held.isLost; failures++) {
+    for (let failures = 0; ; failures++) {
       try {
-        const [answer] = await this.#client.settle([row]);
+        const [answer] = await this.#client.settle([row], { signal });
         if (answer?.error) {
           this.#settings.warn(`the outcome of ${held.operation.id} was refused`, answer.error);
         }
         return;
       } catch (error) {
+        if (signal.aborted) {
+          return;
+        }
         if (isTransient(error)) {
-          await sleep(pauseMs(askedPause(error), failures));
+          await sleep(pauseMs(askedPause(error), failures), signal).catch(() => {});
           continue;
         }
         this.#settings.warn(`the outcome of ${held.operation.id} was refused`, error);
@@ -273,6 +286,11 @@ export class Worker {
     while (!stop.aborted) {
       const now = performance.now();
       const held = [...this.#held];
+      const late = held.find(({ beatAt, leaseMs }) => now - beatAt >= leaseMs / 3);
+      if (late) {
+        const seconds = ((now - late.beatAt) / 1_000).toFixed(1);
+        this.#settings.warn(`heartbeats are ${seconds} s late: something blocks the event loop`, undefined);
+      }
       const progress = held.some((one) => one.progress !== undefined) ? last + PROGRESS_EVERY_MS : Infinity;
       const due = Math.min(progress, ...held.map((one) => one.beatAt));
       if (due > now) {
@@ -300,8 +318,11 @@ export class Worker {
       held.forEach((one, index) => {
         one.keptAt = sentAt;
         one.beatAt = sentAt + one.leaseMs / 3;
-        if (states[index]?.error) {
-          one.lose();
+        const error = states[index]?.error;
+        if (error) {
+          if (one.lose()) {
+            this.#settings.warn(`the lease of ${one.operation.id} was lost; its handler is stopped`, error);
+          }
         } else if (states[index]?.cancel_requested) {
           one.end("cancelled");
         }
@@ -320,9 +341,9 @@ export class Worker {
           one.progress ??= rows[index]?.progress ?? undefined;
         }
         one.beatAt = now + one.leaseMs / 9;
-        if (now - one.keptAt >= one.leaseMs) {
-          // Another worker may have it.
-          one.lose();
+        // Another worker may have it.
+        if (now - one.keptAt >= one.leaseMs && one.lose()) {
+          this.#settings.warn(`the lease of ${one.operation.id} has expired; its handler is stopped`, error);
         }
       });
     } finally {

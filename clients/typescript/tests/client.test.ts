@@ -16,7 +16,8 @@ import {
   stateOf,
   type Operation,
 } from "longrun";
-import { Proxy, ROOT, Server, until } from "./server.js";
+import { pauseMs } from "../src/time.js";
+import { Proxy, ROOT, Server, promise, until } from "./server.js";
 
 let server: Server;
 let client: Client;
@@ -148,6 +149,67 @@ test("a server that is not there is told", async () => {
   for (const call of [() => caller.get("x"), () => caller.wait("x"), () => caller.cancel("x")]) {
     await assert.rejects(call, (error: TransportError) => error.neverSent && /cannot connect/.test(error.message));
   }
+});
+
+test("what cannot be sent is the caller's error, and not sent again", async () => {
+  let calls = 0;
+  const answer = () => {
+    calls++;
+    return refuse();
+  };
+  const caller = new Client({ ...server, fetch: answer });
+  await assert.rejects(caller.create({ kind: "never", input: 2n ** 63n }), TypeError);
+  await assert.rejects(caller.create({ kind: "never" }, { idempotencyKey: "日本" }), TypeError);
+  assert.equal(calls, 0);
+});
+
+test("a client may be silent without a limit", async () => {
+  const patient = new Client({ ...server, timeoutMs: Infinity });
+  const { id } = await patient.create({ kind: "never" });
+  assert.equal((await patient.get(id)).id, id);
+});
+
+test("a first wait is repeated as often as any other call", async () => {
+  let calls = 0;
+  const answer = () => {
+    calls++;
+    return refuse();
+  };
+  await assert.rejects(new Client({ ...server, fetch: answer, retries: 2 }).wait("x"), TransportError);
+  assert.equal(calls, 3);
+});
+
+test("the server decides about pauses within bounds", () => {
+  assert.deepEqual([pauseMs(3_000, 7), pauseMs(3_600_000, 0)], [3_000, 30_000]);
+  // What repeats without a limit must not repeat without a pause.
+  for (const asked of [0, undefined]) {
+    const pause = pauseMs(asked, 3);
+    assert.ok(800 <= pause && pause <= 1_600, `${pause}`);
+  }
+});
+
+test("a watch that is closed while it connects leaves no connection open", async () => {
+  const [connecting, closed] = [promise(), promise()];
+  const signals: AbortSignal[] = [];
+  const answers = [new Response("id: 1\n\n"), new Response(new ReadableStream())];
+  const answer = async (_: unknown, init?: RequestInit) => {
+    signals.push(init!.signal!);
+    if (signals.length === 2) {
+      connecting.fulfil();
+      await closed.fulfilled;
+    }
+    return answers.shift()!;
+  };
+  // An empty id is none: the position is awaited.
+  const watch = await new Client({ ...server, fetch: answer }).watch({ lastEventId: "" });
+  assert.equal(watch.lastEventId, "1");
+  const next = watch.next();
+  await connecting.fulfilled;
+  await watch.return();
+  closed.fulfil();
+  const late = new Promise((resolve) => setTimeout(resolve, 5_000, "late").unref());
+  assert.deepEqual(await Promise.race([next, late]), { done: true, value: undefined });
+  assert.ok(signals[1]!.aborted);
 });
 
 /** As `fetch` where nobody listens. */

@@ -12,6 +12,7 @@ import {
   resultOf,
   stateOf,
   type Attempt,
+  type Settings,
   type WorkerSettings,
 } from "longrun";
 import { Server, promise, until } from "./server.js";
@@ -188,11 +189,24 @@ test("a worker of an impatient client asks for a wait that the server understand
   await running;
 });
 
-/** A client of the real server, with a function that may answer calls itself; it gets their paths and bodies. */
-function interfering(interfere: (path: string, body: string) => Response | undefined): Client {
+/**
+ * A client of the real server, with a function that may answer calls itself; it gets their paths and bodies. With
+ * `lease`, a worker believes that a lease lasts as long as that; to the server, it lasts 30 s.
+ */
+function interfering(
+  interfere: (path: string, body: string) => Response | undefined,
+  { lease = "30s", ...settings }: Partial<Settings> & { lease?: string } = {},
+): Client {
   return new Client({
     ...server,
-    fetch: async (input, init) => interfere(new URL(String(input)).pathname, String(init?.body)) ?? fetch(input, init),
+    ...settings,
+    fetch: async (input, init) => {
+      const { pathname } = new URL(String(input));
+      const response = interfere(pathname, String(init?.body)) ?? (await fetch(input, init));
+      return pathname.endsWith(":claim") && response.ok
+        ? new Response((await response.text()).replace('"30s"', `"${lease}"`))
+        : response;
+    },
   });
 }
 
@@ -214,6 +228,99 @@ test("an outcome that cannot be sent becomes a failure that says so", async () =
   assert.equal(await told("end"), "the output was refused: ApiError: nobody expects this");
   worker.stop();
   await running;
+});
+
+test("an outcome is sent until the server answers, even if the lease may be lost", async () => {
+  const awayUntil = performance.now() + 1_000;
+  const caller = interfering(
+    (path) => {
+      if (performance.now() < awayUntil && /:(heartbeat|settle)$/.test(path)) {
+        throw new TypeError("fetch failed");
+      }
+      return undefined;
+    },
+    { lease: "0.3s", retries: 0 },
+  );
+  const worker = quiet({}, caller).handle("task", ({ number }) => `attempt ${number}`);
+  const running = worker.run();
+  assert.equal(await result((await client.create({ kind: "task", max_attempts: 1 })).id), "attempt 1");
+  worker.stop();
+  await running;
+});
+
+test("a lost lease and an outcome that was not recorded are told", async () => {
+  const told: string[] = [];
+  const [lost, kept] = await client.batchCreate([{ kind: "task", input: "lost" }, { kind: "task" }]);
+  const [noticed, ended] = [promise(), promise()];
+  let calls = 0;
+  const caller = interfering((path, body) => {
+    calls++;
+    if (path.endsWith(":settle")) {
+      ended.fulfil();
+      throw new TypeError("fetch failed");
+    }
+    if (!path.endsWith(":heartbeat")) {
+      return undefined;
+    }
+    const error = { code: Code.Aborted, message: "the lease is lost", details: [] };
+    const { operations } = JSON.parse(body) as { operations: { id: string }[] };
+    return Response.json({ operations: operations.map(({ id }) => ({ id, error })) });
+  });
+  const settings = { concurrency: 2, drainMs: 100, graceMs: 100, warn: (message: string) => told.push(message) };
+  const worker = new Worker(caller, settings).handle("task", async (attempt) => {
+    if (attempt.input === "lost") {
+      attempt.report("on");
+      await aborted(attempt.signal);
+      noticed.fulfil();
+    }
+  });
+  const running = worker.run();
+  await Promise.all([noticed.fulfilled, ended.fulfilled]);
+  worker.stop();
+  await running;
+  const before = calls;
+  assert.ok(told.includes(`the lease of ${lost!.id} was lost; its handler is stopped`), told.join("\n"));
+  assert.ok(told.includes(`the outcome of ${kept!.id} was not recorded; its lease expires`), told.join("\n"));
+  for (const { id } of [lost!, kept!]) {
+    await client.cancel(id);
+  }
+  // Nothing is sent after the worker has ended.
+  assert.equal(calls, before);
+});
+
+test("a handler that blocks the event loop is told", async () => {
+  const told: string[] = [];
+  const settings = { warn: (message: string) => told.push(message) };
+  const worker = new Worker(interfering(() => undefined, { lease: "0.3s" }), settings).handle("task", () => {
+    const end = performance.now() + 500;
+    while (performance.now() < end) {
+      // Computes.
+    }
+  });
+  const running = worker.run();
+  assert.equal(await result((await client.create({ kind: "task" })).id), "");
+  assert.ok(told.some((message) => message.includes("something blocks the event loop")), told.join("\n"));
+  worker.stop();
+  await running;
+});
+
+test("a worker waits no longer for work than a server lets it", async () => {
+  const asked = promise();
+  let wait: unknown;
+  const caller = interfering(
+    (_, body) => {
+      ({ wait } = JSON.parse(body) as { wait: unknown });
+      asked.fulfil();
+      return undefined;
+    },
+    { timeoutMs: Infinity },
+  );
+  const worker = quiet({ pollWaitMs: 300_000 }, caller).handle("never", () => {});
+  const running = worker.run();
+  await asked.fulfilled;
+  worker.stop();
+  await running;
+  assert.equal(wait, "60s");
 });
 
 test("a report that is refused stops no heartbeats", async () => {
