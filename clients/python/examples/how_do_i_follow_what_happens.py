@@ -12,15 +12,27 @@ from longrun import Client, EventIdUnknown
 
 place = Path(sys.argv[1])
 
+
+def keep(position: str) -> None:
+    # A program that is killed here leaves the old position or the new one, and no empty file.
+    new = place.with_suffix(".new")
+    new.write_text(position)
+    new.replace(place)
+
+
 with Client.from_env() as client:
-    try:
-        with client.watch(last_event_id=place.read_text() if place.exists() else None) as watch:
-            for event in watch:
-                told = "removed" if event.operation is None else event.operation.state
-                print(event.operation_id, told, flush=True)
-                place.write_text(event.id)
-    except EventIdUnknown:
-        # The program was stopped for longer than the server keeps changes (an hour): read the list, and start again.
-        place.unlink()
-        for operation in client.list():
-            print(operation.id, operation.state, flush=True)
+    position = place.read_text() if place.exists() else None
+    while True:
+        try:
+            with client.watch(last_event_id=position) as watch:
+                if position is None:
+                    # The watch has begun: what happens while the list is read comes after it.
+                    for operation in client.list():
+                        print(operation.id, operation.state, flush=True)
+                for event in watch:
+                    told = "removed" if event.operation is None else event.operation.state
+                    print(event.operation_id, told, flush=True)
+                    keep(event.id)
+        except EventIdUnknown:
+            # The program was stopped for longer than the server keeps changes (an hour): it starts with the list.
+            position = None

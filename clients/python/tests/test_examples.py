@@ -63,6 +63,23 @@ def test_what_happens_is_followed_over_two_lives(server: Server, tmp_path: Path)
                 following.kill()
 
 
+def test_what_happens_is_followed_from_the_list_on_where_the_position_is_unknown(
+    server: Server, tmp_path: Path
+) -> None:
+    place = tmp_path / "place.txt"
+    place.write_text("made up")
+    with longrun.Client(server.url, server.token) as client:
+        before = client.create("never")
+        with start(server, "how_do_i_follow_what_happens.py", str(place)) as following:
+            assert following.stdout is not None
+            assert f"{before.id} PENDING\n" in following.stdout
+            # It watches since before the list.
+            client.cancel(before.id)
+            assert f"{before.id} FAILED\n" in following.stdout
+            until("the place is kept", partial(is_kept, place, "made up"))
+            following.kill()
+
+
 def test_evidence_is_judged(server: Server) -> None:
     example = "how_do_i_judge_evidence.py"
     passing = ROOT / "examples/evidence/longrun.sarif.json"

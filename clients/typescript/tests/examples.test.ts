@@ -62,6 +62,25 @@ test("what happens is followed over two lives", async () => {
   rmSync(folder, { recursive: true });
 });
 
+test("what happens is followed from the list on where the position is unknown", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "longrun-"));
+  const place = join(folder, "place.txt");
+  writeFileSync(place, "made up");
+  const client = new Client(server);
+  const { id } = await client.create({ kind: "never" });
+  const following = start("how-do-i-follow-what-happens", place);
+  const lines = createInterface(following.stdout!)[Symbol.asyncIterator]();
+  const told = (line: string) => until(line, async () => (await lines.next()).value === line);
+  await told(`${id} PENDING`);
+  // It watches since before the list.
+  await client.cancel(id);
+  await told(`${id} FAILED`);
+  await until("the place is kept", () => readFileSync(place, "utf8") !== "made up");
+  following.kill("SIGKILL");
+  await once(following, "close");
+  rmSync(folder, { recursive: true });
+});
+
 test("evidence is judged", async () => {
   const judge = (path: string) => ended(start("how-do-i-judge-evidence", join(ROOT, path), "sarif-severity-ceiling"));
   assert.deepEqual(await judge("examples/evidence/longrun.sarif.json"), [0, "SARIF passed"]);
