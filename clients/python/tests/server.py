@@ -28,9 +28,8 @@ class Server:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         outside = {name: value for name, value in os.environ.items() if not name.startswith("LONGRUN_")}
-        (folder / "longrun.toml").write_text(
-            "".join(f"[kinds.{kind}]\ntype = 'remote'\n" for kind in ("task", "walk", "never", "other", "word_count"))
-        )
+        kinds = ("task", "walk", "never", "other", "word_count", "export", "thumbnail")
+        (folder / "longrun.toml").write_text("".join(f"[kinds.{kind}]\ntype = 'remote'\n" for kind in kinds))
         self._environment = outside | {
             "LONGRUN_STORE": "sqlite:longrun.db",
             "LONGRUN_POLICIES_FOLDER": str(ROOT / "examples" / "policies"),

@@ -1,8 +1,10 @@
-"""The examples, run as their first lines say."""
+"""The examples, run as their first lines say, and what the README shows."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +34,38 @@ def run(server: Server, name: str, *arguments: str) -> tuple[int, str]:
         out, err = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in err, err
     return process.returncode, (out or err).strip()
+
+
+def shown(server: Server, file: Path, folder: Path) -> list[Path]:
+    """The programs that a text shows, written into the folder, for this server."""
+    programs = []
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", file.read_text(), re.DOTALL)):
+        programs.append(folder / f"{number}.py")
+        programs[-1].write_text(program.replace("http://127.0.0.1:8080", server.url).replace("lrn_…", server.token))
+    return programs
+
+
+@pytest.mark.parametrize("file", ["clients/python/README.md", "docs/clients.md"])
+def test_what_is_shown_to_callers_runs(server: Server, tmp_path: Path, file: str) -> None:
+    caller = shown(server, ROOT / file, tmp_path)[0]
+    with start(server, str(caller)) as calling, longrun.Client(server.url, server.token) as client:
+        [claimed] = until("it calls", lambda: client.claim(["export"], wait=10).operations)
+        assert claimed.input == {"format": "csv"}
+        client.settle([{"id": claimed.operation.id, "lease_token": claimed.lease_token, "output": "42 rows"}])
+        out, err = calling.communicate(timeout=PATIENCE)
+        assert (calling.returncode, out, err) == (0, "42 rows\n", "")
+
+
+def test_what_is_shown_to_workers_runs(server: Server, tmp_path: Path) -> None:
+    worker = shown(server, ROOT / "clients/python/README.md", tmp_path)[1]
+    with start(server, str(worker)) as working, longrun.Client(server.url, server.token) as client:
+        good = client.create("thumbnail", input={"images": ["a", "b"]})
+        bad = client.create("thumbnail", input={})
+        assert json.loads(client.wait(good.id, timeout=PATIENCE).result()) == {"images": 2}
+        assert client.wait(bad.id, timeout=PATIENCE).error_message == "the input names no images"
+        working.send_signal(signal.SIGTERM)
+        out, err = working.communicate(timeout=PATIENCE)
+        assert (working.returncode, out, err) == (0, "", "")
 
 
 @pytest.mark.parametrize("worker", ["how_do_i_run_operations.py", "how_do_i_run_operations_with_asyncio.py"])

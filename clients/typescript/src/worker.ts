@@ -58,7 +58,7 @@ type Outcome = Omit<SettleRow, "id" | "lease_token" | "organization">;
  *
  *     const worker = new Worker(client, { concurrency: 4 });
  *     worker.handle("thumbnail", async ({ input, signal }) => { … });
- *     process.once("SIGTERM", () => worker.stop());
+ *     process.on("SIGTERM", () => worker.stop());
  *     await worker.run();
  */
 export class Worker {

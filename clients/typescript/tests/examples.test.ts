@@ -1,18 +1,20 @@
-// The examples, run as their first lines say.
+// The examples, run as their first lines say, and what the README shows.
 
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Client } from "longrun";
+import { Client, resultOf } from "longrun";
 import { ROOT, Server, until } from "./server.js";
 
 const EXAMPLES = fileURLToPath(new URL("../examples/", import.meta.url));
+/** Within the package, so that what is written there finds it by its name. */
+const SHOWN = fileURLToPath(new URL("../shown/", import.meta.url));
 
 let server: Server;
 before(async () => {
@@ -32,6 +34,51 @@ async function ended(child: ChildProcess): Promise<[number, string]> {
   const [code] = (await once(child, "close")) as [number];
   return [code, text.trim()];
 }
+
+/** Compiles the programs that a text shows, for this server; answers how to start them. */
+function shown(file: string): (() => ChildProcess)[] {
+  const programs = [...readFileSync(join(ROOT, file), "utf8").matchAll(/```ts\n(.*?)```/gs)].map(([, program]) => program!);
+  const folder = join(SHOWN, file.replaceAll(/\W/g, "-"));
+  mkdirSync(folder, { recursive: true });
+  programs.forEach((program, index) => {
+    const here = program.replace("http://127.0.0.1:8080", server.url).replace("lrn_…", server.token);
+    writeFileSync(join(folder, `${index}.ts`), here);
+  });
+  const own = { rootDir: ".", outDir: "js" };
+  const project = { extends: join(ROOT, "clients/typescript/tsconfig.json"), compilerOptions: own, include: ["*.ts"] };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(project));
+  const compiler = join(ROOT, "clients/typescript/node_modules/.bin/tsc");
+  execFileSync(compiler, ["-p", folder], { stdio: ["ignore", "inherit", "inherit"] });
+  return programs.map((_, index) => () => {
+    return spawn(process.execPath, [join(folder, "js", `${index}.js`)], { stdio: ["ignore", "pipe", "pipe"] });
+  });
+}
+
+for (const file of ["clients/typescript/README.md", "docs/clients.md"]) {
+  test(`what ${file} shows to callers runs`, async () => {
+    const client = new Client(server);
+    const end = ended(shown(file)[0]!());
+    const claimed = await until("it calls", async () => {
+      const { operations } = await client.claim({ kinds: ["export"], waitMs: 10_000 });
+      return operations[0];
+    });
+    assert.deepEqual(claimed.input, { format: "csv" });
+    await client.settle([{ id: claimed.operation.id, lease_token: claimed.lease_token, output: "42 rows" }]);
+    assert.deepEqual(await end, [0, "42 rows"]);
+  });
+}
+
+test("what the README shows to workers runs", async () => {
+  const client = new Client(server);
+  const working = shown("clients/typescript/README.md")[1]!();
+  const end = ended(working);
+  const good = await client.create({ kind: "thumbnail", input: { image: `${server.url}/openapi.json` } });
+  const bad = await client.create({ kind: "thumbnail", input: {} });
+  assert.match(resultOf(await client.wait(good.id)), /^\{"bytes":\d+\}$/);
+  assert.equal((await client.wait(bad.id)).error_message, "the input names no image");
+  working.kill("SIGTERM");
+  assert.deepEqual(await end, [0, ""]);
+});
 
 test("a worker counts words for a caller and ends in good order", async () => {
   const working = start("how-do-i-run-operations");

@@ -31,8 +31,9 @@ export class Server {
   ) {
     this.url = `http://127.0.0.1:${port}`;
     this.#folder = mkdtempSync(join(tmpdir(), "longrun-"));
-    const kinds = ["task", "walk", "never", "other", "word_count"].map((kind) => `[kinds.${kind}]\ntype = "remote"\n`);
-    writeFileSync(join(this.#folder, "longrun.toml"), kinds.join(""));
+    const kinds = ["task", "walk", "never", "other", "word_count", "export", "thumbnail"];
+    const declared = kinds.map((kind) => `[kinds.${kind}]\ntype = "remote"\n`);
+    writeFileSync(join(this.#folder, "longrun.toml"), declared.join(""));
     const outside = Object.entries(process.env).filter(([name]) => !name.startsWith("LONGRUN_"));
     this.#environment = {
       ...Object.fromEntries(outside),
