@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from server import PATIENCE
+from server import PATIENCE, ROOT
 
 import longrun
 from longrun import _calls, _trace, wire
@@ -93,6 +93,29 @@ def test_a_busy_server_is_asked_again_when_it_says_and_a_foreign_answer_is_told(
         client.cancel("x")
     assert answers == []
     http.close()
+
+
+def test_what_is_no_header_is_the_callers_error_and_not_sent() -> None:
+    sent: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["idempotency-key"])
+        return httpx.Response(400, json={"code": 3, "message": "must be one header of 1 to 256 characters"})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        client = longrun.Client("http://host", "lrn_x", http=http)
+        for key in ("日本", "line\n"):
+            with pytest.raises(ValueError, match="Idempotency-Key must be printable ASCII"):
+                client.create("task", idempotency_key=key)
+        # Whoever gives a key relies on it: an empty one is refused and not replaced.
+        with pytest.raises(longrun.InvalidRequest):
+            client.create("task", idempotency_key="")
+    assert sent == [""]
+
+
+def test_the_packages_have_the_license() -> None:
+    license = (ROOT / "LICENSE").read_bytes()
+    assert all((ROOT / "clients" / client / "LICENSE").read_bytes() == license for client in ("python", "typescript"))
 
 
 def test_clients_that_share_an_httpx_client_keep_their_addresses_and_tokens() -> None:

@@ -109,6 +109,10 @@ class Call:
     def for_httpx(self, settings: Settings) -> dict[str, Any]:
         """The arguments of httpx' `build_request`. The address and the token are those of this call alone: an httpx
         client that others use too must not send them elsewhere."""
+        for name, value in self.headers.items():
+            # httpx would report some of it as a failed connection.
+            if not value.isascii() or not value.isprintable():
+                raise ValueError(f"{name} must be printable ASCII and not {value!r}")
         own = {"Authorization": f"Bearer {settings.token}", "User-Agent": "longrun-python"}
         headers = {**own, **_trace.headers(), **self.headers}
         url = f"{settings.url.rstrip('/')}/{self.path}"
@@ -174,7 +178,7 @@ def read(kind: type[T], response: httpx.Response) -> T:
 
 def key(given: str | None) -> dict[str, str]:
     """The header that makes a repeated creation return the first result; without a key from the caller, a new one."""
-    return {"Idempotency-Key": given or uuid.uuid4().hex}
+    return {"Idempotency-Key": uuid.uuid4().hex if given is None else given}
 
 
 def filters(status: str | None, kind: str | None, resource_type: str | None, resource_id: str | None) -> dict[str, str]:
