@@ -153,6 +153,28 @@ def test_a_first_wait_is_repeated_as_often_as_any_other_call() -> None:
     assert len(calls) == 3
 
 
+def test_a_wait_respects_its_limit_even_if_the_server_falls_silent() -> None:
+    limits: list[dict[str, float]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limits.append(request.extensions["timeout"])
+        raise httpx.ReadTimeout("silence")
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        client = longrun.Client("http://host", "lrn_x", http=http, retries=0)
+        for timeout in (0.0, 5.0, None):
+            with pytest.raises(longrun.TransportError):
+                client.wait("x", timeout=timeout)
+    assert [pytest.approx((found["read"], found["connect"]), abs=0.1) for found in limits] == [(2, 2), (7, 7), (40, 10)]
+
+
+def test_a_worker_for_no_organization_is_not_one_for_all() -> None:
+    with pytest.raises(ValueError, match="organizations is empty"):
+        longrun.Worker(longrun.Client("http://host", "lrn_x"), organizations=[])
+    with pytest.raises(ValueError, match="organizations is empty"):
+        longrun.AsyncWorker(longrun.AsyncClient("http://host", "lrn_x"), organizations=iter(()))
+
+
 def test_results_become_text_or_json_and_nothing_else() -> None:
     assert [output_text(value) for value in (None, "é", {"n": [1, None]})] == ["", "é", '{"n": [1, null]}']
     for value in (float("nan"), {"loss": float("inf")}):

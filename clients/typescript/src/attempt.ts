@@ -56,7 +56,7 @@ export interface Attempt {
    * Reports the progress, for people: at most 1 KiB, the rest is cut. The last report is sent with the next heartbeat,
    * within a second.
    */
-  report(text: string): void;
+  readonly report: (text: string) => void;
 }
 
 /** @internal An attempt, as its worker sees it. */
@@ -102,10 +102,11 @@ export class Held implements Attempt {
     return this.#controller.signal;
   }
 
-  report(text: string): void {
+  /** A function of its own, so that handlers may take it out of the attempt. */
+  readonly report = (text: string): void => {
     this.progress = cut(wellFormed(text), MAX_PROGRESS_BYTES);
     this.#changed();
-  }
+  };
 
   /** Stops it; the first reason counts. */
   end(reason: StopReason): void {

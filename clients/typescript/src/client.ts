@@ -17,6 +17,8 @@ const LONGEST_WAIT_MS = 30_000;
 const WAIT_PAUSE_MS = 200;
 /** How late an answer to a wait may be; after that, the server is considered to be away. */
 const LATE_MS = 10_000;
+/** The same at the end of the caller's limit, which must be respected. */
+const LATE_AT_THE_END_MS = 2_000;
 
 /** Options of every call. */
 export interface Options {
@@ -285,6 +287,7 @@ export class Client {
    * asked again only as often as in every other call (`retries`): the address is probably wrong.
    *
    * @throws {WaitTimeoutError} when it has not ended within `timeoutMs`.
+   * @throws {TransportError} when the server was away, or silent, at the end of that time.
    */
   async wait(id: string, options: Options & { timeoutMs?: number } = {}): Promise<Operation> {
     const { signal, timeoutMs } = options;
@@ -297,7 +300,8 @@ export class Client {
       // The current state is requested first when the server is back.
       const longest = lostAt === undefined ? Math.min(left(), LONGEST_WAIT_MS, this.#http.timeoutMs / 2) : 0;
       try {
-        const operation = await this.#waitOnce(id, longest, signal);
+        const late = Math.min(longest + LATE_MS, left() + LATE_AT_THE_END_MS);
+        const operation = await this.#waitOnce(id, longest, late, signal);
         if (hasEnded(operation)) {
           return operation;
         }
@@ -322,11 +326,11 @@ export class Client {
     }
   }
 
-  #waitOnce(id: string, milliseconds: number, signal: AbortSignal | undefined): Promise<Operation> {
+  #waitOnce(id: string, milliseconds: number, late: number, signal: AbortSignal | undefined): Promise<Operation> {
     const query = { timeout: durationText(Math.ceil(milliseconds)) };
     const path = `v1/operations/${segment(id)}:wait`;
     // Has a time limit in case the server falls silent.
-    return this.#operation({ method: "GET", path, query, timeoutMs: milliseconds + LATE_MS, retries: 0, signal });
+    return this.#operation({ method: "GET", path, query, timeoutMs: late, retries: 0, signal });
   }
 
   /**

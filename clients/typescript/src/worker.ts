@@ -84,6 +84,10 @@ export class Worker {
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw new TypeError("concurrency must be at least 1");
     }
+    if (organizations?.length === 0) {
+      // To the server, no organization is named, which means all.
+      throw new TypeError("organizations is empty; without it, operations of all organizations are run");
+    }
     this.#client = client;
     const longest = Math.min(Math.max(pollWaitMs, 1_000), LONGEST_POLL_MS, (client.timeoutMs * 2) / 3);
     this.#settings = { concurrency, pollWaitMs: longest, drainMs, graceMs, warn };

@@ -179,6 +179,15 @@ test("a first wait is repeated as often as any other call", async () => {
   assert.equal(calls, 3);
 });
 
+test("a wait respects its limit even if the server falls silent", async () => {
+  const silence = (_: unknown, init?: RequestInit) =>
+    new Promise<Response>((_, reject) => init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason)));
+  const start = performance.now();
+  await assert.rejects(new Client({ ...server, fetch: silence }).wait("x", { timeoutMs: 100 }), TransportError);
+  const took = performance.now() - start;
+  assert.ok(2_000 <= took && took < 9_000, `${took} ms`);
+});
+
 test("the server decides about pauses within bounds", () => {
   assert.deepEqual([pauseMs(3_000, 7), pauseMs(3_600_000, 0)], [3_000, 30_000]);
   // What repeats without a limit must not repeat without a pause.

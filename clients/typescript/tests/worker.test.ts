@@ -323,6 +323,10 @@ test("a worker waits no longer for work than a server lets it", async () => {
   assert.equal(wait, "60s");
 });
 
+test("a worker for no organization is not one for all", () => {
+  assert.throws(() => new Worker(client, { organizations: [] }), /organizations is empty/);
+});
+
 test("a report that is refused stops no heartbeats", async () => {
   const beats: boolean[] = [];
   const kept = promise();
@@ -385,8 +389,8 @@ test("a cancellation reaches the handler, and what it had done by then counts", 
 test("progress comes into the history within seconds", async () => {
   const end = promise();
   const reports: Record<string, string> = { long: "é".repeat(1000), half: "half \ud83d" };
-  const worker = quiet({ concurrency: 2 }).handle("task", async (attempt) => {
-    attempt.report(reports[String(attempt.input)]!);
+  const worker = quiet({ concurrency: 2 }).handle("task", async ({ input, report }) => {
+    report(reports[String(input)]!);
     await end.fulfilled;
   });
   const running = worker.run();

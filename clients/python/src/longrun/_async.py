@@ -355,6 +355,7 @@ class AsyncClient:
 
         Raises:
             WaitTimeout: it has not ended in time.
+            TransportError: the server was away, or silent, at the end of that time.
         """
         start = time.monotonic()
         lost_at, failures = None, 0
@@ -366,8 +367,9 @@ class AsyncClient:
             asked_at = time.monotonic()
             # The current state is requested first when the server is back.
             longest = 0.0 if lost_at is not None else within(min(_calls.LONGEST_WAIT, self.settings.timeout / 2))
+            late = within(longest + _calls.LATE - _calls.LATE_AT_THE_END) + _calls.LATE_AT_THE_END
             try:
-                operation = await self._wait_once(id, longest)
+                operation = await self._wait_once(id, longest, late)
             except LongrunError as error:
                 lost_at = lost_at or asked_at
                 has_given_up = self.settings.reconnect_for is not None and (
@@ -389,10 +391,10 @@ class AsyncClient:
             if time.monotonic() - asked_at < longest / 2:
                 await asyncio.sleep(within(_calls.WAIT_PAUSE))
 
-    async def _wait_once(self, id: str, seconds: float) -> Operation:
+    async def _wait_once(self, id: str, seconds: float, late: float) -> Operation:
         path = f"v1/operations/{segment(id)}:wait"
         # Has a time limit in case the server falls silent.
-        call = Call("GET", path, query={"timeout": f"{seconds:.3f}s"}, timeout=seconds + 10, retries=0)
+        call = Call("GET", path, query={"timeout": f"{seconds:.3f}s"}, timeout=late, retries=0)
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
     def watch(

@@ -29,6 +29,10 @@ _CONNECT_SECONDS = 10.0
 WATCH_SILENCE = 45.0
 #: The maximum time of one call of a wait. Servers accept 60 s, but proxies often close connections silent that long.
 LONGEST_WAIT = 30.0
+#: How many seconds an answer to a wait may be late; after that, the server is considered to be away.
+LATE = 10.0
+#: The same at the end of the caller's limit, which must be respected.
+LATE_AT_THE_END = 2.0
 #: The pause between two calls of a wait if the first returned early: a server that is stopping answers at once.
 WAIT_PAUSE = 0.2
 
@@ -124,7 +128,7 @@ class Call:
         if self.content is not None:
             arguments["content"] = self.content
         if self.timeout is not None:
-            arguments["timeout"] = httpx.Timeout(self.timeout, connect=_CONNECT_SECONDS)
+            arguments["timeout"] = httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS))
         return arguments
 
 

@@ -91,7 +91,7 @@ class AsyncWorker:
         self._poll_wait = min(max(poll_wait, 1.0), _LONGEST_POLL, client.settings.timeout * 2 / 3)
         self._drain = drain
         self._grace = grace
-        self._organizations = None if organizations is None else list(organizations)
+        self._organizations = _named(organizations)
         self._handlers: dict[str, Handler] = {}
         self._held: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -392,6 +392,14 @@ class _Signals:
             signal.signal(number, before)
 
 
+def _named(organizations: Iterable[str] | None) -> list[str] | None:
+    named = None if organizations is None else list(organizations)
+    if named == []:
+        # To the server, no organization is named, which means all.
+        raise ValueError("organizations is empty; without it, operations of all organizations are run")
+    return named
+
+
 async def _within(scope: anyio.CancelScope, work: Coroutine[Any, Any, None]) -> None:
     with scope:
         await work
@@ -503,7 +511,7 @@ class Worker:
             "poll_wait": poll_wait,
             "drain": drain,
             "grace": grace,
-            "organizations": None if organizations is None else list(organizations),
+            "organizations": _named(organizations),
         }
         self._handlers: dict[str, Handler] = {}
         # A handler of signals may call `stop` while this very thread holds it.
