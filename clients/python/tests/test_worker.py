@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -371,6 +371,43 @@ def test_a_worker_that_is_stopped_twice_does_not_wait_out_the_drain_time(
     worker.join()
     assert caller.get(operation.id).state == "PENDING"
     caller.cancel(operation.id)
+
+
+def test_a_worker_that_is_stopped_while_work_arrives_runs_it(server: Server, caller: longrun.Client) -> None:
+    operation = caller.create("task", max_attempts=1)
+
+    async def work() -> None:
+        begun, stopped = asyncio.Event(), asyncio.Event()
+
+        class Slow(httpx.AsyncByteStream):
+            def __init__(self, content: bytes) -> None:
+                self._content = content
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield self._content[:1]
+                begun.set()
+                await stopped.wait()
+                yield self._content[1:]
+
+        class Slowly(Interfering):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                response = await super().handle_async_request(request)
+                if not request.url.path.endswith(":claim"):
+                    return response
+                return httpx.Response(response.status_code, stream=Slow(await response.aread()))
+
+        async with httpx.AsyncClient(transport=Slowly(lambda request: None)) as http:
+            worker = longrun.AsyncWorker(longrun.AsyncClient(server.url, server.token, http=http))
+            worker.handler("task")(lambda attempt: f"attempt {attempt.number}")
+            running = asyncio.create_task(worker.run(handle_signals=False))
+            await begun.wait()
+            worker.stop()
+            await asyncio.sleep(0.1)
+            stopped.set()
+            await running
+
+    asyncio.run(work())
+    assert caller.get(operation.id).result() == "attempt 1"
 
 
 @pytest.mark.parametrize("scope", ["task", "anyio"])

@@ -610,7 +610,8 @@ export class Client {
 
   /**
    * Claims operations, or waits for some; with a token of the instance, only those of these `organizations`, by default
-   * of all that the token can reach.
+   * of all that the token can reach. An answer that has begun to arrive is read to its end even if the signal is aborted
+   * then, because the operations in it are claimed.
    */
   claim(
     request: { kinds: string[]; maxOperations?: number; waitMs?: number; organizations?: string[] },
@@ -618,8 +619,8 @@ export class Client {
   ): Promise<wire.ClaimedOperations> {
     const { kinds, maxOperations = 1, waitMs = 0, organizations } = request;
     const json = { kinds, max_operations: maxOperations, wait: durationText(waitMs), organizations };
-    const timeoutMs = this.#http.timeoutMs + waitMs;
-    return this.#http.json({ method: "POST", path: "v1/operations:claim", json, timeoutMs, retries: 0, ...options });
+    const settings = { timeoutMs: this.#http.timeoutMs + waitMs, retries: 0, keep: true };
+    return this.#http.json({ method: "POST", path: "v1/operations:claim", json, ...settings, ...options });
   }
 
   /** Prolongs the leases of up to 1,000 operations; returns one row for each, in the same order. */

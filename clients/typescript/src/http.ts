@@ -42,6 +42,8 @@ export interface Call {
   /** Overrides how often it is sent again. */
   retries?: number;
   signal?: AbortSignal | undefined;
+  /** Whether a success that has begun is read to its end even if the signal is aborted then. */
+  keep?: boolean;
 }
 
 /** A success whose body has not been read yet. */
@@ -185,6 +187,9 @@ export class Http {
       this.wasAnswered = true;
       alive();
       if (response.ok) {
+        if (call.keep) {
+          call.signal?.removeEventListener("abort", abort);
+        }
         return { response, alive, explain, close };
       }
       const requestId = response.headers.get("x-request-id") ?? undefined;

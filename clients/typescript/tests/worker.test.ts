@@ -488,6 +488,39 @@ test("a worker that is stopped finishes or releases what it holds", async () => 
   }
 });
 
+test("a worker that is stopped while work arrives runs it", async () => {
+  const [begun, stopped] = [promise(), promise()];
+  const { id } = await client.create({ kind: "task", max_attempts: 1 });
+  const slowly = async (input: Parameters<typeof fetch>[0], init?: RequestInit) => {
+    const response = await fetch(input, init);
+    if (!String(input).endsWith(":claim")) {
+      return response;
+    }
+    const content = new Uint8Array(await response.arrayBuffer());
+    let isFirst = true;
+    const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      if (isFirst) {
+        isFirst = false;
+        controller.enqueue(content.slice(0, 1));
+        begun.fulfil();
+        return;
+      }
+      await stopped.fulfilled;
+      init!.signal!.throwIfAborted();
+      controller.enqueue(content.slice(1));
+      controller.close();
+    };
+    return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+  };
+  const worker = quiet({}, new Client({ ...server, fetch: slowly })).handle("task", ({ number }) => `attempt ${number}`);
+  const running = worker.run();
+  await begun.fulfilled;
+  worker.stop();
+  stopped.fulfil();
+  await running;
+  assert.equal(resultOf(await client.get(id)), "attempt 1");
+});
+
 test("a worker that is stopped twice does not wait out the drain time", async () => {
   const started = promise();
   const worker = quiet({ drainMs: 600_000 }).handle("task", async ({ signal }) => {

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import random
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -183,6 +184,20 @@ def read(kind: type[T], response: httpx.Response) -> T:
 def key(given: str | None) -> dict[str, str]:
     """The header that makes a repeated creation return the first result; without a key from the caller, a new one."""
     return {"Idempotency-Key": uuid.uuid4().hex if given is None else given}
+
+
+def claim(
+    settings: Settings, kinds: Iterable[str], max_operations: int, wait: float, organizations: Iterable[str] | None
+) -> Call:
+    """The call that claims operations."""
+    body: dict[str, Any] = {
+        "kinds": list(kinds),
+        "max_operations": max_operations,
+        "wait": _wire.duration(float(wait)),
+    }
+    if organizations is not None:
+        body["organizations"] = list(organizations)
+    return Call("POST", "v1/operations:claim", json=body, retries=0, timeout=settings.timeout + wait)
 
 
 def filters(status: str | None, kind: str | None, resource_type: str | None, resource_id: str | None) -> dict[str, str]:

@@ -729,14 +729,7 @@ class Client:
     ) -> wire.ClaimedOperations:
         """Claims operations, or waits for some; with a token of the instance, only those of these organizations, by
         default of all that the token can reach."""
-        body: dict[str, Any] = {
-            "kinds": builtins.list(kinds),
-            "max_operations": max_operations,
-            "wait": duration(float(wait)),
-        }
-        if organizations is not None:
-            body["organizations"] = builtins.list(organizations)
-        call = Call("POST", "v1/operations:claim", json=body, retries=0, timeout=self.settings.timeout + wait)
+        call = _calls.claim(self.settings, kinds, max_operations, wait, organizations)
         return _calls.read(wire.ClaimedOperations, self._send(call))
 
     def heartbeat(self, operations: builtins.list[wire.HeartbeatRow]) -> builtins.list[wire.HeartbeatResult]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
+import httpx
 
 from . import _calls, _trace, wire
 from ._async import AsyncClient
@@ -25,7 +26,7 @@ from ._attempt import Attempt, Cancelled, Failure, output_text
 from ._sync import Client
 from ._text import cut, well_formed
 from ._wire import seconds
-from .errors import ApiError, LongrunError, is_transient
+from .errors import ApiError, LongrunError, UnexpectedAnswer, is_transient
 
 __all__ = ["AsyncWorker", "Attempt", "Cancelled", "Failure", "Handler", "Worker"]
 
@@ -196,9 +197,7 @@ class AsyncWorker:
             asked_at = time.monotonic()
             claims: list[wire.ClaimedOperation] = []
             try:
-                answer = await self._client.claim(
-                    self._handlers, max_operations=count, wait=self._poll_wait, organizations=self._organizations
-                )
+                answer = await self._claim(count)
                 claims = answer.operations
                 for claimed in claims:
                     self._start(claimed, seconds(answer.lease_duration), places)
@@ -217,6 +216,23 @@ class AsyncWorker:
                 places.release()
             failures += 1
             await asyncio.sleep(pause)
+
+    async def _claim(self, count: int) -> wire.ClaimedOperations:
+        """Claims operations. An answer that has begun is read to its end even if the worker is being stopped: what it
+        brings belongs to this worker, and would be charged an attempt."""
+        settings = self._client.settings
+        call = _calls.claim(settings, self._handlers, count, self._poll_wait, self._organizations)
+        response = await self._client._open(call)
+        with anyio.CancelScope(shield=True):
+            try:
+                await response.aread()
+            except httpx.TransportError as broken:
+                raise _calls.transport_error(settings.url, broken) from broken
+            except httpx.DecodingError as wrong:
+                raise UnexpectedAnswer(response.status_code, str(wrong)) from wrong
+            finally:
+                await response.aclose()
+        return _calls.read(wire.ClaimedOperations, response)
 
     def _start(self, claimed: wire.ClaimedOperation, lease_seconds: float, places: asyncio.Semaphore) -> None:
         loop = asyncio.get_running_loop()
