@@ -467,7 +467,7 @@ class Interfering(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = self._interfere(request) or await super().handle_async_request(request)
-        if not request.url.path.endswith(":claim"):
+        if not request.url.path.endswith(":claim") or not response.is_success:
             return response
         claimed = await response.aread()
         await response.aclose()
@@ -507,19 +507,57 @@ def test_an_outcome_that_cannot_be_sent_becomes_a_failure_that_says_so(server: S
         assert ended.error_message == f"the {what} was refused: nobody expects this"
 
 
+@pytest.mark.parametrize("answer", [None, httpx.Response(404, text="404 page not found")])
 def test_an_outcome_is_sent_until_the_server_answers_even_if_the_lease_may_be_lost(
-    server: Server, caller: longrun.Client
+    server: Server, caller: longrun.Client, answer: httpx.Response | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     away_until = time.monotonic() + 1.0
 
-    def interfere(request: httpx.Request) -> None:
-        if time.monotonic() < away_until and request.url.path.endswith((":heartbeat", ":settle")):
+    def interfere(request: httpx.Request) -> httpx.Response | None:
+        if time.monotonic() >= away_until or not request.url.path.endswith((":heartbeat", ":settle")):
+            return None
+        if answer is None:
             raise httpx.ConnectError("refused")
+        return httpx.Response(answer.status_code, text=answer.text)
 
     operation = caller.create("task", max_attempts=1)
     handler = lambda attempt: f"attempt {attempt.number}"  # noqa: E731
     ended = asyncio.run(work_until_it_ends(server, operation, handler, interfere, lease="0.3s"))
     assert ended.result() == "attempt 1"
+    assert any(f"could not record the outcome of {operation.id}" in message for message in caplog.messages)
+
+
+def test_a_worker_that_has_had_work_outlives_a_proxy_that_does_not_find_the_server(
+    server: Server, caller: longrun.Client
+) -> None:
+    claims: list[str] = []
+    missing = 2
+
+    def interfere(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.endswith(":claim"):
+            claims.append(request.url.path)
+            if len(claims) == missing:
+                return httpx.Response(404, text="404 page not found")
+        return None
+
+    def task(attempt: Attempt) -> str:
+        return f"claim {len(claims)}"
+
+    # The next claim follows when the slot is free again, and so before the second operation is claimed.
+    operations = caller.batch_create([{"kind": "task"}] * 2)
+    asyncio.run(work_until_it_ends(server, operations[1], task, interfere))
+    assert sorted(caller.get(operation.id).result() for operation in operations) == ["claim 1", "claim 3"]
+    # At first, the address is probably wrong.
+    missing = len(claims) + 1
+
+    async def work() -> None:
+        async with httpx.AsyncClient(transport=Interfering(interfere)) as http:
+            worker = longrun.AsyncWorker(longrun.AsyncClient(server.url, server.token, http=http))
+            worker.handler("task")(task)
+            await worker.run(handle_signals=False)
+
+    with pytest.raises(longrun.UnexpectedAnswer, match="404 page not found"):
+        asyncio.run(work())
 
 
 def test_a_lost_lease_and_an_outcome_that_was_not_recorded_are_told(

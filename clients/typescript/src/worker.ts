@@ -5,7 +5,7 @@
 
 import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
-import { LongrunError, askedPause, isTransient } from "./errors.js";
+import { LongrunError, UnexpectedAnswerError, askedPause, isTransient } from "./errors.js";
 import { cut, sizeOf, wellFormed, wellFormedJson } from "./text.js";
 import { LONGEST_TIMER_MS, durationMs, pauseMs, sleep } from "./time.js";
 import type { ClaimedOperation, ClaimedOperations, HeartbeatRow, SettleRow } from "./wire.js";
@@ -152,6 +152,7 @@ export class Worker {
 
   async #claimAndStart(signal: AbortSignal): Promise<void> {
     const { pollWaitMs, warn } = this.#settings;
+    let hasClaimed = false;
     for (let failures = 0; ; failures++) {
       while (this.#free === 0) {
         await within(new Promise<void>((resolve) => (this.#freed = resolve)), LONGEST_TIMER_MS, signal);
@@ -166,8 +167,9 @@ export class Worker {
         const organizations = this.#organizations;
         const request = { kinds, maxOperations, waitMs: pollWaitMs, ...(organizations && { organizations }) };
         claims = await this.#client.claim(request, { signal });
+        hasClaimed = true;
       } catch (error) {
-        if (signal.aborted || !isTransient(error)) {
+        if (signal.aborted || !(isTransient(error) || (hasClaimed && isForeign(error)))) {
           throw error;
         }
         warn("could not claim, trying again", error);
@@ -268,7 +270,8 @@ export class Worker {
         if (signal.aborted) {
           return;
         }
-        if (isTransient(error)) {
+        if (isTransient(error) || isForeign(error)) {
+          this.#settings.warn(`could not record the outcome of ${held.operation.id}, trying again`, error);
           await sleep(pauseMs(askedPause(error), failures), signal).catch(() => {});
           continue;
         }
@@ -354,6 +357,14 @@ export class Worker {
       clearTimeout(timer);
     }
   }
+}
+
+/**
+ * Whether something between answered, such as a proxy that does not find the server for a moment. One that refuses so
+ * large a body would do so again.
+ */
+function isForeign(error: unknown): boolean {
+  return error instanceof UnexpectedAnswerError && error.httpStatus >= 300 && error.httpStatus !== 413;
 }
 
 /** The result of the promise, or nothing if the time expires or the signal is aborted before. */

@@ -230,22 +230,47 @@ test("an outcome that cannot be sent becomes a failure that says so", async () =
   await running;
 });
 
-test("an outcome is sent until the server answers, even if the lease may be lost", async () => {
-  const awayUntil = performance.now() + 1_000;
-  const caller = interfering(
-    (path) => {
-      if (performance.now() < awayUntil && /:(heartbeat|settle)$/.test(path)) {
-        throw new TypeError("fetch failed");
-      }
-      return undefined;
-    },
-    { lease: "0.3s", retries: 0 },
-  );
-  const worker = quiet({}, caller).handle("task", ({ number }) => `attempt ${number}`);
+for (const answer of ["nothing", "404 page not found"]) {
+  test(`an outcome is sent until the server answers, even if the lease may be lost: ${answer}`, async () => {
+    const awayUntil = performance.now() + 1_000;
+    const caller = interfering(
+      (path) => {
+        if (performance.now() >= awayUntil || !/:(heartbeat|settle)$/.test(path)) {
+          return undefined;
+        }
+        if (answer === "nothing") {
+          throw new TypeError("fetch failed");
+        }
+        return new Response(answer, { status: 404 });
+      },
+      { lease: "0.3s", retries: 0 },
+    );
+    const told: string[] = [];
+    const warn = (message: string) => told.push(message);
+    const worker = new Worker(caller, { warn }).handle("task", ({ number }) => `attempt ${number}`);
+    const running = worker.run();
+    const { id } = await client.create({ kind: "task", max_attempts: 1 });
+    assert.equal(await result(id), "attempt 1");
+    assert.ok(told.includes(`could not record the outcome of ${id}, trying again`), told.join("\n"));
+    worker.stop();
+    await running;
+  });
+}
+
+test("a worker that has had work outlives a proxy that does not find the server", async () => {
+  const missing = () => new Response("404 page not found", { status: 404 });
+  let claims = 0;
+  const caller = interfering((path) => (path.endsWith(":claim") && ++claims === 2 ? missing() : undefined));
+  const worker = quiet({}, caller).handle("task", () => {});
   const running = worker.run();
-  assert.equal(await result((await client.create({ kind: "task", max_attempts: 1 })).id), "attempt 1");
+  for (let round = 0; round < 2; round++) {
+    assert.equal(await result((await client.create({ kind: "task" })).id), "");
+  }
   worker.stop();
   await running;
+  assert.ok(claims >= 3);
+  // At first, the address is probably wrong.
+  await assert.rejects(quiet({}, interfering(missing)).handle("task", () => {}).run(), /404 page not found/);
 });
 
 test("a lost lease and an outcome that was not recorded are told", async () => {

@@ -186,7 +186,7 @@ class AsyncWorker:
     # Claiming.
 
     async def _claim_and_start(self, places: asyncio.Semaphore) -> None:
-        failures = 0
+        failures, has_claimed = 0, False
         while True:
             # As many as are free now; those that become free while the server waits are filled by the next claim.
             await places.acquire()
@@ -198,11 +198,12 @@ class AsyncWorker:
             claims: list[wire.ClaimedOperation] = []
             try:
                 answer = await self._claim(count)
+                has_claimed = True
                 claims = answer.operations
                 for claimed in claims:
                     self._start(claimed, seconds(answer.lease_duration), places)
             except LongrunError as error:
-                if not is_transient(error):
+                if not is_transient(error) and not (has_claimed and _is_foreign(error)):
                     raise
                 asked_for = error.retry_after if isinstance(error, ApiError) else None
                 pause = _calls.pause(asked_for, failures)
@@ -295,8 +296,11 @@ class AsyncWorker:
             try:
                 [answer] = await self._client.settle([row])
             except Exception as error:  # An outcome must not be lost without a word, whatever went wrong.
-                if _is_transient(error):
-                    await asyncio.sleep(_calls.pause(getattr(error, "retry_after", None), failures))
+                if _is_transient(error) or _is_foreign(error):
+                    pause = _calls.pause(getattr(error, "retry_after", None), failures)
+                    told = "could not record the outcome of %s, trying again in %.1f s: %s"
+                    _log.warning(told, attempt.operation.id, pause, error)
+                    await asyncio.sleep(pause)
                     failures += 1
                     continue
                 _log.error("the outcome of %s was refused: %s", attempt.operation.id, error)
@@ -424,6 +428,12 @@ async def _within(scope: anyio.CancelScope, work: Coroutine[Any, Any, None]) -> 
 def _is_transient(error: Exception) -> bool:
     # `WaitTimeout` is both, but nobody waits here.
     return isinstance(error, TimeoutError) or (isinstance(error, LongrunError) and is_transient(error))
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether something between answered, such as a proxy that does not find the server for a moment. One that refuses
+    so large a body would do so again."""
+    return isinstance(error, UnexpectedAnswer) and error.http_status >= 300 and error.http_status != 413
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
