@@ -63,7 +63,8 @@ def test_the_server_decides_about_pauses_within_bounds() -> None:
 @pytest.mark.parametrize(
     ("outcome", "read", "once"),
     [
-        (httpx.Response(429), True, True),
+        (httpx.Response(429, headers={"retry-after": "1"}), True, True),
+        (httpx.Response(429), False, False),
         (httpx.Response(503), True, True),
         (httpx.Response(502), True, False),
         (httpx.Response(504), True, False),

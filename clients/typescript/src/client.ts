@@ -62,8 +62,8 @@ export type AuditFilter = {
 /**
  * A client of one server with one token.
  *
- * Calls that a busy server refused (429, 503) are sent again after the pause that it requested; so are calls whose
- * connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose.
+ * Calls that a busy server refused (503, or 429 with a time) are sent again after the pause that it requested; so are
+ * calls whose connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose.
  */
 export class Client {
   readonly #http: Http;

@@ -136,6 +136,10 @@ export function errorOf(httpStatus: number, body: string, requestId?: string, re
 
 /** Whether the same call may succeed later. */
 export function isTransient(error: unknown): boolean {
+  if (error instanceof ApiError && error.httpStatus === 429) {
+    // A limit that does not pass by itself has no time after which to try again.
+    return error.retryAfterMs !== undefined;
+  }
   if (error instanceof ApiError || error instanceof UnexpectedAnswerError) {
     return error.httpStatus === 429 || error.httpStatus >= 500;
   }

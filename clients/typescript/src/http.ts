@@ -34,7 +34,7 @@ export interface Call {
   headers?: Record<string, string>;
   /**
    * Sending it twice may do its work twice, or be refused: it is sent again only if the server did not carry it out,
-   * because it could not be reached or refused it (429, 503).
+   * because it could not be reached or refused it (503, or 429 with a time).
    */
   once?: boolean;
   /** Overrides how long the server may be silent. */
@@ -227,7 +227,9 @@ function isWorthRepeating(call: Call, error: unknown): boolean {
     return !call.once || error.neverSent;
   }
   const status = (error as { httpStatus?: number }).httpStatus ?? 0;
-  return status === 429 || status === 503 || (!call.once && (status === 502 || status === 504));
+  // Without a time the limit is not one that passes, such as that of the evidence an organization may store.
+  const isBusy = status === 503 || (status === 429 && askedPause(error) !== undefined);
+  return isBusy || (!call.once && (status === 502 || status === 504));
 }
 
 /** One segment of a path, escaped so that it cannot lead elsewhere. */

@@ -367,6 +367,15 @@ test("a server that is busy is asked again when it says, and a foreign answer is
   assert.equal(answers.length, 0);
 });
 
+test("a limit that does not pass by itself is an error at once", async () => {
+  let asked = 0;
+  const body = '{"code":8,"message":"full","details":[]}';
+  const answer = async () => ((asked += 1), new Response(body, { status: 429 }));
+  const caller = new Client({ ...client, url: "http://host", token: "t", fetch: answer });
+  await assert.rejects(caller.get("x"), (error: LongrunError) => error instanceof ApiError && error.message === "full");
+  assert.equal(asked, 1);
+});
+
 test("calls tell the span that they belong to", async () => {
   const told: (string | null)[] = [];
   const answer = (_: unknown, init?: RequestInit) => {

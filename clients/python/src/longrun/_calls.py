@@ -104,7 +104,7 @@ class Call:
     content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     #: Whether sending it twice is safe. Other calls are sent again only if the server did not
-    #: carry them out: it could not be reached, or refused them (429, 503).
+    #: carry them out: it could not be reached, or refused them (503, or 429 with a time).
     is_repeatable: bool = True
     #: Overrides how long the server may be silent.
     timeout: float | None = None
@@ -169,7 +169,10 @@ def never_sent(error: httpx.TransportError) -> bool:
 def is_worth_repeating(call: Call, outcome: httpx.Response | httpx.TransportError) -> bool:
     """Whether the call is sent again."""
     if isinstance(outcome, httpx.Response):
-        return outcome.status_code in (429, 503) or (call.is_repeatable and outcome.status_code in (502, 504))
+        status = outcome.status_code
+        # Without a time the limit is not one that passes, such as that of the evidence an organization may store.
+        is_busy = status == 503 or (status == 429 and retry_after(outcome) is not None)
+        return is_busy or (call.is_repeatable and status in (502, 504))
     return call.is_repeatable or never_sent(outcome)
 
 

@@ -23,9 +23,9 @@ from .wire import Operation
 class Client:
     """A client of one server with one token.
 
-    Calls that a busy server refused (429, 503) are sent again after the pause that it requested; so are calls whose
-    connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose, either yours or
-    a new one. Every method raises the errors of `longrun.errors`.
+    Calls that a busy server refused (503, or 429 with a time) are sent again after the pause that it requested; so are
+    calls whose connection broke, if sending them twice is safe. Creations have an idempotency key for this purpose,
+    either yours or a new one. Every method raises the errors of `longrun.errors`.
     """
 
     def __init__(

@@ -122,7 +122,7 @@ class PermissionDenied(ApiError):
 
 
 class TooMuch(ApiError):
-    """A limit was reached, 429 (code 8); `retry_after` says when to try again."""
+    """A limit was reached, 429 (code 8); `retry_after` says when to try again, if that can help."""
 
 
 class WrongStatus(ApiError):
@@ -171,4 +171,7 @@ def api_error(
 def is_transient(error: LongrunError) -> bool:
     """Whether the same call may succeed later."""
     status = getattr(error, "http_status", 0)
+    if isinstance(error, ApiError) and status == 429:
+        # A limit that does not pass by itself has no time after which to try again.
+        return error.retry_after is not None
     return isinstance(error, TransportError) or status == 429 or status >= 500
