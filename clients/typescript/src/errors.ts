@@ -26,10 +26,13 @@ export class TransportError extends LongrunError {
 export class UnexpectedAnswerError extends LongrunError {
   override name = "UnexpectedAnswerError";
   readonly httpStatus: number;
+  /** When to try again, if the answer says so, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(httpStatus: number, text: string) {
+  constructor(httpStatus: number, text: string, retryAfterMs?: number) {
     super(`HTTP ${httpStatus}, but the answer is not from a longrun server: ${text.slice(0, EXCERPT_CHARS)}`);
     this.httpStatus = httpStatus;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -131,7 +134,7 @@ export function errorOf(httpStatus: number, body: string, requestId?: string, re
   } catch {
     // Not JSON, or JSON of a different shape.
   }
-  return new UnexpectedAnswerError(httpStatus, body);
+  return new UnexpectedAnswerError(httpStatus, body, retryAfterMs);
 }
 
 /** Whether the same call may succeed later. */
@@ -146,7 +149,7 @@ export function isTransient(error: unknown): boolean {
   return error instanceof TransportError;
 }
 
-/** The pause that the server requested with its refusal, if it did. */
+/** The pause that the answer asked for, if it did. */
 export function askedPause(error: unknown): number | undefined {
-  return error instanceof ApiError ? error.retryAfterMs : undefined;
+  return error instanceof ApiError || error instanceof UnexpectedAnswerError ? error.retryAfterMs : undefined;
 }
