@@ -1,8 +1,7 @@
 //! Organizations in several databases, as administrators run them: a server, the commands, a move, a cell that is away.
 
-use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::common::{PATIENCE, Ran, Server, command, get, run};
@@ -12,6 +11,7 @@ use longrun_client::{
 use tempfile::{TempDir, tempdir};
 use testkit::{Cluster, Durability};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 struct Setup {
     /// Of the directory and the first cell.
@@ -169,57 +169,80 @@ async fn what_is_of_one_database_says_so() {
     refused.says("is also the database of another cell");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_recorded() {
-    let setup = setup().await;
-    let mut server = setup.serve();
-    let clients = [setup.client(&server, "acme"), setup.client(&server, "globex")];
-    let mut ids = Vec::new();
-    for client in &clients {
-        for _ in 0..2 {
-            ids.push(client.create(&scan(), None).await.unwrap().value.operation.id);
-        }
-    }
-    let create = ["token", "create", "--instance", "--name", "fleet", "--scopes", "operations:work", "-o", "id"];
-    let token = Token::new(&setup.run(&create).expect(0).line()).unwrap();
-    let fleet = Client::with_settings(&server.url, token, Settings { retries: 0, ..Settings::default() }).unwrap();
-    // Attempts end when their permit comes: first one of each organization, then the others.
-    let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
-    let (started, mut starts) = mpsc::unbounded_channel();
-    let first = Arc::new(Mutex::new(HashSet::new()));
+/// A worker for all organizations, whose attempts end when the gate of their kind opens; and a receiver of the ids of
+/// those that have started.
+fn fleet(client: Client, kind: &str, concurrency: usize) -> Fleet {
+    let gate = Arc::new(Semaphore::new(0));
+    let (sender, started) = mpsc::unbounded_channel();
     let handler = {
-        let gates = gates.clone();
+        let gate = Arc::clone(&gate);
         move |attempt: Attempt| {
-            let is_first = first.lock().unwrap().insert(attempt.organization.clone());
-            let (gate, started) = (gates[usize::from(!is_first)].clone(), started.clone());
+            let (gate, sender) = (Arc::clone(&gate), sender.clone());
             async move {
-                started.send((attempt.operation.id.clone(), is_first)).unwrap();
+                sender.send(attempt.operation.id.clone()).unwrap();
                 gate.acquire().await.map_err(|error| Failure::permanent(error.to_string()))?.forget();
                 Ok("done".to_owned())
             }
         }
     };
     let stop = CancellationToken::new();
-    let worker = Worker::new(fleet, handler).kind("scan").concurrency(4);
-    let worker = tokio::spawn(worker.run(stop.clone().cancelled_owned()));
-    let mut order = HashMap::new();
-    for _ in 0..4 {
-        let (id, is_first) = starts.recv().await.unwrap();
-        order.insert(id, is_first);
+    let worker = Worker::new(client, handler).kind(kind).concurrency(concurrency);
+    let task = tokio::spawn(worker.run(stop.clone().cancelled_owned()));
+    Fleet { gate, started, stop, task }
+}
+
+struct Fleet {
+    gate: Arc<Semaphore>,
+    started: mpsc::UnboundedReceiver<String>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_recorded() {
+    let setup = setup().await;
+    let mut server = setup.serve();
+    let [acme, globex] = ["acme", "globex"].map(|name| setup.client(&server, name));
+    let create = ["token", "create", "--instance", "--name", "fleet", "--scopes", "operations:work", "-o", "id"];
+    let token = setup.run(&create).expect(0).line();
+    let client = || {
+        let settings = Settings { retries: 0, ..Settings::default() };
+        Client::with_settings(&server.url, Token::new(&token).unwrap(), settings).unwrap()
+    };
+    let (mut mixed, mut full) = (fleet(client(), "mixed", 4), fleet(client(), "full", 2));
+    let new = |kind: &str| NewOperation { kind: kind.to_owned(), ..NewOperation::default() };
+    let create = async |client: &Client, kind: &str| client.create(&new(kind), None).await.unwrap().value.operation.id;
+    let (mut of_acme, mut of_globex) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        of_acme.push(create(&acme, "mixed").await);
+        of_globex.push(create(&globex, "mixed").await);
+        of_globex.push(create(&globex, "full").await);
+    }
+    for (fleet, attempts) in [(&mut mixed, 4), (&mut full, 2)] {
+        for _ in 0..attempts {
+            fleet.started.recv().await.unwrap();
+        }
     }
     setup.second.stop().unwrap();
     server.process.line_with("the cell does not answer");
-    // What cannot be recorded for globex delays neither the results that end with it nor later ones.
-    for (gate, is_first) in gates.iter().zip([true, false]) {
-        gate.add_permits(2);
-        let of_acme = ids[..2].iter().find(|id| order[*id] == is_first).unwrap();
-        completed(&clients[0], of_acme).await;
+    // The results of globex delay neither those that are sent with them nor later ones.
+    mixed.gate.add_permits(5);
+    full.gate.add_permits(4);
+    of_acme.push(create(&acme, "mixed").await);
+    // Nor do they keep both places of a worker.
+    for _ in 0..2 {
+        of_acme.push(create(&acme, "full").await);
+    }
+    for id in &of_acme {
+        completed(&acme, id).await;
     }
     setup.second.start_again().unwrap();
-    for id in &ids[2..] {
-        completed(&clients[1], id).await;
+    for id in &of_globex {
+        completed(&globex, id).await;
     }
-    stop.cancel();
-    worker.await.unwrap().unwrap();
+    for fleet in [mixed, full] {
+        fleet.stop.cancel();
+        fleet.task.await.unwrap().unwrap();
+    }
     setup.run(&["doctor"]).expect(0);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::handler::{Attempt, Failure, Handler};
@@ -36,7 +36,12 @@ enum Why {
 }
 
 /// Runs a claimed operation and waits until its outcome is recorded.
-pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOperation, lease: Duration) {
+pub(super) async fn run<H: Handler>(
+    shared: Arc<Shared<H>>,
+    claimed: ClaimedOperation,
+    lease: Duration,
+    place: OwnedSemaphorePermit,
+) {
     let (lease, stops, progress) = shared.held.add(&claimed, lease);
     let attempt = Attempt {
         operation: claimed.operation,
@@ -55,7 +60,7 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
             organization: lease.organization.clone(),
             outcome: bounded(outcome),
         };
-        let (ended, recorded) = Ended::new(settlement, stops.lost);
+        let (ended, recorded) = Ended::new(settlement, place);
         // Heartbeats are still sent for it: the server may be away for a while.
         if shared.settle.send(ended).is_ok() {
             let _ = recorded.await;

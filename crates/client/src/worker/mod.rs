@@ -190,7 +190,7 @@ impl<H: Handler> Worker<H> {
             let (shared, client, stop) = (shared.clone(), self.client.clone(), stop_beating.clone());
             async move { shared.held.keep(&client, &stop).await }
         });
-        let recording = tokio::spawn(settle::record(self.client.clone(), ended, give_up.clone()));
+        let recording = tokio::spawn(settle::record(self.client.clone(), ended, self.concurrency, give_up.clone()));
 
         let claiming = Claiming {
             client: self.client,
@@ -203,9 +203,11 @@ impl<H: Handler> Worker<H> {
             places: Arc::new(Semaphore::new(self.concurrency)),
         };
         let result = tokio::select! {
-            () = shutdown => Ok(()),
+            // What a claim has brought is started, also when the worker is told to stop at the same time.
+            biased;
             error = claiming.run(&shared, &attempts) => Err(error),
             error = shared.starts.hopeless() => Err(error),
+            () = shutdown => Ok(()),
         };
         attempts.close();
         let (mut all_ended, mut drain) = (pin!(attempts.wait()), pin!(tokio::time::sleep(self.drain)));
@@ -241,7 +243,7 @@ impl Claiming {
     /// Claims and starts attempts; returns why the server gives no work to this worker.
     async fn run<H: Handler>(mut self, shared: &Arc<Shared<H>>, attempts: &TaskTracker) -> Error {
         self.request.wait = self.request.wait.min(self.client.settings.read_timeout * 2 / 3);
-        let mut failures = 0;
+        let (mut failures, mut has_claimed) = (0, false);
         loop {
             // As many as are free now; those that become free while the server waits are filled by the next claim.
             let mut places = Vec::new();
@@ -260,7 +262,7 @@ impl Claiming {
             let asked_at = Instant::now();
             let Claims { operations, lease_duration } = match self.client.claim(&self.request).await {
                 Ok(answer) => answer.value,
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() || (has_claimed && settle::is_foreign(&error)) => {
                     let pause = pause(error.refusal().and_then(|refusal| refusal.retry_after), failures);
                     tracing::warn!(%error, ?pause, "could not claim; trying again");
                     tokio::time::sleep(pause).await;
@@ -269,6 +271,7 @@ impl Claiming {
                 }
                 Err(error) => return error,
             };
+            has_claimed = true;
             if operations.is_empty() && asked_at.elapsed() < self.request.wait / 2 {
                 // A server that is stopping ends the calls of its workers; another one may be available in a moment.
                 tokio::time::sleep(pause(None, failures)).await;
@@ -277,11 +280,7 @@ impl Claiming {
                 failures = 0;
             }
             for (claimed, place) in operations.into_iter().zip(places) {
-                let attempt = attempt::run(shared.clone(), claimed, lease_duration);
-                attempts.spawn(async move {
-                    attempt.await;
-                    drop(place);
-                });
+                attempts.spawn(attempt::run(shared.clone(), claimed, lease_duration, place));
             }
         }
     }

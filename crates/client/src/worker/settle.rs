@@ -1,9 +1,14 @@
 //! Records outcomes: all that are ready go into one call.
+//!
+//! An outcome is sent until the server has answered about it. An attempt keeps its place among those that run at the same
+//! time until then, but when the server can say nothing about it now, its place is given to others: the data of one
+//! organization that cannot be reached must not stop a worker for many. No more places are given away than there are.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +28,8 @@ const UNAVAILABLE: i32 = 14;
 /// An attempt that has ended. When this is dropped, nothing more has to be done for it.
 pub(super) struct Ended {
     settlement: Settlement,
-    /// Cancelled when the lease is lost: the outcome can no longer be recorded.
-    lost: CancellationToken,
+    /// Its place among the attempts that run at the same time; then, if it was given away, among those without one.
+    place: OwnedSemaphorePermit,
     /// Whether it must be sent alone, since the server refused a call that it was in.
     is_alone: bool,
     /// Whether the server refused the outcome, and the settlement says so instead.
@@ -34,9 +39,18 @@ pub(super) struct Ended {
 
 impl Ended {
     /// The receiver is notified when nothing more has to be done.
-    pub(super) fn new(settlement: Settlement, lost: CancellationToken) -> (Ended, oneshot::Receiver<()>) {
+    pub(super) fn new(settlement: Settlement, place: OwnedSemaphorePermit) -> (Ended, oneshot::Receiver<()>) {
         let (done, recorded) = oneshot::channel();
-        (Ended { settlement, lost, is_alone: false, is_replaced: false, _done: done }, recorded)
+        (Ended { settlement, place, is_alone: false, is_replaced: false, _done: done }, recorded)
+    }
+
+    /// Gives the place to another attempt, unless too many have done so.
+    fn give_place(&mut self, without: &Arc<Semaphore>) {
+        if !Arc::ptr_eq(self.place.semaphore(), without)
+            && let Ok(place) = Arc::clone(without).try_acquire_owned()
+        {
+            self.place = place;
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -68,8 +82,15 @@ impl Ended {
 }
 
 /// Records incoming outcomes until the other side is closed. While the server is away, or the data of an organization
-/// cannot be reached, it keeps trying, until `give_up`; what comes in meanwhile does not wait for that.
-pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver<Ended>, give_up: CancellationToken) {
+/// cannot be reached, it keeps trying, until `give_up`; what comes in meanwhile does not wait for that. As many as
+/// `places` may wait without a place.
+pub(super) async fn record(
+    client: Client,
+    mut incoming: mpsc::UnboundedReceiver<Ended>,
+    places: usize,
+    give_up: CancellationToken,
+) {
+    let without = Arc::new(Semaphore::new(places));
     let (mut next, mut later) = (None, Later::default());
     let mut is_open = true;
     while is_open || next.is_some() || !later.waiting.is_empty() {
@@ -97,7 +118,12 @@ pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver
         }
         let attempts = batch.len();
         tokio::select! {
-            again = settle(&client, batch) => later.add(again),
+            mut again = settle(&client, batch) => {
+                if again.is_unavailable {
+                    again.outcomes.iter_mut().for_each(|ended| ended.give_place(&without));
+                }
+                later.add(again);
+            }
             () = give_up.cancelled() => {
                 tracing::warn!(attempts, "outcomes could not be recorded; the leases will expire");
             }
@@ -105,14 +131,10 @@ pub(super) async fn record(client: Client, mut incoming: mpsc::UnboundedReceiver
     }
 }
 
-/// As many outcomes as one call may have, without those whose lease is lost; one that does not fit stays in `next`.
+/// As many outcomes as one call may have; one that does not fit stays in `next`.
 fn batch(next: &mut Option<Ended>, mut more: impl FnMut() -> Option<Ended>) -> Vec<Ended> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(ended) = next.take() {
-        if ended.lost.is_cancelled() {
-            *next = more();
-            continue;
-        }
         let is_first = batch.is_empty();
         if !is_first && (ended.is_alone || batch.len() == MAX_ROWS || bytes + ended.bytes() > MAX_BYTES) {
             *next = Some(ended);
@@ -134,6 +156,8 @@ struct Again {
     outcomes: Vec<Ended>,
     /// The pause before; `None`: a growing one.
     pause: Option<Duration>,
+    /// Whether the server answered that it cannot reach what they are about.
+    is_unavailable: bool,
 }
 
 /// Outcomes that wait to be sent again.
@@ -163,6 +187,12 @@ impl Later {
     }
 }
 
+/// Whether something between answered, such as a proxy that does not find the server for a moment. One that refuses so
+/// large a body would do so again.
+pub(super) fn is_foreign(error: &Error) -> bool {
+    matches!(error, Error::Unexpected { http_status, .. } if *http_status >= 300 && *http_status != 413)
+}
+
 /// Settles a batch in one call; returns what remains to be sent. If the server refuses the call as a whole, that is each
 /// outcome alone, so that one bad outcome does not affect the others.
 async fn settle(client: &Client, batch: Vec<Ended>) -> Again {
@@ -180,13 +210,15 @@ async fn settle(client: &Client, batch: Vec<Ended>) -> Again {
                     (None, status) => tracing::debug!(operation = row.id, status, "the attempt ended"),
                 }
             }
-            return Again { outcomes, pause: None };
+            return Again { outcomes, pause: None, is_unavailable: true };
         }
         Err(error) => error,
     };
-    if error.is_transient() {
+    if error.is_transient() || is_foreign(&error) {
         tracing::warn!(%error, attempts = batch.len(), "could not record outcomes; trying again");
-        return Again { outcomes: batch, pause: error.refusal().and_then(|refusal| refusal.retry_after) };
+        let refusal = error.refusal();
+        let is_unavailable = refusal.is_some_and(|refusal| refusal.reason() == Some("UNAVAILABLE"));
+        return Again { outcomes: batch, pause: refusal.and_then(|refusal| refusal.retry_after), is_unavailable };
     }
     let outcomes = if batch.len() > 1 {
         tracing::warn!(%error, attempts = batch.len(), "outcomes were refused together; sending them one by one");
@@ -194,5 +226,5 @@ async fn settle(client: &Client, batch: Vec<Ended>) -> Again {
     } else {
         batch.into_iter().filter_map(|ended| ended.replaced(&error)).collect()
     };
-    Again { outcomes, pause: Some(Duration::ZERO) }
+    Again { outcomes, pause: Some(Duration::ZERO), is_unavailable: false }
 }
