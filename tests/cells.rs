@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::common::{PATIENCE, Ran, Server, command, get, run};
 use longrun_client::{
-    Attempt, CancellationToken, Client, Error, Failure, ListRequest, NewOperation, Settings, Token, Worker,
+    Attempt, CancellationToken, ClaimRequest, Client, Error, Failure, ListRequest, NewOperation, Outcome, Settings,
+    Settlement, Token, Worker,
 };
 use tempfile::{TempDir, tempdir};
 use testkit::{Cluster, Durability};
@@ -205,10 +206,7 @@ async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_r
     let [acme, globex] = ["acme", "globex"].map(|name| setup.client(&server, name));
     let create = ["token", "create", "--instance", "--name", "fleet", "--scopes", "operations:work", "-o", "id"];
     let token = setup.run(&create).expect(0).line();
-    let client = || {
-        let settings = Settings { retries: 0, ..Settings::default() };
-        Client::with_settings(&server.url, Token::new(&token).unwrap(), settings).unwrap()
-    };
+    let client = || Client::new(&server.url, Token::new(&token).unwrap()).unwrap();
     let (mut mixed, mut full) = (fleet(client(), "mixed", 4), fleet(client(), "full", 2));
     let new = |kind: &str| NewOperation { kind: kind.to_owned(), ..NewOperation::default() };
     let create = async |client: &Client, kind: &str| client.create(&new(kind), None).await.unwrap().value.operation.id;
@@ -218,6 +216,22 @@ async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_r
         of_globex.push(create(&globex, "mixed").await);
         of_globex.push(create(&globex, "full").await);
     }
+    for client in [&acme, &globex] {
+        create(client, "raw").await;
+    }
+    let raw = client();
+    let kinds = vec!["raw".to_owned()];
+    let request = ClaimRequest { kinds, max_operations: 2, wait: Duration::from_secs(30), organizations: Vec::new() };
+    let rows = raw.claim(&request).await.unwrap().value.operations.into_iter().map(|claimed| {
+        // What is settled cannot be recorded, what is released can be.
+        let outcome = match claimed.organization.as_str() {
+            "acme" => Outcome::Released,
+            _ => Outcome::Completed { output: String::new() },
+        };
+        let (id, lease_token) = (claimed.operation.id, claimed.lease_token);
+        Settlement { id, lease_token, organization: claimed.organization, outcome }
+    });
+    let rows: Vec<Settlement> = rows.collect();
     for (fleet, attempts) in [(&mut mixed, 4), (&mut full, 2)] {
         for _ in 0..attempts {
             fleet.started.recv().await.unwrap();
@@ -225,6 +239,11 @@ async fn a_cell_that_is_away_keeps_no_result_of_other_organizations_from_being_r
     }
     setup.second.stop().unwrap();
     server.process.line_with("the cell does not answer");
+    let answer = raw.settle(&rows).await.unwrap().value.results;
+    for (row, answered) in rows.iter().zip(&answer) {
+        let expected = (row.organization == "globex").then_some(14);
+        assert_eq!(answered.error.as_ref().map(|error| error.code), expected, "{answered:?}");
+    }
     // The results of globex delay neither those that are sent with them nor later ones.
     mixed.gate.add_permits(5);
     full.gate.add_permits(4);

@@ -108,6 +108,15 @@ impl Error {
         }
     }
 
+    /// The HTTP status, if there was an answer.
+    pub(crate) fn http_status(&self) -> Option<u16> {
+        match self {
+            Error::Refused(refusal) => Some(refusal.http_status),
+            Error::Unexpected { http_status, .. } => Some(*http_status),
+            _ => None,
+        }
+    }
+
     pub(crate) fn from_reqwest(url: &reqwest::Url, error: &reqwest::Error) -> Error {
         let url = origin(url);
         let reason = innermost(error);

@@ -54,7 +54,7 @@ impl Client {
         let address = with_query(self.address("v1/evidence"), &Page::default(), &given);
         let unreadable =
             |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
-        let mut repetition = 0;
+        let (mut repetition, mut expects) = (0, true);
         loop {
             // Opened again each time: a streamed body can be sent only once.
             let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
@@ -71,16 +71,19 @@ impl Client {
             };
             let chunks = awaited.map(|()| chunks).flatten_stream();
             let mut request = self.http().post(address.clone()).header(CONTENT_TYPE, "application/octet-stream");
-            if is_awaited {
+            if is_awaited && expects {
                 request = request.header(EXPECT, "100-continue");
             }
             // Lets the server refuse a file that is too large before it is sent; a pipe has no length.
             if metadata.is_file() {
                 request = request.header(CONTENT_LENGTH, metadata.len());
             }
-            match self.send_once(request.body(Body::wrap_stream(chunks))).await? {
-                Sent::Done(response) => return self.read(response).await,
-                Sent::Busy(response) => self.pause(response, &mut repetition).await?,
+            match self.send_once(request.body(Body::wrap_stream(chunks))).await {
+                Ok(Sent::Done(response)) => return self.read(response).await,
+                Ok(Sent::Busy(response)) => self.pause(response, &mut repetition).await?,
+                // A proxy that does not know the header (RFC 9110, section 15.5.18).
+                Err(error) if expects && error.http_status() == Some(417) => expects = false,
+                Err(error) => return Err(error),
             }
         }
     }

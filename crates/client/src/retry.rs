@@ -17,9 +17,10 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// How long to pause before repetition number `repetition` (0 for the first).
 ///
-/// If the server requested no time, half of the pause is random, so that many clients do not come back at once.
+/// If the server requested no time, half of the pause is random, so that many clients do not come back at once. A server
+/// that asks for no pause at all gets one too: waits and workers repeat their calls without a limit.
 pub(crate) fn pause(asked: Option<Duration>, repetition: u32) -> Duration {
-    match asked {
+    match asked.filter(|asked| !asked.is_zero()) {
         Some(asked) => asked.min(LONGEST_PAUSE),
         None => {
             let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(repetition)).min(LONGEST_PAUSE);
@@ -36,6 +37,7 @@ mod tests {
     fn the_server_decides_within_bounds() {
         assert_eq!(pause(Some(Duration::from_secs(3)), 7), Duration::from_secs(3));
         assert_eq!(pause(Some(Duration::from_secs(3600)), 0), LONGEST_PAUSE);
+        assert!(pause(Some(Duration::ZERO), 3) >= Duration::from_millis(800));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::RequestBuilder;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -164,7 +165,8 @@ pub struct SettledOperation {
     pub id: String,
     /// Its status now, by its wire name; `None` if the settlement was refused, or released the operation.
     pub status: Option<String>,
-    /// Why it was refused, if it was: the lease had been lost, and nothing was changed.
+    /// Why it was refused, if it was: the lease had been lost, and nothing was changed; or, with code 14, the data of the
+    /// organization cannot be reached now, and the settlement can be sent again.
     pub error: Option<RpcStatus>,
 }
 
@@ -191,18 +193,27 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(&Body { operations })).await
     }
 
-    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second call is
-    /// refused.
+    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: what was recorded the
+    /// first time is answered as it was then.
     ///
     /// # Errors
-    /// Any [`Error`]. A lost lease is not an error, but is reported in its row.
+    /// Any [`Error`]. A lost lease is not an error, but is reported in its row; nor is an organization whose data cannot
+    /// be reached, if that of another one can.
     pub async fn settle(&self, results: &[Settlement]) -> Result<Answer<Settled>, Error> {
+        self.call(|| self.settlement(results)).await
+    }
+
+    /// The same, sent once: a worker pauses by itself, so that other outcomes do not wait meanwhile.
+    pub(crate) async fn settle_once(&self, results: &[Settlement]) -> Result<Answer<Settled>, Error> {
+        self.call_once(self.settlement(results)).await
+    }
+
+    fn settlement(&self, results: &[Settlement]) -> RequestBuilder {
         #[derive(Serialize)]
         struct Body<'a> {
             results: &'a [Settlement],
         }
-        let address = self.address("v1/operations:settle");
-        self.call(|| self.http().post(address.clone()).json(&Body { results })).await
+        self.http().post(self.address("v1/operations:settle")).json(&Body { results })
     }
 }
 

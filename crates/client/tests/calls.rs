@@ -8,7 +8,7 @@ use longrun_client::{
     WaitStep, WatchRequest, WatchStep, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A server that gives these answers, one per request, and remembers the requests.
 struct Script {
@@ -168,65 +168,72 @@ async fn a_limit_that_does_not_pass_by_itself_is_an_error_at_once() {
     assert_eq!(script.requests().len(), 1);
 }
 
-/// A server that reads only the heads of requests and gives this answer; returns its address and the heads.
-async fn refusing(answer: String) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let heads = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&heads);
-    tokio::spawn(async move {
-        // A connection that is closed with unread data may lose the answer.
-        let mut open = Vec::new();
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
-            seen.lock().unwrap().push(String::from_utf8(head).unwrap().to_lowercase());
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            open.push(stream);
-        }
-    });
-    (url, heads)
-}
-
-#[tokio::test]
-async fn a_large_file_is_not_sent_before_the_server_had_time_to_refuse_it() {
-    let body = r#"{"code":3,"message":"the body is too large","details":[]}"#;
-    let (url, heads) = refusing(answer("413 Payload Too Large", "", body)).await;
-    let client = Client::new(&url, Token::new("lrn_t").unwrap()).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(64 * 1024 * 1024).unwrap();
-    for _ in 0..3 {
-        let error = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap_err();
-        assert_eq!(error.refusal().map(|refusal| refusal.http_status), Some(413), "{error}");
+/// Reads the head of a request, in lower case.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
     }
-    assert!(heads.lock().unwrap().iter().all(|head| head.contains("\r\nexpect: 100-continue\r\n")));
+    String::from_utf8(head).unwrap().to_lowercase()
+}
+
+/// A file of this size, with zeros.
+fn file_of(size: u64) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(size).unwrap();
+    file
 }
 
 #[tokio::test]
-async fn a_large_file_is_sent_when_the_server_does_not_refuse_it() {
-    let size = 5 * 1024 * 1024;
+async fn a_server_is_asked_whether_it_takes_a_large_file_and_its_refusal_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-        let mut body = vec![0; size];
-        stream.read_exact(&mut body).await.unwrap();
-        let stored = format!(r#"{{"digest":"sha256:0","size":{size}}}"#);
-        stream.write_all(answer("200 OK", "", &stored).as_bytes()).await.unwrap();
+        let head = head(&mut stream).await;
+        let body = r#"{"code":3,"message":"the body is too large","details":[]}"#;
+        stream.write_all(answer("413 Payload Too Large", "", body).as_bytes()).await.unwrap();
+        // A connection that is closed with unread data may lose the answer.
+        (head, stream)
     });
     let client = Client::new(&url, Token::new("lrn_t").unwrap()).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(size as u64).unwrap();
-    let stored = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap();
-    assert_eq!(stored.value.size, size as u64);
+    let file = file_of(64 * 1024 * 1024);
+    let error = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap_err();
+    assert_eq!(error.refusal().map(|refusal| refusal.http_status), Some(413), "{error}");
+    let (head, _stream) = server.await.unwrap();
+    assert!(head.contains("\r\nexpect: 100-continue\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_large_file_is_sent_when_the_server_does_not_refuse_it_or_a_proxy_does_not_know_the_expectation() {
+    let size = 5 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let stored = answer("200 OK", "", &format!(r#"{{"digest":"sha256:0","size":{size}}}"#));
+        for refuses in [false, true, false] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let expects = head(&mut stream).await.contains("\r\nexpect: 100-continue\r\n");
+            if refuses {
+                assert!(expects);
+                stream.write_all(answer("417 Expectation Failed", "", "").as_bytes()).await.unwrap();
+                continue;
+            }
+            if expects {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+            }
+            let mut body = vec![0; size];
+            stream.read_exact(&mut body).await.unwrap();
+            stream.write_all(stored.as_bytes()).await.unwrap();
+        }
+    });
+    let file = file_of(size as u64);
+    for _ in 0..2 {
+        // With a connection of its own.
+        let client = Client::new(&url, Token::new("lrn_t").unwrap()).unwrap();
+        let stored = client.put_evidence_file(file.path(), None, |_| ()).await.unwrap();
+        assert_eq!(stored.value.size, size as u64);
+    }
     server.await.unwrap();
 }
 

@@ -58,14 +58,12 @@ pub(crate) fn recorded<T>(
     if !results.is_empty() && results.iter().all(Result::is_err) {
         return results.into_iter().collect();
     }
-    let known = |result: Result<Result<T, Refusal>, StoreError>| {
-        result.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "what several organizations sent together could not be recorded for one of them");
-            Err(Refusal::Unavailable)
-        })
-    };
-    Ok(results.into_iter().map(known).collect())
+    let mut failed = results.iter().filter_map(|result| result.as_ref().err());
+    if let Some(error) = failed.next() {
+        let (error, rows) = (error as &dyn std::error::Error, 1 + failed.count());
+        tracing::warn!(error, rows, "settlements or releases of an organization could not be recorded");
+    }
+    Ok(results.into_iter().map(|result| result.unwrap_or(Err(Refusal::Unavailable))).collect())
 }
 
 /// What heartbeats of several organizations answer. Leases of an organization that failed are neither extended nor

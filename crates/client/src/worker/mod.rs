@@ -7,7 +7,9 @@
 //! prolonged by one heartbeat every third of the lease, until their outcome is recorded. A handler is cancelled when
 //! its lease is lost, a cancellation of its operation is requested or its time limit expires. When the worker is asked
 //! to stop, running attempts may end within the drain time; the rest is released without charging an attempt. An
-//! operation that a handler cannot even start is released in the same way.
+//! operation that a handler cannot even start is released in the same way. An outcome is sent until the server has
+//! answered about it. Outcomes of organizations whose data cannot be reached do not keep others from running: there may
+//! be as many of them as handlers, in addition to those that run.
 
 mod attempt;
 mod handler;
@@ -203,7 +205,7 @@ impl<H: Handler> Worker<H> {
             places: Arc::new(Semaphore::new(self.concurrency)),
         };
         let result = tokio::select! {
-            // What a claim has brought is started, also when the worker is told to stop at the same time.
+            // What a claim has brought is started, even if the worker is told to stop at the same moment.
             biased;
             error = claiming.run(&shared, &attempts) => Err(error),
             error = shared.starts.hopeless() => Err(error),

@@ -65,7 +65,7 @@ fn vulnerability(node: &Node<'_>) -> Checked {
     node.each_in("notes", note)?;
     // Policies and waivers take products that are no list for none.
     node.optional("product_status", |status| {
-        status.each_named(|name, _| status.each_in(name, |product| product.text().map(drop)))
+        status.each_field(|products| products.each(|product| product.text().map(drop)))
     })?;
     node.each_in("remediations", |remediation| {
         remediation.required("category")?.text()?;

@@ -129,7 +129,7 @@ pub fn blackduck(value: &Value) -> Checked {
     root.required("detailedVulnerabilities")?.each(|vulnerability| {
         vulnerability.object()?;
         vulnerability.strings(&["vulnerabilityId", "severity"])?;
-        // Policies compare them; -1 is one that is not known.
+        // Policies compare them. Some tools write -1 where they know no score.
         for name in ["overallScore", "baseScore"] {
             vulnerability.optional(name, |score| score.number(-1.0, 10.0).map(drop))?;
         }

@@ -406,6 +406,11 @@ fn a_mismatch_says_what_was_expected_and_where() {
         ),
         (
             CsafVex,
+            changed(csaf_2_1(), "/vulnerabilities/0/product_status/known_affected", Some(json!(null))),
+            "at $.vulnerabilities[0].product_status.known_affected: expected an array, found null",
+        ),
+        (
+            CsafVex,
             changed(csaf_2_1(), "/vulnerabilities/0/product_status/known_affected", Some(json!([7]))),
             "at $.vulnerabilities[0].product_status.known_affected[0]: expected a string that is not empty",
         ),

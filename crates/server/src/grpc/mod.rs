@@ -139,13 +139,14 @@ pub(crate) fn routes(app: &App) -> Router {
         .into_axum_router()
         .layer(from_fn_with_state(app.clone(), gate::gate));
     // Older clients know only the first version of reflection.
-    let open = Routes::new(HealthServer::new(Checks::new(app)).max_decoding_message_size(MAX_OPEN_BYTES))
-        .add_service(reflection().build_v1().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
+    let reflection = Routes::new(reflection().build_v1().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
         .add_service(reflection().build_v1alpha().expect(MADE).max_decoding_message_size(MAX_OPEN_BYTES))
         .into_axum_router()
         .layer(map_request_with_state(app.shutdown.clone(), ending));
-    // Both would answer unknown paths, which the router that they are merged into must answer.
-    services.reset_fallback().merge(open.reset_fallback())
+    let health =
+        Routes::new(HealthServer::new(Checks::new(app)).max_decoding_message_size(MAX_OPEN_BYTES)).into_axum_router();
+    // All would answer unknown paths, which the router that they are merged into must answer.
+    services.reset_fallback().merge(reflection.reset_fallback()).merge(health.reset_fallback())
 }
 
 /// A request that ends with the server, which would wait for a client that does not end it.

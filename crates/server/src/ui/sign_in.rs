@@ -92,7 +92,8 @@ pub(super) async fn sign_in(
     begin(&app, &extensions, &headers, &secret, &entered.return_to, wrong).await
 }
 
-/// Starts the session of a token, in place of one of the provider, and redirects; shows the form with the text `wrong` when the token is not valid.
+/// Starts the session of a token, in place of one of the provider, and redirects; shows the form with the text `wrong`
+/// when the token is not valid.
 async fn begin(
     app: &App,
     extensions: &Extensions,
@@ -103,7 +104,10 @@ async fn begin(
 ) -> Result<Response, Problem> {
     match app.auth.begin_page_session(secret, extensions.get::<Link>()).await {
         Ok(cookies) => {
-            end_session_of(&app.auth, headers, extensions).await?;
+            if let Err(error) = end_session_of(&app.auth, headers, extensions).await {
+                // The new cookies replace it in this browser in any case.
+                tracing::warn!(error = &error as &dyn std::error::Error, "a session could not be ended");
+            }
             let to = if is_local(return_to) { return_to } else { HOME };
             let mut response = Redirect::to(to).into_response();
             for cookie in cookies {

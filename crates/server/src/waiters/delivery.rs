@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes, HttpBody};
 use engine::Waker;
 use hyper::body::{Frame, SizeHint};
+use operations::Refusal;
 use store::{Claimed, LeaseRef, Store};
 
 use crate::error::BoxError;
@@ -72,8 +73,14 @@ impl Drop for Undelivered {
         runtime.spawn(async move {
             let operations = leases.len();
             match store.release(leases).await {
-                Ok(_) => {
-                    tracing::info!(operations, "operations did not reach the worker that claimed them; they were released");
+                Ok(results) => {
+                    let kept = results.iter().filter(|result| **result == Err(Refusal::Unavailable)).count();
+                    tracing::info!(
+                        operations,
+                        kept,
+                        "operations did not reach the worker that claimed them; they were released, but for those kept, \
+                         whose leases will run out"
+                    );
                     waker.wake();
                 }
                 Err(error) => {

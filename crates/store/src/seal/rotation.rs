@@ -75,6 +75,27 @@ async fn read(
     Ok(places.into_iter().zip(texts).filter_map(|(place, text)| Some((place, text?))))
 }
 
+/// The same, without those of organizations that cannot be read now, such as one that is being moved; why not is added to
+/// `unread`.
+async fn read_what_can_be(
+    store: &dyn Store,
+    batch: Vec<TextHead>,
+    unread: &mut BTreeMap<String, String>,
+) -> Result<Vec<(TextPlace, String)>, StoreError> {
+    match read(store, batch.clone()).await {
+        Err(StoreError::Unavailable(_)) => {}
+        texts => return Ok(texts?.collect()),
+    }
+    let mut all = Vec::new();
+    for part in batch.chunk_by(|one, other| one.place.organization == other.place.organization) {
+        match read(store, part.to_vec()).await {
+            Err(StoreError::Unavailable(why)) => drop(unread.insert(part[0].place.organization.clone(), why)),
+            texts => all.extend(texts?),
+        }
+    }
+    Ok(all)
+}
+
 /// How texts are sealed.
 ///
 /// # Errors
@@ -176,6 +197,7 @@ fn described(place: &TextPlace, error: &Unopened) -> String {
 /// Tries every sealed text; those that do not open are findings.
 pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<Finding>, StoreError> {
     let (mut findings, mut missing) = (Vec::new(), BTreeMap::<String, u64>::new());
+    let mut unread = BTreeMap::new();
     let mut walk = Walk::start(store);
     while let Some(mut heads) = walk.next().await? {
         heads.retain(|head| match &head.seal {
@@ -187,12 +209,7 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
             Seal::Key(_) | Seal::Unknown => true,
         });
         for batch in batches(heads) {
-            let texts = match read(store, batch).await {
-                // Those of an organization that is being moved can be tried where it arrives.
-                Err(StoreError::Unavailable(_)) => continue,
-                texts => texts?,
-            };
-            for (place, text) in texts {
+            for (place, text) in read_what_can_be(store, batch, &mut unread).await? {
                 let owner = owner(&place);
                 // A text that moved meanwhile, and was written anew, is another text.
                 if let Err(error) = super::text::open_parts(keyring, &owner, text)
@@ -206,6 +223,10 @@ pub(super) async fn examine(store: &dyn Store, keyring: &Keyring) -> Result<Vec<
             }
         }
     }
+    findings.extend(unread.into_iter().map(|(organization, why)| Finding {
+        invariant: "all sealed texts can be read",
+        detail: format!("{organization}: {why}"),
+    }));
     let invariant = "this process has the key of every sealed text (encryption.keys)";
     let missing = missing.into_iter().map(|(id, texts)| Finding {
         invariant,

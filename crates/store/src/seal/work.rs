@@ -122,7 +122,14 @@ impl Sealed {
                 break;
             }
             let sealed = stale.iter().map(|index| Sealed::sealed_settlement(key, &settlements[*index]));
-            let settled = self.inner.settle(sealed.collect()).await?;
+            let settled = match self.inner.settle(sealed.collect()).await {
+                // What the first way has recorded is answered.
+                Err(StoreError::Unavailable(_)) if stale.len() < results.len() => {
+                    stale.into_iter().for_each(|index| results[index] = Err(Refusal::Unavailable));
+                    break;
+                }
+                settled => settled?,
+            };
             stale.into_iter().zip(settled).for_each(|(index, result)| results[index] = result);
         }
         Ok(results)

@@ -84,18 +84,32 @@ pub(crate) async fn settle(
             }
         }
     }
-    if !settlements.is_empty() {
-        let (indexes, settlements): (Vec<usize>, Vec<Settlement>) = settlements.into_iter().unzip();
-        for (index, result) in indexes.into_iter().zip(app.store.settle(settlements).await?) {
-            rows[index].1 = result.map(Some);
-        }
+    let (settled, settlements): (Vec<usize>, Vec<Settlement>) = settlements.into_iter().unzip();
+    let (released, leases): (Vec<usize>, Vec<LeaseRef>) = releases.into_iter().unzip();
+    let mut answers = Vec::new();
+    if !settled.is_empty() {
+        let results = app.store.settle(settlements).await;
+        answers.push((settled, results.map(|results| results.into_iter().map(|result| result.map(Some)).collect())));
     }
-    if !releases.is_empty() {
-        let (indexes, leases): (Vec<usize>, Vec<LeaseRef>) = releases.into_iter().unzip();
-        for (index, result) in indexes.into_iter().zip(app.store.release(leases).await?) {
-            rows[index].1 = result.map(|()| None);
-        }
+    if !released.is_empty() {
+        let results = app.store.release(leases).await;
+        answers
+            .push((released, results.map(|results| results.into_iter().map(|result| result.map(|()| None)).collect())));
         app.waker.wake();
+    }
+    // Some rows may have been recorded although others could not be reached: then each says so for itself.
+    let is_any_answered = answers.iter().any(|(_, results)| results.is_ok());
+    for (indexes, results) in answers {
+        let results: Vec<Result<Option<Status>, Refusal>> = match results {
+            Err(error) if is_any_answered => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "some of the rows could not be recorded");
+                vec![Err(Refusal::Unavailable); indexes.len()]
+            }
+            results => results?,
+        };
+        for (index, result) in indexes.into_iter().zip(results) {
+            rows[index].1 = result;
+        }
     }
     Ok(rows)
 }
