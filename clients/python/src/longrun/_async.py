@@ -762,12 +762,7 @@ class AsyncClient:
                 outcome = await self._http.send(self._http.build_request(**call.for_httpx(self.settings)), stream=True)
                 self._was_answered = True
                 if not outcome.is_success or is_read:
-                    try:
-                        await outcome.aread()
-                    except httpx.DecodingError as wrong:
-                        raise UnexpectedAnswer(outcome.status_code, str(wrong)) from wrong
-                    finally:
-                        await outcome.aclose()
+                    await self._read_body(outcome)
                 if outcome.is_success:
                     return outcome
                 asked_for = _calls.retry_after(outcome)
@@ -779,3 +774,12 @@ class AsyncClient:
                 raise _calls.transport_error(self.settings.url, outcome) from outcome
             await asyncio.sleep(_calls.pause(asked_for, repetition))
             repetition += 1
+
+    @staticmethod
+    async def _read_body(response: httpx.Response) -> None:
+        try:
+            await response.aread()
+        except httpx.DecodingError as wrong:
+            raise UnexpectedAnswer(response.status_code, str(wrong)) from wrong
+        finally:
+            await response.aclose()

@@ -760,12 +760,7 @@ class Client:
                 outcome = self._http.send(self._http.build_request(**call.for_httpx(self.settings)), stream=True)
                 self._was_answered = True
                 if not outcome.is_success or is_read:
-                    try:
-                        outcome.read()
-                    except httpx.DecodingError as wrong:
-                        raise UnexpectedAnswer(outcome.status_code, str(wrong)) from wrong
-                    finally:
-                        outcome.close()
+                    self._read_body(outcome)
                 if outcome.is_success:
                     return outcome
                 asked_for = _calls.retry_after(outcome)
@@ -777,3 +772,12 @@ class Client:
                 raise _calls.transport_error(self.settings.url, outcome) from outcome
             time.sleep(_calls.pause(asked_for, repetition))
             repetition += 1
+
+    @staticmethod
+    def _read_body(response: httpx.Response) -> None:
+        try:
+            response.read()
+        except httpx.DecodingError as wrong:
+            raise UnexpectedAnswer(response.status_code, str(wrong)) from wrong
+        finally:
+            response.close()

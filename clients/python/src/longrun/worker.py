@@ -226,13 +226,9 @@ class AsyncWorker:
         response = await self._client._open(call)
         with anyio.CancelScope(shield=True):
             try:
-                await response.aread()
+                await self._client._read_body(response)
             except httpx.TransportError as broken:
                 raise _calls.transport_error(settings.url, broken) from broken
-            except httpx.DecodingError as wrong:
-                raise UnexpectedAnswer(response.status_code, str(wrong)) from wrong
-            finally:
-                await response.aclose()
         return _calls.read(wire.ClaimedOperations, response)
 
     def _start(self, claimed: wire.ClaimedOperation, lease_seconds: float, places: asyncio.Semaphore) -> None:

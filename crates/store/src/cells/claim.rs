@@ -12,6 +12,7 @@
 use std::sync::PoisonError;
 
 use futures_util::future::join_all;
+use operations::Refusal;
 use tokio::sync::oneshot;
 
 use super::Cells;
@@ -97,8 +98,14 @@ async fn hand_back(store: &PostgresStore, claimed: Vec<Claimed>) {
     let leases: Vec<LeaseRef> = claimed.into_iter().map(|claimed| claimed.lease).collect();
     let operations = leases.len();
     match store.release(leases).await {
-        Ok(_) => {
-            tracing::info!(operations, "a claim was answered after its caller had gone: its operations are released")
+        Ok(results) => {
+            let kept = results.iter().filter(|result| **result == Err(Refusal::Unavailable)).count();
+            tracing::info!(
+                operations,
+                kept,
+                "a claim was answered after its caller had gone: its operations are released, but for those kept, whose \
+                 leases will run out"
+            );
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;

@@ -95,8 +95,7 @@ impl Cells {
         let mut organizations = Vec::new();
         for (cell, found) in self.shared.cells.iter().zip(asked.await) {
             for mut organization in found?.into_iter().filter(|organization| !organization.name.is_empty()) {
-                let placed = self.shared.directory.find(&organization.name).await?;
-                if placed.is_some_and(|placed| placed.cell == cell.url.name) {
+                if self.is_placed_in(cell, &organization.name).await? {
                     // A move removes what is left as a deletion does.
                     organization.is_being_deleted &= !cell.lacks(&organization.name);
                     organizations.push(organization);

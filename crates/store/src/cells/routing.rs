@@ -212,8 +212,14 @@ impl Cells {
     /// Whether an organization is in this cell. What the cell says about others comes from a move that is under way or
     /// was made.
     pub(super) async fn is_in(&self, cell: &Cell, organization: &str) -> bool {
-        let placed = self.shared.directory.find(organization).await;
-        !cell.lacks(organization) && placed.ok().flatten().is_some_and(|placed| placed.cell == cell.url.name)
+        let is_placed = self.is_placed_in(cell, organization).await;
+        !cell.lacks(organization) && is_placed.unwrap_or(false)
+    }
+
+    /// Whether the directory says so: also of an organization that is just being moved out of the cell.
+    pub(super) async fn is_placed_in(&self, cell: &Cell, organization: &str) -> Result<bool, StoreError> {
+        let placed = self.shared.directory.find(organization).await?;
+        Ok(placed.is_some_and(|placed| placed.cell == cell.url.name))
     }
 
     /// [Splits](split::by_organization) work by organization, and has each part done in its cell.

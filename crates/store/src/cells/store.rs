@@ -363,8 +363,7 @@ cells! {
             let mut heads = Vec::with_capacity(page.heads.len());
             for head in page.heads {
                 // Texts of an organization that is being moved are not passed over: who wants to read them is told.
-                let placed = self.shared.directory.find(&head.place.organization).await?;
-                if placed.is_some_and(|placed| placed.cell == walked.url.name) {
+                if self.is_placed_in(walked, &head.place.organization).await? {
                     heads.push(head);
                 }
             }

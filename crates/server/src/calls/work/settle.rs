@@ -70,46 +70,46 @@ pub(crate) async fn settle(
 ) -> Result<Vec<Settled>, ApiError> {
     caller.require_work()?;
     let ends = check(app, caller, asked)?;
-    let (mut settlements, mut releases) = (Vec::new(), Vec::new());
+    let (mut settlements, mut settled) = (Vec::new(), Vec::new());
+    let (mut leases, mut released) = (Vec::new(), Vec::new());
     let mut rows: Vec<Settled> = Vec::with_capacity(ends.len());
     for (index, end) in ends.into_iter().enumerate() {
-        match end {
+        let id = match end {
             End::Settle(settlement) => {
-                rows.push((settlement.lease.id, Ok(None)));
-                settlements.push((index, settlement));
+                let id = settlement.lease.id;
+                settlements.push(settlement);
+                settled.push(index);
+                id
             }
             End::Release(lease) => {
-                rows.push((lease.id, Ok(None)));
-                releases.push((index, lease));
+                let id = lease.id;
+                leases.push(lease);
+                released.push(index);
+                id
             }
+        };
+        // Until the store has answered about it.
+        rows.push((id, Err(Refusal::Unavailable)));
+    }
+    let mut failed = None;
+    if !settlements.is_empty() {
+        match app.store.settle(settlements).await {
+            Ok(results) => settled.iter().zip(results).for_each(|(row, result)| rows[*row].1 = result.map(Some)),
+            Err(error) => failed = Some(error),
         }
     }
-    let (settled, settlements): (Vec<usize>, Vec<Settlement>) = settlements.into_iter().unzip();
-    let (released, leases): (Vec<usize>, Vec<LeaseRef>) = releases.into_iter().unzip();
-    let mut answers = Vec::new();
-    if !settled.is_empty() {
-        let results = app.store.settle(settlements).await;
-        answers.push((settled, results.map(|results| results.into_iter().map(|result| result.map(Some)).collect())));
-    }
-    if !released.is_empty() {
-        let results = app.store.release(leases).await;
-        answers
-            .push((released, results.map(|results| results.into_iter().map(|result| result.map(|()| None)).collect())));
+    if !leases.is_empty() {
+        match app.store.release(leases).await {
+            Ok(results) => released.iter().zip(results).for_each(|(row, result)| rows[*row].1 = result.map(|()| None)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
         app.waker.wake();
     }
-    // Some rows may have been recorded although others could not be reached: then each says so for itself.
-    let is_any_answered = answers.iter().any(|(_, results)| results.is_ok());
-    for (indexes, results) in answers {
-        let results: Vec<Result<Option<Status>, Refusal>> = match results {
-            Err(error) if is_any_answered => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "some of the rows could not be recorded");
-                vec![Err(Refusal::Unavailable); indexes.len()]
-            }
-            results => results?,
-        };
-        for (index, result) in indexes.into_iter().zip(results) {
-            rows[index].1 = result;
+    if let Some(error) = failed {
+        if rows.iter().all(|(_, result)| *result == Err(Refusal::Unavailable)) {
+            return Err(error.into());
         }
+        tracing::warn!(error = &error as &dyn std::error::Error, "some of the rows could not be recorded");
     }
     Ok(rows)
 }
