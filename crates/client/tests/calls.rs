@@ -18,8 +18,7 @@ struct Script {
 
 impl Script {
     async fn start(answers: &[&str]) -> Script {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, url) = listen().await;
         let requests = Arc::new(Mutex::new(Vec::new()));
         let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
         let seen = Arc::clone(&requests);
@@ -44,6 +43,13 @@ impl Script {
     fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+/// A listener, and its address.
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
 }
 
 fn is_whole(request: &[u8]) -> bool {
@@ -186,8 +192,7 @@ fn file_of(size: u64) -> tempfile::NamedTempFile {
 
 #[tokio::test]
 async fn a_server_is_asked_whether_it_takes_a_large_file_and_its_refusal_is_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen().await;
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let head = head(&mut stream).await;
@@ -207,8 +212,7 @@ async fn a_server_is_asked_whether_it_takes_a_large_file_and_its_refusal_is_told
 #[tokio::test]
 async fn a_large_file_is_sent_when_the_server_does_not_refuse_it_or_a_proxy_does_not_know_the_expectation() {
     let size = 5 * 1024 * 1024;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen().await;
     let server = tokio::spawn(async move {
         let stored = answer("200 OK", "", &format!(r#"{{"digest":"sha256:0","size":{size}}}"#));
         for refuses in [false, true, false] {

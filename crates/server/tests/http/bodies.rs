@@ -25,15 +25,29 @@ async fn evil(server: &Server) -> Caller {
     server.caller(Access::organization("evil"), &[Scope::Admin]).await
 }
 
-/// Waits until the server has this number of requests under way.
-async fn under_way(server: &Server, requests: usize) {
-    let line = format!("longrun_http_requests_in_flight {requests}\n");
-    let reached = async {
-        while !server.services.metrics.render().contains(&line) {
+/// Asks until it is so; `what` says what did not come about otherwise.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, reached).await.expect("the requests arrive");
+    tokio::time::timeout(DEADLINE, asking).await.expect(what);
+}
+
+/// Waits until the server has this number of requests under way.
+async fn under_way(server: &Server, requests: usize) {
+    let line = format!("longrun_http_requests_in_flight {requests}\n");
+    until("the requests arrive", async || server.services.metrics.render().contains(&line)).await;
+}
+
+/// A server with little memory for bodies: four of the largest, two of them for one organization.
+async fn small() -> Server {
+    Server::with_settings(|settings| {
+        settings.body_limit = 64 * 1024;
+        settings.body_memory = 256 * 1024;
+    })
+    .await
 }
 
 /// A creation of about this number of bytes.
@@ -61,12 +75,8 @@ async fn take_the_share(caller: &Caller, path: &str, bytes: usize) -> Vec<tokio:
 }
 
 async fn until_it_is_taken(caller: &Caller, path: &str, body: &[u8]) {
-    let taken = async {
-        while caller.post(path, body.to_vec()).await.status == StatusCode::TOO_MANY_REQUESTS {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, taken).await.expect("what was broken off is free again");
+    let is_taken = async || caller.post(path, body.to_vec()).await.status != StatusCode::TOO_MANY_REQUESTS;
+    until("what was broken off is free again", is_taken).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,11 +97,7 @@ async fn what_is_announced_and_not_sent_takes_no_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_organization_cannot_take_the_memory_of_all() {
-    let server = Server::with_settings(|settings| {
-        settings.body_limit = 64 * 1024;
-        settings.body_memory = 256 * 1024;
-    })
-    .await;
+    let server = small().await;
     let (evil, acme) = (evil(&server).await, server.acme().await);
     let held = take_the_share(&evil, CREATE, 60 * 1024).await;
     let answer = acme.post(CREATE, creation(60_000)).await;
@@ -115,11 +121,7 @@ async fn one_organization_cannot_take_the_memory_of_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_workers_send_is_bounded_too_and_shared() {
-    let server = Server::with_settings(|settings| {
-        settings.body_limit = 64 * 1024;
-        settings.body_memory = 256 * 1024;
-    })
-    .await;
+    let server = small().await;
     let evil = evil(&server).await;
     let _held = take_the_share(&evil, "/v1/operations:settle", 60 * 1024).await;
     // As large as a body may be, and read as a whole before it is refused because of its content.
@@ -209,11 +211,7 @@ async fn a_body_of_unknown_length_is_taken_up_to_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_without_a_body_over_http_need_no_memory_over_grpc_either() {
-    let server = Server::with_settings(|settings| {
-        settings.body_limit = 64 * 1024;
-        settings.body_memory = 256 * 1024;
-    })
-    .await;
+    let server = small().await;
     let acme = server.acme().await;
     let id = server.pending("scan").await.id.to_string();
     let mut client = AsyncOperationsServiceClient::new(connect(&acme).await);
@@ -223,15 +221,13 @@ async fn calls_without_a_body_over_http_need_no_memory_over_grpc_either() {
         held.push(acme.begin(CREATE, 60 * 1024, b"{").await);
     }
     let request = wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() };
-    let refused = async {
-        loop {
-            if let Err(refused) = client.create_operation(request.clone()).await {
-                return refused.code();
-            }
-        }
-    };
-    let refused = tokio::time::timeout(DEADLINE, refused).await.expect("its share is used up");
-    assert_eq!(refused, tonic::Code::ResourceExhausted);
+    let mut refused = None;
+    until("its share is used up", async || {
+        refused = client.create_operation(request.clone()).await.err().map(|status| status.code());
+        refused.is_some()
+    })
+    .await;
+    assert_eq!(refused, Some(tonic::Code::ResourceExhausted));
     let request = wire::GetOperationRequest { operation_id: id.clone(), ..Default::default() };
     client.get_operation(request).await.unwrap();
     let request = wire::CancelOperationRequest { operation_id: id.clone() };
@@ -265,12 +261,7 @@ async fn claims_that_wait_over_grpc_leave_the_memory_to_others() {
     }
     let mut client = WorkerServiceClient::new(connect(&worker).await);
     // A moment ago they may still have been read.
-    let answered = async {
-        while client.claim_operations(claim(0)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, answered).await.expect("claims that wait hold no memory");
+    until("claims that wait hold no memory", async || client.claim_operations(claim(0)).await.is_ok()).await;
     assert!(waiting.iter().all(|waits| !waits.is_finished()));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -295,19 +286,9 @@ async fn parts_of_evidence_over_grpc_take_memory_until_they_have_arrived() {
     let mut client = EvidenceServiceClient::new(connect(&evil).await);
     let mut put =
         async || client.put_evidence(stream::iter([part.clone()])).await.map(drop).map_err(|status| status.code());
-    let refused = async {
-        while put().await != Err(tonic::Code::ResourceExhausted) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, refused).await.expect("another part has no space");
+    until("another part has no space", async || put().await == Err(tonic::Code::ResourceExhausted)).await;
     let mut other = EvidenceServiceClient::new(connect(&acme).await);
     other.put_evidence(stream::iter([part.clone()])).await.unwrap();
     unfinished.abort();
-    let stored = async {
-        while put().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, stored).await.expect("what was broken off is free again");
+    until("what was broken off is free again", async || put().await.is_ok()).await;
 }

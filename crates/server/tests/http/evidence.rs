@@ -38,6 +38,14 @@ async fn operation(caller: &Caller, answer: &Answer) -> Value {
     caller.get(&format!("/v1/operations/{id}")).await.json()["operation"].clone()
 }
 
+/// A server that has the evidence [`SBOM`], somebody of its organization, and the digest.
+async fn with_sbom() -> (Server, Caller, String) {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    put(&caller, SBOM).await;
+    (server, caller, Digest::of(SBOM.as_bytes()).to_string())
+}
+
 #[tokio::test]
 async fn evidence_comes_back_by_its_digest_with_its_kind() {
     let server = Server::start().await;
@@ -112,10 +120,7 @@ async fn a_digest_that_is_unknown_is_404_and_what_is_no_digest_is_400() {
 
 #[tokio::test]
 async fn evaluating_stored_evidence_makes_an_operation_about_it() {
-    let server = Server::start().await;
-    let caller = server.acme().await;
-    put(&caller, SBOM).await;
-    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    let (server, caller, digest) = with_sbom().await;
     let members =
         json!({"digest": digest, "name": "sbom", "projectName": "web", "project_id": "p", "project_version_id": "v"});
     let operation = operation(&caller, &caller.post(EVALUATE, request(members)).await).await;
@@ -180,10 +185,7 @@ async fn content_is_stored_first_whatever_its_base64() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_400_with_the_path_of_the_field() {
-    let server = Server::start().await;
-    let caller = server.acme().await;
-    put(&caller, SBOM).await;
-    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    let (_server, caller, digest) = with_sbom().await;
     let unknown = Digest::of(b"unknown").to_string();
     for (members, field) in [
         (json!({}), "digest"),
@@ -207,10 +209,7 @@ async fn what_is_wrong_with_a_request_is_400_with_the_path_of_the_field() {
 
 #[tokio::test]
 async fn what_should_be_an_object_is_described_and_not_by_the_name_of_a_type() {
-    let server = Server::start().await;
-    let caller = server.acme().await;
-    put(&caller, SBOM).await;
-    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    let (_server, caller, digest) = with_sbom().await;
     for (members, told) in [
         (json!({"digest": digest, "policies": ["a"]}), "policies[0]: must be an object with ref or embedded"),
         (json!({"digest": digest, "policy_groups": ["a"]}), "policy_groups[0]: must be an object with ref"),
@@ -249,10 +248,7 @@ async fn policies_may_be_left_out_only_when_there_are_default_ones() {
 
 #[tokio::test]
 async fn an_evaluation_created_as_an_operation_follows_the_same_rules() {
-    let server = Server::start().await;
-    let caller = server.acme().await;
-    put(&caller, SBOM).await;
-    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    let (_server, caller, digest) = with_sbom().await;
     let create = |input: Value| json!({"kind": "evidence_evaluation", "input": input}).to_string();
     let input: Value = serde_json::from_str(&request(json!({"digest": digest}))).unwrap();
     let created = caller.post("/v1/operations", create(input.clone())).await;
@@ -351,10 +347,7 @@ async fn places_for_large_bodies_are_given_back() {
 
 #[tokio::test]
 async fn sending_content_again_repairs_a_lost_file() {
-    let server = Server::start().await;
-    let caller = server.acme().await;
-    let digest = Digest::of(SBOM.as_bytes()).to_string();
-    put(&caller, SBOM).await;
+    let (server, caller, digest) = with_sbom().await;
     let (path, file) = (format!("/v1/evidence/{digest}"), server.evidence_file(&digest));
     let evaluate = request(json!({"content": STANDARD.encode(SBOM)}));
     for is_sent_alone in [true, false] {

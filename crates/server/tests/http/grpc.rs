@@ -43,6 +43,19 @@ impl tonic::service::Interceptor for Bearer {
     }
 }
 
+/// What is on all pages of a list; `page` gets the page with this token, and the token of the next one.
+pub(crate) async fn all_pages<T>(mut page: impl AsyncFnMut(String) -> (Vec<T>, String)) -> Vec<T> {
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let (found, next) = page(token).await;
+        all.extend(found);
+        if next.is_empty() {
+            return all;
+        }
+        token = next;
+    }
+}
+
 /// A caller's connection.
 pub(crate) async fn connect(caller: &Caller) -> Authorized {
     let endpoint = Endpoint::from_shared(format!("http://{}", caller.address)).unwrap();
@@ -754,22 +767,13 @@ async fn googles_operations_are_the_same_operations() {
     let metadata: wire::OperationMetadata = prost::Message::decode(&*shown.metadata.unwrap().value).unwrap();
     assert_eq!((&*metadata.kind, metadata.end_time.is_some()), ("b", true));
     // Page by page, newest first.
-    let mut names = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = google::ListOperationsRequest {
-            name: "operations".to_owned(),
-            page_size: 2,
-            page_token: page_token.clone(),
-            ..Default::default()
-        };
+    let names = all_pages(async |page_token| {
+        let name = "operations".to_owned();
+        let request = google::ListOperationsRequest { name, page_size: 2, page_token, ..Default::default() };
         let page = client.list_operations(request).await.unwrap().into_inner();
-        names.extend(page.operations.into_iter().map(|operation| operation.name));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        page_token = page.next_page_token;
-    }
+        (page.operations.into_iter().map(|operation| operation.name).collect(), page.next_page_token)
+    })
+    .await;
     assert_eq!(names, [name(pending.id), name(done.id), name(failed.id)]);
     for bad in [
         google::ListOperationsRequest { filter: "done".to_owned(), ..Default::default() },
@@ -1116,22 +1120,20 @@ async fn googles_lists_have_whole_outputs_and_go_on_where_a_page_was_full() {
     }
     wanted.reverse();
     let mut client = OperationsClient::new(connect(&caller).await);
-    let (mut names, mut tokens, mut page_token) = (Vec::new(), Vec::new(), String::new());
-    loop {
+    let mut tokens = Vec::new();
+    let names = all_pages(async |page_token| {
         let request = google::ListOperationsRequest { page_size: 5, page_token, ..Default::default() };
         let page = client.list_operations(request).await.unwrap().into_inner();
-        for operation in page.operations {
+        let names = page.operations.into_iter().map(|operation| {
             let Some(google::operation::Result::Response(response)) = operation.result else { panic!("no output") };
             let whole: wire::OperationOutput = prost::Message::decode(&*response.value).unwrap();
             assert_eq!(whole.output.len(), output.len(), "{}", operation.name);
-            names.push(operation.name);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-        tokens.push(page_token.clone());
-    }
+            operation.name
+        });
+        tokens.extend(Some(page.next_page_token.clone()).filter(|token| !token.is_empty()));
+        (names.collect(), page.next_page_token)
+    })
+    .await;
     assert_eq!(names, wanted);
     assert_eq!(tokens, ["v1.0.5.3", "v1.1.5"]);
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use store::{Actor, ActorKind, AuditCall, Scope};
 use tonic::{Response, Status};
 
-use crate::grpc::{Authorized, assert_same, connect, time};
+use crate::grpc::{Authorized, all_pages, assert_same, connect, time};
 use crate::harness::{Caller, Server};
 
 /// Adds the fields that are set, as HTTP does.
@@ -355,28 +355,20 @@ async fn pages_are_no_longer_than_clients_take() {
         let projects = (0..1_000).map(|number| format!("{number:01000}"));
         server.caller(Access::projects("acme", projects), &[Scope::OperationsRead]).await;
     }
-    let (mut numbers, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let numbers = all_pages(async |page_token| {
         let request = wire::ListAuditRequest { page_token, ..Default::default() };
         let page = clients.audit.list_audit(request).await.expect("the client takes it").into_inner();
-        numbers.extend(page.entries.into_iter().map(|entry| entry.number));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        (page.entries.into_iter().map(|entry| entry.number).collect(), page.next_page_token)
+    })
+    .await;
     let newest = numbers.first().copied().unwrap_or_default();
     assert_eq!(numbers, (0..COUNT as u64).map(|back| newest - back).collect::<Vec<_>>());
-    let (mut ids, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let mut ids = all_pages(async |page_token| {
         let request = wire::ListTokensRequest { page_token, ..Default::default() };
         let page = clients.tokens.list_tokens(request).await.expect("the client takes it").into_inner();
-        ids.extend(page.tokens.into_iter().map(|token| token.id));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        (page.tokens.into_iter().map(|token| token.id).collect(), page.next_page_token)
+    })
+    .await;
     let known = server.store.tokens(Some("acme")).await.unwrap();
     ids.sort_unstable();
     ids.dedup();

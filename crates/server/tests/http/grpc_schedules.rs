@@ -6,7 +6,7 @@ use proto::longrun::v1::schedules_service_client::SchedulesServiceClient;
 use serde_json::{Value, json};
 use store::Scope;
 
-use crate::grpc::{assert_same, connect, time};
+use crate::grpc::{all_pages, assert_same, connect, time};
 use crate::harness::Server;
 
 /// A duration as HTTP shows it; empty where it is not set.
@@ -164,15 +164,11 @@ async fn a_page_of_schedules_is_no_longer_than_clients_take() {
         };
         client.create_schedule(request).await.unwrap();
     }
-    let (mut names, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let names = all_pages(async |page_token| {
         let request = wire::ListSchedulesRequest { page_token, ..Default::default() };
         let page = client.list_schedules(request).await.expect("the client takes it").into_inner();
-        names.extend(page.schedules.into_iter().map(|schedule| schedule.name));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        (page.schedules.into_iter().map(|schedule| schedule.name).collect(), page.next_page_token)
+    })
+    .await;
     assert_eq!(names, ["s0", "s1", "s2", "s3", "s4"]);
 }
